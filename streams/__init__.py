@@ -1,0 +1,50 @@
+"""The log: events, kinds, entry ids, keys, connections, appender and the worker SDK.
+
+A worker's application installs this package with redis, pydantic and orjson, and nothing else of
+the project needs to be importable there.
+"""
+
+from streams.appender import AsyncEventAppender, EventAppender
+from streams.connection import InvalidUrl, LogUnavailable, connect, connect_async
+from streams.entry_ids import EntryId
+from streams.events import (
+    Cancelled,
+    Done,
+    Event,
+    Failed,
+    InvalidEvent,
+    Processing,
+    Progress,
+    Queued,
+    parse_event,
+)
+from streams.keys import InvalidTenant, JobKey, Keys
+from streams.kinds import KINDS, Kind, State
+from streams.reporter import JobReport, Reporter
+
+__all__ = [
+    "KINDS",
+    "AsyncEventAppender",
+    "Cancelled",
+    "Done",
+    "EntryId",
+    "Event",
+    "EventAppender",
+    "Failed",
+    "InvalidEvent",
+    "InvalidTenant",
+    "InvalidUrl",
+    "JobKey",
+    "JobReport",
+    "Keys",
+    "Kind",
+    "LogUnavailable",
+    "Processing",
+    "Progress",
+    "Queued",
+    "Reporter",
+    "State",
+    "connect",
+    "connect_async",
+    "parse_event",
+]

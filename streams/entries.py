@@ -1,0 +1,57 @@
+"""Entries: events as they stand in a log.
+
+An *entry* is one decoded XADD: whose log, where in it, what it says, and the bytes that said it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from streams.entry_ids import EntryId
+from streams.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
+from streams.keys import TENANT, JobKey
+
+FIELD = b"event"
+
+
+class Entry(NamedTuple):
+    """One entry that can be applied."""
+
+    tenant: str
+    entry_id: EntryId
+    event: Event
+    raw: bytes
+
+    @property
+    def job(self) -> JobKey:
+        """Whom it is about."""
+        return JobKey(self.tenant, self.event.kind, self.event.id)
+
+    @property
+    def event_id(self) -> str:
+        """The producer's id for the event, or else the entry's."""
+        return self.event.event_id or str(self.entry_id)
+
+
+def decode(
+    tenant: str, entry_id: EntryId, fields: Sequence[bytes], max_bytes: int = MAX_EVENT_BYTES
+) -> Entry:
+    """Read an entry out of its flat list of fields and values.
+
+    Raises:
+        InvalidEvent: it can never be applied.
+    """
+    if not TENANT.match(tenant):
+        raise InvalidEvent("invalid_tenant", f"the log of {tenant!r} belongs to no valid tenant")
+    raw = field_of(fields)
+    if raw is None:
+        raise InvalidEvent("no_event_field", "the entry has no field named event")
+    return Entry(tenant, entry_id, parse_event(raw, max_bytes), raw)
+
+
+def field_of(fields: Sequence[bytes]) -> bytes | None:
+    """Give the bytes of the entry's `event` field."""
+    if fields[0] == FIELD:
+        return fields[1]
+    return dict(zip(fields[::2], fields[1::2], strict=True)).get(FIELD)

@@ -1,0 +1,28 @@
+"""Event ids: the producer's own name for an event, so that one append that landed twice is one."""
+
+from __future__ import annotations
+
+import os
+import time
+
+_LENGTH, _HEX = 36, 32
+
+
+def new_event_id() -> str:
+    """Make a UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then random bits."""
+    ms = time.time_ns() // 1_000_000
+    digits = f"{ms:012x}7{os.urandom(10).hex()}"
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+
+
+def time_of(event_id: str) -> int | None:
+    """Give the milliseconds since 1970 that a UUIDv7 carries, or None where it is none."""
+    if len(event_id) != _LENGTH or event_id[14] != "7":
+        return None
+    digits = event_id.replace("-", "")
+    try:
+        int(digits, 16)
+    except ValueError:
+        return None
+    return int(digits[:12], 16) if len(digits) == _HEX else None

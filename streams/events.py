@@ -1,0 +1,231 @@
+"""Events: what a worker can say about a job, format version 1.
+
+An *event* is one JSON object, validated from bytes. It is frozen, it refuses what the format does
+not allow and it ignores fields that it does not know (the history keeps them as they came).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+import pydantic_core
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+
+from streams.keys import JOB_ID_PATTERN
+from streams.kinds import KINDS
+
+VERSION = 1
+MAX_EVENT_BYTES = 1_048_576
+MAX_EXTRA_BYTES = 8_192
+TEXT_LENGTH = 2_000
+
+
+class InvalidEvent(ValueError):
+    """The event can never be applied: mend it, a retry will not help.
+
+    `reason` is one of `not_json`, `too_large`, `unsupported_version`, `unknown_type`,
+    `invalid_event`, `invalid_tenant`, `no_event_field`; the message is one line of detail.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def _cut(value: object) -> object:
+    return value[:TEXT_LENGTH] if isinstance(value, str) else value
+
+
+def _whole(value: float) -> float:
+    """A whole percent stays a whole number in documents: 10, not 10.0."""
+    return int(value) if value.is_integer() else value
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    if len(dump_json(value)) > MAX_EXTRA_BYTES:
+        raise ValueError(f"is over {MAX_EXTRA_BYTES} bytes as JSON")
+    return value
+
+
+Word = Annotated[str, Field(max_length=200)]
+CutText = Annotated[str, BeforeValidator(_cut)]
+Number = Annotated[float, Field(ge=-(2**53), le=2**53), AfterValidator(_whole)]
+LabelName = Annotated[str, Field(min_length=1, max_length=64)]
+LabelValue = Annotated[str, Field(max_length=256)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class EventBase(BaseModel):
+    """What every event carries."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    v: Annotated[int, Field(ge=1)] = VERSION
+    kind: Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")] = "job"
+    id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
+    attempt: Annotated[int, Field(ge=1, le=2**53)] = 1
+    event_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    at: Annotated[AwareDatetime, AfterValidator(_in_utc)] | None = None
+    job_type: Word | None = None
+    labels: Annotated[dict[LabelName, LabelValue], Field(max_length=16)] | None = None
+    worker: Word | None = None
+    traceparent: Word | None = None
+
+
+class Queued(EventBase):
+    """The job was accepted and waits for a worker."""
+
+    type: Literal["queued"] = "queued"
+
+
+class Processing(EventBase):
+    """A worker took the job."""
+
+    type: Literal["processing"] = "processing"
+
+
+class Progress(EventBase):
+    """How far the worker is; percents are clamped to 0–100 when projected."""
+
+    type: Literal["progress"] = "progress"
+    step: Word | None = None
+    percent: Number | None = None
+    step_index: Count | None = None
+    step_total: Count | None = None
+    step_name_display: Word | None = None
+    step_percent: Number | None = None
+    remaining_seconds: Annotated[Number, Field(ge=0)] | None = None
+    extra: Annotated[dict[str, Any], AfterValidator(_small)] | None = None
+
+
+class Done(EventBase):
+    """The job ended well."""
+
+    type: Literal["done"] = "done"
+    result: dict[str, Any] | None = None
+
+
+class Failed(EventBase):
+    """The job ended badly; `code` is a short machine word."""
+
+    type: Literal["failed"] = "failed"
+    error: CutText | None = None
+    code: Word | None = None
+
+
+class Cancelled(EventBase):
+    """Somebody called the job off."""
+
+    type: Literal["cancelled"] = "cancelled"
+    reason: CutText | None = None
+
+
+Event = Queued | Processing | Progress | Done | Failed | Cancelled
+
+_NUL, _REPLACED = rb"\u0000", rb"\ufffd"
+_ESCAPE = re.compile(
+    rb"\\u0000|\\.", re.DOTALL
+)  # whole escapes, so that an escaped backslash stays
+_TYPES = ("queued", "processing", "progress", "done", "failed", "cancelled")
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def parse_event(raw: bytes, max_bytes: int = MAX_EVENT_BYTES) -> Event:
+    """Validate one event from its bytes.
+
+    Raises:
+        InvalidEvent: with the reason and one line of detail.
+    """
+    if len(raw) > max_bytes:
+        raise InvalidEvent("too_large", f"{len(raw)} bytes; at most {max_bytes} are taken")
+    try:
+        event = _ADAPTER.validate_json(_without_nul(raw) if b"\\u0000" in raw else raw)
+    except ValidationError as error:
+        raise _invalid(raw, error) from None
+    if event.v > VERSION:
+        raise _unsupported(event.v)
+    return event
+
+
+def encode_fields(fields: Mapping[str, Any]) -> bytes:
+    """Write an event's fields as the JSON that goes into the log; not yet validated.
+
+    Raises:
+        InvalidEvent: they hold something that JSON cannot.
+    """
+    try:
+        return dump_json({name: value for name, value in fields.items() if value is not None})
+    except (TypeError, ValueError) as error:
+        raise InvalidEvent("not_json", f"it cannot be written as JSON: {error}") from None
+
+
+def dump_json(value: object) -> bytes:
+    """Write compact JSON; whole numbers of any size, and no NaN (JSON has none)."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # orjson stops at 64 bits, workers' results need not.
+        import json  # noqa: PLC0415 - only for the rare number
+
+        return json.dumps(
+            value, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        ).encode()
+
+
+def load_json(raw: bytes) -> Any:
+    """Read JSON back exactly as `dump_json` wrote it, whole numbers of any size included."""
+    return pydantic_core.from_json(raw)
+
+
+def _without_nul(raw: bytes) -> bytes:
+    """PostgreSQL's text cannot hold NUL; no job shall be lost to one, so U+FFFD is projected."""
+    return _ESCAPE.sub(lambda match: _REPLACED if match[0] == _NUL else match[0], raw)
+
+
+def _unsupported(version: int) -> InvalidEvent:
+    return InvalidEvent(
+        "unsupported_version", f"v is {version}, this reader knows {VERSION}: upgrade, then requeue"
+    )
+
+
+def _invalid(raw: bytes, error: ValidationError) -> InvalidEvent:
+    """Say what is wrong, the version first: a newer event may differ in anything else."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if problem["type"] == "json_invalid":
+        return InvalidEvent("not_json", problem["msg"])
+    try:
+        fields = orjson.loads(raw)
+    except orjson.JSONDecodeError as refused:  # the validator lets NaN and Infinity through
+        return InvalidEvent("not_json", str(refused))
+    if isinstance(fields, dict):
+        version = fields.get("v")
+        if isinstance(version, int) and version > VERSION:
+            return _unsupported(version)
+        if fields.get("type") not in _TYPES:
+            return InvalidEvent("unknown_type", f"type must be one of {', '.join(_TYPES)}")
+    else:
+        return InvalidEvent("invalid_event", "it is no JSON object")
+    # The union's member name leads the location; people know it as `type` already.
+    where = ".".join(str(part) for part in problem["loc"] if part not in _TYPES)
+    return InvalidEvent("invalid_event", f"{where}: {problem['msg']}" if where else problem["msg"])

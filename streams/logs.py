@@ -1,0 +1,46 @@
+"""Structured logs of a process: JSON lines, or coloured text on a terminal, on standard error.
+
+Only the processes of this project call `configure`; the SDK logs through the standard library and
+leaves configuration to the application it lives in. That is why structlog is imported inside.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from streams.settings import Settings
+
+
+def configure(settings: Settings) -> None:
+    """Send structlog and the standard library's logging to standard error in one format."""
+    import structlog  # noqa: PLC0415 - the SDK must import without it
+
+    style = settings.log_format or ("console" if sys.stderr.isatty() else "json")
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer()
+        if style == "console"
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())

@@ -1,0 +1,89 @@
+"""The environment of one process, read once at its start.
+
+Every variable is `JOBTRAIL_` and the field's name in upper case. A wrong value is one line that
+names the variable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+
+PREFIX = "JOBTRAIL_"
+
+
+class SettingsError(ValueError):
+    """The environment is wrong; the message names the variable and what it takes."""
+
+
+class Settings(BaseModel):
+    """What a process was told by its environment; all durations are in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    redis_url: str | None = None
+    database_url: str | None = None
+    data_dir: Path = Path(".jobtrail")
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=0, le=65535)
+    auth: Literal["jwt", "dev"] = "jwt"
+    jwt_secret: str | None = Field(default=None, repr=False)
+    jwks: str | None = Field(default=None, repr=False)
+    status_ttl_seconds: PositiveInt = 21_600
+    ended_ttl_seconds: PositiveInt | None = None
+    result_cache_bytes: NonNegativeInt = 10_000
+    max_event_bytes: PositiveInt = 1_048_576
+    reclaim_idle_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+    stalled_after_seconds: PositiveInt | None = None
+    stream_keep_seconds: NonNegativeInt = 86_400
+    history_keep_days: PositiveInt | None = None
+    legacy_keys: Literal["on", "off"] = "off"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] | None = None
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment (empty values count as unset).
+
+        Raises:
+            SettingsError: a value is not what its variable takes.
+        """
+        environ = os.environ if environ is None else environ
+        given = {
+            name: value.strip()
+            for name in cls.model_fields
+            if (value := environ.get(PREFIX + name.upper())) is not None and value.strip()
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise SettingsError("; ".join(_lines(error, given))) from None
+
+    def require_redis_url(self) -> str:
+        """Give the Redis URL, or raise SettingsError where none is set."""
+        return _required(self.redis_url, "redis_url", "redis://127.0.0.1:6379/0")
+
+    def require_database_url(self) -> str:
+        """Give the PostgreSQL URL, or raise SettingsError where none is set."""
+        return _required(self.database_url, "database_url", "postgresql://user@127.0.0.1/jobtrail")
+
+
+def _required(value: str | None, name: str, example: str) -> str:
+    if value is None:
+        raise SettingsError(f"{PREFIX}{name.upper()} is not set: give it, e.g. {example}")
+    return value
+
+
+def _lines(error: ValidationError, given: Mapping[str, str]) -> list[str]:
+    """One line a wrong variable, with its value unless the field is a secret."""
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False):
+        name = str(problem["loc"][0])
+        shown = repr(given[name]) if Settings.model_fields[name].repr else "the value given"
+        lines.append(f"{PREFIX}{name.upper()}: {shown} will not do: {problem['msg'].lower()}")
+    return lines
