@@ -1,0 +1,1 @@
+"""What is derived from the log: state and fold (pure), Redis keys, PostgreSQL rows, readers."""

@@ -1,0 +1,159 @@
+"""The history: every distinct event as it came, in partitions of a week."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from sql import queries
+from streams.entries import Entry
+from streams.entry_ids import EntryId
+from streams.event_ids import time_of
+
+_LOG = structlog.get_logger(__name__)
+_QUERIES = queries("rows")
+
+_COLUMNS = "text text text text date int8 int8 text int8 timestamptz text".split()
+
+LOCK = 7_227_002
+"""Key of the advisory lock under which partitions are made."""
+
+_WEEK = timedelta(weeks=1)
+_AHEAD, _BEHIND = 2, 5
+"""Weeks from now within which partitions are made; events of others go to the default one."""
+
+_TRUSTED_MS = 30 * 86_400_000
+"""How far the time in an event id may lie from its entry's before it is not believed."""
+
+
+class EventRow(NamedTuple):
+    """One row of `job_events`, in the order of COPY."""
+
+    tenant: str
+    kind: str
+    id: str
+    event_id: str
+    day: date
+    entry_ms: int
+    entry_seq: int
+    type: str
+    attempt: int
+    at: datetime
+    event: str
+
+
+def event_row(entry: Entry) -> EventRow:
+    """Give the row of an entry."""
+    tenant, entry_id, event, raw = entry
+    return EventRow(
+        tenant,
+        event.kind,
+        event.id,
+        entry.event_id,
+        day_of(event.event_id, entry_id),
+        entry_id.ms,
+        entry_id.seq,
+        event.type,
+        event.attempt,
+        event.at or entry_id.time,
+        raw.decode(),
+    )
+
+
+def day_of(event_id: str | None, entry_id: EntryId) -> date:
+    """Give the day that an event belongs to.
+
+    A retried append of the same event must share it even across midnight, so it comes from the
+    event id where that is a believable UUIDv7.
+    """
+    made = _made(event_id, entry_id.ms) if event_id else None
+    return (entry_id if made is None else EntryId(made, 0)).time.date()
+
+
+def _made(event_id: str, entry_ms: int) -> int | None:
+    """Give the milliseconds in an event id, or None where there are none to be believed."""
+    made = time_of(event_id)
+    return None if made is None or abs(made - entry_ms) > _TRUSTED_MS else made
+
+
+def write_events(connection: psycopg.Connection, entries: Sequence[Entry]) -> None:
+    """Add the entries' events to the history; those that it holds already change nothing.
+
+    The caller holds a transaction, in which it has locked the entries' jobs.
+    """
+    rows = [event_row(entry) for entry in entries]
+    held = _across_midnight(connection, [row for row in rows if _undated(row)])
+    with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_events"]) as copy:
+        copy.set_types(_COLUMNS)
+        for row in rows:
+            if not held or row[:4] not in held:
+                copy.write_row(row)
+    connection.execute(_QUERIES["insert_events"])
+
+
+def _undated(row: EventRow) -> bool:
+    """Whether the day came from the entry, so that a retried append may lie a day off."""
+    own_id = f"{row.entry_ms}-{row.entry_seq}"
+    return row.event_id != own_id and _made(row.event_id, row.entry_ms) is None
+
+
+def _across_midnight(
+    connection: psycopg.Connection, rows: Sequence[EventRow]
+) -> set[tuple[str, ...]]:
+    if not rows:
+        return set()
+    columns = [[row[part] for row in rows] for part in range(5)]
+    return set(connection.execute(_QUERIES["across_midnight"], columns))
+
+
+class Partitions:
+    """Makes the weeks that writers are about to need."""
+
+    def __init__(self) -> None:
+        self._made: set[date] = set()
+
+    def ensure(self, connection: psycopg.Connection, days: Iterable[date]) -> None:
+        """Make the partitions of these days and of the week to come, outside any transaction."""
+        today = datetime.now(UTC).date()
+        first, last = _monday(today - _BEHIND * _WEEK), _monday(today + _AHEAD * _WEEK)
+        wanted = {_monday(day) for day in (*days, today, today + _WEEK)}
+        for monday in sorted(wanted - self._made):
+            if first <= monday <= last:
+                self._make(connection, monday)
+            self._made.add(monday)
+
+    def _make(self, connection: psycopg.Connection, monday: date) -> None:
+        name = f"job_events_{monday:%Y%m%d}"
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            found = connection.execute("SELECT to_regclass(%s)", (name,)).fetchone()
+            if found and found[0] is not None:
+                return
+            statements = _attach(name, monday)
+            try:
+                with connection.transaction():
+                    for statement in statements:
+                        connection.execute(statement)
+            except psycopg.errors.CheckViolation:
+                # The default partition holds events of that week already; there they stay.
+                _LOG.warning("partition_not_made", partition=name, kept_in="job_events_default")
+
+
+def _attach(name: str, monday: date) -> Sequence[sql.Composed]:
+    """Attach a table made beside: that locks the parent far less than PARTITION OF does."""
+    table = sql.Identifier(name)
+    return (
+        sql.SQL("CREATE TABLE {} (LIKE job_events INCLUDING ALL)").format(table),
+        sql.SQL("ALTER TABLE job_events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
+            table, sql.Literal(monday), sql.Literal(monday + _WEEK)
+        ),
+    )
+
+
+def _monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())

@@ -1,0 +1,96 @@
+"""Applying migrations: each file once, in order, one process at a time.
+
+A migration is one transaction. A file whose first line is `-- no transaction` runs its statements
+(separated by a line `-- next`) one by one outside of one, for what cannot run inside, such as
+CREATE INDEX CONCURRENTLY; such statements must be safe to repeat.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any, LiteralString, NamedTuple, cast
+
+import psycopg
+
+LOCK = 7_227_001
+"""Key of the session's advisory lock that migrating processes take in turn."""
+
+_NO_TRANSACTION = "-- no transaction"
+_NEXT = "\n-- next\n"
+_BOOKKEEPING: LiteralString = """
+CREATE TABLE IF NOT EXISTS jobtrail_migrations (
+    name text PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+class Migration(NamedTuple):
+    """One file of `migrations/`."""
+
+    name: str
+    text: LiteralString
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether its statements stand or fall together."""
+        return not self.text.startswith(_NO_TRANSACTION)
+
+
+def migrations() -> list[Migration]:
+    """Give all migrations in the order of their numbers."""
+    found = [path for path in files("sql").joinpath("migrations").iterdir() if ".sql" in path.name]
+    return [
+        Migration(
+            path.name.removesuffix(".sql"),
+            # It comes from our own package, which is what LiteralString promises.
+            cast("Any", path.read_text(encoding="utf-8")),
+        )
+        for path in sorted(found, key=lambda path: path.name)
+    ]
+
+
+def apply(database_url: str) -> list[str]:
+    """Apply what is missing and give the names of what was applied; repeating is harmless.
+
+    Ten processes that start together take turns.
+
+    Raises:
+        psycopg.Error: the database is away or refuses; what was applied before stays applied.
+    """
+    with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        connection.execute(_BOOKKEEPING)
+        waiting = _missing(connection)
+        for migration in waiting:
+            _apply(connection, migration)
+        return [migration.name for migration in waiting]
+
+
+def missing(database_url: str) -> list[str]:
+    """Give the names of migrations that the database lacks."""
+    with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
+        known = connection.execute("SELECT to_regclass('jobtrail_migrations')").fetchone()
+        if known is None or known[0] is None:
+            return [migration.name for migration in migrations()]
+        return [migration.name for migration in _missing(connection)]
+
+
+def _missing(connection: psycopg.Connection) -> list[Migration]:
+    applied = {name for (name,) in connection.execute("SELECT name FROM jobtrail_migrations")}
+    return [migration for migration in migrations() if migration.name not in applied]
+
+
+def _apply(connection: psycopg.Connection, migration: Migration) -> None:
+    if migration.in_transaction:
+        with connection.transaction():
+            connection.execute(migration.text)
+            _record(connection, migration)
+        return
+    for statement in migration.text.split(_NEXT):
+        connection.execute(statement)
+    _record(connection, migration)
+
+
+def _record(connection: psycopg.Connection, migration: Migration) -> None:
+    connection.execute("INSERT INTO jobtrail_migrations (name) VALUES (%s)", (migration.name,))

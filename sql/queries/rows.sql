@@ -1,0 +1,67 @@
+-- name: lock_jobs
+-- Lock the rows of these jobs in key order, so that writers never deadlock, and read them.
+SELECT j.tenant, j.kind, j.id, j.attempt, j.state, j.job_type, j.labels, j.worker,
+       j.progress::text, j.result::text, j.error, j.code,
+       j.created_at, j.started_at, j.updated_at, j.positions::text
+FROM unnest(%b::text[], %b::text[], %b::text[]) AS wanted (tenant, kind, id)
+JOIN jobs AS j USING (tenant, kind, id)
+ORDER BY j.tenant, j.kind, j.id
+FOR UPDATE OF j;
+
+-- name: stage
+-- Tables of one session through which batches go: COPY is the fastest way in.
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_jobs (LIKE jobs, known boolean NOT NULL)
+ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_events (LIKE job_events) ON COMMIT DELETE ROWS;
+
+-- name: copy_jobs
+COPY staged_jobs (
+    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
+    error, code, created_at, started_at, updated_at, ended_at, positions, known
+) FROM STDIN (FORMAT BINARY);
+
+-- name: copy_events
+COPY staged_events (
+    tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt, at, event
+) FROM STDIN (FORMAT BINARY);
+
+-- name: update_jobs
+UPDATE jobs AS j
+SET attempt = s.attempt, state = s.state, status = s.status, job_type = s.job_type,
+    labels = s.labels, worker = s.worker, progress = s.progress, result = s.result,
+    error = s.error, code = s.code, created_at = s.created_at, started_at = s.started_at,
+    updated_at = s.updated_at, ended_at = s.ended_at, positions = s.positions
+FROM staged_jobs AS s
+WHERE s.known AND (j.tenant, j.kind, j.id) = (s.tenant, s.kind, s.id);
+
+-- name: insert_jobs
+-- Insert those that no row stood for when we looked; a conflict is another writer's new row.
+INSERT INTO jobs (
+    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
+    error, code, created_at, started_at, updated_at, ended_at, positions
+)
+SELECT
+    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
+    error, code, created_at, started_at, updated_at, ended_at, positions
+FROM staged_jobs
+WHERE NOT known
+ORDER BY tenant, kind, id
+ON CONFLICT DO NOTHING;
+
+-- name: insert_events
+INSERT INTO job_events
+SELECT * FROM staged_events
+ORDER BY tenant, kind, id, event_id, day
+ON CONFLICT DO NOTHING;
+
+-- name: across_midnight
+-- Which of these events the history holds under the day before or after theirs.
+SELECT w.tenant, w.kind, w.id, w.event_id
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[])
+    AS w (tenant, kind, id, event_id, day),
+LATERAL (
+    SELECT FROM job_events AS h
+    WHERE (h.tenant, h.kind, h.id, h.event_id) = (w.tenant, w.kind, w.id, w.event_id)
+      AND h.day IN (w.day - 1, w.day + 1)
+    LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
+) AS held;
