@@ -1,0 +1,1 @@
+"""Delivery: ready queue, group commands, runner, dead letters, sweep, metrics."""

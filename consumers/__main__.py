@@ -1,0 +1,94 @@
+"""The composition root: the one place that knows both groups and projections.
+
+`consume(group, settings)` is one consumer process.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+import prometheus_client
+import psycopg
+import redis
+import structlog
+
+from consumers.dead_letters import DeadLetters
+from consumers.groups import ConsumerGroup
+from consumers.ready import ReadyQueue
+from consumers.runner import Consumer, Projection
+from consumers.sweep import Sweep
+from projections.job_rows import JobRows
+from projections.status_cache import StatusCache
+from streams import logs
+from streams.connection import connect
+from streams.settings import Settings
+
+_LOG = structlog.get_logger(__name__)
+
+
+def _status(client: redis.Redis, settings: Settings) -> Projection:
+    return StatusCache(
+        client,
+        ttl_seconds=settings.status_ttl_seconds,
+        ended_ttl_seconds=settings.ended_ttl_seconds,
+        result_cache_bytes=settings.result_cache_bytes,
+    )
+
+
+def _rows(_client: redis.Redis, settings: Settings) -> Projection:
+    url = settings.require_database_url()
+    return JobRows(
+        lambda: psycopg.connect(
+            url, autocommit=True, connect_timeout=5, application_name="jobtrail-rows"
+        )
+    )
+
+
+PROJECTIONS: dict[str, Callable[[redis.Redis, Settings], Projection]] = {
+    StatusCache.group: _status,
+    JobRows.group: _rows,
+}
+"""The groups that can be consumed."""
+
+
+def build(group: str, settings: Settings, client: redis.Redis, consumer: str) -> Consumer:
+    """Put one consumer together."""
+    idle = settings.reclaim_idle_seconds
+    return Consumer(
+        group=ConsumerGroup(client, group, consumer),
+        projection=PROJECTIONS[group](client, settings),
+        ready=ReadyQueue(client, group, lease_seconds=idle),
+        dead_letters=DeadLetters(client, group),
+        sweep=Sweep(client, group, consumer, reclaim_idle_seconds=idle),
+        reclaim_idle_seconds=idle,
+        max_event_bytes=settings.max_event_bytes,
+    )
+
+
+def consumer_name() -> str:
+    """Name this process among its group's consumers."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def consume(group: str, settings: Settings) -> None:
+    """Consume until SIGTERM or SIGINT; both finish the batch in hand.
+
+    Raises:
+        SettingsError: a server's URL is missing.
+        OSError: the metrics port is taken.
+    """
+    logs.configure(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    client = connect(settings.require_redis_url())
+    consumer = build(group, settings, client, consumer_name())
+    if settings.metrics_port is not None:
+        server, _ = prometheus_client.start_http_server(settings.metrics_port, "127.0.0.1")
+        _LOG.info("metrics_served", port=server.server_port)
+    consumer.run(stop)

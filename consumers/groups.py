@@ -1,0 +1,184 @@
+"""Commands on consumer groups; no other module sends one.
+
+A *delivery* is an entry in the hands of one consumer, *pending* until it is acknowledged. Groups
+start at 0, so that a group made late, or made again after a flush, sees everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import redis
+
+from streams.entry_ids import EntryId, of_reply
+from streams.keys import Keys
+from streams.wire import Command, checked, round_trip
+
+
+class Delivery(NamedTuple):
+    """An entry as it was delivered, not yet decoded."""
+
+    tenant: str
+    entry_id: EntryId
+    fields: Sequence[bytes]
+
+
+class Claimed(NamedTuple):
+    """What was taken over from consumers that no longer answer."""
+
+    deliveries: list[Delivery]
+    deleted: int
+    """Entries that were trimmed while they were pending."""
+
+
+class GroupState(NamedTuple):
+    """Where a group stands in one log."""
+
+    name: str
+    pending: int
+    last_delivered: EntryId
+
+
+class ConsumerGroup:
+    """One group, as one of its consumers uses it."""
+
+    def __init__(
+        self, client: redis.Redis, group: str, consumer: str, *, keys: Keys | None = None
+    ) -> None:
+        self.group = group
+        self.consumer = consumer
+        self._client = client
+        self._keys = keys or Keys()
+        self._read: set[str] = set()
+
+    def register(self) -> None:
+        """Make the group known to appends' sweep and to retention."""
+        self._client.sadd(self._keys.groups(), self.group)
+
+    def read(self, tenants: Sequence[str], count: int) -> list[Delivery]:
+        """Deliver up to `count` new entries a tenant; make the group where it is missing.
+
+        Never retried: what a lost reply delivered is pending, and taken over in time.
+        """
+        replies = round_trip(self._client, [self._read_command(name, count) for name in tenants])
+        deliveries: list[Delivery] = []
+        lost: list[str] = []
+        for tenant, reply in zip(tenants, replies, strict=True):
+            if isinstance(reply, redis.ResponseError) and str(reply).startswith("NOGROUP"):
+                lost.append(tenant)
+            else:
+                checked([reply])
+                if reply:
+                    deliveries += _deliveries(tenant, reply[0][1])
+        self._read.update(tenants)
+        if lost and (made := self._create(lost)):
+            deliveries += self.read(made, count)
+        return deliveries
+
+    def acknowledge(self, deliveries: Iterable[tuple[str, EntryId]]) -> None:
+        """Say that the effect of these is stored."""
+        commands = [
+            ("XACK", self._keys.stream(tenant), self.group, *ids)
+            for tenant, ids in _by_tenant(deliveries).items()
+        ]
+        checked(round_trip(self._client, commands))
+
+    def hold(self, deliveries: Iterable[tuple[str, EntryId]]) -> None:
+        """Say that we are still at these, without counting a delivery."""
+        commands: list[Command] = [
+            ("XCLAIM", self._keys.stream(tenant), self.group, self.consumer, 0, *ids, "JUSTID")
+            for tenant, ids in _by_tenant(deliveries).items()
+        ]
+        checked(round_trip(self._client, commands))
+
+    def claim(self, tenant: str, min_idle_seconds: float, limit: int = 1_000) -> Claimed:
+        """Take over what has been pending for so long, following the server's cursor."""
+        claimed = Claimed([], 0)
+        idle_ms, cursor = int(min_idle_seconds * 1000), b"0-0"
+        while True:
+            (reply,) = round_trip(self._client, [self._claim_command(tenant, idle_ms, cursor)])
+            if isinstance(reply, redis.ResponseError) and str(reply).startswith("NOGROUP"):
+                return claimed
+            cursor, entries, deleted = checked([reply])[0]
+            self._read.add(tenant)
+            claimed = Claimed(
+                claimed.deliveries + _deliveries(tenant, entries), claimed.deleted + len(deleted)
+            )
+            if cursor == b"0-0" or len(claimed.deliveries) >= limit:
+                return claimed
+
+    def leave(self) -> None:
+        """Delete this consumer's name wherever nothing is pending under it.
+
+        Deleting it elsewhere would lose what is pending; there it stays, to be taken over.
+        """
+        tenants = sorted(self._read)
+        asked = round_trip(
+            self._client,
+            [
+                ("XPENDING", self._keys.stream(name), self.group, "-", "+", 1, self.consumer)
+                for name in tenants
+            ],
+        )
+        idle = [name for name, reply in zip(tenants, asked, strict=True) if reply == []]
+        round_trip(
+            self._client,
+            [
+                ("XGROUP", "DELCONSUMER", self._keys.stream(name), self.group, self.consumer)
+                for name in idle
+            ],
+        )
+
+    def _read_command(self, tenant: str, count: int) -> Command:
+        who = ("XREADGROUP", "GROUP", self.group, self.consumer)
+        return (*who, "COUNT", count, "STREAMS", self._keys.stream(tenant), ">")
+
+    def _claim_command(self, tenant: str, idle_ms: int, cursor: bytes) -> Command:
+        who = ("XAUTOCLAIM", self._keys.stream(tenant), self.group, self.consumer)
+        return (*who, idle_ms, cursor, "COUNT", 100)
+
+    def _create(self, tenants: Sequence[str]) -> list[str]:
+        """Make the group at 0 and give the tenants that have a log at all."""
+        replies = round_trip(
+            self._client,
+            [("XGROUP", "CREATE", self._keys.stream(name), self.group, "0") for name in tenants],
+        )
+        made = []
+        for tenant, reply in zip(tenants, replies, strict=True):
+            if not isinstance(reply, redis.ResponseError) or str(reply).startswith("BUSYGROUP"):
+                made.append(tenant)
+            elif "requires the key to exist" not in str(reply):
+                raise reply
+        return made
+
+
+def group_states(
+    client: redis.Redis, tenants: Sequence[str], keys: Keys
+) -> Mapping[str, list[GroupState]]:
+    """Give where every group stands in these tenants' logs; a log that is gone has none."""
+    replies = round_trip(client, [("XINFO", "GROUPS", keys.stream(name)) for name in tenants])
+    return {
+        tenant: []
+        if isinstance(reply, redis.ResponseError)
+        else [_group_state(row) for row in reply]
+        for tenant, reply in zip(tenants, replies, strict=True)
+    }
+
+
+def _group_state(row: Sequence[bytes]) -> GroupState:
+    facts = dict(zip(row[::2], row[1::2], strict=True))
+    return GroupState(
+        facts[b"name"].decode(), int(facts[b"pending"]), of_reply(facts[b"last-delivered-id"])
+    )
+
+
+def _deliveries(tenant: str, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Delivery]:
+    return [Delivery(tenant, of_reply(raw), fields) for raw, fields in entries]
+
+
+def _by_tenant(deliveries: Iterable[tuple[str, EntryId]]) -> Mapping[str, list[str]]:
+    tenants: dict[str, list[str]] = {}
+    for tenant, entry_id in deliveries:
+        tenants.setdefault(tenant, []).append(f"{entry_id.ms}-{entry_id.seq}")
+    return tenants

@@ -1,0 +1,242 @@
+"""One consumer: take ready tenants, read, decode, apply, acknowledge, again.
+
+At least once, effect once: an entry is acknowledged only after its effect is stored, and applying
+it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import redis
+import structlog
+
+from consumers import metrics
+from consumers.dead_letters import DeadLetters
+from consumers.faults import is_outage
+from consumers.groups import ConsumerGroup, Delivery
+from consumers.ready import ReadyQueue
+from consumers.sweep import Sweep
+from streams.entries import Entry, decode
+from streams.entry_ids import EntryId
+from streams.events import MAX_EVENT_BYTES, InvalidEvent
+
+_LOG = structlog.get_logger(__name__)
+
+TENANTS = 64
+"""Tenants in one batch."""
+BATCH = 4_000
+"""Entries in one batch, about; each tenant has an equal share, so that none delays the others."""
+QUANTUM = 1_000
+"""Entries of one tenant in one batch at most."""
+BLOCK_SECONDS = 0.5
+"""How long to wait for a ready tenant before looking about; a stop waits as long."""
+FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
+
+
+class Stop(Protocol):
+    """What tells a consumer to stop; a threading.Event is one."""
+
+    def is_set(self) -> bool:
+        """Whether to stop after the batch in hand."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for so many seconds at most, and say whether to stop."""
+        ...
+
+
+class Projection(Protocol):
+    """What a group derives from the log."""
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Store the effect of the entries; doing it again changes nothing."""
+        ...
+
+
+class Stopped(Exception):
+    """Told to stop while waiting out an outage: the batch stays pending and is taken over."""
+
+
+class Consumer:
+    """One member of a consumer group.
+
+    Args:
+        reclaim_idle_seconds: after so long a silent consumer's deliveries are taken over.
+        max_event_bytes: longer events are dead-lettered.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: ConsumerGroup,
+        projection: Projection,
+        ready: ReadyQueue,
+        dead_letters: DeadLetters,
+        sweep: Sweep,
+        reclaim_idle_seconds: float = 30.0,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._group = group
+        self._projection = projection
+        self._ready = ready
+        self._dead_letters = dead_letters
+        self._sweep = sweep
+        self._reclaim_idle = reclaim_idle_seconds
+        self._max_event_bytes = max_event_bytes
+        self._clock = clock
+        self._name = group.group
+        self._log = _LOG.bind(group=group.group, consumer=group.consumer)
+
+    def run(self, stop: Stop) -> None:
+        """Work until told to stop; finish the batch in hand, then leave."""
+        self._log.info("consumer_started")
+        pause = FIRST_BACKOFF
+        while not stop.is_set():
+            try:
+                self.turn(stop)
+                pause = FIRST_BACKOFF
+            except Stopped:
+                break
+            except redis.RedisError as error:
+                if not is_outage(error):
+                    raise
+                self._wait(stop, error, pause)
+                pause = min(pause * 2, LAST_BACKOFF)
+        self._leave()
+        self._log.info("consumer_stopped")
+
+    def turn(self, stop: Stop) -> int:
+        """Do one round and give how many entries it settled."""
+        if self._sweep.due():
+            self._group.register()
+            self._sweep.run()
+        settled = sum(self._claim(tenant, stop) for tenant in self._sweep.take_stale())
+        lease = self._ready.take(TENANTS, BLOCK_SECONDS)
+        if not lease.tenants:
+            return settled
+        quantum = max(1, min(QUANTUM, BATCH // len(lease.tenants)))
+        deliveries = self._group.read(lease.tenants, quantum)
+        self._settle(deliveries, stop)
+        self._ready.finish(lease, _with_more(lease.tenants, deliveries, quantum))
+        return settled + len(deliveries)
+
+    def _claim(self, tenant: str, stop: Stop) -> int:
+        """Take over what a dead consumer held of this tenant."""
+        claimed = self._group.claim(tenant, self._reclaim_idle)
+        if claimed.deleted:
+            metrics.DELETED.labels(self._name).inc(claimed.deleted)
+            self._log.error("entries_deleted_while_pending", tenant=tenant, count=claimed.deleted)
+        if claimed.deliveries:
+            metrics.CLAIMED.labels(self._name).inc(len(claimed.deliveries))
+            self._log.info("deliveries_claimed", tenant=tenant, count=len(claimed.deliveries))
+            self._settle(claimed.deliveries, stop)
+        return len(claimed.deliveries)
+
+    def _settle(self, deliveries: Sequence[Delivery], stop: Stop) -> None:
+        """See every delivery stored and acknowledged, or buried."""
+        if not deliveries:
+            return
+        metrics.BATCH.labels(self._name).observe(len(deliveries))
+        good: list[tuple[Delivery, Entry]] = []
+        for delivery in deliveries:
+            try:
+                good.append((delivery, decode(*delivery, self._max_event_bytes)))
+            except InvalidEvent as error:
+                self._bury(delivery, error.reason, error.detail, stop)
+        if good:
+            self._apply(good, stop)
+
+    def _apply(self, batch: Sequence[tuple[Delivery, Entry]], stop: Stop) -> None:
+        """Store and acknowledge; split what fails for its data until the bad one is alone."""
+        try:
+            self._patiently(lambda: self._store(batch), batch, stop)
+        except Stopped:
+            raise
+        except Exception as error:
+            if is_outage(error):
+                raise
+            if len(batch) == 1:
+                self._log.warning("entry_cannot_be_applied", error=repr(error))
+                self._bury(batch[0][0], "cannot_be_applied", repr(error), stop)
+                return
+            middle = len(batch) // 2
+            self._apply(batch[:middle], stop)
+            self._apply(batch[middle:], stop)
+
+    def _store(self, batch: Sequence[tuple[Delivery, Entry]]) -> None:
+        started = self._clock()
+        self._projection.apply([entry for _, entry in batch])
+        metrics.APPLY_SECONDS.labels(self._name).observe(self._clock() - started)
+        self._group.acknowledge((entry.tenant, entry.entry_id) for _, entry in batch)
+        metrics.APPLIED.labels(self._name).inc(len(batch))
+        oldest = min(entry.entry_id.ms for _, entry in batch)
+        metrics.DELAY_SECONDS.labels(self._name).observe(max(0.0, time.time() - oldest / 1000))
+
+    def _bury(self, delivery: Delivery, reason: str, detail: str, stop: Stop) -> None:
+        self._patiently(
+            lambda: self._dead_letters.bury(delivery, reason, detail), [(delivery, None)], stop
+        )
+        metrics.DEAD.labels(self._name, reason).inc()
+        self._log.warning(
+            "entry_dead_lettered",
+            tenant=delivery.tenant,
+            entry_id=str(delivery.entry_id),
+            reason=reason,
+            detail=detail,
+        )
+
+    def _patiently(
+        self,
+        work: Callable[[], None],
+        batch: Sequence[tuple[Delivery, Entry | None]],
+        stop: Stop,
+    ) -> None:
+        """Do the work, waiting out outages; meanwhile say that the batch is still in our hands."""
+        pause = FIRST_BACKOFF
+        held = [(delivery.tenant, delivery.entry_id) for delivery, _ in batch]
+        while True:
+            try:
+                work()
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                self._wait(stop, error, pause)
+                if stop.is_set():
+                    raise Stopped from error
+                pause = min(pause * 2, LAST_BACKOFF)
+                self._hold(held)
+            else:
+                return
+
+    def _hold(self, held: Sequence[tuple[str, EntryId]]) -> None:
+        try:
+            self._group.hold(held)
+        except redis.RedisError as error:
+            self._log.debug("hold_failed", error=str(error))
+
+    def _wait(self, stop: Stop, error: BaseException, seconds: float) -> None:
+        metrics.OUTAGES.labels(self._name).inc()
+        self._log.warning("waiting_for_server", error=_one_line(error), seconds=round(seconds, 1))
+        stop.wait(seconds)
+
+    def _leave(self) -> None:
+        try:
+            self._group.leave()
+        except redis.RedisError as error:
+            self._log.warning("consumer_name_left_behind", error=_one_line(error))
+
+
+def _with_more(tenants: Sequence[str], deliveries: Sequence[Delivery], quantum: int) -> list[str]:
+    """Give the tenants whose quantum was filled."""
+    counts = dict.fromkeys(tenants, 0)
+    for delivery in deliveries:
+        counts[delivery.tenant] += 1
+    return [tenant for tenant, count in counts.items() if count >= quantum]
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

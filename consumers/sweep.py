@@ -1,0 +1,183 @@
+"""The sweep: finding what nobody announced.
+
+Appends mark their tenant ready; a raw XADD does not, and a failover can lose marks and groups. One
+elected consumer (of whichever group) looks at all logs every second or so:
+
+- *discover*: SCAN for logs, a bounded slice of the keyspace at a time;
+- *look*: one XREAD over the known logs for entries after those it has seen;
+- *follow*: logs with news stay *open* until every registered group has acknowledged all of them;
+  a group that is behind is marked, one whose deliveries grew old is given to its consumers to take
+  over.
+
+Idle logs cost the server a third of a microsecond each, and nothing is remembered for ever: every
+minute, and after losing its election, the sweep starts from nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import redis
+import structlog
+
+from consumers.groups import group_states
+from streams.appender import GROUPS, mark
+from streams.entry_ids import FIRST, EntryId, of_reply
+from streams.keys import STREAM_PATTERN, Keys
+from streams.wire import Command, ask, checked, round_trip
+
+_LOG = structlog.get_logger(__name__)
+
+INTERVAL_SECONDS = 1.0
+FORGET_SECONDS = 60.0
+SCAN_COUNT, SCAN_CALLS = 1_000, 50
+"""Keys in one SCAN, and SCANs in one sweep."""
+LOOK_AT = 1_000
+"""Logs in one XREAD."""
+FOLLOW = 500
+"""Open logs examined in one sweep."""
+STALE_AT_ONCE = 16
+
+
+class Sweep:
+    """One consumer's part in the sweep: sweeping while elected, and taking what it found stale."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        group: str,
+        consumer: str,
+        *,
+        keys: Keys | None = None,
+        reclaim_idle_seconds: float = 30.0,
+        interval_seconds: float = INTERVAL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._group = group
+        self._consumer = consumer
+        self._keys = keys or Keys()
+        self._reclaim_idle_ms = int(reclaim_idle_seconds * 1000)
+        self._interval = interval_seconds
+        self._clock = clock
+        self._next = self._stale_next = float("-inf")
+        self._forget()
+
+    def due(self) -> bool:
+        """Whether it is time to sweep again."""
+        return self._clock() >= self._next
+
+    def run(self) -> None:
+        """Sweep once, if this consumer is the elected one."""
+        self._next = self._clock() + self._interval
+        if not self._elected():
+            self._forget()
+            return
+        if self._clock() >= self._forget_at:
+            self._forget()
+        groups = self._groups()
+        self._discover()
+        self._look(groups)
+        self._follow(groups)
+
+    def take_stale(self) -> list[str]:
+        """Give tenants with deliveries for this group to take over; each is given once."""
+        if self._clock() < self._stale_next:
+            return []
+        self._stale_next = self._clock() + self._interval
+        found = ask(self._client, "ZPOPMIN", self._keys.stale(self._group), STALE_AT_ONCE)
+        return [_text(name) for name in found[::2]]
+
+    def _forget(self) -> None:
+        self._seen: dict[str, EntryId] = {}
+        self._open: dict[str, None] = {}
+        self._cursor = b"0"
+        self._forget_at = self._clock() + FORGET_SECONDS
+
+    def _elected(self) -> bool:
+        """Hold or win the election; it lasts for a few intervals."""
+        name, ms = self._keys.sweeper(), int(self._interval * 5000)
+        if self._client.set(name, self._consumer, nx=True, px=ms):
+            self._forget()
+            return True
+        if self._client.get(name) != self._consumer.encode():
+            return False
+        self._client.pexpire(name, ms)
+        return True
+
+    def _groups(self) -> Sequence[str]:
+        registered = {_text(name) for name in ask(self._client, "SMEMBERS", self._keys.groups())}
+        return sorted(registered | set(GROUPS))
+
+    def _discover(self) -> None:
+        for _ in range(SCAN_CALLS):
+            what = ("MATCH", STREAM_PATTERN, "COUNT", SCAN_COUNT, "TYPE", "stream")
+            self._cursor, names = ask(self._client, "SCAN", self._cursor, *what)
+            for name in names:
+                self._seen.setdefault(self._keys.tenant_of(_text(name)), FIRST)
+            if self._cursor == b"0":
+                return
+
+    def _look(self, groups: Sequence[str]) -> None:
+        """Find logs with entries after those seen, mark them for all groups, keep them open."""
+        for known in _chunks(list(self._seen.items()), LOOK_AT):
+            names = [self._keys.stream(tenant) for tenant, _ in known]
+            after = [str(seen) for _, seen in known]
+            reply = ask(self._client, "XREAD", "COUNT", 1, "STREAMS", *names, *after)
+            news = [self._keys.tenant_of(_text(name)) for name, _ in reply or ()]
+            self._send(command for tenant in news for command in mark(self._keys, groups, tenant))
+            self._remember(news)
+
+    def _remember(self, tenants: Sequence[str]) -> None:
+        last = round_trip(
+            self._client,
+            [("XREVRANGE", self._keys.stream(name), "+", "-", "COUNT", 1) for name in tenants],
+        )
+        for tenant, reply in zip(tenants, last, strict=True):
+            if reply and not isinstance(reply, redis.RedisError):
+                self._seen[tenant] = of_reply(reply[0][0])
+                self._open[tenant] = None
+
+    def _follow(self, groups: Sequence[str]) -> None:
+        """See to the open logs, a bounded number in turn, until nothing of them is left to do."""
+        tenants = list(islice(self._open, FOLLOW))
+        states = group_states(self._client, tenants, self._keys)
+        for tenant in tenants:
+            del self._open[tenant]
+            at = {state.name: state for state in states[tenant] if state.name in groups}
+            behind = [
+                name
+                for name in groups
+                if name not in at or at[name].last_delivered < self._seen.get(tenant, FIRST)
+            ]
+            pending = [name for name in at if at[name].pending]
+            self._send(mark(self._keys, behind, tenant))
+            self._give_stale(tenant, pending)
+            if behind or pending:
+                self._open[tenant] = None
+
+    def _give_stale(self, tenant: str, groups: Sequence[str]) -> None:
+        stream, old = self._keys.stream(tenant), ("IDLE", self._reclaim_idle_ms, "-", "+", 1)
+        idle = round_trip(self._client, [("XPENDING", stream, group, *old) for group in groups])
+        now = time.time_ns() // 1_000_000
+        self._send(
+            ("ZADD", self._keys.stale(group), "NX", now, tenant)
+            for group, reply in zip(groups, idle, strict=True)
+            if reply and not isinstance(reply, redis.RedisError)
+        )
+
+    def _send(self, commands: Iterator[Command]) -> None:
+        waiting = list(commands)
+        if waiting:
+            checked(round_trip(self._client, waiting))
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="surrogateescape")
+
+
+def _chunks(pairs: list[tuple[str, EntryId]], size: int) -> Iterator[list[tuple[str, EntryId]]]:
+    for at in range(0, len(pairs), size):
+        yield pairs[at : at + size]
