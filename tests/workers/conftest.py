@@ -1,0 +1,30 @@
+"""Short real clips, made once a session with ffmpeg's own sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from workers.ffmpeg import ffmpeg_command, make_clip, run
+
+FilmFactory = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of 720p with sound."""
+    return make_clip(tmp_path_factory.mktemp("clips") / "lecture.mp4", 3)
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> FilmFactory:
+    """Make a film of ffmpeg's arguments, under a name."""
+
+    def make(name: str, *arguments: str | Path) -> Path:
+        path = tmp_path / name
+        run(ffmpeg_command(*arguments, "-y", path))
+        return path
+
+    return make

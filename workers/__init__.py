@@ -1,0 +1,1 @@
+"""Reference workers that do real work and report it through the SDK."""

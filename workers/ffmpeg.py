@@ -1,0 +1,245 @@
+"""Running ffmpeg so that it can neither hang, nor fill a pipe, nor outlive its caller.
+
+ffmpeg comes from PATH, else from the imageio-ffmpeg wheel. Durations are in seconds.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import selectors
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+STALL_SECONDS = 120.0
+_GRACE_SECONDS = 2.0
+_TAIL_BYTES = 256 * 1024
+_REASON_LENGTH = 300
+
+# `[mov @ 0x55..] `, once or more: who inside ffmpeg is speaking.
+_SPEAKER = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )+")
+# What ffmpeg says about every failure alike; the reason stands in the lines beside it.
+_NOISE = re.compile(
+    r"Error opening input files?\b|Error opening output files?\b|Conversion failed!"
+    r"|Last message repeated|At least one output file|Exiting normally"
+)
+
+Argument = str | Path
+LineSink = Callable[[str], bool]
+
+
+class FfmpegError(RuntimeError):
+    """ffmpeg did not do its work; `code` is a short machine word, `stderr` its own last words."""
+
+    code = "ffmpeg"
+
+    def __init__(self, message: str, *, stderr: str = "") -> None:
+        super().__init__(message)
+        self.stderr = stderr
+
+
+class FfmpegMissing(FfmpegError):
+    """There is no ffmpeg on this machine; the message says what to install."""
+
+    code = "ffmpeg_missing"
+
+
+class FfmpegFailed(FfmpegError):
+    """ffmpeg ended by itself with an error; the message is its reason, on one line."""
+
+
+class FfmpegStalled(FfmpegError):
+    """ffmpeg showed no progress for too long and was ended; trying again may help."""
+
+    code = "stalled"
+
+
+def find_ffmpeg() -> str:
+    """Give the path of ffmpeg: the one on PATH, else the one in the imageio-ffmpeg wheel.
+
+    Raises:
+        FfmpegMissing: there is neither.
+    """
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg  # noqa: PLC0415 - an optional extra, not needed beside a real ffmpeg
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        raise FfmpegMissing(
+            "no ffmpeg found: install ffmpeg so that it is on PATH, or pip install imageio-ffmpeg"
+        ) from None
+
+
+def find_ffprobe() -> str | None:
+    """Give the path of ffprobe where it is on PATH; no wheel brings one."""
+    return shutil.which("ffprobe")
+
+
+def ffmpeg_command(*arguments: Argument, loglevel: str = "error") -> list[Argument]:
+    """Give a command line of the ffmpeg found; it never reads standard input."""
+    return [find_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", loglevel, *arguments]
+
+
+def run(
+    command: Sequence[Argument],
+    *,
+    cwd: Path | None = None,
+    on_line: LineSink = lambda _: True,
+    stall_seconds: float = STALL_SECONDS,
+) -> str:
+    """Run ffmpeg or ffprobe to its end and give what it wrote to standard error (the tail).
+
+    `on_line` gets every line of standard output and says whether it is a sign of life; after
+    `stall_seconds` without one, the child is ended. However this is left, KeyboardInterrupt
+    included, the child has been ended and reaped.
+
+    Raises:
+        FfmpegFailed: it ended with an error.
+        FfmpegStalled: it was ended for showing no sign of life.
+    """
+    tail = _Tail()
+    with _child(command, cwd) as child:
+        _pump(child, {"stdout": _Lines(on_line), "stderr": tail}, stall_seconds)
+        code = _wait(child, stall_seconds)
+    if code != 0:
+        raise FfmpegFailed(reason(tail.text()) or _ending(code), stderr=tail.text())
+    return tail.text()
+
+
+def reason(stderr: str) -> str:
+    """Boil ffmpeg's standard error down to one short line; empty where it says nothing."""
+    spoken = (_SPEAKER.sub("", line.strip()) for line in stderr.splitlines())
+    # "Error opening input: Invalid data" holds a reason, unlike "Error opening input file x".
+    said = (line.removeprefix("Error opening input: ") for line in spoken)
+    meaningful = dict.fromkeys(line for line in said if line and not _NOISE.match(line))
+    return printable("; ".join(list(meaningful)[-2:]))[:_REASON_LENGTH]
+
+
+def printable(text: str) -> str:
+    """Replace what would break a one-line message or its UTF-8: controls and lone surrogates."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def make_clip(path: Path, seconds: float, size: str = "1280x720") -> Path:
+    """Make a demo clip (moving test picture, 440 Hz tone) with ffmpeg's own sources.
+
+    Raises:
+        FfmpegError: there is no ffmpeg, or it could not write the clip.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = f"testsrc2=size={size}:rate=25:duration={seconds}"
+    tone = f"sine=frequency=440:duration={seconds}"
+    sources = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone)
+    coding = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac")
+    # The index in front lets players start at once, and keeps a cut-off copy of it readable.
+    muxing = ("-movflags", "+faststart", "-f", "mp4", "-y", f"file:{path}")
+    run(ffmpeg_command(*sources, *coding, *muxing))
+    return path
+
+
+class _Lines:
+    """Cuts standard output into lines and hands them on."""
+
+    def __init__(self, on_line: LineSink) -> None:
+        self._on_line = on_line
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+
+    def __call__(self, chunk: bytes) -> bool:
+        *lines, self._rest = (self._rest + self._decoder.decode(chunk)).split("\n")
+        alive = False
+        for line in lines:
+            alive |= self._on_line(line)
+        return alive
+
+
+class _Tail:
+    """Keeps the end of standard error; complaints are no sign of life."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def __call__(self, chunk: bytes) -> bool:
+        self._kept += chunk
+        del self._kept[:-_TAIL_BYTES]
+        return False
+
+    def text(self) -> str:
+        return self._kept.decode("utf-8", "replace")
+
+
+@contextmanager
+def _child(command: Sequence[Argument], cwd: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(  # noqa: S603 - a list, no shell; paths are written as file:…
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "AV_LOG_FORCE_NOCOLOR": "1"},
+        # A terminal's Ctrl-C reaches us alone; ffmpeg would end with a misleading error.
+        process_group=0,
+    )
+    # Popen's own `with` waits without limit, so it stands inside the ending.
+    with child:
+        try:
+            yield child
+        finally:
+            _end(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _pump(
+    child: subprocess.Popen[bytes],
+    sinks: dict[str, Callable[[bytes], bool]],
+    stall_seconds: float,
+) -> None:
+    """Drain both pipes to their ends in one thread, watching for signs of life."""
+    with selectors.DefaultSelector() as selector:
+        for name, sink in sinks.items():
+            selector.register(getattr(child, name), selectors.EVENT_READ, sink)
+        alive_at = time.monotonic()
+        while selector.get_map():
+            for key, _ in selector.select(max(0.0, alive_at + stall_seconds - time.monotonic())):
+                if not (chunk := os.read(key.fd, 65_536)):
+                    selector.unregister(key.fileobj)
+                    continue
+                before = time.monotonic()
+                alive = key.data(chunk)
+                after = time.monotonic()
+                # The time that a slow listener took is not ffmpeg's fault.
+                alive_at = after if alive else alive_at + after - before
+            if time.monotonic() - alive_at >= stall_seconds and selector.get_map():
+                raise _stalled(stall_seconds)
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float) -> int:
+    try:
+        return child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        raise _stalled(seconds) from None
+
+
+def _stalled(seconds: float) -> FfmpegStalled:
+    return FfmpegStalled(f"ffmpeg showed no progress for {seconds:g} s and was ended")
+
+
+def _ending(code: int) -> str:
+    return f"ffmpeg was ended by signal {-code}" if code < 0 else f"ffmpeg ended with code {code}"

@@ -1,0 +1,129 @@
+"""The HLS rendering of a video: which renditions, and ffmpeg's arguments to make and check them.
+
+All paths are names inside the work directory, which is ffmpeg's working directory: nothing that a
+user or a deployment named (`%`, spaces, colons) reaches ffmpeg's own patterns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workers.ffmpeg_probe import SOURCE_GUARD, Media, Video
+
+PLAYLIST = "master.m3u8"
+THUMBNAIL = "thumbnail.jpg"
+SEGMENT_SECONDS = 4
+
+_TALLEST = 720
+_SMALL = 360
+# Below this a second, smaller rendition saves next to nothing.
+_WORTH_TWO = 480
+_BITS_PER_PIXEL_SECOND = 3
+_LEAST_BITRATE = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One size of the video; both sides are even, as 4:2:0 colour needs."""
+
+    width: int
+    height: int
+
+    @property
+    def name(self) -> str:
+        """Name it by its short side, as people do (`720p`)."""
+        return f"{min(self.width, self.height)}p"
+
+    @property
+    def bitrate(self) -> int:
+        """Give the ceiling in bits a second; quality decides below it."""
+        return max(_LEAST_BITRATE, self.width * self.height * _BITS_PER_PIXEL_SECOND)
+
+
+def renditions(video: Video) -> tuple[Rendition, ...]:
+    """Choose the sizes, largest first; none is larger than the source."""
+    tallest = min(_TALLEST, video.width, video.height)
+    sides = (tallest, _SMALL) if tallest >= _WORTH_TWO else (tallest,)
+    return tuple(fitted(video, side) for side in sides)
+
+
+def fitted(video: Video, short_side: int) -> Rendition:
+    """Scale to a short side, never up."""
+    scale = min(1.0, short_side / min(video.width, video.height))
+    return Rendition(_even(video.width * scale), _even(video.height * scale))
+
+
+def transcoding(source: str, media: Media, video: Video, folder: str) -> list[str]:
+    """Arguments that write all renditions and their master playlist into `folder`."""
+    sizes = renditions(video)
+    reading = [*SOURCE_GUARD, "-i", f"file:{source}", "-filter_complex", _scaling(video, sizes)]
+    return [*reading, *_mapping(media, sizes), *_coding(sizes), *_muxing(media, sizes, folder)]
+
+
+def picturing(video: Video, at: float, folder: str) -> list[str]:
+    """Arguments that write the most telling picture of the second from `at` as a JPEG.
+
+    It is taken from the largest rendition, which is upright whatever the source is, by reading up
+    to there: seeking in short playlists finds nothing in some versions of ffmpeg.
+    """
+    playlist = f"file:{folder}/{renditions(video)[0].name}/index.m3u8"
+    size = fitted(video, _SMALL)
+    # JPEG wants full-range colour; most video has the narrower television range.
+    scale = f"scale={size.width}:{size.height}:out_range=full,format=yuvj420p"
+    reading = ["-protocol_whitelist", "file", "-i", playlist, "-an"]
+    choice = f"trim=start={at:.3f},thumbnail=25,{scale}"
+    one = ["-frames:v", "1", "-q:v", "4", "-f", "image2", "-update", "1"]
+    return [*reading, "-vf", choice, *one, "-y", f"file:{folder}/{THUMBNAIL}"]
+
+
+def reading_back(folder: str) -> list[str]:
+    """Arguments that decode every rendition to its end and stop at the first error."""
+    playlist = f"file:{folder}/{PLAYLIST}"
+    guard = ("-protocol_whitelist", "file")
+    return ["-xerror", *guard, "-i", playlist, "-map", "0", "-f", "null", "-"]
+
+
+def _scaling(video: Video, sizes: Sequence[Rendition]) -> str:
+    split = f"[0:{video.index}]split={len(sizes)}" + "".join(f"[s{i}]" for i in range(len(sizes)))
+    scales = (
+        f"[s{i}]scale={size.width}:{size.height},setsar=1,format=yuv420p[v{i}]"
+        for i, size in enumerate(sizes)
+    )
+    return ";".join((split, *scales))
+
+
+def _mapping(media: Media, sizes: Sequence[Rendition]) -> list[str]:
+    mapped: list[str] = []
+    for i in range(len(sizes)):
+        mapped += ["-map", f"[v{i}]"]
+        if media.audio_index is not None:
+            mapped += ["-map", f"0:{media.audio_index}"]
+    # What a camera noted (place, owner) is no business of the viewers.
+    return [*mapped, "-map_metadata", "-1", "-map_chapters", "-1"]
+
+
+def _coding(sizes: Sequence[Rendition]) -> list[str]:
+    coding = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23"]
+    for i, size in enumerate(sizes):
+        coding += [f"-maxrate:v:{i}", str(size.bitrate), f"-bufsize:v:{i}", str(2 * size.bitrate)]
+    # Keyframes stand exactly where segments are cut, in every rendition alike, so that a player
+    # can change between them: none of the encoder's own, by distance (-g) or by scene.
+    forced = f"expr:gte(t,n_forced*{SEGMENT_SECONDS})"
+    coding += ["-g", "100000", "-sc_threshold", "0", "-force_key_frames", forced]
+    return [*coding, "-c:a", "aac", "-b:a", "128k", "-ac", "2"]
+
+
+def _muxing(media: Media, sizes: Sequence[Rendition], folder: str) -> list[str]:
+    audio = "" if media.audio_index is None else ",a:{i}"
+    variants = (f"v:{i}{audio.format(i=i)},name:{size.name}" for i, size in enumerate(sizes))
+    kind = ["-f", "hls", "-hls_time", str(SEGMENT_SECONDS), "-hls_playlist_type", "vod"]
+    # Fragmented MP4: less overhead than MPEG-TS, and no time offset to read back.
+    kind += ["-hls_segment_type", "fmp4"]
+    names = ["-hls_segment_filename", f"{folder}/%v/%05d.m4s", "-master_pl_name", PLAYLIST]
+    flags = ["-hls_flags", "independent_segments", "-var_stream_map", " ".join(variants)]
+    return [*kind, *names, *flags, f"{folder}/%v/index.m3u8"]
+
+
+def _even(length: float) -> int:
+    return max(2, round(length) // 2 * 2)
