@@ -19,6 +19,8 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY) ## Start everything on embedded servers with real demo work
 	$(BIN)/jobtrail up --demo
 
+PYTEST_ARGS ?= -n auto --dist loadfile
+
 test: $(READY) ## Run the tests on real embedded servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

@@ -61,6 +61,7 @@ class ConsumerGroup:
 
         Never retried: what a lost reply delivered is pending, and taken over in time.
         """
+        self._read.update(tenants)
         replies = round_trip(self._client, [self._read_command(name, count) for name in tenants])
         deliveries: list[Delivery] = []
         lost: list[str] = []
@@ -71,9 +72,22 @@ class ConsumerGroup:
                 checked([reply])
                 if reply:
                     deliveries += _deliveries(tenant, reply[0][1])
-        self._read.update(tenants)
         if lost and (made := self._create(lost)):
             deliveries += self.read(made, count)
+        return deliveries
+
+    def read_again(self, count: int) -> list[Delivery]:
+        """Give up to `count` entries a tenant that were delivered to us and are still pending.
+
+        That is what a lost reply leaves behind: the server knows of it, we do not.
+        """
+        tenants = sorted(self._read)
+        commands = [self._read_command(name, count, "0") for name in tenants]
+        replies = round_trip(self._client, commands)
+        deliveries: list[Delivery] = []
+        for tenant, reply in zip(tenants, replies, strict=True):
+            if reply and not isinstance(reply, redis.ResponseError):
+                deliveries += _deliveries(tenant, reply[0][1])
         return deliveries
 
     def acknowledge(self, deliveries: Iterable[tuple[str, EntryId]]) -> None:
@@ -130,9 +144,9 @@ class ConsumerGroup:
             ],
         )
 
-    def _read_command(self, tenant: str, count: int) -> Command:
+    def _read_command(self, tenant: str, count: int, after: str = ">") -> Command:
         who = ("XREADGROUP", "GROUP", self.group, self.consumer)
-        return (*who, "COUNT", count, "STREAMS", self._keys.stream(tenant), ">")
+        return (*who, "COUNT", count, "STREAMS", self._keys.stream(tenant), after)
 
     def _claim_command(self, tenant: str, idle_ms: int, cursor: bytes) -> Command:
         who = ("XAUTOCLAIM", self._keys.stream(tenant), self.group, self.consumer)
@@ -174,7 +188,8 @@ def _group_state(row: Sequence[bytes]) -> GroupState:
 
 
 def _deliveries(tenant: str, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Delivery]:
-    return [Delivery(tenant, of_reply(raw), fields) for raw, fields in entries]
+    # An entry that was trimmed while it was pending comes without fields; reclaiming counts it.
+    return [Delivery(tenant, of_reply(raw), fields) for raw, fields in entries if fields]
 
 
 def _by_tenant(deliveries: Iterable[tuple[str, EntryId]]) -> Mapping[str, list[str]]:

@@ -94,18 +94,20 @@ class Consumer:
     def run(self, stop: Stop) -> None:
         """Work until told to stop; finish the batch in hand, then leave."""
         self._log.info("consumer_started")
-        pause = FIRST_BACKOFF
+        pause, broken = FIRST_BACKOFF, False
         while not stop.is_set():
             try:
+                if broken:
+                    self._recover(stop)
                 self.turn(stop)
-                pause = FIRST_BACKOFF
+                pause, broken = FIRST_BACKOFF, False
             except Stopped:
                 break
             except redis.RedisError as error:
                 if not is_outage(error):
                     raise
                 self._wait(stop, error, pause)
-                pause = min(pause * 2, LAST_BACKOFF)
+                pause, broken = min(pause * 2, LAST_BACKOFF), True
         self._leave()
         self._log.info("consumer_stopped")
 
@@ -123,6 +125,12 @@ class Consumer:
         self._settle(deliveries, stop)
         self._ready.finish(lease, _with_more(lease.tenants, deliveries, quantum))
         return settled + len(deliveries)
+
+    def _recover(self, stop: Stop) -> None:
+        """Settle what was delivered to us in replies that a broken connection swallowed."""
+        while deliveries := self._group.read_again(QUANTUM):
+            self._log.info("deliveries_read_again", count=len(deliveries))
+            self._settle(deliveries, stop)
 
     def _claim(self, tenant: str, stop: Stop) -> int:
         """Take over what a dead consumer held of this tenant."""

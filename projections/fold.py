@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from projections.state import PROGRESS_FIELDS, JobState, Moment, ProgressState, Told
+from streams.entries import happened_at
 from streams.entry_ids import EntryId
 from streams.events import Event, Progress
 from streams.kinds import State
@@ -45,9 +46,17 @@ def fold(state: JobState | None, event: Event, entry_id: EntryId) -> JobState:
 def fold_all(state: JobState | None, events: Iterable[tuple[EntryId, Event]]) -> JobState | None:
     """Fold many events of one job.
 
-    Newest first, because the order does not matter and the newest usually settles the rest.
+    The order does not matter, so take the quickest: the oldest up to the first sign of work, which
+    settle how it began, then the newest first, which usually settle the rest.
     """
-    for entry_id, event in sorted(events, key=_entry_id, reverse=True):
+    ascending = sorted(events, key=_entry_id)
+    began = 0
+    for entry_id, event in ascending:
+        state = fold(state, event, entry_id)
+        began += 1
+        if RANKS[event.type] == _WORKING:
+            break
+    for entry_id, event in reversed(ascending[began:]):
         state = fold(state, event, entry_id)
     return state
 
@@ -62,7 +71,7 @@ def _order(attempt: int, rank: int, entry_id: EntryId) -> tuple[int, int, int, i
 
 
 def _moment(event: Event, entry_id: EntryId) -> Moment:
-    return Moment(entry_id, event.at or entry_id.time)
+    return Moment(entry_id, happened_at(event, entry_id))
 
 
 def _first(event: Event, entry_id: EntryId) -> JobState:
@@ -92,7 +101,7 @@ def _won(state: JobState, event: Event, entry_id: EntryId) -> JobState:
         attempt=event.attempt,
         state=_STATES[event.type],
         entry_id=entry_id,
-        updated_at=event.at or entry_id.time,
+        updated_at=happened_at(event, entry_id),
         worker=event.worker,
         result=event.result or {} if event.type == "done" else None,
         error=_error(event),
@@ -151,6 +160,7 @@ def _error(event: Event) -> str | None:
 
 
 def _progress(event: Progress, entry_id: EntryId) -> ProgressState:
+    remaining = event.remaining_seconds
     return ProgressState(
         entry_id=entry_id,
         step=event.step,
@@ -159,7 +169,7 @@ def _progress(event: Progress, entry_id: EntryId) -> ProgressState:
         step_total=event.step_total,
         step_name_display=event.step_name_display,
         step_percent=_clamped(event.step_percent),
-        remaining_seconds=event.remaining_seconds,
+        remaining_seconds=None if remaining is None else _whole(remaining),
         extra=_beside_named(event.extra) if event.extra else {},
     )
 
@@ -169,4 +179,9 @@ def _beside_named(extra: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _clamped(percent: float | None) -> float | None:
-    return None if percent is None else min(100, max(0, percent))
+    return None if percent is None else _whole(min(100.0, max(0.0, percent)))
+
+
+def _whole(value: float) -> float:
+    """A whole number stays one in documents: 10, not 10.0."""
+    return int(value) if value.is_integer() else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 import psycopg
@@ -11,7 +12,7 @@ import structlog
 from psycopg import sql
 
 from sql import queries
-from streams.entries import Entry
+from streams.entries import Entry, happened_at
 from streams.entry_ids import EntryId
 from streams.event_ids import time_of
 
@@ -27,7 +28,8 @@ _WEEK = timedelta(weeks=1)
 _AHEAD, _BEHIND = 2, 5
 """Weeks from now within which partitions are made; events of others go to the default one."""
 
-_TRUSTED_MS = 30 * 86_400_000
+_DAY_MS = 86_400_000
+_TRUSTED_MS = 30 * _DAY_MS
 """How far the time in an event id may lie from its entry's before it is not believed."""
 
 
@@ -60,7 +62,7 @@ def event_row(entry: Entry) -> EventRow:
         entry_id.seq,
         event.type,
         event.attempt,
-        event.at or entry_id.time,
+        happened_at(event, entry_id),
         raw.decode(),
     )
 
@@ -71,22 +73,17 @@ def day_of(event_id: str | None, entry_id: EntryId) -> date:
     A retried append of the same event must share it even across midnight, so it comes from the
     event id where that is a believable UUIDv7.
     """
-    made = _made(event_id, entry_id.ms) if event_id else None
-    return (entry_id if made is None else EntryId(made, 0)).time.date()
+    made = None if event_id is None else _made(event_id, entry_id.ms)
+    return _day(entry_id.ms if made is None else made)
 
 
-def _made(event_id: str, entry_ms: int) -> int | None:
-    """Give the milliseconds in an event id, or None where there are none to be believed."""
-    made = time_of(event_id)
-    return None if made is None or abs(made - entry_ms) > _TRUSTED_MS else made
+def write_events(connection: psycopg.Connection, rows: Sequence[EventRow]) -> None:
+    """Add events to the history; those that it holds already change nothing.
 
-
-def write_events(connection: psycopg.Connection, entries: Sequence[Entry]) -> None:
-    """Add the entries' events to the history; those that it holds already change nothing.
-
-    The caller holds a transaction, in which it has locked the entries' jobs.
+    The caller holds a transaction, in which it has locked the events' jobs.
     """
-    rows = [event_row(entry) for entry in entries]
+    # Once each: an event and its retried append, a day later, may come in one batch.
+    rows = list({row[:4]: row for row in reversed(rows)}.values())
     held = _across_midnight(connection, [row for row in rows if _undated(row)])
     with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_events"]) as copy:
         copy.set_types(_COLUMNS)
@@ -96,10 +93,27 @@ def write_events(connection: psycopg.Connection, entries: Sequence[Entry]) -> No
     connection.execute(_QUERIES["insert_events"])
 
 
+def _made(event_id: str, entry_ms: int) -> int | None:
+    """Give the milliseconds in an event id, or None where there are none to be believed."""
+    made = time_of(event_id)
+    return None if made is None or abs(made - entry_ms) > _TRUSTED_MS else made
+
+
+def _day(ms: int) -> date:
+    return _day_of_number(ms // _DAY_MS)
+
+
+@lru_cache(maxsize=64)
+def _day_of_number(number: int) -> date:
+    return EntryId(number * _DAY_MS, 0).time.date()
+
+
 def _undated(row: EventRow) -> bool:
     """Whether the day came from the entry, so that a retried append may lie a day off."""
-    own_id = f"{row.entry_ms}-{row.entry_seq}"
-    return row.event_id != own_id and _made(row.event_id, row.entry_ms) is None
+    return (
+        _made(row.event_id, row.entry_ms) is None
+        and row.event_id != f"{row.entry_ms}-{row.entry_seq}"
+    )
 
 
 def _across_midnight(

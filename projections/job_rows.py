@@ -12,7 +12,7 @@ from psycopg.types.json import Json, Jsonb
 from projections.batch import by_job
 from projections.documents import from_positions, progress_fields, write_positions
 from projections.fold import fold_all
-from projections.history import Partitions, day_of, write_events
+from projections.history import Partitions, event_row, write_events
 from projections.state import JobState, OmittedResult
 from sql import queries
 from streams.entries import Entry
@@ -74,13 +74,13 @@ class JobRows:
             psycopg.Error: nothing of the batch was stored; apply it again.
         """
         connection = self._ready_connection()
-        days = {day_of(entry.event.event_id, entry.entry_id) for entry in entries}
-        self._partitions.ensure(connection, days)
+        events = [event_row(entry) for entry in entries]
+        self._partitions.ensure(connection, {row.day for row in events})
         while True:
             try:
                 with connection.transaction():
                     self._write_jobs(connection, entries)
-                    write_events(connection, entries)
+                    write_events(connection, events)
             except _LostRace:
                 continue
             return

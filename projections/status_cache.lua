@@ -3,6 +3,7 @@
 -- mark that its writer had read ('' for none), the new status ('' to leave it), the new progress
 -- ('' to leave it, '-' to remove it), seconds to live (0 for no end), the new mark ('' for none).
 -- Returns the positions (from 1) of the jobs that somebody else wrote meanwhile; they are untouched.
+-- How much longer than its job's documents a mark lives.
 local MARK_SECONDS = 604800
 local lost = {}
 
@@ -38,7 +39,7 @@ for job = 1, #KEYS / 3 do
     else
       put(progress, ARGV[at + 4], seconds)
     end
-    if ARGV[at + 6] ~= '' then redis.call('SET', ended, ARGV[at + 6], 'EX', MARK_SECONDS) end
+    if ARGV[at + 6] ~= '' then redis.call('SET', ended, ARGV[at + 6], 'EX', seconds + MARK_SECONDS) end
   end
 end
 

@@ -140,12 +140,14 @@ def _changed(old: bytes, new: bytes | None) -> bytes:
 def _state(job: JobKey, found: _Stored) -> JobState | None:
     if not found.status:
         return None
-    try:
-        return read_documents(KINDS[job.kind], Documents(found.status, found.progress or None))
-    except (ValueError, KeyError, TypeError) as error:
-        # A key of the old writers, or one that was mended by hand: the events say what is right.
-        _LOG.info("foreign_document_replaced", key=Keys().status(job), error=repr(error))
-        return None
+    # Without the progress next: a foreign one there must not lift the guard of the status.
+    for progress in (found.progress or None, None):
+        try:
+            return read_documents(KINDS[job.kind], Documents(found.status, progress))
+        except (ValueError, KeyError, TypeError) as error:
+            # A key of the old writers, or one mended by hand: the events say what is right.
+            _LOG.info("foreign_document_replaced", key=Keys().status(job), error=repr(error))
+    return None
 
 
 def _mark(state: JobState) -> bytes:

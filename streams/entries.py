@@ -6,6 +6,7 @@ An *entry* is one decoded XADD: whose log, where in it, what it says, and the by
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from streams.entry_ids import EntryId
@@ -32,6 +33,17 @@ class Entry(NamedTuple):
     def event_id(self) -> str:
         """The producer's id for the event, or else the entry's."""
         return self.event.event_id or str(self.entry_id)
+
+
+def happened_at(event: Event, entry_id: EntryId) -> datetime:
+    """Give when the event happened, in UTC: as it says, or else when the server took it."""
+    at = event.at
+    if at is None:
+        return entry_id.time
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:  # the first or last day there is, seen from another time zone
+        return at.replace(tzinfo=UTC)
 
 
 def decode(

@@ -6,10 +6,9 @@ before 9.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple, Self
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, the last that a datetime can hold
 _PART_MAX = 2**64 - 1
 
@@ -43,7 +42,8 @@ class EntryId(NamedTuple):
     @property
     def time(self) -> datetime:
         """When the server took the entry, in UTC (the last representable moment at most)."""
-        return _EPOCH + timedelta(milliseconds=min(self.ms, _LAST_MS))
+        ms = self.ms if self.ms < _LAST_MS else _LAST_MS
+        return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 FIRST = EntryId(0, 0)

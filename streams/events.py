@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -50,18 +49,6 @@ def _cut(value: object) -> object:
     return value[:TEXT_LENGTH] if isinstance(value, str) else value
 
 
-def _whole(value: float) -> float:
-    """A whole percent stays a whole number in documents: 10, not 10.0."""
-    return int(value) if value.is_integer() else value
-
-
-def _in_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
-
-
 def _small(value: dict[str, Any]) -> dict[str, Any]:
     if len(dump_json(value)) > MAX_EXTRA_BYTES:
         raise ValueError(f"is over {MAX_EXTRA_BYTES} bytes as JSON")
@@ -70,7 +57,7 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
 
 Word = Annotated[str, Field(max_length=200)]
 CutText = Annotated[str, BeforeValidator(_cut)]
-Number = Annotated[float, Field(ge=-(2**53), le=2**53), AfterValidator(_whole)]
+Number = Annotated[float, Field(ge=-(2**53), le=2**53)]
 LabelName = Annotated[str, Field(min_length=1, max_length=64)]
 LabelValue = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -86,7 +73,7 @@ class EventBase(BaseModel):
     id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
     attempt: Annotated[int, Field(ge=1, le=2**53)] = 1
     event_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    at: Annotated[AwareDatetime, AfterValidator(_in_utc)] | None = None
+    at: AwareDatetime | None = None
     job_type: Word | None = None
     labels: Annotated[dict[LabelName, LabelValue], Field(max_length=16)] | None = None
     worker: Word | None = None

@@ -36,6 +36,7 @@ from streams.events import (
     InvalidEvent,
     Processing,
     Progress,
+    Queued,
     encode_fields,
     parse_event,
 )
@@ -111,9 +112,24 @@ class Reporter:
             "attempt": attempt,
             "labels": dict(labels) if labels else None,
             "traceparent": traceparent,
-            "worker": self.worker,
         }
         return JobReport(self, check_tenant(tenant), common)
+
+    def queued(
+        self,
+        id: str,  # noqa: A002 - the contract's word
+        *,
+        tenant: str,
+        **words: Any,
+    ) -> None:
+        """Say that a job waits for a worker; takes the words that `job` takes.
+
+        Raises:
+            InvalidEvent, InvalidTenant: as `job`.
+            LogUnavailable: Redis stayed away for `end_retry_seconds`, and there is no spool.
+        """
+        report = self.job(id, tenant=tenant, **words)
+        self.append_surely(tenant, report.event(Queued))
 
     def try_append(self, tenant: str, event: Event) -> bool:
         """Append what may be lost; drop it with a warning, and for a while quietly, if need be."""
@@ -127,7 +143,7 @@ class Reporter:
             return False
         return True
 
-    def append_end(self, tenant: str, end: Event, before: Event | None) -> None:
+    def append_surely(self, tenant: str, end: Event, before: Event | None = None) -> None:
         """Append an end, and the last progress in the same round trip before it.
 
         Raises:
@@ -165,7 +181,7 @@ class JobReport:
         self._waiting: Event | None = None
         self._timer: threading.Timer | None = None
         self._ended = False
-        self._started = self._event(Processing)
+        self._started = self.event(Processing)
 
     def __enter__(self) -> Self:
         self._reporter.try_append(self._tenant, self._started)
@@ -210,7 +226,7 @@ class JobReport:
         Raises:
             InvalidEvent: a value is not of its form, or `extra` is over 8 KiB.
         """
-        event = self._event(
+        event = self.event(
             Progress,
             step=step,
             percent=percent,
@@ -237,20 +253,22 @@ class JobReport:
 
     def done(self, result: Mapping[str, Any] | None = None) -> None:
         """End the job well."""
-        self._end(self._event(Done, result=dict(result or {})))
+        self._end(self.event(Done, result=dict(result or {})))
 
     def failed(self, error: str, *, code: str | None = None) -> None:
         """End the job badly; `error` is cut to 2,000 characters."""
-        self._end(self._event(Failed, error=error, code=code))
+        self._end(self.event(Failed, error=error, code=code))
 
     def cancelled(self, reason: str | None = None) -> None:
         """End the job because somebody called it off."""
-        self._end(self._event(Cancelled, reason=reason))
+        self._end(self.event(Cancelled, reason=reason))
 
-    def _event(self, form: type[Event], **fields: Any) -> Event:
+    def event(self, form: type[Event], **fields: Any) -> Event:
+        """Build an event of this job, stamped with its id and the time."""
         stamped = {
             **self._common,
             **{name: value for name, value in fields.items() if value is not None},
+            "worker": self._reporter.worker,
             "event_id": new_event_id(),
             "at": datetime.now(UTC),
         }
@@ -277,7 +295,7 @@ class JobReport:
                 self._timer.cancel()
             waiting, self._waiting = self._waiting, None
             try:
-                self._reporter.append_end(self._tenant, event, waiting)
+                self._reporter.append_surely(self._tenant, event, waiting)
             except InvalidEvent:  # too large: nothing was sent, another end may still be said
                 self._ended = False
                 raise

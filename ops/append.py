@@ -1,0 +1,109 @@
+"""Appending events from a stream of lines, one JSON object each."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, NamedTuple
+
+from streams.appender import EventAppender
+from streams.events import InvalidEvent, parse_event
+
+READ_BYTES = 1 << 20
+SPOOL_BYTES = 16 << 20
+"""Input of so many bytes is held in memory, more of it in a temporary file."""
+
+
+class Line(NamedTuple):
+    """One line of the input, counted from 1."""
+
+    number: int
+    text: bytes
+
+
+class Outcome(NamedTuple):
+    """What became of the input."""
+
+    appended: int
+    refused: int
+
+
+def append_lines(
+    source: IO[bytes],
+    appender: EventAppender,
+    tenant: str,
+    *,
+    keep_going: bool,
+    complain: Callable[[str], None],
+) -> Outcome:
+    """Append every line; with a bad one append nothing, or with `keep_going` the rest.
+
+    Raises:
+        LogUnavailable: what came before in the input was appended; what follows was not.
+    """
+    if keep_going:
+        return _append(_arrivals(source), appender, tenant, complain)
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
+        refused = 0
+        for lines in _arrivals(source):
+            for line in lines:
+                refused += not _valid(line, appender, complain)
+                spool.write(line.text + b"\n")
+        if refused:
+            return Outcome(0, refused)
+        spool.seek(0)
+        lines_again = ([Line(number, text.strip())] for number, text in enumerate(spool, 1))
+        return _append(_batches(lines_again), appender, tenant, complain)
+
+
+def _append(
+    batches: Iterator[Sequence[Line]],
+    appender: EventAppender,
+    tenant: str,
+    complain: Callable[[str], None],
+) -> Outcome:
+    appended = refused = 0
+    for lines in batches:
+        good = [line for line in lines if _valid(line, appender, complain)]
+        refused += len(lines) - len(good)
+        appended += len(appender.append_many((tenant, line.text) for line in good))
+    return Outcome(appended, refused)
+
+
+def _valid(line: Line, appender: EventAppender, complain: Callable[[str], None]) -> bool:
+    try:
+        parse_event(line.text, appender.max_event_bytes)
+    except InvalidEvent as error:
+        complain(f"line {line.number}: {error}")
+        return False
+    return True
+
+
+def _arrivals(source: IO[bytes]) -> Iterator[list[Line]]:
+    """Give the lines as they arrive, so that a pipe that stays open is appended without delay."""
+    number, rest = 0, b""
+    while True:
+        chunk = os.read(source.fileno(), READ_BYTES)
+        texts = (rest + chunk).split(b"\n")
+        rest = texts.pop() if chunk else b""
+        lines = []
+        for text in texts:
+            number += 1
+            if text.strip():
+                lines.append(Line(number, text.strip()))
+        if lines:
+            yield lines
+        if not chunk:
+            return
+
+
+def _batches(lines: Iterator[list[Line]], size: int = 1_000) -> Iterator[list[Line]]:
+    batch: list[Line] = []
+    for some in lines:
+        batch += some
+        if len(batch) >= size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,209 @@
+"""Everything on one machine: servers, migrations, consumers, API, and real work to look at."""
+
+from __future__ import annotations
+
+import http
+import http.client
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import structlog
+
+from api.auth import authenticator
+from ops.devstack import EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
+from ops.errors import CommandError
+from ops.supervisor import Child, Supervisor
+from sql.migrate import apply
+from streams import logs
+from streams.settings import PREFIX, Settings
+
+_LOG = structlog.get_logger(__name__)
+
+READY_TIMEOUT = 60.0
+WATCH_SECONDS = 0.5
+"""How often an embedded server is looked at; one that died is started again."""
+
+
+def run(settings: Settings, *, demo: bool) -> None:
+    """Run until SIGTERM or SIGINT, then stop everything that was started.
+
+    Raises:
+        CommandError: a port is taken, or the API did not come up.
+        SettingsError: who may ask is not settled, or a wrong value.
+        EmbeddedError: an embedded server cannot be had.
+    """
+    logs.configure(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    settings = _settled(settings)
+    authenticator(settings)  # refuse before any server is started
+    with ExitStack() as stack:
+        settings = _with_servers(settings, stack, stop)
+        apply(settings.require_database_url())
+        with _children(settings, demo=demo):
+            if _ready(settings, stop):
+                _announce(settings, demo=demo)
+                stop.wait()
+        sys.stdout.write("stopping\n")
+
+
+def _settled(settings: Settings) -> Settings:
+    """Decide what is left open: the API's port, and dev auth where there is no secret."""
+    auth = settings.auth
+    if "auth" not in settings.model_fields_set and not (settings.jwt_secret or settings.jwks):
+        auth = "dev"
+    port = _free_port(settings.api_host, settings.api_port)
+    data_dir = settings.data_dir.resolve()
+    return settings.model_copy(update={"auth": auth, "api_port": port, "data_dir": data_dir})
+
+
+def _free_port(host: str, port: int) -> int:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            taken: int = probe.getsockname()[1]
+            return taken
+    except OSError as error:
+        raise CommandError(
+            f"the API cannot listen on {host}:{port} ({error.strerror or error}): "
+            f"set {PREFIX}API_HOST and {PREFIX}API_PORT (0 takes a free port)"
+        ) from None
+
+
+def _with_servers(settings: Settings, stack: ExitStack, stop: threading.Event) -> Settings:
+    """Start the embedded servers that no URL replaces, and keep them running."""
+    servers: dict[str, EmbeddedServer] = {}
+    if settings.redis_url is None:
+        servers["redis_url"] = EmbeddedRedis(_folder(settings.data_dir, "redis"))
+    if settings.database_url is None:
+        servers["database_url"] = EmbeddedPostgres(_folder(settings.data_dir, "postgres"))
+    for server in servers.values():
+        stack.enter_context(server)
+    if servers:
+        stack.enter_context(_watched(list(servers.values()), stop))
+    return settings.model_copy(update={name: server.url for name, server in servers.items()})
+
+
+def _folder(data_dir: Path, name: str) -> Path:
+    folder = data_dir / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _watched(servers: list[EmbeddedServer], stop: threading.Event) -> Iterator[None]:
+    """Start embedded servers again that die, on the port that they had."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(WATCH_SECONDS):
+            for server in servers:
+                if not stop.is_set() and not server.alive():
+                    _LOG.warning("embedded_server_died", server=server.name)
+                    server.start()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+@contextmanager
+def _children(settings: Settings, *, demo: bool) -> Iterator[None]:
+    """Run consumers and API (and the demo's work) as processes that are kept alive."""
+    environ = _environ(settings)
+    supervisor = Supervisor()
+    for name in ("consume status", "consume rows", "api"):
+        supervisor.add(name, _command(*name.split()), environ)
+    done = threading.Event()
+    thread = threading.Thread(target=supervisor.run, args=(done,))
+    thread.start()
+    work = Child(_command("demo"), env=environ) if demo else None
+    try:
+        yield
+    finally:
+        # The demo first: it reports that it was cancelled, and the consumers see that.
+        if work is not None:
+            work.stop()
+        done.set()
+        thread.join()
+
+
+def _command(*words: str) -> list[str]:
+    # -P: a folder named `ops` where the user stands must not be taken for ours.
+    return [sys.executable, "-P", "-m", "ops", *words]
+
+
+def _environ(settings: Settings) -> Mapping[str, str]:
+    """Give the children's environment: ours, and what was decided here."""
+    decided = {
+        f"{PREFIX}{name.upper()}": str(getattr(settings, name))
+        for name in ("redis_url", "database_url", "data_dir", "api_host", "api_port", "auth")
+    }
+    return {**os.environ, **decided}
+
+
+def _ready(settings: Settings, stop: threading.Event) -> bool:
+    """Wait until the API can serve; False where we were told to stop meanwhile."""
+    deadline = time.monotonic() + READY_TIMEOUT
+    while not stop.wait(0.1):
+        if _answers(settings.api_host, settings.api_port):
+            return True
+        if time.monotonic() > deadline:
+            raise CommandError(
+                f"the API did not come up within {READY_TIMEOUT:.0f} s: see the log above"
+            )
+    return False
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _announce(settings: Settings, *, demo: bool) -> None:
+    api = _api_url(settings)
+    lines = [
+        f"api: {api}",
+        f"redis: {settings.redis_url}",
+        f"database: {settings.database_url}",
+        f"console: {api}/console/",
+    ]
+    if demo:
+        lines += ["", "Real work is under way; watch it:", *_examples(api)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _examples(api: str) -> list[str]:
+    return [
+        f"  curl -H 'X-Tenant-ID: 1' {api}/media/videos/1/progress/",
+        f"  curl -H 'X-Tenant-ID: 2' {api}/api/v1/jobs/archive-1/progress/",
+        f"  curl -H 'X-Tenant-ID: 3' {api}/api/v1/jobs/report-1/progress/",
+    ]
+
+
+def _api_url(settings: Settings) -> str:
+    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+    return f"http://{host}:{settings.api_port}"

@@ -1,0 +1,106 @@
+"""Real servers for every test: one of each a session (an xdist worker has its own)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+
+from ops.devstack import EmbeddedPostgres, EmbeddedRedis
+from streams.connection import connect
+from tests.support.servers import (
+    PostgresFactory,
+    RedisFactory,
+    cloned_database,
+    copy_folder,
+    create_template,
+    migrate,
+    server_folder,
+)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A folder for servers' data."""
+    with server_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedRedis]:
+    """The session's Redis; a test that stops or kills one takes `own_redis`."""
+    with server_folder() as folder, EmbeddedRedis(folder, persist=False) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis) -> str:
+    """The URL of an empty Redis."""
+    with connect(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of an empty Redis; replies are bytes."""
+    with redis.Redis.from_url(redis_url, decode_responses=False, protocol=2) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """The session's PostgreSQL; a test that stops or kills one takes `own_postgres`."""
+    with server_folder() as folder, EmbeddedPostgres(folder, fast=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_server(postgres_server: EmbeddedPostgres) -> EmbeddedPostgres:
+    """The session's PostgreSQL with the template database, to which migrations were applied."""
+    create_template(postgres_server)
+    return postgres_server
+
+
+@pytest.fixture
+def database_url(migrated_server: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a database with all migrations and no rows."""
+    with cloned_database(migrated_server) as url:
+        yield url
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisFactory]:
+    """Starts servers of the test's own, to stop and kill; stopped in the end."""
+    with ExitStack() as stack:
+
+        def start(*, persist: bool = True) -> EmbeddedRedis:
+            folder = stack.enter_context(server_folder())
+            return stack.enter_context(EmbeddedRedis(folder, persist=persist))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[Path]:
+    """The data dir of a stopped PostgreSQL with migrations applied, to copy."""
+    with server_folder() as folder:
+        with EmbeddedPostgres(folder, fast=True) as server:
+            migrate(server)
+        yield folder
+
+
+@pytest.fixture
+def own_postgres(postgres_folder: Path) -> Iterator[PostgresFactory]:
+    """Starts servers of the test's own, to stop and kill; stopped in the end."""
+    with ExitStack() as stack:
+
+        def start() -> EmbeddedPostgres:
+            folder = stack.enter_context(server_folder())
+            copy_folder(postgres_folder, folder)
+            return stack.enter_context(EmbeddedPostgres(folder, fast=True))
+
+        yield start

@@ -1,0 +1,214 @@
+"""The command line, as a stranger runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from ops.devstack import EmbeddedPostgres
+from projections.status_cache import StatusCache
+from streams.entries import decode
+from streams.entry_ids import EntryId
+from tests.support.groups import entries
+
+
+def jobtrail(
+    *words: str, stdin: bytes = b"", timeout: float = 30, **settings: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `jobtrail WORDS…` with these settings and no other of ours."""
+    environ = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
+    environ |= {f"JOBTRAIL_{name.upper()}": text for name, text in settings.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "ops", *words],
+        input=stdin,
+        capture_output=True,
+        env=environ,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def plain_failure(result: subprocess.CompletedProcess[bytes]) -> str:
+    """Give the one line of a failure; there is no other."""
+    assert result.returncode != 0
+    lines = result.stderr.decode().strip().splitlines()
+    assert len(lines) == 1, lines
+    assert "Traceback" not in lines[0]
+    return lines[0]
+
+
+def test_append_takes_lines_of_json(redis_url: str, redis_client: redis.Redis) -> None:
+    lines = b'{"type":"queued","id":"a1"}\n\n  {"type":"done","id":"a1","mine":1}  '
+    result = jobtrail("append", "--tenant", "42", stdin=lines, redis_url=redis_url)
+    assert (result.returncode, result.stdout) == (0, b"appended 2 events\n")
+    events = [json.loads(entry["event"]) for entry in entries(redis_client, "tenant:42:events")]
+    assert [event["type"] for event in events] == ["queued", "done"]
+    assert events[1]["mine"] == 1
+    assert all(event["event_id"] for event in events)
+    assert redis_client.zscore("jobtrail:ready:status", "42")
+    assert redis_client.zscore("jobtrail:ready:rows", "42")
+
+
+def test_append_with_a_bad_line_says_which_and_appends_nothing(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    lines = b'{"type":"queued","id":"a1"}\n{"type":"paused","id":"a1"}\nnot json\n'
+    result = jobtrail("append", "--tenant", "42", stdin=lines, redis_url=redis_url)
+    assert result.returncode == 1
+    said = result.stderr.decode().splitlines()
+    assert "line 2: unknown_type" in said[0]
+    assert "line 3: not_json" in said[1]
+    assert redis_client.xlen("tenant:42:events") == 0
+
+
+def test_append_keep_going_appends_the_rest(redis_url: str, redis_client: redis.Redis) -> None:
+    lines = b'{"type":"queued","id":"a1"}\nnot json\n{"type":"done","id":"a1"}\n'
+    result = jobtrail(
+        "append", "--tenant", "42", "--keep-going", "--json", stdin=lines, redis_url=redis_url
+    )
+    assert result.returncode == 1
+    assert json.loads(result.stdout) == {"appended": 2, "refused": 1}
+    assert redis_client.xlen("tenant:42:events") == 2
+
+
+def test_append_follows_a_pipe_that_stays_open(redis_url: str, redis_client: redis.Redis) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", "append", "--tenant", "42", "--keep-going"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "JOBTRAIL_REDIS_URL": redis_url},
+    )
+    assert process.stdin is not None
+    try:
+        process.stdin.write(b'{"type":"queued","id":"a1"}\n')
+        process.stdin.flush()
+        found = redis_client.xread({"tenant:42:events": "0"}, block=10_000)
+        assert found
+    finally:
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("tenant", ["", "a b", "x" * 65, "a:b"])
+def test_append_to_a_bad_tenant_is_refused(tenant: str, redis_url: str) -> None:
+    result = jobtrail("append", "--tenant", tenant, redis_url=redis_url)
+    assert "is no tenant" in plain_failure(result)
+
+
+def test_status_shows_the_projected_document(redis_url: str, redis_client: redis.Redis) -> None:
+    raw = b'{"type":"progress","id":"a1","job_type":"omr","step":"reading","percent":12}'
+    StatusCache(redis_client).apply([decode("42", EntryId(5, 1), [b"event", raw])])
+    result = jobtrail("status", "--tenant", "42", "a1", "--json", redis_url=redis_url)
+    assert result.returncode == 0
+    shown = json.loads(result.stdout)
+    assert (shown["status"], shown["job_type"], shown["progress"]["percent"]) == (
+        *("PROCESSING", "omr"),
+        12,
+    )
+    assert "fold" not in shown
+    assert b"PROCESSING" in jobtrail("status", "--tenant", "42", "a1", redis_url=redis_url).stdout
+
+
+def test_status_of_a_job_that_is_not_there(redis_url: str) -> None:
+    result = jobtrail("status", "--tenant", "42", "--kind", "video", "7", redis_url=redis_url)
+    assert "has no video 7" in plain_failure(result)
+    result = jobtrail("status", "--tenant", "42", "--kind", "film", "7", redis_url=redis_url)
+    assert "no kind 'film'" in plain_failure(result)
+
+
+def test_tail_shows_events_as_they_come(redis_url: str, redis_client: redis.Redis) -> None:
+    redis_client.xadd("tenant:42:events", {"event": b'{"type":"done","id":"a1"}'}, id="5-1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", "tail", "--tenant", "42", "--from", "0", "--json"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "JOBTRAIL_REDIS_URL": redis_url},
+    )
+    try:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        redis_client.xadd("tenant:42:events", {"event": b"\xff"})
+        second = json.loads(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(10)
+        assert process.stdout is not None
+        process.stdout.close()
+    assert first == {"entry_id": "5-1", "event": '{"type":"done","id":"a1"}'}
+    assert second["event"] == "\ufffd"
+
+
+def test_lag_counts_what_each_group_has_not_had(redis_url: str, redis_client: redis.Redis) -> None:
+    for number in range(3):
+        redis_client.xadd("tenant:42:events", {"event": b'{"type":"done","id":"a%d"}' % number})
+    redis_client.xgroup_create("tenant:42:events", "status", "0")
+    redis_client.xreadgroup("status", "me", {"tenant:42:events": ">"}, count=1)
+    result = jobtrail("lag", "--json", redis_url=redis_url)
+    rows = {row["group"]: row for row in json.loads(result.stdout)}
+    assert {name: rows["status"][name] for name in ("tenant", "waiting", "pending")} == {
+        "tenant": "42",
+        "waiting": 2,
+        "pending": 1,
+    }
+    assert (rows["rows"]["waiting"], rows["rows"]["pending"]) == (3, 0)
+    assert rows["rows"]["oldest_age_seconds"] > 0
+    assert b"status" in jobtrail("lag", redis_url=redis_url).stdout
+
+
+def test_migrate_twice(postgres_server: EmbeddedPostgres, database_url: str) -> None:
+    result = jobtrail("migrate", "--json", database_url=database_url)
+    assert json.loads(result.stdout) == {"applied": []}
+    assert jobtrail("migrate", database_url=database_url).stdout == b"nothing to apply\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["append", "--tenant", "1"],
+        ["status", "--tenant", "1", "a1"],
+        ["tail", "--tenant", "1"],
+        ["lag"],
+    ],
+)
+def test_redis_away_or_unnamed_is_one_line(words: list[str]) -> None:
+    away = jobtrail(*words, stdin=b'{"type":"done","id":"a"}', redis_url="redis://127.0.0.1:1/0")
+    assert "Redis" in plain_failure(away)
+    wrong = jobtrail(*words, redis_url="http://me:secret@127.0.0.1")
+    assert "redis://HOST:PORT/DB" in plain_failure(wrong)
+    assert b"secret" not in wrong.stderr
+    assert "JOBTRAIL_REDIS_URL is not set" in plain_failure(jobtrail(*words))
+
+
+def test_postgres_away_or_unnamed_is_one_line() -> None:
+    url = "postgresql://me:secret@127.0.0.1:1/x"
+    away = jobtrail("migrate", database_url=url)
+    assert "PostgreSQL" in plain_failure(away)
+    assert b"secret" not in away.stderr
+    assert "JOBTRAIL_DATABASE_URL is not set" in plain_failure(jobtrail("migrate"))
+
+
+def test_wrong_settings_name_their_variable(redis_url: str) -> None:
+    result = jobtrail("lag", redis_url=redis_url, reclaim_idle_seconds="soon")
+    assert "JOBTRAIL_RECLAIM_IDLE_SECONDS" in plain_failure(result)
+
+
+def test_unknown_group_is_refused(redis_url: str) -> None:
+    assert "status, rows" in plain_failure(jobtrail("consume", "rowz", redis_url=redis_url))
+
+
+def test_video_encode_of_a_file_that_is_not_there(
+    redis_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing.mp4")
+    result = jobtrail(
+        "video", "encode", missing, "--tenant", "42", "--id", "7", redis_url=redis_url
+    )
+    assert "missing.mp4" in plain_failure(result)
+    types = [
+        json.loads(entry["event"])["type"] for entry in entries(redis_client, "tenant:42:events")
+    ]
+    assert types[-1] == "failed"

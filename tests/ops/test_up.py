@@ -1,0 +1,152 @@
+"""`jobtrail up`: everything on one machine, and nothing left afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil  # type: ignore[import-untyped]
+import psycopg
+import pytest
+
+from streams.connection import connect
+from tests.support.processes import descendants, runs
+from tests.support.waiting import eventually
+
+
+@contextmanager
+def running(data_dir: Path, *words: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `jobtrail up` in a folder of its own; whatever happens, it is ended."""
+    environ = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
+    environ |= {"JOBTRAIL_DATA_DIR": str(data_dir), "JOBTRAIL_API_PORT": "0"}
+    environ |= {f"JOBTRAIL_{name.upper()}": text for name, text in settings.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", "up", *words],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def addresses(process: subprocess.Popen[bytes]) -> dict[str, str]:
+    """Read the first lines, one `name: url` each."""
+    assert process.stdout is not None
+    lines = [process.stdout.readline().decode().strip() for _ in range(4)]
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def test_up_serves_what_is_appended_and_leaves_nothing(data_dir: Path) -> None:
+    with running(data_dir) as process:
+        found = addresses(process)
+        assert list(found) == ["api", "redis", "database", "console"]
+        family = descendants(process.pid)
+        with connect(found["redis"]) as client:
+            client.xadd("tenant:42:events", {"event": b'{"type":"done","id":"a1"}'})
+        url = f"{found['api']}/api/v1/jobs/a1/progress/"
+        headers = {"X-Tenant-ID": "42"}
+        eventually(lambda: httpx.get(url, headers=headers).status_code == 200)
+        with psycopg.connect(found["database"], autocommit=True) as connection:
+            count = "SELECT count(*) FROM jobs"
+            eventually(lambda: connection.execute(count).fetchone() == (1,))
+
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(20) == 0
+        assert not [pid for pid in family if runs(pid)]
+
+    with running(data_dir) as process:  # data is kept
+        url = f"{addresses(process)['api']}/api/v1/jobs/a1/progress/"
+        assert httpx.get(url, headers=headers).json()["status"] == "DONE"
+
+
+def test_up_starts_again_what_dies(data_dir: Path) -> None:
+    with running(data_dir) as process:
+        found = addresses(process)
+        for victim in ("consume status", "redis-server"):
+            _process_of(process.pid, victim).kill()
+
+        def projected() -> Any:
+            with connect(found["redis"]) as client:
+                client.xadd("tenant:1:events", {"event": b'{"type":"done","id":"a1"}'})
+                return client.get("tenant:1:job:a1:status")
+
+        eventually(lambda: _patient(projected), timeout=30)
+
+
+def _process_of(pid: int, words: str) -> Any:
+    for child in psutil.Process(pid).children(recursive=True):
+        if words in " ".join(child.cmdline()) and "/bin/sh" not in child.cmdline()[0]:
+            return child
+    raise AssertionError(f"nobody runs {words}")
+
+
+def _patient(check: Any) -> Any:
+    try:
+        return check()
+    except OSError as error:
+        raise AssertionError(str(error)) from error
+    except Exception as error:
+        raise AssertionError(repr(error)) from error
+
+
+def test_second_up_in_the_same_folder_is_refused_in_one_line(data_dir: Path) -> None:
+    with running(data_dir) as process:
+        addresses(process)
+        with running(data_dir) as second:
+            out, err = second.communicate(timeout=30)
+            assert second.returncode == 1
+            assert out == b""
+            assert "in use" in err.decode().strip().splitlines()[-1]
+
+
+def test_taken_port_is_said_plainly(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with running(data_dir, api_port=port) as process:
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    (line,) = err.decode().strip().splitlines()
+    assert f"127.0.0.1:{port}" in line
+    assert "JOBTRAIL_API_PORT" in line
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
+def test_dev_auth_is_refused_on_other_than_loopback(data_dir: Path, host: str) -> None:
+    with running(data_dir, api_host=host) as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "JOBTRAIL_" in err.decode().strip().splitlines()[-1]
+
+
+def test_demo_encodes_a_video_whose_seven_steps_are_visible(data_dir: Path) -> None:
+    with running(data_dir, "--demo") as process:
+        found = addresses(process)
+        url, headers = f"{found['api']}/media/videos/1/progress/", {"X-Tenant-ID": "1"}
+        seen: set[tuple[str, int | None]] = set()
+
+        def ready() -> dict[str, Any] | None:
+            answer = httpx.get(url, headers=headers).json()
+            seen.add((answer.get("status"), answer.get("encoding_step_index")))
+            return answer if answer.get("status") == "READY" else None
+
+        answer = eventually(ready, timeout=180)
+        assert Path(answer["hls_path"]).read_text().startswith("#EXTM3U")
+        assert answer["duration"] == 40
+        assert ("PROCESSING", 4) in seen
+        failed = httpx.get(
+            f"{found['api']}/api/v1/jobs/report-1/progress/", headers={"X-Tenant-ID": "3"}
+        ).json()
+        assert failed["status"] == "FAILED"

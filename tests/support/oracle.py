@@ -1,0 +1,139 @@
+"""What a job's state must be: the contract's section on the fold, read as a sorting problem.
+
+Written for clarity from the sentences of the contract, over plain JSON; it shares no code with the
+fold that it judges.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from projections.state import JobState, Moment, ProgressState, Told
+from streams.entries import Entry
+from streams.entry_ids import EntryId
+from streams.kinds import State
+
+RANKS = {"queued": 0, "processing": 1, "progress": 1, "failed": 2, "cancelled": 2, "done": 3}
+NAMED = (
+    "step percent step_index step_total step_name step_name_display step_percent remaining_seconds"
+).split()
+
+
+class Fact(NamedTuple):
+    """One event as plain JSON, and where it stands."""
+
+    position: EntryId
+    fields: dict[str, Any]
+
+    @property
+    def type(self) -> str:
+        """What it says."""
+        return str(self.fields["type"])
+
+    @property
+    def attempt(self) -> int:
+        """Of which attempt."""
+        return int(self.fields.get("attempt", 1))
+
+    @property
+    def at(self) -> datetime:
+        """When it happened: as it says, or when the server took it."""
+        if "at" in self.fields:
+            return datetime.fromisoformat(self.fields["at"]).astimezone(UTC)
+        ms = min(self.position.ms, 253_402_300_799_999)  # the last that a datetime can hold
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+
+    @property
+    def moment(self) -> Moment:
+        """Where and when."""
+        return Moment(self.position, self.at)
+
+
+def expected_state(entries: Iterable[Entry]) -> JobState:
+    """Give the state that these entries of one job add up to."""
+    log = sorted(
+        Fact(position, _storable(json.loads(raw)))
+        for position, raw in {(entry.entry_id, entry.raw) for entry in entries}
+    )
+    attempt = max(fact.attempt for fact in log)
+    ours = [fact for fact in log if fact.attempt == attempt]
+    best = [fact for fact in ours if RANKS[fact.type] == max(RANKS[each.type] for each in ours)]
+    winner = best[0] if RANKS[best[0].type] >= 2 else best[-1]
+    working = [fact for fact in ours if RANKS[fact.type] == 1]
+    reported = [fact for fact in ours if fact.type == "progress"]
+    return JobState(
+        attempt=attempt,
+        state=State.PROCESSING if RANKS[winner.type] == 1 else State(winner.type),
+        entry_id=winner.position,
+        updated_at=winner.at,
+        worker=winner.fields.get("worker"),
+        result=winner.fields.get("result", {}) if winner.type == "done" else None,
+        error=_error(winner),
+        code=winner.fields.get("code"),
+        created=log[0].moment,
+        started=working[0].moment if working else None,
+        job_type=_latest(log, lambda fields: fields.get("job_type")),
+        labels=_labels(log),
+        progress=_progress(reported[-1]) if reported else None,
+    )
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL's text has no NUL: U+FFFD stands for it."""
+    if isinstance(value, str):
+        return value.replace("\0", "�")
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    if isinstance(value, dict):
+        return {_storable(name): _storable(each) for name, each in value.items()}
+    return value
+
+
+def _error(winner: Fact) -> str | None:
+    text = winner.fields.get({"failed": "error", "cancelled": "reason"}.get(winner.type, ""))
+    return None if text is None else str(text)[:2_000]
+
+
+def _latest(log: list[Fact], word: Any) -> Told | None:
+    """What the highest attempt's latest entry that has a word says."""
+    told = [
+        Told(fact.attempt, fact.position, word(fact.fields))
+        for fact in log
+        if word(fact.fields) is not None
+    ]
+    return max(told, key=lambda each: each[:2], default=None)
+
+
+def _labels(log: list[Fact]) -> dict[str, Told]:
+    names = sorted({name for fact in log for name in fact.fields.get("labels", {})})[:16]
+    latest = {
+        name: _latest(log, lambda fields, name=name: fields.get("labels", {}).get(name))
+        for name in names
+    }
+    return {name: told for name, told in latest.items() if told}
+
+
+def _progress(fact: Fact) -> ProgressState:
+    fields = fact.fields
+    return ProgressState(
+        entry_id=fact.position,
+        step=fields.get("step"),
+        percent=_clamped(fields.get("percent")),
+        step_index=fields.get("step_index"),
+        step_total=fields.get("step_total"),
+        step_name_display=fields.get("step_name_display"),
+        step_percent=_clamped(fields.get("step_percent")),
+        remaining_seconds=_whole(fields.get("remaining_seconds")),
+        extra={name: each for name, each in fields.get("extra", {}).items() if name not in NAMED},
+    )
+
+
+def _clamped(percent: float | None) -> float | None:
+    return _whole(None if percent is None else sorted([0, percent, 100])[1])
+
+
+def _whole(value: float | None) -> float | None:
+    return int(value) if value is not None and value == int(value) else value
