@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -75,6 +76,16 @@ def consumer_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
+def tune_collector() -> None:
+    """Let the garbage collector look less often.
+
+    A batch is tens of thousands of small objects that all live until it is acknowledged and form no
+    cycles; by default the collector walks them again and again, for a third of the whole time.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
 def consume(group: str, settings: Settings) -> None:
     """Consume until SIGTERM or SIGINT; both finish the batch in hand.
 
@@ -83,6 +94,7 @@ def consume(group: str, settings: Settings) -> None:
         OSError: the metrics port is taken.
     """
     logs.configure(settings)
+    tune_collector()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -23,7 +23,7 @@ class DeadLetters:
     def bury(self, delivery: Delivery, reason: str, detail: str) -> None:
         """Move one entry from pending to the dead letters, both or neither."""
         stream = self._keys.stream(delivery.tenant)
-        entry_id = str(delivery.entry_id)
+        entry_id = delivery.id
         pending = ask(self._client, "XPENDING", stream, self._group, entry_id, entry_id, 1)
         deliveries = pending[0][3] if pending else 1
         commands: list[Command] = [
@@ -39,7 +39,7 @@ class DeadLetters:
         others = () if event is not None else _as_found(delivery)
         facts: dict[str, str | bytes | int] = {
             "event": event or b"",
-            "entry_id": str(delivery.entry_id),
+            "entry_id": delivery.id,
             "group": self._group,
             "reason": reason,
             "detail": " ".join(detail.split())[:DETAIL_LENGTH],

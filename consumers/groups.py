@@ -20,8 +20,14 @@ class Delivery(NamedTuple):
     """An entry as it was delivered, not yet decoded."""
 
     tenant: str
-    entry_id: EntryId
+    id: bytes
+    """The entry id as the server writes it; most deliveries only ever send it back."""
     fields: Sequence[bytes]
+
+    @property
+    def entry_id(self) -> EntryId:
+        """Where the entry stands in its log."""
+        return of_reply(self.id)
 
 
 class Claimed(NamedTuple):
@@ -90,15 +96,15 @@ class ConsumerGroup:
                 deliveries += _deliveries(tenant, reply[0][1])
         return deliveries
 
-    def acknowledge(self, deliveries: Iterable[tuple[str, EntryId]]) -> None:
+    def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Say that the effect of these is stored."""
-        commands = [
+        commands: list[Command] = [
             ("XACK", self._keys.stream(tenant), self.group, *ids)
             for tenant, ids in _by_tenant(deliveries).items()
         ]
         checked(round_trip(self._client, commands))
 
-    def hold(self, deliveries: Iterable[tuple[str, EntryId]]) -> None:
+    def hold(self, deliveries: Iterable[Delivery]) -> None:
         """Say that we are still at these, without counting a delivery."""
         commands: list[Command] = [
             ("XCLAIM", self._keys.stream(tenant), self.group, self.consumer, 0, *ids, "JUSTID")
@@ -189,11 +195,11 @@ def _group_state(row: Sequence[bytes]) -> GroupState:
 
 def _deliveries(tenant: str, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Delivery]:
     # An entry that was trimmed while it was pending comes without fields; reclaiming counts it.
-    return [Delivery(tenant, of_reply(raw), fields) for raw, fields in entries if fields]
+    return [Delivery(tenant, raw, fields) for raw, fields in entries if fields]
 
 
-def _by_tenant(deliveries: Iterable[tuple[str, EntryId]]) -> Mapping[str, list[str]]:
-    tenants: dict[str, list[str]] = {}
-    for tenant, entry_id in deliveries:
-        tenants.setdefault(tenant, []).append(f"{entry_id.ms}-{entry_id.seq}")
+def _by_tenant(deliveries: Iterable[Delivery]) -> Mapping[str, list[bytes]]:
+    tenants: dict[str, list[bytes]] = {}
+    for tenant, entry_id, _ in deliveries:
+        tenants.setdefault(tenant, []).append(entry_id)
     return tenants

@@ -20,7 +20,6 @@ from consumers.groups import ConsumerGroup, Delivery
 from consumers.ready import ReadyQueue
 from consumers.sweep import Sweep
 from streams.entries import Entry, decode
-from streams.entry_ids import EntryId
 from streams.events import MAX_EVENT_BYTES, InvalidEvent
 
 _LOG = structlog.get_logger(__name__)
@@ -149,50 +148,53 @@ class Consumer:
         if not deliveries:
             return
         metrics.BATCH.labels(self._name).observe(len(deliveries))
-        good: list[tuple[Delivery, Entry]] = []
+        good, entries = list[Delivery](), list[Entry]()
         for delivery in deliveries:
             try:
-                good.append((delivery, decode(*delivery, self._max_event_bytes)))
+                entry = decode(
+                    delivery.tenant, delivery.entry_id, delivery.fields, self._max_event_bytes
+                )
             except InvalidEvent as error:
                 self._bury(delivery, error.reason, error.detail, stop)
+            else:
+                good.append(delivery)
+                entries.append(entry)
         if good:
-            self._apply(good, stop)
+            self._apply(good, entries, stop)
 
-    def _apply(self, batch: Sequence[tuple[Delivery, Entry]], stop: Stop) -> None:
+    def _apply(self, deliveries: Sequence[Delivery], entries: Sequence[Entry], stop: Stop) -> None:
         """Store and acknowledge; split what fails for its data until the bad one is alone."""
         try:
-            self._patiently(lambda: self._store(batch), batch, stop)
+            self._patiently(lambda: self._store(deliveries, entries), deliveries, stop)
         except Stopped:
             raise
         except Exception as error:
             if is_outage(error):
                 raise
-            if len(batch) == 1:
+            if len(deliveries) == 1:
                 self._log.warning("entry_cannot_be_applied", error=repr(error))
-                self._bury(batch[0][0], "cannot_be_applied", repr(error), stop)
+                self._bury(deliveries[0], "cannot_be_applied", repr(error), stop)
                 return
-            middle = len(batch) // 2
-            self._apply(batch[:middle], stop)
-            self._apply(batch[middle:], stop)
+            middle = len(deliveries) // 2
+            self._apply(deliveries[:middle], entries[:middle], stop)
+            self._apply(deliveries[middle:], entries[middle:], stop)
 
-    def _store(self, batch: Sequence[tuple[Delivery, Entry]]) -> None:
+    def _store(self, deliveries: Sequence[Delivery], entries: Sequence[Entry]) -> None:
         started = self._clock()
-        self._projection.apply([entry for _, entry in batch])
+        self._projection.apply(entries)
         metrics.APPLY_SECONDS.labels(self._name).observe(self._clock() - started)
-        self._group.acknowledge((entry.tenant, entry.entry_id) for _, entry in batch)
-        metrics.APPLIED.labels(self._name).inc(len(batch))
-        oldest = min(entry.entry_id.ms for _, entry in batch)
+        self._group.acknowledge(deliveries)
+        metrics.APPLIED.labels(self._name).inc(len(entries))
+        oldest = min(entry.entry_id.ms for entry in entries)
         metrics.DELAY_SECONDS.labels(self._name).observe(max(0.0, time.time() - oldest / 1000))
 
     def _bury(self, delivery: Delivery, reason: str, detail: str, stop: Stop) -> None:
-        self._patiently(
-            lambda: self._dead_letters.bury(delivery, reason, detail), [(delivery, None)], stop
-        )
+        self._patiently(lambda: self._dead_letters.bury(delivery, reason, detail), [delivery], stop)
         metrics.DEAD.labels(self._name, reason).inc()
         self._log.warning(
             "entry_dead_lettered",
             tenant=delivery.tenant,
-            entry_id=str(delivery.entry_id),
+            entry_id=delivery.id.decode(),
             reason=reason,
             detail=detail,
         )
@@ -200,12 +202,11 @@ class Consumer:
     def _patiently(
         self,
         work: Callable[[], None],
-        batch: Sequence[tuple[Delivery, Entry | None]],
+        held: Sequence[Delivery],
         stop: Stop,
     ) -> None:
         """Do the work, waiting out outages; meanwhile say that the batch is still in our hands."""
         pause = FIRST_BACKOFF
-        held = [(delivery.tenant, delivery.entry_id) for delivery, _ in batch]
         while True:
             try:
                 work()
@@ -220,7 +221,7 @@ class Consumer:
             else:
                 return
 
-    def _hold(self, held: Sequence[tuple[str, EntryId]]) -> None:
+    def _hold(self, held: Sequence[Delivery]) -> None:
         try:
             self._group.hold(held)
         except redis.RedisError as error:

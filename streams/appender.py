@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 import redis.asyncio
+from pydantic_core import PydanticSerializationError
 
 from streams.connection import LogUnavailable
 from streams.entry_ids import EntryId, of_reply
@@ -47,17 +48,25 @@ def payload_of(event: Appendable, max_bytes: int = MAX_EVENT_BYTES) -> bytes:
         InvalidEvent: it can never be applied; nothing was sent.
     """
     if isinstance(event, EventBase):
-        raw, event_id = event.model_dump_json(exclude_none=True).encode(), event.event_id
+        raw, event_id = _dump(event), event.event_id
     elif isinstance(event, bytes):
         raw, event_id = event.strip(), parse_event(event, max_bytes).event_id
     else:
         raw = encode_fields(event)
         event_id = parse_event(raw, max_bytes).event_id
     if event_id is None:
-        raw = b'{"event_id":"%b",%b' % (new_event_id().encode(), raw[1:])
+        # At the end, because of a key given twice the last stands: it may be there as null.
+        raw = b'%b,"event_id":"%b"}' % (raw[:-1], new_event_id().encode())
     if len(raw) > max_bytes:
         raise InvalidEvent("too_large", f"{len(raw)} bytes; at most {max_bytes} are taken")
     return raw
+
+
+def _dump(event: Event) -> bytes:
+    try:
+        return event.model_dump_json(exclude_none=True).encode()
+    except (PydanticSerializationError, ValueError) as error:
+        raise InvalidEvent("not_json", f"it cannot be written as JSON: {error}") from None
 
 
 def mark(keys: Keys, groups: Sequence[str], tenant: str) -> Iterator[Command]:
@@ -84,7 +93,9 @@ class _Plan:
         for reply in replies:
             if isinstance(reply, redis.RedisError):
                 raise _unavailable(reply)
-        return [of_reply(reply) for reply in replies[: self.appends] if isinstance(reply, bytes)]
+        # A client of the application's own may decode replies.
+        ids = (reply if isinstance(reply, bytes) else str(reply).encode() for reply in replies)
+        return [of_reply(entry_id) for entry_id in islice(ids, self.appends)]
 
 
 class _Appender:

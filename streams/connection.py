@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 SCHEMES = ("redis", "rediss", "unix")
+_FORMS = "the Redis URL must be redis://HOST:PORT/DB, rediss://… or unix:///PATH, its options right"
 SOCKET_TIMEOUT = 5.0
 """Seconds that one command may take. A blocking read must block for less."""
 
@@ -65,7 +66,10 @@ def connect(
         InvalidUrl: the URL is not of these forms.
     """
     options = _options(url, timeout, connect_timeout)
-    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+    try:
+        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+    except ValueError:
+        raise InvalidUrl(_FORMS) from None
 
 
 def connect_async(
@@ -73,7 +77,10 @@ def connect_async(
 ) -> redis.asyncio.Redis:
     """Make an asyncio client, as `connect` does."""
     options = _options(url, timeout, connect_timeout)
-    return redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 0), **options)
+    try:
+        return redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 0), **options)
+    except ValueError:
+        raise InvalidUrl(_FORMS) from None
 
 
 def _options(url: str, timeout: float, connect_timeout: float) -> dict[str, Any]:
@@ -86,7 +93,7 @@ def _options(url: str, timeout: float, connect_timeout: float) -> dict[str, Any]
     except ValueError:
         known = False
     if not known:
-        raise InvalidUrl("the Redis URL must be redis://HOST:PORT/DB, rediss://… or unix:///PATH")
+        raise InvalidUrl(_FORMS)
     return {
         "protocol": 2,
         "socket_timeout": timeout,

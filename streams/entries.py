@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from streams.entry_ids import EntryId
@@ -54,12 +55,17 @@ def decode(
     Raises:
         InvalidEvent: it can never be applied.
     """
-    if not TENANT.match(tenant):
+    if not _is_tenant(tenant):
         raise InvalidEvent("invalid_tenant", f"the log of {tenant!r} belongs to no valid tenant")
     raw = field_of(fields)
     if raw is None:
         raise InvalidEvent("no_event_field", "the entry has no field named event")
     return Entry(tenant, entry_id, parse_event(raw, max_bytes), raw)
+
+
+@lru_cache(maxsize=10_000)
+def _is_tenant(name: str) -> bool:
+    return TENANT.match(name) is not None
 
 
 def field_of(fields: Sequence[bytes]) -> bytes | None:

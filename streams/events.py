@@ -6,6 +6,7 @@ not allow and it ignores fields that it does not know (the history keeps them as
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -150,6 +151,8 @@ def parse_event(raw: bytes, max_bytes: int = MAX_EVENT_BYTES) -> Event:
         event = _ADAPTER.validate_json(_without_nul(raw) if b"\\u0000" in raw else raw)
     except ValidationError as error:
         raise _invalid(raw, error) from None
+    if b"NaN" in raw or b"Infinity" in raw:
+        _refuse_constants(raw)
     if event.v > VERSION:
         raise _unsupported(event.v)
     return event
@@ -163,12 +166,12 @@ def encode_fields(fields: Mapping[str, Any]) -> bytes:
     """
     try:
         return dump_json({name: value for name, value in fields.items() if value is not None})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidEvent("not_json", f"it cannot be written as JSON: {error}") from None
 
 
 def dump_json(value: object) -> bytes:
-    """Write compact JSON; whole numbers of any size, and no NaN (JSON has none)."""
+    """Write compact JSON; whole numbers of any size, and null for what JSON has no number for."""
     try:
         return orjson.dumps(value)
     except TypeError:
@@ -176,13 +179,32 @@ def dump_json(value: object) -> bytes:
         import json  # noqa: PLC0415 - only for the rare number
 
         return json.dumps(
-            value, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+            _finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False
         ).encode()
 
 
 def load_json(raw: bytes) -> Any:
     """Read JSON back exactly as `dump_json` wrote it, whole numbers of any size included."""
     return pydantic_core.from_json(raw)
+
+
+def _finite(value: Any) -> Any:
+    """Put null for infinity, as orjson does: 1e400 is JSON, but no double."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _refuse_constants(raw: bytes) -> None:
+    """The validator lets NaN and Infinity through; readers of the history would stop at them."""
+    import json  # noqa: PLC0415 - only for the rare text that holds one of these words
+
+    def refuse(word: str) -> None:
+        raise InvalidEvent("not_json", f"{word} is no JSON number")
+
+    json.loads(raw, parse_constant=refuse)
 
 
 def _without_nul(raw: bytes) -> bytes:
@@ -213,6 +235,7 @@ def _invalid(raw: bytes, error: ValidationError) -> InvalidEvent:
             return InvalidEvent("unknown_type", f"type must be one of {', '.join(_TYPES)}")
     else:
         return InvalidEvent("invalid_event", "it is no JSON object")
-    # The union's member name leads the location; people know it as `type` already.
-    where = ".".join(str(part) for part in problem["loc"] if part not in _TYPES)
+    # The union's member name leads the location; people know it as `type` already. Names of labels
+    # are the producer's: whatever they hold, the message stays one short line.
+    where = repr(".".join(map(str, problem["loc"][1:])))[1:-1][:200]
     return InvalidEvent("invalid_event", f"{where}: {problem['msg']}" if where else problem["msg"])

@@ -25,8 +25,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    redis_url: str | None = None
-    database_url: str | None = None
+    redis_url: str | None = Field(default=None, repr=False)  # may hold a password
+    database_url: str | None = Field(default=None, repr=False)
     data_dir: Path = Path(".jobtrail")
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
