@@ -45,7 +45,12 @@ def _rows(_client: redis.Redis, settings: Settings) -> Projection:
     url = settings.require_database_url()
     return JobRows(
         lambda: psycopg.connect(
-            url, autocommit=True, connect_timeout=5, application_name="jobtrail-rows"
+            url,
+            autocommit=True,
+            connect_timeout=5,
+            application_name="jobtrail-rows",
+            # A prepared statement keeps the plan of the empty table that it was first run on.
+            prepare_threshold=None,
         )
     )
 

@@ -173,17 +173,13 @@ class ConsumerGroup:
         return made
 
 
-def group_states(
-    client: redis.Redis, tenants: Sequence[str], keys: Keys
-) -> Mapping[str, list[GroupState]]:
-    """Give where every group stands in these tenants' logs; a log that is gone has none."""
-    replies = round_trip(client, [("XINFO", "GROUPS", keys.stream(name)) for name in tenants])
-    return {
-        tenant: []
-        if isinstance(reply, redis.ResponseError)
-        else [_group_state(row) for row in reply]
-        for tenant, reply in zip(tenants, replies, strict=True)
-    }
+def group_states(client: redis.Redis, logs: Sequence[bytes]) -> list[list[GroupState]]:
+    """Give where every group stands in each of these logs; one that is gone has no group."""
+    replies = round_trip(client, [("XINFO", "GROUPS", name) for name in logs])
+    return [
+        [] if isinstance(reply, redis.ResponseError) else [_group_state(row) for row in reply]
+        for reply in replies
+    ]
 
 
 def _group_state(row: Sequence[bytes]) -> GroupState:

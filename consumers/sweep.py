@@ -24,7 +24,7 @@ import structlog
 
 from consumers.groups import group_states
 from streams.appender import GROUPS, mark
-from streams.entry_ids import FIRST, EntryId, of_reply
+from streams.entry_ids import of_reply
 from streams.keys import STREAM_PATTERN, Keys
 from streams.wire import Command, ask, checked, round_trip
 
@@ -91,8 +91,8 @@ class Sweep:
         return [_text(name) for name in found[::2]]
 
     def _forget(self) -> None:
-        self._seen: dict[str, EntryId] = {}
-        self._open: dict[str, None] = {}
+        self._seen: dict[bytes, bytes] = {}
+        self._open: dict[bytes, None] = {}
         self._cursor = b"0"
         self._forget_at = self._clock() + FORGET_SECONDS
 
@@ -116,57 +116,55 @@ class Sweep:
             what = ("MATCH", STREAM_PATTERN, "COUNT", SCAN_COUNT, "TYPE", "stream")
             self._cursor, names = ask(self._client, "SCAN", self._cursor, *what)
             for name in names:
-                self._seen.setdefault(self._keys.tenant_of(_text(name)), FIRST)
+                self._seen.setdefault(name, b"0-0")
             if self._cursor == b"0":
                 return
 
     def _look(self, groups: Sequence[str]) -> None:
         """Find logs with entries after those seen, mark them for all groups, keep them open."""
-        for known in _chunks(list(self._seen.items()), LOOK_AT):
-            names = [self._keys.stream(tenant) for tenant, _ in known]
-            after = [str(seen) for _, seen in known]
-            reply = ask(self._client, "XREAD", "COUNT", 1, "STREAMS", *names, *after)
-            news = [self._keys.tenant_of(_text(name)) for name, _ in reply or ()]
-            self._send(command for tenant in news for command in mark(self._keys, groups, tenant))
+        names, after = list(self._seen), list(self._seen.values())
+        for at in range(0, len(names), LOOK_AT):
+            some = names[at : at + LOOK_AT], after[at : at + LOOK_AT]
+            reply = ask(self._client, "XREAD", "COUNT", 1, "STREAMS", *some[0], *some[1])
+            news = [name for name, _ in reply or ()]
+            self._send(
+                command for name in news for command in mark(self._keys, groups, self._tenant(name))
+            )
             self._remember(news)
 
-    def _remember(self, tenants: Sequence[str]) -> None:
-        last = round_trip(
-            self._client,
-            [("XREVRANGE", self._keys.stream(name), "+", "-", "COUNT", 1) for name in tenants],
-        )
-        for tenant, reply in zip(tenants, last, strict=True):
+    def _remember(self, logs: Sequence[bytes]) -> None:
+        newest = [("XREVRANGE", name, "+", "-", "COUNT", 1) for name in logs]
+        for name, reply in zip(logs, round_trip(self._client, newest), strict=True):
             if reply and not isinstance(reply, redis.RedisError):
-                self._seen[tenant] = of_reply(reply[0][0])
-                self._open[tenant] = None
+                self._seen[name] = reply[0][0]
+                self._open[name] = None
 
     def _follow(self, groups: Sequence[str]) -> None:
         """See to the open logs, a bounded number in turn, until nothing of them is left to do."""
-        tenants = list(islice(self._open, FOLLOW))
-        states = group_states(self._client, tenants, self._keys)
-        for tenant in tenants:
-            del self._open[tenant]
-            at = {state.name: state for state in states[tenant] if state.name in groups}
-            behind = [
-                name
-                for name in groups
-                if name not in at or at[name].last_delivered < self._seen.get(tenant, FIRST)
-            ]
+        logs = list(islice(self._open, FOLLOW))
+        for log, states in zip(logs, group_states(self._client, logs), strict=True):
+            del self._open[log]
+            at = {state.name: state for state in states if state.name in groups}
+            newest = of_reply(self._seen[log])
+            behind = [name for name in groups if name not in at or at[name].last_delivered < newest]
             pending = [name for name in at if at[name].pending]
-            self._send(mark(self._keys, behind, tenant))
-            self._give_stale(tenant, pending)
+            self._send(mark(self._keys, behind, self._tenant(log)))
+            self._give_stale(log, pending)
             if behind or pending:
-                self._open[tenant] = None
+                self._open[log] = None
 
-    def _give_stale(self, tenant: str, groups: Sequence[str]) -> None:
-        stream, old = self._keys.stream(tenant), ("IDLE", self._reclaim_idle_ms, "-", "+", 1)
-        idle = round_trip(self._client, [("XPENDING", stream, group, *old) for group in groups])
+    def _give_stale(self, log: bytes, groups: Sequence[str]) -> None:
+        old = ("IDLE", self._reclaim_idle_ms, "-", "+", 1)
+        idle = round_trip(self._client, [("XPENDING", log, group, *old) for group in groups])
         now = time.time_ns() // 1_000_000
         self._send(
-            ("ZADD", self._keys.stale(group), "NX", now, tenant)
+            ("ZADD", self._keys.stale(group), "NX", now, self._tenant(log))
             for group, reply in zip(groups, idle, strict=True)
             if reply and not isinstance(reply, redis.RedisError)
         )
+
+    def _tenant(self, log: bytes) -> str:
+        return self._keys.tenant_of(_text(log))
 
     def _send(self, commands: Iterator[Command]) -> None:
         waiting = list(commands)
@@ -176,8 +174,3 @@ class Sweep:
 
 def _text(name: bytes) -> str:
     return name.decode(errors="surrogateescape")
-
-
-def _chunks(pairs: list[tuple[str, EntryId]], size: int) -> Iterator[list[tuple[str, EntryId]]]:
-    for at in range(0, len(pairs), size):
-        yield pairs[at : at + size]

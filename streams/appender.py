@@ -28,6 +28,7 @@ from streams.events import (
     parse_event,
 )
 from streams.keys import Keys, check_tenant
+from streams.wire import Command, round_trip
 
 GROUPS = ("status", "rows")
 """The consumer groups that an append tells of its tenant; a sweep tells all others."""
@@ -38,7 +39,6 @@ PIPELINE = 1_000
 FIELD = "event"
 
 Appendable = Event | Mapping[str, Any] | bytes
-Command = tuple[str | bytes | int, ...]
 
 
 def payload_of(event: Appendable, max_bytes: int = MAX_EVENT_BYTES) -> bytes:
@@ -161,11 +161,8 @@ class EventAppender(_Appender):
         return [entry_id for plan in self._plans(events) for entry_id in self._send(plan)]
 
     def _send(self, plan: _Plan) -> list[EntryId]:
-        pipeline = self._client.pipeline(transaction=False)
-        for command in plan.commands:
-            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
         try:
-            replies = pipeline.execute(raise_on_error=False)
+            replies = round_trip(self._client, plan.commands)
         except redis.RedisError as error:
             raise _unavailable(error) from error
         return plan.entry_ids(replies)

@@ -29,6 +29,7 @@ from streams.connection import LogUnavailable, connect
 from streams.event_ids import new_event_id
 from streams.events import (
     MAX_EVENT_BYTES,
+    TEXT_LENGTH,
     Cancelled,
     Done,
     Event,
@@ -257,11 +258,11 @@ class JobReport:
 
     def failed(self, error: str, *, code: str | None = None) -> None:
         """End the job badly; `error` is cut to 2,000 characters."""
-        self._end(self.event(Failed, error=error, code=code))
+        self._end(self.event(Failed, error=_text(error), code=code))
 
     def cancelled(self, reason: str | None = None) -> None:
         """End the job because somebody called it off."""
-        self._end(self.event(Cancelled, reason=reason))
+        self._end(self.event(Cancelled, reason=None if reason is None else _text(reason)))
 
     def event(self, form: type[Event], **fields: Any) -> Event:
         """Build an event of this job, stamped with its id and the time."""
@@ -299,3 +300,8 @@ class JobReport:
             except InvalidEvent:  # too large: nothing was sent, another end may still be said
                 self._ended = False
                 raise
+
+
+def _text(text: str) -> str:
+    """Cut a text before it makes the event too large, and mend what no UTF-8 can say."""
+    return text[:TEXT_LENGTH].encode("utf-8", "replace").decode()

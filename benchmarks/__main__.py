@@ -1,0 +1,65 @@
+"""`python -m benchmarks [NAME...] [--scale S]`: the product beside its raw limits, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+
+from benchmarks import append, delivery, latency, memory, reading, tenants
+from benchmarks.report import RESULTS, Figure, machine, print_table, write_json
+from benchmarks.servers import DURABILITY, Bench
+from streams import logs
+from streams.settings import Settings
+
+BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
+    "append_one": append.append_one,
+    "append_many": append.append_many,
+    "status": delivery.status,
+    "rows": delivery.rows,
+    "progress": reading.progress,
+    "latency": latency.latency,
+    "tenants": tenants.idle_and_spread,
+    "memory": memory.memory,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmarks named, or all of them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the run; 0.1 is quick")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.names) - BENCHMARKS.keys():
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: take {', '.join(BENCHMARKS)}")
+    if not 0 < given.scale <= 100:
+        parser.error("the scale must be over 0 and at most 100")
+    logs.configure(Settings(log_level="error"))
+    run(given.names or list(BENCHMARKS), given.scale)
+
+
+def run(names: Sequence[str], scale: float) -> None:
+    """Measure, print and write the results."""
+    console, facts = Console(stderr=True), machine()
+    figures: list[Figure] = []
+    with Bench(scale) as bench:
+        facts |= bench.facts()
+        for name in names:
+            started = time.monotonic()
+            with console.status(f"measuring {name}"):
+                figures += BENCHMARKS[name](bench)
+            console.print(f"measured {name} in {time.monotonic() - started:.0f} s")
+    title = (
+        f"{facts['cores']} cores, Python {facts['python']}, Redis {facts['redis']}, "
+        f"PostgreSQL {facts['postgres']}; {DURABILITY}; scale {scale:g}"
+    )
+    facts["load_after"] = machine()["load"]
+    print_table(figures, title)
+    write_json(figures, facts, scale)
+    console.print(f"written to {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Reading over HTTP: the progress endpoint under 64 connections."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import jwt
+
+from benchmarks.delivery import NAMES, drain
+from benchmarks.hello import PATH
+from benchmarks.load import CONNECTIONS, Load, generate, generator, get
+from benchmarks.measure import CpuMeter, alternate, quantile
+from benchmarks.report import Figure
+from benchmarks.servers import Bench, Running
+from benchmarks.workload import fill, job_id, lives
+from consumers.__main__ import build
+
+ROUNDS = 3
+WARM_UP_SECONDS = 0.5
+STEPS = 5
+"""Events a job here: it is under way, as jobs that somebody polls are."""
+
+_SECRET = "of this benchmark alone, and of no other use"
+ENVIRON = {
+    "JOBTRAIL_API_PORT": "0",
+    "JOBTRAIL_API_HOST": "127.0.0.1",
+    "JOBTRAIL_AUTH": "jwt",
+    "JOBTRAIL_JWT_SECRET": _SECRET,
+    "JOBTRAIL_LOG_LEVEL": "warning",
+}
+
+
+class _Sample(NamedTuple):
+    """One round of load, and how busy everything was: shares of one core."""
+
+    load: Load
+    server_cpu: float
+    redis_cpu: float
+
+
+def progress(bench: Bench) -> list[Figure]:
+    """Poll ten thousand jobs; limit: "hello" of Starlette on the same server."""
+    jobs = bench.scaled(10_000, least=1_000)
+    requests = {"product": _polls(jobs), "limit": [get(PATH)]}
+    bench.empty()
+    count = fill(bench.client, lives(NAMES, jobs // len(NAMES), steps=STEPS))
+    drain(build("status", bench.settings(), bench.client, "bench"), count)
+    seconds = max(1.0, 4 * bench.scale)
+    samples: dict[str, list[_Sample]] = {"product": [], "limit": []}
+    with api(bench) as product, _hello(bench) as limit, generator() as pool:
+        servers = {"product": product, "limit": limit}
+
+        def rate(name: str) -> float:
+            server = servers[name]
+            ours, theirs = CpuMeter(server.pid), CpuMeter(bench.redis.pid)
+            load = pool.submit(generate, port_of(server), requests[name], seconds).result()
+            samples[name].append(_Sample(load, ours.share(), theirs.share()))
+            return load.rate
+
+        for name, server in servers.items():
+            pool.submit(generate, port_of(server), requests[name], WARM_UP_SECONDS).result()
+        pair = alternate(ROUNDS, lambda: rate("product"), lambda: rate("limit"))
+    ours, theirs = _p99(samples["product"]), _p99(samples["limit"])
+    p99 = alternate(ROUNDS, lambda: next(ours), lambda: next(theirs))
+    details = {
+        "limit": "Starlette hello, same server",
+        "jobs": jobs,
+        "connections": CONNECTIONS,
+        "auth": "jwt, HS256, one token a tenant",
+        "rounds": pair.rounds,
+        "runs": {name: [_facts(sample) for sample in samples[name]] for name in samples},
+    }
+    return [
+        Figure(
+            f"poll progress, {CONNECTIONS} connections, requests / hello",
+            pair.ratio,
+            0.6,
+            at_least=True,
+            product=f"{pair.product:,.0f} /s",
+            limit=f"{pair.limit:,.0f} /s",
+            details=details,
+        ),
+        Figure(
+            f"poll progress, {CONNECTIONS} connections, p99 / hello",
+            p99.ratio,
+            2.5,
+            product=f"{p99.product * 1e3:.1f} ms",
+            limit=f"{p99.limit * 1e3:.1f} ms",
+        ),
+    ]
+
+
+@contextmanager
+def api(bench: Bench) -> Iterator[Running]:
+    """Run the API as a process."""
+    with bench.jobtrail("api", environ=ENVIRON) as running:
+        running.said("api: ")
+        yield running
+
+
+def port_of(server: Running) -> int:
+    """Give the port that a server announced."""
+    return int(server.said("api: ").rpartition(":")[2].strip(" /"))
+
+
+def credentials(tenant: str) -> Mapping[str, str]:
+    """Give the header by which a frontend of this tenant is known."""
+    token = jwt.encode({"tenant_id": tenant}, _SECRET, algorithm="HS256")
+    return {"authorization": f"Bearer {token}"}
+
+
+def poll(tenant: str, job: str) -> bytes:
+    """Write the request for a job's progress."""
+    return get(f"/api/v1/jobs/{job}/progress/", credentials(tenant))
+
+
+def _polls(jobs: int) -> list[bytes]:
+    requests = [poll(name, job_id(job)) for job in range(jobs // len(NAMES)) for name in NAMES]
+    random.Random(1).shuffle(requests)
+    return requests
+
+
+@contextmanager
+def _hello(bench: Bench) -> Iterator[Running]:
+    argv = [sys.executable, "-m", "benchmarks.hello"]
+    with bench.process(argv, environ=ENVIRON) as running:
+        running.said("api: ")
+        yield running
+
+
+def _p99(samples: Sequence[_Sample]) -> Iterator[float]:
+    return (quantile(sample.load.latencies, 0.99) for sample in samples)
+
+
+def _facts(sample: _Sample) -> Mapping[str, float]:
+    return {
+        "requests_per_second": sample.load.rate,
+        "p50_ms": quantile(sample.load.latencies, 0.5) * 1e3,
+        "p99_ms": quantile(sample.load.latencies, 0.99) * 1e3,
+        "generator_cpu": sample.load.cpu_share,
+        "server_cpu": sample.server_cpu,
+        "redis_cpu": sample.redis_cpu,
+    }

@@ -1,0 +1,83 @@
+"""Ten thousand tenants: what they cost while idle, and while events are spread over them."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.delivery import NAMES, drain
+from benchmarks.measure import CpuMeter, alternate, seconds
+from benchmarks.report import Figure
+from benchmarks.servers import Bench
+from benchmarks.waiting import wait_until_drained
+from benchmarks.workload import KEYS, STEPS, fill, lives, tenants
+from consumers.__main__ import build
+from consumers.sweep import FORGET_SECONDS, Sweep
+
+SPREAD_ROUNDS = 3
+SETTLE_SECONDS = 3.0
+"""Sweeps that a new consumer needs until it knows all logs."""
+
+
+def idle_and_spread(bench: Bench) -> list[Figure]:
+    """Measure both."""
+    names = tenants(bench.scaled(10_000, least=500))
+    return [*_idle(bench, names), _spread(bench, names)]
+
+
+def _idle(bench: Bench, names: list[str]) -> list[Figure]:
+    """Measure one idle consumer process and Redis, once a minute's sweep from nothing included."""
+    bench.empty()
+    count = fill(bench.client, lives(names, 1))
+    for group in ("rows", "status"):
+        drain(build(group, bench.settings(), bench.client, "bench"), count)
+    bench.client.delete(KEYS.sweeper())
+    with bench.jobtrail("consume", "status") as consumer:
+        consumer.said("consumer_started")
+        wait_until_drained(bench.client, "status", names, 30)
+        time.sleep(SETTLE_SECONDS)
+        ours, theirs = CpuMeter(consumer.pid), CpuMeter(bench.redis.pid)
+        time.sleep(max(4.0, 10 * bench.scale))
+        steady = {"consumer": ours.share(), "redis": theirs.share()}
+    first = _sweep_from_nothing(bench)
+    return [
+        Figure(
+            f"{len(names):,} idle tenants, CPU of {name}",
+            100 * (steady[name] + first[name] / FORGET_SECONDS),
+            3,
+            unit="%",
+            details={"steady_share": steady[name], "first_sweep_cpu_seconds": first[name]},
+        )
+        for name in steady
+    ]
+
+
+def _sweep_from_nothing(bench: Bench) -> dict[str, float]:
+    """Give the CPU seconds of the sweep that a consumer makes once in `FORGET_SECONDS`."""
+    bench.client.delete(KEYS.sweeper())
+    sweep = Sweep(bench.client, "status", "bench")
+    theirs, began = CpuMeter(bench.redis.pid), time.process_time()
+    sweep.run()
+    return {"consumer": time.process_time() - began, "redis": theirs.seconds()}
+
+
+def _spread(bench: Bench, names: list[str]) -> Figure:
+    """Compare one life in each of many tenants with as many lives in ten."""
+    count = len(names) * len(STEPS)
+    consumer = build("status", bench.settings(), bench.client, "bench")
+
+    def rate(over: list[str]) -> float:
+        bench.empty()
+        fill(bench.client, lives(over, len(names) // len(over)))
+        return count / seconds(lambda: drain(consumer, count))
+
+    rate(NAMES)
+    pair = alternate(SPREAD_ROUNDS, lambda: rate(names), lambda: rate(NAMES))
+    return Figure(
+        f"status over {len(names):,} tenants, events / over ten",
+        pair.ratio,
+        0.5,
+        at_least=True,
+        product=f"{pair.product:,.0f} /s",
+        limit=f"{pair.limit:,.0f} /s",
+        details={"limit": "the same events over ten tenants", "rounds": pair.rounds},
+    )

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import redis
+
+from consumers.groups import ConsumerGroup
+from consumers.sweep import Sweep
+from tests.support.waiting import eventually
+
+EVENT = {"event": b'{"type":"done","id":"a1"}'}
+
+
+def sweep(client: redis.Redis, consumer: str = "me", idle: float = 30) -> Sweep:
+    return Sweep(client, "status", consumer, reclaim_idle_seconds=idle)
+
+
+def marked(client: redis.Redis, group: str) -> list[bytes]:
+    found: list[bytes] = client.zrange(f"jobtrail:ready:{group}", 0, -1)  # type: ignore[assignment]
+    return found
+
+
+def test_raw_entry_marks_its_tenant_for_all_groups(client: redis.Redis) -> None:
+    client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    client.sadd("jobtrail:groups", "audit")
+    sweep(client).run()
+    assert [marked(client, group) for group in ("status", "rows", "audit")] == [[b"42"]] * 3
+
+
+def test_other_keys_are_no_logs(client: redis.Redis) -> None:
+    client.set("tenant:42:events", "not a stream")
+    client.xadd("tenant:42:dead", EVENT)  # type: ignore[arg-type]
+    sweep(client).run()
+    assert marked(client, "status") == []
+
+
+def test_settled_log_is_not_marked_again(client: redis.Redis) -> None:
+    client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    one = sweep(client)
+    one.run()
+    for name in ("status", "rows"):
+        group = ConsumerGroup(client, name, "me")
+        group.acknowledge(group.read(["42"], 10))
+        client.delete(f"jobtrail:ready:{name}")
+    one.run()
+    one.run()
+    assert marked(client, "status") == marked(client, "rows") == []
+
+
+def test_lost_mark_of_a_known_log_is_set_again(client: redis.Redis) -> None:
+    client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    one = sweep(client)
+    one.run()
+    client.delete("jobtrail:ready:status")
+    one.run()
+    assert marked(client, "status") == [b"42"]
+
+
+def test_only_one_consumer_sweeps(client: redis.Redis) -> None:
+    first, second = sweep(client, "first"), sweep(client, "second")
+    first.run()
+    client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    second.run()
+    assert marked(client, "status") == []
+    first.run()
+    assert marked(client, "status") == [b"42"]
+
+
+def test_after_a_flush_entries_with_lower_ids_are_found(client: redis.Redis) -> None:
+    client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    one = sweep(client)
+    one.run()
+    client.flushall()
+    client.xadd("tenant:42:events", EVENT, id="1-1")  # type: ignore[arg-type]
+    one.run()
+    assert marked(client, "status") == [b"42"]
+
+
+def test_old_deliveries_are_given_to_their_group(redis_client: redis.Redis) -> None:
+    redis_client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    ConsumerGroup(redis_client, "rows", "dead").read(["42"], 10)
+    one = sweep(redis_client, idle=0.01)
+
+    def given() -> bool:
+        one.run()
+        return redis_client.zcard("jobtrail:stale:rows") == 1
+
+    eventually(given)
+    assert one.take_stale() == []
+    assert Sweep(redis_client, "rows", "me").take_stale() == ["42"]
