@@ -11,6 +11,7 @@ from rich.console import Console
 from benchmarks import append, delivery, latency, memory, reading, tenants
 from benchmarks.report import RESULTS, Figure, machine, print_table, write_json
 from benchmarks.servers import DURABILITY, Bench
+from consumers.__main__ import tune_collector
 from streams import logs
 from streams.settings import Settings
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not 0 < given.scale <= 100:
         parser.error("the scale must be over 0 and at most 100")
     logs.configure(Settings(log_level="error"))
+    tune_collector()  # as a consumer's process does; limits are measured under the same
     run(given.names or list(BENCHMARKS), given.scale)
 
 

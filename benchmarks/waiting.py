@@ -28,18 +28,16 @@ def wait_until_drained(
 
 
 def _drained(client: redis.Redis, group: str, tenants: Sequence[str]) -> bool:
-    states = group_states(client, tenants, KEYS)
-    last = checked(
-        round_trip(
-            client, [("XREVRANGE", KEYS.stream(name), "+", "-", "COUNT", 1) for name in tenants]
-        )
+    names = [KEYS.stream(tenant).encode() for tenant in tenants]
+    newest = checked(
+        round_trip(client, [("XREVRANGE", name, "+", "-", "COUNT", 1) for name in names])
     )
     return all(
         any(
             state.name == group
             and not state.pending
             and state.last_delivered == of_reply(reply[0][0])
-            for state in states[name]
+            for state in states
         )
-        for name, reply in zip(tenants, last, strict=True)
+        for states, reply in zip(group_states(client, names), newest, strict=True)
     )

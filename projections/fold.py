@@ -35,9 +35,7 @@ def fold(state: JobState | None, event: Event, entry_id: EntryId) -> JobState:
     if state is None:
         return _first(event, entry_id)
     if event.attempt >= state.attempt:
-        if _order(event.attempt, RANKS[event.type], entry_id) > _order(
-            state.attempt, RANKS[state.state], state.entry_id
-        ):
+        if _wins(event, entry_id, state):
             state = _won(state, event, entry_id)
         state = _with_attempt_facts(state, event, entry_id)
     return _with_job_facts(state, event, entry_id)
@@ -65,9 +63,14 @@ def _entry_id(pair: tuple[EntryId, Event]) -> EntryId:
     return pair[0]
 
 
-def _order(attempt: int, rank: int, entry_id: EntryId) -> tuple[int, int, int, int]:
-    ms, seq = entry_id
-    return (attempt, rank, -ms, -seq) if rank >= _FIRST_END else (attempt, rank, ms, seq)
+def _wins(event: Event, entry_id: EntryId, state: JobState) -> bool:
+    """Compare an event with the one that has won so far."""
+    if event.attempt != state.attempt:
+        return event.attempt > state.attempt
+    rank, held = RANKS[event.type], RANKS[state.state]
+    if rank != held:
+        return rank > held
+    return entry_id < state.entry_id if rank >= _FIRST_END else entry_id > state.entry_id
 
 
 def _moment(event: Event, entry_id: EntryId) -> Moment:

@@ -109,10 +109,11 @@ class JobRows:
             copy.set_types(_COLUMNS)
             for job, state in changed.items():
                 copy.write_row((*job_row(job, state), job in known))
-        inserted = connection.execute(_QUERIES["insert_jobs"]).rowcount
-        if inserted != len(changed.keys() - known.keys()):
+        new = len(changed.keys() - known.keys())
+        if new and connection.execute(_QUERIES["insert_jobs"]).rowcount != new:
             raise _LostRace
-        connection.execute(_QUERIES["update_jobs"])
+        if new < len(changed):
+            connection.execute(_QUERIES["update_jobs"])
 
 
 def read_row(row: StoredJob) -> JobState:
