@@ -104,9 +104,12 @@ def consume(group: Annotated[str, typer.Argument(help="status or rows")]) -> Non
 @app.command()
 def api() -> None:
     """Serve the read API until SIGTERM or Ctrl-C."""
-    from api.server import serve  # noqa: PLC0415 - as in `up`
+    from api.server import ServerFailed, serve  # noqa: PLC0415 - as in `up`
 
-    serve(Settings.from_environ(), lambda url: _print(f"api: {url}"))
+    try:
+        serve(Settings.from_environ(), lambda url: _print(f"api: {url}"))
+    except ServerFailed as error:
+        raise CommandError(str(error)) from None
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 import redis
 
+from api.listening import ListenError
 from ops.devstack import EmbeddedError
 from streams.connection import InvalidUrl, LogUnavailable
 from streams.events import InvalidEvent
@@ -22,6 +23,7 @@ _PLAIN = (
     InvalidEvent,
     InvalidTenant,
     InvalidUrl,
+    ListenError,
     LogUnavailable,
     SettingsError,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -194,6 +195,14 @@ def test_postgres_away_or_unnamed_is_one_line() -> None:
 def test_wrong_settings_name_their_variable(redis_url: str) -> None:
     result = jobtrail("lag", redis_url=redis_url, reclaim_idle_seconds="soon")
     assert "JOBTRAIL_RECLAIM_IDLE_SECONDS" in plain_failure(result)
+
+
+def test_api_on_a_taken_port_or_without_a_way_to_know_who_asks(redis_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = jobtrail("api", redis_url=redis_url, auth="dev", api_port=port)
+    assert port in plain_failure(result)
+    assert "JOBTRAIL_" in plain_failure(jobtrail("api", redis_url=redis_url))
 
 
 def test_unknown_group_is_refused(redis_url: str) -> None:
