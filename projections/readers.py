@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import cast
+from typing import Any, cast
 
+import hiredis
 import redis.asyncio
 
 from projections.documents import Documents
@@ -24,6 +25,9 @@ KEYS_PER_MGET = 500
 
 MGETS_AT_ONCE = 4
 """Also the connections that gathered reads take: enough that one slow reply delays few others."""
+
+READ_SECONDS = 2.0
+"""How long a batch may take before its waiters are told that Redis is away."""
 
 Waiter = asyncio.Future[Documents | None]
 Waiters = Mapping[JobKey, Sequence[Waiter]]
@@ -78,8 +82,27 @@ class DocumentReader:
         if not jobs:
             return []
         self._on_batch(len(jobs))
-        values = cast("list[bytes | None]", await self._client.mget(self._names(jobs)))
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                values = await self._mget(self._names(jobs))
+        except TimeoutError:
+            raise redis.TimeoutError(f"no reply within {READ_SECONDS} s") from None
         return list(self._documents(jobs, iter(values)))
+
+    async def _mget(self, names: Sequence[str]) -> list[bytes | None]:
+        """Send the command packed and give the parsed reply: half of what the client's own costs.
+
+        Whatever interrupts it, the connection closes itself, so that no reply is left in it.
+        """
+        pool: Any = self._client.connection_pool  # in part without type hints
+        command: Any = ("MGET", *names)  # hinted as a tuple of one
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command(hiredis.pack_command(command))
+            reply = await connection.read_response(disable_decoding=True)
+        finally:
+            await pool.release(connection)
+        return cast("list[bytes | None]", reply)
 
     def _flush(self) -> None:
         self._flush_is_due = False

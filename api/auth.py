@@ -1,0 +1,160 @@
+"""Who is asking: a tenant, and what of the tenant's they may read.
+
+The *caller* comes from a signed token or, on a developer's own machine, from a header that is
+believed. Tokens are secrets: they are never logged and never part of an error.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from math import inf
+from typing import Any, NamedTuple, Protocol
+
+import jwt
+
+from api.listening import on_loopback_only
+from api.problems import BadCredentials, TenantMissing
+from api.token_keys import TokenKey, token_keys
+from streams.keys import TENANT
+from streams.kinds import KINDS
+from streams.settings import Settings, SettingsError
+
+Claims = Mapping[str, Any]
+
+REMEMBERED_TOKENS = 4_096
+"""A frontend polls with one token; to verify it takes longer than all the rest of an answer."""
+
+OPS = "ops"
+"""The scope of the console and of operators' endpoints."""
+
+_CHECKS: Any = {
+    # No setting says who else's tokens these are, so only what bears on time is checked.
+    "verify_aud": False,
+    "verify_iss": False,
+    "verify_iat": False,
+    "verify_sub": False,
+    "verify_jti": False,
+}
+
+
+class Caller(NamedTuple):
+    """Who asks, as far as it matters here."""
+
+    tenant: str
+    only: Mapping[str, frozenset[str]] | None
+    """The ids that may be read, by kind; None: all of the tenant's."""
+    scopes: frozenset[str]
+
+    def may_read(self, kind: str, job_id: str) -> bool:
+        """Whether a job of the caller's tenant is one that the caller may know of."""
+        return self.only is None or job_id in self.only.get(kind, ())
+
+
+class Authenticator(Protocol):
+    """Tells who is asking."""
+
+    def identify(self, authorization: str | None, tenant: str | None) -> Caller:
+        """Read the `Authorization` and `X-Tenant-ID` headers; each mode believes one of them.
+
+        Raises:
+            BadCredentials: there is no valid token.
+            TenantMissing: no tenant is named, or none of the allowed form.
+        """
+        ...
+
+
+def authenticator(settings: Settings) -> Authenticator:
+    """Make the authenticator that the settings ask for.
+
+    Raises:
+        SettingsError: keys are missing or wrong, or the mode is not safe where the API listens.
+    """
+    if settings.auth == "jwt":
+        return TokenAuthenticator(token_keys(settings))
+    if not on_loopback_only(settings.api_host):
+        raise SettingsError(
+            f"JOBTRAIL_AUTH=dev believes every caller, so JOBTRAIL_API_HOST={settings.api_host} "
+            "will not do: listen on 127.0.0.1, or use JOBTRAIL_AUTH=jwt"
+        )
+    return TrustingAuthenticator()
+
+
+class TrustingAuthenticator:
+    """Believes the tenant that a caller names; for loopback addresses only."""
+
+    def identify(self, authorization: str | None, tenant: str | None) -> Caller:  # noqa: ARG002 - the other mode's
+        """Take the tenant as it is named; every caller is an operator too."""
+        return Caller(_tenant(tenant), None, frozenset({OPS}))
+
+
+class TokenAuthenticator:
+    """Believes JSON Web Tokens signed by one of the keys."""
+
+    def __init__(self, keys: list[TokenKey]) -> None:
+        self._keys = keys
+        self._remembered: dict[str, tuple[Caller, float]] = {}
+
+    def identify(self, authorization: str | None, tenant: str | None) -> Caller:  # noqa: ARG002 - the other mode's
+        """Verify the bearer's token, unless it is remembered and has not expired since."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise BadCredentials
+        remembered = self._remembered.get(token)
+        if remembered is not None and time.time() < remembered[1]:
+            return remembered[0]
+        claims = self._verified(token)
+        caller = _caller(claims)
+        self._remember(token, caller, float(int(claims["exp"])) if "exp" in claims else inf)
+        return caller
+
+    def _verified(self, token: str) -> Claims:
+        """Give the claims of a token that one of the keys signed, within its time."""
+        try:
+            header = jwt.get_unverified_header(token)
+            for key in self._keys:
+                if key.fits(header):
+                    with suppress(jwt.InvalidSignatureError):
+                        return _decode(token, key)
+        except (jwt.PyJWTError, TypeError, ValueError, OverflowError):
+            raise BadCredentials from None
+        raise BadCredentials
+
+    def _remember(self, token: str, caller: Caller, until: float) -> None:
+        if len(self._remembered) >= REMEMBERED_TOKENS:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[token] = (caller, until)
+
+
+def _decode(token: str, key: TokenKey) -> Claims:
+    with warnings.catch_warnings():
+        # A short key is warned of once, when it is read.
+        warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
+        return jwt.decode(token, key.key, algorithms=[key.algorithm], options=_CHECKS)
+
+
+def _caller(claims: Claims) -> Caller:
+    scope = claims.get("scope")
+    return Caller(
+        _tenant(claims.get("tenant_id")),
+        _only(claims),
+        frozenset(scope.split()) if isinstance(scope, str) else frozenset(),
+    )
+
+
+def _tenant(named: object) -> str:
+    """Check a tenant's name; a number is one too, a truth value is not."""
+    tenant = str(named) if type(named) is int else named
+    if not isinstance(tenant, str) or not TENANT.match(tenant):
+        raise TenantMissing
+    return tenant
+
+
+def _only(claims: Claims) -> Mapping[str, frozenset[str]] | None:
+    """Read the lists that narrow the token. One list narrows it to that list alone."""
+    lists = {kind.name: claims[kind.plural] for kind in KINDS.values() if kind.plural in claims}
+    if not all(isinstance(ids, list) for ids in lists.values()):
+        raise BadCredentials
+    return {kind: frozenset(map(str, ids)) for kind, ids in lists.items()} or None

@@ -1,0 +1,44 @@
+"""What those who run the API ask: is it alive, can it serve, how does it do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import redis.asyncio
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from api.problems import TryLater
+
+PING_SECONDS = 1.0
+"""How long Redis may take to answer and still count as there."""
+
+
+def monitoring_routes(client: redis.asyncio.Redis) -> list[Route]:
+    """Give the routes; they ask nobody for credentials and tell of no tenant."""
+
+    async def readyz(_request: Request) -> Response:
+        if not await _answers(client):
+            raise TryLater(missing=["redis"])
+        return JSONResponse({"status": "ready"})
+
+    return [Route("/healthz", _healthz), Route("/readyz", readyz), Route("/metrics", _metrics)]
+
+
+async def _healthz(_request: Request) -> Response:
+    return JSONResponse({"status": "alive"})
+
+
+async def _metrics(_request: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _answers(client: redis.asyncio.Redis) -> bool:
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            await client.execute_command("PING")  # type: ignore[no-untyped-call]
+    except (redis.RedisError, TimeoutError):
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""Responses: bytes with the headers that every one of ours carries."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+import pydantic_core
+from starlette.types import Send
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+SECURITY: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+NO_STORE: Headers = ((b"cache-control", b"no-store"),)
+REVALIDATED: Headers = ((b"cache-control", b"private, no-cache"),)
+"""Each reader's own cache may keep it, and has to ask at every use whether it still stands."""
+
+NO_CONTENT_RUNS: Headers = ((b"content-security-policy", b"default-src 'none'"),)
+JSON: Headers = ((b"content-type", b"application/json"), *NO_CONTENT_RUNS, *SECURITY)
+PROBLEM: Headers = ((b"content-type", b"application/problem+json"), *NO_CONTENT_RUNS, *SECURITY)
+
+
+class Response(NamedTuple):
+    """A whole answer; `content-length` is added when it is sent."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def json_bytes(value: object) -> bytes:
+    """Write JSON; whole numbers of any size, and null for NaN and infinities."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # orjson stops at 64 bits, workers' results need not
+        return pydantic_core.to_json(value, inf_nan_mode="null")
+
+
+async def send_response(send: Send, response: Response, *, head: bool = False) -> None:
+    """Send it; the answer to a HEAD request is all but the body."""
+    status, headers, body = response
+    length = (b"content-length", b"%d" % len(body))
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            # A 304 may only name the length of what it stands for, which nobody misses.
+            "headers": headers if status == 304 else (*headers, length),
+        }
+    )
+    await send({"type": "http.response.body", "body": b"" if head else body})

@@ -1,0 +1,111 @@
+"""The API's process: one event loop with granian in it, from a listening socket to a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import structlog
+import uvloop
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+from starlette.types import ASGIApp
+
+from api.app import create_app
+from api.listening import BACKLOG, address_of, listen, url_of
+from streams import logs
+from streams.settings import Settings
+
+_LOG = structlog.get_logger(__name__)
+
+STOP_SECONDS = 5
+"""How long answers that are under way may take once the process is told to stop."""
+
+MAX_REQUESTS = 16_384
+"""Requests under way at once; those beyond wait in the listening socket's queue."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class ServerFailed(Exception):
+    """The HTTP server ended without being told to; the log says why."""
+
+
+def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is given the URL once a request was answered.
+
+    Raises:
+        SettingsError, InvalidUrl: the settings do not allow it to start.
+        ListenError: the address is not to be had.
+        ServerFailed: it ended by itself.
+    """
+    logs.configure(settings)
+    app = create_app(settings)
+    with closing(listen(settings.api_host, settings.api_port)) as listener:
+        uvloop.run(_serve(app, listener, announce))
+
+
+async def _serve(
+    app: ASGIApp, listener: socket.socket, announce: Callable[[str], None] | None
+) -> None:
+    server = _Server(app, listener)
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+    serving = asyncio.create_task(server.serve())
+    answering = asyncio.create_task(_first_answer(listener))
+    await asyncio.wait((serving, answering), return_when=asyncio.FIRST_COMPLETED)
+    _settle()
+    if not serving.done() and announce is not None:
+        announce(url_of(listener))
+    answering.cancel()
+    try:
+        await serving
+    except TimeoutError:
+        _LOG.warning("answers_cut_off", after_seconds=STOP_SECONDS)
+    if not server.interrupt_signal:
+        raise ServerFailed("the HTTP server ended by itself: the log says why")
+
+
+def _settle() -> None:
+    """Let the garbage collector pass over what stays for good: tens of ms in every full pass."""
+    gc.collect()
+    gc.freeze()
+
+
+async def _first_answer(listener: socket.socket) -> None:
+    """Wait until the application answers; until then the connection waits in the queue."""
+    reader, writer = await asyncio.open_connection(*address_of(listener))
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    await reader.read()
+    writer.close()
+
+
+class _Server(Server):
+    """Granian on a socket that is open already, without a word of its own to standard output."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        super().__init__(
+            app,
+            *address_of(listener),
+            interface=Interfaces.ASGI,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            backpressure=MAX_REQUESTS,
+            log_level=LogLevels.error,
+            log_dictconfig={"handlers": {}, "loggers": {"_granian": {"propagate": True}}},
+        )
+        self.workers_kill_timeout = STOP_SECONDS
+        self._listener = listener
+
+    def _init_shared_socket(self) -> None:
+        holder: Any = SocketHolder  # its constructor is missing in granian's stubs
+        # The holder owns what it is given, and so does the listener.
+        self._shd = holder(self._listener.dup().detach(), uds=False, backlog=BACKLOG)

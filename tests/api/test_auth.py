@@ -1,0 +1,305 @@
+"""Who is let in, as whom, and what an attacker may try."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from api.app import create_app
+from api.auth import authenticator
+from api.problems import BadCredentials
+from streams.settings import Settings, SettingsError
+from tests.api.conftest import Asker, Writer
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "a-secret-of-more-than-thirty-two-bytes"
+PATH = "/api/v1/jobs/a1/progress/"
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+ED_KEY = ed25519.Ed25519PrivateKey.generate()
+
+
+def public(key_id: str, jwk: str, **fields: str) -> dict[str, Any]:
+    return {**json.loads(jwk), "kid": key_id, **fields}
+
+
+JWKS = json.dumps(
+    {
+        "keys": [
+            public("rsa", RSAAlgorithm.to_jwk(RSA_KEY.public_key())),
+            public("ec", ECAlgorithm.to_jwk(EC_KEY.public_key()), use="sig", alg="ES256"),
+            public("ed", OKPAlgorithm.to_jwk(ED_KEY.public_key())),
+        ]
+    }
+)
+
+
+def token(
+    key: Any = SECRET, algorithm: str = "HS256", kid: str | None = None, **claims: Any
+) -> str:
+    headers = {"kid": kid} if kid else None
+    return jwt.encode({"tenant_id": "t", **claims}, key, algorithm, headers=headers)
+
+
+def bearer(value: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {value}"}
+
+
+@pytest.fixture(autouse=True)
+def _job(write: Writer) -> None:
+    write("t", {"type": "processing", "id": "a1"}, {"type": "processing", "id": "a2"})
+    write("t", {"type": "processing", "id": "7", "kind": "video"})
+    write("42", {"type": "processing", "id": "a1"})
+
+
+@pytest.mark.parametrize("tenant", ["t", "42", 42])
+async def test_secret__valid(ask: Asker, tenant: object) -> None:
+    """A token's tenant is a string or a number; the scheme's case does not matter."""
+    async with ask(jwt_secret=SECRET, auth="jwt") as client:
+        for scheme in ("Bearer", "bearer"):
+            headers = {"authorization": f"{scheme} {token(tenant_id=tenant)}"}
+            assert (await client.get(PATH, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"tenant_id": None},
+        {"tenant_id": ""},
+        {"tenant_id": "a:b"},
+        {"tenant_id": "t\n"},
+        {"tenant_id": "x" * 65},
+        {"tenant_id": True},
+        {"tenant_id": 1.5},
+        {"tenant_id": ["t"]},
+        {"tenant_id": -1.0},
+    ],
+)
+async def test_token__no_tenant(ask: Asker, claims: dict[str, Any]) -> None:
+    async with ask(jwt_secret=SECRET, auth="jwt") as client:
+        answer = await client.get(PATH, headers=bearer(token(**claims)))
+    assert answer.status_code == 400
+    assert answer.json() == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": "tenant가 필요합니다.",
+    }
+
+
+def unsigned(**claims: Any) -> str:
+    return jwt.encode({"tenant_id": "t", **claims}, "", "none")
+
+
+def signed_with_public_key(kid: str | None) -> str:
+    """What a verifier accepts that lets the token choose how its key is used."""
+    pem = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    header = {"alg": "HS256", "typ": "JWT"} | ({"kid": kid} if kid else {})
+    parts = b".".join(map(_encoded, (header, {"tenant_id": "t"})))
+    return b".".join((parts, _base64(hmac.digest(pem, parts, "sha256")))).decode()
+
+
+def _encoded(value: object) -> bytes:
+    return _base64(json.dumps(value).encode())
+
+
+def _base64(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+OTHER_RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+BAD_TOKENS = {
+    "alg none": unsigned(),
+    "alg none, key named": jwt.encode({"tenant_id": "t"}, "", "none", headers={"kid": "rsa"}),
+    "other secret": token("another-secret-of-more-than-32-bytes!!"),
+    "other algorithm": token("x" * 64, "HS512"),
+    "expired": token(exp=int(time.time()) - 1),
+    "not yet": token(nbf=int(time.time()) + 60),
+    "exp of no number": token(exp="soon"),
+    "exp of no size": token(exp=float("inf")),
+    "other key": token(OTHER_RSA, "RS256", "rsa"),
+    "other key, none named": token(OTHER_RSA, "RS256"),
+    "key of another name": token(RSA_KEY, "RS256", "ec"),
+    "unknown key": token(RSA_KEY, "RS256", "who"),
+    "other algorithm of the key": token(RSA_KEY, "RS512", "rsa"),
+    "other padding of the key": token(RSA_KEY, "PS256", "rsa"),
+    "public key as secret": signed_with_public_key("rsa"),
+    "public key as secret, none named": signed_with_public_key(None),
+    "lists of another form": token(jobs="a1"),
+    "garbage": "garbage",
+    "three parts": "a.b.c",
+    "no text": "\xff\xfe",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("why", BAD_TOKENS)
+async def test_token__refused(ask: Asker, why: str) -> None:
+    """A refusal is the same to the byte as that of no token at all."""
+    headers = {b"authorization": f"Bearer {BAD_TOKENS[why]}".encode("latin-1")}
+    async with ask(jwt_secret=SECRET, jwks=JWKS, auth="jwt") as client:
+        answer = await client.get(PATH, headers=headers)
+        without = await client.get(PATH, headers={"x-tenant-id": "t"})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert (answer.content, answer.headers) == (without.content, without.headers)
+
+
+async def test_token__other_scheme(ask: Asker) -> None:
+    async with ask(jwt_secret=SECRET, auth="jwt") as client:
+        for value in (token(), f"Basic {token()}", f"Bearer{token()}"):
+            answer = await client.get(PATH, headers={"authorization": value})
+            assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm", "kid"),
+    [(RSA_KEY, "RS256", "rsa"), (EC_KEY, "ES256", "ec"), (ED_KEY, "EdDSA", "ed")],
+)
+@pytest.mark.parametrize("source", ["inline", "file"])
+async def test_jwks__valid(
+    ask: Asker, tmp_path: Path, *, key: Any, algorithm: str, kid: str, source: str
+) -> None:
+    """A public key verifies by its own algorithm, named or not."""
+    path = tmp_path / "keys.json"
+    path.write_text(JWKS)
+    async with ask(jwks=JWKS if source == "inline" else str(path), auth="jwt") as client:
+        for named in (kid, None):
+            headers = bearer(token(key, algorithm, named))
+            assert (await client.get(PATH, headers=headers)).status_code == 200
+        assert (await client.get(PATH, headers=bearer(token()))).status_code == 401
+
+
+def test_token__remembered_until_it_expires() -> None:
+    """A token that was believed is not believed longer than it says."""
+    identify = authenticator(Settings(jwt_secret=SECRET)).identify
+    header = f"Bearer {token(exp=int(time.time()) + 2)}"
+    assert identify(header, None).tenant == "t"
+
+    def refused() -> bool:
+        try:
+            return not identify(header, None)
+        except BadCredentials:
+            return True
+
+    eventually(refused, what="the end of the token")
+
+
+async def test_token__memory_is_bounded(ask: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.auth.REMEMBERED_TOKENS", 2)
+    async with ask(jwt_secret=SECRET, auth="jwt") as client:
+        for number in [*range(5), *range(5)]:
+            headers = bearer(token(n=number))
+            assert (await client.get(PATH, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("claims", "seen"),
+    [
+        ({"jobs": ["a1"]}, ["jobs/a1"]),
+        ({"jobs": ["a1", "a2"], "videos": []}, ["jobs/a1", "jobs/a2"]),
+        ({"videos": [7]}, ["videos/7"]),
+        ({"videos": ["7"], "jobs": ["a2"]}, ["jobs/a2", "videos/7"]),
+        ({}, ["jobs/a1", "jobs/a2", "videos/7"]),
+    ],
+)
+async def test_token__narrowed(ask: Asker, claims: dict[str, Any], seen: list[str]) -> None:
+    """A list leaves its ids alone; all other jobs answer as those that do not exist."""
+    paths = {
+        "jobs/a1": "/api/v1/jobs/a1/progress/",
+        "jobs/a2": "/api/v1/jobs/a2/progress/",
+        "videos/7": "/media/videos/7/progress/",
+    }
+    async with ask(headers=bearer(token(**claims)), jwt_secret=SECRET, auth="jwt") as client:
+        absent = await client.get("/api/v1/jobs/none/progress/")
+        answers = {name: await client.get(path) for name, path in paths.items()}
+    assert [name for name, answer in answers.items() if answer.status_code == 200] == seen
+    for answer in answers.values():
+        if answer.status_code != 200:
+            assert (answer.content, answer.headers) == (absent.content, absent.headers)
+
+
+async def test_dev__tenant(ask: Asker) -> None:
+    async with ask() as client:
+        assert (await client.get(PATH)).status_code == 200
+        for bad in ("", "a b", "t:x", "x" * 65):
+            answer = await client.get(PATH, headers={"x-tenant-id": bad})
+            assert (answer.status_code, answer.json()["detail"]) == (400, "tenant가 필요합니다.")
+    async with ask(headers={"authorization": "Bearer x"}) as client:
+        assert (await client.get(PATH)).status_code == 400
+
+
+REDIS = "redis://127.0.0.1:1/0"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.9", "::1", "localhost"])
+def test_dev__loopback(host: str) -> None:
+    create_app(Settings(redis_url=REDIS, auth="dev", api_host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "no.such.host.invalid"])
+def test_dev__not_loopback_only(host: str) -> None:
+    with pytest.raises(SettingsError, match=f"JOBTRAIL_AUTH=dev .*JOBTRAIL_API_HOST={host} "):
+        create_app(Settings(redis_url=REDIS, auth="dev", api_host=host))
+
+
+def jwks_of(*keys: dict[str, Any]) -> str:
+    return json.dumps({"keys": keys})
+
+
+RSA_PUBLIC = json.loads(JWKS)["keys"][0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "needs JOBTRAIL_JWT_SECRET or JOBTRAIL_JWKS"),
+        ({"jwks": "/no/such/file"}, "neither a JSON Web Key Set nor a file"),
+        ({"jwks": "{"}, "neither a JSON Web Key Set nor a file"),
+        ({"jwks": "{}"}, "a JSON Web Key Set is"),
+        ({"jwks": '{"keys": [1]}'}, "a JSON Web Key Set is"),
+        ({"jwks": jwks_of()}, "no RS256, ES256 or EdDSA signing key"),
+        ({"jwks": jwks_of(RSA_PUBLIC | {"use": "enc"})}, "no RS256, ES256 or EdDSA signing key"),
+        ({"jwks": jwks_of(RSA_PUBLIC | {"alg": "HS256"})}, "no RS256, ES256 or EdDSA signing key"),
+        ({"jwks": jwks_of(RSA_PUBLIC | {"n": "!"})}, "key 'rsa' is no valid key for RS256"),
+        ({"jwks": jwks_of({"kty": "oct", "k": "c2VjcmV0"})}, "public keys only"),
+        ({"jwks": jwks_of(json.loads(RSAAlgorithm.to_jwk(RSA_KEY)))}, "public keys only"),
+        (
+            {"jwt_secret": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"},
+            "a public key is no secret",
+        ),
+    ],
+)
+def test_jwt__keys_refused(settings: dict[str, Any], message: str) -> None:
+    """Without keys that will do it does not start; the one line repeats none of them."""
+    with pytest.raises(SettingsError, match=message) as refused:
+        create_app(Settings(redis_url=REDIS, **settings))
+    assert "\n" not in str(refused.value)
+    assert "c2VjcmV0" not in str(refused.value)
+
+
+async def test_secret__short(ask: Asker) -> None:
+    """A short secret still works: it is warned of where it is read."""
+    async with ask(jwt_secret="short", auth="jwt") as client:
+        headers = {
+            "authorization": "Bearer "
+            + b".".join(
+                (
+                    parts := b".".join(map(_encoded, ({"alg": "HS256"}, {"tenant_id": "t"}))),
+                    _base64(hmac.digest(b"short", parts, "sha256")),
+                )
+            ).decode()
+        }
+        assert (await client.get(PATH, headers=headers)).status_code == 200

@@ -1,0 +1,214 @@
+"""The real server in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from streams.connection import connect
+from tests.api.conftest import writer_to
+from tests.support.processes import descendants
+from tests.support.servers import RedisFactory
+from tests.support.waiting import eventually
+
+SCRIPT = """
+import sys
+from api.listening import ListenError
+from api.server import serve
+from streams.settings import Settings
+try:
+    serve(Settings.from_environ(), lambda url: print(url, flush=True))
+except ListenError as error:
+    sys.exit(str(error))
+"""
+PATH = "/api/v1/jobs/a1/progress/"
+TENANT = {"x-tenant-id": "t"}
+
+Starter = Callable[..., "Api"]
+
+
+class Api:
+    """A server's process and, once it said so, its URL."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self.process = process
+        self.url = process.stdout.readline().strip()
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, headers=TENANT)
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end; give its exit status and what it wrote to standard error."""
+        _, errors = self.process.communicate(timeout=20)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def start() -> Iterator[Starter]:
+    """Starts servers; they are killed in the end."""
+    with ExitStack() as stack:
+
+        def started(redis_url: str, **settings: Any) -> Api:
+            given = {"redis_url": redis_url, "auth": "dev", "api_port": 0, **settings}
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", SCRIPT],
+                    env={
+                        **os.environ,
+                        **{f"JOBTRAIL_{k.upper()}": str(v) for k, v in given.items()},
+                    },
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)
+            return Api(process)
+
+        yield started
+
+
+def test_serve(start: Starter, redis_url: str) -> None:
+    """It announces the address once it answers there, and serves what Redis holds."""
+    with connect(redis_url) as client:
+        writer_to(client)("t", {"type": "processing", "id": "a1"})
+    api = start(redis_url)
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    assert (host, int(port) > 0) == ("127.0.0.1", True)
+    answer = api.get(PATH)
+    assert (answer.status_code, answer.json()["job_id"]) == (200, "a1")
+    known = httpx.get(api.url + PATH, headers=TENANT | {"if-none-match": answer.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
+    head = httpx.head(api.url + PATH, headers=TENANT)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(answer.content))
+    assert api.get("/none").status_code == 404
+
+
+def test_serve__percent_encoded_path(start: Starter, redis_url: str) -> None:
+    """The server hands on what the path means, and a slash within an id makes no path of it."""
+    with connect(redis_url) as client:
+        writer_to(client)("t", {"type": "processing", "id": "a:1"})
+    api = start(redis_url)
+    assert api.get("/api/v1/jobs/a%3A1/progress/").json()["job_id"] == "a:1"
+    absent = api.get("/api/v1/jobs/none/progress/")
+    for bad in ("a%2F1", "a%00", "%ff", "%EA%B0%80"):
+        answer = api.get(f"/api/v1/jobs/{bad}/progress/")
+        assert (answer.status_code, answer.content) == (404, absent.content), bad
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop(start: Starter, redis_url: str, number: signal.Signals) -> None:
+    """A signal ends it within seconds and without a word, though a client keeps its connection."""
+    api = start(redis_url)
+    with httpx.Client(base_url=api.url) as client:
+        assert client.get("/healthz").status_code == 200
+        assert not descendants(api.process.pid)
+        api.process.send_signal(number)
+        assert api.ended() == (0, "")
+
+
+def test_port_taken(start: Starter, redis_url: str) -> None:
+    """A taken port is one line that says what to do, also where another API has it."""
+    port = start(redis_url).url.rpartition(":")[2]
+    status, errors = start(redis_url, api_port=port).ended()
+    assert status == 1
+    assert errors.splitlines() == [
+        f"cannot listen on 127.0.0.1:{port}: the port is taken: stop what listens there, "
+        "or set JOBTRAIL_API_PORT to another port (0 takes a free one)"
+    ]
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 300])
+def test_host_unknown(start: Starter, redis_url: str, host: str) -> None:
+    status, errors = start(redis_url, api_host=host, auth="jwt", jwt_secret="s" * 32).ended()
+    assert status == 1
+    assert errors.count("\n") == 1
+    assert "the host's name has no address: set JOBTRAIL_API_HOST" in errors
+
+
+def test_address_of_another_machine(start: Starter, redis_url: str) -> None:
+    status, errors = start(redis_url, api_host="192.0.2.1", auth="jwt", jwt_secret="s" * 32).ended()
+    assert status == 1
+    assert errors.count("\n") == 1
+    assert "this machine has no such address" in errors
+
+
+def test_restart_on_the_same_port(start: Starter, redis_url: str) -> None:
+    """Connections of the one before do not keep the port."""
+    first = start(redis_url)
+    with httpx.Client(base_url=first.url) as client:
+        client.get("/healthz")
+        first.process.terminate()
+        assert first.ended()[0] == 0
+        again = start(redis_url, api_port=first.url.rpartition(":")[2])
+    assert again.url == first.url
+    assert again.get("/healthz").status_code == 200
+
+
+def test_redis_stops_and_comes_back(start: Starter, own_redis: RedisFactory) -> None:
+    """Without Redis it answers 503 and lives; with it back, it answers as before by itself."""
+    server = own_redis(persist=True)
+    with connect(server.url) as client:
+        writer_to(client)("t", {"type": "processing", "id": "a1"})
+    api = start(server.url)
+    assert api.get(PATH).status_code == 200
+    server.stop()
+    answer = api.get(PATH)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert api.get("/healthz").status_code == 200
+    assert api.get("/readyz").json()["missing"] == ["redis"]
+    server.start()
+    eventually(lambda: api.get(PATH).status_code == 200, what="an answer from the new Redis")
+    assert api.get("/readyz").status_code == 200
+
+
+def test_redis_hangs(start: Starter, own_redis: RedisFactory) -> None:
+    """A Redis that does not answer is away too, within seconds; a stop then still is clean."""
+    server = own_redis(persist=False)
+    api = start(server.url)
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        assert api.get("/readyz").status_code == 503
+        assert api.get(PATH).status_code == 503
+        api.process.terminate()
+        assert api.ended()[0] == 0
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_log__debug(start: Starter, redis_url: str) -> None:
+    """The access log names paths; never a token, a query or a tenant."""
+    secret = "s" * 32
+    token = jwt.encode({"tenant_id": "tenant-1"}, secret)
+    api = start(redis_url, auth="jwt", jwt_secret=secret, log_level="debug")
+    for sent in (token, token[:-3]):
+        headers = {"authorization": f"Bearer {sent}", "x-tenant-id": "tenant-2"}
+        httpx.get(f"{api.url}{PATH}?access_token={sent}", headers=headers)
+        httpx.get(f"{api.url}/none?access_token={sent}", headers=headers)
+    api.process.terminate()
+    _, errors = api.ended()
+    assert errors.count(f'"path": "{PATH}", "status": 404') == 1
+    assert errors.count(f'"path": "{PATH}", "status": 401') == 1
+    for hidden in (token[:-3], token.split(".")[0], "access_token", "tenant-", secret):
+        assert hidden not in errors
+
+
+def test_dual_use_of_a_socket_is_refused(start: Starter, redis_url: str) -> None:
+    """Nobody can take a share of the requests by listening on the port as well."""
+    port = int(start(redis_url).url.rpartition(":")[2])
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
