@@ -64,9 +64,7 @@ def _client(url: str) -> redis.asyncio.Redis:
 
     Who uses it limits the whole of what it does, which also costs the event loop much less.
     """
-    client = connect_async(url, connect_timeout=CONNECT_SECONDS)
-    client.connection_pool.connection_kwargs["socket_timeout"] = None
-    return client
+    return connect_async(url, timeout=None, connect_timeout=CONNECT_SECONDS)
 
 
 class Application:

@@ -39,12 +39,12 @@ def read_documents(kind: Kind, documents: Documents) -> JobState:
     """Give the state back that the documents were written from.
 
     Raises:
-        ValueError, KeyError, TypeError: they are not documents of this project.
+        ValueError, KeyError, TypeError, AttributeError: they are not documents of this project.
     """
     status = load_json(documents.status)
     return from_positions(
         status["fold"],
-        attempt=status["attempt"],
+        attempt=int(status["attempt"]),
         state=kind.state_of(status["status"]),
         updated_at=datetime.fromisoformat(status["updated_at"]),
         worker=status["worker"],

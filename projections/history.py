@@ -163,6 +163,8 @@ def _attach(name: str, monday: date) -> Sequence[sql.Composed]:
     table = sql.Identifier(name)
     return (
         sql.SQL("CREATE TABLE {} (LIKE job_events INCLUDING ALL)").format(table),
+        # By its own name nobody but the owner sees anything in it; policies are on the parent.
+        sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(table),
         sql.SQL("ALTER TABLE job_events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
             table, sql.Literal(monday), sql.Literal(monday + _WEEK)
         ),

@@ -144,7 +144,7 @@ def _state(job: JobKey, found: _Stored) -> JobState | None:
     for progress in (found.progress or None, None):
         try:
             return read_documents(KINDS[job.kind], Documents(found.status, progress))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             # A key of the old writers, or one mended by hand: the events say what is right.
             _LOG.info("foreign_document_replaced", key=Keys().status(job), error=repr(error))
     return None

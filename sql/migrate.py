@@ -7,6 +7,7 @@ CREATE INDEX CONCURRENTLY; such statements must be safe to repeat.
 
 from __future__ import annotations
 
+import time
 from importlib.resources import files
 from typing import Any, LiteralString, NamedTuple, cast
 
@@ -14,6 +15,9 @@ import psycopg
 
 LOCK = 7_227_001
 """Key of the session's advisory lock that migrating processes take in turn."""
+
+TURN_SECONDS = 0.05
+"""Between two tries to take it."""
 
 _NO_TRANSACTION = "-- no transaction"
 _NEXT = "\n-- next\n"
@@ -59,12 +63,22 @@ def apply(database_url: str) -> list[str]:
         psycopg.Error: the database is away or refuses; what was applied before stays applied.
     """
     with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        _take_turn(connection)
         connection.execute(_BOOKKEEPING)
         waiting = _missing(connection)
         for migration in waiting:
             _apply(connection, migration)
         return [migration.name for migration in waiting]
+
+
+def _take_turn(connection: psycopg.Connection) -> None:
+    """Wait for the lock by asking again and again.
+
+    A session that waits inside pg_advisory_lock holds a snapshot, for whose end CREATE INDEX
+    CONCURRENTLY waits in turn: a deadlock.
+    """
+    while connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone() != (True,):
+        time.sleep(TURN_SECONDS)
 
 
 def missing(database_url: str) -> list[str]:

@@ -7,7 +7,7 @@ delivered, a retried XADD appends twice. Who may retry, does so where the conseq
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 import redis.asyncio
@@ -73,9 +73,9 @@ def connect(
 
 
 def connect_async(
-    url: str, *, timeout: float = SOCKET_TIMEOUT, connect_timeout: float = SOCKET_TIMEOUT
+    url: str, *, timeout: float | None = SOCKET_TIMEOUT, connect_timeout: float = SOCKET_TIMEOUT
 ) -> redis.asyncio.Redis:
-    """Make an asyncio client, as `connect` does."""
+    """Make an asyncio client, as `connect` does; `timeout` None leaves limits to the caller."""
     options = _options(url, timeout, connect_timeout)
     try:
         return redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 0), **options)
@@ -83,12 +83,14 @@ def connect_async(
         raise InvalidUrl(_FORMS) from None
 
 
-def _options(url: str, timeout: float, connect_timeout: float) -> dict[str, Any]:
+def _options(url: str, timeout: float | None, connect_timeout: float) -> dict[str, Any]:
     try:
         parts = urlsplit(url)
         known = parts.scheme in SCHEMES and bool(
             parts.path if parts.scheme == "unix" else parts.netloc
         )
+        # They would win over ours, and replies would be other than what is read here.
+        known = known and not {"protocol", "decode_responses"} & parse_qs(parts.query).keys()
         _ = parts.port
     except ValueError:
         known = False

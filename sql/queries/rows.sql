@@ -9,7 +9,9 @@ ORDER BY j.tenant, j.kind, j.id
 FOR UPDATE OF j;
 
 -- name: stage
--- Tables of one session through which batches go: COPY is the fastest way in.
+-- Tables of one session through which batches go: COPY is the fastest way in. Times are read in UTC,
+-- wherever the server thinks it stands: in another zone the ends of the calendar are out of Python's.
+SET timezone = 'UTC';
 CREATE TEMPORARY TABLE IF NOT EXISTS staged_jobs (LIKE jobs, known boolean NOT NULL)
 ON COMMIT DELETE ROWS;
 CREATE TEMPORARY TABLE IF NOT EXISTS staged_events (LIKE job_events) ON COMMIT DELETE ROWS;

@@ -72,8 +72,8 @@ def test_bad_entries_reach_the_dead_letters_and_stop_nothing_behind_them(
         "too_large": b'{"type":"done","id":"a1","result":{"text":"' + b"x" * 2**21 + b'"}}',
         "unsupported_version": b'{"v":2,"type":"done","id":"a1"}',
     }
-    for raw in bad.values():
-        redis_client.xadd("tenant:42:events", {"event": raw})
+    for poison in bad.values():
+        redis_client.xadd("tenant:42:events", {"event": poison})
     redis_client.xadd("tenant:42:events", {"event": b'{"type":"done","id":"../a1"}'})
     redis_client.xadd("tenant:42:events", {"another": b"field"})
     redis_client.xadd("tenant:not a tenant:events", {"event": b'{"type":"done","id":"a1"}'})
@@ -85,11 +85,11 @@ def test_bad_entries_reach_the_dead_letters_and_stop_nothing_behind_them(
     eventually(lambda: redis_client.get("tenant:42:job:behind:status"))
     eventually(lambda: redis_client.xlen("tenant:42:dead") == 2 * (len(bad) + 2))
     letters = entries(redis_client, "tenant:42:dead")
-    for group in (b"status", b"rows"):
+    for reader in (b"status", b"rows"):
         found = {
             letter["reason"].decode(): letter["event"]
             for letter in letters
-            if letter["group"] == group and b"../a1" not in letter["event"]
+            if letter["group"] == reader and b"../a1" not in letter["event"]
         }
         assert found == {**bad, "no_event_field": b""}
     for letter in letters:

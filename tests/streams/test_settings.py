@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streams.settings import Settings, SettingsError
+
+DEFAULTS = {
+    "redis_url": None,
+    "database_url": None,
+    "data_dir": Path(".jobtrail"),
+    "api_host": "127.0.0.1",
+    "api_port": 8000,
+    "auth": "jwt",
+    "jwt_secret": None,
+    "jwks": None,
+    "status_ttl_seconds": 21_600,
+    "ended_ttl_seconds": None,
+    "result_cache_bytes": 10_000,
+    "max_event_bytes": 1_048_576,
+    "reclaim_idle_seconds": 30,
+    "stalled_after_seconds": None,
+    "stream_keep_seconds": 86_400,
+    "history_keep_days": None,
+    "legacy_keys": "off",
+    "log_level": "info",
+    "log_format": None,
+}
+
+
+def test_nothing_set_gives_the_contracts_defaults() -> None:
+    settings = Settings.from_environ({})
+    assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("JOBTRAIL_API_PORT", "http"),
+        ("JOBTRAIL_API_PORT", "65536"),
+        ("JOBTRAIL_API_PORT", "-1"),
+        ("JOBTRAIL_AUTH", "none"),
+        ("JOBTRAIL_STATUS_TTL_SECONDS", "0"),
+        ("JOBTRAIL_STATUS_TTL_SECONDS", "six hours"),
+        ("JOBTRAIL_ENDED_TTL_SECONDS", "0"),
+        ("JOBTRAIL_RESULT_CACHE_BYTES", "-1"),
+        ("JOBTRAIL_MAX_EVENT_BYTES", "1MB"),
+        ("JOBTRAIL_RECLAIM_IDLE_SECONDS", "0"),
+        ("JOBTRAIL_RECLAIM_IDLE_SECONDS", "inf"),
+        ("JOBTRAIL_RECLAIM_IDLE_SECONDS", "nan"),
+        ("JOBTRAIL_STALLED_AFTER_SECONDS", "on"),
+        ("JOBTRAIL_STREAM_KEEP_SECONDS", "1 day"),
+        ("JOBTRAIL_HISTORY_KEEP_DAYS", "0"),
+        ("JOBTRAIL_LEGACY_KEYS", "maybe"),
+        ("JOBTRAIL_LOG_LEVEL", "loud"),
+        ("JOBTRAIL_LOG_FORMAT", "x\ny"),
+        ("JOBTRAIL_METRICS_PORT", "x"),
+    ],
+)
+def test_wrong_value_is_one_line_that_names_the_variable(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environ({variable: value})
+    message = str(raised.value)
+    assert message.startswith(f"{variable}: {value!r} will not do")
+    assert len(message.splitlines()) == 1
+
+
+def test_two_wrong_values_are_both_named() -> None:
+    wrong = {"JOBTRAIL_API_PORT": "x", "JOBTRAIL_AUTH": "y"}
+    with pytest.raises(SettingsError, match=r"JOBTRAIL_API_PORT.*; JOBTRAIL_AUTH"):
+        Settings.from_environ(wrong)
+
+
+def test_empty_value_counts_as_unset_and_space_around_one_is_ignored() -> None:
+    settings = Settings.from_environ({"JOBTRAIL_API_PORT": " ", "JOBTRAIL_AUTH": " dev "})
+    assert (settings.api_port, settings.auth) == (8000, "dev")
+
+
+def test_foreign_variables_are_ignored() -> None:
+    assert Settings.from_environ({"JOBTRAIL_NONSENSE": "1", "API_PORT": "9"}) == Settings()
+
+
+SECRETS = {
+    "JOBTRAIL_JWT_SECRET": "hunter-secret",
+    "JOBTRAIL_JWKS": '{"keys":["hunter-keys"]}',
+    "JOBTRAIL_REDIS_URL": "redis://:hunter-redis@localhost:6379/0",
+    "JOBTRAIL_DATABASE_URL": "postgresql://user:hunter-database@localhost/jobtrail",
+}
+
+
+def test_secrets_are_in_no_repr() -> None:
+    settings = Settings.from_environ(SECRETS)
+    assert "hunter" not in repr(settings)
+    assert "hunter" not in str(settings)
+
+
+def test_secrets_are_in_no_message() -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environ(SECRETS | {"JOBTRAIL_API_PORT": "x"})
+    assert "hunter" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_missing_server_names_its_variable() -> None:
+    with pytest.raises(SettingsError, match="JOBTRAIL_REDIS_URL is not set"):
+        Settings().require_redis_url()
+    with pytest.raises(SettingsError, match="JOBTRAIL_DATABASE_URL is not set"):
+        Settings().require_database_url()
+    settings = Settings.from_environ(SECRETS)
+    assert settings.require_redis_url() == SECRETS["JOBTRAIL_REDIS_URL"]
+    assert settings.require_database_url() == SECRETS["JOBTRAIL_DATABASE_URL"]
