@@ -1,7 +1,7 @@
 """The sweep: finding what nobody announced.
 
 Appends mark their tenant ready; a raw XADD does not, and a failover can lose marks and groups. One
-elected consumer (of whichever group) looks at all logs every second or so:
+elected consumer (of whichever group) looks at all logs every 1.3 s:
 
 - *discover*: SCAN for logs, a bounded slice of the keyspace at a time;
 - *look*: one XREAD over the known logs for entries after those it has seen;
@@ -30,7 +30,7 @@ from streams.wire import Command, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
 
-INTERVAL_SECONDS = 1.0
+INTERVAL_SECONDS = 1.3
 FORGET_SECONDS = 60.0
 SCAN_COUNT, SCAN_CALLS = 1_000, 50
 """Keys in one SCAN, and SCANs in one sweep."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -137,6 +137,8 @@ _ESCAPE = re.compile(
 )  # whole escapes, so that an escaped backslash stays
 _TYPES = ("queued", "processing", "progress", "done", "failed", "cancelled")
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+# The adapter's own method only adds keyword defaults, at a tenth of the whole cost.
+_VALIDATE: Callable[[bytes], Event] = _ADAPTER.validator.validate_json
 
 
 def parse_event(raw: bytes, max_bytes: int = MAX_EVENT_BYTES) -> Event:
@@ -148,7 +150,7 @@ def parse_event(raw: bytes, max_bytes: int = MAX_EVENT_BYTES) -> Event:
     if len(raw) > max_bytes:
         raise InvalidEvent("too_large", f"{len(raw)} bytes; at most {max_bytes} are taken")
     try:
-        event = _ADAPTER.validate_json(_without_nul(raw) if b"\\u0000" in raw else raw)
+        event = _VALIDATE(_without_nul(raw) if b"\\u0000" in raw else raw)
     except ValidationError as error:
         raise _invalid(raw, error) from None
     if b"NaN" in raw or b"Infinity" in raw:
