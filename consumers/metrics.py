@@ -17,6 +17,7 @@ DELETED = Counter(
     ["group"],
 )
 OUTAGES = Counter("jobtrail_outages", "Times that a batch had to wait for a server.", ["group"])
+STALLED = Counter("jobtrail_jobs_stalled", "Jobs ended because nobody worked at them any more.")
 BATCH = Histogram(
     "jobtrail_batch_entries",
     "Entries in one batch.",

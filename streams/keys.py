@@ -91,6 +91,10 @@ class Keys:
         """Name the lock of the one consumer that sweeps."""
         return "jobtrail:sweeper"
 
+    def reaper(self) -> str:
+        """Name the lock of the one consumer that ends stalled jobs."""
+        return "jobtrail:reaper"
+
     def consumer(self, group: str, consumer: str) -> str:
         """Name the heartbeat of a consumer that is alive."""
         return f"jobtrail:consumer:{group}:{consumer}"

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+import redis
+
+from consumers.groups import ConsumerGroup
+from consumers.reaper import Reaper
+from projections.job_rows import JobRows
+from projections.status_cache import StatusCache
+from streams.appender import EventAppender
+from streams.entries import decode
+from tests.support.groups import entries
+
+
+class Setting:
+    """A log, its projections, and a reaper for jobs silent for a minute."""
+
+    def __init__(self, client: redis.Redis, database_url: str) -> None:
+        self.client = client
+        self.url = database_url
+        self.rows = JobRows(self.connect)
+        self.group = ConsumerGroup(client, "rows", "me")
+        self.reaper = Reaper(client, self.connect, "me", stalled_after_seconds=60)
+
+    def connect(self) -> psycopg.Connection:
+        return psycopg.connect(self.url, autocommit=True)
+
+    def add(self, event: bytes, seconds_ago: float) -> None:
+        ms = int((time.time() - seconds_ago) * 1000)
+        self.client.xadd("tenant:42:events", {"event": event}, id=f"{ms}-0")
+
+    def project(self) -> None:
+        deliveries = self.group.read(["42"], 100)
+        self.rows.apply([decode(one.tenant, one.entry_id, one.fields) for one in deliveries])
+        self.group.acknowledge(deliveries)
+
+    def last(self) -> bytes:
+        return entries(self.client, "tenant:42:events")[-1]["event"]
+
+    def status(self) -> str | None:
+        with self.connect() as connection:
+            row = connection.execute("SELECT status FROM jobs WHERE id = 'a1'").fetchone()
+            return None if row is None else str(row[0])
+
+
+@pytest.fixture
+def setting(redis_client: redis.Redis, database_url: str) -> Iterator[Setting]:
+    setting = Setting(redis_client, database_url)
+    yield setting
+    setting.rows.close()
+
+
+PROCESSING = b'{"type":"processing","id":"a1","attempt":3}'
+
+
+def test_silent_job_is_said_to_have_failed(setting: Setting) -> None:
+    setting.add(PROCESSING, seconds_ago=61)
+    setting.project()
+    setting.reaper.run()
+    assert b'"code":"stalled"' in setting.last()
+    setting.project()
+    assert setting.status() == "FAILED"
+
+
+def test_job_heard_of_in_time_is_left_alone(setting: Setting) -> None:
+    setting.add(PROCESSING, seconds_ago=120)
+    setting.add(b'{"type":"progress","id":"a1","attempt":3,"percent":1}', seconds_ago=30)
+    setting.project()
+    setting.reaper.run()
+    assert b"stalled" not in setting.last()
+
+
+def test_job_whose_row_is_behind_its_log_is_left_alone(setting: Setting) -> None:
+    setting.add(PROCESSING, seconds_ago=120)
+    setting.project()
+    setting.add(b'{"type":"progress","id":"a1","attempt":3,"percent":1}', seconds_ago=1)
+    setting.reaper.run()
+    assert b"stalled" not in setting.last()
+
+
+def test_slow_worker_that_says_done_wins(setting: Setting) -> None:
+    setting.add(PROCESSING, seconds_ago=120)
+    setting.project()
+    setting.reaper.run()
+    EventAppender(setting.client).append("42", {"type": "done", "id": "a1", "attempt": 3})
+    setting.project()
+    assert setting.status() == "DONE"
+
+
+def test_two_reapers_say_it_once_in_the_history(setting: Setting) -> None:
+    setting.add(PROCESSING, seconds_ago=120)
+    setting.project()
+    for _ in range(2):
+        setting.reaper.run()
+        setting.client.delete("jobtrail:reaper")
+    setting.project()
+    with setting.connect() as connection:
+        count = connection.execute("SELECT count(*) FROM job_events WHERE type = 'failed'")
+        assert count.fetchone() == (1,)
+
+
+def test_elected_one_looks_and_the_others_do_not(setting: Setting) -> None:
+    setting.client.set("jobtrail:reaper", "somebody else")
+    setting.add(PROCESSING, seconds_ago=120)
+    setting.project()
+    setting.reaper.run()
+    assert b"stalled" not in setting.last()
+
+
+def test_documents_of_a_stalled_job_tell_when_it_was_last_heard_of(
+    redis_client: redis.Redis,
+) -> None:
+    raw = b'{"type":"processing","id":"a1","at":"2026-01-01T00:00:00Z"}'
+    redis_client.xadd("tenant:42:events", {"event": raw}, id="5-1")
+    (one,) = ConsumerGroup(redis_client, "status", "me").read(["42"], 10)
+    StatusCache(redis_client).apply([decode(one.tenant, one.entry_id, one.fields)])
+    assert b'"updated_at":"2026-01-01T00:00:00Z"' in (
+        redis_client.get("tenant:42:job:a1:status") or b""
+    )
