@@ -220,6 +220,25 @@ def lag(
     Console().print(table)
 
 
+@app.command()
+def doctor(*, as_json: AsJson = False) -> None:
+    """Check a deployment, and say what to do about each thing that is not right."""
+    from ops.doctor import examine  # noqa: PLC0415 - as in `migrate`
+
+    findings = examine(Settings.from_environ())
+    if as_json:
+        _print_json([finding._asdict() for finding in findings])
+    else:
+        table = Table("", "check", "found", "what to do")
+        for finding in findings:
+            advice = "" if finding.ok else finding.advice
+            table.add_row("ok" if finding.ok else "!!", finding.check, finding.found, advice)
+        Console().print(table)
+    wrong = sum(not finding.ok for finding in findings)
+    if wrong:
+        raise CommandError(f"{wrong} of {len(findings)} checks want attention")
+
+
 @video.command()
 def encode(
     file: Annotated[Path, typer.Argument(help="The source.")],

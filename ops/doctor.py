@@ -1,0 +1,142 @@
+"""`jobtrail doctor`: is this deployment sound, and what to do about each thing that is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import psycopg
+import redis
+
+from consumers.lag import lag
+from ops.errors import line_for
+from sql import queries
+from sql.migrate import missing
+from streams.appender import GROUPS
+from streams.connection import connect
+from streams.settings import Settings, SettingsError
+from streams.wire import ask
+
+_QUERIES = queries("doctor")
+
+OLDEST_REDIS, OLDEST_VALKEY, OLDEST_POSTGRES = (7, 0), (7, 2), 150_000
+LATE_SECONDS = 60.0
+"""An entry that has waited longer means that a group does not keep up, or does not run."""
+
+
+class Finding(NamedTuple):
+    """One thing looked at."""
+
+    check: str
+    ok: bool
+    found: str
+    advice: str = ""
+    """What to do, where it is not as it should be."""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at both servers and what stands in them; a server that is away is a finding too."""
+    return [*_guarded("redis", _redis, settings), *_guarded("postgres", _postgres, settings)]
+
+
+def _guarded(
+    name: str, examine_server: Callable[[Settings], Iterator[Finding]], settings: Settings
+) -> Iterator[Finding]:
+    try:
+        yield from examine_server(settings)
+    except (redis.RedisError, psycopg.Error, SettingsError, OSError) as error:
+        line = line_for(error) or str(error)
+        yield Finding(name, ok=False, found=line, advice="start it, or mend its URL")
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    client = connect(settings.require_redis_url())
+    info: Any = client.info()
+    yield _redis_version(info)
+    persisted = bool(info.get("aof_enabled")) or _config(client, "save") != ""
+    yield Finding(
+        "redis persistence",
+        ok=persisted,
+        found=f"appendonly {'yes' if info.get('aof_enabled') else 'no'}",
+        advice="set appendonly yes: a restart loses every entry that no row has yet",
+    )
+    policy = info.get("maxmemory_policy") or _config(client, "maxmemory-policy")
+    yield Finding(
+        "redis maxmemory-policy",
+        ok=policy == "noeviction",
+        found=str(policy),
+        advice="set maxmemory-policy noeviction: any other evicts logs and groups",
+    )
+    yield from _lags(client)
+
+
+def _redis_version(info: dict[str, Any]) -> Finding:
+    valkey = info.get("valkey_version")
+    name, oldest = ("valkey", OLDEST_VALKEY) if valkey else ("redis", OLDEST_REDIS)
+    version = str(valkey or info["redis_version"])
+    parts = tuple(int(part) for part in version.split(".")[:2])
+    needed = ".".join(map(str, oldest))
+    return Finding(f"{name} version", parts >= oldest, version, f"upgrade to {needed} or later")
+
+
+def _config(client: redis.Redis, name: str) -> str:
+    """Ask for one setting; a managed server may not tell."""
+    try:
+        reply = ask(client, "CONFIG", "GET", name)
+    except redis.ResponseError:
+        return ""
+    return reply[1].decode() if reply else ""
+
+
+def _lags(client: redis.Redis) -> Iterator[Finding]:
+    rows = list(lag(client, GROUPS))
+    for group in GROUPS:
+        mine = [row for row in rows if row.group == group]
+        oldest = max(mine, key=lambda row: row.oldest_age_seconds, default=None)
+        age = oldest.oldest_age_seconds if oldest else 0.0
+        where = f" (tenant {oldest.tenant})" if oldest and age else ""
+        yield Finding(
+            f"lag of {group}",
+            ok=age <= LATE_SECONDS,
+            found=f"oldest unprocessed {age:.0f} s{where}",
+            advice=f"start more of: jobtrail consume {group}",
+        )
+
+
+def _postgres(settings: Settings) -> Iterator[Finding]:
+    url = settings.require_database_url()
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        number = connection.info.server_version
+        yield Finding(
+            "postgres version",
+            ok=number >= OLDEST_POSTGRES,
+            found=f"{number // 10_000}.{number % 10_000}",
+            advice="upgrade to 15 or later",
+        )
+        lacking = missing(url)
+        yield Finding(
+            "migrations",
+            ok=not lacking,
+            found=f"missing {', '.join(lacking)}" if lacking else "all applied",
+            advice="run: jobtrail migrate",
+        )
+        broken = [name for (name,) in connection.execute(_QUERIES["invalid_indexes"])]
+        yield Finding(
+            "indexes",
+            ok=not broken,
+            found=f"invalid: {', '.join(broken)}" if broken else "all valid",
+            advice="drop them (DROP INDEX CONCURRENTLY) and build them again",
+        )
+        if not lacking:
+            yield _default_partition(connection)
+
+
+def _default_partition(connection: psycopg.Connection) -> Finding:
+    row = connection.execute(_QUERIES["default_partition"]).fetchone()
+    held = bool(row and row[0])
+    return Finding(
+        "history partitions",
+        ok=not held,
+        found="the default one holds events" if held else "every event is in its week",
+        advice="entry ids or clocks are off: its rows are kept but never dropped with a week",
+    )

@@ -1,0 +1,14 @@
+-- name: invalid_indexes
+-- Indexes that a crash left half-built: they cost every write and serve no read.
+SELECT c.relname
+FROM pg_index AS i
+JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE NOT i.indisvalid AND n.nspname = current_schema()
+  -- An index being built at this moment is not valid yet either.
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.index_relid = c.oid)
+ORDER BY c.relname;
+
+-- name: default_partition
+-- Whether the history's default partition holds anything; it should not in ordinary times.
+SELECT EXISTS (SELECT FROM job_events_default);
