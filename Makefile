@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types bench migrate clean
+.PHONY: help run test chaos lint types bench migrate clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ PYTEST_ARGS ?= -n auto --dist loadfile
 
 test: $(READY) ## Run the tests on real embedded servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+chaos: $(READY) ## Ten minutes of faults under load, then compare with every append
+	$(BIN)/python -m tests.chaos --minutes 10 --events 500000 $(CHAOS_ARGS)
 
 lint: $(READY) types ## Check style, types and the import contracts
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from psycopg.types.json import Json, Jsonb
 from projections.batch import by_job
 from projections.documents import from_positions, progress_fields, write_positions
 from projections.fold import fold_all
-from projections.history import Partitions, event_row, write_events
+from projections.history import EventRow, Partitions, event_row, write_events
 from projections.state import JobState, OmittedResult
 from sql import queries
 from streams.entries import Entry
@@ -73,17 +73,15 @@ class JobRows:
         Raises:
             psycopg.Error: nothing of the batch was stored; apply it again.
         """
-        connection = self._ready_connection()
         events = [event_row(entry) for entry in entries]
-        self._partitions.ensure(connection, {row.day for row in events})
-        while True:
-            try:
-                with connection.transaction():
-                    self._write_jobs(connection, entries)
-                    write_events(connection, events)
-            except _LostRace:
-                continue
-            return
+        try:
+            connection = self._ready_connection()
+            self._partitions.ensure(connection, {row.day for row in events})
+            self._write(connection, entries, events)
+        except psycopg.errors.ReadOnlySqlTransaction:
+            # This session may stay read-only for ever, though the server takes writes again.
+            self.close()
+            raise
 
     def close(self) -> None:
         """Give the connection back."""
@@ -94,9 +92,28 @@ class JobRows:
     def _ready_connection(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
-            self._connection.execute(_QUERIES["stage"])
+            try:
+                self._connection.execute(_QUERIES["stage"])
+            except psycopg.Error:
+                self.close()  # without its tables it would be of no use later
+                raise
             self._partitions = Partitions()
         return self._connection
+
+    def _write(
+        self,
+        connection: psycopg.Connection,
+        entries: Sequence[Entry],
+        events: Sequence[EventRow],
+    ) -> None:
+        while True:
+            try:
+                with connection.transaction():
+                    self._write_jobs(connection, entries)
+                    write_events(connection, events)
+            except _LostRace:
+                continue
+            return
 
     def _write_jobs(self, connection: psycopg.Connection, entries: Sequence[Entry]) -> None:
         jobs = by_job(entries)

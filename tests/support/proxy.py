@@ -1,0 +1,136 @@
+"""A TCP proxy that a test controls: it loses connections, refuses them, delays or stalls them.
+
+It keeps its port while it is stopped (who connects is cut off at once), so that no other process
+can be given it meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+HOST = "127.0.0.1"
+CHUNK = 65_536
+
+
+class Proxy:
+    """Forwards connections to a port of this machine; safe to control from any thread."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._links: set[asyncio.Task[None]] = set()
+        self._open = True
+        self._flowing = asyncio.Event()
+        self._delay = 0.0
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        """Listen and forward."""
+        self._thread.start()
+        self._call(self._listen())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Cut everything and give the port back."""
+        self._call(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def stop(self) -> None:
+        """Cut all connections, and new ones at once, until `start`."""
+        self._open = False
+        self.cut()
+
+    def start(self) -> None:
+        """Forward new connections again."""
+        self._open = True
+
+    def cut(self) -> None:
+        """Cut all connections, whatever is on its way in them."""
+        self._call(self._cut())
+
+    def delay(self, seconds: float) -> None:
+        """Hold each chunk back for so many seconds, in both directions."""
+        self._delay = seconds
+
+    def stall(self) -> None:
+        """Let connections stand, but let nothing through them, until `resume`."""
+        self._call(self._set_flowing(flowing=False))
+
+    def resume(self) -> None:
+        """Let through what was held back."""
+        self._call(self._set_flowing(flowing=True))
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _listen(self) -> None:
+        self._flowing.set()
+        self._server = await asyncio.start_server(self._accept, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        self._server.close()
+        await self._cut()
+
+    async def _set_flowing(self, *, flowing: bool) -> None:
+        if flowing:
+            self._flowing.set()
+        else:
+            self._flowing.clear()
+
+    async def _cut(self) -> None:
+        links = list(self._links)
+        for link in links:
+            link.cancel()
+        await asyncio.gather(*links, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: one that the server makes reports its cancellation as an error.
+        link = self._loop.create_task(self._link(reader, writer))
+        self._links.add(link)
+        link.add_done_callback(self._links.discard)
+
+    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
+        try:
+            if self._open:
+                there, back = await asyncio.open_connection(HOST, self._target)
+                ends.append(back)
+                await self._both(self._pump(reader, back), self._pump(there, writer))
+        except OSError:
+            pass  # the server is away: so are we
+        finally:
+            for end in ends:
+                end.transport.abort()
+
+    async def _both(self, *pumps: Coroutine[Any, Any, None]) -> None:
+        """Run both directions until either ends."""
+        tasks = [asyncio.ensure_future(pump) for pump in pumps]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(CHUNK):
+            await self._flowing.wait()
+            if self._delay:
+                await asyncio.sleep(self._delay)
+            writer.write(chunk)
+            await writer.drain()
