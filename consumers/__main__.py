@@ -11,7 +11,8 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import prometheus_client
 import psycopg
@@ -21,8 +22,11 @@ import structlog
 from consumers.dead_letters import DeadLetters
 from consumers.groups import ConsumerGroup
 from consumers.ready import ReadyQueue
-from consumers.runner import Consumer, Projection
+from consumers.reaper import Reaper
+from consumers.retention import Retention
+from consumers.runner import Chore, Consumer, Projection
 from consumers.sweep import Sweep
+from projections.history import drop_old
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
 from streams import logs
@@ -42,17 +46,36 @@ def _status(client: redis.Redis, settings: Settings) -> Projection:
 
 
 def _rows(_client: redis.Redis, settings: Settings) -> Projection:
+    return JobRows(_connector(settings))
+
+
+def _connector(settings: Settings) -> Callable[[], psycopg.Connection]:
     url = settings.require_database_url()
-    return JobRows(
-        lambda: psycopg.connect(
-            url,
-            autocommit=True,
-            connect_timeout=5,
-            application_name="jobtrail-rows",
-            # A prepared statement keeps the plan of the empty table that it was first run on.
-            prepare_threshold=None,
-        )
+    return lambda: psycopg.connect(
+        url,
+        autocommit=True,
+        connect_timeout=5,
+        application_name="jobtrail-rows",
+        # A prepared statement keeps the plan of the empty table that it was first run on.
+        prepare_threshold=None,
     )
+
+
+def _chores(group: str, settings: Settings, client: redis.Redis, consumer: str) -> Iterator[Chore]:
+    """Give what one consumer does for all; only the group `rows` reaches both servers."""
+    if group != JobRows.group:
+        return
+    connect, days = _connector(settings), settings.history_keep_days
+    yield Retention(
+        client,
+        consumer,
+        keep_seconds=settings.stream_keep_seconds,
+        drop_history=None if days is None else partial(drop_old, connect, days),
+    )
+    if settings.stalled_after_seconds is not None:
+        yield Reaper(
+            client, connect, consumer, stalled_after_seconds=settings.stalled_after_seconds
+        )
 
 
 PROJECTIONS: dict[str, Callable[[redis.Redis, Settings], Projection]] = {
@@ -71,6 +94,7 @@ def build(group: str, settings: Settings, client: redis.Redis, consumer: str) ->
         ready=ReadyQueue(client, group, lease_seconds=idle),
         dead_letters=DeadLetters(client, group),
         sweep=Sweep(client, group, consumer, reclaim_idle_seconds=idle),
+        chores=list(_chores(group, settings, client, consumer)),
         reclaim_idle_seconds=idle,
         max_event_bytes=settings.max_event_bytes,
     )

@@ -13,7 +13,10 @@ import redis
 
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
-from streams.wire import Command, checked, round_trip
+from streams.wire import Command, ask, checked, round_trip
+
+ALIVE_SECONDS = 30
+"""How long a consumer that says nothing counts as alive."""
 
 
 class Delivery(NamedTuple):
@@ -59,8 +62,9 @@ class ConsumerGroup:
         self._read: set[str] = set()
 
     def register(self) -> None:
-        """Make the group known to appends' sweep and to retention."""
-        self._client.sadd(self._keys.groups(), self.group)
+        """Make the group known to the sweep and to retention, and say that we are alive."""
+        alive = ("SET", self._keys.consumer(self.group, self.consumer), 1, "EX", ALIVE_SECONDS)
+        checked(round_trip(self._client, [("SADD", self._keys.groups(), self.group), alive]))
 
     def read(self, tenants: Sequence[str], count: int) -> list[Delivery]:
         """Deliver up to `count` new entries a tenant; make the group where it is missing.
@@ -133,6 +137,7 @@ class ConsumerGroup:
 
         Deleting it elsewhere would lose what is pending; there it stays, to be taken over.
         """
+        ask(self._client, "DEL", self._keys.consumer(self.group, self.consumer))
         tenants = sorted(self._read)
         asked = round_trip(
             self._client,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 APPLIED = Counter(
     "jobtrail_entries_applied", "Entries whose effect was stored and acknowledged.", ["group"]
@@ -18,6 +18,12 @@ DELETED = Counter(
 )
 OUTAGES = Counter("jobtrail_outages", "Times that a batch had to wait for a server.", ["group"])
 STALLED = Counter("jobtrail_jobs_stalled", "Jobs ended because nobody worked at them any more.")
+TRIMMED = Counter("jobtrail_entries_trimmed", "Entries that left a log because nobody needs them.")
+HELD_BACK = Gauge(
+    "jobtrail_streams_held_back",
+    "Logs in which the group keeps entries that are old enough to go.",
+    ["group"],
+)
 BATCH = Histogram(
     "jobtrail_batch_entries",
     "Entries in one batch.",

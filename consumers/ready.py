@@ -15,7 +15,7 @@ from typing import NamedTuple
 import redis
 
 from streams.keys import Keys
-from streams.wire import ask
+from streams.wire import as_bytes, ask
 
 
 class Lease(NamedTuple):
@@ -57,8 +57,8 @@ class ReadyQueue:
     def finish(self, lease: Lease, more: Sequence[str]) -> None:
         """Hand the lease back; tenants that have more to read go to the tail."""
         if lease.tenants:
-            drained = set(lease.tenants) - set(more)
-            self._finish(keys=self._names, args=[lease.expires, len(more), *more, *drained])
+            names = [*more, *(set(lease.tenants) - set(more))]
+            self._finish(keys=self._names, args=[lease.expires, len(more), *map(as_bytes, names)])
 
     def _leased(self, limit: int, first: bytes) -> Lease:
         expires, *tenants = self._take(keys=self._names, args=[limit, self._lease_ms, first])

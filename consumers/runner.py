@@ -7,7 +7,8 @@ it again changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import redis
@@ -19,6 +20,7 @@ from consumers.faults import is_outage
 from consumers.groups import ConsumerGroup, Delivery
 from consumers.ready import ReadyQueue
 from consumers.sweep import Sweep
+from consumers.trials import TRIALS, Suspect
 from streams.entries import Entry, decode
 from streams.events import MAX_EVENT_BYTES, InvalidEvent
 
@@ -32,6 +34,7 @@ QUANTUM = 1_000
 """Entries of one tenant in one batch at most."""
 BLOCK_SECONDS = 0.5
 """How long to wait for a ready tenant before looking about; a stop waits as long."""
+SHORTEST_BLOCK = 0.01  # 0 would wait for ever
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
 
 
@@ -55,6 +58,18 @@ class Projection(Protocol):
         ...
 
 
+class Chore(Protocol):
+    """Work that one consumer at a time does for all, between batches."""
+
+    def due(self) -> bool:
+        """Whether it is time."""
+        ...
+
+    def run(self) -> None:
+        """Do it once, where this consumer is the elected one."""
+        ...
+
+
 class Stopped(Exception):
     """Told to stop while waiting out an outage: the batch stays pending and is taken over."""
 
@@ -63,6 +78,7 @@ class Consumer:
     """One member of a consumer group.
 
     Args:
+        chores: what to do between batches; one that meets an outage is put off.
         reclaim_idle_seconds: after so long a silent consumer's deliveries are taken over.
         max_event_bytes: longer events are dead-lettered.
     """
@@ -75,6 +91,7 @@ class Consumer:
         ready: ReadyQueue,
         dead_letters: DeadLetters,
         sweep: Sweep,
+        chores: Sequence[Chore] = (),
         reclaim_idle_seconds: float = 30.0,
         max_event_bytes: int = MAX_EVENT_BYTES,
         clock: Callable[[], float] = time.monotonic,
@@ -83,7 +100,10 @@ class Consumer:
         self._projection = projection
         self._ready = ready
         self._dead_letters = dead_letters
+        self._trials = dead_letters.trials(group.consumer)
+        self._suspect: Suspect | None = None
         self._sweep = sweep
+        self._chores = chores
         self._reclaim_idle = reclaim_idle_seconds
         self._max_event_bytes = max_event_bytes
         self._clock = clock
@@ -115,8 +135,10 @@ class Consumer:
         if self._sweep.due():
             self._group.register()
             self._sweep.run()
+        self._do_chores()
         settled = sum(self._claim(tenant, stop) for tenant in self._sweep.take_stale())
-        lease = self._ready.take(TENANTS, BLOCK_SECONDS)
+        block = min(BLOCK_SECONDS, self._sweep.seconds_left())
+        lease = self._ready.take(TENANTS, max(block, SHORTEST_BLOCK))
         if not lease.tenants:
             return settled
         quantum = max(1, min(QUANTUM, BATCH // len(lease.tenants)))
@@ -124,6 +146,17 @@ class Consumer:
         self._settle(deliveries, stop)
         self._ready.finish(lease, _with_more(lease.tenants, deliveries, quantum))
         return settled + len(deliveries)
+
+    def _do_chores(self) -> None:
+        for chore in self._chores:
+            if chore.due():
+                try:
+                    chore.run()
+                except Exception as error:
+                    if not is_outage(error):
+                        raise
+                    what = type(chore).__name__.lower()
+                    self._log.warning("chore_put_off", chore=what, error=_one_line(error))
 
     def _recover(self, stop: Stop) -> None:
         """Settle what was delivered to us in replies that a broken connection swallowed."""
@@ -140,8 +173,46 @@ class Consumer:
         if claimed.deliveries:
             metrics.CLAIMED.labels(self._name).inc(len(claimed.deliveries))
             self._log.info("deliveries_claimed", tenant=tenant, count=len(claimed.deliveries))
-            self._settle(claimed.deliveries, stop)
+            self._settle_claimed(tenant, claimed.deliveries, stop)
         return len(claimed.deliveries)
+
+    def _settle_claimed(self, tenant: str, deliveries: Sequence[Delivery], stop: Stop) -> None:
+        """Settle together what was not delivered too often, and each of the rest alone."""
+        suspects = self._trials.suspects(tenant, deliveries)
+        alone = {suspect.delivery.id for suspect in suspects}
+        self._settle([each for each in deliveries if each.id not in alone], stop)
+        for suspect in suspects:
+            if suspect.trials < TRIALS:
+                self._try_alone(suspect, stop)
+            else:
+                detail = f"delivered {suspect.deliveries} times; no consumer survived it alone"
+                self._bury(suspect.delivery, "kills_consumer", detail, stop)
+
+    def _try_alone(self, suspect: Suspect, stop: Stop) -> None:
+        """Settle one entry under trial, from before it is decoded until it is acknowledged."""
+        self._suspect = suspect
+        try:
+            self._trials.begin(suspect)
+            self._settle([suspect.delivery], stop)
+        finally:
+            self._suspect = None
+
+    @contextmanager
+    def _on_trial(self) -> Iterator[None]:
+        """Try the suspect, if there is one; an error is survival, and an outage convicts nobody."""
+        suspect = self._suspect
+        if suspect is None:
+            yield
+            return
+        self._trials.begin(suspect)
+        try:
+            yield
+        except Exception:
+            try:
+                self._trials.end(suspect)
+            except redis.RedisError as error:
+                self._log.debug("trial_not_ended", error=_one_line(error))
+            raise
 
     def _settle(self, deliveries: Sequence[Delivery], stop: Stop) -> None:
         """See every delivery stored and acknowledged, or buried."""
@@ -180,10 +251,11 @@ class Consumer:
             self._apply(deliveries[middle:], entries[middle:], stop)
 
     def _store(self, deliveries: Sequence[Delivery], entries: Sequence[Entry]) -> None:
-        started = self._clock()
-        self._projection.apply(entries)
-        metrics.APPLY_SECONDS.labels(self._name).observe(self._clock() - started)
-        self._group.acknowledge(deliveries)
+        with self._on_trial():
+            started = self._clock()
+            self._projection.apply(entries)
+            metrics.APPLY_SECONDS.labels(self._name).observe(self._clock() - started)
+            self._group.acknowledge(deliveries)
         metrics.APPLIED.labels(self._name).inc(len(entries))
         oldest = min(entry.entry_id.ms for entry in entries)
         metrics.DELAY_SECONDS.labels(self._name).observe(max(0.0, time.time() - oldest / 1000))
@@ -234,6 +306,7 @@ class Consumer:
 
     def _leave(self) -> None:
         try:
+            self._sweep.resign()
             self._group.leave()
         except redis.RedisError as error:
             self._log.warning("consumer_name_left_behind", error=_one_line(error))

@@ -31,6 +31,8 @@ from streams.wire import Command, ask, checked, round_trip
 _LOG = structlog.get_logger(__name__)
 
 INTERVAL_SECONDS = 1.3
+ELECTED_INTERVALS = 2.5
+"""How long an election lasts: a sweeper that died is replaced after so many intervals."""
 FORGET_SECONDS = 60.0
 SCAN_COUNT, SCAN_CALLS = 1_000, 50
 """Keys in one SCAN, and SCANs in one sweep."""
@@ -82,6 +84,15 @@ class Sweep:
         self._look(groups)
         self._follow(groups)
 
+    def seconds_left(self) -> float:
+        """How long until it is time to sweep again."""
+        return max(0.0, self._next - self._clock())
+
+    def resign(self) -> None:
+        """Let another consumer be elected at once."""
+        if ask(self._client, "GET", self._keys.sweeper()) == self._consumer.encode():
+            ask(self._client, "DEL", self._keys.sweeper())
+
     def take_stale(self) -> list[str]:
         """Give tenants with deliveries for this group to take over; each is given once."""
         if self._clock() < self._stale_next:
@@ -97,8 +108,8 @@ class Sweep:
         self._forget_at = self._clock() + FORGET_SECONDS
 
     def _elected(self) -> bool:
-        """Hold or win the election; it lasts for a few intervals."""
-        name, ms = self._keys.sweeper(), int(self._interval * 5000)
+        """Hold or win the election."""
+        name, ms = self._keys.sweeper(), int(self._interval * ELECTED_INTERVALS * 1000)
         if self._client.set(name, self._consumer, nx=True, px=ms):
             self._forget()
             return True

@@ -17,7 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.append import append_lines
+from ops.dead import dead
 from ops.errors import CommandError, line_for
+from ops.replay import replay, verify
+from ops.retention import groups, trim
 from ops.tail import describe, follow
 from streams.appender import GROUPS, EventAppender
 from streams.connection import connect
@@ -36,6 +39,11 @@ app = typer.Typer(
 )
 video = typer.Typer(help="The reference video worker.", no_args_is_help=True)
 app.add_typer(video, name="video")
+app.add_typer(dead, name="dead")
+app.add_typer(groups, name="groups")
+app.command("trim")(trim)
+app.command("replay")(replay)
+app.command("verify")(verify)
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose log.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from streams.event_ids import time_of
 
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("rows")
+_RETENTION = queries("retention")
 
 _COLUMNS = "text text text text date int8 int8 text int8 timestamptz text".split()
 
@@ -27,6 +29,12 @@ LOCK = 7_227_002
 _WEEK = timedelta(weeks=1)
 _AHEAD, _BEHIND = 2, 5
 """Weeks from now within which partitions are made; events of others go to the default one."""
+
+_ENTRY_ID = re.compile(r"\d{1,15}-\d{1,20}\Z")
+
+DROP_TRIES = 5
+DELETE_BATCH, DELETE_BATCHES = 5_000, 20
+"""Rows of the default partition in one DELETE, and DELETEs in one run."""
 
 _DAY_MS = 86_400_000
 _TRUSTED_MS = 30 * _DAY_MS
@@ -93,9 +101,55 @@ def write_events(connection: psycopg.Connection, rows: Sequence[EventRow]) -> No
     connection.execute(_QUERIES["insert_events"])
 
 
+def drop_old(connect: Callable[[], psycopg.Connection], keep_days: int) -> list[str]:
+    """Drop the history older than so many days, over a connection of its own in autocommit mode."""
+    with connect() as connection:
+        return drop_before(connection, datetime.now(UTC).date() - timedelta(days=keep_days))
+
+
+def drop_before(connection: psycopg.Connection, day: date) -> list[str]:
+    """Drop the partitions whose every day is before that one; give the names of those dropped.
+
+    A partition in use is left for another time, so that writers never wait for long behind it. Rows
+    of the default partition go a bounded number at a time. Not for use within a transaction.
+    """
+    with connection.transaction():
+        # The bounds are read as the server writes them.
+        connection.execute("SET LOCAL datestyle = 'ISO, YMD'")
+        old = connection.execute(_RETENTION["partitions_before"], (day,)).fetchall()
+    dropped = [name for schema, name in old if _drop(connection, schema, name)]
+    for _ in range(DELETE_BATCHES):
+        deleted = connection.execute(_RETENTION["delete_default"], (day, DELETE_BATCH)).rowcount
+        if deleted:
+            _LOG.info("history_rows_deleted", before=str(day), count=deleted)
+        if deleted < DELETE_BATCH:
+            break
+    return dropped
+
+
+def _drop(connection: psycopg.Connection, schema: str, name: str) -> bool:
+    statement = sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(schema, name))
+    for _ in range(DROP_TRIES):
+        try:
+            with connection.transaction():
+                # Whoever wants the history meanwhile queues behind this wait.
+                connection.execute("SET LOCAL lock_timeout = '100ms'")
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+                connection.execute(statement)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            continue
+        _LOG.info("partition_dropped", partition=name)
+        return True
+    _LOG.warning("partition_in_use", partition=name)
+    return False
+
+
 def _made(event_id: str, entry_ms: int) -> int | None:
     """Give the milliseconds in an event id, or None where there are none to be believed."""
     made = time_of(event_id)
+    if made is None and _ENTRY_ID.match(event_id):
+        # A requeued dead letter without an id of its own goes by its first entry's.
+        return int(event_id.partition("-")[0])
     return None if made is None or abs(made - entry_ms) > _TRUSTED_MS else made
 
 

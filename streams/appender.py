@@ -3,6 +3,9 @@
 An *append* is one XADD and, in the same round trip, a *mark* of the tenant in each consumer group's
 ready queue. What is common to the blocking and the asyncio appender (validation, bytes, commands,
 reading replies) is plain functions; the two classes are only the I/O.
+
+A *durable* append also waits, in that same round trip, until the server's disk and replicas have it
+(`streams/durability.py`). A plain one asks and waits for nothing more than it ever did.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import redis
 import redis.asyncio
 from pydantic_core import PydanticSerializationError
 
 from streams.connection import LogUnavailable
+from streams.durability import DURABLE_SECONDS, INFO, Assurance, Durability, NotDurable, Wait
 from streams.entry_ids import EntryId, of_reply
 from streams.event_ids import new_event_id
 from streams.events import (
@@ -98,6 +102,23 @@ class _Plan:
         return [of_reply(entry_id) for entry_id in islice(ids, self.appends)]
 
 
+class _DurablePlan(_Plan):
+    """A plan that also waits, on the connection that appended."""
+
+    def __init__(self, plan: _Plan, wait: Wait) -> None:
+        self.appends = plan.appends
+        self.commands = [*plan.commands, *wait.commands]
+        self._wait = wait
+
+    def entry_ids(self, replies: Sequence[object]) -> list[EntryId]:
+        """Read the entry ids; NotDurable where the wait was in vain."""
+        plain = len(replies) - len(self._wait.commands)
+        ids = super().entry_ids(replies[:plain])
+        if missing := self._wait.missing(replies[plain:]):
+            raise NotDurable(f"appended, but not known to be durable: {missing}")
+        return ids
+
+
 class _Appender:
     """What the blocking and the asyncio appender have in common."""
 
@@ -107,10 +128,12 @@ class _Appender:
         keys: Keys | None = None,
         groups: Sequence[str] = GROUPS,
         max_event_bytes: int = MAX_EVENT_BYTES,
+        durable_seconds: float = DURABLE_SECONDS,
     ) -> None:
         self.keys = keys or Keys()
         self.groups = tuple(groups)
         self.max_event_bytes = max_event_bytes
+        self._durability = Durability(durable_seconds)
 
     def _plan(self, events: Iterable[tuple[str, Appendable]]) -> _Plan:
         payloads = [
@@ -127,6 +150,11 @@ class _Appender:
             plans.append(self._plan(chunk))
         return plans
 
+    def _waiting(self, plans: list[_Plan], assurance: Assurance, client: Any) -> list[_Plan]:
+        """Let the last one wait: what is stored of a log is stored of all that came before it."""
+        *before, last = plans
+        return [*before, _DurablePlan(last, self._durability.wait(assurance, client))]
+
 
 class EventAppender(_Appender):
     """Appends events over a blocking client; safe to share between threads."""
@@ -138,27 +166,58 @@ class EventAppender(_Appender):
         keys: Keys | None = None,
         groups: Sequence[str] = GROUPS,
         max_event_bytes: int = MAX_EVENT_BYTES,
+        durable_seconds: float = DURABLE_SECONDS,
     ) -> None:
-        super().__init__(keys=keys, groups=groups, max_event_bytes=max_event_bytes)
+        super().__init__(
+            keys=keys,
+            groups=groups,
+            max_event_bytes=max_event_bytes,
+            durable_seconds=durable_seconds,
+        )
         self._client = client
 
-    def append(self, tenant: str, event: Appendable) -> EntryId:
+    def append(self, tenant: str, event: Appendable, *, durable: bool = False) -> EntryId:
         """Append one event and mark its tenant ready, in one round trip.
 
         Raises:
             InvalidEvent, InvalidTenant: nothing was sent; mend it.
             LogUnavailable: it may have landed; retry with the same event.
+            NotDurable: it was appended, and may yet be lost in a failover; retry likewise.
         """
-        return self._send(self._plan([(tenant, event)]))[0]
+        plan = self._plan([(tenant, event)])
+        return self._send_durably([plan])[0] if durable else self._send(plan)[0]
 
-    def append_many(self, events: Iterable[tuple[str, Appendable]]) -> list[EntryId]:
+    def append_many(
+        self, events: Iterable[tuple[str, Appendable]], *, durable: bool = False
+    ) -> list[EntryId]:
         """Append pairs of tenant and event, in their order, `PIPELINE` a round trip.
 
         Raises:
             InvalidEvent, InvalidTenant: nothing was sent; mend it.
             LogUnavailable: some may have landed; retry with the same events.
+            NotDurable: all were appended, and may yet be lost in a failover; retry likewise.
         """
-        return [entry_id for plan in self._plans(events) for entry_id in self._send(plan)]
+        plans = self._plans(events)
+        if durable and plans:
+            return self._send_durably(plans)
+        return [entry_id for plan in plans for entry_id in self._send(plan)]
+
+    def _send_durably(self, plans: list[_Plan]) -> list[EntryId]:
+        try:
+            found = self._durability.known() or self._durability.learn(self._info())
+            waiting = self._waiting(plans, found, self._client)
+            return [entry_id for plan in waiting for entry_id in self._send(plan)]
+        except LogUnavailable:
+            self._durability.forget()
+            raise
+
+    def _info(self) -> Mapping[str, Any]:
+        try:
+            return cast("Mapping[str, Any]", self._client.info(*INFO))
+        except redis.ResponseError:  # not ours to ask
+            return {}
+        except redis.RedisError as error:
+            raise _unavailable(error) from error
 
     def _send(self, plan: _Plan) -> list[EntryId]:
         try:
@@ -178,17 +237,46 @@ class AsyncEventAppender(_Appender):
         keys: Keys | None = None,
         groups: Sequence[str] = GROUPS,
         max_event_bytes: int = MAX_EVENT_BYTES,
+        durable_seconds: float = DURABLE_SECONDS,
     ) -> None:
-        super().__init__(keys=keys, groups=groups, max_event_bytes=max_event_bytes)
+        super().__init__(
+            keys=keys,
+            groups=groups,
+            max_event_bytes=max_event_bytes,
+            durable_seconds=durable_seconds,
+        )
         self._client = client
 
-    async def append(self, tenant: str, event: Appendable) -> EntryId:
+    async def append(self, tenant: str, event: Appendable, *, durable: bool = False) -> EntryId:
         """Append one event; raises as `EventAppender.append` does."""
-        return (await self._send(self._plan([(tenant, event)])))[0]
+        plan = self._plan([(tenant, event)])
+        return (await (self._send_durably([plan]) if durable else self._send(plan)))[0]
 
-    async def append_many(self, events: Iterable[tuple[str, Appendable]]) -> list[EntryId]:
+    async def append_many(
+        self, events: Iterable[tuple[str, Appendable]], *, durable: bool = False
+    ) -> list[EntryId]:
         """Append pairs of tenant and event; raises as `EventAppender.append_many` does."""
-        return [entry_id for plan in self._plans(events) for entry_id in await self._send(plan)]
+        plans = self._plans(events)
+        if durable and plans:
+            return await self._send_durably(plans)
+        return [entry_id for plan in plans for entry_id in await self._send(plan)]
+
+    async def _send_durably(self, plans: list[_Plan]) -> list[EntryId]:
+        try:
+            found = self._durability.known() or self._durability.learn(await self._info())
+            waiting = self._waiting(plans, found, self._client)
+            return [entry_id for plan in waiting for entry_id in await self._send(plan)]
+        except LogUnavailable:
+            self._durability.forget()
+            raise
+
+    async def _info(self) -> Mapping[str, Any]:
+        try:
+            return cast("Mapping[str, Any]", await self._client.info(*INFO))
+        except redis.ResponseError:
+            return {}
+        except redis.RedisError as error:
+            raise _unavailable(error) from error
 
     async def _send(self, plan: _Plan) -> list[EntryId]:
         pipeline = self._client.pipeline(transaction=False)

@@ -95,6 +95,10 @@ class Keys:
         """Name the lock of the one consumer that ends stalled jobs."""
         return "jobtrail:reaper"
 
+    def retention(self) -> str:
+        """Name the lock of the one consumer that trims logs and drops old history."""
+        return "jobtrail:retention"
+
     def consumer(self, group: str, consumer: str) -> str:
         """Name the heartbeat of a consumer that is alive."""
         return f"jobtrail:consumer:{group}:{consumer}"

@@ -5,9 +5,9 @@
         job.done({"rows": 5000})
 
 *Progress* is coalesced: the first at once, then at most `progress_per_second`, the last value never
-dropped. *Ends* (`done`, `failed`, `cancelled`) are never delayed; when Redis is away they are
-retried within a bound, and then raised or spooled. While Redis is away progress is dropped with a
-warning.
+dropped. *Ends* (`done`, `failed`, `cancelled`) are never delayed, and are appended durably; when
+Redis is away they are retried within a bound, and then raised or spooled. While Redis is away
+progress is dropped with a warning.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any, Self
 
 from streams.appender import EventAppender, payload_of
 from streams.connection import LogUnavailable, connect
+from streams.durability import NotDurable
 from streams.event_ids import new_event_id
 from streams.events import (
     MAX_EVENT_BYTES,
@@ -60,6 +61,8 @@ class Reporter:
         silence_seconds: how long progress is not even tried after Redis was found away.
         spool: a directory for ends that could not be appended; without one they raise
             LogUnavailable. What an earlier process left there is sent at once.
+        durable_ends: whether an end waits until the server's disk and replicas have it. That takes
+            up to a second where the disk is synced once a second.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Reporter:
         end_retry_seconds: float = 30.0,
         silence_seconds: float = 2.0,
         spool: Path | None = None,
+        durable_ends: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.worker = worker or f"{socket.gethostname()}:{os.getpid()}"[:200]
@@ -80,6 +84,7 @@ class Reporter:
         self._end_retry_seconds = end_retry_seconds
         self._silence_seconds = silence_seconds
         self._silent_until = float("-inf")
+        self._durable_ends = durable_ends
         self._spool = Spool(spool) if spool else None
         if self._spool:
             self._spool.send(appender)
@@ -147,14 +152,18 @@ class Reporter:
     def append_surely(self, tenant: str, end: Event, before: Event | None = None) -> None:
         """Append an end, and the last progress in the same round trip before it.
 
+        An end that is in the log and not durable even after `end_retry_seconds` is spooled, or else
+        left there with a warning: its job has ended for all readers.
+
         Raises:
             LogUnavailable: Redis stayed away for `end_retry_seconds`, and there is no spool.
         """
+        durable = self._durable_ends and not isinstance(end, Queued)
         events: list[tuple[str, Event]] = [(tenant, event) for event in (before, end) if event]
         deadline, pause = self.clock() + self._end_retry_seconds, 0.05
         while True:
             try:
-                self._appender.append_many(events)
+                self._appender.append_many(events, durable=durable)
             except LogUnavailable as error:
                 if self.clock() + pause < deadline:
                     time.sleep(pause)
@@ -165,7 +174,10 @@ class Reporter:
 
     def _give_up(self, tenant: str, end: Event, error: LogUnavailable) -> None:
         if self._spool is None:
-            raise error
+            if not isinstance(error, NotDurable):
+                raise error
+            _LOG.warning("%s of job %s may be lost in a failover: %s", end.type, end.id, error)
+            return
         path = self._spool.keep(tenant, payload_of(end))
         _LOG.warning("%s of job %s spooled to %s: %s", end.type, end.id, path, error)
 

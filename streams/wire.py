@@ -24,7 +24,7 @@ def round_trip(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
     pool = client.connection_pool
     connection: Any = pool.get_connection()
     try:
-        connection.send_packed_command(connection.pack_commands(commands))
+        connection.send_packed_command(_packed(connection, commands))
         return [_reply(connection) for _ in commands]
     except BaseException:
         # Replies are still on their way: the next user must not read them as its own.
@@ -32,6 +32,11 @@ def round_trip(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
         raise
     finally:
         pool.release(connection)
+
+
+def as_bytes(name: str) -> bytes:
+    """Give a name as bytes, also that of a log in another encoding."""
+    return name.encode(errors="surrogateescape")
 
 
 def ask(client: redis.Redis, *command: str | bytes | float) -> Any:
@@ -45,6 +50,19 @@ def checked(replies: Sequence[Any]) -> Sequence[Any]:
         if isinstance(reply, redis.RedisError):
             raise reply
     return replies
+
+
+def _packed(connection: Any, commands: Sequence[Command]) -> Any:
+    try:
+        return connection.pack_commands(commands)
+    except UnicodeEncodeError:
+        # A log that somebody named in another encoding: its name goes back byte for byte.
+        return connection.pack_commands(
+            [
+                [as_bytes(part) if isinstance(part, str) else part for part in command]
+                for command in commands
+            ]
+        )
 
 
 def _reply(connection: Any) -> Any:

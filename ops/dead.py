@@ -1,0 +1,249 @@
+"""`jobtrail dead`: look at dead letters, requeue and discard them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import chain, islice
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from consumers.dead_letters import Graveyard, Letter
+from ops.errors import CommandError
+from streams.connection import connect
+from streams.entry_ids import EntryId
+from streams.keys import check_tenant
+from streams.settings import Settings
+
+dead = typer.Typer(help="Entries that could not be applied.", no_args_is_help=True)
+
+Tenant = Annotated[str, typer.Option("--tenant", help="Whose dead letters.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Letters' own ids.")]
+All = Annotated[bool, typer.Option("--all", help="All of the tenant's.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Only of this reason.")]
+Group = Annotated[str | None, typer.Option("--group", help="Only those that this group buried.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dead.command("list")
+def list_letters(
+    *,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this one's.")] = None,
+    reason: Reason = None,
+    group: Group = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, each tenant's newest first."""
+    graveyard = _graveyard()
+    tenants = graveyard.tenants() if tenant is None else [tenant]
+    found = chain.from_iterable(
+        graveyard.letters(name, reason=reason, group=group) for name in tenants
+    )
+    letters = list(islice(found, limit))
+    if as_json:
+        _print_json([_facts(letter) for letter in letters])
+        return
+    _print_table(letters)
+    if next(found, None) is not None:
+        typer.echo(f"the first {limit}; there are more: --limit")
+
+
+@dead.command()
+def show(
+    tenant: Tenant,
+    id: Annotated[str, typer.Argument(help="The letter's own id.")],  # noqa: A002 - the contract's word
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter with its bytes."""
+    letter_id = _id(id)
+    letter = _graveyard().find(tenant, letter_id)
+    if letter is None:
+        raise _unknown(tenant, [letter_id])
+    if as_json:
+        _print_json(_facts(letter) | _content(letter))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in _facts(letter).items():
+        table.add_row(name, Text(_safe(str(value))))
+    Console().print(table)
+    # Not in the table: it is to be copied whole, and a table would break its lines.
+    if letter.event is not None:
+        typer.echo(_safe_bytes(letter.event))
+    for field, found in letter.others:
+        typer.echo(f"{_safe_bytes(field)}: {_safe_bytes(found)}")
+
+
+@dead.command()
+def requeue(
+    tenant: Tenant,
+    ids: Ids = None,
+    *,
+    all_: All = False,
+    reason: Reason = None,
+    group: Group = None,
+    as_json: AsJson = False,
+) -> None:
+    """Append entries again, oldest first, after what kept them from being applied was mended."""
+    graveyard = _graveyard()
+    wanted = _wanted(ids, all_=all_, filtered=reason is not None or group is not None)
+    # The log of another name is nobody's: its entries would only come back.
+    check_tenant(tenant)
+
+    def act(letter: Letter) -> bool:
+        return graveyard.requeue(letter) is not None
+
+    if wanted:
+        _act_on(graveyard, tenant, wanted, "requeued", act, as_json=as_json)
+    else:
+        letters = graveyard.letters(tenant, reason=reason, group=group, oldest_first=True)
+        _report("requeued", sum(map(act, letters)), as_json=as_json)
+
+
+@dead.command()
+def discard(
+    tenant: Tenant,
+    ids: Ids = None,
+    *,
+    all_: All = False,
+    reason: Reason = None,
+    group: Group = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Really discard --all.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete dead letters for ever."""
+    graveyard = _graveyard()
+    wanted = _wanted(ids, all_=all_, filtered=reason is not None or group is not None)
+    if wanted:
+        _act_on(graveyard, tenant, wanted, "discarded", graveyard.discard, as_json=as_json)
+        return
+    letters = graveyard.letters(tenant, reason=reason, group=group)
+    if not yes:
+        raise CommandError(
+            f"this would delete {sum(1 for _ in letters)} dead letters of tenant {_safe(tenant)}"
+            " for ever: say it with --yes"
+        )
+    _report("discarded", sum(map(graveyard.discard, letters)), as_json=as_json)
+
+
+def _graveyard() -> Graveyard:
+    settings = Settings.from_environ()
+    client = connect(settings.require_redis_url())
+    return Graveyard(client, max_event_bytes=settings.max_event_bytes)
+
+
+def _wanted(ids: list[str] | None, *, all_: bool, filtered: bool) -> list[EntryId]:
+    """Give the ids asked for, oldest first; none stands for --all."""
+    if bool(ids) == all_:
+        raise CommandError("give the letters' ids, or --all")
+    if ids and filtered:
+        raise CommandError("--reason and --group go with --all")
+    return sorted({_id(text) for text in ids or ()})
+
+
+def _id(text: str) -> EntryId:
+    try:
+        return EntryId.parse(text)
+    except ValueError:
+        raise CommandError(f"{_safe(text)!r} is no id of a dead letter") from None
+
+
+def _act_on(
+    graveyard: Graveyard,
+    tenant: str,
+    ids: list[EntryId],
+    done: str,
+    act: Callable[[Letter], bool],
+    *,
+    as_json: bool,
+) -> None:
+    """Do it to the letters that there are, and then complain of those that are not."""
+    gone = [
+        each for each in ids if (letter := graveyard.find(tenant, each)) is None or not act(letter)
+    ]
+    if len(gone) < len(ids):
+        _report(done, len(ids) - len(gone), as_json=as_json)
+    if gone:
+        raise _unknown(tenant, gone)
+
+
+def _unknown(tenant: str, ids: list[EntryId]) -> CommandError:
+    names = ", ".join(map(str, ids))
+    return CommandError(f"tenant {_safe(tenant)} has no dead letter {names}")
+
+
+def _report(done: str, count: int, *, as_json: bool) -> None:
+    if as_json:
+        _print_json({done: count})
+    else:
+        typer.echo(f"{done} {count} dead letter{'' if count == 1 else 's'}")
+
+
+def _print_table(letters: list[Letter]) -> None:
+    names = "tenant id buried_at group reason deliveries detail".split()
+    table = Table()
+    for name in names:
+        # Ids are there to be copied.
+        table.add_column(name, no_wrap=name == "id", overflow="fold")
+    for letter in letters:
+        facts = _facts(letter)
+        # Text objects: what a producer wrote is no markup of ours.
+        table.add_row(*(Text(_safe(str(facts[name]))) for name in names))
+    Console().print(table)
+
+
+def _facts(letter: Letter) -> dict[str, Any]:
+    buried: datetime = letter.id.time.astimezone(UTC)
+    return {
+        "tenant": _encodable(letter.tenant),
+        "id": str(letter.id),
+        "entry_id": _encodable(letter.entry_id),
+        "group": _encodable(letter.group),
+        "reason": _encodable(letter.reason),
+        "detail": _encodable(letter.detail),
+        "deliveries": letter.deliveries,
+        "buried_at": buried.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "bytes": len(letter.event or b""),
+    }
+
+
+def _content(letter: Letter) -> dict[str, Any]:
+    event = {} if letter.event is None else _as_json("event", letter.event)
+    others = [_as_json("name", name) | _as_json("value", value) for name, value in letter.others]
+    return event | {"other_fields": others}
+
+
+def _as_json(name: str, raw: bytes) -> dict[str, str]:
+    try:
+        return {name: raw.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(raw).decode()}
+
+
+def _safe_bytes(raw: bytes) -> str:
+    return _safe(raw.decode(errors="surrogateescape"))
+
+
+def _safe(text: str) -> str:
+    """Escape what would move the cursor, change colours or break the line of a terminal."""
+    return "".join(_escaped(_encodable(text)))
+
+
+def _escaped(text: str) -> Iterator[str]:
+    for each in text:
+        yield each if each.isprintable() else each.encode("unicode_escape").decode()
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _print_json(value: object) -> None:
+    typer.echo(orjson.dumps(value).decode())

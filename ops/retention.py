@@ -1,0 +1,88 @@
+"""`jobtrail trim` and `jobtrail groups`: what leaves the logs, and what keeps it there."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ops.errors import CommandError
+from streams.connection import connect
+from streams.keys import Keys, check_tenant
+from streams.settings import Settings
+
+groups = typer.Typer(help="Registered consumer groups.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def trim(
+    *,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trim logs now, as far as is safe, and say what holds the rest back."""
+    from consumers import retention  # noqa: PLC0415 - other commands start faster
+
+    settings = Settings.from_environ()
+    client = connect(settings.require_redis_url())
+    tenants = None if tenant is None else [check_tenant(tenant)]
+    rows = list(retention.trim(client, Keys(), settings.stream_keep_seconds, tenants))
+    if tenant is not None and not rows:
+        raise CommandError(f"tenant {tenant} has no log")
+    if as_json:
+        _print_json([row._asdict() for row in rows])
+        return
+    table = Table("tenant", "trimmed", "left", "held back by")
+    for row in rows:
+        held = ", ".join(row.held_by) or ("age" if row.left else "")
+        table.add_row(row.tenant, str(row.trimmed), str(row.left), held)
+    Console().print(table)
+
+
+@groups.command("list")
+def list_groups(*, as_json: AsJson = False) -> None:
+    """List the registered groups, and in how many logs each holds trimming back."""
+    from consumers import retention  # noqa: PLC0415 - as in `trim`
+
+    settings = Settings.from_environ()
+    client, keys = connect(settings.require_redis_url()), Keys()
+    held = list(retention.trim(client, keys, settings.stream_keep_seconds, dry_run=True))
+    rows = retention.group_reports(client, keys, held)
+    if as_json:
+        _print_json([row._asdict() for row in rows])
+        return
+    table = Table("group", "streams", "pending", "consumers alive", "holds back")
+    for row in rows:
+        table.add_row(row.group, *(str(figure) for figure in row[1:]))
+    Console().print(table)
+
+
+@groups.command()
+def deregister(
+    group: Annotated[str, typer.Argument(help="A registered group.")],
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="Though consumers of it seem alive.")
+    ] = False,
+) -> None:
+    """Forget a group that is gone for good, so that it holds nothing back any more."""
+    from consumers import retention  # noqa: PLC0415 - as in `trim`
+
+    client, keys = connect(Settings.from_environ().require_redis_url()), Keys()
+    known = retention.registered(client, keys)
+    if group not in known:
+        raise CommandError(f"no group {group!r} is registered: {', '.join(known) or 'none is'}")
+    try:
+        streams = retention.deregister(client, group, force=force, keys=keys)
+    except retention.ConsumersAlive as error:
+        raise CommandError(f"{error}, or give --force") from None
+    sys.stdout.write(f"group {group} forgotten on {streams} logs\n")
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(f"{orjson.dumps(value).decode()}\n")

@@ -1,0 +1,199 @@
+-- name: prepare
+-- Tables of one session. tail_events: entries of the logs that the history lacked when they were
+-- read. touched_jobs: whom --since and --until leave. mended_jobs and surplus_jobs: what a reset of
+-- the rows is about to change; `held` is how many events of the job the history held when folded.
+CREATE TEMPORARY TABLE tail_events (LIKE job_events);
+CREATE INDEX ON tail_events (tenant, kind, id);
+CREATE TEMPORARY TABLE touched_jobs (
+    tenant text NOT NULL, kind text NOT NULL, id text NOT NULL, PRIMARY KEY (tenant, kind, id)
+);
+CREATE TEMPORARY TABLE mended_jobs (
+    LIKE jobs, held bigint NOT NULL, PRIMARY KEY (tenant, kind, id)
+);
+CREATE TEMPORARY TABLE surplus_jobs (
+    tenant text NOT NULL, kind text NOT NULL, id text NOT NULL, PRIMARY KEY (tenant, kind, id)
+);
+
+-- name: keep_tail
+-- Of what was staged, keep what the history does not hold. The look-up stays one by the key,
+-- whatever the planner guesses of a table that was filled a moment ago.
+INSERT INTO tail_events
+SELECT s.*
+FROM staged_events AS s
+LEFT JOIN LATERAL (
+    SELECT true AS held
+    FROM job_events AS h
+    WHERE (h.tenant, h.kind, h.id, h.event_id, h.day) = (s.tenant, s.kind, s.id, s.event_id, s.day)
+      AND (h.entry_ms, h.entry_seq) = (s.entry_ms, s.entry_seq)
+    LIMIT 1
+) AS h ON true
+WHERE h.held IS NULL;
+
+-- name: clear_staged
+TRUNCATE staged_events;
+
+-- name: analyze_tail
+ANALYZE tail_events;
+
+-- name: touch_jobs
+-- Whom an event in the range is about. An event's day lies within 30 days of its entry, which
+-- leaves most partitions unread.
+INSERT INTO touched_jobs
+SELECT tenant, kind, id FROM job_events
+WHERE (entry_ms, entry_seq)
+      BETWEEN (%(since_ms)s::bigint, %(since_seq)s::bigint)
+          AND (%(until_ms)s::bigint, %(until_seq)s::bigint)
+  AND day BETWEEN %(since_day)s::date AND %(until_day)s::date
+  AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+UNION
+SELECT tenant, kind, id FROM tail_events
+WHERE (entry_ms, entry_seq)
+      BETWEEN (%(since_ms)s::bigint, %(since_seq)s::bigint)
+          AND (%(until_ms)s::bigint, %(until_seq)s::bigint);
+
+-- name: sorting_room
+-- For the sort of a walk, until its transaction ends; what is larger goes to disk.
+SET LOCAL work_mem = '64MB';
+
+-- name: walk
+-- Every event, job by job; a job touched by an event in the range comes with all its events.
+SELECT tenant, kind, id, entry_ms, entry_seq, event, held
+FROM (
+    SELECT tenant, kind, id, entry_ms, entry_seq, event, true AS held FROM job_events
+    UNION ALL
+    SELECT tenant, kind, id, entry_ms, entry_seq, event, false AS held FROM tail_events
+) AS said
+WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+  AND (%(after_tenant)s::text IS NULL
+       OR (tenant, kind, id) > (%(after_tenant)s, %(after_kind)s::text, %(after_id)s::text))
+  AND (NOT %(narrowed)s::boolean
+       OR (tenant, kind, id) IN (SELECT t.tenant, t.kind, t.id FROM touched_jobs AS t))
+ORDER BY tenant, kind, id;
+
+-- name: size
+-- How much the walk will read: events in the history, events in the tail alone, jobs.
+SELECT count(*) FILTER (WHERE held), count(*) FILTER (WHERE NOT held),
+       count(DISTINCT (tenant, kind, id))
+FROM (
+    SELECT tenant, kind, id, true AS held FROM job_events
+    UNION ALL
+    SELECT tenant, kind, id, false AS held FROM tail_events
+) AS said
+WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+  AND (NOT %(narrowed)s::boolean
+       OR (tenant, kind, id) IN (SELECT t.tenant, t.kind, t.id FROM touched_jobs AS t));
+
+-- name: events
+-- The same number for the progress bar, without counting jobs.
+SELECT (SELECT count(*) FROM job_events AS h
+        WHERE (%(tenant)s::text IS NULL OR h.tenant = %(tenant)s)
+          AND (NOT %(narrowed)s::boolean OR (h.tenant, h.kind, h.id) IN
+               (SELECT t.tenant, t.kind, t.id FROM touched_jobs AS t)))
+     + (SELECT count(*) FROM tail_events AS e
+        WHERE NOT %(narrowed)s::boolean OR (e.tenant, e.kind, e.id) IN
+              (SELECT t.tenant, t.kind, t.id FROM touched_jobs AS t));
+
+-- name: events_of
+-- All events of these jobs.
+SELECT e.*
+FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tenant, kind, id),
+LATERAL (
+    SELECT h.tenant, h.kind, h.id, h.entry_ms, h.entry_seq, h.event, true AS held
+    FROM job_events AS h
+    WHERE (h.tenant, h.kind, h.id) = (w.tenant, w.kind, w.id)
+    UNION ALL
+    SELECT t.tenant, t.kind, t.id, t.entry_ms, t.entry_seq, t.event, false AS held
+    FROM tail_events AS t
+    WHERE (t.tenant, t.kind, t.id) = (w.tenant, w.kind, w.id)
+) AS e;
+
+-- name: without_events
+-- Which of these jobs have no event at all.
+SELECT w.tenant, w.kind, w.id
+FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tenant, kind, id)
+WHERE NOT EXISTS (
+    SELECT FROM job_events AS h WHERE (h.tenant, h.kind, h.id) = (w.tenant, w.kind, w.id)
+) AND NOT EXISTS (
+    SELECT FROM tail_events AS t WHERE (t.tenant, t.kind, t.id) = (w.tenant, w.kind, w.id)
+);
+
+-- name: rows_of
+-- What is served of these jobs; a plain read that waits for nobody.
+SELECT j.tenant, j.kind, j.id, j.attempt, j.state, j.status, j.job_type, j.labels, j.worker,
+       j.progress::text, j.result::text, j.error, j.code,
+       j.created_at, j.started_at, j.updated_at, j.ended_at, j.positions::text
+FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS wanted (tenant, kind, id)
+JOIN jobs AS j USING (tenant, kind, id);
+
+-- name: all_rows
+-- Keys of all rows, page by page in the order of the primary key.
+SELECT tenant, kind, id FROM jobs
+WHERE (tenant, kind, id) > (%(after_tenant)s::text, %(after_kind)s::text, %(after_id)s::text)
+  AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+ORDER BY tenant, kind, id
+LIMIT %(limit)s;
+
+-- name: forget_mended
+DELETE FROM mended_jobs AS m
+USING unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tenant, kind, id)
+WHERE (m.tenant, m.kind, m.id) = (w.tenant, w.kind, w.id);
+
+-- name: copy_mended
+COPY mended_jobs (
+    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
+    error, code, created_at, started_at, updated_at, ended_at, positions, held
+) FROM STDIN (FORMAT BINARY);
+
+-- name: stale_mended
+-- Jobs about which the history has grown since they were folded.
+SELECT m.tenant, m.kind, m.id
+FROM mended_jobs AS m,
+LATERAL (
+    SELECT count(*) AS held FROM job_events AS h
+    WHERE (h.tenant, h.kind, h.id) = (m.tenant, m.kind, m.id)
+) AS h
+WHERE h.held <> m.held;
+
+-- name: add_surplus
+INSERT INTO surplus_jobs
+SELECT * FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[])
+ON CONFLICT DO NOTHING;
+
+-- name: analyze_mended
+ANALYZE mended_jobs;
+
+-- name: patience
+-- How long a lock may be waited for, in this transaction; whoever comes after us waits as long.
+SELECT set_config('lock_timeout', %(milliseconds)s::text, true);
+
+-- name: lock_rows
+-- Writers wait (their SELECT … FOR UPDATE too), plain readers do not.
+LOCK TABLE jobs IN EXCLUSIVE MODE;
+
+-- name: swap_changed
+UPDATE jobs AS j
+SET attempt = m.attempt, state = m.state, status = m.status, job_type = m.job_type,
+    labels = m.labels, worker = m.worker, progress = m.progress, result = m.result,
+    error = m.error, code = m.code, created_at = m.created_at, started_at = m.started_at,
+    updated_at = m.updated_at, ended_at = m.ended_at, positions = m.positions
+FROM mended_jobs AS m
+WHERE (j.tenant, j.kind, j.id) = (m.tenant, m.kind, m.id);
+
+-- name: swap_missing
+INSERT INTO jobs (
+    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
+    error, code, created_at, started_at, updated_at, ended_at, positions
+)
+SELECT
+    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
+    error, code, created_at, started_at, updated_at, ended_at, positions
+FROM mended_jobs
+ON CONFLICT DO NOTHING;
+
+-- name: swap_surplus
+DELETE FROM jobs AS j
+USING surplus_jobs AS s
+WHERE (j.tenant, j.kind, j.id) = (s.tenant, s.kind, s.id)
+  AND NOT EXISTS (
+      SELECT FROM job_events AS h WHERE (h.tenant, h.kind, h.id) = (s.tenant, s.kind, s.id)
+  );

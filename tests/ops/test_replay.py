@@ -1,0 +1,285 @@
+"""`replay` and `verify` as a stranger runs them, beside consumers that are processes too."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from ops.replay import settled
+from projections.rebuild_checkpoint import Checkpoint
+from streams.appender import EventAppender
+from streams.entry_ids import EntryId
+from streams.keys import JobKey
+from tests.support.groups import settled as all_settled
+from tests.support.waiting import eventually
+
+RUNNER = """
+import sys
+import typer
+from ops.errors import line_for
+from ops.replay import replay, verify
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(replay)
+app.command()(verify)
+try:
+    app()
+except Exception as error:
+    line = line_for(error)
+    if line is None:
+        raise
+    sys.exit(f"jobtrail: {line}")
+"""
+TENANTS, JOBS, EVENTS = 5, 400, 10
+
+
+class Tools:
+    """The two commands and the consumers, with one set of settings."""
+
+    def __init__(self, stack: ExitStack, settings: dict[str, str]) -> None:
+        self._stack = stack
+        inherited = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
+        self._environ = inherited | {f"JOBTRAIL_{name}": text for name, text in settings.items()}
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Begin one of the commands."""
+        return self._popen(sys.executable, "-c", RUNNER, *words)
+
+    def run(self, *words: str, expect: int = 0) -> str:
+        """Run one to its end and give what it printed."""
+        process = self.start(*words)
+        printed, said = process.communicate(timeout=60)
+        assert process.returncode == expect, said.decode()
+        assert b"Traceback" not in said
+        return (printed + (said if expect else b"")).decode()
+
+    def consume(self, group: str) -> None:
+        """Run a consumer until the test's end."""
+        self._popen(sys.executable, "-m", "ops", "consume", group, output=subprocess.DEVNULL)
+
+    def _popen(self, *words: str, output: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(words, env=self._environ, stdout=output, stderr=output)
+        self._stack.callback(_end, process)
+        return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def tools(redis_url: str, database_url: str, tmp_path: Path) -> Iterator[Tools]:
+    with ExitStack() as stack:
+        yield Tools(
+            stack,
+            {"REDIS_URL": redis_url, "DATABASE_URL": database_url, "DATA_DIR": str(tmp_path)},
+        )
+
+
+def append(client: redis.Redis, round_: int) -> None:
+    """One event for each job of each tenant."""
+    type_ = "queued" if round_ == 0 else "done" if round_ == EVENTS - 1 else "progress"
+    EventAppender(client).append_many(
+        (f"t{job % TENANTS}", {"type": type_, "id": f"j{job}", "worker": f"w{round_}"})
+        for job in range(JOBS)
+        if type_ != "done" or job % 2
+    )
+
+
+def wait_for_consumers(client: redis.Redis) -> None:
+    eventually(
+        lambda: all(all_settled(client, f"t{n}", "status", "rows") for n in range(TENANTS)), 60
+    )
+
+
+def test_flushall_under_load_then_replay_and_verify(
+    tools: Tools, redis_client: redis.Redis
+) -> None:
+    for group in ("status", "rows"):
+        tools.consume(group)
+    for round_ in range(EVENTS - 1):
+        append(redis_client, round_)
+    wait_for_consumers(redis_client)
+    # On jobs of its own: what is flushed before it was stored anywhere is nowhere.
+    stop = threading.Event()
+
+    def more() -> None:
+        number = 0
+        while not stop.is_set():
+            EventAppender(redis_client).append(
+                "t1", {"type": "progress", "id": f"live{number % 50}", "percent": number % 100}
+            )
+            number += 1
+
+    load = threading.Thread(target=more)
+    load.start()
+    try:
+        eventually(lambda: redis_client.exists("tenant:t1:job:live49:status"))
+        redis_client.flushall()
+        told = json.loads(tools.run("replay", "status", "--json"))
+        assert told["jobs"] >= JOBS
+    finally:
+        stop.set()
+        load.join()
+    append(redis_client, EVENTS - 1)
+    wait_for_consumers(redis_client)
+    for projection in ("status", "rows"):
+        assert tools.run("verify", projection, "--tenant", "t0") == "verified 80 jobs\n"
+    assert tools.run("verify", "rows").startswith("verified ")
+    tools.run("replay", "status")
+    assert tools.run("verify", "status").startswith("verified ")
+
+
+def test_verify_while_events_come__no_false_alarm(tools: Tools, redis_client: redis.Redis) -> None:
+    for group in ("status", "rows"):
+        tools.consume(group)
+    stop = threading.Event()
+
+    def more() -> None:
+        round_ = 0
+        while not stop.is_set():
+            append(redis_client, round_ % (EVENTS - 1))
+            round_ += 1
+            stop.wait(JOBS / 500)
+
+    load = threading.Thread(target=more)
+    load.start()
+    try:
+        eventually(lambda: redis_client.exists("tenant:t4:job:j399:status"))
+        for projection in ("status", "rows"):
+            assert tools.run("verify", projection) == f"verified {JOBS} jobs\n"
+    finally:
+        stop.set()
+        load.join()
+
+
+def test_wrong_rows__verify_names_them__replay_leaves_them__reset_mends_them(
+    tools: Tools, redis_client: redis.Redis, database_url: str
+) -> None:
+    append(redis_client, 0)
+    append(redis_client, 3)
+    dry = tools.run("replay", "rows", "--dry-run")
+    assert "would read 800 events (0 in the history, 800 in the logs alone) of 400 jobs" in dry
+    assert tools.run("replay", "rows").startswith("replayed 800 events of 400 jobs into rows")
+    assert tools.run("verify", "rows") == "verified 400 jobs\n"
+    with psycopg.connect(database_url, autocommit=True) as db:
+        db.execute("UPDATE jobs SET attempt = 9, worker = 'nobody' WHERE id = 'j7'")
+    found = tools.run("verify", "rows", expect=1).splitlines()
+    assert found[:2] == [
+        "t2 job j7 attempt: served 9, folded 1",
+        "t2 job j7 worker: served nobody, folded w3",
+    ]
+    assert found[2:] == ["jobtrail: 2 differences in 400 jobs"]
+    tools.run("replay", "rows")
+    as_json = tools.run("verify", "rows", "--tenant", "t2", "--json", expect=1).splitlines()
+    assert json.loads(as_json[0]) == {
+        "tenant": "t2",
+        "kind": "job",
+        "id": "j7",
+        "field": "attempt",
+        "served": 9,
+        "folded": 1,
+    }
+    assert json.loads(tools.run("replay", "rows", "--reset", "--json"))["changed"] == 1
+    assert tools.run("verify", "rows") == "verified 400 jobs\n"
+
+
+def test_since_and_until__jobs_with_an_event_between_are_rebuilt(
+    tools: Tools, redis_client: redis.Redis
+) -> None:
+    for at, job in ((1, "a"), (2, "b"), (3, "a"), (4, "c")):
+        event = json.dumps({"type": "done", "id": job, "worker": f"w{at}"})
+        redis_client.xadd("tenant:1:events", {"event": event}, id=f"{at}000-1")
+    told = json.loads(tools.run("replay", "rows", "--since", "3000-0", "--until", "3000", "--json"))
+    assert (told["jobs"], told["events"]) == (1, 2)
+    told = json.loads(tools.run("replay", "rows", "--since", "1970-01-01T00:00:04Z", "--json"))
+    assert (told["jobs"], told["events"]) == (1, 1)
+
+
+def test_interrupted__says_that_it_goes_on__and_forgets_once_it_is_done(
+    tools: Tools, redis_client: redis.Redis, database_url: str, tmp_path: Path
+) -> None:
+    """A row that somebody holds stops the replay in its second batch."""
+    for _ in range(13):
+        append(redis_client, 1)
+    tools.run("replay", "rows", "--tenant", "t4")
+    with psycopg.connect(database_url) as holder:
+        holder.execute("SELECT FROM jobs FOR UPDATE")
+        process = tools.start("replay", "rows")
+        eventually(lambda: list(tmp_path.glob("replay-*.json")), timeout=30)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert b"Traceback" not in said
+    again = tools.start("replay", "rows", "--json")
+    printed, said = again.communicate(timeout=30)
+    assert b"going on after t" in said
+    assert 0 < json.loads(printed)["jobs"] < JOBS
+    assert list(tmp_path.glob("replay-*.json")) == []
+    assert tools.run("verify", "rows") == f"verified {JOBS} jobs\n"
+
+
+def test_restart__begins_again(tools: Tools, redis_client: redis.Redis, tmp_path: Path) -> None:
+    append(redis_client, 0)
+    command = {"projection": "rows", "tenant": None, "reset": "False", "since": None, "until": None}
+    Checkpoint(tmp_path, command).write(JobKey("t3", "job", "j398"))
+    told = json.loads(tools.run("replay", "rows", "--restart", "--json"))
+    assert told["jobs"] == JOBS
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["replay", "rowz"], "take one of status, rows"),
+        (["verify", "rowz"], "take one of status, rows"),
+        (["replay", "rows", "--tenant", "a b"], "is no tenant"),
+        (["replay", "rows", "--since", "soon"], "neither an entry id nor a time"),
+        (["replay", "rows", "--reset", "--since", "5"], "leave --since and --until away"),
+    ],
+)
+def test_bad_words_are_one_line(tools: Tools, words: list[str], said: str) -> None:
+    printed = tools.run(*words, expect=1)
+    assert said in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_servers_away_are_one_line(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        away = {
+            "REDIS_URL": "redis://127.0.0.1:1/0",
+            "DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/x",
+            "DATA_DIR": str(tmp_path),
+        }
+        printed = Tools(stack, away).run("verify", "status", expect=1)
+    assert "is away" in printed
+    assert "secret" not in printed
+
+
+def test_settled__pending_delivered_and_no_group(redis_client: redis.Redis) -> None:
+    """A group has settled what lies before its oldest pending entry."""
+    log: Any = "tenant:1:events"
+    for at in (1, 2, 3):
+        redis_client.xadd(log, {"event": "{}"}, id=f"{at}-0")
+    assert settled(redis_client, "rows", ["1", "none"]) == {"1": None, "none": None}
+    redis_client.xgroup_create(log, "rows", "0")
+    redis_client.xreadgroup("rows", "me", {log: ">"}, count=2)
+    assert settled(redis_client, "rows", ["1"]) == {"1": EntryId(0, 2**64 - 1)}
+    redis_client.xack(log, "rows", "1-0", "2-0")
+    assert settled(redis_client, "rows", ["1"]) == {"1": EntryId(2, 0)}
