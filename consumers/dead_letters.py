@@ -16,6 +16,7 @@ import redis
 from consumers.groups import Delivery
 from consumers.trials import TRIAL, Trials
 from streams.appender import GROUPS
+from streams.discovery import all_streams
 from streams.entries import FIELD, field_of
 from streams.entry_ids import EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES, load_json
@@ -27,7 +28,6 @@ FOUND_FIELDS = 3_000
 """Fields beside `event` that a letter keeps at most: a script takes no more words."""
 PAGE = 50
 """Letters in one round trip; each may be a whole event of the largest size."""
-SCAN_COUNT = 1_000
 NO_EVENT = "no_event_field"
 
 _FOUND = b"found:"
@@ -102,18 +102,9 @@ class Graveyard:
 
     def tenants(self) -> Iterator[str]:
         """Give every tenant that has dead letters; the keyspace is scanned as far as is asked."""
-        cursor, seen = b"0", set[str]()
         start, end = self._keys.dead("*").split("*")
-        while True:
-            what = ("MATCH", f"{start}*{end}", "COUNT", SCAN_COUNT, "TYPE", "stream")
-            cursor, names = ask(self._client, "SCAN", cursor, *what)
-            for raw in names:
-                name = _text(raw).removeprefix(start).removesuffix(end)
-                if name not in seen:
-                    seen.add(name)
-                    yield name
-            if cursor == b"0":
-                return
+        for name in all_streams(self._client, f"{start}*{end}"):
+            yield _text(name).removeprefix(start).removesuffix(end)
 
     def letters(
         self,

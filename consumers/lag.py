@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import redis
 
+from streams.discovery import tenants
 from streams.entry_ids import EntryId, of_reply
-from streams.keys import STREAM_PATTERN, Keys
+from streams.keys import Keys
 from streams.wire import ask, checked, round_trip
 
 AT_ONCE = 500
@@ -30,17 +31,6 @@ class Lag(NamedTuple):
     pending: int
     oldest_age_seconds: float
     """Age of the oldest entry that is not settled; 0 where all are."""
-
-
-def tenants(client: redis.Redis, keys: Keys) -> list[str]:
-    """Give every tenant that has a log."""
-    cursor, found = b"0", set[str]()
-    while True:
-        what = ("MATCH", STREAM_PATTERN, "COUNT", 1_000, "TYPE", "stream")
-        cursor, names = ask(client, "SCAN", cursor, *what)
-        found.update(keys.tenant_of(name.decode(errors="surrogateescape")) for name in names)
-        if cursor == b"0":
-            return sorted(found)
 
 
 def lag(client: redis.Redis, groups: Sequence[str], keys: Keys | None = None) -> Iterator[Lag]:

@@ -19,9 +19,12 @@ import redis
 import structlog
 
 from consumers import metrics
+from consumers.election import Election
 from consumers.faults import is_outage
 from consumers.groups import group_states
-from streams.keys import STREAM_PATTERN, Keys
+from streams.discovery import COUNT, START, scan_streams
+from streams.discovery import tenants as all_tenants
+from streams.keys import Keys
 from streams.wire import Command, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
@@ -35,8 +38,8 @@ AT_ONCE = 100
 """Logs in one round trip."""
 TRIM_AT_ONCE = 10_000
 """Entries that one command removes at most, about; others are served in between."""
-SCAN_COUNT, SCAN_CALLS = 1_000, 50
-"""Keys in one SCAN, and SCANs in one slice of the work in the background."""
+SCAN_CALLS = 50
+"""SCANs in one slice of the work in the background."""
 
 
 class ConsumersAlive(Exception):
@@ -81,7 +84,7 @@ def trim(
     Raises:
         redis.RedisError: the server is away; what it had trimmed was safe to go.
     """
-    remaining = iter(_tenants(client, keys) if tenants is None else tenants)
+    remaining = iter(all_tenants(client, keys) if tenants is None else tenants)
     while some := list(islice(remaining, AT_ONCE)):
         yield from _trim_some(client, keys, keep_seconds, some, 0 if dry_run else TRIM_AT_ONCE)
 
@@ -130,7 +133,7 @@ def deregister(
         ConsumersAlive: it is still consumed, and its consumers would register it again.
     """
     keys = keys or Keys()
-    logs = [keys.stream(tenant) for tenant in _tenants(client, keys)]
+    logs = [keys.stream(tenant) for tenant in all_tenants(client, keys)]
     alive = 0 if force else _alive(client, keys, group, logs)
     if alive:
         raise ConsumersAlive(f"group {group} has {alive} consumers alive: stop them first")
@@ -150,7 +153,7 @@ def deregister(
 def group_reports(client: redis.Redis, keys: Keys, held: Sequence[Trimmed]) -> list[GroupReport]:
     """Describe the registered groups; `held` is what trimming has just said."""
     groups = registered(client, keys)
-    logs = [keys.stream(tenant) for tenant in _tenants(client, keys)]
+    logs = [keys.stream(tenant) for tenant in all_tenants(client, keys)]
     streams, pending = dict.fromkeys(groups, 0), dict.fromkeys(groups, 0)
     for at in range(0, len(logs), AT_ONCE):
         for states in group_states(client, [log.encode() for log in logs[at : at + AT_ONCE]]):
@@ -192,10 +195,10 @@ class Retention:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
-        self._consumer = consumer
         self._keep_seconds = keep_seconds
         self._drop_history = drop_history
         self._keys = keys or Keys()
+        self._election = Election(client, self._keys.retention(), consumer, 3 * interval_seconds)
         self._interval = interval_seconds
         self._clock = clock
         self._next = float("-inf")
@@ -212,39 +215,30 @@ class Retention:
             redis.RedisError: the server is away; the next run goes on.
         """
         self._next = self._clock() + self._interval
-        if not self._elected():
+        if not self._election.hold():
             self._start_pass()
             metrics.HELD_BACK.clear()
             return
         self._slice()
-        if self._cursor != b"0":
+        if self._cursor != START:
             self._next = self._clock()
             return
         self._report()
         self._start_pass()
         self._drop()
 
-    def _elected(self) -> bool:
-        """Hold or win the election; it lasts for a few intervals."""
-        name, ms = self._keys.retention(), int(self._interval * 3000)
-        if ask(self._client, "SET", name, self._consumer, "NX", "PX", ms):
-            return True
-        if ask(self._client, "GET", name) != self._consumer.encode():
-            return False
-        ask(self._client, "PEXPIRE", name, ms)
-        return True
-
     def _start_pass(self) -> None:
-        self._cursor, self._held = b"0", dict[str, set[str]]()
+        self._cursor, self._held = START, dict[str, set[str]]()
 
     def _slice(self) -> None:
         for _ in range(SCAN_CALLS):
-            self._cursor, names = _scan(self._client, self._keys, self._cursor)
+            self._cursor, logs = scan_streams(self._client, self._cursor)
+            names = [self._keys.tenant_of(_text(log)) for log in logs]
             for one in trim(self._client, self._keys, self._keep_seconds, names):
                 for group in one.held_by:
                     # A SCAN may give a log twice.
                     self._held.setdefault(group, set()).add(one.tenant)
-            if self._cursor == b"0":
+            if self._cursor == START:
                 return
 
     def _report(self) -> None:
@@ -277,23 +271,8 @@ def _alive(client: redis.Redis, keys: Keys, group: str, logs: Sequence[str]) -> 
                 if facts[b"idle"] < ALIVE_SECONDS * 1000:
                     names.add(facts[b"name"])
     prefix = keys.consumer(group, "")
-    found = client.scan_iter(match=f"{prefix}*", count=SCAN_COUNT)
+    found = client.scan_iter(match=f"{prefix}*", count=COUNT)
     return len(names | {bytes(name).removeprefix(prefix.encode()) for name in found})
-
-
-def _tenants(client: redis.Redis, keys: Keys) -> list[str]:
-    cursor, found = b"0", set[str]()
-    while True:
-        cursor, names = _scan(client, keys, cursor)
-        found.update(names)
-        if cursor == b"0":
-            return sorted(found)
-
-
-def _scan(client: redis.Redis, keys: Keys, cursor: bytes) -> tuple[bytes, list[str]]:
-    what = ("MATCH", STREAM_PATTERN, "COUNT", SCAN_COUNT, "TYPE", "stream")
-    cursor, names = ask(client, "SCAN", cursor, *what)
-    return cursor, [keys.tenant_of(_text(name)) for name in names]
 
 
 def _text(raw: bytes) -> str:

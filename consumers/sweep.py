@@ -22,10 +22,12 @@ from itertools import islice
 import redis
 import structlog
 
+from consumers.election import Election
 from consumers.groups import group_states
 from streams.appender import GROUPS, mark
+from streams.discovery import START, scan_streams
 from streams.entry_ids import of_reply
-from streams.keys import STREAM_PATTERN, Keys
+from streams.keys import Keys
 from streams.wire import Command, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
@@ -34,8 +36,8 @@ INTERVAL_SECONDS = 1.3
 ELECTED_INTERVALS = 2.5
 """How long an election lasts: a sweeper that died is replaced after so many intervals."""
 FORGET_SECONDS = 60.0
-SCAN_COUNT, SCAN_CALLS = 1_000, 50
-"""Keys in one SCAN, and SCANs in one sweep."""
+SCAN_CALLS = 50
+"""SCANs in one sweep."""
 LOOK_AT = 1_000
 """Logs in one XREAD."""
 FOLLOW = 500
@@ -59,11 +61,13 @@ class Sweep:
     ) -> None:
         self._client = client
         self._group = group
-        self._consumer = consumer
         self._keys = keys or Keys()
         self._reclaim_idle_ms = int(reclaim_idle_seconds * 1000)
         self._interval = interval_seconds
         self._clock = clock
+        self._election = Election(
+            client, self._keys.sweeper(), consumer, interval_seconds * ELECTED_INTERVALS
+        )
         self._next = self._stale_next = float("-inf")
         self._forget()
 
@@ -74,11 +78,11 @@ class Sweep:
     def run(self) -> None:
         """Sweep once, if this consumer is the elected one."""
         self._next = self._clock() + self._interval
-        if not self._elected():
+        elected = self._election.hold()
+        if not elected or self._election.anew or self._clock() >= self._forget_at:
             self._forget()
+        if not elected:
             return
-        if self._clock() >= self._forget_at:
-            self._forget()
         groups = self._groups()
         self._discover()
         self._look(groups)
@@ -89,9 +93,8 @@ class Sweep:
         return max(0.0, self._next - self._clock())
 
     def resign(self) -> None:
-        """Let another consumer be elected at once."""
-        if ask(self._client, "GET", self._keys.sweeper()) == self._consumer.encode():
-            ask(self._client, "DEL", self._keys.sweeper())
+        """Let another consumer sweep."""
+        self._election.resign()
 
     def take_stale(self) -> list[str]:
         """Give tenants with deliveries for this group to take over; each is given once."""
@@ -104,19 +107,8 @@ class Sweep:
     def _forget(self) -> None:
         self._seen: dict[bytes, bytes] = {}
         self._open: dict[bytes, None] = {}
-        self._cursor = b"0"
+        self._cursor = START
         self._forget_at = self._clock() + FORGET_SECONDS
-
-    def _elected(self) -> bool:
-        """Hold or win the election."""
-        name, ms = self._keys.sweeper(), int(self._interval * ELECTED_INTERVALS * 1000)
-        if self._client.set(name, self._consumer, nx=True, px=ms):
-            self._forget()
-            return True
-        if self._client.get(name) != self._consumer.encode():
-            return False
-        self._client.pexpire(name, ms)
-        return True
 
     def _groups(self) -> Sequence[str]:
         registered = {_text(name) for name in ask(self._client, "SMEMBERS", self._keys.groups())}
@@ -124,11 +116,10 @@ class Sweep:
 
     def _discover(self) -> None:
         for _ in range(SCAN_CALLS):
-            what = ("MATCH", STREAM_PATTERN, "COUNT", SCAN_COUNT, "TYPE", "stream")
-            self._cursor, names = ask(self._client, "SCAN", self._cursor, *what)
+            self._cursor, names = scan_streams(self._client, self._cursor)
             for name in names:
                 self._seen.setdefault(name, b"0-0")
-            if self._cursor == b"0":
+            if self._cursor == START:
                 return
 
     def _look(self, groups: Sequence[str]) -> None:

@@ -22,10 +22,11 @@ import structlog
 
 from projections.history import EventRow, event_row
 from sql import queries
+from streams.discovery import tenants
 from streams.entries import Entry, decode
 from streams.entry_ids import FIRST, EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES, InvalidEvent, parse_event
-from streams.keys import STREAM_PATTERN, JobKey, Keys
+from streams.keys import JobKey, Keys
 from streams.wire import ask
 
 _LOG = structlog.get_logger(__name__)
@@ -118,7 +119,9 @@ class Sources:
         Raises:
             redis.RedisError, psycopg.Error: a server is away; make new sources later.
         """
-        self.refresh([self.tenant] if self.tenant is not None else self._tenants())
+        self.refresh(
+            [self.tenant] if self.tenant is not None else tenants(self._client, self._keys)
+        )
         self._began = dict(self._read_to)
         self.connection.execute(_QUERIES["analyze_tail"])
 
@@ -126,10 +129,10 @@ class Sources:
         """Give where the tenant's log ended when it was first read."""
         return self._began.get(tenant, FIRST)
 
-    def refresh(self, tenants: Iterable[str]) -> None:
+    def refresh(self, whose: Iterable[str]) -> None:
         """Read on in the logs of these tenants."""
         waiting: list[EventRow] = []
-        for tenant in tenants:
+        for tenant in whose:
             for entry in self._new_entries(tenant):
                 waiting.append(event_row(entry))
                 if len(waiting) >= READ_AT_ONCE:
@@ -201,17 +204,6 @@ class Sources:
 
     def _whom(self) -> dict[str, Any]:
         return {"tenant": self.tenant, "narrowed": self._narrowed}
-
-    def _tenants(self) -> list[str]:
-        cursor, found = b"0", set[str]()
-        while True:
-            what = ("MATCH", STREAM_PATTERN, "COUNT", 1_000, "TYPE", "stream")
-            cursor, names = ask(self._client, "SCAN", cursor, *what)
-            found.update(
-                self._keys.tenant_of(name.decode(errors="surrogateescape")) for name in names
-            )
-            if cursor == b"0":
-                return sorted(found)
 
     def _new_entries(self, tenant: str) -> Iterator[Entry]:
         """Give what was appended since the last time, up to where the log ends now."""

