@@ -21,7 +21,8 @@ _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("rows")
 _RETENTION = queries("retention")
 
-_COLUMNS = "text text text text date int8 int8 text int8 timestamptz text".split()
+COLUMNS = "text text text text date int8 int8 text int8 timestamptz text int8 int8 int4".split()
+"""Types of the columns of `copy_events`, in its order."""
 
 LOCK = 7_227_002
 """Key of the advisory lock under which partitions are made."""
@@ -55,6 +56,15 @@ class EventRow(NamedTuple):
     attempt: int
     at: datetime
     event: str
+    last_ms: int | None = None
+    """The event's latest entry, where it was appended more than once."""
+    last_seq: int | None = None
+    landings: int = 1
+
+    @property
+    def entry(self) -> tuple[int, int]:
+        """Where the event's earliest entry stands."""
+        return self.entry_ms, self.entry_seq
 
 
 def event_row(entry: Entry) -> EventRow:
@@ -90,15 +100,28 @@ def write_events(connection: psycopg.Connection, rows: Sequence[EventRow]) -> No
 
     The caller holds a transaction, in which it has locked the events' jobs.
     """
-    # Once each: an event and its retried append, a day later, may come in one batch.
-    rows = list({row[:4]: row for row in reversed(rows)}.values())
+    rows = _once_each(rows)
     held = _across_midnight(connection, [row for row in rows if _undated(row)])
     with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_events"]) as copy:
-        copy.set_types(_COLUMNS)
+        copy.set_types(COLUMNS)
         for row in rows:
             if not held or row[:4] not in held:
                 copy.write_row(row)
     connection.execute(_QUERIES["insert_events"])
+
+
+def _once_each(rows: Sequence[EventRow]) -> list[EventRow]:
+    """Put an event and its retried appends together, also where a day lies between them."""
+    events: dict[tuple[object, ...], EventRow] = {}
+    for row in rows:
+        known = events.setdefault(row[:4], row)
+        if known is not row and known.entry != row.entry:
+            first, last = sorted((known, row), key=lambda each: each.entry)
+            latest = max(last.entry, (known.last_ms or 0, known.last_seq or 0))
+            events[row[:4]] = first._replace(
+                last_ms=latest[0], last_seq=latest[1], landings=known.landings + 1
+            )
+    return list(events.values())
 
 
 def drop_old(connect: Callable[[], psycopg.Connection], keep_days: int) -> list[str]:

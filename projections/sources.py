@@ -20,7 +20,7 @@ import psycopg
 import redis
 import structlog
 
-from projections.history import EventRow, event_row
+from projections.history import COLUMNS, EventRow, event_row
 from sql import queries
 from streams.discovery import tenants
 from streams.entries import Entry, decode
@@ -32,7 +32,6 @@ from streams.wire import ask
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("rebuild")
 _STAGE = queries("rows")
-_COLUMNS = "text text text text date int8 int8 text int8 timestamptz text".split()
 
 READ_AT_ONCE = 2_000
 """Entries in one XRANGE and in one COPY; rows in one fetch."""
@@ -54,6 +53,8 @@ class Part(NamedTuple):
     """In the history."""
     tail: list[Entry]
     """In the log alone."""
+    landings: list[int]
+    """How often each event in the history was appended, as far as that is known."""
     whole: bool = True
     """Whether these are all of the job's events."""
 
@@ -186,7 +187,7 @@ class Sources:
 
     def events_of(self, jobs: Collection[JobKey]) -> Mapping[JobKey, Part]:
         """Give all events of these jobs, as history and tail stand now."""
-        parts = {job: Part(job, [], []) for job in jobs}
+        parts = {job: Part(job, [], [], []) for job in jobs}
         for row in self.connection.execute(_QUERIES["events_of"], columns(jobs)):
             part = parts[JobKey(*row[:3])]
             _add(part, row)
@@ -229,7 +230,7 @@ class Sources:
             return
         with self.connection.transaction():
             with self.connection.cursor() as cursor, cursor.copy(_STAGE["copy_events"]) as copy:
-                copy.set_types(_COLUMNS)
+                copy.set_types(COLUMNS)
                 for row in rows:
                     copy.write_row(row)
             self.connection.execute(_QUERIES["keep_tail"])
@@ -245,25 +246,30 @@ def columns(jobs: Iterable[JobKey]) -> dict[str, list[str]]:
 
 
 def _parts(job: JobKey, rows: Iterable[tuple[Any, ...]]) -> Iterator[Part]:
-    part = Part(job, [], [])
+    part = Part(job, [], [], [])
     for row in rows:
         if len(part.held) + len(part.tail) >= PART:
             yield part._replace(whole=False)
-            part = Part(job, [], [], whole=False)
+            part = Part(job, [], [], [], whole=False)
         _add(part, row)
     if part.held or part.tail:
         yield part
 
 
 def _add(part: Part, row: tuple[Any, ...]) -> None:
-    tenant, _, _, ms, seq, event, held = row
+    tenant, _, _, ms, seq, event, landings = row
     raw = event.encode()
     try:
         entry = Entry(tenant, EntryId(ms, seq), parse_event(raw, _ANY_SIZE), raw)
     except InvalidEvent as error:
         _LOG.error("event_in_history_cannot_be_read", job=part.job, error=str(error))
         return
-    (part.held if held else part.tail).append(entry)
+    if landings is None:
+        part.tail.append(entry)
+        return
+    part.held.append(entry)
+    if landings:  # none where it is the same event's latest entry
+        part.landings.append(landings)
 
 
 def _day_before(entry_id: EntryId) -> date:

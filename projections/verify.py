@@ -108,10 +108,10 @@ class Comparison:
 
     def on_the_way(self, look: Look, settled: EntryId) -> bool:
         """Whether what is served is right but for the latest events, which are not settled yet."""
-        (job, held, tail, _), served = look.part, look.served
+        (job, held, tail, *_), served = look.part, look.served
         entries = sorted([*held, *tail], key=lambda entry: entry.entry_id)
         late = [at for at, entry in enumerate(entries) if entry.entry_id > settled]
-        parts = (Part(job, entries[:at], []) for at in late)
+        parts = (Part(job, entries[:at], [], []) for at in late)
         return any(not self._found(job, fold_part(part), served) for part in parts)
 
     def surplus(self) -> Iterator[list[JobKey]]:
@@ -234,7 +234,7 @@ def _fold(job: JobKey, parts: Iterable[Part]) -> Folded | None:
         said = list(part.events)
         state = fold_all(state, said)
         newest = max([newest, *(entry_id for entry_id, _ in said)])
-        events, held = events + len(said), held + len(part.held)
+        events, held = events + len(said), held + sum(part.landings)
     return None if state is None else Folded(job, state, newest, events, held)
 
 

@@ -40,6 +40,11 @@ CREATE TABLE job_events (
     attempt bigint NOT NULL,
     at timestamptz NOT NULL,
     event text NOT NULL,
+    -- A retried append that landed twice is one event, but each landing has its entry, and the fold
+    -- goes by entries: the latest of them, where it is not the one above, and how many are known.
+    last_ms bigint,
+    last_seq bigint,
+    landings integer NOT NULL DEFAULT 1,
     PRIMARY KEY (tenant, kind, id, event_id, day)
 ) PARTITION BY RANGE (day);
 

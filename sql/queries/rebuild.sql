@@ -1,7 +1,7 @@
 -- name: prepare
 -- Tables of one session. tail_events: entries of the logs that the history lacked when they were
 -- read. touched_jobs: whom --since and --until leave. mended_jobs and surplus_jobs: what a reset of
--- the rows is about to change; `held` is how many events of the job the history held when folded.
+-- the rows is about to change; `held` is how many landings of its events the history knew of then.
 CREATE TEMPORARY TABLE tail_events (LIKE job_events);
 CREATE INDEX ON tail_events (tenant, kind, id);
 CREATE TEMPORARY TABLE touched_jobs (
@@ -24,7 +24,7 @@ LEFT JOIN LATERAL (
     SELECT true AS held
     FROM job_events AS h
     WHERE (h.tenant, h.kind, h.id, h.event_id, h.day) = (s.tenant, s.kind, s.id, s.event_id, s.day)
-      AND (h.entry_ms, h.entry_seq) = (s.entry_ms, s.entry_seq)
+      AND (s.entry_ms, s.entry_seq) IN ((h.entry_ms, h.entry_seq), (h.last_ms, h.last_seq))
     LIMIT 1
 ) AS h ON true
 WHERE h.held IS NULL;
@@ -57,11 +57,15 @@ SET LOCAL work_mem = '64MB';
 
 -- name: walk
 -- Every event, job by job; a job touched by an event in the range comes with all its events.
-SELECT tenant, kind, id, entry_ms, entry_seq, event, held
+SELECT tenant, kind, id, ms, seq, event, landings
 FROM (
-    SELECT tenant, kind, id, entry_ms, entry_seq, event, true AS held FROM job_events
+    SELECT h.tenant, h.kind, h.id, e.ms, e.seq, h.event, e.landings
+    FROM job_events AS h,
+    LATERAL (VALUES (h.entry_ms, h.entry_seq, h.landings), (h.last_ms, h.last_seq, 0))
+        AS e (ms, seq, landings)
+    WHERE e.ms IS NOT NULL
     UNION ALL
-    SELECT tenant, kind, id, entry_ms, entry_seq, event, false AS held FROM tail_events
+    SELECT tenant, kind, id, entry_ms, entry_seq, event, NULL FROM tail_events
 ) AS said
 WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
   AND (%(after_tenant)s::text IS NULL
@@ -98,11 +102,13 @@ SELECT (SELECT count(*) FROM job_events AS h
 SELECT e.*
 FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tenant, kind, id),
 LATERAL (
-    SELECT h.tenant, h.kind, h.id, h.entry_ms, h.entry_seq, h.event, true AS held
-    FROM job_events AS h
-    WHERE (h.tenant, h.kind, h.id) = (w.tenant, w.kind, w.id)
+    SELECT h.tenant, h.kind, h.id, p.ms, p.seq, h.event, p.landings
+    FROM job_events AS h,
+    LATERAL (VALUES (h.entry_ms, h.entry_seq, h.landings), (h.last_ms, h.last_seq, 0))
+        AS p (ms, seq, landings)
+    WHERE (h.tenant, h.kind, h.id) = (w.tenant, w.kind, w.id) AND p.ms IS NOT NULL
     UNION ALL
-    SELECT t.tenant, t.kind, t.id, t.entry_ms, t.entry_seq, t.event, false AS held
+    SELECT t.tenant, t.kind, t.id, t.entry_ms, t.entry_seq, t.event, NULL
     FROM tail_events AS t
     WHERE (t.tenant, t.kind, t.id) = (w.tenant, w.kind, w.id)
 ) AS e;
@@ -149,7 +155,7 @@ COPY mended_jobs (
 SELECT m.tenant, m.kind, m.id
 FROM mended_jobs AS m,
 LATERAL (
-    SELECT count(*) AS held FROM job_events AS h
+    SELECT coalesce(sum(landings), 0) AS held FROM job_events AS h
     WHERE (h.tenant, h.kind, h.id) = (m.tenant, m.kind, m.id)
 ) AS h
 WHERE h.held <> m.held;

@@ -24,7 +24,8 @@ COPY staged_jobs (
 
 -- name: copy_events
 COPY staged_events (
-    tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt, at, event
+    tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt, at, event,
+    last_ms, last_seq, landings
 ) FROM STDIN (FORMAT BINARY);
 
 -- name: update_jobs
@@ -51,10 +52,33 @@ ORDER BY tenant, kind, id
 ON CONFLICT DO NOTHING;
 
 -- name: insert_events
-INSERT INTO job_events
+-- An event that is there already keeps its earliest entry and gets to know its latest.
+INSERT INTO job_events AS h
 SELECT * FROM staged_events
 ORDER BY tenant, kind, id, event_id, day
-ON CONFLICT DO NOTHING;
+ON CONFLICT (tenant, kind, id, event_id, day) DO UPDATE
+SET (entry_ms, entry_seq, at, event) = (
+        SELECT e.entry_ms, e.entry_seq, e.at, e.event
+        FROM (VALUES (h.entry_ms, h.entry_seq, h.at, h.event),
+                     (excluded.entry_ms, excluded.entry_seq, excluded.at, excluded.event))
+            AS e (entry_ms, entry_seq, at, event)
+        ORDER BY e.entry_ms, e.entry_seq
+        LIMIT 1
+    ),
+    (last_ms, last_seq) = (
+        SELECT e.ms, e.seq
+        FROM (VALUES (h.entry_ms, h.entry_seq), (h.last_ms, h.last_seq),
+                     (excluded.entry_ms, excluded.entry_seq),
+                     (excluded.last_ms, excluded.last_seq)) AS e (ms, seq)
+        WHERE e.ms IS NOT NULL
+        ORDER BY e.ms DESC, e.seq DESC
+        LIMIT 1
+    ),
+    landings = h.landings + excluded.landings
+WHERE (excluded.entry_ms, excluded.entry_seq) < (h.entry_ms, h.entry_seq)
+   OR (coalesce(excluded.last_ms, excluded.entry_ms),
+       coalesce(excluded.last_seq, excluded.entry_seq))
+    > (coalesce(h.last_ms, h.entry_ms), coalesce(h.last_seq, h.entry_seq));
 
 -- name: across_midnight
 -- Which of these events the history holds under the day before or after theirs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, cast
@@ -508,3 +509,44 @@ def test_reset_status__under_load__no_reader_sees_absence_or_an_older_state(
     assert not redis_client.exists("tenant:wrong:job:w1:status")
     sources.refresh(["1"])
     assert differences(sources, StatusServed(redis_client)) == []
+
+
+@pytest.mark.parametrize("batches", [1, 3], ids=["in one batch", "one by one"])
+@pytest.mark.parametrize("backwards", [False, True], ids=["in order", "backwards"])
+def test_repair__an_event_that_was_appended_again_later__counts_at_both_its_entries(
+    batches: int,
+    *,
+    backwards: bool,
+    redis_client: redis.Redis,
+    connect: Connect,
+    rows: JobRows,
+    cache: StatusCache,
+) -> None:
+    """The history holds it once, and still what is replayed is what consumers served."""
+    again: dict[str, Any] = {"event_id": "e1", "percent": 10, "at": "2026-11-23T00:00:00Z"}
+    now = time.time_ns() // 1_000_000  # older documents are not brought back
+    said = [
+        entry("42", f"{now}-1", "progress", **again),
+        entry("42", f"{now}-2", "progress", event_id="e2", percent=50),
+        entry("42", f"{now}-3", "progress", **again),
+    ]
+    said = said[::-1] if backwards else said
+    size = len(said) // batches
+    for at in range(0, len(said), size):
+        cache.apply(said[at : at + size])
+        rows.apply(said[at : at + size])
+    served, stored = statuses(redis_client), table(connect())
+    assert f'"entry_id":"{now}-3"'.encode() in b"".join(filter(None, served.values()))
+
+    redis_client.flushall()
+    connect().execute("TRUNCATE jobs")
+    sources = Sources(redis_client, connect())
+    sources.read_logs()
+    run(repair(sources, StatusRepair(cache, StatusServed(redis_client))))
+    writer = RowsRepair(connect)
+    run(repair(sources, writer))
+
+    assert statuses(redis_client) == served
+    assert table(connect()) == stored
+    count = "SELECT count(*), sum(landings) FROM job_events WHERE event_id = 'e1'"
+    assert connect().execute(count).fetchone() == (1, 2)
