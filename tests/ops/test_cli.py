@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -166,15 +167,25 @@ def test_migrate_twice(postgres_server: EmbeddedPostgres, database_url: str) -> 
     assert jobtrail("migrate", database_url=database_url).stdout == b"nothing to apply\n"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["append", "--tenant", "1"],
-        ["status", "--tenant", "1", "a1"],
-        ["tail", "--tenant", "1"],
-        ["lag"],
-    ],
-)
+OF_REDIS = [
+    ["append", "--tenant", "1"],
+    ["status", "--tenant", "1", "a1"],
+    ["tail", "--tenant", "1"],
+    ["lag"],
+    ["dead", "list"],
+    ["dead", "show", "--tenant", "1", "5-1"],
+    ["dead", "requeue", "--tenant", "1", "5-1"],
+    ["dead", "discard", "--tenant", "1", "5-1"],
+    ["trim"],
+    ["groups", "list"],
+    ["groups", "deregister", "audit"],
+]
+OF_BOTH = [
+    [command, projection] for command in ("replay", "verify") for projection in ("status", "rows")
+]
+
+
+@pytest.mark.parametrize("words", OF_REDIS, ids=" ".join)
 def test_redis_away_or_unnamed_is_one_line(words: list[str]) -> None:
     away = jobtrail(*words, stdin=b'{"type":"done","id":"a"}', redis_url="redis://127.0.0.1:1/0")
     assert "Redis" in plain_failure(away)
@@ -182,6 +193,40 @@ def test_redis_away_or_unnamed_is_one_line(words: list[str]) -> None:
     assert "redis://HOST:PORT/DB" in plain_failure(wrong)
     assert b"secret" not in wrong.stderr
     assert "JOBTRAIL_REDIS_URL is not set" in plain_failure(jobtrail(*words))
+
+
+@pytest.mark.parametrize("words", OF_BOTH, ids=" ".join)
+def test_either_server_away_is_one_line(
+    words: list[str], redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"redis_url": redis_url, "database_url": database_url}
+    settings["data_dir"] = str(tmp_path)
+    for name, away in (
+        ("redis_url", "redis://127.0.0.1:1/0"),
+        ("database_url", "postgresql://me:secret@127.0.0.1:1/x"),
+    ):
+        result = jobtrail(*words, **{**settings, name: away})
+        assert "JOBTRAIL_" + name.upper() in plain_failure(result)
+        assert b"secret" not in result.stderr
+
+
+@pytest.mark.parametrize("words", [*OF_BOTH, ["trim"]], ids=" ".join)
+def test_no_tenant_of_that_form_is_one_line(
+    words: list[str], redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    result = jobtrail(
+        *(*words, "--tenant", "a b"),
+        redis_url=redis_url,
+        database_url=database_url,
+        data_dir=str(tmp_path),
+    )
+    assert "is no tenant" in plain_failure(result)
+
+
+@pytest.mark.parametrize("command", ["replay", "verify"])
+def test_unknown_projection_is_one_line(command: str, redis_url: str, database_url: str) -> None:
+    result = jobtrail(command, "keys", redis_url=redis_url, database_url=database_url)
+    assert "status" in plain_failure(result)
 
 
 def test_postgres_away_or_unnamed_is_one_line() -> None:
