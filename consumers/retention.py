@@ -25,7 +25,7 @@ from consumers.groups import group_states
 from streams.discovery import COUNT, START, scan_streams
 from streams.discovery import tenants as all_tenants
 from streams.keys import Keys
-from streams.wire import Command, ask, checked, round_trip
+from streams.wire import Command, as_bytes, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
 
@@ -156,7 +156,7 @@ def group_reports(client: redis.Redis, keys: Keys, held: Sequence[Trimmed]) -> l
     logs = [keys.stream(tenant) for tenant in all_tenants(client, keys)]
     streams, pending = dict.fromkeys(groups, 0), dict.fromkeys(groups, 0)
     for at in range(0, len(logs), AT_ONCE):
-        for states in group_states(client, [log.encode() for log in logs[at : at + AT_ONCE]]):
+        for states in group_states(client, list(map(as_bytes, logs[at : at + AT_ONCE]))):
             for state in states:
                 if state.name in streams:
                     streams[state.name] += 1

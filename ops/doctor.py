@@ -9,11 +9,13 @@ import psycopg
 import redis
 
 from consumers.lag import lag
+from consumers.retention import group_reports, trim
 from ops.errors import line_for
 from sql import queries
 from sql.migrate import missing
 from streams.appender import GROUPS
 from streams.connection import connect
+from streams.keys import Keys
 from streams.settings import Settings, SettingsError
 from streams.wire import ask
 
@@ -68,6 +70,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         advice="set maxmemory-policy noeviction: any other evicts logs and groups",
     )
     yield from _lags(client)
+    yield from _trimming(client, settings)
 
 
 def _redis_version(info: dict[str, Any]) -> Finding:
@@ -101,6 +104,24 @@ def _lags(client: redis.Redis) -> Iterator[Finding]:
             found=f"oldest unprocessed {age:.0f} s{where}",
             advice=f"start more of: jobtrail consume {group}",
         )
+
+
+def _trimming(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
+    """Name each registered group that keeps old entries in the logs while nobody consumes it."""
+    keys = Keys()
+    held = list(trim(client, keys, settings.stream_keep_seconds, dry_run=True))
+    idle = [
+        report
+        for report in group_reports(client, keys, held)
+        if report.holds_back and not report.consumers_alive
+    ]
+    names = ", ".join(f"{report.group} ({report.holds_back} logs)" for report in idle)
+    yield Finding(
+        "trimming",
+        ok=not idle,
+        found=f"held back by {names}" if idle else "no group without consumers holds it back",
+        advice="start its consumers, or retire it: jobtrail groups deregister GROUP",
+    )
 
 
 def _postgres(settings: Settings) -> Iterator[Finding]:

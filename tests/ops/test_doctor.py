@@ -20,7 +20,7 @@ def findings(redis_url: str | None, database_url: str | None) -> dict[str, Findi
 
 def test_healthy_deployment_is_green(own_redis: RedisFactory, database_url: str) -> None:
     found = findings(own_redis(persist=True).url, database_url)
-    assert len(found) == 9
+    assert len(found) == 10
     assert [finding for finding in found.values() if not finding.ok] == []
 
 
@@ -45,6 +45,20 @@ def test_group_that_does_not_keep_up(
     assert found["lag of status"].ok
     assert not found["lag of rows"].ok
     assert "tenant 42" in found["lag of rows"].found
+
+
+def test_group_that_holds_trimming_back_and_is_not_consumed(
+    redis_url: str, redis_client: redis.Redis, database_url: str
+) -> None:
+    for position in ("5-1", "6-1"):
+        redis_client.xadd("tenant:42:events", {"event": b"{}"}, id=position)
+    redis_client.sadd("jobtrail:groups", "status", "rows", "audit")
+    for name in ("status", "rows"):
+        group = ConsumerGroup(redis_client, name, "me")
+        group.acknowledge(group.read(["42"], 10))
+    found = findings(redis_url, database_url)
+    assert "audit (1 logs)" in found["trimming"].found
+    assert "groups deregister" in found["trimming"].advice
 
 
 def test_database_without_migrations_or_with_an_invalid_index(
