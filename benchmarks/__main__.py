@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from benchmarks import append, delivery, latency, memory, reading, tenants
+from benchmarks import append, delivery, latency, memory, reading, rebuild, tenants
 from benchmarks.report import RESULTS, Figure, machine, print_table, write_json
 from benchmarks.servers import DURABILITY, Bench
 from consumers.__main__ import tune_collector
@@ -24,6 +24,7 @@ BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "latency": latency.latency,
     "tenants": tenants.idle_and_spread,
     "memory": memory.memory,
+    "rebuild": rebuild.rebuild,
 }
 
 

@@ -124,6 +124,11 @@ class Running:
         self._log = log
         self.pid = child.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.poll() is None
+
     def said(self, word: str, seconds: float = START_SECONDS) -> str:
         """Wait for a line with this word and give it.
 
@@ -132,7 +137,7 @@ class Running:
         """
         deadline = time.monotonic() + seconds
         while (line := self._line(word)) is None:
-            if self._child.poll() is not None or time.monotonic() > deadline:
+            if not self.running or time.monotonic() > deadline:
                 raise RuntimeError(f"no {word!r} from the process: {self._log.read_text()[-2000:]}")
             time.sleep(POLL)
         return line
