@@ -60,12 +60,17 @@ class Verdict(NamedTuple):
     pending: int
     misburied: list[str]
     replay_differs: int
-    """Jobs whose history alone adds up to something else than the log; for information."""
+    """Jobs whose history alone adds up to something else than the log."""
 
     def violations(self) -> list[str]:
         """Give every violation as a line."""
         pending = [f"{self.pending} deliveries are pending"] if self.pending else []
-        return [*self.lost, *self.twice, *self.differing, *self.misburied, *pending]
+        other = (
+            [f"{self.replay_differs} jobs would be shown otherwise by the history alone"]
+            if self.replay_differs
+            else []
+        )
+        return [*self.lost, *self.twice, *self.differing, *self.misburied, *pending, *other]
 
 
 class Log(NamedTuple):
@@ -138,7 +143,9 @@ def _events(
     return jobs, event_ids
 
 
-_HISTORY = "SELECT tenant, kind, id, event_id, entry_ms, entry_seq, event FROM job_events"
+_HISTORY = """
+SELECT tenant, kind, id, event_id, entry_ms, entry_seq, event, last_ms, last_seq FROM job_events
+"""
 
 
 def _compare_history(
@@ -300,11 +307,14 @@ def _dead(client: redis.Redis, tenants: Iterable[str]) -> Iterator[tuple[str, st
 
 
 def _replay_differs(history: Sequence[Any], expected: Mapping[Job, JobState]) -> int:
-    """Count the jobs that the history alone, with one entry an event, would show otherwise."""
+    """Count the jobs that the history alone would show otherwise."""
     jobs: dict[Job, list[Entry]] = defaultdict(list)
-    for tenant, kind, job_id, _, ms, seq, event in history:
+    for tenant, kind, job_id, _, *first, event, last_ms, last_seq in history:
         raw = event.encode()
-        jobs[tenant, kind, job_id].append(Entry(tenant, EntryId(ms, seq), parse_event(raw), raw))
+        for ms, seq in (first, (last_ms, last_seq)):
+            if ms is not None:
+                entry = Entry(tenant, EntryId(ms, seq), parse_event(raw), raw)
+                jobs[tenant, kind, job_id].append(entry)
     return sum(
         _row(job[1], expected_state(entries)) != _row(job[1], expected[job])
         for job, entries in jobs.items()

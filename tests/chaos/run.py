@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import redis
 
+from tests.chaos.amnesia import forget_and_replay
 from tests.chaos.checker import Verdict, check
 from tests.chaos.faults import FAULTS, Planned, kill_at_ack
 from tests.chaos.producers import Producer, Sent, account
@@ -91,7 +92,8 @@ def run(options: Options, say: Say) -> Report:
         sent = account(producers)
         verdict = check(rig.client, rig.postgres.url, sent, rig.destroyed)
         failures = [f"a producer failed: {each.failure!r}" for each in producers if each.failure]
-        violations = [*rig.complaints, *failures, *verdict.violations()]
+        forgotten = list(forget_and_replay(rig.client, rig.environ()))
+        violations = [*rig.complaints, *failures, *verdict.violations(), *forgotten]
         return Report(sent, dict(healed), verdict, violations)
 
 
