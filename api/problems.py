@@ -51,12 +51,26 @@ class TenantMissing(Problem):
     detail = "tenant가 필요합니다."
 
 
+class BadRequest(Problem):
+    """Something about the request is not of the form that it takes; members say what."""
+
+    status = HTTPStatus.BAD_REQUEST
+    detail = "요청 형식이 올바르지 않습니다."
+
+
 class BadCredentials(Problem):
     """Come back with a valid token; which part of this one is not, stays unsaid."""
 
     status = HTTPStatus.UNAUTHORIZED
     detail = "유효한 인증 정보가 필요합니다."
     headers = ((b"www-authenticate", b"Bearer"),)
+
+
+class Forbidden(Problem):
+    """The token lacks the scope that this takes; the same answer whatever was asked for."""
+
+    status = HTTPStatus.FORBIDDEN
+    detail = "권한이 없습니다."
 
 
 class NoSuchJob(Problem):

@@ -17,6 +17,7 @@ from starlette.types import Scope
 
 from api.answers import answer
 from api.auth import Authenticator
+from api.callers import caller_of
 from api.etags import etag_of, matches
 from api.problems import MethodNotAllowed, NoSuchJob, TryLater
 from api.responses import JSON, REVALIDATED, Headers, Response, json_bytes
@@ -78,16 +79,13 @@ class ProgressEndpoint:
         """
         if scope["method"] not in ("GET", "HEAD"):
             raise MethodNotAllowed
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        caller = self._authenticator.identify(
-            _text(headers.get(b"authorization")), _text(headers.get(b"x-tenant-id"))
-        )
+        caller = caller_of(self._authenticator, scope)
         kind, job_id = path
         if not JOB_ID.match(job_id) or not caller.may_read(kind.name, job_id):
             raise NoSuchJob
         body, etag = await self._rendered(kind, JobKey(caller.tenant, kind.name, job_id))
         tagged = (*_SHOWN, (b"etag", etag))
-        known = headers.get(b"if-none-match")
+        known = dict(scope["headers"]).get(b"if-none-match")
         if known is not None and matches(known, etag):
             return Response(304, tagged, b"")
         return Response(200, tagged, body)
@@ -124,7 +122,3 @@ def _render(kind: str, job_id: str, status: bytes, progress: bytes | None) -> Re
 
 
 _remembered = lru_cache(REMEMBERED_ANSWERS)(_render)
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")
