@@ -12,11 +12,9 @@ from typing import Any
 from projections.documents import Documents
 from streams.events import load_json
 from streams.kinds import Kind, State
+from streams.shown import overall_percent, step_shown, whole
 
 Document = Mapping[str, Any]
-
-UNKNOWN_STEP_SHARE = 50
-"""Percent that is shown for a step of which nothing is known."""
 
 _BESIDE = ("attempt", "updated_at")
 _OMISSION = ("result_omitted", "result_bytes")
@@ -94,53 +92,13 @@ def _ending(kind: Kind, status: Document, state: State) -> dict[str, Any]:
 
 
 def _flat_progress(kind: Kind, prefix: str, progress: Document | None) -> dict[str, Any]:
-    if progress is None:
-        percent = remaining = None
-    else:
-        percent = _overall_percent(kind, progress)
-        remaining = _whole(progress.get("remaining_seconds"))
-    index, total, name, step_percent = _step(progress or {})
+    percent = None if progress is None else overall_percent(kind, progress)
+    step = None if progress is None else step_shown(progress)
     return {
         f"{prefix}progress": percent,
-        f"{prefix}remaining_seconds": remaining,
-        f"{prefix}step_index": index,
-        f"{prefix}step_total": total,
-        f"{prefix}step_name": name,
-        f"{prefix}step_percent": step_percent,
+        f"{prefix}remaining_seconds": whole((progress or {}).get("remaining_seconds")),
+        f"{prefix}step_index": step and step.index,
+        f"{prefix}step_total": step and step.total,
+        f"{prefix}step_name": step and step.display,
+        f"{prefix}step_percent": step and step.percent,
     }
-
-
-def _overall_percent(kind: Kind, progress: Document) -> int:
-    percent, step = _percent(progress.get("percent")), progress.get("step")
-    if percent is not None:
-        return percent
-    return (
-        kind.step_shares.get(step, UNKNOWN_STEP_SHARE)
-        if isinstance(step, str)
-        else UNKNOWN_STEP_SHARE
-    )
-
-
-def _step(progress: Document) -> tuple[int | None, int | None, str | None, int | None]:
-    """Give the (n/7) display, whole or not at all: index, total, name and the step's percent."""
-    index, total = _whole(progress.get("step_index")), _whole(progress.get("step_total"))
-    name, percent = progress.get("step_name"), _percent(progress.get("step_percent"))
-    if index is None or total is None or name is None or percent is None:
-        return None, None, None, None
-    display = progress.get("step_name_display")
-    return index, total, str(name if display is None else display), percent
-
-
-def _percent(value: object) -> int | None:
-    whole = _whole(value)
-    return None if whole is None else min(100, whole)
-
-
-def _whole(value: object) -> int | None:
-    """Give a number, or a text of one, as a whole number from 0 on; None where it is neither."""
-    if not isinstance(value, int | float | str):
-        return None
-    try:
-        return max(0, int(value))
-    except (ValueError, OverflowError):  # another text, NaN, infinity
-        return None

@@ -1,0 +1,145 @@
+"""The old calls: workers that wrote Redis keys change one import, and append events instead.
+
+    from streams.compat import RedisProgressAdapter, VideoProgressAdapter
+
+The names and signatures are those that such workers have always called. No call here raises: what
+could not be appended is a warning, as a key that could not be written was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+
+from streams.compat_bridge import Bridge, Id, default
+from streams.connection import LogUnavailable
+from streams.events import (
+    InvalidEvent,
+    Progress,
+)
+from streams.keys import InvalidTenant, JobKey
+
+_LOG = logging.getLogger(__name__)
+
+TTL_SECONDS = 21_600
+"""How long the keys of an unended job live after its last event; the projection's own setting."""
+
+_NAMED = {
+    "percent": float,
+    "step_index": int,
+    "step_total": int,
+    "step_name_display": str,
+    "step_percent": float,
+    "remaining_seconds": float,
+}
+"""What an event has fields of its own for, and how a loosely typed value is read."""
+
+NEVER_RAISED = (LogUnavailable, InvalidEvent, InvalidTenant, redis.RedisError)
+"""What a call about progress meets with a warning."""
+
+
+class RedisProgressAdapter:
+    """Progress of jobs that are no videos: AI, messaging, imports.
+
+    Args:
+        ttl_seconds: of keys that a call without a tenant writes; the projection sets all others'.
+    """
+
+    def __init__(self, ttl_seconds: int = TTL_SECONDS, *, through: Bridge | None = None) -> None:
+        self._ttl = ttl_seconds
+        self._bridge = through
+
+    def record_progress(
+        self,
+        job_id: Id,
+        step: str,
+        extra: Mapping[str, Any] | None = None,
+        tenant_id: Id | None = None,
+    ) -> None:
+        """Append a progress event.
+
+        Without a tenant there is no log that it belongs to: the old key is written, as ever, and
+        read while `JOBTRAIL_LEGACY_KEYS=on`.
+        """
+        bridge = self._bridge or default()
+        if tenant_id is None:
+            bridge.write_tenantless(str(job_id), {"step": step, **(extra or {})}, self._ttl)
+        else:
+            record(bridge, JobKey(str(tenant_id), "job", str(job_id)), step, extra)
+
+    def get_progress(self, job_id: Id, tenant_id: Id | None = None) -> dict[str, Any] | None:
+        """Give the progress document, or the old key's where no tenant was named."""
+        bridge = self._bridge or default()
+        if tenant_id is None:
+            return bridge.tenantless_progress("job", str(job_id))
+        return bridge.progress(JobKey(str(tenant_id), "job", str(job_id)))
+
+
+class VideoProgressAdapter:
+    """Progress of one video; the job id that its calls are given is ignored.
+
+    Args:
+        ttl_seconds: taken for the old signature's sake; the projection sets the time to live.
+    """
+
+    def __init__(
+        self,
+        video_id: Id,
+        tenant_id: Id,
+        ttl_seconds: int = TTL_SECONDS,  # noqa: ARG002 - the old signature
+        *,
+        through: Bridge | None = None,
+    ) -> None:
+        self._job = JobKey(str(tenant_id), "video", str(video_id))
+        self._bridge = through
+
+    def record_progress(
+        self,
+        job_id: Id,  # noqa: ARG002 - the old interface
+        step: str,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Append a progress event of this video."""
+        record(self._bridge or default(), self._job, step, extra)
+
+    def get_progress(self, job_id: Id = "") -> dict[str, Any] | None:  # noqa: ARG002 - likewise
+        """Give this video's progress document."""
+        return (self._bridge or default()).progress(self._job)
+
+    def get_progress_direct(self) -> dict[str, Any] | None:
+        """Give the same without a job id."""
+        return self.get_progress()
+
+
+def record(bridge: Bridge, job: JobKey, step: str, extra: Mapping[str, Any] | None) -> bool:
+    """Append a progress event of what an old call said; False, with a warning, where it failed."""
+    named, free = _sorted_out(extra)
+    try:
+        try:
+            event = bridge.event(job, Progress, step=step, extra=free, **named)
+        except InvalidEvent as error:
+            # The old keys held anything; how far the job is must not be lost to a keepsake.
+            _LOG.warning("extra of job %s dropped: %s", job.id, error)
+            event = bridge.event(job, Progress, step=str(step)[:200], **named)
+        return bridge.tell(job, event)
+    except NEVER_RAISED as error:
+        _LOG.warning("progress of job %s dropped: %s", job.id, error)
+        return False
+
+
+def _sorted_out(extra: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part an old call's extra into fields of the event and free keys, and make both plain JSON."""
+    named: dict[str, Any] = {}
+    free = json.loads(json.dumps(dict(extra or {}), default=str))
+    free.pop("step_name", None)  # always the step itself
+    for name, form in _NAMED.items():
+        value = free.pop(name, None)
+        try:
+            named[name] = None if value is None else form(value)
+        except (TypeError, ValueError, OverflowError):
+            free[name] = value  # readers have always been given it, whatever it was
+    return named, free
