@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from streams.appender import EventAppender
 from streams.events import InvalidEvent, parse_event
+from streams.shedding import SHED
 
 READ_BYTES = 1 << 20
 SPOOL_BYTES = 16 << 20
@@ -27,6 +28,17 @@ class Outcome(NamedTuple):
 
     appended: int
     refused: int
+    shed: int | None = None
+    """Progress that full logs turned away; None where no cap was set."""
+
+    def facts(self) -> dict[str, Any]:
+        """Give what there is to tell, by name."""
+        return {name: count for name, count in self._asdict().items() if count is not None}
+
+    def __str__(self) -> str:
+        """Give the line that people read."""
+        shed = f"; shed {self.shed} of progress: the log is full" if self.shed else ""
+        return f"appended {self.appended} events{shed}"
 
 
 def append_lines(
@@ -63,12 +75,14 @@ def _append(
     tenant: str,
     complain: Callable[[str], None],
 ) -> Outcome:
-    appended = refused = 0
+    appended = refused = shed = 0
     for lines in batches:
         good = [line for line in lines if _valid(line, appender, complain)]
         refused += len(lines) - len(good)
-        appended += len(appender.append_many((tenant, line.text) for line in good))
-    return Outcome(appended, refused)
+        entry_ids = appender.append_many((tenant, line.text) for line in good)
+        shed_here = entry_ids.count(SHED)
+        appended, shed = appended + len(entry_ids) - shed_here, shed + shed_here
+    return Outcome(appended, refused, None if appender.cap is None else shed)
 
 
 def _valid(line: Line, appender: EventAppender, complain: Callable[[str], None]) -> bool:

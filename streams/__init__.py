@@ -21,9 +21,11 @@ from streams.events import (
 from streams.keys import InvalidTenant, JobKey, Keys
 from streams.kinds import KINDS, Kind, State
 from streams.reporter import JobReport, Reporter
+from streams.shedding import SHED
 
 __all__ = [
     "KINDS",
+    "SHED",
     "AsyncEventAppender",
     "Cancelled",
     "Done",

@@ -6,6 +6,9 @@ reading replies) is plain functions; the two classes are only the I/O.
 
 A *durable* append also waits, in that same round trip, until the server's disk and replicas have it
 (`streams/durability.py`). A plain one asks and waits for nothing more than it ever did.
+
+An appender that was given `max_stream_bytes` *sheds* the progress of a log that takes more
+(`streams/shedding.py`); without it nothing is looked at.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ from streams.events import (
     parse_event,
 )
 from streams.keys import Keys, check_tenant
+from streams.shedding import LOAD, SHEDDABLE, Cap, unscripted
+from streams.tracing import current_traceparent
 from streams.wire import Command, round_trip
 
 GROUPS = ("status", "rows")
@@ -51,19 +56,32 @@ def payload_of(event: Appendable, max_bytes: int = MAX_EVENT_BYTES) -> bytes:
     Raises:
         InvalidEvent: it can never be applied; nothing was sent.
     """
+    return typed_payload(event, max_bytes)[1]
+
+
+def typed_payload(
+    event: Appendable, max_bytes: int = MAX_EVENT_BYTES, traceparent: str | None = None
+) -> tuple[str, bytes]:
+    """Give the event's type beside its bytes; raises as `payload_of`.
+
+    `traceparent` is for an event that has none, where there is room for it.
+    """
     if isinstance(event, EventBase):
-        raw, event_id = _dump(event), event.event_id
+        raw, parsed = _dump(event), event
     elif isinstance(event, bytes):
-        raw, event_id = event.strip(), parse_event(event, max_bytes).event_id
+        raw, parsed = event.strip(), parse_event(event, max_bytes)
     else:
         raw = encode_fields(event)
-        event_id = parse_event(raw, max_bytes).event_id
-    if event_id is None:
+        parsed = parse_event(raw, max_bytes)
+    if parsed.event_id is None:
         # At the end, because of a key given twice the last stands: it may be there as null.
         raw = b'%b,"event_id":"%b"}' % (raw[:-1], new_event_id().encode())
+    if traceparent is not None and parsed.traceparent is None:
+        traced = b'%b,"traceparent":"%b"}' % (raw[:-1], traceparent.encode())
+        raw = traced if len(traced) <= max_bytes else raw
     if len(raw) > max_bytes:
         raise InvalidEvent("too_large", f"{len(raw)} bytes; at most {max_bytes} are taken")
-    return raw
+    return parsed.type, raw
 
 
 def _dump(event: Event) -> bytes:
@@ -101,6 +119,49 @@ class _Plan:
         ids = (reply if isinstance(reply, bytes) else str(reply).encode() for reply in replies)
         return [of_reply(entry_id) for entry_id in islice(ids, self.appends)]
 
+    def again(self, replies: Sequence[object]) -> list[Command]:
+        """Give what must be sent once more because the server had lost something."""
+        del replies
+        return []
+
+    def mended(self, replies: Sequence[object], later: Sequence[object]) -> list[object]:
+        """Put the replies of what was sent once more in their places."""
+        del later
+        return list(replies)
+
+
+class _CappedPlan(_Plan):
+    """A plan whose progress goes through the script that may shed it."""
+
+    def __init__(self, cap: Cap, events: Sequence[tuple[str, str, bytes]]) -> None:
+        plain = [(tenant, raw) for tenant, type_, raw in events if type_ != SHEDDABLE]
+        xadds_and_marks = iter(_Plan(cap.keys, cap.groups, plain).commands)
+        self.appends = len(events)
+        self.commands = [
+            cap.command(tenant, FIELD, raw) if type_ == SHEDDABLE else next(xadds_and_marks)
+            for tenant, type_, raw in events
+        ]
+        self.commands.extend(xadds_and_marks)
+
+    def entry_ids(self, replies: Sequence[object]) -> list[EntryId]:
+        """Read the entry ids, `SHED` where there is none."""
+        return super().entry_ids([b"0-0" if reply is None else reply for reply in replies])
+
+    def again(self, replies: Sequence[object]) -> list[Command]:
+        """Give the script, and what went for want of it."""
+        lost = unscripted(replies)
+        return [LOAD, *(self.commands[at] for at in lost)] if lost else []
+
+    def mended(self, replies: Sequence[object], later: Sequence[object]) -> list[object]:
+        """Put the replies in their places; a refused script stands for all that wanted it."""
+        loaded, *found = later
+        refused = isinstance(loaded, redis.RedisError)
+        places = dict(zip(unscripted(replies), found, strict=True))
+        return [
+            (loaded if refused else places[at]) if at in places else reply
+            for at, reply in enumerate(replies)
+        ]
+
 
 class _DurablePlan(_Plan):
     """A plan that also waits, on the connection that appended."""
@@ -108,19 +169,40 @@ class _DurablePlan(_Plan):
     def __init__(self, plan: _Plan, wait: Wait) -> None:
         self.appends = plan.appends
         self.commands = [*plan.commands, *wait.commands]
+        self._plan = plan
         self._wait = wait
 
     def entry_ids(self, replies: Sequence[object]) -> list[EntryId]:
         """Read the entry ids; NotDurable where the wait was in vain."""
-        plain = len(replies) - len(self._wait.commands)
-        ids = super().entry_ids(replies[:plain])
-        if missing := self._wait.missing(replies[plain:]):
+        plain, waited = self._split(replies)
+        ids = self._plan.entry_ids(plain)
+        if missing := self._wait.missing(waited):
             raise NotDurable(f"appended, but not known to be durable: {missing}")
         return ids
 
+    def again(self, replies: Sequence[object]) -> list[Command]:
+        """Give what the plan sends once more, and wait for that."""
+        again = self._plan.again(self._split(replies)[0])
+        return [*again, *self._wait.commands] if again else []
+
+    def mended(self, replies: Sequence[object], later: Sequence[object]) -> list[object]:
+        """Put the replies in their places; the later wait is the one that counts."""
+        plain, waited = self._split(later)
+        return [*self._plan.mended(self._split(replies)[0], plain), *waited]
+
+    def _split(self, replies: Sequence[object]) -> tuple[Sequence[object], Sequence[object]]:
+        """Part the replies of what was appended from those of the wait."""
+        plain = len(replies) - len(self._wait.commands)
+        return replies[:plain], replies[plain:]
+
 
 class _Appender:
-    """What the blocking and the asyncio appender have in common."""
+    """What the blocking and the asyncio appender have in common.
+
+    Args:
+        max_stream_bytes: once a tenant's log takes so many, its progress is shed and counted, and
+            `SHED` given for its entry id. None looks at nothing.
+    """
 
     def __init__(
         self,
@@ -128,16 +210,29 @@ class _Appender:
         keys: Keys | None = None,
         groups: Sequence[str] = GROUPS,
         max_event_bytes: int = MAX_EVENT_BYTES,
+        max_stream_bytes: int | None = None,
         durable_seconds: float = DURABLE_SECONDS,
     ) -> None:
         self.keys = keys or Keys()
         self.groups = tuple(groups)
         self.max_event_bytes = max_event_bytes
+        self.cap = (
+            None if max_stream_bytes is None else Cap(self.keys, self.groups, max_stream_bytes)
+        )
         self._durability = Durability(durable_seconds)
 
     def _plan(self, events: Iterable[tuple[str, Appendable]]) -> _Plan:
+        here = current_traceparent()
+        if self.cap is not None:
+            return _CappedPlan(
+                self.cap,
+                [
+                    (check_tenant(tenant), *typed_payload(event, self.max_event_bytes, here))
+                    for tenant, event in events
+                ],
+            )
         payloads = [
-            (check_tenant(tenant), payload_of(event, self.max_event_bytes))
+            (check_tenant(tenant), typed_payload(event, self.max_event_bytes, here)[1])
             for tenant, event in events
         ]
         return _Plan(self.keys, self.groups, payloads)
@@ -166,18 +261,22 @@ class EventAppender(_Appender):
         keys: Keys | None = None,
         groups: Sequence[str] = GROUPS,
         max_event_bytes: int = MAX_EVENT_BYTES,
+        max_stream_bytes: int | None = None,
         durable_seconds: float = DURABLE_SECONDS,
     ) -> None:
         super().__init__(
             keys=keys,
             groups=groups,
             max_event_bytes=max_event_bytes,
+            max_stream_bytes=max_stream_bytes,
             durable_seconds=durable_seconds,
         )
         self._client = client
 
     def append(self, tenant: str, event: Appendable, *, durable: bool = False) -> EntryId:
         """Append one event and mark its tenant ready, in one round trip.
+
+        Progress that was shed has `SHED` for its entry id.
 
         Raises:
             InvalidEvent, InvalidTenant: nothing was sent; mend it.
@@ -191,6 +290,9 @@ class EventAppender(_Appender):
         self, events: Iterable[tuple[str, Appendable]], *, durable: bool = False
     ) -> list[EntryId]:
         """Append pairs of tenant and event, in their order, `PIPELINE` a round trip.
+
+        Progress that was shed has `SHED` in its place. Where the server had lost the script that
+        sheds, progress comes after what it was given with.
 
         Raises:
             InvalidEvent, InvalidTenant: nothing was sent; mend it.
@@ -222,6 +324,8 @@ class EventAppender(_Appender):
     def _send(self, plan: _Plan) -> list[EntryId]:
         try:
             replies = round_trip(self._client, plan.commands)
+            if self.cap is not None and (again := plan.again(replies)):
+                replies = plan.mended(replies, round_trip(self._client, again))
         except redis.RedisError as error:
             raise _unavailable(error) from error
         return plan.entry_ids(replies)
@@ -237,12 +341,14 @@ class AsyncEventAppender(_Appender):
         keys: Keys | None = None,
         groups: Sequence[str] = GROUPS,
         max_event_bytes: int = MAX_EVENT_BYTES,
+        max_stream_bytes: int | None = None,
         durable_seconds: float = DURABLE_SECONDS,
     ) -> None:
         super().__init__(
             keys=keys,
             groups=groups,
             max_event_bytes=max_event_bytes,
+            max_stream_bytes=max_stream_bytes,
             durable_seconds=durable_seconds,
         )
         self._client = client
@@ -279,14 +385,19 @@ class AsyncEventAppender(_Appender):
             raise _unavailable(error) from error
 
     async def _send(self, plan: _Plan) -> list[EntryId]:
-        pipeline = self._client.pipeline(transaction=False)
-        for command in plan.commands:
-            pipeline.execute_command(*command)
         try:
-            replies = await pipeline.execute(raise_on_error=False)
+            replies = await self._round_trip(plan.commands)
+            if self.cap is not None and (again := plan.again(replies)):
+                replies = plan.mended(replies, await self._round_trip(again))
         except redis.RedisError as error:
             raise _unavailable(error) from error
         return plan.entry_ids(replies)
+
+    async def _round_trip(self, commands: Sequence[Command]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await pipeline.execute(raise_on_error=False)
 
 
 def _unavailable(error: Exception) -> LogUnavailable:

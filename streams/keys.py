@@ -15,6 +15,10 @@ JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 JOB_ID = re.compile(JOB_ID_PATTERN.replace("$", r"\Z"))
 
 STREAM_PATTERN = "tenant:*:events"
+LEGACY_PATTERN = "job:*:progress"
+STREAM_END, DEAD_END = b":events", b":dead"
+SWEPT_PATTERN = "tenant:*:[ed][ve][ea][nd]*"
+"""Logs and dead letters in one scan of the keyspace, and hardly anything else."""
 
 
 class JobKey(NamedTuple):
@@ -61,9 +65,19 @@ class Keys:
         """Name the document of a job's progress."""
         return f"tenant:{job.tenant}:{job.kind}:{job.id}:progress"
 
+    def documents(self, job: JobKey) -> tuple[str, str]:
+        """Name both documents of a job."""
+        tenant, kind, job_id = job
+        prefix = f"tenant:{tenant}:{kind}:{job_id}:"
+        return prefix + "status", prefix + "progress"
+
     def ended(self, job: JobKey) -> str:
         """Name the mark that outlives an ended job's expired documents."""
         return f"tenant:{job.tenant}:{job.kind}:{job.id}:ended"
+
+    def feed(self, tenant: str) -> str:
+        """Name the sorted set of the tenant's changed jobs, and the channel that tells of them."""
+        return f"tenant:{tenant}:feed"
 
     def legacy_progress(self, job: JobKey) -> str:
         """Name the progress key of workers that predate tenants in keys."""
@@ -83,6 +97,14 @@ class Keys:
         """Name the group's queue of tenants with deliveries to be taken over."""
         return f"jobtrail:stale:{group}"
 
+    def measured(self, tenant: str) -> str:
+        """Name what the tenant's log was last found to take: entries and bytes, for a second."""
+        return f"tenant:{tenant}:measured"
+
+    def shed(self) -> str:
+        """Name the hash of how many `progress` events a full log turned away, by tenant."""
+        return "jobtrail:shed"
+
     def groups(self) -> str:
         """Name the set of registered consumer groups."""
         return "jobtrail:groups"
@@ -98,6 +120,34 @@ class Keys:
     def retention(self) -> str:
         """Name the lock of the one consumer that trims logs and drops old history."""
         return "jobtrail:retention"
+
+    def sampler(self) -> str:
+        """Name the lock of the one consumer that takes samples."""
+        return "jobtrail:sampler"
+
+    def samples(self) -> str:
+        """Name the list of samples of the last hour."""
+        return "jobtrail:samples"
+
+    def beats(self) -> str:
+        """Name the hash of what consumers last said of themselves."""
+        return "jobtrail:consumers"
+
+    def applied(self) -> str:
+        """Name the hash of entries applied, by group, since ever."""
+        return "jobtrail:applied"
+
+    def activity(self, group: str) -> str:
+        """Name the sorted set of tenants by entries that the group applied of late."""
+        return f"jobtrail:activity:{group}"
+
+    def behind(self) -> str:
+        """Name the document of the tenants that were furthest behind at the last sample."""
+        return "jobtrail:behind"
+
+    def dead_tenants(self) -> str:
+        """Name the sorted set of tenants with dead letters, by when the last was buried."""
+        return "jobtrail:dead"
 
     def consumer(self, group: str, consumer: str) -> str:
         """Name the heartbeat of a consumer that is alive."""

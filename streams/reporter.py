@@ -5,9 +5,9 @@
         job.done({"rows": 5000})
 
 *Progress* is coalesced: the first at once, then at most `progress_per_second`, the last value never
-dropped. *Ends* (`done`, `failed`, `cancelled`) are never delayed, and are appended durably; when
-Redis is away they are retried within a bound, and then raised or spooled. While Redis is away
-progress is dropped with a warning.
+dropped, save where the log is full and sheds it (`max_stream_bytes`). *Ends* (`done`, `failed`,
+`cancelled`) are never delayed, and are appended durably; when Redis is away they are retried within
+a bound, and then raised or spooled. While Redis is away progress is dropped with a warning.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from streams.events import (
 )
 from streams.keys import check_tenant
 from streams.spool import Spool
+from streams.tracing import current_traceparent, job_span
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,10 +91,24 @@ class Reporter:
             self._spool.send(appender)
 
     @classmethod
-    def from_url(cls, url: str, *, max_event_bytes: int = MAX_EVENT_BYTES, **options: Any) -> Self:
-        """Make a reporter of its own connection, with timeouts that suit a worker (1 s)."""
-        client = connect(url, timeout=1.0, connect_timeout=1.0)
-        return cls(EventAppender(client, max_event_bytes=max_event_bytes), **options)
+    def from_url(
+        cls,
+        url: str,
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        max_stream_bytes: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """Make a reporter of its own connection, with timeouts that suit a worker (1 s).
+
+        `max_stream_bytes` is how many a tenant's log may take before its progress is shed.
+        """
+        appender = EventAppender(
+            connect(url, timeout=1.0, connect_timeout=1.0),
+            max_event_bytes=max_event_bytes,
+            max_stream_bytes=max_stream_bytes,
+        )
+        return cls(appender, **options)
 
     def job(
         self,
@@ -108,6 +123,8 @@ class Reporter:
     ) -> JobReport:
         """Report one attempt of a job; use the answer as a context manager.
 
+        Its events carry `traceparent`, or else that of the span that the context manager opens.
+
         Raises:
             InvalidEvent, InvalidTenant: id, kind, labels or another word is not of its form.
         """
@@ -117,7 +134,7 @@ class Reporter:
             "job_type": job_type,
             "attempt": attempt,
             "labels": dict(labels) if labels else None,
-            "traceparent": traceparent,
+            "traceparent": traceparent or current_traceparent(),
         }
         return JobReport(self, check_tenant(tenant), common)
 
@@ -195,8 +212,17 @@ class JobReport:
         self._timer: threading.Timer | None = None
         self._ended = False
         self._started = self.event(Processing)
+        self._span = job_span(
+            f"job {common['job_type'] or common['kind']}",
+            self._common.get("traceparent"),
+            {"jobtrail.tenant": tenant, "jobtrail.kind": common["kind"]},
+        )
 
     def __enter__(self) -> Self:
+        here = self._span.__enter__()
+        if here != self._common.get("traceparent"):
+            self._common["traceparent"] = here
+            self._started = self.event(Processing)
         self._reporter.try_append(self._tenant, self._started)
         return self
 
@@ -206,6 +232,12 @@ class JobReport:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        try:
+            self._leave(error)
+        finally:
+            self._span.__exit__(kind, error, traceback)
+
+    def _leave(self, error: BaseException | None) -> None:
         with self._lock:
             if self._ended:
                 return

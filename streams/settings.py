@@ -7,6 +7,7 @@ names the variable.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 PREFIX = "JOBTRAIL_"
+
+_HOST = r"(?:\[[^\]]*\]|[^:/?#,@\[\]]*)(?::\d*)?"
+_DATABASE_URL = re.compile(
+    rf"postgres(?:ql)?://(?:[^/?#@]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?|\s*\w+\s*=.*", re.DOTALL
+)
+"""A URL or `name=value` words, as libpq takes them."""
 
 
 class SettingsError(ValueError):
@@ -30,21 +37,33 @@ class Settings(BaseModel):
     data_dir: Path = Path(".jobtrail")
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
+    api_pool_size: int = Field(default=4, ge=1, le=100)
+    api_statement_timeout_seconds: float = Field(default=5.0, ge=0.001, le=3_600)
     auth: Literal["jwt", "dev"] = "jwt"
     jwt_secret: str | None = Field(default=None, repr=False)
     jwks: str | None = Field(default=None, repr=False)
+    cors_origins: str | None = None
+    rate_limit: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    bad_token_rate_limit: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    max_body_bytes: PositiveInt = 65_536
+    hsts_seconds: PositiveInt | None = None
+    max_streams_per_tenant: PositiveInt = 5_000
     status_ttl_seconds: PositiveInt = 21_600
     ended_ttl_seconds: PositiveInt | None = None
     result_cache_bytes: NonNegativeInt = 10_000
     max_event_bytes: PositiveInt = 1_048_576
+    stream_max_bytes: PositiveInt | None = None
     reclaim_idle_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     stalled_after_seconds: PositiveInt | None = None
     stream_keep_seconds: NonNegativeInt = 86_400
     history_keep_days: PositiveInt | None = None
     legacy_keys: Literal["on", "off"] = "off"
+    limits: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] | None = None
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    metrics_host: str = "127.0.0.1"
+    metrics_tenants: Literal["on", "off"] = "off"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -69,8 +88,15 @@ class Settings(BaseModel):
         return _required(self.redis_url, "redis_url", "redis://127.0.0.1:6379/0")
 
     def require_database_url(self) -> str:
-        """Give the PostgreSQL URL, or raise SettingsError where none is set."""
-        return _required(self.database_url, "database_url", "postgresql://user@127.0.0.1/jobtrail")
+        """Give the PostgreSQL URL, or raise SettingsError where none, or no such URL, is set."""
+        example = "postgresql://user@127.0.0.1/jobtrail"
+        url = _required(self.database_url, "database_url", example)
+        if not _DATABASE_URL.fullmatch(url):
+            # The driver would say what it cannot read, which may be the password.
+            raise SettingsError(
+                f"{PREFIX}DATABASE_URL is of no known form: give it, e.g. {example}"
+            )
+        return url
 
 
 def _required(value: str | None, name: str, example: str) -> str:

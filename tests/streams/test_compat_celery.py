@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Celery
+from celery import Celery, signals
 from celery.contrib.testing.worker import start_worker
 from celery.worker.state import revoked
 
@@ -38,12 +38,17 @@ def need_two_tries(self: Any, tenant_id: int) -> int:
 def app() -> Iterator[Celery]:
     """An application with a worker at work."""
     app = Celery("academy", broker="memory://", backend="cache+memory://")
-    app.conf.update(worker_hijack_root_logger=False)
+    # Whoever answers this signal keeps Celery from setting levels for the whole process.
+    signals.setup_logging.connect(_leave_logging)
     for run in (grade, break_down):
         app.task(run, name=run.__name__)
     app.task(need_two_tries, name="need_two_tries", bind=True, max_retries=1)
     with start_worker(app, pool="solo", perform_ping_check=False):
         yield app
+    signals.setup_logging.disconnect(_leave_logging)
+
+
+def _leave_logging(**_: object) -> None: ...
 
 
 class Academy:
