@@ -2,16 +2,24 @@
 
 A migration is one transaction. A file whose first line is `-- no transaction` runs its statements
 (separated by a line `-- next`) one by one outside of one, for what cannot run inside, such as
-CREATE INDEX CONCURRENTLY; such statements must be safe to repeat.
+CREATE INDEX CONCURRENTLY; such statements must be safe to repeat. An invalid index that a crash
+left is dropped before it is created again.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, LiteralString, NamedTuple, cast
 
 import psycopg
+import structlog
+
+from sql.indexes import clear_way
+
+_LOG = structlog.get_logger(__name__)
 
 LOCK = 7_227_001
 """Key of the session's advisory lock that migrating processes take in turn."""
@@ -63,22 +71,35 @@ def apply(database_url: str) -> list[str]:
         psycopg.Error: the database is away or refuses; what was applied before stays applied.
     """
     with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
-        _take_turn(connection)
-        connection.execute(_BOOKKEEPING)
-        waiting = _missing(connection)
-        for migration in waiting:
-            _apply(connection, migration)
+        connection.add_notice_handler(_pass_on)
+        with turn(connection):
+            connection.execute(_BOOKKEEPING)
+            waiting = _missing(connection)
+            for migration in waiting:
+                _apply(connection, migration)
         return [migration.name for migration in waiting]
 
 
-def _take_turn(connection: psycopg.Connection) -> None:
-    """Wait for the lock by asking again and again.
+def _pass_on(notice: psycopg.errors.Diagnostic) -> None:
+    """Say what a migration warns of: something that an administrator has to do."""
+    if notice.severity_nonlocalized == "WARNING":
+        _LOG.warning("migration_warning", message=notice.message_primary)
+
+
+@contextmanager
+def turn(connection: psycopg.Connection) -> Iterator[None]:
+    """Let no other process migrate meanwhile; waits for the lock by asking again and again.
 
     A session that waits inside pg_advisory_lock holds a snapshot, for whose end CREATE INDEX
     CONCURRENTLY waits in turn: a deadlock.
     """
     while connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone() != (True,):
         time.sleep(TURN_SECONDS)
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
 
 
 def missing(database_url: str) -> list[str]:
@@ -102,6 +123,7 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> None:
             _record(connection, migration)
         return
     for statement in migration.text.split(_NEXT):
+        clear_way(connection, statement)
         connection.execute(statement)
     _record(connection, migration)
 

@@ -12,3 +12,12 @@ ORDER BY c.relname;
 -- name: default_partition
 -- Whether the history's default partition holds anything; it should not in ordinary times.
 SELECT EXISTS (SELECT FROM job_events_default);
+
+-- name: connections
+-- What the server has, what it keeps for others than us, and what clients have open now.
+SELECT
+    current_setting('max_connections')::integer,
+    current_setting('superuser_reserved_connections')::integer
+    -- Since PostgreSQL 16.
+    + coalesce(current_setting('reserved_connections', true), '0')::integer,
+    (SELECT count(*)::integer FROM pg_stat_activity WHERE backend_type = 'client backend');

@@ -176,30 +176,149 @@ SELECT set_config('lock_timeout', %(milliseconds)s::text, true);
 -- Writers wait (their SELECT … FOR UPDATE too), plain readers do not.
 LOCK TABLE jobs IN EXCLUSIVE MODE;
 
+-- name: new_run
+SELECT nextval('replaced_runs');
+
 -- name: swap_changed
-UPDATE jobs AS j
-SET attempt = m.attempt, state = m.state, status = m.status, job_type = m.job_type,
-    labels = m.labels, worker = m.worker, progress = m.progress, result = m.result,
-    error = m.error, code = m.code, created_at = m.created_at, started_at = m.started_at,
-    updated_at = m.updated_at, ended_at = m.ended_at, positions = m.positions
-FROM mended_jobs AS m
-WHERE (j.tenant, j.kind, j.id) = (m.tenant, m.kind, m.id);
+-- Every swap keeps what it replaces, and what it wrote by its checksum. The row is read a second time
+-- (o), for before PostgreSQL 18 an update returns nothing of how it was.
+WITH changed AS (
+    UPDATE jobs AS j
+    SET attempt = m.attempt, state = m.state, status = m.status, job_type = m.job_type,
+        labels = m.labels, worker = m.worker, progress = m.progress, result = m.result,
+        error = m.error, code = m.code, created_at = m.created_at, started_at = m.started_at,
+        updated_at = m.updated_at, ended_at = m.ended_at, positions = m.positions
+    FROM mended_jobs AS m, jobs AS o
+    WHERE (j.tenant, j.kind, j.id) = (m.tenant, m.kind, m.id)
+      AND (o.tenant, o.kind, o.id) = (m.tenant, m.kind, m.id)
+    RETURNING j.tenant, j.kind, j.id, to_json(o) AS was,
+              sha256(convert_to(to_json(j)::text, 'UTF8')) AS wrote
+)
+INSERT INTO replaced_states (projection, run, tenant, kind, id, why, was, wrote)
+SELECT 'rows', %(run)s, tenant, kind, id, 'updated', was, wrote FROM changed;
 
 -- name: swap_missing
-INSERT INTO jobs (
-    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-    error, code, created_at, started_at, updated_at, ended_at, positions
+WITH added AS (
+    INSERT INTO jobs AS j (
+        tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
+        error, code, created_at, started_at, updated_at, ended_at, positions
+    )
+    SELECT
+        tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
+        error, code, created_at, started_at, updated_at, ended_at, positions
+    FROM mended_jobs
+    ON CONFLICT DO NOTHING
+    RETURNING j.tenant, j.kind, j.id, sha256(convert_to(to_json(j)::text, 'UTF8')) AS wrote
 )
-SELECT
-    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-    error, code, created_at, started_at, updated_at, ended_at, positions
-FROM mended_jobs
-ON CONFLICT DO NOTHING;
+INSERT INTO replaced_states (projection, run, tenant, kind, id, why, wrote)
+SELECT 'rows', %(run)s, tenant, kind, id, 'inserted', wrote FROM added;
 
 -- name: swap_surplus
-DELETE FROM jobs AS j
-USING surplus_jobs AS s
-WHERE (j.tenant, j.kind, j.id) = (s.tenant, s.kind, s.id)
-  AND NOT EXISTS (
-      SELECT FROM job_events AS h WHERE (h.tenant, h.kind, h.id) = (s.tenant, s.kind, s.id)
-  );
+WITH gone AS (
+    DELETE FROM jobs AS j
+    USING surplus_jobs AS s
+    WHERE (j.tenant, j.kind, j.id) = (s.tenant, s.kind, s.id)
+      AND NOT EXISTS (
+          SELECT FROM job_events AS h WHERE (h.tenant, h.kind, h.id) = (s.tenant, s.kind, s.id)
+      )
+    RETURNING j.tenant, j.kind, j.id, to_json(j) AS was
+)
+INSERT INTO replaced_states (projection, run, tenant, kind, id, why, was)
+SELECT 'rows', %(run)s, tenant, kind, id, 'removed', was FROM gone;
+
+-- name: keep_documents
+INSERT INTO replaced_states (projection, run, tenant, kind, id, why, was)
+SELECT 'status', %(run)s, w.*
+FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[], %(whys)s::text[],
+            %(was)s::json[]) AS w (tenant, kind, id, why, was)
+ON CONFLICT (projection, run, tenant, kind, id) DO UPDATE
+SET why = excluded.why, was = excluded.was, at = excluded.at;
+
+-- name: forget_documents
+-- Somebody else wrote them first: nothing was replaced.
+DELETE FROM replaced_states AS r
+USING unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tenant, kind, id)
+WHERE r.projection = 'status' AND r.run = %(run)s
+  AND (r.tenant, r.kind, r.id) = (w.tenant, w.kind, w.id);
+
+-- name: kept
+-- How much is kept of each projection, and since when.
+SELECT projection, count(*), count(DISTINCT run), min(at)
+FROM replaced_states
+GROUP BY projection
+ORDER BY projection;
+
+-- name: drop_replaced
+DELETE FROM replaced_states
+WHERE projection = %(projection)s AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s);
+
+-- name: newest_run
+-- The last reset of the rows of which something is kept.
+SELECT run, min(at), count(*)
+FROM replaced_states
+WHERE projection = 'rows' AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+GROUP BY run
+ORDER BY run DESC
+LIMIT 1;
+
+-- name: analyze_replaced
+-- They came in one go: without this the planner takes them for a handful.
+ANALYZE replaced_states;
+
+-- name: put_back_changed
+-- Only where the row still is what the reset wrote.
+WITH back AS (
+    UPDATE jobs AS j
+    SET attempt = o.attempt, state = o.state, status = o.status, job_type = o.job_type,
+        labels = o.labels, worker = o.worker, progress = o.progress, result = o.result,
+        error = o.error, code = o.code, created_at = o.created_at, started_at = o.started_at,
+        updated_at = o.updated_at, ended_at = o.ended_at, positions = o.positions
+    FROM replaced_states AS r, LATERAL json_populate_record(NULL::jobs, r.was) AS o
+    WHERE r.projection = 'rows' AND r.run = %(run)s AND r.why = 'updated'
+      AND (%(tenant)s::text IS NULL OR r.tenant = %(tenant)s)
+      AND (j.tenant, j.kind, j.id) = (r.tenant, r.kind, r.id)
+      AND sha256(convert_to(to_json(j)::text, 'UTF8')) = r.wrote
+    RETURNING j.tenant, j.kind, j.id
+)
+DELETE FROM replaced_states AS r
+USING back AS b
+WHERE r.projection = 'rows' AND r.run = %(run)s
+  AND (r.tenant, r.kind, r.id) = (b.tenant, b.kind, b.id);
+
+-- name: put_back_removed
+-- Only where no row stands.
+WITH back AS (
+    INSERT INTO jobs AS j (
+        tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
+        error, code, created_at, started_at, updated_at, ended_at, positions, listed_at
+    )
+    SELECT
+        o.tenant, o.kind, o.id, o.attempt, o.state, o.status, o.job_type, o.labels, o.worker,
+        o.progress, o.result, o.error, o.code, o.created_at, o.started_at, o.updated_at,
+        o.ended_at, o.positions, o.listed_at
+    FROM replaced_states AS r, LATERAL json_populate_record(NULL::jobs, r.was) AS o
+    WHERE r.projection = 'rows' AND r.run = %(run)s AND r.why = 'removed'
+      AND (%(tenant)s::text IS NULL OR r.tenant = %(tenant)s)
+    ON CONFLICT DO NOTHING
+    RETURNING j.tenant, j.kind, j.id
+)
+DELETE FROM replaced_states AS r
+USING back AS b
+WHERE r.projection = 'rows' AND r.run = %(run)s
+  AND (r.tenant, r.kind, r.id) = (b.tenant, b.kind, b.id);
+
+-- name: take_back_inserted
+-- Only where the row still is what the reset wrote.
+WITH back AS (
+    DELETE FROM jobs AS j
+    USING replaced_states AS r
+    WHERE r.projection = 'rows' AND r.run = %(run)s AND r.why = 'inserted'
+      AND (%(tenant)s::text IS NULL OR r.tenant = %(tenant)s)
+      AND (j.tenant, j.kind, j.id) = (r.tenant, r.kind, r.id)
+      AND sha256(convert_to(to_json(j)::text, 'UTF8')) = r.wrote
+    RETURNING j.tenant, j.kind, j.id
+)
+DELETE FROM replaced_states AS r
+USING back AS b
+WHERE r.projection = 'rows' AND r.run = %(run)s
+  AND (r.tenant, r.kind, r.id) = (b.tenant, b.kind, b.id);

@@ -18,6 +18,7 @@ from sql import migrate, queries
 from sql.migrate import Migration
 from streams.kinds import State
 from tests.support.servers import database_url as url_of
+from tests.support.servers import drop_database
 
 ROOT = Path(__file__).parents[2]
 ALL = [migration.name for migration in migrate.migrations()]
@@ -30,7 +31,7 @@ def empty_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         yield url_of(postgres_server, name)
-        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+    drop_database(postgres_server, name)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, **texts: Any) -> None:
@@ -206,3 +207,17 @@ def test_queries__every_file__has_named_statements_that_all_have_a_name(path: Pa
     assert statements
     assert all(body.rstrip().endswith(";") for body in statements.values())
     assert len(re.findall(r"^-- name: ", path.read_text(), re.MULTILINE)) == len(statements)
+
+
+def test_apply__index_that_a_crash_left_invalid__is_built_again(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statement = "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS one_each ON numbers (n)"
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE numbers AS SELECT 1 AS n FROM generate_series(1, 2)")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute(statement)
+        connection.execute("DELETE FROM numbers WHERE ctid = '(0,1)'")
+    use(monkeypatch, **{"9999_one_each": f"-- no transaction\n{statement}"})
+    migrate.apply(empty_url)
+    assert one(empty_url, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'one_each'::regclass")

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
+from tests.support.waiting import eventually
 
 TEMPLATE = "jobtrail_template"
 
@@ -70,7 +71,20 @@ def cloned_database(server: EmbeddedPostgres) -> Iterator[str]:
     try:
         yield database_url(server, name)
     finally:
-        _execute(server, "DROP DATABASE {} WITH (FORCE)", name)
+        drop_database(server, name)
+
+
+def drop_database(server: EmbeddedPostgres, name: str) -> None:
+    """Drop a database, whoever is connected; the server's own cleaner is waited for."""
+
+    def dropped() -> bool:
+        try:
+            _execute(server, "DROP DATABASE {} WITH (FORCE)", name)
+        except psycopg.errors.InsufficientPrivilege:
+            return False  # autovacuum is at it, which is not ours to end
+        return True
+
+    eventually(dropped, timeout=60, what="the end of autovacuum")
 
 
 def _execute(server: EmbeddedPostgres, statement: str, *names: str) -> None:

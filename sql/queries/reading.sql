@@ -1,0 +1,212 @@
+-- name: session
+-- How each connection of a reader is set up. Times are read in UTC, whose calendar is Python's.
+-- Lists come out of their index in order, whatever the planner guesses of a tenant unlike the others:
+-- a sort or a bitmap reads all of a tenant's rows first.
+SELECT set_config('timezone', 'UTC', false),
+       set_config('statement_timeout', %(timeout_ms)s::text, false),
+       set_config('enable_sort', 'off', false),
+       set_config('enable_bitmapscan', 'off', false),
+       set_config('enable_seqscan', 'off', false);
+
+-- name: become_reader
+-- Take the role that owns nothing, where this login may.
+SELECT set_config('role', rolname, false)
+FROM pg_roles
+WHERE rolname = 'jobtrail_api'
+  AND pg_has_role(oid, CASE WHEN current_setting('server_version_num')::integer >= 160000
+                            THEN 'SET' ELSE 'MEMBER' END);
+
+-- name: bound_by_policies
+-- Whether row-level security binds us: no superuser, no BYPASSRLS, the policies are in force, and none
+-- that is meant for operators shows us every row.
+SELECT current_user,
+       row_security_active('jobs') AND row_security_active('job_events')
+       AND row_security_active('job_facets')
+       AND NOT EXISTS (
+           SELECT FROM pg_policy
+           WHERE polrelid IN ('jobs'::regclass, 'job_events'::regclass, 'job_facets'::regclass)
+             AND pg_get_expr(polqual, polrelid) = 'true'
+             AND EXISTS (
+                 SELECT FROM unnest(polroles) AS r (role)
+                 WHERE CASE WHEN r.role = 0 THEN true ELSE pg_has_role(r.role, 'USAGE') END
+             )
+       );
+
+-- name: begin
+-- What a list examines and what it then says of it must be of one moment.
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+
+-- name: as_tenant
+SELECT set_config('app.tenant_id', %(tenant)s, true);
+
+-- name: commit
+COMMIT;
+
+-- name: alive
+SELECT 1;
+
+-- name: job
+SELECT id, attempt, state, status, job_type, labels::text, worker, progress::text, result::text,
+       result_bytes, error, code, created_at, started_at, updated_at, ended_at, listed_at
+FROM jobs
+WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = %(id)s;
+
+-- name: newest_reach
+-- How far back the next candidates of all jobs reach: nothing where fewer are left.
+--
+-- Here and below, kind (and state) are told by a range and lead the order, though they are but one
+-- value: that leaves the one index that has this order. With an equality, the planner may walk
+-- another in which the rows of others, or of other states, lie between: as many as there are.
+SELECT listed_at, id
+FROM jobs
+WHERE tenant = %(tenant)s AND kind >= %(kind)s
+  AND (kind, listed_at, id) < (%(kind)s, %(after_at)s::timestamptz, %(after_id)s)
+ORDER BY kind DESC, listed_at DESC, id DESC
+OFFSET %(scan)s - 1 LIMIT 1;
+
+-- name: state_reach
+-- The same of the jobs in one state.
+SELECT listed_at, id
+FROM jobs
+WHERE tenant = %(tenant)s AND (state, tenant, kind) >= (%(state)s, %(tenant)s, %(kind)s)
+  AND (state, tenant, kind, listed_at, id)
+      < (%(state)s, %(tenant)s, %(kind)s, %(after_at)s::timestamptz, %(after_id)s)
+ORDER BY state DESC, kind DESC, listed_at DESC, id DESC
+OFFSET %(scan)s - 1 LIMIT 1;
+
+-- name: facet_reach
+-- The same of the jobs with one facet.
+SELECT listed_at, id
+FROM job_facets
+WHERE tenant = %(tenant)s AND kind = %(kind)s AND name = %(name)s AND value = %(value)s
+  AND (listed_at, id) < (%(after_at)s::timestamptz, %(after_id)s)
+ORDER BY listed_at DESC, id DESC
+OFFSET %(scan)s - 1 LIMIT 1;
+
+-- name: updated_reach
+-- Whether more jobs than a page examines were updated since the beginning of that hour.
+SELECT count(*) > %(scan)s
+FROM (
+    SELECT FROM jobs
+    WHERE tenant = %(tenant)s AND kind <= %(kind)s
+      AND (kind, updated_hour)
+          >= (%(kind)s, date_bin('1 hour', %(updated_since)s::timestamptz, 'epoch'))
+    ORDER BY kind, updated_hour
+    LIMIT %(scan)s + 1
+) AS candidates;
+
+-- name: page_of_newest
+-- Each page examines its candidates (the inner LIMIT) in the order of the list and keeps those that
+-- pass all filters.
+SELECT j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
+       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
+       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+FROM (
+    SELECT * FROM jobs
+    WHERE tenant = %(tenant)s AND kind >= %(kind)s
+      AND (kind, listed_at, id) < (%(kind)s, %(after_at)s::timestamptz, %(after_id)s)
+    ORDER BY kind DESC, listed_at DESC, id DESC
+    LIMIT %(scan)s
+) AS j
+WHERE (%(state)s::text IS NULL OR j.state = %(state)s)
+  AND (%(job_type)s::text IS NULL OR j.job_type = %(job_type)s)
+  AND j.labels @> %(labels)s::jsonb
+  AND (%(updated_since)s::timestamptz IS NULL OR j.updated_at >= %(updated_since)s::timestamptz)
+ORDER BY j.kind DESC, j.listed_at DESC, j.id DESC
+LIMIT %(limit)s;
+
+-- name: page_of_state
+SELECT j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
+       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
+       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+FROM (
+    SELECT * FROM jobs
+    WHERE tenant = %(tenant)s AND (state, tenant, kind) >= (%(state)s, %(tenant)s, %(kind)s)
+      AND (state, tenant, kind, listed_at, id)
+          < (%(state)s, %(tenant)s, %(kind)s, %(after_at)s::timestamptz, %(after_id)s)
+    ORDER BY state DESC, kind DESC, listed_at DESC, id DESC
+    LIMIT %(scan)s
+) AS j
+WHERE (%(job_type)s::text IS NULL OR j.job_type = %(job_type)s)
+  AND j.labels @> %(labels)s::jsonb
+  AND (%(updated_since)s::timestamptz IS NULL OR j.updated_at >= %(updated_since)s::timestamptz)
+ORDER BY j.state DESC, j.kind DESC, j.listed_at DESC, j.id DESC
+LIMIT %(limit)s;
+
+-- name: page_of_facet
+-- A candidate without its row, or whose row says otherwise, is none.
+SELECT j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
+       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
+       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+FROM (
+    SELECT listed_at, id FROM job_facets
+    WHERE tenant = %(tenant)s AND kind = %(kind)s AND name = %(name)s AND value = %(value)s
+      AND (listed_at, id) < (%(after_at)s::timestamptz, %(after_id)s)
+    ORDER BY listed_at DESC, id DESC
+    LIMIT %(scan)s
+) AS f,
+LATERAL (
+    SELECT * FROM jobs
+    WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = f.id
+    LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
+) AS j
+WHERE j.listed_at = f.listed_at
+  AND (%(state)s::text IS NULL OR j.state = %(state)s)
+  AND (%(job_type)s::text IS NULL OR j.job_type = %(job_type)s)
+  AND j.labels @> %(labels)s::jsonb
+  AND (%(updated_since)s::timestamptz IS NULL OR j.updated_at >= %(updated_since)s::timestamptz)
+ORDER BY f.listed_at DESC, f.id DESC
+LIMIT %(limit)s;
+
+-- name: page_of_updated
+-- For few candidates: all of them are read, then sorted.
+SELECT j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
+       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
+       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+FROM (
+    SELECT * FROM jobs
+    WHERE tenant = %(tenant)s AND kind <= %(kind)s
+      AND (kind, updated_hour)
+          >= (%(kind)s, date_bin('1 hour', %(updated_since)s::timestamptz, 'epoch'))
+    ORDER BY kind, updated_hour
+    LIMIT %(scan)s
+) AS j
+WHERE j.updated_at >= %(updated_since)s::timestamptz
+  AND (j.listed_at, j.id) < (%(after_at)s::timestamptz, %(after_id)s)
+  AND (%(state)s::text IS NULL OR j.state = %(state)s)
+  AND (%(job_type)s::text IS NULL OR j.job_type = %(job_type)s)
+  AND j.labels @> %(labels)s::jsonb
+ORDER BY j.listed_at DESC, j.id DESC
+LIMIT %(limit)s;
+
+-- name: page_of_ids
+-- For a caller who may know of these jobs alone: each is looked up by its key.
+SELECT j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
+       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
+       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+FROM unnest(%(ids)s::text[]) AS o (id),
+LATERAL (
+    SELECT * FROM jobs
+    WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = o.id
+    LIMIT 1
+) AS j
+WHERE (j.listed_at, j.id) < (%(after_at)s::timestamptz, %(after_id)s)
+  AND (%(state)s::text IS NULL OR j.state = %(state)s)
+  AND (%(job_type)s::text IS NULL OR j.job_type = %(job_type)s)
+  AND j.labels @> %(labels)s::jsonb
+  AND (%(updated_since)s::timestamptz IS NULL OR j.updated_at >= %(updated_since)s::timestamptz)
+ORDER BY j.listed_at DESC, j.id DESC
+LIMIT %(limit)s;
+
+-- name: job_exists
+SELECT true FROM jobs WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = %(id)s;
+
+-- name: events
+-- A job's events in the order of their entries; what belongs to one job is sorted for each page.
+SELECT entry_ms, entry_seq, event_id, type, attempt, at, event
+FROM job_events
+WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = %(id)s
+  AND (entry_ms, entry_seq, event_id)
+      > (%(after_ms)s::bigint, %(after_seq)s::bigint, %(after_event)s)
+ORDER BY entry_ms, entry_seq, event_id
+LIMIT %(limit)s;

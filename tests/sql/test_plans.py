@@ -1,0 +1,206 @@
+"""What lists cost on a million rows, half of them one tenant's: plans as the server makes them.
+
+No plan may read a table through, sort a tenant's rows or touch more rows than a page examines,
+however deep the page lies and whatever is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+from psycopg.sql import SQL
+
+from benchmarks.million import BIG, fill
+from ops.devstack import EmbeddedPostgres
+from projections.job_reader import SCAN, Filters, Page, Position, read_page
+from sql import queries
+from streams.kinds import State
+from tests.support.servers import cloned_database
+
+QUERIES = queries("reading")
+LIMIT = 50
+
+DEPTHS = {
+    "first page": None,
+    "middle": Position(datetime(2026, 3, 20, tzinfo=UTC), "import-0500000"),
+    "deep": Position(datetime(2026, 1, 2, tzinfo=UTC), "import-0010000"),
+    "past the end": Position(datetime(2025, 1, 1, tzinfo=UTC), "x"),
+}
+RECENT, LONG_AGO = datetime(2026, 6, 23, 14, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+FILTERS = {
+    "none": Filters(),
+    "common state": Filters(state=State.DONE),
+    "rare state": Filters(state=State.QUEUED),
+    "common type": Filters(job_type="excel"),
+    "rare type": Filters(job_type="rare"),
+    "unknown type": Filters(job_type="nonsense"),
+    "common label": Filters(labels={"source": "upload"}),
+    "rare label": Filters(labels={"flag": "red"}),
+    "two common labels": Filters(labels={"source": "api", "customer": "c0"}),
+    "never together": Filters(labels={"customer": "c1"}, job_type="rare"),
+    "all of them": Filters(State.FAILED, "omr", {"source": "upload", "customer": "c8"}, LONG_AGO),
+    "updated lately": Filters(updated_since=RECENT),
+    "updated since long ago": Filters(updated_since=LONG_AGO),
+    "updated lately and failed": Filters(state=State.FAILED, updated_since=RECENT),
+    "some ids": Filters(ids=[f"import-{n:07}" for n in range(0, 4_000, 20)]),
+}
+WAYS = {
+    # The index that each page's candidates come from.
+    "page_of_newest": "jobs_newest",
+    "page_of_state": "jobs_by_state",
+    "page_of_facet": "job_facets_pkey",
+    "page_of_updated": "jobs_by_hour",
+    "page_of_ids": "jobs_pkey",
+    "newest_reach": "jobs_newest",
+    "state_reach": "jobs_by_state",
+    "facet_reach": "job_facets_pkey",
+    "updated_reach": "jobs_by_hour",
+}
+
+
+class Ran(NamedTuple):
+    """One statement of a list and what it cost."""
+
+    name: str
+    plan: Mapping[str, Any]
+
+    @property
+    def nodes(self) -> Iterator[Mapping[str, Any]]:
+        """Every node of the plan."""
+        waiting = [self.plan]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting += node.get("Plans", [])
+
+    @property
+    def scans(self) -> list[Mapping[str, Any]]:
+        """Those that read a table."""
+        return [node for node in self.nodes if "Relation Name" in node]
+
+
+@pytest.fixture(scope="module")
+def million(migrated_server: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a database with a million jobs."""
+    with cloned_database(migrated_server) as url:
+        fill(url)
+        yield url
+
+
+class Explained(AsyncConnection[tuple[Any, ...]]):
+    """A connection that explains each reading statement before it runs it."""
+
+    ran: list[Ran]
+
+    async def execute(self, query: Any, params: Any = None, **more: Any) -> Any:
+        """Explain it, then run it."""
+        name = next(name for name, text in QUERIES.items() if text == query)
+        if name in WAYS:
+            explain = SQL("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ") + SQL(query)
+            cursor = await super().execute(explain, params)
+            found = await cursor.fetchone()
+            assert found is not None
+            self.ran.append(Ran(name, found[0][0]["Plan"]))
+        return await super().execute(query, params, **more)
+
+
+@asynccontextmanager
+async def explained(url: str) -> Any:
+    connection = await Explained.connect(url, autocommit=True)
+    connection.ran = []
+    async with connection:
+        await connection.execute(QUERIES["session"], {"timeout_ms": 60_000})
+        await connection.execute(QUERIES["become_reader"])
+        yield connection
+
+
+async def page(
+    url: str, tenant: str, filters: Filters, after: Position | None
+) -> tuple[Page, list[Ran]]:
+    async with explained(url) as connection, connection.pipeline():
+        await connection.execute(QUERIES["begin"])
+        await connection.execute(QUERIES["as_tenant"], {"tenant": tenant})
+        fetch = await read_page(tenant, "job", filters, after, LIMIT)(connection)
+        await connection.execute(QUERIES["commit"])
+        return await fetch(), connection.ran
+
+
+@pytest.mark.parametrize("tenant", [BIG, "t3", "nobody"])
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("wanted", FILTERS)
+def test_read_page__a_million_rows__touches_no_more_than_a_page_examines(
+    million: str, wanted: str, depth: str, tenant: str
+) -> None:
+    found, ran = asyncio.run(page(million, tenant, FILTERS[wanted], DEPTHS[depth]))
+    assert len(found.rows) <= LIMIT
+    assert ran
+    for statement in ran:
+        kinds = {node["Node Type"] for node in statement.nodes}
+        assert not kinds & {"Seq Scan", "Bitmap Heap Scan", "Hash Join", "Merge Join"}, kinds
+        if statement.name not in ("page_of_updated", "page_of_ids"):  # which sort few candidates
+            assert not kinds & {"Sort", "Incremental Sort"}, statement
+        assert WAYS[statement.name] in {node["Index Name"] for node in statement.scans}
+        for scan in statement.scans:
+            assert touched(scan) <= SCAN + 1, scan
+
+
+def touched(scan: Mapping[str, Any]) -> float:
+    """Count the rows that a scan looked at, those that it passed over included."""
+    passed_over = sum(value for name, value in scan.items() if name.startswith("Rows Removed by"))
+    return float(scan["Actual Loops"] * (scan["Actual Rows"] + passed_over))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "way"),
+    {
+        "none": "page_of_newest",
+        "rare state": "page_of_state",
+        "rare type": "page_of_facet",
+        "unknown type": "page_of_facet",
+        "rare label": "page_of_facet",
+        "updated lately": "page_of_updated",
+        "some ids": "page_of_ids",
+    }.items(),
+)
+def test_read_page__a_filter_that_lets_little_through__is_the_one_that_is_followed(
+    million: str, wanted: str, way: str
+) -> None:
+    found, ran = asyncio.run(page(million, BIG, FILTERS[wanted], None))
+    assert ran[-1].name == way
+    # What there is comes in full pages, not in crumbs.
+    assert len(found.rows) == LIMIT or found.next is None
+
+
+def test_one_job_and_its_history__a_million_rows__are_looked_up_by_their_keys(million: str) -> None:
+    given = {"tenant": BIG, "kind": "job", "id": "import-0000002"}
+    more = {"after_ms": -1, "after_seq": 0, "after_event": "", "limit": 51}
+    with psycopg.connect(million, autocommit=True) as connection:
+        connection.execute(QUERIES["session"], {"timeout_ms": 60_000})
+        connection.execute(QUERIES["become_reader"])
+        connection.execute("SELECT set_config('app.tenant_id', %s, false)", (BIG,))
+        for name in ("job", "job_exists", "events"):
+            explain = SQL("EXPLAIN (ANALYZE, FORMAT JSON) ") + SQL(QUERIES[name])
+            found = connection.execute(explain, {**given, **more}).fetchone()
+            assert found is not None
+            for scan in Ran(name, found[0][0]["Plan"]).scans:
+                assert scan["Node Type"] in ("Index Scan", "Index Only Scan")
+                assert scan["Index Name"].endswith("_pkey")
+                assert touched(scan) <= 1
+
+
+def test_reaper__a_million_rows__looks_at_the_jobs_at_work_alone(million: str) -> None:
+    reaper = queries("reaper")["stalled"]
+    with psycopg.connect(million, autocommit=True) as connection:
+        connection.execute("SET enable_seqscan = on")
+        explain = SQL("EXPLAIN (FORMAT JSON) ") + SQL(reaper)
+        found = connection.execute(explain, (0, 100)).fetchone()
+    assert found is not None
+    indexes = [scan.get("Index Name") for scan in Ran("stalled", found[0][0]["Plan"]).nodes]
+    assert "jobs_by_state" in indexes
