@@ -84,10 +84,10 @@ class DocumentReader:
         self._on_batch(len(jobs))
         try:
             async with asyncio.timeout(READ_SECONDS):
-                values = await self._mget(self._names(jobs))
+                values = await self._mget(self.names(jobs))
         except TimeoutError:
             raise redis.TimeoutError(f"no reply within {READ_SECONDS} s") from None
-        return list(self._documents(jobs, iter(values)))
+        return self.documents(jobs, values)
 
     async def _mget(self, names: Sequence[str]) -> list[bytes | None]:
         """Send the command packed and give the parsed reply: half of what the client's own costs.
@@ -140,20 +140,33 @@ class DocumentReader:
                     if not waiter.done():
                         waiter.set_result(documents)
 
-    def _names(self, jobs: Iterable[JobKey]) -> list[str]:
+    def names(self, jobs: Iterable[JobKey]) -> list[str]:
+        """Name the keys that hold these jobs' documents."""
         names: list[str] = []
+        name = self._keys.documents
         for job in jobs:
-            names += (self._keys.status(job), self._keys.progress(job))
+            names += name(job)
             if self._legacy:
                 names.append(self._keys.legacy_progress(job))
         return names
 
-    def _documents(
+    def documents(
+        self, jobs: Iterable[JobKey], values: Iterable[bytes | None]
+    ) -> list[Documents | None]:
+        """Give the documents that `names` of the same jobs have as values, in that order."""
+        if self._legacy:
+            return list(self._sorted_out(jobs, iter(values)))
+        pairs = iter(values)
+        return [
+            None if status is None else Documents(status, progress)
+            for status, progress in zip(pairs, pairs, strict=True)
+        ]
+
+    def _sorted_out(
         self, jobs: Iterable[JobKey], values: Iterator[bytes | None]
     ) -> Iterator[Documents | None]:
         for job in jobs:
-            status, progress = next(values), next(values)
-            legacy = next(values) if self._legacy else None
+            status, progress, legacy = next(values), next(values), next(values)
             if status is None:
                 yield None
             elif progress is None and legacy is not None and _is_processing(job, status):

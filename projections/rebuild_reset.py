@@ -2,20 +2,24 @@
 
 Readers never miss anything meanwhile. Documents are replaced one job at a time by compare-and-set,
 with what the events said *after* the document was read, so that nothing is put back. Rows are made
-beside the table and put into it in one transaction, which readers see all at once.
+beside the table and put into it in one transaction, which readers see all at once. What is replaced
+is kept (`rebuild_replaced`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
-import psycopg
 import redis
 
+from projections.feed import feed_name
 from projections.job_rows import job_row
 from projections.rebuild import Step
+from projections.rebuild_replaced import LOCK_SECONDS, KeptDocuments, Replaced, new_run, when_free
 from projections.sources import Sources, columns
-from projections.status_cache import StatusCache
+from projections.status_cache import StatusCache, _Stored
 from projections.verify import Comparison, Folded, batched, fold_jobs, fold_part
 from sql import queries
 from streams.keys import JobKey
@@ -28,61 +32,62 @@ _COLUMNS = (
 
 FOLD_AT_ONCE = 500
 """Jobs."""
-LOCK_SECONDS = 2.0
-"""How long one try for the lock on the rows may take; writers wait meanwhile, readers do not."""
-LOCK_TRIES = 30
-
-
-class Busy(Exception):
-    """Somebody held rows for too long: nothing was changed, run the reset again later."""
 
 
 class StatusReset(StatusCache):
-    """Overwrites documents; takes the settings that `StatusCache` takes."""
+    """Overwrites documents.
+
+    Args:
+        kept: keeps what is replaced.
+        options: the settings that `StatusCache` takes.
+    """
+
+    def __init__(self, client: redis.Redis, kept: KeptDocuments, **options: Any) -> None:
+        super().__init__(client, **options)
+        self._kept = kept
 
     def mend(self, comparison: Comparison, jobs: Collection[JobKey]) -> int:
         """Make these jobs' documents what their events say, and give how many were wrong."""
         mended, remaining = 0, list(jobs)
         while remaining:
-            lost = []
             # Read before the events are: what a consumer writes later is a lost race.
             stored = self._load(remaining)
-            names: list[str] = []
-            arguments: list[bytes | int] = []
-            written: list[JobKey] = []
-            for look in comparison.again(remaining):
-                job, folded = look.job, look.folded
-                if not look.found:
-                    continue
-                if folded is None:
-                    if not self._removed(job, stored[job].status):
-                        lost.append(job)
-                    continue
-                written.append(job)
-                names += (self._keys.status(job), self._keys.progress(job), self._keys.ended(job))
-                arguments += self._arguments(job, stored[job], folded.state)
-                mended += 1
-            remaining = lost
-            if written:
-                positions = self._compare_and_set(keys=names, args=arguments)
-                mended -= len(positions)
-                remaining += [written[position - 1] for position in positions]
+            looks = comparison.again(remaining)
+            wrong = {look.job: look.folded for look in looks if look.found}
+            remaining = self._overwrite(wrong, stored) if wrong else []
+            mended += len(wrong) - len(remaining)
         return mended
 
-    def _removed(self, job: JobKey, status: bytes) -> bool:
-        """Remove a job's documents, if they still are what was read."""
-        name = self._keys.status(job)
-        with self._client.pipeline() as pipeline:
-            try:
-                pipeline.watch(name)  # type: ignore[no-untyped-call]
-                if (pipeline.get(name) or b"") != status:
-                    return False
-                pipeline.multi()
-                pipeline.delete(name, self._keys.progress(job), self._keys.ended(job))
-                pipeline.execute()
-            except redis.WatchError:
-                return False
-        return True
+    def _overwrite(
+        self, wrong: Mapping[JobKey, Folded | None], stored: Mapping[JobKey, _Stored]
+    ) -> list[JobKey]:
+        """Keep what stands and write what is right, or nothing; give those that were too late."""
+        self._kept.keep(
+            {
+                job: Replaced(stored[job].status, stored[job].progress, removed=folded is None)
+                for job, folded in wrong.items()
+            }
+        )
+        arguments = [
+            self._nothing(job, stored[job])
+            if folded is None
+            else self._arguments(job, stored[job], folded.state)
+            for job, folded in wrong.items()
+        ]
+        jobs = list(wrong)
+        positions = self._compare_and_set(
+            keys=list(chain.from_iterable(map(self._names, jobs))),
+            args=list(chain.from_iterable(arguments)),
+        )
+        lost = [jobs[position - 1] for position in positions]
+        self._kept.forget(lost)
+        return lost
+
+    def _nothing(
+        self, job: JobKey, found: _Stored
+    ) -> tuple[bytes, bytes, bytes, bytes, int, bytes, str]:
+        """Give the script's arguments that remove a job's documents, if they are what was read."""
+        return found.status, b"*", b"-", b"", 0, b"", feed_name(job)
 
 
 def reset_status(
@@ -113,7 +118,7 @@ class RowsReset:
         self._sources = sources
         self._connection = sources.connection
         self._comparison = comparison
-        self._lock_ms = int(lock_seconds * 1000)
+        self._lock_seconds = lock_seconds
 
     def prepare(self) -> Iterator[Step]:
         """Fold everything and keep the rows that are served otherwise; nothing is changed yet.
@@ -134,25 +139,21 @@ class RowsReset:
     def swap(self, on_wait: Callable[[], None] = lambda: None) -> int:
         """Put the prepared rows in place, and give how many were written or removed.
 
+        What they replace is kept in the same transaction.
+
         Raises:
             Busy: the lock was not to be had.
         """
-        for _ in range(LOCK_TRIES):
-            try:
-                with self._connection.transaction():
-                    return self._swap()
-            except psycopg.errors.LockNotAvailable:
-                on_wait()
-        raise Busy("the table jobs was in use all the time; nothing was changed, try again later")
+        return when_free(self._connection, self._swap, self._lock_seconds, on_wait)
 
     def _swap(self) -> int:
-        self._connection.execute(_QUERIES["patience"], {"milliseconds": self._lock_ms})
-        self._connection.execute(_QUERIES["lock_rows"])
         # From here on no consumer writes: what it wrote since is in the history, and folded now.
         self._freshen()
-        changed = self._connection.execute(_QUERIES["swap_changed"]).rowcount
-        changed += self._connection.execute(_QUERIES["swap_missing"]).rowcount
-        return changed + self._connection.execute(_QUERIES["swap_surplus"]).rowcount
+        run = {"run": new_run(self._connection)}
+        return sum(
+            self._connection.execute(_QUERIES[name], run).rowcount
+            for name in ("swap_changed", "swap_missing", "swap_surplus")
+        )
 
     def _freshen(self) -> None:
         """Fold those again about which the history has grown meanwhile."""

@@ -1,46 +1,93 @@
--- Compare and set the documents of many jobs.
--- A job takes 3 keys (status, progress, ended mark) and 6 arguments: the status document and the
--- mark that its writer had read ('' for none), the new status ('' to leave it), the new progress
--- ('' to leave it, '-' to remove it), seconds to live (0 for no end), the new mark ('' for none).
+-- Compare and set the documents of many jobs, and tell their tenants' feeds what changed.
+-- A job takes 4 keys (status, progress, ended mark, its tenant's feed) and 7 arguments: the status
+-- document and the mark that its writer had read ('' for none, mark '*' for not read), the new status
+-- ('' to leave it, '-' to remove all three), the new progress ('' to leave it, '-' to remove it),
+-- seconds to live (0 for no end), the new mark ('' for none), and its name in the feed ('' where readers
+-- would see no difference).
 -- Returns the positions (from 1) of the jobs that somebody else wrote meanwhile; they are untouched.
 -- How much longer than its job's documents a mark lives.
 local MARK_SECONDS = 604800
-local lost = {}
+-- How long a feed outlives its last change, at least, and the jobs that it keeps.
+local FEED_SECONDS, FEED_JOBS = 3600, 10000
+local lost, feeds, fed = {}, {}, {}
+local call, format = redis.call, string.format
 
 local function put(key, value, seconds)
   if seconds > 0 then
-    redis.call('SET', key, value, 'EX', seconds)
+    call('SET', key, value, 'EX', seconds)
   else
-    redis.call('SET', key, value)
+    call('SET', key, value)
   end
 end
 
 local function renew(key, seconds)
   if seconds > 0 then
-    redis.call('EXPIRE', key, seconds)
+    call('EXPIRE', key, seconds)
   else
-    redis.call('PERSIST', key)
+    call('PERSIST', key)
   end
 end
 
-for job = 1, #KEYS / 3 do
-  local status, progress, ended = KEYS[job * 3 - 2], KEYS[job * 3 - 1], KEYS[job * 3]
-  local at = (job - 1) * 6
-  local seconds = tonumber(ARGV[at + 5])
-  if (redis.call('GET', status) or '') ~= ARGV[at + 1] or
-     (ARGV[at + 2] ~= '*' and (redis.call('GET', ended) or '') ~= ARGV[at + 2]) then
-    lost[#lost + 1] = job
+local function changed(feed, name)
+  local names = fed[feed]
+  if names then
+    names[#names + 1] = name
   else
-    if ARGV[at + 3] == '' then renew(status, seconds) else put(status, ARGV[at + 3], seconds) end
-    if ARGV[at + 4] == '' then
-      renew(progress, seconds)
-    elseif ARGV[at + 4] == '-' then
-      redis.call('DEL', progress)
-    else
-      put(progress, ARGV[at + 4], seconds)
-    end
-    if ARGV[at + 6] ~= '' then redis.call('SET', ended, ARGV[at + 6], 'EX', seconds + MARK_SECONDS) end
+    fed[feed] = {name}
+    feeds[#feeds + 1] = feed
   end
+end
+
+-- The changes of one tenant, under positions that never go back: the server's clock in microseconds,
+-- or what follows the last position where the clock is behind that.
+local function tell(feed, names, now)
+  local last = tonumber(call('ZREVRANGE', feed, 0, 0, 'WITHSCORES')[2] or 0)
+  local first = math.max(now, last + 1)
+  local scored, told = {}, {}
+  for index, name in ipairs(names) do
+    local position = format('%.0f', first + index - 1)
+    scored[index * 2 - 1], scored[index * 2] = position, name
+    told[index] = position .. ' ' .. name
+  end
+  call('ZADD', feed, unpack(scored))
+  -- Once in a second of its changes is enough for both.
+  if math.floor(last / 1000000) ~= math.floor(now / 1000000) then
+    call('EXPIRE', feed, FEED_SECONDS + 1)
+    if last > 0 then call('ZREMRANGEBYRANK', feed, 0, -FEED_JOBS - 1) end
+  end
+  call('PUBLISH', feed, table.concat(told, ' '))
+end
+
+for job = 1, #KEYS / 4 do
+  local at = (job - 1) * 4
+  local status, progress, ended = KEYS[at + 1], KEYS[at + 2], KEYS[at + 3]
+  local given = (job - 1) * 7
+  local new_status, new_progress = ARGV[given + 3], ARGV[given + 4]
+  local seconds, mark, name = tonumber(ARGV[given + 5]), ARGV[given + 6], ARGV[given + 7]
+  if (call('GET', status) or '') ~= ARGV[given + 1] or
+     (ARGV[given + 2] ~= '*' and (call('GET', ended) or '') ~= ARGV[given + 2]) then
+    lost[#lost + 1] = job
+  elseif new_status == '-' then
+    call('DEL', status, progress, ended)
+    changed(KEYS[at + 4], name)
+  else
+    if new_status == '' then renew(status, seconds) else put(status, new_status, seconds) end
+    if new_progress == '' then
+      renew(progress, seconds)
+    elseif new_progress == '-' then
+      call('DEL', progress)
+    else
+      put(progress, new_progress, seconds)
+    end
+    if mark ~= '' then call('SET', ended, mark, 'EX', seconds + MARK_SECONDS) end
+    if name ~= '' and (new_status ~= '' or new_progress ~= '') then changed(KEYS[at + 4], name) end
+  end
+end
+
+if #feeds > 0 then
+  local time = call('TIME')
+  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  for _, feed in ipairs(feeds) do tell(feed, fed[feed], now) end
 end
 
 return lost

@@ -1,7 +1,8 @@
-"""The projection `status`: two Redis documents a job.
+"""The projection `status`: two Redis documents a job, and each tenant's feed of what changed.
 
 A batch is one MGET and one script that compares and sets. Whoever loses a race reads and folds
-again, so that two consumers, a stale one and a replay agree whatever their order.
+again, so that two consumers, a stale one and a replay agree whatever their order. In the same
+script every changed document is told to the tenant's feed: no reader sees one without the other.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import structlog
 
 from projections.batch import EventsByJob, by_job
 from projections.documents import Documents, read_documents, write_documents
+from projections.feed import feed_name
 from projections.fold import RANKS, fold_all
 from projections.state import JobState
 from streams.entries import Entry
 from streams.keys import JobKey, Keys
-from streams.kinds import KINDS
+from streams.kinds import KINDS, State
 
 _LOG = structlog.get_logger(__name__)
 
@@ -83,16 +85,17 @@ class StatusCache:
         """Fold and write once; give the jobs that somebody else wrote meanwhile."""
         stored = self._load(list(jobs))
         names: list[str] = []
-        arguments: list[bytes | int] = []
+        arguments: list[bytes | int | str] = []
         written: list[JobKey] = []
         for job, events in jobs.items():
             found = stored[job]
-            state = fold_all(_state(job, found), events)
+            old = _state(job, found)
+            state = fold_all(old, events)
             if state is None or (not found.status and _outlived(state, found.mark)):
                 continue
             written.append(job)
-            names += (self._keys.status(job), self._keys.progress(job), self._keys.ended(job))
-            arguments += self._arguments(job, found, state)
+            names += self._names(job)
+            arguments += self._arguments(job, found, state, old)
         if not written:
             return {}
         lost = self._compare_and_set(keys=names, args=arguments)
@@ -115,9 +118,14 @@ class StatusCache:
             for job in jobs
         }
 
+    def _names(self, job: JobKey) -> tuple[str, str, str, str]:
+        """Name the keys that the script takes for a job."""
+        keys = self._keys
+        return keys.status(job), keys.progress(job), keys.ended(job), keys.feed(job.tenant)
+
     def _arguments(
-        self, job: JobKey, found: _Stored, state: JobState
-    ) -> tuple[bytes, bytes, bytes, bytes, int, bytes]:
+        self, job: JobKey, found: _Stored, state: JobState, old: JobState | None = None
+    ) -> tuple[bytes, bytes, bytes, bytes, int, bytes, str]:
         documents = write_documents(KINDS[job.kind], state, self._result_cache_bytes)
         ended = state.state.ended
         seconds = (self._ended_ttl or 0) if ended else self._ttl
@@ -128,6 +136,7 @@ class StatusCache:
             _changed(found.progress, documents.progress),
             seconds,
             _mark(state) if ended and self._ended_ttl is not None else b"",
+            feed_name(job) if old is None or _shown(old) != _shown(state) else "",
         )
 
 
@@ -148,6 +157,20 @@ def _state(job: JobKey, found: _Stored) -> JobState | None:
             # A key of the old writers, or one mended by hand: the events say what is right.
             _LOG.info("foreign_document_replaced", key=Keys().status(job), error=repr(error))
     return None
+
+
+def _shown(state: JobState) -> tuple[object, ...]:
+    """Give what answers show; a late event may add to the documents and change nothing of it."""
+    job_type = state.job_type and state.job_type.value
+    return (
+        state.state,
+        state.attempt,
+        state.updated_at,
+        job_type,
+        state.progress if state.state is State.PROCESSING else None,
+        state.error,
+        state.result,
+    )
 
 
 def _mark(state: JobState) -> bytes:

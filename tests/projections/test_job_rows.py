@@ -422,6 +422,32 @@ def test_apply__connection_lost__made_again(rows: JobRows, db: psycopg.Connectio
     check(db, [event("1-0", "processing"), event("2-0", "done")])
 
 
+def test_apply__server_that_was_read_only__taken_up_on_a_new_connection(
+    rows: JobRows, db: psycopg.Connection
+) -> None:
+    """A session keeps what it was begun with: the old one would refuse to write for ever."""
+    name = Identifier(db.info.dbname)
+    db.execute(SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+    for _ in range(2):
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            rows.apply([event("1-0", "processing")])
+    db.execute(SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name))
+    rows.apply([event("1-0", "processing")])
+    check(db, [event("1-0", "processing")])
+
+
+def test_apply__session_that_became_read_only__left_for_a_new_one(
+    rows: JobRows, db: psycopg.Connection
+) -> None:
+    rows.apply([event("1-0", "processing")])
+    assert rows._connection is not None
+    rows._connection.execute("SET default_transaction_read_only = on")
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        rows.apply([event("2-0", "done")])
+    rows.apply([event("2-0", "done")])
+    check(db, [event("1-0", "processing"), event("2-0", "done")])
+
+
 def test_apply__batch_that_fails__stores_nothing_of_it(
     rows: JobRows, db: psycopg.Connection
 ) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, cast
+from typing import Any, LiteralString, cast
 
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
 
 from projections import job_rows
 from projections.fold import fold_all
 from projections.job_rows import JobRows
 from projections.rebuild import RowsRepair, StatusRepair, Step, repair
 from projections.rebuild_checkpoint import Checkpoint
-from projections.rebuild_reset import Busy, RowsReset, StatusReset, reset_status
+from projections.rebuild_replaced import Busy, KeptDocuments, drop, kept, restore
+from projections.rebuild_reset import RowsReset, StatusReset, reset_status
 from projections.rebuild_served import RowsServed, StatusServed
 from projections.sources import Range, Sources
 from projections.status_cache import StatusCache
@@ -26,6 +29,7 @@ from projections.verify import Comparison, Verifier
 from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import JobKey, Keys
+from tests.support.strategies import logs
 from tests.support.waiting import eventually
 
 Connect = Callable[[], psycopg.Connection]
@@ -81,6 +85,12 @@ def statuses(client: redis.Redis) -> dict[bytes, bytes | None]:
 
 def table(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
     return connection.execute("SELECT jobs::text FROM jobs ORDER BY tenant, kind, id").fetchall()
+
+
+def one(connection: psycopg.Connection, statement: LiteralString) -> Any:
+    row = connection.execute(statement).fetchone()
+    assert row is not None
+    return row[0]
 
 
 def run(steps: Iterator[Step]) -> list[Step]:
@@ -251,9 +261,17 @@ def test_checkpoint__of_another_command__is_not_taken(tmp_path: Any) -> None:
 # --- resetting ---
 
 
-def reset(client: redis.Redis, sources: Sources) -> None:
-    comparison = Comparison(sources, StatusServed(client))
-    run(reset_status(sources, StatusReset(client), comparison))
+def reset(client: redis.Redis, sources: Sources) -> int:
+    """Reset the documents, and give how many of them are kept."""
+    info = sources.connection.info
+    with closing(
+        KeptDocuments(
+            lambda: psycopg.connect(info.dsn, password=info.password or None, autocommit=True)
+        )
+    ) as old:
+        writer = StatusReset(client, old)
+        run(reset_status(sources, writer, Comparison(sources, StatusServed(client))))
+        return old.states
 
 
 def test_reset_status__wrong_newer_surplus_and_foreign__what_the_events_say(
@@ -293,7 +311,7 @@ def test_reset_status__consumer_writes_between_reading_and_writing__its_event_st
         return written(self, *arguments)
 
     monkeypatch.setattr(StatusReset, "_arguments", meanwhile)
-    reset(redis_client, sources)
+    assert reset(redis_client, sources) == 1
     monkeypatch.undo()
     assert differences(sources, StatusServed(redis_client)) == []
     assert b'"rows":3' in (redis_client.get("tenant:1:job:a1:status") or b"")
@@ -356,7 +374,7 @@ def test_reset_rows__event_committed_after_the_copy__is_in_the_swap(
 def test_reset_rows__lock_not_to_be_had__nothing_changed(
     rows: JobRows, connect: Connect, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.rebuild_reset.LOCK_TRIES", 2)
+    monkeypatch.setattr("projections.rebuild_replaced.LOCK_TRIES", 2)
     rows.apply([entry("1", "1-0", "processing")])
     db, holder = connect(), connect()
     db.execute("UPDATE jobs SET attempt = 9")
@@ -383,6 +401,197 @@ def test_reset_rows__horizon__what_the_history_no_longer_reaches_is_left(
     run(rebuild.prepare())
     assert rebuild.swap() == 0
     assert differences(sources, served) == ["1 job a1 status: served DONE, folded nothing"]
+
+
+# --- what was replaced ---
+
+
+def old_states(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "SELECT projection, tenant, id, why, was::text FROM replaced_states"
+        " ORDER BY projection, run, tenant, id"
+    ).fetchall()
+
+
+def spoil(db: psycopg.Connection) -> None:
+    """Leave one row wrong, one missing and one too many."""
+    db.execute("UPDATE jobs SET attempt = 9, worker = 'nobody' WHERE tenant = '2'")
+    db.execute("DELETE FROM jobs WHERE id = 'b:status'")
+    db.execute(
+        "INSERT INTO jobs SELECT tenant, kind, 'ghost', attempt, state, status, job_type, labels,"
+        " worker, progress, result, error, code, created_at, started_at, updated_at, ended_at,"
+        " positions FROM jobs WHERE tenant = '1'"
+    )
+
+
+def test_reset_rows__what_was_replaced__is_kept_and_can_be_put_back(
+    rows: JobRows, connect: Connect, sources: Sources
+) -> None:
+    rows.apply(ours())
+    db = connect()
+    right = table(db)
+    spoil(db)
+    wrong = table(db)
+    was = dict(db.execute("SELECT id, to_json(jobs)::text FROM jobs WHERE id <> 'b:status'"))
+    was["a1"] = one(db, "SELECT to_json(jobs)::text FROM jobs WHERE tenant = '2'")
+    db.execute("SET timezone = 'Asia/Seoul'")  # whoever looks on
+    assert reset_rows(sources, RowsServed(sources.connection)) == 3
+    assert [(each[2], each[3]) for each in old_states(db)] == [
+        *(("b:status", "inserted"), ("ghost", "removed")),
+        ("a1", "updated"),
+    ]
+    db.execute("SET timezone = 'UTC'")
+    assert {each[2]: json.loads(each[4]) for each in old_states(db) if each[4]} == {
+        job: json.loads(text) for job, text in was.items() if job != "b:status"
+    }
+    (told,) = kept(db)
+    assert (told.projection, told.states, told.runs) == ("rows", 3, 1)
+    assert table(db) == right
+    put_back = restore(connect())
+    assert put_back is not None
+    assert (put_back.restored, put_back.left) == (3, 0)
+    assert table(db) == wrong
+    assert old_states(db) == []
+    assert restore(db) is None
+
+
+def test_restore__rows_that_were_written_since__stay(
+    rows: JobRows, connect: Connect, sources: Sources
+) -> None:
+    rows.apply(ours())
+    db = connect()
+    spoil(db)
+    reset_rows(sources, RowsServed(sources.connection))
+    later = 5_000_000_000_000
+    rows.apply(
+        [
+            entry("2", f"{later}-0", "done"),
+            entry("1", f"{later}-1", "done", job="ghost"),
+            entry("1", f"{later}-2", "done", job="b:status"),
+        ]
+    )
+    now = table(db)
+    put_back = restore(db)
+    assert put_back is not None
+    assert (put_back.restored, put_back.left) == (0, 3)
+    assert table(db) == now
+    assert len(old_states(db)) == 3
+
+
+def test_restore__two_resets_or_one_tenant__the_last_and_only_it(
+    rows: JobRows, connect: Connect, sources: Sources
+) -> None:
+    rows.apply(ours())
+    db, served = connect(), RowsServed(sources.connection)
+    found = []
+    for attempt in (8, 9):
+        db.execute("UPDATE jobs SET attempt = %s WHERE id = 'a1'", (attempt,))
+        found.append(table(db))
+        reset_rows(sources, served)
+        sources.connection.execute("TRUNCATE mended_jobs, surplus_jobs")
+    put_back = restore(db, "2")
+    assert put_back is not None
+    assert put_back.restored == 1
+    attempts = "SELECT tenant, attempt FROM jobs WHERE id = 'a1' ORDER BY tenant"
+    assert db.execute(attempts).fetchall() == [("1", 1), ("2", 9)]
+    restore(db)
+    assert table(db) == found[1]
+    reset_rows(sources, served)
+    assert drop(db, "status") == 0
+    assert drop(db, "rows", "2") == 2
+    assert {each[1] for each in old_states(db)} == {"1"}
+    assert drop(db, "rows") == 2
+
+
+def test_reset_rows__what_was_cannot_be_kept__nothing_is_replaced(
+    rows: JobRows, connect: Connect, sources: Sources
+) -> None:
+    rows.apply(ours())
+    db = connect()
+    spoil(db)
+    wrong = table(db)
+    db.execute("DROP TABLE replaced_states")
+    rebuild = RowsReset(sources, Comparison(sources, RowsServed(db)))
+    run(rebuild.prepare())
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        rebuild.swap()
+    assert table(db) == wrong
+
+
+def test_replaced_states__a_tenants_reader__sees_none(
+    rows: JobRows, connect: Connect, sources: Sources
+) -> None:
+    """Not by what migrations grant, and not even where somebody grants it everything."""
+    rows.apply(ours())
+    db = connect()
+    spoil(db)
+    reset_rows(sources, RowsServed(sources.connection))
+    granted = (
+        "SELECT grantee FROM information_schema.role_table_grants"
+        " WHERE table_name = 'replaced_states' AND grantee <> current_user"
+    )
+    assert db.execute(granted).fetchall() == []
+    with db.transaction(force_rollback=True):
+        db.execute("CREATE ROLE replaced_reader")
+        db.execute("GRANT replaced_reader TO CURRENT_USER")
+        db.execute("GRANT SELECT ON replaced_states TO replaced_reader")
+        db.execute("SET LOCAL ROLE replaced_reader")
+        for tenant in ("", "1"):
+            db.execute("SELECT set_config('app.tenant_id', %s, true)", (tenant,))
+            assert old_states(db) == []
+
+
+@given(logs(JobKey("1", "job", "a1")))
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_put_back__any_row__is_what_it_was(
+    rows: JobRows, connect: Connect, sources: Sources, said: list[Entry]
+) -> None:
+    db = sources.connection
+    db.execute("TRUNCATE jobs, job_events, replaced_states, mended_jobs, surplus_jobs")
+    rows.apply(said)
+    db.execute("UPDATE jobs SET attempt = attempt + 5, code = 'wrong'")
+    wrong = table(db)
+    assert reset_rows(sources, RowsServed(db)) == 1
+    assert table(db) != wrong
+    put_back = restore(db)
+    assert put_back is not None
+    assert (put_back.restored, table(db)) == (1, wrong)
+
+
+def test_reset_status__what_was_replaced__is_kept_byte_for_byte(
+    redis_client: redis.Redis,
+    rows: JobRows,
+    cache: StatusCache,
+    connect: Connect,
+    sources: Sources,
+) -> None:
+    rows.apply(ours())
+    cache.apply(ours())
+    cache.apply([entry("3", "5000000000000-0", "progress", job="ghost", percent=3)])
+    names = ("status", "progress")
+    ghost = [cast("bytes", redis_client.get(f"tenant:3:job:ghost:{name}")) for name in names]
+    wrong = b'{"status": "DONE",  "attempt": 1e2, "fold": "\\u00e9 \\u0000"}'
+    redis_client.set("tenant:1:job:a1:status", wrong)
+    redis_client.set("tenant:1:job:b:status:status", b"mended by hand \xff")
+    redis_client.delete("tenant:2:job:a1:status")
+    assert reset(redis_client, sources) == 3
+    db = connect()
+    assert [each[:4] for each in old_states(db)] == [
+        ("status", "1", "a1", "updated"),
+        ("status", "1", "b:status", "updated"),
+        ("status", "3", "ghost", "removed"),
+    ]
+    first, second, third = (each[4] for each in old_states(db))
+    assert first.startswith(f'{{"status":{wrong.decode()},"progress":{{"step":"reading"')
+    assert base64.b64decode(json.loads(second)["status"]["base64"]) == b"mended by hand \xff"
+    pairs = zip(names, ghost, strict=True)
+    told = ",".join(f'"{name}":{raw.decode()}' for name, raw in pairs)
+    assert third == f"{{{told}}}"
+    assert reset(redis_client, sources) == 0
+    assert (kept(db)[0].states, kept(db)[0].runs) == (3, 1)
+    assert drop(db, "status") == 3
 
 
 JOBS = 2_000

@@ -179,6 +179,8 @@ def test_apply__same_id_in_another_tenant_or_kind__never_shared(client: redis.Re
         b"tenant:42:job:a1:status",
         b"tenant:43:job:a1:status",
         b"tenant:42:video:a1:status",
+        b"tenant:42:feed",
+        b"tenant:43:feed",
     }
 
 
