@@ -11,7 +11,8 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 import prometheus_client
@@ -19,13 +20,15 @@ import psycopg
 import redis
 import structlog
 
-from consumers.dead_letters import DeadLetters
+from consumers import metrics
 from consumers.groups import ConsumerGroup
 from consumers.ready import ReadyQueue
 from consumers.reaper import Reaper
 from consumers.retention import Retention
 from consumers.runner import Chore, Consumer, Projection
+from consumers.samples import Counted, NotedDeadLetters, Samples, Tally
 from consumers.sweep import Sweep
+from consumers.tracing import traced
 from projections.history import drop_old
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
@@ -61,6 +64,10 @@ def _connector(settings: Settings) -> Callable[[], psycopg.Connection]:
     )
 
 
+def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:
+    metrics.PARTITIONS_DROPPED.inc(len(drop_old(connect, days)))
+
+
 def _chores(group: str, settings: Settings, client: redis.Redis, consumer: str) -> Iterator[Chore]:
     """Give what one consumer does for all; only the group `rows` reaches both servers."""
     if group != JobRows.group:
@@ -70,7 +77,7 @@ def _chores(group: str, settings: Settings, client: redis.Redis, consumer: str) 
         client,
         consumer,
         keep_seconds=settings.stream_keep_seconds,
-        drop_history=None if days is None else partial(drop_old, connect, days),
+        drop_history=None if days is None else partial(_drop_history, connect, days),
     )
     if settings.stalled_after_seconds is not None:
         yield Reaper(
@@ -85,16 +92,31 @@ PROJECTIONS: dict[str, Callable[[redis.Redis, Settings], Projection]] = {
 """The groups that can be consumed."""
 
 
-def build(group: str, settings: Settings, client: redis.Redis, consumer: str) -> Consumer:
-    """Put one consumer together."""
+def build(
+    group: str,
+    settings: Settings,
+    client: redis.Redis,
+    consumer: str,
+    *,
+    chores: Sequence[Chore] = (),
+    tally: Tally | None = None,
+) -> Consumer:
+    """Put one consumer together, with more chores than its own; `tally` counts what it applies."""
     idle = settings.reclaim_idle_seconds
+    projection = traced(PROJECTIONS[group](client, settings), group)
     return Consumer(
         group=ConsumerGroup(client, group, consumer),
-        projection=PROJECTIONS[group](client, settings),
+        projection=projection if tally is None else Counted(projection, tally),
         ready=ReadyQueue(client, group, lease_seconds=idle),
-        dead_letters=DeadLetters(client, group),
-        sweep=Sweep(client, group, consumer, reclaim_idle_seconds=idle),
-        chores=list(_chores(group, settings, client, consumer)),
+        dead_letters=NotedDeadLetters(client, group),
+        sweep=Sweep(
+            client,
+            group,
+            consumer,
+            reclaim_idle_seconds=idle,
+            tenants_in_metrics=settings.metrics_tenants == "on",
+        ),
+        chores=[*_chores(group, settings, client, consumer), *chores],
         reclaim_idle_seconds=idle,
         max_event_bytes=settings.max_event_bytes,
     )
@@ -128,8 +150,14 @@ def consume(group: str, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     client = connect(settings.require_redis_url())
-    consumer = build(group, settings, client, consumer_name())
+    name, tally = consumer_name(), Tally()
+    samples = Samples(client, group, name, tally)
+    consumer = build(group, settings, client, name, chores=[samples], tally=tally)
     if settings.metrics_port is not None:
-        server, _ = prometheus_client.start_http_server(settings.metrics_port, "127.0.0.1")
+        server, _ = prometheus_client.start_http_server(
+            settings.metrics_port, settings.metrics_host
+        )
         _LOG.info("metrics_served", port=server.server_port)
     consumer.run(stop)
+    with suppress(redis.RedisError):  # whoever is elected forgets us in time
+        samples.leave()

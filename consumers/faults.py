@@ -28,3 +28,10 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, redis.ResponseError):
         return not str(error).startswith("WRONGTYPE")
     return isinstance(error, psycopg.Error | redis.RedisError | OSError)
+
+
+def server_of(error: BaseException) -> str:
+    """Name the server whose absence or refusal this is, for metrics."""
+    if isinstance(error, redis.RedisError):
+        return "redis"
+    return "postgres" if isinstance(error, psycopg.Error) else "other"

@@ -7,10 +7,11 @@ start at 0, so that a group made late, or made again after a flush, sees everyth
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
+from consumers import metrics
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
 from streams.wire import Command, ask, checked, round_trip
@@ -47,6 +48,8 @@ class GroupState(NamedTuple):
     name: str
     pending: int
     last_delivered: EntryId
+    lag: int | None = None
+    """Entries never delivered; None where the server cannot tell."""
 
 
 class ConsumerGroup:
@@ -71,7 +74,8 @@ class ConsumerGroup:
 
         Never retried: what a lost reply delivered is pending, and taken over in time.
         """
-        self._read.update(tenants)
+        unread = {tenant for tenant in tenants if tenant not in self._read}
+        self._read |= unread
         replies = round_trip(self._client, [self._read_command(name, count) for name in tenants])
         deliveries: list[Delivery] = []
         lost: list[str] = []
@@ -83,6 +87,9 @@ class ConsumerGroup:
                 if reply:
                     deliveries += _deliveries(tenant, reply[0][1])
         if lost and (made := self._create(lost)):
+            for tenant in made:
+                why = "new" if tenant in unread else "lost"
+                metrics.GROUPS_MADE.labels(self.group, why).inc()
             deliveries += self.read(made, count)
         return deliveries
 
@@ -187,10 +194,13 @@ def group_states(client: redis.Redis, logs: Sequence[bytes]) -> list[list[GroupS
     ]
 
 
-def _group_state(row: Sequence[bytes]) -> GroupState:
+def _group_state(row: Sequence[Any]) -> GroupState:
     facts = dict(zip(row[::2], row[1::2], strict=True))
     return GroupState(
-        facts[b"name"].decode(), int(facts[b"pending"]), of_reply(facts[b"last-delivered-id"])
+        facts[b"name"].decode(),
+        int(facts[b"pending"]),
+        of_reply(facts[b"last-delivered-id"]),
+        facts.get(b"lag"),
     )
 
 

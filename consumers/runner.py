@@ -16,7 +16,7 @@ import structlog
 
 from consumers import metrics
 from consumers.dead_letters import DeadLetters
-from consumers.faults import is_outage
+from consumers.faults import is_outage, server_of
 from consumers.groups import ConsumerGroup, Delivery
 from consumers.ready import ReadyQueue
 from consumers.sweep import Sweep
@@ -108,11 +108,13 @@ class Consumer:
         self._max_event_bytes = max_event_bytes
         self._clock = clock
         self._name = group.group
+        metrics.begin(self._name)
         self._log = _LOG.bind(group=group.group, consumer=group.consumer)
 
     def run(self, stop: Stop) -> None:
         """Work until told to stop; finish the batch in hand, then leave."""
         self._log.info("consumer_started")
+        metrics.RUNNING.labels(self._name).set(1)
         pause, broken = FIRST_BACKOFF, False
         while not stop.is_set():
             try:
@@ -128,10 +130,12 @@ class Consumer:
                 self._wait(stop, error, pause)
                 pause, broken = min(pause * 2, LAST_BACKOFF), True
         self._leave()
+        metrics.RUNNING.labels(self._name).set(0)
         self._log.info("consumer_stopped")
 
     def turn(self, stop: Stop) -> int:
         """Do one round and give how many entries it settled."""
+        metrics.LAST_TURN.labels(self._name).set_to_current_time()
         if self._sweep.due():
             self._group.register()
             self._sweep.run()
@@ -156,11 +160,13 @@ class Consumer:
                     if not is_outage(error):
                         raise
                     what = type(chore).__name__.lower()
+                    metrics.CHORES_PUT_OFF.labels(what).inc()
                     self._log.warning("chore_put_off", chore=what, error=_one_line(error))
 
     def _recover(self, stop: Stop) -> None:
         """Settle what was delivered to us in replies that a broken connection swallowed."""
         while deliveries := self._group.read_again(QUANTUM):
+            metrics.REDELIVERED.labels(self._name).inc(len(deliveries))
             self._log.info("deliveries_read_again", count=len(deliveries))
             self._settle(deliveries, stop)
 
@@ -172,6 +178,7 @@ class Consumer:
             self._log.error("entries_deleted_while_pending", tenant=tenant, count=claimed.deleted)
         if claimed.deliveries:
             metrics.CLAIMED.labels(self._name).inc(len(claimed.deliveries))
+            metrics.REDELIVERED.labels(self._name).inc(len(claimed.deliveries))
             self._log.info("deliveries_claimed", tenant=tenant, count=len(claimed.deliveries))
             self._settle_claimed(tenant, claimed.deliveries, stop)
         return len(claimed.deliveries)
@@ -257,12 +264,14 @@ class Consumer:
             metrics.APPLY_SECONDS.labels(self._name).observe(self._clock() - started)
             self._group.acknowledge(deliveries)
         metrics.APPLIED.labels(self._name).inc(len(entries))
-        oldest = min(entry.entry_id.ms for entry in entries)
-        metrics.DELAY_SECONDS.labels(self._name).observe(max(0.0, time.time() - oldest / 1000))
+        metrics.ACKNOWLEDGED.labels(self._name).inc(len(entries))
+        times = [entry.entry_id.ms for entry in entries]
+        metrics.DELAY_SECONDS.observe_ages(self._name, time.time() * 1000, times)
 
     def _bury(self, delivery: Delivery, reason: str, detail: str, stop: Stop) -> None:
         self._patiently(lambda: self._dead_letters.bury(delivery, reason, detail), [delivery], stop)
         metrics.DEAD.labels(self._name, reason).inc()
+        metrics.ACKNOWLEDGED.labels(self._name).inc()
         self._log.warning(
             "entry_dead_lettered",
             tenant=delivery.tenant,
@@ -300,7 +309,9 @@ class Consumer:
             self._log.debug("hold_failed", error=str(error))
 
     def _wait(self, stop: Stop, error: BaseException, seconds: float) -> None:
-        metrics.OUTAGES.labels(self._name).inc()
+        server = server_of(error)
+        metrics.OUTAGES.labels(self._name, server).inc()
+        metrics.OUTAGE_SECONDS.labels(self._name, server).inc(seconds)
         self._log.warning("waiting_for_server", error=_one_line(error), seconds=round(seconds, 1))
         stop.wait(seconds)
 

@@ -24,10 +24,11 @@ import structlog
 
 from consumers.election import Election
 from consumers.groups import group_states
+from consumers.standing import Open, Standing
 from streams.appender import GROUPS, mark
 from streams.discovery import START, scan_streams
 from streams.entry_ids import of_reply
-from streams.keys import Keys
+from streams.keys import DEAD_END, STREAM_END, SWEPT_PATTERN, Keys
 from streams.wire import Command, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
@@ -35,6 +36,8 @@ _LOG = structlog.get_logger(__name__)
 INTERVAL_SECONDS = 1.3
 ELECTED_INTERVALS = 2.5
 """How long an election lasts: a sweeper that died is replaced after so many intervals."""
+SHOWN_INTERVALS = 2 * ELECTED_INTERVALS
+"""How long what a sweep found is shown in metrics, if it is the sweeper's last."""
 FORGET_SECONDS = 60.0
 SCAN_CALLS = 50
 """SCANs in one sweep."""
@@ -58,6 +61,7 @@ class Sweep:
         reclaim_idle_seconds: float = 30.0,
         interval_seconds: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        tenants_in_metrics: bool = False,
     ) -> None:
         self._client = client
         self._group = group
@@ -65,6 +69,7 @@ class Sweep:
         self._reclaim_idle_ms = int(reclaim_idle_seconds * 1000)
         self._interval = interval_seconds
         self._clock = clock
+        self._standing = Standing(client, self._keys, tenants=tenants_in_metrics)
         self._election = Election(
             client, self._keys.sweeper(), consumer, interval_seconds * ELECTED_INTERVALS
         )
@@ -82,11 +87,14 @@ class Sweep:
         if not elected or self._election.anew or self._clock() >= self._forget_at:
             self._forget()
         if not elected:
+            self._standing.withdraw()
             return
         groups = self._groups()
         self._discover()
         self._look(groups)
         self._follow(groups)
+        self._standing.count()
+        self._standing.publish(groups, len(self._seen), self._interval * SHOWN_INTERVALS)
 
     def seconds_left(self) -> float:
         """How long until it is time to sweep again."""
@@ -94,6 +102,7 @@ class Sweep:
 
     def resign(self) -> None:
         """Let another consumer sweep."""
+        self._standing.withdraw()
         self._election.resign()
 
     def take_stale(self) -> list[str]:
@@ -116,9 +125,11 @@ class Sweep:
 
     def _discover(self) -> None:
         for _ in range(SCAN_CALLS):
-            self._cursor, names = scan_streams(self._client, self._cursor)
+            self._cursor, names = scan_streams(self._client, self._cursor, SWEPT_PATTERN)
+            self._standing.found_dead(name for name in names if name.endswith(DEAD_END))
             for name in names:
-                self._seen.setdefault(name, b"0-0")
+                if name.endswith(STREAM_END):
+                    self._seen.setdefault(name, b"0-0")
             if self._cursor == START:
                 return
 
@@ -144,6 +155,7 @@ class Sweep:
     def _follow(self, groups: Sequence[str]) -> None:
         """See to the open logs, a bounded number in turn, until nothing of them is left to do."""
         logs = list(islice(self._open, FOLLOW))
+        opened: dict[bytes, list[Open]] = {}
         for log, states in zip(logs, group_states(self._client, logs), strict=True):
             del self._open[log]
             at = {state.name: state for state in states if state.name in groups}
@@ -152,8 +164,14 @@ class Sweep:
             pending = [name for name in at if at[name].pending]
             self._send(mark(self._keys, behind, self._tenant(log)))
             self._give_stale(log, pending)
-            if behind or pending:
+            opened[log] = [
+                Open(name, at.get(name), name in behind)
+                for name in groups
+                if name in behind or name in pending
+            ]
+            if opened[log]:
                 self._open[log] = None
+        self._standing.look(opened)
 
     def _give_stale(self, log: bytes, groups: Sequence[str]) -> None:
         old = ("IDLE", self._reclaim_idle_ms, "-", "+", 1)

@@ -1,0 +1,209 @@
+"""How all logs stand, for metrics: what each group has not settled, how old it is, dead letters.
+
+The sweep looks at every log that has news anyway. What it sees of those that are *open* (some group
+has not settled all of them) is kept here, and asked after once more for ages; a log that is idle
+costs nothing. A bounded number of logs is looked at in one sweep, so that with very many open ones
+a figure may be some sweeps old; an age still grows meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import nlargest
+from itertools import islice
+from typing import Any, NamedTuple
+
+import redis
+
+from consumers import metrics
+from consumers.groups import GroupState
+from streams.entry_ids import of_reply
+from streams.keys import Keys
+from streams.wire import Command, checked, round_trip
+
+KEEP_SECONDS = 180.0
+"""How long a log that was not looked at again still counts; an open one is every minute."""
+DEAD_AT_ONCE = 500
+"""Streams of dead letters counted in one sweep."""
+TENANTS = 100
+"""Tenants of a group that may become labels, where tenants may at all: those furthest behind."""
+
+
+class Open(NamedTuple):
+    """A group that has not settled all of a log, as the sweep found it."""
+
+    group: str
+    state: GroupState | None
+    """None where the group is yet to be made on this log."""
+    behind: bool
+    """Whether there are entries that it was never delivered."""
+
+
+class Unsettled(NamedTuple):
+    """What a group has not settled of a log."""
+
+    waiting: int
+    pending: int
+    oldest_ms: int
+    """The oldest such entry's time, in milliseconds since 1970."""
+
+
+class Standing:
+    """What the elected sweeper knows of all logs.
+
+    Args:
+        tenants: whether the tenants furthest behind are shown by name.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        *,
+        tenants: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._tenants = tenants
+        self._clock = clock
+        self._looked: dict[bytes, tuple[float, dict[str, Unsettled]]] = {}
+        self._dead: dict[bytes, int] = {}
+        self._shed = 0
+
+    def look(self, logs: Mapping[bytes, Sequence[Open]]) -> None:
+        """Ask after the open groups of these logs; one without any is settled.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: nothing new is known.
+        """
+        asked = [(log, group) for log, groups in logs.items() for group in groups]
+        commands = [command for log, group in asked for command in _questions(log, group)]
+        replies = iter(round_trip(self._client, commands) if commands else ())
+        found: dict[bytes, dict[str, Unsettled]] = {log: {} for log in logs}
+        for log, group in asked:
+            unsettled = _read(group, [next(replies) for _ in _questions(log, group)])
+            if unsettled:
+                found[log][group.group] = unsettled
+        now = self._clock()
+        for log, groups in found.items():
+            self._looked.pop(log, None)
+            if groups:
+                self._looked[log] = now, groups
+
+    def found_dead(self, names: Iterable[bytes]) -> None:
+        """Remember streams of dead letters; they are counted in turn."""
+        for name in names:
+            self._dead.setdefault(name, 0)
+
+    def count(self) -> None:
+        """Count what was shed, and the dead letters of some streams, the longest uncounted first.
+
+        Raises:
+            redis.RedisError: the server is away or refuses.
+        """
+        names = list(islice(self._dead, DEAD_AT_ONCE))
+        commands: list[Command] = [("XLEN", name) for name in names]
+        shed, *replies = round_trip(self._client, [("HVALS", self._keys.shed()), *commands])
+        self._shed = sum(map(int, checked([shed])[0]))
+        for name, reply in zip(names, replies, strict=True):
+            del self._dead[name]
+            if isinstance(reply, int) and reply:
+                self._dead[name] = reply
+
+    def publish(self, groups: Sequence[str], logs: int, seconds: float) -> None:
+        """Show what is known, for so many seconds; `logs` is how many there are."""
+        now = self._clock()
+        self._forget(now - KEEP_SECONDS)
+        metrics.SWEEPER.publish({(): 1}, seconds)
+        metrics.LOGS.publish({(): logs}, seconds)
+        metrics.SHED.publish({(): self._shed}, seconds)
+        metrics.DEAD_LETTERS.publish({(): sum(self._dead.values())}, seconds)
+        behind, waiting, pending = Counter[str](), Counter[str](), Counter[str]()
+        oldest = dict.fromkeys(groups, now * 1000)
+        for _, unsettled in self._looked.values():
+            for group, figures in unsettled.items():
+                behind[group] += 1
+                waiting[group] += figures.waiting
+                pending[group] += figures.pending
+                oldest[group] = min(oldest.get(group, now * 1000), figures.oldest_ms)
+        for gauge, counts in (
+            (metrics.LOGS_BEHIND, behind),
+            (metrics.WAITING, waiting),
+            (metrics.PENDING, pending),
+        ):
+            gauge.publish({(group,): counts[group] for group in oldest}, seconds)
+        ages = {(group,): now - at / 1000 for group, at in oldest.items()}
+        metrics.OLDEST_SECONDS.publish(ages, seconds)
+        if self._tenants:
+            self._publish_tenants(now, seconds)
+
+    def withdraw(self) -> None:
+        """Somebody else sweeps: forget all, and show nothing."""
+        self._looked.clear()
+        self._dead.clear()
+        for gauge in _ALL:
+            gauge.withdraw()
+
+    def _forget(self, before: float) -> None:
+        """Forget logs that are gone: they were not looked at for long. They are in that order."""
+        while self._looked and next(iter(self._looked.values()))[0] < before:
+            del self._looked[next(iter(self._looked))]
+
+    def _publish_tenants(self, now: float, seconds: float) -> None:
+        by_group: dict[str, list[tuple[int, str, int]]] = {}
+        for log, (_, unsettled) in self._looked.items():
+            tenant = self._keys.tenant_of(log.decode(errors="replace"))
+            for group, (waiting, pending, oldest_ms) in unsettled.items():
+                by_group.setdefault(group, []).append((-oldest_ms, tenant, waiting + pending))
+        entries, ages = {}, {}
+        for group, found in by_group.items():
+            for minus_ms, tenant, count in nlargest(TENANTS, found):
+                entries[group, tenant] = float(count)
+                ages[group, tenant] = max(0.0, now + minus_ms / 1000)
+        metrics.TENANT_UNSETTLED.publish(entries, seconds)
+        metrics.TENANT_OLDEST_SECONDS.publish(ages, seconds)
+
+
+_ALL = (
+    metrics.SWEEPER,
+    metrics.LOGS,
+    metrics.LOGS_BEHIND,
+    metrics.WAITING,
+    metrics.PENDING,
+    metrics.OLDEST_SECONDS,
+    metrics.DEAD_LETTERS,
+    metrics.SHED,
+    metrics.TENANT_UNSETTLED,
+    metrics.TENANT_OLDEST_SECONDS,
+)
+
+
+def _questions(log: bytes, group: Open) -> list[Command]:
+    """Ask for the length of the log, its first undelivered entry and its first pending one."""
+    after = b"-" if group.state is None else f"({group.state.last_delivered}".encode()
+    questions: list[Command] = []
+    if group.state is None:
+        questions.append(("XLEN", log))
+    if group.behind:
+        questions.append(("XRANGE", log, after, "+", "COUNT", 1))
+    if group.state is not None and group.state.pending:
+        questions.append(("XPENDING", log, group.group))
+    return questions
+
+
+def _read(group: Open, replies: Sequence[Any]) -> Unsettled | None:
+    """Read the replies; None where everything was settled, or the log went away, meanwhile."""
+    given = iter(None if isinstance(reply, redis.RedisError) else reply for reply in replies)
+    length = next(given) if group.state is None else group.state.lag
+    undelivered = next(given) if group.behind else None
+    state_pending = group.state is not None and group.state.pending
+    pending = next(given) if state_pending else None
+    times = [of_reply(entry[0]).ms for entry in undelivered or ()]
+    # Where the server cannot tell how many wait, it is one at least.
+    waiting = (length or 1) if times else 0
+    if pending and pending[1] is not None:
+        times.append(of_reply(pending[1]).ms)
+    return Unsettled(waiting, pending[0] if pending else 0, min(times)) if times else None

@@ -1,0 +1,107 @@
+"""Spans of what consumers apply, in the traces of the workers that appended it.
+
+A batch holds events of many traces. It is one span, linked to them; and in each of these traces a
+span of the same time says when the event was projected, linked to the batch's. Only sampled traces
+count, and of them a bounded number a batch; where there is none, or the process has no tracer, a
+batch costs one look at its events.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from consumers.runner import Projection
+from streams.entries import Entry
+from streams.tracing import remote_span
+
+try:
+    from opentelemetry import trace
+    from opentelemetry.context import Context
+except ImportError:
+    INSTALLED = False
+else:
+    INSTALLED = True
+
+TRACES = 32
+"""Traces that are continued in one batch: the first ones."""
+
+_SAMPLED = frozenset("13579bdf")
+"""Last digits of the flags of a sampled trace."""
+
+
+def traced(projection: Projection, group: str) -> Projection:
+    """Give the projection with spans, or as it is where OpenTelemetry is not installed."""
+    return Traced(projection, group) if INSTALLED else projection
+
+
+class Traced:
+    """A projection that is traced, by whatever tracer the process was given."""
+
+    def __init__(self, projection: Projection, group: str) -> None:
+        self._projection = projection
+        self._group = group
+        self._tracer = trace.get_tracer("jobtrail")
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Apply the entries; raises what the projection raises."""
+        continued = self._continued(entries)
+        if not continued:
+            self._projection.apply(entries)
+            return
+        started = time.time_ns()
+        with self._tracer.start_as_current_span(
+            f"apply {self._group}",
+            context=Context(),
+            kind=trace.SpanKind.CONSUMER,
+            links=[trace.Link(context) for context, _ in continued],
+            attributes={**self._facts(), "messaging.batch.message_count": len(entries)},
+        ) as batch:
+            self._projection.apply(entries)
+        link = trace.Link(batch.get_span_context())
+        for context, entry in continued:
+            self._continue(context, entry, started, link)
+
+    def _continued(self, entries: Sequence[Entry]) -> Sequence[tuple[trace.SpanContext, Entry]]:
+        """Give the sampled traces of a batch, each with its first entry."""
+        if isinstance(
+            trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider
+        ):
+            return ()
+        found: dict[str, tuple[trace.SpanContext, Entry]] = {}
+        for entry in entries:
+            parent = entry.event.traceparent
+            if parent is None or parent[-1:] not in _SAMPLED or parent in found:
+                continue
+            if context := remote_span(parent):
+                found[parent] = context, entry
+                if len(found) == TRACES:
+                    break
+        return list(found.values())
+
+    def _continue(
+        self, context: trace.SpanContext, entry: Entry, started: int, batch: trace.Link
+    ) -> None:
+        job = entry.job
+        self._tracer.start_span(
+            f"project {self._group}",
+            context=trace.set_span_in_context(trace.NonRecordingSpan(context)),
+            kind=trace.SpanKind.CONSUMER,
+            links=[batch],
+            start_time=started,
+            attributes={
+                **self._facts(),
+                "messaging.message.id": str(entry.entry_id),
+                "jobtrail.tenant": job.tenant,
+                "jobtrail.kind": job.kind,
+                "jobtrail.job_id": job.id,
+                "jobtrail.event_type": entry.event.type,
+            },
+        ).end()
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            "messaging.system": "redis",
+            "messaging.operation.type": "process",
+            "messaging.consumer.group.name": self._group,
+        }
