@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -16,11 +17,27 @@ from starlette.responses import Response as StarletteResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import authenticator
-from api.metrics import READ_BATCH, observe_request
+from api.client_files import client_routes
+from api.database import Database
+from api.docs import docs_routes
+from api.edge import Edge, rate_limited, with_edge_headers
+from api.feed import TENANT_PATH, Feed
+from api.feed_bells import Viewers
+from api.feed_hub import Hub
+from api.jobs import job_routes
+from api.metrics import READ_BATCH, observe_request, watch_redis_pool
 from api.monitoring import monitoring_routes
+from api.openapi import openapi_routes
+from api.ops import ops_routes
+from api.ops_database import OpsDatabase
+from api.ops_desk import Desk
+from api.ops_jobs import OpsJobs
 from api.problems import MethodNotAllowed, NoSuchPage, OurFault, Problem, problem_response
-from api.progress import ProgressEndpoint, ProgressPath, match_path
+from api.progress import ProgressEndpoint, match_path
+from api.query import PATH as QUERY_PATH
+from api.query import QueryEndpoint
 from api.responses import NO_CONTENT_RUNS, NO_STORE, SECURITY, Headers, Response, send_response
+from projections.feed import FeedReader
 from projections.readers import DocumentReader
 from streams.connection import connect_async
 from streams.settings import Settings
@@ -34,29 +51,69 @@ _DEFAULTS: Headers = (*NO_STORE, *NO_CONTENT_RUNS, *SECURITY)
 """What a response carries unless its endpoint said otherwise."""
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """Make the application; nothing is sent to Redis yet.
+def create_app(
+    settings: Settings, desk: Desk | None = None, viewers: Viewers | None = None
+) -> ASGIApp:
+    """Make the application; nothing is sent to Redis yet. Without a desk there is no console.
+
+    Who is to stop it later gives the viewers, which are to stop first.
 
     Raises:
         SettingsError, InvalidUrl: the settings do not allow it to start.
     """
-    identify = authenticator(settings)
+    identify = rate_limited(authenticator(settings), settings)
     client = _client(settings.require_redis_url())
+    watch_redis_pool(client)
     reader = DocumentReader(
         client, legacy=settings.legacy_keys == "on", on_batch=READ_BATCH.observe
     )
 
+    if viewers is None:
+        viewers = Viewers(settings.max_streams_per_tenant)
+    hub = Hub(client)
+    feed = Feed(identify, viewers, hub, reader, FeedReader(client, reader))
+
+    database = Database.from_settings(settings)
+    ops_database = OpsDatabase(settings.database_url)
+    ops_jobs = OpsJobs(
+        ops_database.connection, reader, stalled_after_seconds=settings.stalled_after_seconds
+    )
+    operators = ops_routes(settings, identify, desk, ops_jobs)
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        database.announce()
+        always = [asyncio.create_task(work) for work in (hub.run(), viewers.beat())]
         yield
+        viewers.stop()
+        for task in always:
+            task.cancel()
+        await asyncio.gather(*always, return_exceptions=True)
         await client.aclose()
+        await ops_database.close()
+        await database.close()
 
     rest = Starlette(
-        routes=monitoring_routes(client),
+        routes=[
+            *monitoring_routes(client, database),
+            *client_routes(),
+            *openapi_routes(settings.auth, desk=desk is not None),
+            *docs_routes(),
+            *job_routes(identify, database),
+            *operators,
+        ],
         lifespan=lifespan,
         exception_handlers={Problem: _problem, HTTPException: _http_problem, Exception: _problem},
     )
-    return Application(ProgressEndpoint(identify, reader), rest, logs=settings.log_level == "debug")
+    app = Application(
+        ProgressEndpoint(identify, reader, viewers, hub),
+        feed,
+        QueryEndpoint(identify, reader),
+        rest,
+        Edge(settings),
+        logs=settings.log_level == "debug",
+    )
+    return with_edge_headers(app, settings)
 
 
 def _client(url: str) -> redis.asyncio.Redis:
@@ -70,9 +127,21 @@ def _client(url: str) -> redis.asyncio.Redis:
 class Application:
     """Chooses the way of a request, and counts and logs it once it is answered."""
 
-    def __init__(self, progress: ProgressEndpoint, rest: ASGIApp, *, logs: bool) -> None:
+    def __init__(
+        self,
+        progress: ProgressEndpoint,
+        feed: Feed,
+        query: QueryEndpoint,
+        rest: ASGIApp,
+        edge: Edge,
+        *,
+        logs: bool,
+    ) -> None:
         self._progress = progress
+        self._feed = feed
+        self._query = query
         self._rest = rest
+        self._edge = edge
         self._logs = logs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,26 +150,63 @@ class Application:
             await self._rest(scope, receive, send)
             return
         start = time.perf_counter()
-        path = match_path(scope["path"])
-        if path is not None:
-            route, status = path.route, await self._answer_progress(scope, send, path)
+        try:
+            receive = self._edge.check(scope, receive)
+        except Problem as refused:
+            route, status = "refused", refused.status.value
+            await send_response(send, refused.response, head=scope["method"] == "HEAD")
         else:
-            status = await self._answer_rest(scope, receive, send)
-            route = getattr(scope.get("route"), "path", "none")
+            route, status = await self._answer(scope, receive, send)
+            self._edge.answered(scope, status)
         seconds = time.perf_counter() - start
+        if b"wait" in scope["query_string"] and route.endswith("/progress/"):
+            route += "?wait"  # or what is held back on purpose would count as slow
         observe_request(route, status, seconds)
         if self._logs:
             # The path alone: a query may carry a token.
             method, shown = scope["method"], scope["path"]
             _LOG.debug("request", method=method, path=shown, status=status, seconds=seconds)
 
-    async def _answer_progress(self, scope: Scope, send: Send, path: ProgressPath) -> int:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> tuple[str, int]:
+        path: str = scope["path"]
+        found = match_path(path)
+        if found is not None:
+            kind, job_id, events = found
+            if events:
+                stream = self._feed.job(scope, receive, send, kind, job_id)
+                return found.route, await self._streamed(scope, send, stream)
+            response = self._progress.respond(scope, receive, found)
+            return found.route, await self._answered(scope, send, response)
+        bare = path.removesuffix("/")
+        if bare == TENANT_PATH:
+            stream = self._feed.tenant(scope, receive, send)
+            return TENANT_PATH, await self._streamed(scope, send, stream)
+        if bare == QUERY_PATH:
+            response = self._query.respond(scope, receive)
+            return QUERY_PATH, await self._answered(scope, send, response)
+        status = await self._answer_rest(scope, receive, send)
+        return getattr(scope.get("route"), "path", "none"), status
+
+    async def _answered(self, scope: Scope, send: Send, answer: Awaitable[Response]) -> int:
+        """Send an answer, or the problem that comes instead; give its status."""
         try:
-            response = await self._progress.respond(scope, path)
+            response = await answer
         except Problem as problem:
             response = problem.response
         except Exception:
-            _LOG.exception("request_failed", route=path.route)
+            _LOG.exception("request_failed", path=scope["path"])
+            response = OurFault().response
+        await send_response(send, response, head=scope["method"] == "HEAD")
+        return response.status
+
+    async def _streamed(self, scope: Scope, send: Send, stream: Awaitable[int]) -> int:
+        """Let a stream run to its end; as long as it has not begun, a problem may come instead."""
+        try:
+            return await stream
+        except Problem as problem:
+            response = problem.response
+        except Exception:
+            _LOG.exception("request_failed", path=scope["path"])
             response = OurFault().response
         await send_response(send, response, head=scope["method"] == "HEAD")
         return response.status

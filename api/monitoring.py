@@ -10,19 +10,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from api.database import Database
 from api.problems import TryLater
 
 PING_SECONDS = 1.0
 """How long Redis may take to answer and still count as there."""
 
 
-def monitoring_routes(client: redis.asyncio.Redis) -> list[Route]:
-    """Give the routes; they ask nobody for credentials and tell of no tenant."""
+def monitoring_routes(client: redis.asyncio.Redis, database: Database) -> list[Route]:
+    """Give the routes; they ask nobody for credentials and tell of no tenant.
+
+    Who can serve progress is ready, which takes Redis alone; of the database it is only told.
+    """
 
     async def readyz(_request: Request) -> Response:
-        if not await _answers(client):
+        answers, state = await asyncio.gather(_answers(client), database.state())
+        if not answers:
             raise TryLater(missing=["redis"])
-        return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "ready", "database": state})
 
     return [Route("/healthz", _healthz), Route("/readyz", readyz), Route("/metrics", _metrics)]
 

@@ -1,27 +1,30 @@
 """The progress of one job: what frontends poll.
 
 It is a plain function from a request to bytes, outside any routing and validation machinery, and it
-reads Redis alone.
+reads Redis alone. `?wait=` makes a poll a long one: it stays until the answer is another one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import parse_qs
 
 import redis
 import structlog
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
-from api.answers import answer
 from api.auth import Authenticator
-from api.callers import caller_of
-from api.etags import etag_of, matches
-from api.problems import MethodNotAllowed, NoSuchJob, TryLater
-from api.responses import JSON, REVALIDATED, Headers, Response, json_bytes
-from projections.documents import Documents
+from api.callers import MAX_FIELDS, caller_of
+from api.etags import matches
+from api.feed_bells import Viewers, until_gone
+from api.feed_hub import Hub
+from api.problems import BadRequest, MethodNotAllowed, NoSuchJob, TryLater
+from api.rendered import Rendered, rendered
+from api.responses import JSON, REVALIDATED, Headers, Response
+from projections.feed import feed_name
 from projections.readers import DocumentReader
 from streams.keys import JOB_ID, JobKey
 from streams.kinds import KINDS, Kind
@@ -31,17 +34,18 @@ _LOG = structlog.get_logger(__name__)
 WARNING_INTERVAL = 5.0
 """Seconds between two warnings of Redis being away: every request meets the same outage."""
 
-REMEMBERED_ANSWERS = 16_384
-REMEMBERED_BYTES = 2_048
-"""Who polls mostly finds the documents as they were, and the same documents give the same answer.
-Those of up to so many bytes are remembered with it, some 30 MB in all as documents go."""
-
-Rendered = tuple[bytes, bytes]
-"""An answer's bytes and their tag."""
+MAX_WAIT_SECONDS = 30.0
 
 _KIND_BY_URL = {kind.url: kind for kind in KINDS.values()}
-_ROUTES = {url: f"{url}/{{id}}/progress/" for url in _KIND_BY_URL}
-_PATH = re.compile(rf"({'|'.join(map(re.escape, _KIND_BY_URL))})/(.*)/progress/?\Z", re.DOTALL)
+_ROUTES = {
+    (url, events): f"{url}/{{id}}/progress/{'events' if events else ''}"
+    for url in _KIND_BY_URL
+    for events in (False, True)
+}
+_PATH = re.compile(
+    rf"({'|'.join(map(re.escape, _KIND_BY_URL))})/(.*)/progress(/events)?/?\Z", re.DOTALL
+)
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?\Z")
 _SHOWN: Headers = (*JSON, *REVALIDATED)
 
 
@@ -50,28 +54,34 @@ class ProgressPath(NamedTuple):
 
     kind: Kind
     job_id: str
+    events: bool
+    """Whether it is the stream of its changes."""
 
     @property
     def route(self) -> str:
         """The path's pattern, for metrics."""
-        return _ROUTES[self.kind.url]
+        return _ROUTES[self.kind.url, self.events]
 
 
 def match_path(path: str) -> ProgressPath | None:
     """Read a path; with and without the trailing slash it names the same."""
     found = _PATH.match(path)
-    return found and ProgressPath(_KIND_BY_URL[found[1]], found[2])
+    return found and ProgressPath(_KIND_BY_URL[found[1]], found[2], found[3] is not None)
 
 
 class ProgressEndpoint:
     """Answers progress requests."""
 
-    def __init__(self, authenticator: Authenticator, reader: DocumentReader) -> None:
+    def __init__(
+        self, authenticator: Authenticator, reader: DocumentReader, viewers: Viewers, hub: Hub
+    ) -> None:
         self._authenticator = authenticator
         self._reader = reader
+        self._viewers = viewers
+        self._hub = hub
         self._next_warning = float("-inf")
 
-    async def respond(self, scope: Scope, path: ProgressPath) -> Response:
+    async def respond(self, scope: Scope, receive: Receive, path: ProgressPath) -> Response:
         """Answer a request of the path.
 
         Raises:
@@ -80,30 +90,48 @@ class ProgressEndpoint:
         if scope["method"] not in ("GET", "HEAD"):
             raise MethodNotAllowed
         caller = caller_of(self._authenticator, scope)
-        kind, job_id = path
+        wait = wait_of(scope["query_string"]) if scope["query_string"] else 0.0
+        kind, job_id, _ = path
         if not JOB_ID.match(job_id) or not caller.may_read(kind.name, job_id):
             raise NoSuchJob
-        body, etag = await self._rendered(kind, JobKey(caller.tenant, kind.name, job_id))
-        tagged = (*_SHOWN, (b"etag", etag))
+        job = JobKey(caller.tenant, kind.name, job_id)
         known = dict(scope["headers"]).get(b"if-none-match")
-        if known is not None and matches(known, etag):
-            return Response(304, tagged, b"")
-        return Response(200, tagged, body)
-
-    async def _rendered(self, kind: Kind, job: JobKey) -> Rendered:
         try:
-            documents = await self._reader.read(job)
+            state = await self._state(job)
+            if known is None or not matches(known, state.etag):
+                return Response(200, _headers(state), state.body)
+            if wait:
+                state = await self._changed(job, known, wait, receive)
         except redis.RedisError as error:
             self._warn(error)
             raise TryLater from None
-        if documents is None:
+        if matches(known, state.etag):
+            return Response(304, _headers(state), b"")
+        return Response(200, _headers(state), state.body)
+
+    async def _changed(self, job: JobKey, known: bytes, wait: float, receive: Receive) -> Rendered:
+        """Wait until the state is none that is known, or time is over; give what it is then."""
+        with self._viewers.enter(job.tenant) as bell:
+            gone = asyncio.ensure_future(until_gone(receive, bell))
+            late = asyncio.get_running_loop().call_later(wait, bell.end)
+            try:
+                async with self._hub.watching(job.tenant, feed_name(job), bell):
+                    while True:
+                        bell.changed = False
+                        state = await self._state(job)
+                        if bell.over or not matches(known, state.etag):
+                            return state
+                        await bell.wait()
+            finally:
+                late.cancel()
+                gone.cancel()
+
+    async def _state(self, job: JobKey) -> Rendered:
+        documents = await self._reader.read(job)
+        state = documents and rendered(job, documents)
+        if state is None:
             raise NoSuchJob
-        status, progress = documents
-        small = len(status) + len(progress or b"") <= REMEMBERED_BYTES
-        rendered = (_remembered if small else _render)(kind.name, job.id, status, progress)
-        if rendered is None:
-            raise NoSuchJob
-        return rendered
+        return state
 
     def _warn(self, error: redis.RedisError) -> None:
         now = time.monotonic()
@@ -112,13 +140,28 @@ class ProgressEndpoint:
             _LOG.warning("redis_unavailable", error=str(error))
 
 
-def _render(kind: str, job_id: str, status: bytes, progress: bytes | None) -> Rendered | None:
-    """Give the answer; bytes go in and out, so that the garbage collector has nothing to follow."""
-    shown = answer(KINDS[kind], job_id, Documents(status, progress))
-    if shown is None:
-        return None
-    body = json_bytes(shown)
-    return body, etag_of(body)
+def wait_of(query_string: bytes) -> float:
+    """Give the seconds that a request may wait.
+
+    Raises:
+        BadRequest: it is no number from 0 to 30, or given twice.
+    """
+    if b"wait" not in query_string and b"%" not in query_string:
+        return 0.0
+    try:
+        values = parse_qs(
+            query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_FIELDS
+        ).get("wait", ["0"])
+    except ValueError:
+        raise BadRequest(parameter="*") from None
+    if len(values) == 1 and _NUMBER.match(values[0]):
+        wait = float(values[0])
+        if 0 <= wait <= MAX_WAIT_SECONDS:
+            return wait
+    raise BadRequest(parameter="wait")
 
 
-_remembered = lru_cache(REMEMBERED_ANSWERS)(_render)
+def _headers(state: Rendered) -> Headers:
+    if state.ended:
+        return (*_SHOWN, (b"etag", state.etag))
+    return (*_SHOWN, (b"etag", state.etag), (b"retry-after", state.poll_after))

@@ -13,12 +13,34 @@ Headers = tuple[tuple[bytes, bytes], ...]
 SECURITY: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
+    # Only requests that ignore CORS look at this: another origin's <img> and <script>.
+    (b"cross-origin-resource-policy", b"same-origin"),
+    # Instead of the HTTP server's own, which says what software it is.
+    (b"server", b"jobtrail"),
 )
 NO_STORE: Headers = ((b"cache-control", b"no-store"),)
 REVALIDATED: Headers = ((b"cache-control", b"private, no-cache"),)
 """Each reader's own cache may keep it, and has to ask at every use whether it still stands."""
 
-NO_CONTENT_RUNS: Headers = ((b"content-security-policy", b"default-src 'none'"),)
+NO_CONTENT_RUNS: Headers = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+PAGE: Headers = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        b"require-trusted-types-for 'script'",
+    ),
+    (
+        b"permissions-policy",
+        b"accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), "
+        b"magnetometer=(), microphone=(), midi=(), payment=(), usb=()",
+    ),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+"""What our own pages may do: run and load what this server serves, and nothing else."""
+
 JSON: Headers = ((b"content-type", b"application/json"), *NO_CONTENT_RUNS, *SECURITY)
 PROBLEM: Headers = ((b"content-type", b"application/problem+json"), *NO_CONTENT_RUNS, *SECURITY)
 

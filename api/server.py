@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -19,7 +22,9 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp
 
 from api.app import create_app
+from api.feed_bells import STALLED_SECONDS, Viewers
 from api.listening import BACKLOG, address_of, listen, url_of
+from api.ops_desk import Desk
 from streams import logs
 from streams.settings import Settings
 
@@ -38,8 +43,15 @@ class ServerFailed(Exception):
     """The HTTP server ended without being told to; the log says why."""
 
 
-def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> None:
+def serve(
+    settings: Settings,
+    announce: Callable[[str], None] | None = None,
+    *,
+    desk: Desk | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT; `announce` is given the URL once a request was answered.
+
+    Without a desk there is no console.
 
     Raises:
         SettingsError, InvalidUrl: the settings do not allow it to start.
@@ -47,17 +59,41 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> 
         ServerFailed: it ended by itself.
     """
     logs.configure(settings)
-    app = create_app(settings)
+    viewers = Viewers(settings.max_streams_per_tenant)
+    app = create_app(settings, desk, viewers)
+    _allow_many_connections()
     with closing(listen(settings.api_host, settings.api_port)) as listener:
-        uvloop.run(_serve(app, listener, announce))
+        uvloop.run(_serve(app, viewers, listener, announce))
+
+
+def _allow_many_connections() -> None:
+    """Open as many files as the system lets us: each connection is one, and streams stay."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _cut_off_who_takes_nothing(listener: socket.socket) -> None:
+    """Let the system close connections whose other end takes nothing of what was sent to it."""
+    if sys.platform == "linux":  # elsewhere such a connection stays, with a few MB of the system's
+        milliseconds = int(STALLED_SECONDS * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 async def _serve(
-    app: ASGIApp, listener: socket.socket, announce: Callable[[str], None] | None
+    app: ASGIApp,
+    viewers: Viewers,
+    listener: socket.socket,
+    announce: Callable[[str], None] | None,
 ) -> None:
     server = _Server(app, listener)
+    _cut_off_who_takes_nothing(listener)
+
+    def stop() -> None:
+        viewers.stop()
+        server.stop()  # type: ignore[no-untyped-call]
+
     for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     serving = asyncio.create_task(server.serve())
     answering = asyncio.create_task(_first_answer(listener))
     await asyncio.wait((serving, answering), return_when=asyncio.FIRST_COMPLETED)
@@ -69,6 +105,8 @@ async def _serve(
         await serving
     except TimeoutError:
         _LOG.warning("answers_cut_off", after_seconds=STOP_SECONDS)
+        # It would tell of each with a traceback.
+        logging.getLogger("_granian").setLevel(logging.CRITICAL)
     if not server.interrupt_signal:
         raise ServerFailed("the HTTP server ended by itself: the log says why")
 

@@ -19,8 +19,11 @@ from rich.table import Table
 from ops.append import append_lines
 from ops.dead import dead
 from ops.errors import CommandError, line_for
+from ops.limits import check_pool
+from ops.old_tables import old_tables
 from ops.replay import replay, verify
 from ops.retention import groups, trim
+from ops.roster import roster
 from ops.tail import describe, follow
 from streams.appender import GROUPS, EventAppender
 from streams.connection import connect
@@ -41,6 +44,8 @@ video = typer.Typer(help="The reference video worker.", no_args_is_help=True)
 app.add_typer(video, name="video")
 app.add_typer(dead, name="dead")
 app.add_typer(groups, name="groups")
+app.add_typer(old_tables, name="old-tables")
+app.add_typer(roster, name="roster")
 app.command("trim")(trim)
 app.command("replay")(replay)
 app.command("verify")(verify)
@@ -113,9 +118,12 @@ def consume(group: Annotated[str, typer.Argument(help="status or rows")]) -> Non
 def api() -> None:
     """Serve the read API until SIGTERM or Ctrl-C."""
     from api.server import ServerFailed, serve  # noqa: PLC0415 - as in `up`
+    from ops.desk import RedisDesk  # noqa: PLC0415
 
+    settings = Settings.from_environ()
+    check_pool(settings)
     try:
-        serve(Settings.from_environ(), lambda url: _print(f"api: {url}"))
+        serve(settings, lambda url: _print(f"api: {url}"), desk=RedisDesk.of(settings))
     except ServerFailed as error:
         raise CommandError(str(error)) from None
 
@@ -134,15 +142,19 @@ def append(
     client = connect(settings.require_redis_url())
     outcome = append_lines(
         sys.stdin.buffer,
-        EventAppender(client, max_event_bytes=settings.max_event_bytes),
+        EventAppender(
+            client,
+            max_event_bytes=settings.max_event_bytes,
+            max_stream_bytes=settings.stream_max_bytes,
+        ),
         check_tenant(tenant),
         keep_going=keep_going,
         complain=lambda line: print(f"jobtrail: {line}", file=sys.stderr),  # noqa: T201
     )
     if as_json:
-        _print_json(outcome._asdict())
+        _print_json(outcome.facts())
     else:
-        _print(f"appended {outcome.appended} events")
+        _print(str(outcome))
     if outcome.refused:
         rest = "the rest was appended" if keep_going else "nothing was appended"
         raise CommandError(f"{outcome.refused} bad lines; {rest}")
@@ -215,7 +227,11 @@ def lag(
     from consumers.lag import lag as lags  # noqa: PLC0415 - as in `migrate`
 
     client = connect(Settings.from_environ().require_redis_url())
+    if tenant is not None:
+        check_tenant(tenant)
     rows = [row for row in lags(client, GROUPS) if tenant in (None, row.tenant)]
+    if tenant is not None and not rows:
+        raise CommandError(f"tenant {tenant} has no log")
     if as_json:
         _print_json([row._asdict() for row in rows])
         return
@@ -229,22 +245,19 @@ def lag(
 
 
 @app.command()
-def doctor(*, as_json: AsJson = False) -> None:
+def doctor(
+    *,
+    legacy: Annotated[
+        bool, typer.Option("--legacy", help="Look for old keys that name no tenant, instead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check a deployment, and say what to do about each thing that is not right."""
-    from ops.doctor import examine  # noqa: PLC0415 - as in `migrate`
+    from ops.examining import report  # noqa: PLC0415 - as in `migrate`
 
-    findings = examine(Settings.from_environ())
-    if as_json:
-        _print_json([finding._asdict() for finding in findings])
-    else:
-        table = Table("", "check", "found", "what to do")
-        for finding in findings:
-            advice = "" if finding.ok else finding.advice
-            table.add_row("ok" if finding.ok else "!!", finding.check, finding.found, advice)
-        Console().print(table)
-    wrong = sum(not finding.ok for finding in findings)
+    wrong, looked = report(Settings.from_environ(), legacy=legacy, as_json=as_json)
     if wrong:
-        raise CommandError(f"{wrong} of {len(findings)} checks want attention")
+        raise CommandError(f"{wrong} of {looked} checks want attention")
 
 
 @video.command()
@@ -268,7 +281,9 @@ def encode(
     # A supervisor's SIGTERM is the same wish as Ctrl-C: end ffmpeg and report `cancelled`.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     reporter = Reporter.from_url(
-        settings.require_redis_url(), max_event_bytes=settings.max_event_bytes
+        settings.require_redis_url(),
+        max_event_bytes=settings.max_event_bytes,
+        max_stream_bytes=settings.stream_max_bytes,
     )
     if not as_json:
         _print(f"video {video_id}")

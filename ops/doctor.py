@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 import redis
@@ -11,12 +11,16 @@ import redis
 from consumers.lag import lag
 from consumers.retention import group_reports, trim
 from ops.errors import line_for
+from ops.findings import Finding
+from ops.limits import Budget, budget, read_limits
+from projections.rebuild_replaced import kept
 from sql import queries
 from sql.migrate import missing
 from streams.appender import GROUPS
 from streams.connection import connect
 from streams.keys import Keys
 from streams.settings import Settings, SettingsError
+from streams.shedding import shed_counts
 from streams.wire import ask
 
 _QUERIES = queries("doctor")
@@ -24,16 +28,7 @@ _QUERIES = queries("doctor")
 OLDEST_REDIS, OLDEST_VALKEY, OLDEST_POSTGRES = (7, 0), (7, 2), 150_000
 LATE_SECONDS = 60.0
 """An entry that has waited longer means that a group does not keep up, or does not run."""
-
-
-class Finding(NamedTuple):
-    """One thing looked at."""
-
-    check: str
-    ok: bool
-    found: str
-    advice: str = ""
-    """What to do, where it is not as it should be."""
+SHOWN_TENANTS = 5
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -71,6 +66,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     )
     yield from _lags(client)
     yield from _trimming(client, settings)
+    yield _shed(client)
 
 
 def _redis_version(info: dict[str, Any]) -> Finding:
@@ -124,6 +120,21 @@ def _trimming(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
     )
 
 
+def _shed(client: redis.Redis) -> Finding:
+    """Name the tenants whose progress was shed, the worst first."""
+    counts = sorted(shed_counts(client).items(), key=lambda one: (-one[1], one[0]))
+    total, more = sum(count for _, count in counts), len(counts) - SHOWN_TENANTS
+    names = ", ".join(f"{tenant} ({count})" for tenant, count in counts[:SHOWN_TENANTS])
+    others = f" and {more} more" if more > 0 else ""
+    return Finding(
+        "shed progress",
+        ok=not counts,
+        found=f"{total} events of tenants {names}{others}" if counts else "none",
+        advice="see what holds trimming back (jobtrail groups list), or raise"
+        f" JOBTRAIL_STREAM_MAX_BYTES; then count anew: DEL {Keys().shed()}",
+    )
+
+
 def _postgres(settings: Settings) -> Iterator[Finding]:
     url = settings.require_database_url()
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
@@ -150,6 +161,8 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
         )
         if not lacking:
             yield _default_partition(connection)
+            yield _replaced(connection)
+        yield _connections(connection, settings)
 
 
 def _default_partition(connection: psycopg.Connection) -> Finding:
@@ -160,4 +173,46 @@ def _default_partition(connection: psycopg.Connection) -> Finding:
         ok=not held,
         found="the default one holds events" if held else "every event is in its week",
         advice="entry ids or clocks are off: its rows are kept but never dropped with a week",
+    )
+
+
+def _replaced(connection: psycopg.Connection) -> Finding:
+    """Remind of what resets replaced."""
+    found = kept(connection)
+    told = ", ".join(
+        f"{each.states} of {each.projection} since {each.since:%F}, {each.runs} resets"
+        for each in found
+    )
+    drops = " and ".join(f"jobtrail replay {each.projection} --drop-old" for each in found)
+    return Finding(
+        "replaced states",
+        ok=not found,
+        found=f"kept: {told}" if found else "none kept",
+        advice=f"once nobody needs them: {drops}",
+    )
+
+
+def _connections(connection: psycopg.Connection, settings: Settings) -> Finding:
+    """Compare what the limits may take with what the server has, reserved ones left out."""
+    limits = read_limits(settings.limits)
+    row = connection.execute(_QUERIES["connections"]).fetchone()
+    size, reserved, used = row or (0, 0, 0)
+    found = budget(limits, size, reserved)
+    pool = settings.api_pool_size
+    fits = pool <= limits.api.pool_size
+    return Finding(
+        "connection budget",
+        ok=fits and found.verdict != "too much",
+        found=_budget_found(found, used) if fits else f"the API's pool takes {pool}",
+        advice="fewer replicas, smaller pools, or a larger server"
+        if fits
+        else f"JOBTRAIL_API_POOL_SIZE may be {limits.api.pool_size} by the limits: change one",
+        warns=found.verdict == "tight",
+    )
+
+
+def _budget_found(found: Budget, used: int) -> str:
+    return (
+        f"limits come to {found.needed} of {found.available} connections "
+        f"({found.share:.0%}), {used} open"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple, Protocol
 
@@ -30,7 +30,8 @@ from consumers.groups import group_states
 from ops.errors import CommandError
 from projections.rebuild import RowsRepair, StatusRepair, Step, repair
 from projections.rebuild_checkpoint import Checkpoint
-from projections.rebuild_reset import Busy, RowsReset, StatusReset, reset_status
+from projections.rebuild_replaced import Busy, KeptDocuments, drop, restore
+from projections.rebuild_reset import RowsReset, StatusReset, reset_status
 from projections.rebuild_served import NOTHING, Difference, RowsServed, Served, StatusServed
 from projections.sources import LAST, Range, Sources
 from projections.status_cache import StatusCache
@@ -104,20 +105,38 @@ def replay(
     restart: Annotated[
         bool, typer.Option("--restart", help="Do not go on where an earlier run stopped.")
     ] = False,
+    drop_old: Annotated[
+        bool,
+        typer.Option("--drop-old", help="Drop what resets replaced and kept; do nothing else."),
+    ] = False,
+    restore_old: Annotated[
+        bool,
+        typer.Option(
+            "--restore-old",
+            help="Put back the rows that the last reset replaced and nobody wrote since.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fold history and log again into a projection.
 
     Without --reset this brings back what is gone and adds what is missing. What stands and looks
     newer than the events is left, for a wrong state cannot be told from a late replay: --reset
-    overwrites it, and removes jobs of which there is no event. A job in the range of --since and
-    --until is folded from all its events.
+    overwrites it, and removes jobs of which there is no event. What it replaces is kept in the
+    database until --drop-old. A job in the range of --since and --until is folded from all its
+    events.
     """
     _check(projection, tenant)
     wanted = Range(_moment(since, FIRST), _moment(until, LAST, last=True))
     if reset and wanted.narrows:
         raise CommandError("--reset rebuilds everything: leave --since and --until away")
     settings = Settings.from_environ()
+    if drop_old or restore_old:
+        if wanted.narrows or sum((drop_old, restore_old, reset, dry_run, restart)) > 1:
+            raise CommandError("--drop-old and --restore-old go with --tenant and --json alone")
+        summary = (_drop_old if drop_old else _restore_old)(settings, projection, tenant)
+        _print(summary, as_json=as_json, text=_told_of_old(summary))
+        return
     command = {
         "projection": projection,
         "tenant": tenant,
@@ -128,6 +147,7 @@ def replay(
     checkpoint = Checkpoint(settings.data_dir, command)
     with _servers(settings, projection, tenant) as servers:
         servers.sources.read_logs()
+        unknown = tenant is not None and not servers.sources.events()
         servers.sources.narrow(wanted)
         if dry_run:
             _say_size(servers, projection, as_json=as_json)
@@ -135,6 +155,8 @@ def replay(
         if restart:
             checkpoint.forget()
         summary = _replay(servers, projection, checkpoint, reset=reset)
+    if tenant is not None and unknown and not summary["kept"]:
+        raise CommandError(_unknown(tenant))
     _print(summary, as_json=as_json, text=_sentence(summary))
 
 
@@ -164,6 +186,8 @@ def verify(projection: Projection, tenant: Tenant = None, *, as_json: AsJson = F
     verified = verifier.verified
     if count:
         raise CommandError(f"{count} differences in {verified} jobs")
+    if tenant is not None and not verified:
+        raise CommandError(_unknown(tenant))
     _print({"verified": verified}, as_json=as_json, text=f"verified {verified} jobs")
 
 
@@ -196,6 +220,10 @@ def _told(difference: Difference) -> dict[str, Any]:
         for name, value in (("served", served), ("folded", folded))
     }
     return {**job._asdict(), "field": field, **sides}
+
+
+def _unknown(tenant: str) -> str:
+    return f"of tenant {tenant} there is no event, in no log and not in the history"
 
 
 def _before(entry_id: EntryId) -> EntryId:
@@ -232,12 +260,60 @@ def _milliseconds(text: str) -> int:
     return max(0, int(at.timestamp() * 1000))
 
 
+def _drop_old(settings: Settings, projection: str, tenant: str | None) -> dict[str, Any]:
+    with _plainly(), _database(settings) as connection:
+        return {"projection": projection, "dropped": drop(connection, projection, tenant)}
+
+
+def _restore_old(settings: Settings, projection: str, tenant: str | None) -> dict[str, Any]:
+    if projection != "rows":
+        raise CommandError(
+            "only rows are put back: a document is made of its events again; what stood in it is in"
+            " the table replaced_states"
+        )
+    with _plainly(), _database(settings) as connection:
+        restored = restore(connection, tenant, _wait_for_writers)
+    if restored is None:
+        raise CommandError("no replaced rows are kept")
+    return {"projection": projection, **restored._asdict()}
+
+
+def _told_of_old(summary: Mapping[str, Any]) -> str:
+    if "dropped" in summary:
+        return f"dropped {summary['dropped']} replaced states of {summary['projection']}"
+    text = (
+        f"put back {summary['restored']} rows that the reset of {summary['replaced_at']:%F %T} UTC"
+    )
+    text += " replaced"
+    if summary["left"]:
+        text += f"; {summary['left']} were written since, and were left"
+    return text
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Say in one line that a table is not there, or in use."""
+    try:
+        yield
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        lacking = str(error).splitlines()[0]
+        raise CommandError(
+            f"the database lacks migrations ({lacking}): run jobtrail migrate"
+        ) from None
+    except Busy as error:
+        raise CommandError(str(error)) from None
+
+
+def _wait_for_writers() -> None:
+    _complain("waiting for writers to let go of the rows")
+
+
 @contextmanager
 def _servers(settings: Settings, projection: str, tenant: str | None) -> Iterator[_Servers]:
     logs.configure(settings)
     tune_collector()
     client = connect(settings.require_redis_url())
-    with client, _database(settings) as connection:
+    with client, _plainly(), _database(settings) as connection:
         sources = Sources(
             client, connection, tenant=tenant, max_event_bytes=settings.max_event_bytes
         )
@@ -288,8 +364,11 @@ def _replay(
         _complain(f"going on after {' '.join(after)} (--restart begins again)")
     started = time.monotonic()
     events = jobs = expired = 0
-    with _progress("replay", servers.sources.events) as tell:
-        for step in _steps(servers, projection, after, reset=reset):
+    with (
+        closing(KeptDocuments(lambda: _database(servers.settings))) as kept,
+        _progress("replay", servers.sources.events) as tell,
+    ):
+        for step in _steps(servers, projection, after, kept if reset else None):
             events, jobs = events + step.events, jobs + step.jobs
             expired += step.expired
             if step.last is not None:
@@ -301,14 +380,16 @@ def _replay(
         "events": events,
         "jobs": jobs,
         "left_expired": expired,
+        "kept": kept.states,
         "skipped": servers.sources.skipped,
         "seconds": round(time.monotonic() - started, 3),
     }
 
 
 def _steps(
-    servers: _Servers, projection: str, after: JobKey | None, *, reset: bool
+    servers: _Servers, projection: str, after: JobKey | None, kept: KeptDocuments | None
 ) -> Iterator[Step]:
+    """Repair; or reset, where something keeps what that replaces."""
     settings, client, sources, _, _ = servers
     if projection == "rows":
         writer = RowsRepair(lambda: _database(settings))
@@ -318,8 +399,9 @@ def _steps(
             writer.close()
         return
     options = _status_options(settings)
-    if reset:
-        yield from reset_status(sources, StatusReset(client, **options), servers.comparison, after)
+    if kept is not None:
+        writer_over_all = StatusReset(client, kept, **options)
+        yield from reset_status(sources, writer_over_all, servers.comparison, after)
         return
     cache = StatusRepair(StatusCache(client, **options), _status_served(client, settings))
     yield from repair(sources, cache, after)
@@ -333,15 +415,13 @@ def _reset_rows(servers: _Servers) -> dict[str, Any]:
         for step in rebuild.prepare():
             events, jobs = events + step.events, jobs + step.jobs
             tell(step.events)
-    try:
-        changed = rebuild.swap(lambda: _complain("waiting for writers to let go of the rows"))
-    except Busy as error:
-        raise CommandError(str(error)) from None
+    changed = rebuild.swap(_wait_for_writers)
     return {
         "projection": "rows",
         "events": events,
         "jobs": jobs,
         "changed": changed,
+        "kept": changed,
         "skipped": servers.sources.skipped,
         "seconds": round(time.monotonic() - started, 3),
     }
@@ -370,6 +450,9 @@ def _sentence(summary: Mapping[str, Any]) -> str:
     ):
         if summary.get(name):
             text += f"; {summary[name]} {words}"
+    if kept := summary.get("kept"):
+        text += f"; {kept} replaced states kept until: jobtrail replay {summary['projection']}"
+        text += " --drop-old"
     return text
 
 

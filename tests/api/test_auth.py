@@ -126,7 +126,7 @@ BAD_TOKENS = {
     "other secret": token("another-secret-of-more-than-32-bytes!!"),
     "other algorithm": token("x" * 64, "HS512"),
     "expired": token(exp=int(time.time()) - 1),
-    "not yet": token(nbf=int(time.time()) + 60),
+    "not yet": token(nbf=int(time.time()) + 86_400),
     "exp of no number": token(exp="soon"),
     "exp of no size": token(exp=float("inf")),
     "other key": token(OTHER_RSA, "RS256", "rsa"),

@@ -294,6 +294,8 @@ async def test_security_headers(ask: Asker, write: Writer) -> None:
             headers = (await client.get(path)).headers
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["referrer-policy"] == "no-referrer"
-            assert headers["content-security-policy"] == "default-src 'none'"
+            assert (
+                headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+            )
             shown = path == JOB.format("a1")
             assert headers["cache-control"] == ("private, no-cache" if shown else "no-store"), path

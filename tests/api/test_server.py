@@ -60,7 +60,9 @@ def start() -> Iterator[Starter]:
     with ExitStack() as stack:
 
         def started(redis_url: str, **settings: Any) -> Api:
-            given = {"redis_url": redis_url, "auth": "dev", "api_port": 0, **settings}
+            # Nothing here reads rows; a database is named so that nothing is said of its absence.
+            named = {"database_url": "postgresql://127.0.0.1:1/none", "api_port": 0}
+            given = {"redis_url": redis_url, "auth": "dev", **named, **settings}
             process = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-c", SCRIPT],

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from psycopg.sql import SQL, Identifier
 
 from ops.replay import settled
 from projections.rebuild_checkpoint import Checkpoint
@@ -64,6 +65,20 @@ class Tools:
         assert process.returncode == expect, said.decode()
         assert b"Traceback" not in said
         return (printed + (said if expect else b"")).decode()
+
+    def jobtrail(self, *words: str, stdin: bytes = b"", **settings: str) -> str:
+        """Run any command and give what it printed, whatever its exit status."""
+        more = {f"JOBTRAIL_{name}": text for name, text in settings.items()}
+        done = subprocess.run(
+            [sys.executable, "-m", "ops", *words],
+            env=self._environ | more,
+            input=stdin,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert b"Traceback" not in done.stderr
+        return done.stdout.decode()
 
     def consume(self, group: str) -> None:
         """Run a consumer until the test's end."""
@@ -131,7 +146,7 @@ def test_flushall_under_load_then_replay_and_verify(
     load = threading.Thread(target=more)
     load.start()
     try:
-        eventually(lambda: redis_client.exists("tenant:t1:job:live49:status"))
+        eventually(lambda: redis_client.exists("tenant:t1:job:live49:status"), 60)
         redis_client.flushall()
         told = json.loads(tools.run("replay", "status", "--json"))
         assert told["jobs"] >= JOBS
@@ -162,7 +177,7 @@ def test_verify_while_events_come__no_false_alarm(tools: Tools, redis_client: re
     load = threading.Thread(target=more)
     load.start()
     try:
-        eventually(lambda: redis_client.exists("tenant:t4:job:j399:status"))
+        eventually(lambda: redis_client.exists("tenant:t4:job:j399:status"), 60)
         for projection in ("status", "rows"):
             assert tools.run("verify", projection) == f"verified {JOBS} jobs\n"
     finally:
@@ -199,6 +214,83 @@ def test_wrong_rows__verify_names_them__replay_leaves_them__reset_mends_them(
     }
     assert json.loads(tools.run("replay", "rows", "--reset", "--json"))["changed"] == 1
     assert tools.run("verify", "rows") == "verified 400 jobs\n"
+    # What it replaced is kept, can be put back, and goes when it is told to.
+    put_back = tools.run("replay", "rows", "--restore-old")
+    assert put_back.startswith("put back 1 rows that the reset of 2")
+    assert tools.run("verify", "rows", expect=1).splitlines() == found
+    told = tools.run("replay", "rows", "--reset")
+    assert "1 replaced states kept until: jobtrail replay rows --drop-old" in told
+    assert tools.run("replay", "rows", "--drop-old", "--tenant", "t3") == (
+        "dropped 0 replaced states of rows\n"
+    )
+    dropped = json.loads(tools.run("replay", "rows", "--drop-old", "--json"))
+    assert dropped == {"projection": "rows", "dropped": 1}
+    assert "no replaced rows are kept" in tools.run("replay", "rows", "--restore-old", expect=1)
+    assert tools.run("verify", "rows") == "verified 400 jobs\n"
+
+
+def test_wrong_documents__reset_keeps_them__until_they_are_dropped(
+    tools: Tools, redis_client: redis.Redis, database_url: str
+) -> None:
+    append(redis_client, 0)
+    tools.run("replay", "status")
+    name = "tenant:t2:job:j7:status"
+    wrong = b'{"status": "DONE", "attempt": 9}'
+    redis_client.set(name, wrong)
+    redis_client.set("tenant:t2:job:ghost:status", wrong)
+    told = json.loads(tools.run("replay", "status", "--reset", "--json"))
+    assert (told["jobs"], told["kept"]) == (JOBS, 2)
+    assert json.loads(redis_client.get(name) or b"")["status"] == "PENDING"
+    with psycopg.connect(database_url, autocommit=True) as db:
+        kept = db.execute(
+            "SELECT id, why, was->>'status' FROM replaced_states WHERE projection = 'status'"
+            " ORDER BY id"
+        ).fetchall()
+    assert kept == [("ghost", "removed", wrong.decode()), ("j7", "updated", wrong.decode())]
+    assert "only rows are put back" in tools.run("replay", "status", "--restore-old", expect=1)
+    assert tools.run("replay", "status", "--drop-old") == "dropped 2 replaced states of status\n"
+
+
+def test_restore_old_beside_consumers__what_they_wrote_since_stays(
+    tools: Tools, redis_client: redis.Redis, database_url: str
+) -> None:
+    append(redis_client, 0)
+    tools.consume("rows")
+    tools.consume("status")
+    wait_for_consumers(redis_client)
+    with psycopg.connect(database_url, autocommit=True) as db:
+        db.execute("UPDATE jobs SET attempt = 9 WHERE id IN ('j7', 'j8')")
+        assert json.loads(tools.run("replay", "rows", "--reset", "--json"))["kept"] == 2
+        EventAppender(redis_client).append("t3", {"type": "done", "id": "j8"})
+        wait_for_consumers(redis_client)
+        told = json.loads(tools.run("replay", "rows", "--restore-old", "--json"))
+        assert (told["restored"], told["left"]) == (1, 1)
+        found = "SELECT id, attempt, state FROM jobs WHERE id IN ('j7', 'j8') ORDER BY id"
+        assert db.execute(found).fetchall() == [("j7", 9, "queued"), ("j8", 1, "done")]
+
+
+def test_doctor_reminds_of_what_is_kept_and_of_what_was_shed(
+    tools: Tools, redis_client: redis.Redis
+) -> None:
+    append(redis_client, 0)
+    tools.run("replay", "status")
+    redis_client.set("tenant:t2:job:j7:status", b"wrong")
+    tools.run("replay", "status", "--reset")
+    lines = b"".join(b'{"type":"progress","id":"a%d"}\n' % number for number in range(3))
+    told = tools.jobtrail("append", "--tenant", "t9", "--json", stdin=lines, STREAM_MAX_BYTES="9")
+    assert json.loads(told) == {"appended": 0, "refused": 0, "shed": 3}
+    said = tools.jobtrail("append", "--tenant", "t9", stdin=lines, STREAM_MAX_BYTES="9")
+    assert said == "appended 0 events; shed 3 of progress: the log is full\n"
+    found = {each["check"]: each for each in json.loads(tools.jobtrail("doctor", "--json"))}
+    assert found["shed progress"]["found"] == "6 events of tenants t9 (6)"
+    assert "DEL jobtrail:shed" in found["shed progress"]["advice"]
+    assert found["replaced states"]["found"].startswith("kept: 1 of status since 2")
+    assert "jobtrail replay status --drop-old" in found["replaced states"]["advice"]
+    redis_client.delete("jobtrail:shed")
+    tools.run("replay", "status", "--drop-old")
+    found = {each["check"]: each for each in json.loads(tools.jobtrail("doctor", "--json"))}
+    assert found["shed progress"]["ok"]
+    assert found["replaced states"]["ok"]
 
 
 def test_since_and_until__jobs_with_an_event_between_are_rebuilt(
@@ -252,6 +344,13 @@ def test_restart__begins_again(tools: Tools, redis_client: redis.Redis, tmp_path
         (["replay", "rows", "--tenant", "a b"], "is no tenant"),
         (["replay", "rows", "--since", "soon"], "neither an entry id nor a time"),
         (["replay", "rows", "--reset", "--since", "5"], "leave --since and --until away"),
+        (["replay", "rows", "--drop-old", "--reset"], "go with --tenant and --json alone"),
+        (["replay", "rows", "--drop-old", "--restore-old"], "go with --tenant and --json alone"),
+        (["replay", "rows", "--restore-old", "--until", "5"], "go with --tenant and --json alone"),
+        (["replay", "rows", "--restore-old", "--tenant", "a b"], "is no tenant"),
+        (["replay", "rows", "--tenant", "nobody"], "of tenant nobody there is no event"),
+        (["replay", "status", "--reset", "--tenant", "nobody"], "there is no event"),
+        (["verify", "status", "--tenant", "nobody"], "of tenant nobody there is no event"),
     ],
 )
 def test_bad_words_are_one_line(tools: Tools, words: list[str], said: str) -> None:
@@ -260,16 +359,57 @@ def test_bad_words_are_one_line(tools: Tools, words: list[str], said: str) -> No
     assert len(printed.splitlines()) == 1
 
 
-def test_servers_away_are_one_line(tmp_path: Path) -> None:
+NEWEST = (
+    ["replay", "rows", "--drop-old"],
+    ["replay", "rows", "--restore-old"],
+    ["replay", "rows", "--reset"],
+)
+
+
+@pytest.mark.parametrize("words", NEWEST, ids=" ".join)
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/x", "is away"),
+        ("postgresql://me:sec/secret@127.0.0.1/x", "JOBTRAIL_DATABASE_URL is of no known form"),
+    ],
+)
+def test_servers_away_or_wrong_urls_are_one_line(
+    words: list[str], url: str, said: str, redis_url: str, tmp_path: Path
+) -> None:
     with ExitStack() as stack:
-        away = {
-            "REDIS_URL": "redis://127.0.0.1:1/0",
-            "DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/x",
-            "DATA_DIR": str(tmp_path),
-        }
-        printed = Tools(stack, away).run("verify", "status", expect=1)
-    assert "is away" in printed
+        settings = {"REDIS_URL": redis_url, "DATABASE_URL": url, "DATA_DIR": str(tmp_path)}
+        printed = Tools(stack, settings).run(*words, expect=1)
+    assert said in printed
     assert "secret" not in printed
+    assert len(printed.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", NEWEST, ids=" ".join)
+def test_no_permission_or_no_migration_is_one_line(
+    words: list[str],
+    *,
+    tools: Tools,
+    redis_client: redis.Redis,
+    redis_url: str,
+    database_url: str,
+    tmp_path: Path,
+) -> None:
+    append(redis_client, 0)
+    with psycopg.connect(database_url, autocommit=True) as db, ExitStack() as stack:
+        role = f"weak_{os.getpid()}"
+        db.execute(SQL("CREATE ROLE {}").format(Identifier(role)))
+        stack.callback(db.execute, SQL("DROP ROLE {}").format(Identifier(role)))
+        db.execute(SQL("GRANT {} TO CURRENT_USER").format(Identifier(role)))
+        weak = f"{database_url}?options=-c%20role%3D{role}"
+        settings = {"REDIS_URL": redis_url, "DATABASE_URL": weak, "DATA_DIR": str(tmp_path)}
+        printed = Tools(stack, settings).run(*words, expect=1)
+        assert "permission denied" in printed
+        assert len(printed.splitlines()) == 1
+        db.execute("DROP TABLE replaced_states, job_events CASCADE")
+    printed = tools.run(*words, expect=1)
+    assert "run jobtrail migrate" in printed
+    assert len(printed.splitlines()) == 1
 
 
 def test_settled__pending_delivered_and_no_group(redis_client: redis.Redis) -> None:

@@ -1,0 +1,90 @@
+// Building the page. Whatever is shown becomes text or an attribute, never markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** Make an element: h("a", {href: "#/", class: "x", onclick: f}, "text", node). */
+export function h(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** Make an element of a picture. */
+export function s(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+/** Put new content into a node; who was focused in there is focused again. */
+export function put(node, ...children) {
+  const held = node.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+  const open = new Set([...node.querySelectorAll("details[open]")].map(keyOf));
+  node.replaceChildren(...children.flat(9).filter(Boolean));
+  for (const each of node.querySelectorAll("details")) {
+    if (open.has(keyOf(each))) each.open = true;
+  }
+  if (held === null) return;
+  const again = [...node.querySelectorAll("a, button, input, select, summary, [tabindex]")];
+  again.find((each) => keyOf(each) === held)?.focus({ preventScroll: true });
+}
+
+function keyOf(node) {
+  return node.dataset.key || node.getAttribute("href") || node.id || node.textContent;
+}
+
+/** Make a table; `columns` are {title, cell(row), num, wide}. On a narrow page each row is a card. */
+export function table(caption, columns, rows, empty) {
+  if (!rows.length) return h("p", { class: "empty" }, empty);
+  const head = columns.map((each) =>
+    h("th", { scope: "col", class: each.num ? "num" : each.wide && "wide" }, each.title));
+  const body = rows.map((row) =>
+    h("tr", {}, columns.map((each) =>
+      h("td", { "data-label": each.title, class: each.num && "num" }, each.cell(row)))));
+  return h("div", { class: "scroll" },
+    h("table", {},
+      h("caption", { class: "unseen" }, caption),
+      h("thead", {}, h("tr", {}, head)),
+      h("tbody", {}, body)));
+}
+
+export function panel(title, ...content) {
+  return h("section", { class: "panel" }, title && h("h2", {}, title), content);
+}
+
+/** Ask before something that cannot be undone; gives whether it was confirmed. */
+export function confirmed({ title, text, action, danger }) {
+  return new Promise((resolve) => {
+    const dialog = h("dialog", { "aria-labelledby": "ask-title", "aria-describedby": "ask-text" },
+      h("h2", { id: "ask-title" }, title),
+      h("p", { id: "ask-text" }, text),
+      h("div", { class: "buttons" },
+        h("button", { type: "button", autofocus: true, onclick: () => dialog.close("") }, "Cancel"),
+        h("button", {
+          type: "button", class: danger ? "danger" : "primary", onclick: () => dialog.close("yes"),
+        }, action)));
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+let fading;
+
+/** Say in passing what was done. */
+export function toast(text) {
+  const node = document.getElementById("toast");
+  node.textContent = text;
+  node.classList.add("shown");
+  clearTimeout(fading);
+  fading = setTimeout(() => node.classList.remove("shown"), 6000);
+}

@@ -1,0 +1,108 @@
+// Dead letters: entries that could not be applied, to look at, requeue and discard.
+
+import { confirmed, h, panel, put, table, toast } from "./dom.js";
+import { ago, bytes, count, pretty } from "./format.js";
+import { get, path, post } from "./http.js";
+
+const EVERY = 5_000;
+
+export async function dead(visit) {
+  const tenant = visit.query.get("tenant"), cursor = visit.query.get("cursor");
+  const page = new URLSearchParams([["tenant", tenant], ["cursor", cursor]].filter(([, value]) => value));
+  const body = h("div", { class: "stack" });
+  let shown;
+  await visit.live(async () => {
+    const facts = await get(`dead/?${page}`, { signal: visit.signal });
+    if (!body.isConnected) {
+      put(visit.main, h("h1", {}, "Dead letters"),
+        h("p", { class: "lead" }, tenant ? `Of tenant ${tenant}. ` : "The latest of all tenants. ", "Mend what kept an entry from being applied, then requeue it."), body);
+    }
+    if (facts !== shown) put(body, who(facts.tenants, tenant), panel(null, list(facts, visit), pages(facts, tenant, cursor)));
+    shown = facts;
+  }, EVERY);
+}
+
+function who(tenants, chosen) {
+  if (!tenants.length) return null;
+  return h("p", { class: "choice" },
+    h("a", { href: "#/dead", "aria-current": !chosen && "true" }, "All"),
+    tenants.slice(0, 30).map((each) =>
+      h("a", { href: `#/dead?tenant=${encodeURIComponent(each.tenant)}`, "aria-current": each.tenant === chosen && "true" },
+        each.tenant, h("small", {}, ` ${count(each.letters)}`))));
+}
+
+function list({ items }, visit) {
+  return table("Dead letters", [
+    { title: "Buried", cell: (each) => ago(each.buried_at) },
+    { title: "Tenant", wide: true, cell: (each) => each.tenant },
+    { title: "Letter", cell: (each) => h("a", { class: "whole", href: href(each) }, each.id) },
+    { title: "Group", cell: (each) => each.group },
+    { title: "Reason", cell: (each) => h("span", { class: "badge is-failed" }, each.reason) },
+    { title: "Detail", wide: true, cell: (each) => h("span", { class: "detail" }, each.detail) },
+    { title: "Size", num: true, cell: (each) => bytes(each.bytes) },
+    { title: "Action", cell: (each) => buttons(each, () => visit.refresh()) },
+  ], items, "There are none.");
+}
+
+function href(each) {
+  return `#/dead/${encodeURIComponent(each.tenant)}/${each.id}`;
+}
+
+function pages({ next_cursor: next }, tenant, cursor) {
+  const to = (after) => `#/dead?${new URLSearchParams([["tenant", tenant], ["cursor", after]].filter(([, value]) => value))}`;
+  return h("p", { class: "pages" },
+    cursor && h("a", { href: to(null) }, "From the beginning"),
+    next && h("a", { href: to(next) }, "More"));
+}
+
+function buttons(each, after) {
+  if (!each.known_tenant) return h("span", { class: "hint" }, "no valid tenant: jobtrail dead discard");
+  const act = async (verb, ask) => {
+    if (!(await confirmed(ask))) return;
+    try {
+      const done = await post(path("dead", each.tenant, each.id, verb));
+      toast(verb === "requeue" ? `Requeued as entry ${done.entry_id}.` : "Discarded.");
+    } catch (error) {
+      toast(error.message);
+    }
+    after();
+  };
+  return h("span", { class: "buttons" },
+    h("button", { type: "button", "data-key": `requeue ${each.id}`, "aria-label": `Requeue letter ${each.id}`, onclick: () => act("requeue", {
+      title: "Requeue this entry?",
+      text: `It is appended to the log of tenant ${each.tenant} again and the letter is deleted, both or neither. If nothing was mended, it comes back.`,
+      action: "Requeue",
+    }) }, "Requeue"),
+    h("button", { type: "button", class: "danger", "data-key": `discard ${each.id}`, "aria-label": `Discard letter ${each.id}`, onclick: () => act("discard", {
+      title: "Discard this entry for ever?",
+      text: `Letter ${each.id} of tenant ${each.tenant} is deleted. What it says will never be applied.`,
+      action: "Discard", danger: true,
+    }) }, "Discard"));
+}
+
+export async function letter(visit) {
+  const [, tenant, id] = visit.parts;
+  const each = await get(path("dead", tenant, id), { signal: visit.signal });
+  const facts = [
+    ["Tenant", each.tenant], ["Group", each.group], ["Reason", each.reason], ["Detail", each.detail],
+    ["Entry", each.entry_id], ["Deliveries", count(each.deliveries)], ["Buried", ago(each.buried_at)], ["Size", bytes(each.bytes)],
+  ];
+  put(visit.main,
+    h("p", { class: "trail" }, h("a", { href: "#/dead" }, "Dead letters"), " / ", h("a", { href: `#/dead?tenant=${encodeURIComponent(tenant)}` }, tenant)),
+    h("h1", { class: "id" }, each.id),
+    h("div", { class: "stack" },
+      h("section", { class: "panel", "aria-label": "Letter" },
+        h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+        buttons(each, () => {
+          location.hash = `#/dead?tenant=${encodeURIComponent(tenant)}`;
+        })),
+      panel("Event", each.event ? content(each.event) : h("p", { class: "empty" }, "The entry had no field named event."),
+        each.cut && h("p", { class: "hint" }, "Only the beginning is shown: jobtrail dead show gives all of it.")),
+      each.others.length > 0 && panel("Other fields", each.others.map((field) =>
+        h("div", {}, content(field.name), content(field.value))))));
+}
+
+function content({ text, base64 }) {
+  if (base64 !== undefined) return h("div", {}, h("p", { class: "hint" }, "It is no text; in base64:"), h("pre", { tabindex: "0" }, base64));
+  return h("pre", { tabindex: "0" }, /^\s*[[{]/.test(text) ? pretty(text) : text);
+}

@@ -1,0 +1,110 @@
+// The overview, and the tenants.
+
+import { h, panel, put, table } from "./dom.js";
+import { ago, count, rate, seconds } from "./format.js";
+import { get } from "./http.js";
+import { plot } from "./plots.js";
+
+const EVERY = 5_000;
+const WORDS = {
+  status: "Keys in Redis that frontends poll",
+  rows: "Rows and history in PostgreSQL",
+};
+
+export async function overview(visit) {
+  const parts = h("div", { class: "stack" });
+  let shown;
+  await visit.live(async () => {
+    const facts = await get("overview/", { signal: visit.signal });
+    if (!parts.isConnected) put(visit.main, h("h1", {}, "Overview"), parts);
+    if (facts !== shown) put(parts, tiles(facts), groups(facts.samples), consumers(facts), servers(facts.servers));
+    shown = facts;
+  }, EVERY);
+}
+
+function tiles({ samples, stalled, consumers: all }) {
+  const alive = (all ?? []).filter((each) => each.alive).length;
+  const dead = samples?.dead ?? null;
+  const silent = stalled && `${count(stalled.count)}${stalled.more ? "+" : ""}`;
+  return h("div", { class: "tiles" },
+    tile("Dead letters", count(dead), "#/dead", dead > 0 && "bad", "entries that cannot be applied"),
+    tile("Stalled jobs", silent ?? "–", "#/stalled", stalled?.count > 0 && "warn",
+      stalled ? `silent for ${seconds(stalled.after_seconds)}` : "PostgreSQL is away"),
+    tile("Consumers alive", all ? count(alive) : "–", "#consumers", alive === 0 && "bad", "of all groups"));
+}
+
+function tile(name, figure, href, tone, hint) {
+  const inner = [h("span", { class: "name" }, name), h("span", { class: "figure" }, figure), h("span", { class: "hint" }, hint)];
+  if (href === "#consumers") return h("div", { class: `tile ${tone || ""}` }, inner);
+  return h("a", { class: `tile ${tone || ""}`, href }, inner);
+}
+
+function groups(samples) {
+  if (!samples) return panel("Groups", h("p", { class: "note bad" }, "Redis is away: there are no samples."));
+  return h("div", { class: "groups" }, Object.entries(samples.groups).map(([name, group]) => {
+    const last = (values) => (values.length ? values[values.length - 1] : null);
+    const age = last(group.oldest_seconds), { at } = samples;
+    return h("section", { class: "panel group", "aria-label": `Group ${name}` },
+      h("header", {}, h("h2", {}, name), h("p", { class: "hint" }, WORDS[name] ?? "")),
+      h("dl", { class: "figures" },
+        figure("Throughput", rate(last(group.rate)), "entries/s"),
+        figure("Waiting", count(last(group.waiting)), "entries"),
+        figure("Pending", count(last(group.pending)), "delivered"),
+        figure("Oldest", seconds(age), "unprocessed", age > 30 ? "bad" : age > 5 && "warn")),
+      plot({ at, values: group.rate, label: "Throughput", write: (value) => `${rate(value)}/s`, tone: "calm" }),
+      plot({ at, values: group.waiting, label: "Waiting", write: count, tone: "cool" }),
+      plot({ at, values: group.oldest_seconds, label: "Oldest unprocessed", write: seconds, tone: "warm" }));
+  }));
+}
+
+function figure(name, value, unit, tone) {
+  return h("div", { class: tone || null }, h("dt", {}, name), h("dd", {}, value, h("small", {}, ` ${unit}`)));
+}
+
+function consumers({ consumers: all }) {
+  return panel("Consumers", table("Consumers", [
+    { title: "Group", cell: (each) => h("strong", {}, each.group) },
+    { title: "State", cell: (each) => h("span", { class: `badge ${each.alive ? "is-done" : "is-failed"}` }, each.alive ? "alive" : "silent") },
+    { title: "Name", cell: (each) => h("code", {}, each.name) },
+    { title: "Host", cell: (each) => each.host },
+    { title: "Process", num: true, cell: (each) => String(each.pid) },
+    { title: "Started", cell: (each) => ago(each.since) },
+    { title: "Last heard", cell: (each) => ago(each.beat) },
+    { title: "Applied", num: true, cell: (each) => count(each.applied) },
+  ], all ?? [], "No consumer has been heard of. Start one: jobtrail consume status."));
+}
+
+function servers(all) {
+  return panel("Servers", h("ul", { class: "servers" }, all.map((each) =>
+    h("li", { class: each.ok ? "good" : "bad" }, h("strong", {}, each.name), h("span", {}, each.words)))));
+}
+
+export async function tenants(visit) {
+  const order = visit.query.get("order") === "lag" ? "lag" : "activity";
+  const body = h("div");
+  const choice = (name, words) =>
+    h("a", { href: `#/tenants?order=${name}`, "aria-current": name === order && "true" }, words);
+  let shown;
+  await visit.live(async () => {
+    const facts = await get(`tenants/?order=${order}`, { signal: visit.signal });
+    if (!body.isConnected) {
+      put(visit.main, h("h1", {}, "Tenants"),
+        h("p", { class: "choice" }, choice("activity", "Busiest"), choice("lag", "Furthest behind")), body);
+    }
+    if (facts !== shown) put(body, panel(null, list(facts.items, order)));
+    shown = facts;
+  }, EVERY);
+}
+
+function list(items, order) {
+  const sum = (row, name) => Object.values(row.groups).reduce((total, group) => total + (group[name] ?? 0), 0);
+  const oldest = (row) => Math.max(0, ...Object.values(row.groups).map((group) => group.oldest_seconds));
+  return table("Tenants", [
+    { title: "Tenant", cell: (row) => h("a", { href: `#/jobs?tenant=${row.tenant}` }, row.tenant) },
+    { title: "Entries/min", num: true, cell: (row) => rate(row.per_minute.status) },
+    { title: "Waiting", num: true, cell: (row) => count(sum(row, "waiting")) },
+    { title: "Pending", num: true, cell: (row) => count(sum(row, "pending")) },
+    { title: "Oldest", num: true, cell: (row) => (oldest(row) ? seconds(oldest(row)) : "–") },
+    { title: "Dead letters", num: true, cell: (row) => (row.dead ? h("a", { href: `#/dead?tenant=${row.tenant}` }, count(row.dead)) : "–") },
+  ], items, order === "lag" ? "No tenant is behind." : "No tenant was active in the last minutes.");
+}

@@ -1,0 +1,77 @@
+"""The edge: what every request passes before any endpoint, and what every answer is told to."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.auth import Authenticator
+from api.cors import with_origins
+from api.guessing import Guard
+from api.limits import RateLimitedAuthenticator, check_head, limited_body
+from streams.settings import Settings
+
+_BODILESS = ("GET", "HEAD", "OPTIONS")
+"""Nothing here reads a body that came with one of these."""
+
+
+class Edge:
+    """Refuses what is too much, by what the settings say; one for the whole application."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._max_body_bytes = settings.max_body_bytes
+        # In dev mode there are no tokens to guess.
+        guards = settings.auth == "jwt" and settings.bad_token_rate_limit > 0
+        self._guard = Guard(settings.bad_token_rate_limit) if guards else None
+
+    def check(self, scope: Scope, receive: Receive) -> Receive:
+        """Let a request in; give the `receive` to read its body from.
+
+        Raises:
+            Problem: it is refused; it is answered by that.
+        """
+        check_head(scope)
+        if self._guard is not None:
+            self._guard.check(scope)
+        if scope["method"] in _BODILESS:
+            return receive
+        return limited_body(scope, receive, self._max_body_bytes)
+
+    def answered(self, scope: Scope, status: int) -> None:
+        """Learn from an answer."""
+        if self._guard is not None:
+            self._guard.answered(scope, status)
+
+
+def rate_limited(authenticator: Authenticator, settings: Settings) -> Authenticator:
+    """Give the authenticator as the settings limit what one caller may ask; else as it is."""
+    if settings.rate_limit is None:
+        return authenticator
+    return RateLimitedAuthenticator(authenticator, settings.rate_limit)
+
+
+def with_edge_headers(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Give the application with the headers that only settings ask for.
+
+    Raises:
+        SettingsError: one of the settings is wrong.
+    """
+    app = with_origins(app, settings)
+    return app if settings.hsts_seconds is None else _OverTlsOnly(app, settings.hsts_seconds)
+
+
+class _OverTlsOnly:
+    """Tells browsers to come by TLS only: for where something in front of this server ends it."""
+
+    def __init__(self, app: ASGIApp, seconds: int) -> None:
+        self._app = app
+        self._header = (b"strict-transport-security", b"max-age=%d; includeSubDomains" % seconds)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the server's start and stop."""
+
+        async def send_with_header(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], self._header]
+            await send(message)
+
+        await self._app(scope, receive, send_with_header)

@@ -1,0 +1,127 @@
+"""The operations on durable rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.job_schemas import LISTS, ROWS, History
+from api.operation import Json, Operation, parameter
+from api.parameters import LABEL, LIST_PARAMETERS, MAX_LABELS, HistoryParameters, PageParameters
+from api.problems import BadRequest, NoSuchJob, TryLater
+from api.schemas import title
+from streams.keys import JOB_ID_PATTERN
+from streams.kinds import KINDS, Kind
+
+_ID = parameter(
+    "id",
+    "path",
+    "The job's own id, as its producer chose it.",
+    {"type": "string", "pattern": JOB_ID_PATTERN},
+)
+_LABELS = parameter(
+    "labels",
+    "query",
+    f"Each a parameter of its own, `{LABEL}NAME=value`: jobs whose label NAME has this value.",
+    {
+        "type": "object",
+        "propertyNames": {"pattern": r"^label\.[^\x00]{1,64}$"},
+        "additionalProperties": {"type": "string", "pattern": r"^[^\x00]{0,256}$"},
+        "maxProperties": MAX_LABELS,
+    },
+    style="form",
+    explode=True,
+)
+_PLAIN_TEXT = r"^[^\x00]*$"
+"""PostgreSQL stores any text but NUL."""
+
+
+def job_operations() -> list[Operation]:
+    """Give those of every kind."""
+    return [each for kind in KINDS.values() for each in (_list(kind), _one(kind), _history(kind))]
+
+
+def _list(kind: Kind) -> Operation:
+    return Operation(
+        f"list{title(kind)}s",
+        "get",
+        f"{kind.url}/",
+        "jobs",
+        f"The tenant's {kind.plural}, newest first",
+        LISTS[kind.name],
+        description=(
+            "Pages go on by `cursor`, which holds for the same filters. A page may have fewer "
+            "items than asked for, or none, while `next_cursor` says that more may follow."
+        ),
+        parameters=(*_of_query(LIST_PARAMETERS[kind.name]), _LABELS),
+        problems=(BadRequest, TryLater),
+        links={
+            "first": {
+                "operationId": f"get{title(kind)}",
+                "parameters": {"id": f"$response.body#/items/0/{kind.id_field}"},
+            },
+            "next": {
+                "operationId": f"list{title(kind)}s",
+                "parameters": {"cursor": "$response.body#/next_cursor"},
+            },
+        },
+    )
+
+
+def _one(kind: Kind) -> Operation:
+    return Operation(
+        f"get{title(kind)}",
+        "get",
+        f"{kind.url}/{{id}}/",
+        "jobs",
+        f"A {kind.name}'s durable row",
+        ROWS[kind.name],
+        description="With its result of whatever size.",
+        parameters=(_ID,),
+        problems=(BadRequest, NoSuchJob, TryLater),
+        links={
+            "history": {
+                "operationId": f"get{title(kind)}History",
+                "parameters": {"id": f"$response.body#/{kind.id_field}"},
+            }
+        },
+    )
+
+
+def _history(kind: Kind) -> Operation:
+    return Operation(
+        f"get{title(kind)}History",
+        "get",
+        f"{kind.url}/{{id}}/history/",
+        "jobs",
+        f"A {kind.name}'s events, in their order",
+        History,
+        parameters=(_ID, *_of_query(HistoryParameters)),
+        problems=(BadRequest, NoSuchJob, TryLater),
+    )
+
+
+def _of_query(model: type[PageParameters]) -> list[Json]:
+    """Give the parameters of a query as the model has them."""
+    described = model.model_json_schema()["properties"]
+    return [_of_field(name, schema) for name, schema in described.items() if name != "labels"]
+
+
+def _of_field(name: str, schema: dict[str, Any]) -> Json:
+    """A parameter that is left out is the default; none is ever null."""
+    description = schema.pop("description", f"Jobs of this {name}.")
+    schema.pop("title", None)
+    # What is bounded after a check of our own comes out under the model's own names.
+    schema |= {
+        word: schema.pop(own)
+        for own, word in (("ge", "minimum"), ("le", "maximum"))
+        if own in schema
+    }
+    default = schema.pop("default", None)
+    if "anyOf" in schema:
+        (kept,) = [each for each in schema.pop("anyOf") if each != {"type": "null"}]
+        schema = kept | schema
+    if schema["type"] == "string" and not {"pattern", "enum", "format"} & schema.keys():
+        schema["pattern"] = _PLAIN_TEXT
+    if default is not None:
+        schema["default"] = default
+    return parameter(name, "query", description, schema)

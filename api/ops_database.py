@@ -1,0 +1,71 @@
+"""Operators' connections to PostgreSQL: two at most, apart from those of tenants' reads.
+
+An operator's search may take seconds; it must not stand in a tenant's way. What is read over them
+enters the role `jobtrail_ops` for one transaction (`projections/console_reader.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+CONNECTIONS = 2
+WAIT_SECONDS = 3.0
+WAITING = 32
+RECONNECT_SECONDS = 2.0
+
+
+class OpsDatabase:
+    """Lends connections; use it from one event loop. Nothing is connected before it is needed."""
+
+    def __init__(self, url: str | None) -> None:
+        self._pool = None if url is None else _pool(url)
+        self._opening = asyncio.Lock()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend one.
+
+        Raises:
+            psycopg.Error: no database is named, it is away, or all connections are long taken.
+        """
+        if self._pool is None:
+            raise psycopg.OperationalError("JOBTRAIL_DATABASE_URL is not set")
+        async with self._opening:
+            await self._pool.open()
+        async with self._pool.connection() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._pool is not None:
+            await self._pool.close()
+
+
+def _pool(url: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    return AsyncConnectionPool(
+        url,
+        kwargs={
+            "autocommit": True,
+            "application_name": "jobtrail-console",
+            "connect_timeout": 5,
+            # A prepared statement keeps a plan that suits other filters.
+            "prepare_threshold": None,
+        },
+        min_size=0,
+        max_size=CONNECTIONS,
+        open=False,
+        # A restart of the server must not show as an error of the first question after it.
+        check=AsyncConnectionPool.check_connection,
+        name="jobtrail-console",
+        timeout=WAIT_SECONDS,
+        max_waiting=WAITING,
+        reconnect_timeout=RECONNECT_SECONDS,
+        num_workers=1,
+    )

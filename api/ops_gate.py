@@ -1,0 +1,109 @@
+"""The operators' gate: who may ask, and answers in one form.
+
+An action needs the header `X-Jobtrail-Console`, which a page of another origin cannot send without
+being allowed to by CORS, and it never is. In dev mode, where nobody proves who they are, the `Host`
+must be this machine's, so that no foreign name that was made to point here serves as an origin.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import psycopg
+import psycopg_pool
+import redis
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api.auth import OPS, Authenticator, Caller
+from api.callers import caller_of
+from api.etags import etag_of, matches
+from api.problems import Forbidden, TryLater
+from api.responses import json_bytes
+
+HEADER = "x-jobtrail-console"
+NOW = "x-jobtrail-now"
+"""The server's clock in milliseconds since 1970; beside the body, so that its tag stands still."""
+
+Read = Callable[[Request], Awaitable[object]]
+Act = Callable[[Request, Caller], Awaitable[object]]
+
+
+class Gate:
+    """Lets operators in; `dev` is the mode in which every caller is one."""
+
+    def __init__(self, authenticator: Authenticator, *, dev: bool) -> None:
+        self._authenticator = authenticator
+        self.dev = dev
+
+    def admit(self, request: Request) -> Caller:
+        """Tell who asks.
+
+        Raises:
+            Forbidden: it is no operator, or no request of this machine's in dev mode.
+            BadCredentials, TenantMissing: as the authenticator says.
+        """
+        caller = caller_of(self._authenticator, request.scope)
+        if OPS not in caller.scopes or (self.dev and not _loopback(request.headers.get("host"))):
+            raise Forbidden
+        return caller
+
+    def reading(self, path: str, read: Read) -> Route:
+        """Give the route of something to read, with a tag."""
+
+        async def endpoint(request: Request) -> Response:
+            self.admit(request)
+            return _tagged(request, await _patiently(read(request)))
+
+        return Route(path, endpoint, methods=["GET"])
+
+    def acting(self, path: str, act: Act) -> Route:
+        """Give the route of something to do."""
+
+        async def endpoint(request: Request) -> Response:
+            caller = self.admit(request)
+            if HEADER not in request.headers:
+                raise Forbidden
+            return _json(json_bytes(await _patiently(act(request, caller))))
+
+        return Route(path, endpoint, methods=["POST"])
+
+
+async def _patiently(work: Awaitable[object]) -> object:
+    """Wait for an answer, and say which server is away where one is."""
+    try:
+        return await work
+    except redis.RedisError:
+        raise TryLater(missing=["redis"]) from None
+    except (psycopg.Error, psycopg_pool.PoolTimeout):
+        raise TryLater(missing=["postgresql"]) from None
+
+
+def _tagged(request: Request, facts: object) -> Response:
+    body = json_bytes(facts)
+    tag = etag_of(body)
+    known = request.headers.get("if-none-match")
+    if known is not None and matches(known.encode("latin-1"), tag):
+        response = Response(status_code=304)
+    else:
+        response = _json(body)
+    response.headers["etag"] = tag.decode()
+    response.headers["cache-control"] = "private, no-cache"
+    response.headers[NOW] = str(time.time_ns() // 1_000_000)
+    return response
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+def _loopback(host: str | None) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False

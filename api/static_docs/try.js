@@ -1,0 +1,108 @@
+// A form that asks the real API and shows the answer as it comes; a stream goes on until stopped.
+
+import { element } from "./elements.js";
+
+const SHOWN = 100_000; // characters of an answer
+
+export function tryForm(operation, { credentials, security, base }) {
+  const inputs = (operation.parameters ?? []).map(field);
+  const content = operation.requestBody?.content["application/json"];
+  const body = content && element("textarea", { rows: "6", "aria-label": "Body" });
+  if (body) body.value = JSON.stringify(content.example ?? {}, null, 2);
+  const send = element("button", { type: "submit" }, "Send");
+  const stop = element("button", { type: "button", disabled: "" }, "Stop");
+  const status = element("p", { role: "status" });
+  const shown = element("pre", { tabindex: "0", "aria-label": "Answer", hidden: "" });
+  const form = element("form", {}, ...inputs.map((each) => each.label));
+  if (body) form.append(body);
+  form.append(send, stop, status, shown);
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const asking = new AbortController();
+    stop.onclick = () => asking.abort();
+    send.disabled = true;
+    stop.disabled = false;
+    shown.hidden = false;
+    shown.textContent = "";
+    status.className = "";
+    status.textContent = "…";
+    try {
+      const request = requestOf(operation, inputs, body, { credentials, security, base });
+      const answer = await fetch(request, { signal: asking.signal });
+      status.className = answer.ok ? "good" : "bad";
+      status.textContent = `${answer.status} ${answer.statusText}`;
+      await show(answer, shown);
+    } catch (error) {
+      if (error.name !== "AbortError") {
+        status.className = "bad";
+        status.textContent = `no answer: ${error.message}`;
+      }
+    } finally {
+      send.disabled = false;
+      stop.disabled = true;
+    }
+  });
+  return form;
+}
+
+function field(parameter) {
+  const words = parameter.schema.enum;
+  const input = words
+    ? element("select", {}, ...["", ...words].map((word) => element("option", {}, word)))
+    : element("input", { autocomplete: "off", spellcheck: "false" });
+  input.name = parameter.name;
+  input.required = Boolean(parameter.required);
+  if (!words && parameter.style === "form") input.placeholder = "label.team=a&label.size=b";
+  if (parameter.example !== undefined && parameter.required) input.value = parameter.example;
+  return { parameter, input, label: element("label", {}, parameter.name, input) };
+}
+
+function requestOf(operation, inputs, body, { credentials, security, base }) {
+  let path = operation.path.slice(1);
+  const query = new URLSearchParams();
+  const headers = new Headers();
+  for (const { parameter, input } of inputs) {
+    const value = input.value;
+    if (value === "") continue;
+    if (parameter.in === "path") path = path.replace(`{${parameter.name}}`, encodeURIComponent(value));
+    else if (parameter.in === "header") headers.set(parameter.name, value);
+    else if (parameter.style === "form") for (const pair of new URLSearchParams(value)) query.append(...pair);
+    else query.set(parameter.name, value);
+  }
+  for (const scheme of security) {
+    const value = credentials.get(scheme.name);
+    if (!value || scheme.in === "query") continue;
+    if (scheme.type === "http") headers.set("Authorization", `Bearer ${value}`);
+    else headers.set(scheme.header, value);
+  }
+  const url = new URL(path, base);
+  url.search = query;
+  const request = { method: operation.method.toUpperCase(), headers, cache: "no-store" };
+  if (body) {
+    request.body = body.value;
+    headers.set("Content-Type", "application/json");
+  }
+  return new Request(url, request);
+}
+
+async function show(answer, shown) {
+  const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader();
+  const json = /json/.test(answer.headers.get("Content-Type") ?? "");
+  let text = "";
+  for (;;) {
+    const { done, value } = (await reader?.read()) ?? { done: true };
+    if (done) break;
+    text = (text + value).slice(-SHOWN);
+    shown.textContent = text;
+  }
+  if (json && text) shown.textContent = pretty(text);
+}
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,74 @@
+"""`jobtrail old-tables`: the indexes that the old system's own tables lack."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import orjson
+import psycopg
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ops.errors import CommandError
+from sql.old_indexes import Report, build, look, take_back
+from streams.settings import Settings
+
+old_tables = typer.Typer(
+    help="Indexes of the tables that were there before, in JOBTRAIL_DATABASE_URL.",
+    no_args_is_help=True,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Reports = Callable[[psycopg.Connection], Iterator[Report]]
+
+
+@old_tables.command("list")
+def show(*, as_json: AsJson = False) -> None:
+    """Show how each index stands."""
+    _run(look, as_json=as_json)
+
+
+@old_tables.command("build")
+def build_indexes(
+    *,
+    students: Annotated[str, typer.Option(help="The table of students.")] = "students",
+    aijob: Annotated[str, typer.Option(help="The table of jobs.")] = "aijob",
+    video: Annotated[str, typer.Option(help="The table of videos.")] = "video",
+    as_json: AsJson = False,
+) -> None:
+    """Build what is missing while everything goes on; may be stopped and run again."""
+    tables = {"students": students, "aijob": aijob, "video": video}
+    _run(lambda connection: build(connection, tables), as_json=as_json)
+
+
+@old_tables.command("drop")
+def drop_indexes(*, as_json: AsJson = False) -> None:
+    """Take all of them back while everything goes on."""
+    _run(take_back, as_json=as_json)
+
+
+def _run(reports: Reports, *, as_json: bool) -> None:
+    with _connected() as connection:
+        made = list(reports(connection))
+    if as_json:
+        sys.stdout.write(f"{orjson.dumps([report._asdict() for report in made]).decode()}\n")
+        return
+    table = Table("index", "found", "done")
+    for report in made:
+        table.add_row(*report)
+    Console().print(table)
+
+
+@contextmanager
+def _connected() -> Iterator[psycopg.Connection]:
+    url = Settings.from_environ().require_database_url()
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        try:
+            yield connection
+        except psycopg.errors.UndefinedTable as error:
+            missing = error.diag.message_primary
+            raise CommandError(f"{missing}: name it with --students, --aijob or --video") from None

@@ -1,0 +1,146 @@
+"""Which pages of other origins may ask, on every way that an answer takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.app import create_app
+from streams.settings import Settings, SettingsError
+from tests.api.conftest import Asker, Writer
+
+pytestmark = pytest.mark.anyio
+
+JOB = "/api/v1/jobs/a1/progress/"
+PATHS = [JOB, "/api/v1/jobs/none/progress/", "/media/videos/7/progress/events", "/none", "/healthz"]
+ORIGIN, OTHER = "https://app.example.com", "https://evil.example.com"
+
+
+@pytest.fixture(autouse=True)
+def _job(write: Writer) -> None:
+    write("t", {"type": "done", "id": "a1"}, {"type": "done", "id": "7", "kind": "video"})
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_off(ask: Asker, path: str) -> None:
+    """By default no origin is let in, and no answer speaks of it."""
+    async with ask(headers={"x-tenant-id": "t", "origin": ORIGIN}) as client:
+        answer = await client.get(path)
+        preflight = await client.options(path, headers={"access-control-request-method": "GET"})
+    for name in (*answer.headers, *preflight.headers):
+        assert not name.startswith("access-control-")
+    assert preflight.status_code in (404, 405)
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_allowed_origin(ask: Asker, path: str) -> None:
+    """The origin may read the answer, errors too, with what it needs to poll and to come back."""
+    headers = {"x-tenant-id": "t", "origin": ORIGIN}
+    async with ask(headers, cors_origins=f"http://localhost:3000, {ORIGIN}") as client:
+        answer = await client.get(path)
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert answer.headers["access-control-expose-headers"] == "etag, retry-after"
+    assert "Origin" in answer.headers["vary"]
+    assert "access-control-allow-credentials" not in answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("origin", [OTHER, "null", f"{ORIGIN}.evil.com", f"{ORIGIN}:8443", "*"])
+async def test_other_origin(ask: Asker, path: str, origin: str) -> None:
+    """Another origin is answered as a program is; its browser keeps the answer from the page."""
+    async with ask({"x-tenant-id": "t", "origin": origin}, cors_origins=ORIGIN) as client:
+        answer = await client.get(path)
+        same = await client.get(path, headers={"origin": ORIGIN})
+    assert "access-control-allow-origin" not in answer.headers
+    assert "Origin" in answer.headers["vary"]
+    assert answer.status_code == same.status_code
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_preflight(ask: Asker, path: str) -> None:
+    """It asks for no credentials, since a browser sends none with it."""
+    asked = {
+        "origin": ORIGIN,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type,if-none-match,last-event-id",
+    }
+    async with ask({"accept": "*/*"}, cors_origins=ORIGIN) as client:
+        answer = await client.options(path, headers=asked)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD, POST"
+    assert "authorization" in answer.headers["access-control-allow-headers"].lower()
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"origin": OTHER, "access-control-request-method": "GET"},
+        {"origin": ORIGIN, "access-control-request-method": "DELETE"},
+        {
+            "origin": ORIGIN,
+            "access-control-request-method": "GET",
+            "access-control-request-headers": "x-other",
+        },
+    ],
+)
+async def test_preflight__refused(ask: Asker, asked: dict[str, str]) -> None:
+    async with ask({"accept": "*/*"}, cors_origins=ORIGIN) as client:
+        answer = await client.options(JOB, headers=asked)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    allowed = asked["origin"] == ORIGIN
+    assert ("access-control-allow-origin" in answer.headers) is allowed
+
+
+async def test_any_origin(ask: Asker) -> None:
+    """`*` lets every page in that knows a token."""
+    secret = "s" * 32
+    headers = {"origin": OTHER}
+    async with ask(headers, auth="jwt", jwt_secret=secret, cors_origins="*") as client:
+        answer = await client.get(JOB)
+    assert answer.status_code == 401
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("app.example.com", "is no origin"),
+        ("https://app.example.com/", "is no origin"),
+        ("https://app.example.com/path", "is no origin"),
+        ("https://*.example.com", "is no origin"),
+        ("https://App.example.com", "is no origin"),
+        ("ftp://app.example.com", "is no origin"),
+        ("https://user@app.example.com", "is no origin"),
+        ("https://a.example https://b.example", "is no origin"),
+        ("null", "is no origin"),
+        (f"*,{ORIGIN}", "name no others"),
+        ("*", "will not do with JOBTRAIL_AUTH=dev"),
+    ],
+)
+def test_setting__wrong(value: str, message: str) -> None:
+    """One clear line that names the variable."""
+    with pytest.raises(SettingsError, match=message) as refused:
+        create_app(Settings(redis_url="redis://127.0.0.1:1/0", auth="dev", cors_origins=value))
+    assert str(refused.value).startswith("JOBTRAIL_CORS_ORIGINS")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["http://localhost:5173", "http://[::1]:80", "https://a.b,http://c"]
+)
+def test_setting__valid(value: str) -> None:
+    create_app(Settings(redis_url="redis://127.0.0.1:1/0", auth="dev", cors_origins=value))
+
+
+async def test_hsts(ask: Asker) -> None:
+    """Only a setting tells browsers to come by TLS alone, and then every answer does."""
+    async with ask() as client:
+        assert "strict-transport-security" not in (await client.get(JOB)).headers
+    async with ask(hsts_seconds=31_536_000) as client:
+        for path in PATHS:
+            sent = (await client.get(path)).headers["strict-transport-security"]
+            assert sent == "max-age=31536000; includeSubDomains"

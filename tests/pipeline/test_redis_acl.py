@@ -1,0 +1,358 @@
+"""The users of `deploy/redis/users.acl`: each can do its work, and nothing else.
+
+Whatever the server refuses is in its ACL log, so an empty log says that nothing was missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import redis
+
+from consumers.dead_letters import Graveyard
+from ops.desk import RedisDesk
+from ops.devstack import EmbeddedRedis
+from streams.appender import AsyncEventAppender, EventAppender
+from streams.connection import connect, connect_async
+from streams.reporter import Reporter
+from streams.wire import ask
+from tests.pipeline.conftest import Start
+from tests.support.event_stream import Stream
+from tests.support.groups import entries, settled
+from tests.support.servers import RedisFactory, server_folder
+from tests.support.waiting import eventually
+
+FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
+PLACEHOLDER = "#REPLACE-WITH-THE-SHA256-OF-ITS-PASSWORD"
+USERS = [line.split()[1] for line in FILE.read_text().splitlines()][1:]
+
+Url = Callable[[str], str]
+"""Gives the server's URL for a user."""
+
+
+def rules() -> str:
+    """Give the file with passwords, as a deployment writes them into it: the user's own name."""
+    lines = []
+    for line in FILE.read_text().splitlines():
+        digest = hashlib.sha256(line.split()[1].encode()).hexdigest()
+        lines.append(line.replace(PLACEHOLDER, f"#{digest}"))
+    return "\n".join(lines) + "\n"
+
+
+def add_users(client: redis.Redis) -> None:
+    """Add the file's users to a server, and leave its default one as it is."""
+    for line in rules().splitlines()[1:]:
+        _, name, *words = line.split()
+        ask(client, "ACL", "SETUSER", name, "reset", *words)
+
+
+@pytest.fixture
+def server(own_redis: RedisFactory) -> EmbeddedRedis:
+    """A server with these users; the test itself stays whom it was, to look at everything."""
+    server = own_redis()
+    with connect(server.url) as client:
+        add_users(client)
+    return server
+
+
+@pytest.fixture
+def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with connect(server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def url(server: EmbeddedRedis) -> Url:
+    return lambda user: server.url.replace("redis://", f"redis://{user}:{user}@")
+
+
+def refused(client: redis.Redis) -> list[tuple[str, str, str]]:
+    """Give what the server refused: who, why and what."""
+    log: Any = client.acl_log()
+    return [(row["username"], row["reason"], row["object"]) for row in log]
+
+
+def test_file_as_it_is_shipped_lets_nobody_in() -> None:
+    """Its placeholders are no passwords: the server refuses to load it."""
+    with server_folder() as folder, _Filed(folder) as server, connect(server.url) as client:
+        server.file.write_text(FILE.read_text())
+        with pytest.raises(redis.ResponseError, match="password hash"):
+            client.acl_load()
+
+
+def test_file_with_passwords_is_loaded_and_closes_the_default_user() -> None:
+    with server_folder() as folder, _Filed(folder) as server:
+        server.file.write_text(rules())
+        with connect(server.url) as client:
+            client.acl_load()
+        with connect(server.url) as anybody, pytest.raises(redis.AuthenticationError):
+            anybody.ping()
+        for user in USERS:
+            address = server.url.replace("redis://", f"redis://{user}:{user}@")
+            with connect(address) as client:
+                assert client.ping()
+
+
+def test_all_pieces_do_their_work_under_their_users(
+    start: Start, url: Url, client: redis.Redis, database_url: str
+) -> None:
+    away = {"database_url": database_url, "reclaim_idle_seconds": "0.2"}
+    consumers = {"redis_url": url("jobtrail-consumer"), **away}
+    for group in ("status", "rows"):
+        start("consume", group, **consumers, stalled_after_seconds="3600", history_keep_days="30")
+    api = _address(
+        start(
+            "api",
+            redis_url=url("jobtrail-api"),
+            database_url=database_url,
+            auth="dev",
+            api_port="0",
+        )
+    )
+    reporter = Reporter.from_url(url("jobtrail-worker"))
+    with reporter.job("a1", tenant="42") as job:
+        job.progress("parsing", percent=10)
+        eventually(lambda: _get(api, "a1", "42")["status"] == "PROCESSING", timeout=60)
+        with Stream(api, "/api/v1/jobs/a1/progress/events?tenant=42") as stream:
+            assert _status(stream) == "PROCESSING"
+            job.done({"rows": 5})
+            assert _status(stream) == "DONE"
+    assert _get(api, "a1", "42")["status"] == "DONE"
+    with Stream(api, "/api/v1/events?tenant=42") as stream:
+        assert _status(stream) == "DONE"
+    client.xadd("tenant:7:events", {"event": b'{"type":"done","id":"raw"}'})
+    client.xadd("tenant:7:events", {"event": b"nonsense"})
+    eventually(lambda: client.xlen("tenant:7:dead") == 2, timeout=60)
+    client.xgroup_destroy("tenant:7:events", "rows")
+    client.xadd("tenant:7:events", {"event": b'{"type":"done","id":"healed"}'})
+    eventually(lambda: settled(client, "7", "status", "rows"), timeout=60)
+    eventually(lambda: settled(client, "42", "status", "rows"), timeout=60)
+    assert client.exists("jobtrail:sweeper", "jobtrail:retention") == 2
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (3,)
+    assert refused(client) == []
+
+
+def test_worker_appends_as_it_likes(url: Url, client: redis.Redis) -> None:
+    """In one, in many, durably and over asyncio."""
+    with connect(url("jobtrail-worker")) as mine:
+        appender = EventAppender(mine)
+        appender.append("42", {"type": "done", "id": "a1"}, durable=True)
+        appender.append_many(("42", {"type": "done", "id": f"b{n}"}) for n in range(3))
+
+    async def append() -> None:
+        asking = connect_async(url("jobtrail-worker"))
+        await AsyncEventAppender(asking).append("42", {"type": "done", "id": "c1"}, durable=True)
+        await asking.aclose()
+
+    asyncio.run(append())
+    assert len(entries(client, "tenant:42:events")) == 5
+    assert refused(client) == []
+
+
+def test_worker_that_sheds_has_the_user_for_it(url: Url, client: redis.Redis) -> None:
+    with connect(url("jobtrail-worker-shedding")) as mine:
+        roomy, full = (EventAppender(mine, max_stream_bytes=size) for size in (10**6, 1))
+        roomy.append_many(("42", {"type": "progress", "id": "a1"}) for _ in range(1_200))
+        full.append("42", {"type": "progress", "id": "a1"})
+        full.append("42", {"type": "done", "id": "a1"}, durable=True)
+    assert client.xlen("tenant:42:events") == 1_201
+    assert client.hget("jobtrail:shed", "42") == b"1"
+    assert refused(client) == []
+
+
+def test_operators_commands_work(
+    start: Start, url: Url, client: redis.Redis, database_url: str
+) -> None:
+    servers = {"redis_url": url("jobtrail-ops"), "database_url": database_url}
+    for group in ("status", "rows"):
+        start("consume", group, redis_url=url("jobtrail-consumer"), database_url=database_url)
+    with connect(url("jobtrail-worker")) as worker:
+        EventAppender(worker).append("42", {"type": "done", "id": "a1", "result": {}})
+    client.xadd("tenant:42:events", {"event": b'{"type":"no such","id":"a2"}'})
+    eventually(lambda: client.xlen("tenant:42:dead") == 2, timeout=60)
+    eventually(lambda: settled(client, "42", "status", "rows"), timeout=60)
+    for words in (
+        ("lag",),
+        ("status", "--tenant", "42", "a1"),
+        ("dead", "list"),
+        ("dead", "requeue", "--tenant", "42", "--all"),
+        ("trim",),
+        ("groups", "list"),
+        ("doctor",),
+        ("replay", "status"),
+        ("replay", "status", "--reset"),
+        ("verify", "status"),
+        ("verify", "rows"),
+    ):
+        running = start(*words, **servers)
+        running.wait(120)
+        # The doctor also speaks of what is no matter of users: an empty group, a slow disk.
+        assert running.returncode in ((0, 1) if words == ("doctor",) else (0,)), words
+        assert refused(client) == [], words
+
+
+def test_console_shows_delivery_and_requeues_dead_letters(
+    start: Start, url: Url, client: redis.Redis
+) -> None:
+    start("consume", "status", redis_url=url("jobtrail-consumer"))
+    client.xadd("tenant:42:events", {"event": b"nonsense"})
+    eventually(lambda: client.xlen("tenant:42:dead") == 1, timeout=60)
+    eventually(lambda: client.llen("jobtrail:samples"), timeout=60)
+    with connect(url("jobtrail-console")) as mine:
+        desk = RedisDesk(mine, Graveyard(mine))
+        assert desk.samples()["at"]
+        assert len(desk.consumers()) == 1
+        desk.health()
+        for order in ("activity", "lag", "dead"):
+            desk.tenants(order, 10)
+        (letter,) = Graveyard(mine).letters("42")
+        assert desk.letter("42", str(letter.id))
+        assert desk.requeue("42", str(letter.id))
+        assert not desk.discard("42", str(letter.id))
+    assert refused(client) == []
+
+
+READS_NOTHING = [
+    ("GET", "tenant:42:job:a1:status"),
+    ("XRANGE", "tenant:42:events", "-", "+"),
+    ("XREAD", "STREAMS", "tenant:42:events", "0"),
+    ("SCAN", "0"),
+    ("SUBSCRIBE", "tenant:42:feed"),
+    ("SMEMBERS", "jobtrail:groups"),
+]
+DESTROYS_NOTHING = [
+    ("FLUSHALL",),
+    ("CONFIG", "SET", "maxmemory", "1"),
+    ("CONFIG", "GET", "*"),
+    ("ACL", "LIST"),
+    ("KEYS", "*"),
+    ("SHUTDOWN",),
+    ("REPLICAOF", "127.0.0.1", "1"),
+    ("DEBUG", "SLEEP", "0"),
+    ("MONITOR",),
+]
+WRITES_NO_DOCUMENT = [
+    ("SET", "tenant:42:job:a1:status", "{}"),
+    ("DEL", "tenant:42:events"),
+    ("XTRIM", "tenant:42:events", "MAXLEN", "0"),
+    ("XGROUP", "DESTROY", "tenant:42:events", "rows"),
+    ("PUBLISH", "tenant:42:feed", "1 job:a1"),
+    ("EVAL", "return 1", "0"),
+]
+FORBIDDEN = {
+    "jobtrail-worker": [
+        *READS_NOTHING,
+        *WRITES_NO_DOCUMENT,
+        *DESTROYS_NOTHING,
+        ("XADD", "tenant:42:dead", "*", "a", "b"),
+        ("XADD", "jobtrail:ready:status", "*", "a", "b"),
+        ("ZADD", "jobtrail:leased:status", "1", "42"),
+        ("ZADD", "tenant:42:feed", "1", "job:a1"),
+        ("EVALSHA", "0" * 40, "0"),
+    ],
+    "jobtrail-worker-shedding": [
+        *READS_NOTHING,
+        *WRITES_NO_DOCUMENT,
+        *DESTROYS_NOTHING,
+        ("GET", "tenant:42:job:a1:progress"),
+        ("SET", "tenant:42:job:a1:progress", "x"),
+        ("HGETALL", "jobtrail:shed"),
+    ],
+    "jobtrail-api": [
+        *READS_NOTHING[1:4],
+        *WRITES_NO_DOCUMENT,
+        *DESTROYS_NOTHING,
+        ("XADD", "tenant:42:events", "*", "event", "{}"),
+        ("ZADD", "tenant:42:feed", "1", "job:a1"),
+        ("SUBSCRIBE", "other"),
+        ("GET", "tenant:42:job:a1:ended"),
+        ("ZREVRANGE", "jobtrail:ready:status", "0", "1"),
+    ],
+    "jobtrail-console": [*WRITES_NO_DOCUMENT, *DESTROYS_NOTHING],
+    "jobtrail-consumer": [
+        *DESTROYS_NOTHING,
+        ("SET", "other", "x"),
+        ("GET", "session:1"),
+        ("EVAL", "return 1", "0"),
+        ("PUBLISH", "other", "x"),
+    ],
+    "jobtrail-ops": [
+        *(one for one in DESTROYS_NOTHING if one[:2] != ("CONFIG", "GET")),
+        ("SET", "other", "x"),
+        ("GET", "session:1"),
+    ],
+}
+
+
+def test_every_user_is_judged() -> None:
+    assert set(FORBIDDEN) == set(USERS)
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [(user, command) for user, commands in FORBIDDEN.items() for command in commands],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value[:3]),
+)
+def test_refused(users: redis.Redis, user: str, command: tuple[str, ...]) -> None:
+    """The server says beforehand what it would refuse; nothing of it is tried."""
+    said: Any = ask(users, "ACL", "DRYRUN", user, *command)
+    assert b"no permissions" in said or b"No permissions" in said
+
+
+@pytest.fixture(scope="module")
+def users() -> Iterator[redis.Redis]:
+    with (
+        server_folder() as folder,
+        EmbeddedRedis(folder, persist=False) as server,
+        connect(server.url) as client,
+    ):
+        add_users(client)
+        yield client
+
+
+def test_refusal_is_real(url: Url, client: redis.Redis) -> None:
+    """Not only in a dry run: a worker that reads another's status gets nothing."""
+    client.set("tenant:42:job:a1:status", "{}")
+    with connect(url("jobtrail-worker")) as worker:
+        for words in READS_NOTHING[:4]:
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                ask(worker, *words)
+
+
+class _Filed(EmbeddedRedis):
+    """A server that was started with an ACL file, which lets everybody in until it is loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, persist=False)
+        self.file = folder / "users.acl"
+        self.file.write_text("user default on nopass ~* &* +@all\n")
+
+    def _argv(self, port: int) -> list[str]:
+        return [*super()._argv(port), "--aclfile", str(self.file)]
+
+
+def _status(stream: Stream) -> object:
+    event = stream.event()
+    assert event is not None
+    return event.data["status"]
+
+
+def _get(api: str, job: str, tenant: str) -> dict[str, Any]:
+    answer = httpx.get(f"{api}/api/v1/jobs/{job}/progress/", headers={"X-Tenant-ID": tenant})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _address(process: Any) -> str:
+    line: str = process.stdout.readline().decode()
+    assert line.startswith("api: "), line
+    return line.removeprefix("api: ").strip()
