@@ -1,0 +1,298 @@
+"""The console in a real browser, on real servers, with real consumers and a real API."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+
+import jwt
+import pytest
+import redis
+from playwright.sync_api import Page, expect
+
+from streams.appender import EventAppender
+from tests.browser.conftest import NewPage, ServeApi, Troubles, seen_by
+from tests.pipeline.conftest import Start, servers
+from tests.support.groups import settled
+from tests.support.waiting import eventually
+
+__all__ = ["servers"]
+
+SECRET = "a secret of these tests, and of no more"
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+WIDE, PHONE = {"width": 1360, "height": 900}, {"width": 390, "height": 844}
+LARGE = {"type": "done", "id": "large-1", "result": {"text": "x" * 600}}
+EVENTS: list[dict[str, object]] = [
+    {"type": "queued", "id": "import-1", "job_type": "excel", "labels": {"note": HOSTILE}},
+    {"type": "processing", "id": "import-1", "worker": HOSTILE},
+    {"type": "progress", "id": "import-1", "step": HOSTILE, "percent": 20},
+    {"type": "progress", "id": "import-1", "step": "saving", "percent": 80},
+    {"type": "failed", "id": "import-1", "error": HOSTILE, "code": HOSTILE},
+    {"type": "processing", "id": "import-1", "attempt": 2},
+    {"type": "done", "id": "import-1", "attempt": 2, "result": {"rows": 3, "html": HOSTILE}},
+    {"type": "progress", "id": "working-1", "step": "reading", "percent": 40},
+]
+
+
+class Deployment:
+    """Both consumers and an API, and a log with good and bad entries."""
+
+    def __init__(self, start: Start, serve: ServeApi, settings: dict[str, str]) -> None:
+        self._start, self._settings = start, settings
+        self._consumers: list[subprocess.Popen[bytes]] = []
+        self.client = redis.Redis.from_url(settings["redis_url"])
+        self.consume(max_event_bytes="500")
+        EventAppender(self.client).append_many(("acme", event) for event in EVENTS)
+        for raw in (json.dumps(LARGE).encode(), json.dumps({"type": HOSTILE}).encode()):
+            self.client.xadd("tenant:acme:events", {"event": raw})
+        eventually(lambda: settled(self.client, "acme", "status", "rows"), 60)
+        self.api = serve(**settings)
+        self.console = f"{self.api}/console/"
+
+    def consume(self, **settings: str) -> None:
+        """Replace the consumers."""
+        for process in self._consumers:
+            process.terminate()
+            process.wait()
+        self._consumers = [
+            self._start("consume", group, **self._settings, **settings)
+            for group in ("status", "rows")
+        ]
+
+    def letters(self) -> int:
+        """Count the dead letters."""
+        return int(self.client.xlen("tenant:acme:dead"))
+
+    def status(self, job_id: str) -> str | None:
+        """Give what Redis serves of a job."""
+        found = self.client.get(f"tenant:acme:job:{job_id}:status")
+        return None if found is None else str(json.loads(found)["status"])
+
+
+@pytest.fixture
+def deployment(start: Start, serve_api: ServeApi, servers: dict[str, str]) -> Deployment:
+    return Deployment(start, serve_api, servers)
+
+
+def heading(page: Page, text: str) -> None:
+    expect(page.get_by_role("heading", level=1)).to_have_text(text, timeout=30_000)
+
+
+def test_clicking_from_the_overview_to_a_job_and_why_it_is_done(
+    page: Page, deployment: Deployment
+) -> None:
+    page.goto(deployment.console)
+    heading(page, "Overview")
+    expect(page.get_by_role("link", name="Dead letters 4")).to_be_visible()
+    consumers = page.get_by_role("table", name="Consumers")
+    expect(consumers.get_by_text("alive")).to_have_count(2, timeout=30_000)
+    expect(page.locator(".servers .good")).to_have_count(2)
+    expect(page.get_by_role("img", name="Throughput")).to_have_count(2)
+
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    heading(page, "Jobs")
+    page.get_by_label("Id begins with").fill("imp")
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_url("**/#/jobs?id=imp")
+    expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="import-1").click()
+
+    heading(page, "import-1")
+    expect(page.locator(".state")).to_contain_text("DONE")
+    expect(page.get_by_role("img", name="Timeline: 2 attempts")).to_be_visible()
+    expect(page.locator(".life .won")).to_have_count(1)
+    expect(page.locator(".verdict")).to_contain_text("done of attempt 2 won")
+    lost = page.get_by_role("table", name="What lost")
+    expect(lost.locator("tr", has_text="failed of attempt 1")).to_contain_text("1 attempt")
+    expect(page.get_by_text('"rows": 3')).to_be_visible()
+    page.get_by_text("History").click()
+    expect(page.locator("td .event")).to_have_count(7)
+
+
+def test_hostile_texts_are_shown_and_never_run(page: Page, deployment: Deployment) -> None:
+    page.goto(f"{deployment.console}#/jobs/acme/job/import-1")
+    expect(page.locator(".labels")).to_contain_text(HOSTILE, timeout=30_000)
+    expect(page.locator(".life title", has_text="onerror")).to_have_count(1)
+    page.goto(f"{deployment.console}#/dead?tenant=acme")
+    expect(page.get_by_role("table", name="Dead letters").locator("tbody tr")).to_have_count(4)
+    page.locator("tr", has_text="unknown_type").first.get_by_role("link").click()
+    expect(page.locator("pre")).to_contain_text("<script>")
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_a_requeued_letter_is_gone_and_its_event_is_applied(
+    page: Page, deployment: Deployment
+) -> None:
+    page.goto(f"{deployment.console}#/dead")
+    letters = page.get_by_role("table", name="Dead letters").locator("tbody tr")
+    expect(letters).to_have_count(4, timeout=30_000)
+    deployment.consume()  # with the default limit: what was in the way is mended
+    for left in (3, 2):
+        page.locator("tr", has_text="too_large").first.get_by_role("button", name="Requeue").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("Requeue this entry?")
+        dialog.get_by_role("button", name="Requeue").click()
+        expect(page.locator("#toast")).to_contain_text("Requeued as entry")
+        expect(letters).to_have_count(left)
+    assert deployment.letters() == 2
+    seen_by(page, lambda: deployment.status("large-1") == "DONE", "the requeued event")
+    page.goto(f"{deployment.console}#/jobs/acme/job/large-1")
+    expect(page.locator(".state")).to_contain_text("DONE", timeout=30_000)
+
+
+def test_a_letter_is_discarded_only_once_that_is_confirmed(
+    page: Page, deployment: Deployment
+) -> None:
+    page.goto(f"{deployment.console}#/dead?tenant=acme")
+    letters = page.get_by_role("table", name="Dead letters").locator("tbody tr")
+    expect(letters).to_have_count(4, timeout=30_000)
+    discard = page.get_by_role("button", name="Discard").first
+    discard.click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert deployment.letters() == 4
+    discard.click()
+    page.get_by_role("dialog").get_by_role("button", name="Discard").click()
+    expect(letters).to_have_count(3)
+    assert deployment.letters() == 3
+
+
+def test_the_keyboard_alone_finds_and_discards_a_letter(page: Page, deployment: Deployment) -> None:
+    page.goto(deployment.console)
+    heading(page, "Overview")
+
+    def focused(what: str) -> Callable[[], bool]:
+        return lambda: bool(page.evaluate(FOCUSED, what))
+
+    def tab_to(what: str) -> None:
+        for _ in range(60):
+            if focused(what)():
+                return
+            page.keyboard.press("Tab")
+        pytest.fail(f"{what} is not to be reached by Tab")
+
+    page.keyboard.press("Tab")
+    assert focused("Skip to content")()
+    expect(page.locator(".skip")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.keyboard.press("Shift+Tab")
+    tab_to("Overview")
+    tab_to("Dead letters")
+    page.keyboard.press("Enter")
+    heading(page, "Dead letters")
+    tab_to("Discard letter")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    assert focused("Cancel")()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    assert focused("Discard letter")(), "focus goes back to where it came from"
+    page.keyboard.press("Enter")
+    tab_to("Discard")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("Discarded")
+    assert deployment.letters() == 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_no_page_is_wider_than_the_window_and_text_stands_out(
+    new_page: NewPage, deployment: Deployment, scheme: str, viewport: dict[str, int]
+) -> None:
+    page = new_page(color_scheme=scheme, viewport=viewport)
+    for where in ("", "jobs", "jobs/acme/job/import-1", "stalled", "dead", "tenants"):
+        page.goto("about:blank")
+        page.goto(f"{deployment.console}#/{where}")
+        expect(page.locator("main .panel, main .empty").first).to_be_visible(timeout=30_000)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), where
+        assert page.evaluate(FAINT) == [], where
+
+
+FOCUSED = """what => {
+    const node = document.activeElement;
+    return (node.getAttribute("aria-label") ?? node.textContent).startsWith(what);
+}"""
+
+FAINT = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    const rgb = (colour) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = ([r, g, b]) => {
+        const part = (each) => each <= 10 ? each / 3295 : ((each / 255 + 0.055) / 1.055) ** 2.4;
+        return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+    };
+    const ground = (node) => {
+        for (let each = node; each; each = each.parentElement) {
+            const colour = rgb(getComputedStyle(each).backgroundColor);
+            if (colour[3] === 255) return colour;
+        }
+        return [255, 255, 255, 255];
+    };
+    const faint = [];
+    for (const node of document.querySelectorAll("body *:not(svg *)")) {
+        const said = [...node.childNodes].some((each) => each.nodeType === 3 && each.data.trim());
+        if (!said || !node.checkVisibility({visibilityProperty: true})) continue;
+        const [a, b] = [light(rgb(getComputedStyle(node).color)), light(ground(node))];
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < 4.5) faint.push(`${node.textContent} ${contrast.toFixed(2)}`);
+    }
+    return faint;
+}"""
+"""Texts whose contrast is under 4.5 (WCAG 2.2, 1.4.3)."""
+
+
+def test_a_token_is_asked_for_and_stays_out_of_the_address(
+    page: Page, serve_api: ServeApi, servers: dict[str, str], troubles: Troubles
+) -> None:
+    troubles.expect(r"answered 40[13]: GET \S+/api/v1/ops/session/$")
+    api = serve_api(**servers, auth="jwt", jwt_secret=SECRET)
+
+    def token(**claims: str) -> str:
+        return jwt.encode({"tenant_id": "ops", **claims}, SECRET)
+
+    page.goto(f"{api}/console/#/jobs")
+    heading(page, "Sign in")
+    given = page.get_by_label("Access token")
+    for wrong, words in (("nonsense", "not valid"), (token(), "lacks the scope")):
+        given.fill(wrong)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text(words)
+    given.fill(token(scope="ops"))
+    page.keyboard.press("Enter")
+    heading(page, "Jobs")
+    assert "ey" not in page.url
+    page.reload()
+    heading(page, "Jobs")
+    page.get_by_role("button", name="Sign out").click()
+    heading(page, "Sign in")
+
+
+def test_a_page_that_is_not_seen_asks_for_nothing(page: Page, deployment: Deployment) -> None:
+    page.goto(f"{deployment.console}#/jobs/acme/job/working-1")
+    heading(page, "working-1")
+    page.evaluate(
+        """() => {
+            Object.defineProperty(document, "hidden", {configurable: true, get: () => true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+    expect(page.locator("#pulse")).to_have_text("Paused")
+    EventAppender(deployment.client).append("acme", {"type": "done", "id": "working-1"})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    seen_by(page, lambda: deployment.status("working-1") == "DONE", "the end")
+    assert asked == []
+    page.evaluate(
+        """() => {
+            Object.defineProperty(document, "hidden", {configurable: true, get: () => false});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+    expect(page.locator(".state")).to_contain_text("DONE", timeout=30_000)
