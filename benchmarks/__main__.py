@@ -8,7 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from benchmarks import append, delivery, latency, memory, reading, rebuild, tenants
+from benchmarks import (
+    append,
+    delivery,
+    feed,
+    latency,
+    listing,
+    memory,
+    reading,
+    rebuild,
+    roster,
+    tenants,
+)
 from benchmarks.report import RESULTS, Figure, machine, print_table, write_json
 from benchmarks.servers import DURABILITY, Bench
 from consumers.__main__ import tune_collector
@@ -21,10 +32,14 @@ BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "status": delivery.status,
     "rows": delivery.rows,
     "progress": reading.progress,
+    "query": reading.query,
+    "feed": feed.feed,
+    "listing": listing.listing,
     "latency": latency.latency,
     "tenants": tenants.idle_and_spread,
     "memory": memory.memory,
     "rebuild": rebuild.rebuild,
+    "roster": roster.roster,
 }
 
 

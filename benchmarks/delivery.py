@@ -15,7 +15,7 @@ from benchmarks.servers import Bench
 from benchmarks.workload import KEYS, fill, lives, tenants
 from consumers.__main__ import build
 from consumers.runner import BATCH, QUANTUM, Consumer
-from projections.history import EventRow, event_row
+from projections.history import COLUMNS, EventRow, event_row
 from streams.entries import decode
 from streams.entry_ids import of_reply
 
@@ -24,7 +24,6 @@ EVENTS_A_JOB = 10
 NAMES = tenants(10)
 
 _IDLE_TURNS = 20
-_TYPES = "text text text text date int8 int8 text int8 timestamptz text".split()
 _COPY = "COPY bare_events FROM STDIN (FORMAT BINARY)"
 _BARE = """
 CREATE TABLE IF NOT EXISTS bare_events (
@@ -168,6 +167,6 @@ def _copy(connection: psycopg.Connection, batches: Sequence[Sequence[EventRow]])
             connection.cursor() as cursor,
             cursor.copy(_COPY) as copy,
         ):
-            copy.set_types(_TYPES)
+            copy.set_types(COLUMNS)
             for row in batch:
                 copy.write_row(row)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import jwt
+import orjson
 
 from benchmarks.delivery import NAMES, drain
 from benchmarks.hello import PATH
@@ -23,6 +24,9 @@ ROUNDS = 3
 WARM_UP_SECONDS = 0.5
 STEPS = 5
 """Events a job here: it is under way, as jobs that somebody polls are."""
+
+IDS = 100
+"""In one query."""
 
 _SECRET = "of this benchmark alone, and of no other use"
 ENVIRON = {
@@ -46,9 +50,7 @@ def progress(bench: Bench) -> list[Figure]:
     """Poll ten thousand jobs; limit: "hello" of Starlette on the same server."""
     jobs = bench.scaled(10_000, least=1_000)
     requests = {"product": _polls(jobs), "limit": [get(PATH)]}
-    bench.empty()
-    count = fill(bench.client, lives(NAMES, jobs // len(NAMES), steps=STEPS))
-    drain(build("status", bench.settings(), bench.client, "bench"), count)
+    _project(bench, jobs)
     seconds = max(1.0, 4 * bench.scale)
     samples: dict[str, list[_Sample]] = {"product": [], "limit": []}
     with api(bench) as product, _hello(bench) as limit, generator() as pool:
@@ -94,6 +96,54 @@ def progress(bench: Bench) -> list[Figure]:
     ]
 
 
+def query(bench: Bench) -> list[Figure]:
+    """Ask for 100 jobs at once; limit: 100 single requests."""
+    jobs = bench.scaled(10_000, least=1_000)
+    requests = {"product": _queries(jobs), "limit": _polls(jobs)}
+    _project(bench, jobs)
+    seconds = max(1.0, 4 * bench.scale)
+    loads: dict[str, list[Load]] = {"product": [], "limit": []}
+    with api(bench) as server, generator() as pool:
+
+        def rate(name: str, ids: int) -> float:
+            loads[name].append(
+                pool.submit(generate, port_of(server), requests[name], seconds).result()
+            )
+            return loads[name][-1].rate * ids
+
+        for each in requests.values():
+            pool.submit(generate, port_of(server), each, WARM_UP_SECONDS).result()
+        pair = alternate(ROUNDS, lambda: rate("product", IDS), lambda: rate("limit", 1))
+    return [
+        Figure(
+            f"query of {IDS} ids, ids / single requests",
+            pair.ratio,
+            20,
+            at_least=True,
+            product=f"{pair.product:,.0f} /s",
+            limit=f"{pair.limit:,.0f} /s",
+            details={
+                "jobs": jobs,
+                "rounds": pair.rounds,
+                "p99_ms": {
+                    name: [quantile(load.latencies, 0.99) * 1e3 for load in runs]
+                    for name, runs in loads.items()
+                },
+                "generator_cpu": {
+                    name: [load.cpu_share for load in runs] for name, runs in loads.items()
+                },
+            },
+        )
+    ]
+
+
+def _project(bench: Bench, jobs: int) -> None:
+    """Fill Redis with so many jobs that are under way."""
+    bench.empty()
+    count = fill(bench.client, lives(NAMES, jobs // len(NAMES), steps=STEPS))
+    drain(build("status", bench.settings(), bench.client, "bench"), count)
+
+
 @contextmanager
 def api(bench: Bench) -> Iterator[Running]:
     """Run the API as a process."""
@@ -122,6 +172,22 @@ def _polls(jobs: int) -> list[bytes]:
     requests = [poll(name, job_id(job)) for job in range(jobs // len(NAMES)) for name in NAMES]
     random.Random(1).shuffle(requests)
     return requests
+
+
+def _queries(jobs: int) -> list[bytes]:
+    chance, each = random.Random(1), range(jobs // len(NAMES))
+    return [_query(name, chance.sample(each, IDS)) for _ in range(10) for name in NAMES]
+
+
+def _query(tenant: str, jobs: Sequence[int]) -> bytes:
+    body = orjson.dumps({"jobs": [job_id(job) for job in jobs]})
+    headers = {
+        **credentials(tenant),
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+    }
+    head = get("/api/v1/progress/query", headers)
+    return b"POST" + head.removeprefix(b"GET") + body
 
 
 @contextmanager

@@ -1,0 +1,130 @@
+"""Lists over HTTP on a million rows: pages at any depth beside first pages, filter by filter."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+import httpx
+import psycopg
+
+from api.cursors import write_cursor
+from api.parameters import list_parameters
+from benchmarks.measure import quantile, seconds
+from benchmarks.million import BIG, ROWS, fill
+from benchmarks.reading import ENVIRON, credentials, port_of
+from benchmarks.report import Figure
+from benchmarks.servers import Bench
+from sql.migrate import apply
+from streams.kinds import JOB
+
+DATABASE = "listing"
+PAGES = 100
+"""First pages, and as many deep ones, of each list."""
+
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+STEP = timedelta(seconds=15)
+
+LISTS = (
+    "",
+    "status=DONE",
+    "status=FAILED",
+    "status=PENDING",
+    "job_type=excel",
+    "job_type=rare",
+    "label.source=upload",
+    "label.flag=red",
+    "label.source=api&label.customer=c1",
+    "status=FAILED&job_type=omr&label.source=upload",
+    "job_type=rare&label.customer=c1",
+    "updated_since=2026-02-01T00:00:00Z",
+    "updated_since={recent}",
+    "updated_since=2026-03-01T00:00:00Z&status=FAILED",
+)
+
+
+class Sample(NamedTuple):
+    """Seconds of one list's pages."""
+
+    first: list[float]
+    deep: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """How much longer a deep page takes than a first one, at the 95th percentile of each."""
+        return quantile(self.deep, 0.95) / quantile(self.first, 0.95)
+
+
+def listing(bench: Bench) -> list[Figure]:
+    """Page through the lists of a tenant with half a million jobs."""
+    rows = bench.scaled(ROWS, least=20_000)
+    url = _filled(bench, rows)
+    lists = [query.format(recent=_rfc_3339(FIRST + rows * STEP)) for query in LISTS]
+    with bench.jobtrail("api", environ={**ENVIRON, "JOBTRAIL_DATABASE_URL": url}) as server:
+        address = f"http://127.0.0.1:{port_of(server)}/api/v1/jobs/"
+        with httpx.Client(base_url=address, headers=credentials(BIG)) as client:
+            for query in lists:  # every connection, and every index's upper pages
+                _measure(client, query, rows, pages=10)
+            found = {query: _measure(client, query, rows, pages=PAGES) for query in lists}
+    worst = max(found, key=lambda query: found[query].ratio)
+    return [
+        Figure(
+            f"list {rows:,} rows with filters, p95 of any page / p95 of first pages, worst list",
+            found[worst].ratio,
+            5.0,
+            product=f"{quantile(found[worst].deep, 0.95) * 1e3:.1f} ms",
+            limit=f"{quantile(found[worst].first, 0.95) * 1e3:.1f} ms",
+            details={
+                "limit": "the first page of the same list, in turn with the others",
+                "worst": worst or "no filter",
+                "lists": {query or "no filter": _facts(found[query]) for query in lists},
+            },
+        )
+    ]
+
+
+def _filled(bench: Bench, rows: int) -> str:
+    with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE}")
+    url = f"{bench.postgres.url.rpartition('/')[0]}/{DATABASE}"
+    apply(url)
+    fill(url, rows)
+    return url
+
+
+def _measure(client: httpx.Client, query: str, rows: int, *, pages: int) -> Sample:
+    """Ask for first and deep pages in turn, the deep ones at random places."""
+    told_by = list_parameters(JOB).of_query(query.encode()).told_by
+    places = random.Random(1)
+    sample = Sample([], [])
+    for _ in range(pages):
+        number = places.randrange(rows)
+        at = (FIRST + number * STEP).isoformat()
+        cursor = write_cursor([BIG, JOB.name, told_by], [at, f"import-{number:07}"])
+        sample.first.append(seconds(partial(_ask, client, query)))
+        sample.deep.append(seconds(partial(_ask, client, f"{query}&cursor={cursor}")))
+    return sample
+
+
+def _ask(client: httpx.Client, query: str) -> None:
+    answer = client.get(f"?{query.lstrip('&')}")
+    if answer.status_code != 200:
+        raise RuntimeError(f"{query}: {answer.status_code} {answer.text}")
+
+
+def _rfc_3339(at: datetime) -> str:
+    return (at - timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+
+
+def _facts(sample: Sample) -> Mapping[str, Any]:
+    return {
+        "ratio": sample.ratio,
+        **{
+            f"{name}_{share}_ms": quantile(values, share / 100) * 1e3
+            for name, values in sample._asdict().items()
+            for share in (50, 95)
+        },
+    }

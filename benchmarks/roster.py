@@ -1,0 +1,253 @@
+"""The roster import beside the row-by-row way it replaces, on the same data in one run."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, LiteralString, NamedTuple
+
+import orjson
+import psutil  # type: ignore[import-untyped]
+import psycopg
+import xlsxwriter  # type: ignore[import-untyped]
+
+from benchmarks.measure import alternate, seconds
+from benchmarks.report import Figure
+from benchmarks.servers import Bench, Running
+from streams.appender import EventAppender
+from streams.event_ids import new_event_id
+from streams.reporter import Reporter
+from workers.roster.importer import Job, import_roster
+from workers.roster.passwords import hash_password
+from workers.roster.reading import read_workbook
+from workers.roster.rows import Student
+
+ROUNDS = 3
+TENANT = "roster"
+PASSWORD = "first-1234"
+TICK = 0.02
+HEADER = "이름 학부모전화번호 학생전화번호 학교 학년 반 계열 성별 메모".split()
+
+_EMPTY = "TRUNCATE roster.students, roster.users, roster.memberships, roster.parents"
+_ACTIVE = """
+SELECT id FROM roster.students
+WHERE tenant = %s AND name = %s AND parent_phone = %s AND deleted_at IS NULL
+"""
+_DELETED = """
+SELECT id FROM roster.students
+WHERE tenant = %s AND name = %s AND parent_phone = %s AND deleted_at IS NOT NULL
+"""
+_USER = """
+INSERT INTO roster.users (tenant, username, password, name, phone)
+VALUES (%s, %s, %s, %s, %s) RETURNING id
+"""
+_TAKEN = "SELECT 1 FROM roster.users WHERE username = %s"
+_FIND_PARENT = "SELECT id FROM roster.parents WHERE tenant = %s AND phone = %s"
+_PARENT = "INSERT INTO roster.parents (tenant, phone) VALUES (%s, %s) RETURNING id"
+_FIND_MEMBER = "SELECT 1 FROM roster.memberships WHERE tenant = %s AND user_id = %s"
+_STUDENT = """
+INSERT INTO roster.students (
+    tenant, user_id, parent_id, name, parent_phone, phone, school_type, high_school,
+    high_school_class, major, grade, gender, memo, ps_number
+) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_MEMBER = "INSERT INTO roster.memberships (tenant, user_id, role) VALUES (%s, %s, 'student')"
+
+
+class Cost(NamedTuple):
+    """What one import took: seconds, and the most memory of its two processes."""
+
+    seconds: float
+    importer_bytes: int
+    reader_bytes: int
+
+
+def roster(bench: Bench) -> list[Figure]:
+    """Import 5,000 students both ways, then 50,000 and 200,000."""
+    with tempfile.TemporaryDirectory(prefix="jobtrail-bench-") as folder:
+        return [_beside_rows(bench, Path(folder)), *_growing(bench, Path(folder))]
+
+
+def _beside_rows(bench: Bench, folder: Path) -> Figure:
+    count = bench.scaled(5_000, least=500)
+    path = _workbook(folder, count)
+
+    def as_a_set() -> float:
+        _clear(bench)
+        return count / seconds(lambda: _as_a_set(bench, path))
+
+    def row_by_row() -> float:
+        _clear(bench)
+        return count / seconds(lambda: _row_by_row(bench, path))
+
+    pair = alternate(ROUNDS, as_a_set, row_by_row)
+    return Figure(
+        f"import {count:,} students, beside row by row",
+        pair.ratio,
+        10,
+        at_least=True,
+        product=f"{pair.product:,.0f} /s",
+        limit=f"{pair.limit:,.0f} /s",
+        details={"rounds": pair.rounds},
+    )
+
+
+def _growing(bench: Bench, folder: Path) -> list[Figure]:
+    """Four times the students: in four times the time, in the same memory."""
+    few, many = (bench.scaled(count, least=1_000) for count in (50_000, 200_000))
+    costs = [_import(bench, _workbook(folder, count)) for count in (few, many)]
+    each = [cost.seconds / count for cost, count in zip(costs, (few, many), strict=True)]
+    details = {"students": [few, many], "costs": [cost._asdict() for cost in costs]}
+    return [
+        Figure(
+            f"import {many:,} students, time for each beside {few:,}",
+            each[1] / each[0],
+            1.25,
+            product=f"{1 / each[1]:,.0f} /s",
+            limit=f"{1 / each[0]:,.0f} /s",
+            details=details,
+        ),
+        _memory(f"import {many:,} students, memory beside {few:,}",
+                costs[1].importer_bytes, costs[0].importer_bytes),
+        Figure(
+            f"import {many:,} students, memory of the reader before it ends",
+            costs[1].reader_bytes / 1e6,
+            300,
+            unit="MB",
+            product=f"{costs[1].reader_bytes / 1e6:,.0f} MB",
+            limit=f"{costs[0].reader_bytes / 1e6:,.0f} MB of {few:,}",
+        ),
+    ]  # fmt: skip
+
+
+def _memory(name: str, product: int, limit: int) -> Figure:
+    return Figure(
+        name,
+        product / limit,
+        1.1,
+        product=f"{product / 1e6:,.0f} MB",
+        limit=f"{limit / 1e6:,.0f} MB",
+    )
+
+
+def _import(bench: Bench, path: Path) -> Cost:
+    """Run the command on empty tables, as a process of its own."""
+    _clear(bench)
+    words = ("roster", "import", str(path), "--tenant", TENANT, "--json")
+    started = time.monotonic()
+    with bench.jobtrail(*words, environ={"JOBTRAIL_ROSTER_PASSWORD": PASSWORD}) as running:
+        importer, reader = _peaks(running)
+        took = time.monotonic() - started
+        result = orjson.loads(running.said('"result"'))["result"]
+    _expect_all(result)
+    return Cost(took, importer, reader)
+
+
+def _peaks(running: Running) -> tuple[int, int]:
+    importer = reader = 0
+    while running.running:
+        own, children = _memory_of(running.pid)
+        importer, reader = max(importer, own), max(reader, children)
+        time.sleep(TICK)
+    return importer, reader
+
+
+def _memory_of(pid: int) -> tuple[int, int]:
+    try:
+        process = psutil.Process(pid)
+        children = sum(child.memory_info().rss for child in process.children())
+        return process.memory_info().rss, children
+    except psutil.NoSuchProcess:
+        return 0, 0
+
+
+def _clear(bench: Bench) -> None:
+    with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
+        connection.execute(_EMPTY)
+
+
+def _as_a_set(bench: Bench, path: Path) -> None:
+    """Import as the command does, progress and all, but for starting Python."""
+    job = Job(path, TENANT, new_event_id())
+    url, reporter = bench.postgres.url, Reporter(EventAppender(bench.client))
+    result = import_roster(job, password=PASSWORD, database_url=url, reporter=reporter)
+    _expect_all(result)
+
+
+def _expect_all(result: Mapping[str, Any]) -> None:
+    if result["created"] != result["total"]:
+        raise RuntimeError(f"not all students were imported: {result}")
+
+
+def _row_by_row(bench: Bench, path: Path) -> None:
+    """Look up and save each student by himself, as the way did that the import replaces.
+
+    It is let off one thing: that way hashed the password anew for each student, which takes longer
+    than all the rest by far. Progress is reported for each row, as there.
+    """
+    reporter = Reporter(EventAppender(bench.client))
+    with (
+        reporter.job(new_event_id(), tenant=TENANT, job_type="excel") as job,
+        read_workbook(path) as reading,
+        psycopg.connect(bench.postgres.url, autocommit=True) as connection,
+    ):
+        hashed = hash_password(PASSWORD)
+        for done, row in enumerate(reading.rows, start=1):
+            if isinstance(row, Student):
+                _save_one(connection, row, hashed)
+            job.progress("saving", percent=100 * done / reading.total)
+
+
+def _save_one(connection: psycopg.Connection, row: Student, hashed: str) -> None:
+    pair = (TENANT, row.name, row.parent_phone)
+    if _first(connection, _ACTIVE, pair) or _first(connection, _DELETED, pair):
+        return
+    with connection.transaction():
+        number = _free_number(connection)
+        values = (TENANT, number, hashed, row.name, row.phone)
+        user = _first(connection, _USER, values)
+        parent = _first(connection, _FIND_PARENT, (TENANT, row.parent_phone)) or _first(
+            connection, _PARENT, (TENANT, row.parent_phone)
+        )
+        fields = (
+            TENANT, user, parent, row.name, row.parent_phone, row.phone, row.school_type,
+            row.school, row.high_school_class, row.major, row.grade, row.gender, row.memo, number,
+        )  # fmt: skip
+        connection.execute(_STUDENT, fields)
+        if not _first(connection, _FIND_MEMBER, (TENANT, user)):
+            connection.execute(_MEMBER, (TENANT, user))
+
+
+def _free_number(connection: psycopg.Connection) -> str:
+    while True:
+        number = str(secrets.randbelow(10**9))
+        if not _first(connection, _TAKEN, (number,)):
+            return number
+
+
+def _first(connection: psycopg.Connection, query: LiteralString, values: Sequence[Any]) -> Any:
+    """Give the first column of the first row, or None."""
+    row = connection.execute(query, values).fetchone()
+    return None if row is None else row[0]
+
+
+def _workbook(folder: Path, count: int) -> Path:
+    path = folder / f"{count}.xlsx"
+    if not path.exists():
+        with xlsxwriter.Workbook(path) as book:
+            sheet = book.add_worksheet()
+            sheet.write_row(0, 0, HEADER)
+            for number in range(count):
+                sheet.write_row(number + 1, 0, _cells(number))
+    return path
+
+
+def _cells(number: int) -> list[Any]:
+    return [
+        f"학생{number}", f"010{number:08d}", f"010{50_000_000 + number:08d}",
+        f"한빛{number % 300}고등학교", number % 3 + 1, f"{number % 12 + 1}", "이과", "여",
+        f"메모 {number}",
+    ]  # fmt: skip

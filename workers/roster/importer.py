@@ -1,0 +1,219 @@
+"""Importing a workbook as a job of type `excel`: three steps, a result, and one end.
+
+Rows are saved in blocks. Where the database goes away, the block in hand is saved again when it is
+back; where the process is killed, the same command run again goes on (see `store`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import psycopg
+
+from streams.reporter import JobReport, Reporter
+from workers.roster.cells import clean
+from workers.roster.errors import RosterError
+from workers.roster.passwords import hash_password, initial_password
+from workers.roster.reading import Reading, read_workbook
+from workers.roster.rows import Refused, Student
+from workers.roster.store import Import, Outcome, connect, save_block
+
+BLOCK = 5_000
+"""Rows between two look-ups."""
+
+OUTAGE_SECONDS = 60.0
+"""How long one block waits for a database that is away."""
+
+FAILED_BYTES = 700_000
+"""Bytes of JSON that a result's failures may take: the whole event stays under its limit."""
+
+JOB_TYPE = "excel"
+STEPS = {"reading": "파일 읽기", "checking": "행 확인", "saving": "저장"}
+_SAVING_FROM = 10
+"""Percent at which saving begins; what comes before takes about that share."""
+
+
+class Job(NamedTuple):
+    """What to import, and as whose job."""
+
+    path: Path
+    tenant: str
+    import_id: str
+    attempt: int = 1
+
+
+def import_roster(
+    job: Job,
+    *,
+    password: str | None,
+    database_url: str,
+    reporter: Reporter,
+    failed_bytes: int = FAILED_BYTES,
+) -> dict[str, Any]:
+    """Import a workbook's students; give the result that the `done` event carries.
+
+    KeyboardInterrupt is reported as `cancelled`; the same import, run again, goes on.
+
+    Raises:
+        RosterError: the workbook cannot be imported, or the database stayed away; it was reported
+            as failed in the same words.
+        InvalidEvent, InvalidTenant: an identity that no event can carry; nothing was reported.
+        LogUnavailable: the end could not be appended; the students are saved.
+    """
+    with reporter.job(
+        job.import_id, tenant=job.tenant, job_type=JOB_TYPE, attempt=job.attempt
+    ) as report:
+        try:
+            result = _Run(job, report, database_url, failed_bytes).run(password)
+        except RosterError as error:
+            message = f"{clean(job.path.name)}: {error}"
+            report.failed(message, code=error.code)
+            raise RosterError(message, code=error.code) from error
+        report.done(result)
+    return result
+
+
+class _Run:
+    """One run of an import."""
+
+    def __init__(self, job: Job, report: JobReport, url: str, failed_bytes: int) -> None:
+        self._job = job
+        self._report = report
+        self._url = url
+        self._failed_bytes = failed_bytes
+        self._connection: psycopg.Connection | None = None
+
+    def run(self, password: str | None) -> dict[str, Any]:
+        self._tell("reading", 0)
+        word = initial_password(password)
+        # Both take a good part of a second: the hash is made while the reader works.
+        with ThreadPoolExecutor(1) as aside:
+            hashed = aside.submit(hash_password, word)
+            with read_workbook(self._job.path, self._checked) as reading:
+                return self._save_read(reading, hashed.result())
+
+    def _save_read(self, reading: Reading, hashed: str) -> dict[str, Any]:
+        what = Import(self._job.tenant, self._job.import_id, reading.digest, hashed)
+        try:
+            return self._save_all(what, reading)
+        finally:
+            self._disconnect()
+
+    def _save_all(self, what: Import, reading: Reading) -> dict[str, Any]:
+        tally = _Tally(reading.total, self._failed_bytes)
+        self._saved(0, reading)
+        for rows in _blocks(reading.rows):
+            students = [row for row in rows if isinstance(row, Student)]
+            refused = [row for row in rows if isinstance(row, Refused)]
+            before = tally.seen + len(refused)
+
+            def tick(done: int, before: int = before) -> None:
+                self._saved(before + done, reading)
+
+            tally.add(self._save(what, students, tick), refused)
+            self._saved(tally.seen, reading)
+        return tally.result()
+
+    def _save(self, what: Import, students: list[Student], tick: Callable[[int], None]) -> Outcome:
+        """Save a block, again and again while the database is away."""
+        deadline, pause = time.monotonic() + OUTAGE_SECONDS, 0.1
+        while True:
+            try:
+                return save_block(self._connected(), what, students, tick)
+            except psycopg.OperationalError as error:
+                self._disconnect()
+                if time.monotonic() + pause > deadline:
+                    raise RosterError(
+                        "the database stayed away: run the import again under the same id",
+                        code="database",
+                    ) from error
+                time.sleep(pause)
+                pause = min(pause * 2, 2.0)
+            except psycopg.errors.UndefinedTable as error:
+                raise RosterError(
+                    "the database has no tables for a roster: run jobtrail migrate",
+                    code="database",
+                ) from error
+            except psycopg.Error as error:
+                raise RosterError(
+                    f"the database refuses: {error.diag.message_primary or type(error).__name__}",
+                    code="database",
+                ) from error
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None:
+            self._connection = connect(self._url, self._job.tenant)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _checked(self, row: int, last_row: int) -> None:
+        self._tell("checking", 100 * row / max(last_row, 1), row=row, total=last_row)
+
+    def _saved(self, done: int, reading: Reading) -> None:
+        share = 100 * done / max(reading.total, 1)
+        self._tell("saving", share, row=done, total=reading.total, sheet=reading.sheet)
+
+    def _tell(self, step: str, share: float, **extra: object) -> None:
+        """Say how far the job is; `share` is the step's own percent."""
+        whole = {"reading": 0.0, "checking": share * _SAVING_FROM / 100}.get(
+            step, _SAVING_FROM + share * (100 - _SAVING_FROM) / 100
+        )
+        self._report.progress(
+            step,
+            percent=round(whole, 1),
+            step_index=list(STEPS).index(step) + 1,
+            step_total=len(STEPS),
+            step_name_display=STEPS[step],
+            step_percent=round(min(share, 100.0), 1),
+            extra=extra,
+        )
+
+
+class _Tally:
+    """Counts what became of rows; keeps the failures that fit the event."""
+
+    def __init__(self, total: int, failed_bytes: int) -> None:
+        self._total = total
+        self._room = failed_bytes
+        self._whole = Outcome()
+        self._omitted = 0
+        self.seen = 0
+
+    def add(self, outcome: Outcome, refused: Iterable[Refused]) -> None:
+        failures = sorted([*refused, *outcome.failed])
+        self._whole.counts.update(outcome.counts)
+        self.seen += outcome.counts.total() + len(failures)
+        for failure in failures:
+            self._keep(failure)
+
+    def _keep(self, failure: Refused) -> None:
+        self._room -= len(orjson.dumps(failure._asdict())) + 1
+        if self._room < 0:
+            self._omitted += 1
+        else:
+            self._whole.failed.append(failure)
+
+    def result(self) -> dict[str, Any]:
+        """Give the result; it says how many failures had no room, if any had none."""
+        counts = self._whole.counts
+        result: dict[str, Any] = {name: counts[name] for name in ("created", "restored", "skipped")}
+        result["failed"] = [failure._asdict() for failure in self._whole.failed]
+        result["total"] = self._total
+        if self._omitted:
+            result["failed_omitted"] = self._omitted
+        return result
+
+
+def _blocks(rows: Iterator[Student | Refused]) -> Iterator[list[Student | Refused]]:
+    while block := list(islice(rows, BLOCK)):
+        yield block

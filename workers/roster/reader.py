@@ -1,0 +1,95 @@
+"""The process that reads a workbook: `python -m workers.roster.reader FILE SPOOL_FD`.
+
+It is started without secrets, limits its own memory and time before it looks at the file, and ends.
+To standard output it writes JSON lines: how far it is, and at last what it found or the error. To
+the spool it writes a JSON array a row, a Student or a Refused.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from workers.roster.errors import RosterError
+from workers.roster.package import MIB, inspect
+from workers.roster.rows import Refused, Student, check_row
+from workers.roster.sheets import TextRow, open_table
+
+MEMORY_BYTES = 1024 * MIB
+"""Address space of the process; a roster of 200,000 rows takes about 250 MiB of it."""
+
+CPU_SECONDS = 120
+SPOOL_BYTES = 1024 * MIB
+OUT_OF_MEMORY = 77
+"""The exit status that says so, where it could still be said."""
+
+_TICK_ROWS = 500
+
+
+def main() -> int:
+    """Read one workbook; give the exit status."""
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_CPU, CPU_SECONDS)
+    _limit(resource.RLIMIT_FSIZE, SPOOL_BYTES)
+    path, spool_fd = Path(sys.argv[1]), int(sys.argv[2])
+    try:
+        with os.fdopen(spool_fd, "wb") as spool:
+            _say({"found": _read(path, spool)})
+    except RosterError as error:
+        _say({"error": str(error), "code": error.code})
+    except MemoryError:
+        return OUT_OF_MEMORY
+    return 0
+
+
+def _read(path: Path, spool: BinaryIO) -> dict[str, Any]:
+    _say({"step": "reading"})
+    digest = inspect(path)
+    table = open_table(path)
+    total = students = 0
+    for checked in check_all(table.rows):
+        if total % _TICK_ROWS == 0:
+            _say({"step": "checking", "row": checked.row, "last_row": table.last_row})
+        total += 1
+        students += isinstance(checked, Student)
+        spool.write(orjson.dumps(tuple(checked)) + b"\n")
+    return {"digest": digest, "sheet": table.sheet, "total": total, "students": students}
+
+
+def check_all(rows: Iterator[TextRow]) -> Iterator[Student | Refused]:
+    """Apply the rules to all rows; of rows with the same pair the first one counts."""
+    first_rows: dict[str, int] = {}
+    for row in rows:
+        checked = check_row(row.number, row.texts)
+        if isinstance(checked, Student):
+            first = first_rows.setdefault(checked.parent_phone + checked.name, checked.row)
+            if first != checked.row:
+                error = f"{first}행과 이름, 학부모 전화번호가 같습니다."
+                checked = Refused(checked.row, checked.name, error)
+        yield checked
+
+
+def _limit(what: int, most: int) -> None:
+    """Lower a limit; one that is lower already, or that the system does not know, stays."""
+    _, hard = resource.getrlimit(what)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    try:
+        resource.setrlimit(what, (most, most))
+    except (ValueError, OSError):  # macOS refuses limits of address space
+        return
+
+
+def _say(what: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(what) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
