@@ -130,7 +130,11 @@ Seen = tuple[int, bytes, list[tuple[str, str]]]
 
 
 def _seen(deployed: Deployment, asked: Asked, stranger: str | None) -> Seen:
-    """Give all of an answer but its date and the echo of the ids that were asked for."""
+    """Give all of an answer but its date and the echo of the ids that were asked for.
+
+    `connection` tells only whether the body had come when the answer was given: a server that
+    refuses a request by its head closes what it has not read.
+    """
     headers = {"x-jobtrail-console": "1"} if asked.method == "POST" else {}
     answer = deployed.ask(
         asked.path, stranger, method=asked.method, json=asked.body, headers=headers
@@ -145,7 +149,7 @@ def _seen(deployed: Deployment, asked: Asked, stranger: str | None) -> Seen:
     shown = [
         (name, value)
         for name, value in answer.headers.items()
-        if name not in ("date", "content-length")
+        if name not in ("date", "content-length", "connection")
     ]
     return answer.status_code, body, shown
 
