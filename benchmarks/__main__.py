@@ -10,6 +10,7 @@ from rich.console import Console
 
 from benchmarks import (
     append,
+    beside_faststream,
     delivery,
     feed,
     latency,
@@ -17,6 +18,7 @@ from benchmarks import (
     memory,
     reading,
     rebuild,
+    replay,
     roster,
     tenants,
 )
@@ -31,6 +33,7 @@ BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "append_many": append.append_many,
     "status": delivery.status,
     "rows": delivery.rows,
+    "faststream": beside_faststream.faststream,
     "progress": reading.progress,
     "query": reading.query,
     "feed": feed.feed,
@@ -38,6 +41,7 @@ BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "latency": latency.latency,
     "tenants": tenants.idle_and_spread,
     "memory": memory.memory,
+    "replay": replay.replay,
     "rebuild": rebuild.rebuild,
     "roster": roster.roster,
 }

@@ -25,7 +25,7 @@ async def _hello(_request: Request) -> PlainTextResponse:
 def main() -> None:
     """Serve until SIGTERM."""
     app = Starlette(routes=[Route(PATH, _hello)])
-    with patch.object(server, "create_app", lambda _settings: app):
+    with patch.object(server, "create_app", lambda *_: app):
         server.serve(Settings.from_environ(), lambda url: print(f"api: {url}", flush=True))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ STEPS = 5
 
 IDS = 100
 """In one query."""
+BROWSER_CONNECTIONS = 6
+"""What a browser opens to one host."""
 
 _SECRET = "of this benchmark alone, and of no other use"
 ENVIRON = {
@@ -99,42 +102,48 @@ def progress(bench: Bench) -> list[Figure]:
 def query(bench: Bench) -> list[Figure]:
     """Ask for 100 jobs at once; limit: 100 single requests."""
     jobs = bench.scaled(10_000, least=1_000)
-    requests = {"product": _queries(jobs), "limit": _polls(jobs)}
     _project(bench, jobs)
+    with api(bench) as server, generator() as pool:
+        return [
+            _queried(bench, jobs, port_of(server), pool, connections)
+            for connections in (BROWSER_CONNECTIONS, CONNECTIONS)
+        ]
+
+
+def _queried(
+    bench: Bench, jobs: int, port: int, pool: ProcessPoolExecutor, connections: int
+) -> Figure:
+    requests = {"product": _queries(jobs), "limit": _polls(jobs)}
     seconds = max(1.0, 4 * bench.scale)
     loads: dict[str, list[Load]] = {"product": [], "limit": []}
-    with api(bench) as server, generator() as pool:
 
-        def rate(name: str, ids: int) -> float:
-            loads[name].append(
-                pool.submit(generate, port_of(server), requests[name], seconds).result()
-            )
-            return loads[name][-1].rate * ids
+    def rate(name: str, ids: int) -> float:
+        load = pool.submit(generate, port, requests[name], seconds, connections).result()
+        loads[name].append(load)
+        return load.rate * ids
 
-        for each in requests.values():
-            pool.submit(generate, port_of(server), each, WARM_UP_SECONDS).result()
-        pair = alternate(ROUNDS, lambda: rate("product", IDS), lambda: rate("limit", 1))
-    return [
-        Figure(
-            f"query of {IDS} ids, ids / single requests",
-            pair.ratio,
-            20,
-            at_least=True,
-            product=f"{pair.product:,.0f} /s",
-            limit=f"{pair.limit:,.0f} /s",
-            details={
-                "jobs": jobs,
-                "rounds": pair.rounds,
-                "p99_ms": {
-                    name: [quantile(load.latencies, 0.99) * 1e3 for load in runs]
-                    for name, runs in loads.items()
-                },
-                "generator_cpu": {
-                    name: [load.cpu_share for load in runs] for name, runs in loads.items()
-                },
+    for each in requests.values():
+        pool.submit(generate, port, each, WARM_UP_SECONDS).result()
+    pair = alternate(ROUNDS, lambda: rate("product", IDS), lambda: rate("limit", 1))
+    return Figure(
+        f"query of {IDS} ids, {connections} connections, ids / single requests",
+        pair.ratio,
+        20,
+        at_least=True,
+        product=f"{pair.product:,.0f} /s",
+        limit=f"{pair.limit:,.0f} /s",
+        details={
+            "jobs": jobs,
+            "rounds": pair.rounds,
+            "p99_ms": {
+                name: [quantile(load.latencies, 0.99) * 1e3 for load in runs]
+                for name, runs in loads.items()
             },
-        )
-    ]
+            "generator_cpu": {
+                name: [load.cpu_share for load in runs] for name, runs in loads.items()
+            },
+        },
+    )
 
 
 def _project(bench: Bench, jobs: int) -> None:
