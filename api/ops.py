@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import psycopg
-import psycopg_pool
 import redis
 import structlog
 from starlette.requests import Request
@@ -28,6 +27,8 @@ _LOG = structlog.get_logger(__name__)
 URL = "/api/v1/ops"
 TENANTS = 100
 LETTERS = 50
+PART_SECONDS = 3.0
+"""How long a part of the overview may take before it is left out."""
 
 
 def ops_routes(
@@ -143,9 +144,11 @@ def _log(event: str, request: Request, caller: Caller, **facts: Any) -> None:
 
 
 async def _or_none(work: Awaitable[T]) -> T | None:
+    """Wait for one part of the overview, which a server that hangs must not keep from the rest."""
     try:
-        return await work
-    except (redis.RedisError, psycopg.Error, psycopg_pool.PoolTimeout):
+        async with asyncio.timeout(PART_SECONDS):
+            return await work
+    except (redis.RedisError, psycopg.Error, TimeoutError):
         return None
 
 

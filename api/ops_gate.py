@@ -13,7 +13,6 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import psycopg
-import psycopg_pool
 import redis
 from starlette.requests import Request
 from starlette.responses import Response
@@ -79,7 +78,7 @@ async def _patiently(work: Awaitable[object]) -> object:
         return await work
     except redis.RedisError:
         raise TryLater(missing=["redis"]) from None
-    except (psycopg.Error, psycopg_pool.PoolTimeout):
+    except psycopg.Error:
         raise TryLater(missing=["postgresql"]) from None
 
 

@@ -27,6 +27,8 @@ from streams.entry_ids import EntryId
 from streams.keys import JOB_ID, TENANT, JobKey
 from streams.kinds import KINDS, State
 
+T = TypeVar("T")
+
 Connections = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
 """Lends a connection to PostgreSQL."""
 
@@ -103,16 +105,14 @@ class OpsJobs:
     async def stalled(self, request: Request) -> object:
         """Give jobs at work that are silent, the longest first."""
         given = _cursor(request, _StalledPlace, (int, str, str, str))
-        after = None if given is None else (given.ms, JobKey(*given[1:]))
+        after = None if given is None else (given.heard_ms, JobKey(*given[1:]))
         limit = number_of(request, "limit", 50, JOBS)
         async with self._connections() as connection:
             found = await rows.list_stalled(connection, self._silent_since(), after, limit + 1)
-        shown = found[:limit]
-        names = ("heard_ms", "tenant", "kind", "id")
-        more = len(found) > limit
+        shown, last = _page(found, limit)
         return {
             "items": shown,
-            "next_cursor": _written([shown[-1][name] for name in names]) if more else None,
+            "next_cursor": last and _written([last[name] for name in _StalledPlace._fields]),
             "after_seconds": self._stalled_after,
         }
 
@@ -145,13 +145,9 @@ class OpsJobs:
             raise BadRequest(parameter="cursor")
         async with self._connections() as connection:
             found = await rows.read_history(connection, key, after, limit + 1)
-        shown = found[:limit]
-        items = [
-            {"entry_id": str(each.entry_id), "event": each.event, "landings": each.landings}
-            for each in shown
-        ]
-        more = len(found) > limit
-        return {"items": items, "next_cursor": str(shown[-1].entry_id) if more else None}
+        shown, last = _page(found, limit)
+        items = [each._asdict() | {"entry_id": str(each.entry_id)} for each in shown]
+        return {"items": items, "next_cursor": last and str(last.entry_id)}
 
     async def result(self, request: Request) -> object:
         """Give a job's whole result, as JSON text in JSON."""
@@ -246,8 +242,13 @@ def _job(request: Request) -> JobKey:
     return JobKey(tenant, kind, job_id)
 
 
+def _page(found: Sequence[T], limit: int) -> tuple[Sequence[T], T | None]:
+    """Give what a page shows of one row more than that, and its last row where more follow."""
+    return found[:limit], found[limit - 1] if len(found) > limit else None
+
+
 class _StalledPlace(NamedTuple):
-    ms: int
+    heard_ms: int
     tenant: str
     kind: str
     id: str

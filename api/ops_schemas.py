@@ -175,22 +175,32 @@ class Discarded(Answer):
     discarded: Literal[True]
 
 
-class OpsListedJob(Answer):
-    """A job in operators' lists."""
+class _Work(Answer):
+    """What is said of a job wherever it is shown."""
 
     tenant: str
     kind: KindName
     id: JobId
-    state: StateName
-    status: str
     job_type: str | None
     attempt: Attempt
     worker: str | None
+    progress: JobProgressDetail | None
+    updated_at: AwareDatetime
+
+
+class _Job(_Work):
+    """The same, and its state."""
+
+    state: StateName
+    status: str
     code: str | None
     error: str | None
-    progress: JobProgressDetail | None
     created_at: AwareDatetime
-    updated_at: AwareDatetime
+
+
+class OpsListedJob(_Job):
+    """A job in operators' lists."""
+
     listed_at: Annotated[str, Field(description="Where it stands in lists; PostgreSQL's text.")]
 
 
@@ -204,17 +214,9 @@ class OpsJobs(Answer):
     ]
 
 
-class StalledJob(Answer):
+class StalledJob(_Work):
     """A job at work of which nothing has been heard for long."""
 
-    tenant: str
-    kind: KindName
-    id: JobId
-    job_type: str | None
-    attempt: Attempt
-    worker: str | None
-    progress: JobProgressDetail | None
-    updated_at: AwareDatetime
     heard_ms: Milliseconds
 
 
@@ -226,26 +228,13 @@ class StalledJobs(Answer):
     after_seconds: Whole
 
 
-class OpsRow(Answer):
+class OpsRow(_Job):
     """A job's row."""
 
-    tenant: str
-    kind: KindName
-    id: JobId
-    state: StateName
-    status: str
-    job_type: str | None
-    attempt: Attempt
-    worker: str | None
-    code: str | None
-    error: str | None
-    progress: JobProgressDetail | None
     result: Annotated[str | None, Field(description="As JSON text; null where it is large.")]
     result_bytes: Whole | None
     labels: dict[str, str]
-    created_at: AwareDatetime
     started_at: AwareDatetime | None
-    updated_at: AwareDatetime
     ended_at: AwareDatetime | None
     entry_id: Annotated[str, Field(description="The entry that won.")]
 

@@ -21,12 +21,14 @@ import redis
 import structlog
 
 from consumers import metrics
+from consumers.activity import Counted, Tally
+from consumers.dead_tenants import NotedDeadLetters
 from consumers.groups import ConsumerGroup
 from consumers.ready import ReadyQueue
 from consumers.reaper import Reaper
 from consumers.retention import Retention
 from consumers.runner import Chore, Consumer, Projection
-from consumers.samples import Counted, NotedDeadLetters, Samples, Tally
+from consumers.samples import Samples
 from consumers.sweep import Sweep
 from consumers.tracing import traced
 from projections.history import drop_old

@@ -197,7 +197,7 @@ def group_states(client: redis.Redis, logs: Sequence[bytes]) -> list[list[GroupS
 def _group_state(row: Sequence[Any]) -> GroupState:
     facts = dict(zip(row[::2], row[1::2], strict=True))
     return GroupState(
-        facts[b"name"].decode(),
+        facts[b"name"].decode(errors="replace"),  # others may name groups as they like
         int(facts[b"pending"]),
         of_reply(facts[b"last-delivered-id"]),
         facts.get(b"lag"),

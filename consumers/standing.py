@@ -13,13 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import nlargest
 from itertools import islice
-from typing import Any, NamedTuple
 
 import redis
 
 from consumers import metrics
 from consumers.groups import GroupState
-from streams.entry_ids import of_reply
+from consumers.lag import Unsettled, unsettled
 from streams.keys import Keys
 from streams.wire import Command, checked, round_trip
 
@@ -29,25 +28,6 @@ DEAD_AT_ONCE = 500
 """Streams of dead letters counted in one sweep."""
 TENANTS = 100
 """Tenants of a group that may become labels, where tenants may at all: those furthest behind."""
-
-
-class Open(NamedTuple):
-    """A group that has not settled all of a log, as the sweep found it."""
-
-    group: str
-    state: GroupState | None
-    """None where the group is yet to be made on this log."""
-    behind: bool
-    """Whether there are entries that it was never delivered."""
-
-
-class Unsettled(NamedTuple):
-    """What a group has not settled of a log."""
-
-    waiting: int
-    pending: int
-    oldest_ms: int
-    """The oldest such entry's time, in milliseconds since 1970."""
 
 
 class Standing:
@@ -73,25 +53,22 @@ class Standing:
         self._dead: dict[bytes, int] = {}
         self._shed = 0
 
-    def look(self, logs: Mapping[bytes, Sequence[Open]]) -> None:
+    def look(self, logs: Mapping[bytes, Mapping[str, GroupState | None]]) -> None:
         """Ask after the open groups of these logs; one without any is settled.
+
+        A group is given as the sweep found it; None is yet to be made on the log.
 
         Raises:
             redis.ConnectionError, redis.TimeoutError: nothing new is known.
         """
-        asked = [(log, group) for log, groups in logs.items() for group in groups]
-        commands = [command for log, group in asked for command in _questions(log, group)]
-        replies = iter(round_trip(self._client, commands) if commands else ())
-        found: dict[bytes, dict[str, Unsettled]] = {log: {} for log in logs}
-        for log, group in asked:
-            unsettled = _read(group, [next(replies) for _ in _questions(log, group)])
-            if unsettled:
-                found[log][group.group] = unsettled
+        places = [(log, state) for log, groups in logs.items() for state in groups.values()]
+        left = iter(unsettled(self._client, places))
         now = self._clock()
-        for log, groups in found.items():
+        for log, groups in logs.items():
             self._looked.pop(log, None)
-            if groups:
-                self._looked[log] = now, groups
+            found = {group: each for group in groups if (each := next(left)) is not None}
+            if found:
+                self._looked[log] = now, found
 
     def found_dead(self, names: Iterable[bytes]) -> None:
         """Remember streams of dead letters; they are counted in turn."""
@@ -123,10 +100,10 @@ class Standing:
         metrics.DEAD_LETTERS.publish({(): sum(self._dead.values())}, seconds)
         behind, waiting, pending = Counter[str](), Counter[str](), Counter[str]()
         oldest = dict.fromkeys(groups, now * 1000)
-        for _, unsettled in self._looked.values():
-            for group, figures in unsettled.items():
+        for _, found in self._looked.values():
+            for group, figures in found.items():
                 behind[group] += 1
-                waiting[group] += figures.waiting
+                waiting[group] += _waiting(figures)
                 pending[group] += figures.pending
                 oldest[group] = min(oldest.get(group, now * 1000), figures.oldest_ms)
         for gauge, counts in (
@@ -154,10 +131,11 @@ class Standing:
 
     def _publish_tenants(self, now: float, seconds: float) -> None:
         by_group: dict[str, list[tuple[int, str, int]]] = {}
-        for log, (_, unsettled) in self._looked.items():
+        for log, (_, groups) in self._looked.items():
             tenant = self._keys.tenant_of(log.decode(errors="replace"))
-            for group, (waiting, pending, oldest_ms) in unsettled.items():
-                by_group.setdefault(group, []).append((-oldest_ms, tenant, waiting + pending))
+            for group, figures in groups.items():
+                count = _waiting(figures) + figures.pending
+                by_group.setdefault(group, []).append((-figures.oldest_ms, tenant, count))
         entries, ages = {}, {}
         for group, found in by_group.items():
             for minus_ms, tenant, count in nlargest(TENANTS, found):
@@ -181,29 +159,6 @@ _ALL = (
 )
 
 
-def _questions(log: bytes, group: Open) -> list[Command]:
-    """Ask for the length of the log, its first undelivered entry and its first pending one."""
-    after = b"-" if group.state is None else f"({group.state.last_delivered}".encode()
-    questions: list[Command] = []
-    if group.state is None:
-        questions.append(("XLEN", log))
-    if group.behind:
-        questions.append(("XRANGE", log, after, "+", "COUNT", 1))
-    if group.state is not None and group.state.pending:
-        questions.append(("XPENDING", log, group.group))
-    return questions
-
-
-def _read(group: Open, replies: Sequence[Any]) -> Unsettled | None:
-    """Read the replies; None where everything was settled, or the log went away, meanwhile."""
-    given = iter(None if isinstance(reply, redis.RedisError) else reply for reply in replies)
-    length = next(given) if group.state is None else group.state.lag
-    undelivered = next(given) if group.behind else None
-    state_pending = group.state is not None and group.state.pending
-    pending = next(given) if state_pending else None
-    times = [of_reply(entry[0]).ms for entry in undelivered or ()]
-    # Where the server cannot tell how many wait, it is one at least.
-    waiting = (length or 1) if times else 0
-    if pending and pending[1] is not None:
-        times.append(of_reply(pending[1]).ms)
-    return Unsettled(waiting, pending[0] if pending else 0, min(times)) if times else None
+def _waiting(figures: Unsettled) -> int:
+    """Give how many wait, one where the server cannot tell: it is one at least."""
+    return 1 if figures.waiting is None else figures.waiting

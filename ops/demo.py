@@ -30,7 +30,11 @@ class _Demo:
     def __init__(self, settings: Settings) -> None:
         url = settings.require_redis_url()
         self._client = connect(url)
-        self.reporter = Reporter.from_url(url)
+        self.reporter = Reporter.from_url(
+            url,
+            max_event_bytes=settings.max_event_bytes,
+            max_stream_bytes=settings.stream_max_bytes,
+        )
         self.media = settings.data_dir / "media"
         self.folder = settings.data_dir / "demo"
         self.folder.mkdir(parents=True, exist_ok=True)

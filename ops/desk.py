@@ -12,15 +12,18 @@ import orjson
 import redis
 
 from api.ops_desk import Facts, Letters
-from consumers import samples
+from consumers.activity import per_minute
+from consumers.asking import server_ms, text_of
 from consumers.dead_letters import Graveyard, Letter
-from consumers.lag import Lag
+from consumers.dead_tenants import dead_counts
+from consumers.heartbeat import heartbeats
+from consumers.lag import Lag, lag_of
 from streams.appender import GROUPS
 from streams.connection import connect
 from streams.entry_ids import EntryId
 from streams.keys import TENANT, Keys
 from streams.settings import Settings
-from streams.wire import ask, checked, round_trip
+from streams.wire import ask
 
 ALIVE_MS = 35_000
 """A consumer beats every 10 s, but for a batch that takes longer."""
@@ -64,10 +67,12 @@ class RedisDesk:
 
     def consumers(self) -> Sequence[Facts]:
         """Give every consumer of late, its silence in milliseconds."""
-        now = samples.server_ms(self._client)
-        beats = samples.beats(self._client, self._keys)
-        known = [beat | {"alive": now - beat["beat"] < ALIVE_MS} for beat in beats]
-        return sorted(known, key=lambda beat: (beat["group"], beat["since"], beat["name"]))
+        now = server_ms(self._client)
+        known = [
+            said | {"alive": now - said["beat"] < ALIVE_MS}
+            for said in heartbeats(self._client, self._keys)
+        ]
+        return sorted(known, key=lambda each: (each["group"], each["since"], each["name"]))
 
     def health(self) -> str:
         """Describe the server: version, memory, what it does when that is full."""
@@ -80,25 +85,22 @@ class RedisDesk:
     def tenants(self, order: str, limit: int) -> Sequence[Facts]:
         """Give the tenants that were busiest of late, or furthest behind at the last sample."""
         names = self._furthest(limit) if order == "lag" else self._busiest(limit)
-        rows: dict[str, list[Lag]] = {name: [] for name in names}
-        for row in samples.lag_of(self._client, names, GROUPS, self._keys):
-            rows[row.tenant].append(row)
-        scores = checked(
-            round_trip(
-                self._client,
-                [("ZMSCORE", self._keys.activity(group), *names) for group in GROUPS]
-                if names
-                else [],
-            )
-        )
-        dead = samples.dead_counts(self._client, [name.encode() for name in names], self._keys)
+        lags: dict[str, dict[str, Facts]] = {name: {} for name in names}
+        for row in lag_of(self._client, names, GROUPS, self._keys):
+            lags[row.tenant][row.group] = _lag(row)
+        activity = {
+            group: ask(self._client, "ZMSCORE", self._keys.activity(group), *names)
+            for group in GROUPS
+            if names
+        }
+        dead = dead_counts(self._client, names, self._keys)
         return [
             {
                 "tenant": name,
-                "groups": {row.group: _lag(row) for row in rows[name]},
+                "groups": lags[name],
                 "per_minute": {
-                    group: samples.per_minute(float(scores[at][number] or 0))
-                    for at, group in enumerate(GROUPS)
+                    group: per_minute(float(scores[number] or 0))
+                    for group, scores in activity.items()
                 },
                 "dead": dead[number],
             }
@@ -140,7 +142,7 @@ class RedisDesk:
 
     def _busiest(self, limit: int) -> list[str]:
         names = ask(self._client, "ZREVRANGE", self._keys.activity(GROUPS[0]), 0, limit - 1)
-        return [name for name in map(_text, names) if TENANT.match(name)]
+        return [name for name in map(text_of, names) if TENANT.match(name)]
 
     def _furthest(self, limit: int) -> list[str]:
         known = ask(self._client, "GET", self._keys.behind())
@@ -148,8 +150,9 @@ class RedisDesk:
 
     def _dead_tenants(self, limit: int) -> list[tuple[str, int]]:
         noted = ask(self._client, "ZREVRANGE", self._keys.dead_tenants(), 0, limit - 1)
-        counts = samples.dead_counts(self._client, noted, self._keys)
-        return [(_text(name), count) for name, count in zip(noted, counts, strict=True) if count]
+        names = list(map(text_of, noted))
+        counts = dead_counts(self._client, names, self._keys)
+        return [(name, count) for name, count in zip(names, counts, strict=True) if count]
 
     def _latest(self, known: Sequence[tuple[str, int]], limit: int) -> Iterator[Letter]:
         for tenant, _ in known[:LATEST_OF]:
@@ -225,7 +228,3 @@ def _bytes(raw: bytes) -> Facts:
 
 def _shown(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="surrogateescape")

@@ -139,8 +139,8 @@ SELECT count(*) FROM (
 -- name: job
 -- One job; its result only where that is small, for this is asked for again and again.
 SELECT tenant, kind, id, state, status, job_type, attempt, worker, code, error, progress::text,
-       CASE WHEN result_bytes <= %(result_bytes)s THEN result::text END, result_bytes, labels, created_at, started_at, updated_at, ended_at,
-       positions ->> 'entry_id'
+       CASE WHEN result_bytes <= %(result_bytes)s THEN result::text END, result_bytes, labels,
+       created_at, started_at, updated_at, ended_at, positions ->> 'entry_id'
 FROM jobs
 WHERE (tenant, kind, id) = (%(tenant)s, %(kind)s, %(id)s);
 

@@ -25,3 +25,20 @@ def test_log_named_in_another_encoding_is_dead_lettered(
         stop.set()
         running.join(10)
     assert not running.is_alive()
+
+
+def test_group_named_in_another_encoding_stops_nothing(
+    redis_client: redis.Redis, redis_url: str
+) -> None:
+    append(redis_client, "a1")
+    redis_client.xgroup_create("tenant:42:events", b"\xff", "0")
+    projection, stop = Recording(), threading.Event()
+    with connect(redis_url) as mine:
+        running = threading.Thread(target=consumer(mine, projection).run, args=(stop,))
+        running.start()
+        eventually(lambda: projection.applied == ["a1"])
+        redis_client.xadd("tenant:42:events", {"event": b'{"type":"done","id":"a2"}'})
+        eventually(lambda: projection.applied == ["a1", "a2"])  # only the sweep can find it
+        stop.set()
+        running.join(10)
+    assert not running.is_alive()

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import redis
 
-from consumers import samples
+from consumers import heartbeat, samples
+from consumers.activity import Counted, Tally, per_minute
+from consumers.dead_tenants import NotedDeadLetters
 from consumers.groups import ConsumerGroup
-from consumers.samples import Counted, NotedDeadLetters, Samples, Tally, beats, lag_of, per_minute
+from consumers.heartbeat import heartbeats
+from consumers.samples import Samples
 from streams.appender import EventAppender
 from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
@@ -58,7 +61,7 @@ def test_a_beat_tells_who_it_is_and_adds_what_was_applied(redis_client: redis.Re
     assert redis_client.hget(KEYS.applied(), "status") == b"9"
     assert redis_client.zscore(KEYS.activity("status"), "42") == 7
     assert redis_client.zscore(KEYS.activity("status"), "43") == 2
-    (beat,) = beats(redis_client, KEYS)
+    (beat,) = heartbeats(redis_client, KEYS)
     assert (beat["group"], beat["name"], beat["applied"]) == ("status", "one", 9)
 
 
@@ -81,7 +84,7 @@ def test_totals_go_on_growing_when_a_consumer_is_replaced(redis_client: redis.Re
         part.run()
         part.leave()
     assert [sample["groups"]["status"]["applied"] for sample in taken(redis_client)] == [5, 10]
-    assert beats(redis_client, KEYS) == []
+    assert heartbeats(redis_client, KEYS) == []
 
 
 def test_one_consumer_takes_the_samples_and_another_follows_it(redis_client: redis.Redis) -> None:
@@ -197,19 +200,8 @@ def test_a_consumer_that_is_silent_for_long_is_forgotten(redis_client: redis.Red
     member(redis_client, "killed").run()
     field = "status/killed"
     beat = json.loads(redis_client.hget(KEYS.beats(), field) or b"")
-    silent = beat | {"beat": beat["beat"] - samples.FORGET_BEAT_MS - 1}
+    silent = beat | {"beat": beat["beat"] - heartbeat.FORGET_MS - 1}
     redis_client.hset(KEYS.beats(), field, json.dumps(silent))
     redis_client.delete(KEYS.sampler())
     member(redis_client, "alive").run()
-    assert [each["name"] for each in beats(redis_client, KEYS)] == ["alive"]
-
-
-def test_lag_of_tells_the_same_as_lag(redis_client: redis.Redis) -> None:
-    from consumers.lag import lag  # noqa: PLC0415 - compared with here only
-
-    EventAppender(redis_client).append_many([("a", DONE), ("a", DONE), ("b", DONE), ("c", DONE)])
-    group = ConsumerGroup(redis_client, "status", "me")
-    group.acknowledge(group.read(["a"], 1))
-    group.read(["b"], 1)
-    found = list(lag_of(redis_client, ["a", "b", "c", "none"], ["status", "rows"], KEYS))
-    assert [row[:4] for row in found] == [row[:4] for row in lag(redis_client, ["status", "rows"])]
+    assert [each["name"] for each in heartbeats(redis_client, KEYS)] == ["alive"]

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 import redis
 
+from consumers.activity import Tally
+from consumers.dead_tenants import NotedDeadLetters
 from consumers.groups import ConsumerGroup
-from consumers.samples import NotedDeadLetters, Samples, Tally
+from consumers.samples import Samples
 from ops.desk import SHOWN_BYTES, RedisDesk
 from streams.appender import EventAppender
 from streams.entries import decode
