@@ -98,7 +98,10 @@ def timeline(events: Iterable[Told]) -> Timeline:
 
 def _spans(attempt: int, told: Sequence[Told]) -> Iterator[Span]:
     steps = [(entry_id, event) for entry_id, event in told if event.type == "progress"]
-    last = max((happened_at(event, entry_id) for entry_id, event in told), default=None)
+    ends = [each for each in told if RANKS[each[1].type] >= FIRST_END]
+    # What was said after the first end did not make the last step any longer.
+    until = ends[:1] or told
+    last = max((happened_at(event, entry_id) for entry_id, event in until), default=None)
     runs = [
         (name, [happened_at(event, entry_id) for entry_id, event in run])
         for name, run in groupby(steps, lambda each: getattr(each[1], "step", None) or "progress")

@@ -1,6 +1,7 @@
 // The console's frame: who is signed in, which page is shown, and keeping it fresh.
 
 import { h, put } from "./dom.js";
+import { moment } from "./format.js";
 import { Refused, get, signIn, signOut, signedIn } from "./http.js";
 import { dead, letter } from "./view_dead.js";
 import { job } from "./view_job.js";
@@ -18,7 +19,9 @@ const LAST_PAUSE = 30_000;
 
 const main = document.getElementById("main");
 const pulse = document.getElementById("pulse");
+const warning = h("p", { class: "note bad", role: "alert" });
 let leave = () => {};
+let fresh = 0; // when the page was last drawn from an answer
 
 /** What a page is given: where to put itself, its parameters, and a way to stay fresh. */
 class Visit {
@@ -41,9 +44,11 @@ class Visit {
       busy = true;
       clearTimeout(timer);
       try {
-        await work();
+        if (!marking()) {
+          await work();
+          say("live");
+        } else if (!warning.isConnected) say("paused", "Held while text is marked");
         pause = every;
-        say("live");
       } catch (error) {
         if (this.signal.aborted) return;
         pause = Math.min(pause * 2, LAST_PAUSE);
@@ -67,16 +72,34 @@ class Visit {
       askForToken(error.message);
       return false;
     }
-    say("broken", error.message);
-    if (!main.querySelector("h1")) put(main, h("h1", {}, "Not to be had"), h("p", { class: "note bad" }, error.message));
-    return error.status !== 400 && error.status !== 404;
+    const final = error.status === 400 || error.status === 404;
+    if (!main.querySelector("h1")) put(main, h("h1", {}, final ? "Not found" : "No answer"));
+    say(final ? "over" : "broken", null, error.message);
+    return !final;
   }
 }
 
-function say(state, words) {
+/** Say how fresh the page is, and above it what is wrong: what stands below is from before. */
+function say(state, words, trouble) {
   pulse.className = `pulse ${state}`;
-  const text = words ?? { live: "Live", paused: "Paused", broken: "Trying again" }[state];
+  const text = words ?? { live: "Live", paused: "Paused", broken: "Trying again", over: "Not found" }[state];
   if (pulse.textContent !== text) pulse.textContent = text;
+  if (state === "live") fresh = Date.now();
+  document.title = document.title.replace(/^\? /, "");
+  if (trouble) warn(fresh ? `${trouble} What is shown is of ${moment(fresh)}.` : trouble);
+  else warning.remove();
+}
+
+function warn(words) {
+  if (warning.textContent !== words) warning.textContent = words;
+  if (!warning.isConnected) main.querySelector("h1").after(warning);
+  document.title = document.title.replace(/^([✓!✕] )?/, "? ");
+}
+
+/** Whether somebody has marked text on the page, to copy it: a new draft would take it away. */
+function marking() {
+  const selection = document.getSelection();
+  return !selection.isCollapsed && main.contains(selection.anchorNode);
 }
 
 function navigation(current) {
@@ -100,6 +123,7 @@ async function show() {
   navigation(page?.at);
   document.title = `${page?.name ?? "Nothing here"} · jobtrail`;
   main.replaceChildren();
+  fresh = 0;
   try {
     await get("session/", { signal: visit.signal });
     if (!page) put(main, h("h1", {}, "Nothing here"), h("p", {}, h("a", { href: "#/" }, "To the overview")));
@@ -121,7 +145,8 @@ function decode(part) {
 
 function askForToken(words) {
   leave();
-  say("broken", "Signed out");
+  say("over", "Signed out");
+  document.querySelector("nav .out")?.remove();
   const given = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true });
   const form = h("form", { class: "panel sign-in", onsubmit: (event) => {
     event.preventDefault();
@@ -130,7 +155,9 @@ function askForToken(words) {
     show();
   } },
     h("h1", {}, "Sign in"),
-    h("p", { role: "alert", class: "note bad" }, signedIn() ? words : "The console is for operators."),
+    signedIn()
+      ? h("p", { role: "alert", class: "note bad" }, words)
+      : h("p", { class: "hint" }, "The console is for operators."),
     h("label", { for: "token" }, "Access token with the scope “ops”"),
     given,
     h("p", { class: "hint" }, "It stays in this tab and is gone when the tab is closed."),

@@ -46,7 +46,7 @@ export function table(caption, columns, rows, empty) {
     h("th", { scope: "col", class: each.num ? "num" : each.wide && "wide" }, each.title));
   const body = rows.map((row) =>
     h("tr", {}, columns.map((each) =>
-      h("td", { "data-label": each.title, class: each.num && "num" }, each.cell(row)))));
+      h("td", { "data-label": each.title, class: each.num ? "num" : each.wide && "wide" }, each.cell(row)))));
   return h("div", { class: "scroll" },
     h("table", {},
       h("caption", { class: "unseen" }, caption),

@@ -8,6 +8,10 @@ const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFracti
 const clock = new Intl.DateTimeFormat("en-GB", {
   day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
 });
+const precise = new Intl.DateTimeFormat("en-GB", {
+  year: "numeric", month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
+  fractionalSecondDigits: 3, timeZoneName: "longOffset",
+});
 
 export function count(value) {
   if (value === null || value === undefined) return "–";
@@ -42,12 +46,17 @@ export function moment(value) {
   return clock.format(new Date(value));
 }
 
+/** Write a time in full, with its milliseconds and the zone it is told in. */
+export function exact(value) {
+  return precise.format(new Date(value));
+}
+
 /** Make a time that goes on saying how long ago it was; `value` is milliseconds or RFC 3339. */
 export function ago(value) {
   if (value === null || value === undefined) return "–";
   const at = new Date(value);
   if (Number.isNaN(at.getTime())) return String(value);
-  const node = h("time", { datetime: at.toISOString(), title: moment(at), class: "ago" });
+  const node = h("time", { datetime: at.toISOString(), title: exact(at), class: "ago" });
   tell(node);
   return node;
 }

@@ -3,6 +3,7 @@
 const URL_PREFIX = new URL("../api/v1/ops/", document.baseURI).pathname;
 const REMEMBERED = 40;
 const KEY = "jobtrail-token";
+const PATIENCE = 12_000;
 
 let skew = 0;
 const known = new Map();
@@ -60,10 +61,12 @@ export function path(...parts) {
 
 async function ask(where, options) {
   try {
-    return await fetch(URL_PREFIX + where, { ...options, cache: "no-store", credentials: "omit" });
+    // A server that hangs must not leave the last answer on the page as if it were the present one.
+    const signal = AbortSignal.any([AbortSignal.timeout(PATIENCE), ...(options.signal ? [options.signal] : [])]);
+    return await fetch(URL_PREFIX + where, { ...options, signal, cache: "no-store", credentials: "omit" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, "The server does not answer.");
+    throw new Refused(0, error.name === "TimeoutError" ? `No answer in ${PATIENCE / 1000} s.` : "The server does not answer.");
   }
 }
 

@@ -1,16 +1,17 @@
 // Small plots of the last hour, and the picture of a job's life.
 
 import { h, s } from "./dom.js";
-import { moment, seconds } from "./format.js";
+import { exact, moment, seconds } from "./format.js";
 
 const WIDTH = 560, HEIGHT = 96, TOP = 8, BOTTOM = 16;
 const HOUR = 3_600_000;
+const PERIODS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 18_000, 36_000, 86_400];
 
-/** Draw one column of samples over the last hour; null leaves a gap. */
-export function plot({ at, values, label, write, tone }) {
-  const end = at.length ? at[at.length - 1] : 0, start = end - HOUR;
+/** Draw one column of samples over the hour before `end`; null leaves a gap. */
+export function plot({ at, values, end, label, write, tone }) {
+  const start = end - HOUR;
   const numbers = values.filter((value) => value !== null);
-  const most = Math.max(0, ...numbers), top = nice(most);
+  const most = Math.max(0, ...numbers), top = nice(most, write === seconds ? PERIODS : []);
   const x = (ms) => Math.max(0, ((ms - start) / HOUR) * WIDTH);
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
   const picture = s("svg", {
@@ -35,8 +36,9 @@ export function plot({ at, values, label, write, tone }) {
   const said = h("span", { class: "said" });
   const figure = h("figure", { class: "plotted" },
     h("figcaption", {}, h("span", {}, label), said),
-    picture,
-    h("div", { class: "axis", "aria-hidden": "true" }, h("span", {}, "1 h ago"), h("span", {}, `top ${write(top)}`), h("span", {}, "now")));
+    h("div", { class: "scaled" }, picture,
+      h("div", { class: "scale", "aria-hidden": "true" }, h("span", {}, write(top)), h("span", {}, "0"))),
+    h("div", { class: "axis", "aria-hidden": "true" }, ["1 h ago", "30 min ago", "now"].map((each) => h("span", {}, each))));
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();
     const ms = start + ((event.clientX - box.left) / box.width) * HOUR;
@@ -64,13 +66,16 @@ function runs(at, values) {
   return found.filter((run) => run.length);
 }
 
-function nice(value) {
+/** Give the round figure that a scale goes up to. */
+function nice(value, rounds) {
+  const round = rounds.find((each) => each >= value);
+  if (round) return round;
   if (value <= 1) return 1;
   const size = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((each) => each * size).find((each) => each >= value);
 }
 
-const LANE = 58, LEFT = 74, RIGHT = 14, HEAD = 8, FOOT = 26;
+const LANE = 58, LEFT = 84, RIGHT = 14, HEAD = 8, FOOT = 26;
 
 /** Draw attempts one below the other: steps as bars, words as marks; `winner` is an entry id. */
 export function life(timeline, winner, width) {
@@ -101,8 +106,11 @@ export function life(timeline, winner, width) {
   });
   const foot = height - 8;
   picture.append(
-    s("text", { x: LEFT, y: foot, class: "tick" }, moment(start)),
-    s("text", { x: width - RIGHT, y: foot, class: "tick", "text-anchor": "end" }, `+ ${seconds(length / 1000)}`));
+    s("text", { x: LEFT, y: foot, class: "tick" }, moment(start), s("title", {}, exact(start))));
+  if (end > start) {
+    picture.append(s("text", { x: width - RIGHT, y: foot, class: "tick", "text-anchor": "end" },
+      `+ ${seconds(length / 1000)}`, s("title", {}, exact(end))));
+  }
   return picture;
 }
 
@@ -127,7 +135,7 @@ const SHAPES = {
 
 function sign(mark, x, y, won) {
   return s("g", { transform: `translate(${x} ${y})`, class: `sign is-${mark.type}${won ? " won" : ""}` },
-    s("title", {}, `${mark.type}${won ? " (this one won)" : ""} at ${moment(mark.at)}, entry ${mark.entry_id}`),
+    s("title", {}, `${mark.type}${won ? " (this one won)" : ""} at ${exact(mark.at)}, entry ${mark.entry_id}`),
     s("circle", { r: won ? 12 : 9 }),
     s("path", { d: SHAPES[mark.type] ?? SHAPES.queued }));
 }

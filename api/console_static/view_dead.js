@@ -70,7 +70,7 @@ function buttons(each, after) {
   return h("span", { class: "buttons" },
     h("button", { type: "button", "data-key": `requeue ${each.id}`, "aria-label": `Requeue letter ${each.id}`, onclick: () => act("requeue", {
       title: "Requeue this entry?",
-      text: `It is appended to the log of tenant ${each.tenant} again and the letter is deleted, both or neither. If nothing was mended, it comes back.`,
+      text: `Letter ${each.id} is appended to the log of tenant ${each.tenant} again and deleted here, both or neither. If nothing was mended, it comes back.`,
       action: "Requeue",
     }) }, "Requeue"),
     h("button", { type: "button", class: "danger", "data-key": `discard ${each.id}`, "aria-label": `Discard letter ${each.id}`, onclick: () => act("discard", {

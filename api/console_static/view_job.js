@@ -1,7 +1,7 @@
 // One job: where it stands, its life as a picture, why it stands so, what came of it.
 
 import { h, panel, put, table } from "./dom.js";
-import { ago, badge, bar, bytes, count, moment, pretty, seconds } from "./format.js";
+import { ago, badge, bar, bytes, count, exact, moment, pretty, seconds } from "./format.js";
 import { get, path } from "./http.js";
 import { life } from "./plots.js";
 
@@ -66,13 +66,13 @@ function head({ job: row, live, events }, kind) {
   const labels = Object.entries(row.labels ?? {});
   return h("section", { class: "panel now", "aria-label": "State" },
     h("p", { class: "state" }, badge(row.state, row.status), row.state === "processing" && bar(row.progress)),
-    row.error && h("p", { class: "error" }, row.code && h("code", {}, row.code), " ", row.error),
+    row.error && h("p", { class: "error", tabindex: "0", "data-key": "error" }, row.code && h("code", {}, row.code), " ", row.error),
     h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
     labels.length > 0 && h("ul", { class: "labels" }, labels.map(([name, value]) => h("li", {}, h("b", {}, name), ` ${value}`))));
 }
 
 function picture({ timeline, why: reason }, width) {
-  return h("div", { class: "scroll" }, life(timeline, reason?.entry_id, Math.max(320, width - 44)));
+  return h("div", { class: "scroll lives" }, life(timeline, reason?.entry_id, Math.max(320, width - 44)));
 }
 
 const RULES = { attempt: "1 attempt", rank: "2 rank", entry_id: "3 entry id" };
@@ -129,6 +129,10 @@ function history(visit, where) {
 function event({ entry_id, event: text, landings }) {
   return h("tr", {},
     h("td", { "data-label": "Entry" }, h("code", {}, entry_id)),
-    h("td", { "data-label": "Time" }, moment(Number(entry_id.split("-")[0]))),
+    h("td", { "data-label": "Time" }, when(Number(entry_id.split("-")[0]))),
     h("td", { "data-label": "Event" }, h("code", { class: "event" }, text), landings > 1 && h("small", {}, ` appended ${landings} times`)));
+}
+
+function when(ms) {
+  return h("time", { datetime: new Date(ms).toISOString(), title: exact(ms) }, moment(ms));
 }

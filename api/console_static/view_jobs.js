@@ -11,11 +11,15 @@ const COLUMNS = [
   { title: "Job", wide: true, cell: (job) => h("span", { class: "job" }, h("a", { href: jobHref(job) }, job.id), h("small", {}, job.kind)) },
   { title: "Tenant", wide: true, cell: (job) => h("a", { href: `#/jobs?tenant=${job.tenant}` }, job.tenant) },
   { title: "Type", cell: (job) => job.job_type ?? "–" },
-  { title: "Progress", wide: true, cell: (job) => (job.state === "processing" ? bar(job.progress) : job.error ?? "") },
+  { title: "Progress or error", wide: true, cell: (job) => (job.state === "processing" ? bar(job.progress) : mishap(job.error)) },
   { title: "Attempt", num: true, cell: (job) => String(job.attempt) },
   { title: "Created", cell: (job) => ago(job.created_at) },
   { title: "Updated", cell: (job) => ago(job.updated_at) },
 ];
+
+function mishap(error) {
+  return error ? h("span", { class: "mishap", title: error }, error) : "";
+}
 
 export async function jobs(visit) {
   const { query } = visit, body = h("div");

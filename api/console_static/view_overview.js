@@ -2,10 +2,12 @@
 
 import { h, panel, put, table } from "./dom.js";
 import { ago, count, rate, seconds } from "./format.js";
-import { get } from "./http.js";
+import { get, serverNow } from "./http.js";
 import { plot } from "./plots.js";
+import { LATE, groupsOf, unsampled, verdict } from "./verdict.js";
 
 const EVERY = 5_000;
+const SIGNS = { good: "✓", warn: "!", bad: "✕" };
 const WORDS = {
   status: "Keys in Redis that frontends poll",
   rows: "Rows and history in PostgreSQL",
@@ -13,47 +15,60 @@ const WORDS = {
 
 export async function overview(visit) {
   const parts = h("div", { class: "stack" });
-  let shown;
   await visit.live(async () => {
-    const facts = await get("overview/", { signal: visit.signal });
+    const facts = await get("overview/", { signal: visit.signal }), found = verdict(facts);
     if (!parts.isConnected) put(visit.main, h("h1", {}, "Overview"), parts);
-    if (facts !== shown) put(parts, tiles(facts), groups(facts.samples), consumers(facts), servers(facts.servers));
-    shown = facts;
+    // Drawn each time, also where nothing is new: that nothing is new may be the news.
+    put(parts, health(found), tiles(facts), groups(facts.samples), consumers(facts), servers(facts.servers));
+    document.title = `${SIGNS[found.tone]} Overview · jobtrail`;
   }, EVERY);
 }
 
-function tiles({ samples, stalled, consumers: all }) {
+function health({ tone, words, troubles }) {
+  return h("section", { class: `health ${tone}`, "aria-label": "Verdict" },
+    h("p", {}, h("span", { class: "sign-of", "aria-hidden": "true" }, SIGNS[tone]), h("strong", {}, words)),
+    troubles.length > 0 && h("ul", {}, troubles.map((each) =>
+      h("li", { class: each.tone }, each.href ? h("a", { href: each.href }, each.words) : each.words))));
+}
+
+function tiles(facts) {
+  const { samples, stalled, consumers: all } = facts;
   const alive = (all ?? []).filter((each) => each.alive).length;
+  const known = groupsOf(facts), served = known.filter((each) => each.alive);
   const dead = samples?.dead ?? null;
   const silent = stalled && `${count(stalled.count)}${stalled.more ? "+" : ""}`;
   return h("div", { class: "tiles" },
-    tile("Dead letters", count(dead), "#/dead", dead > 0 && "bad", "entries that cannot be applied"),
+    tile("Dead letters", count(dead), "#/dead", dead > 0 && "warn", "entries that cannot be applied"),
     tile("Stalled jobs", silent ?? "–", "#/stalled", stalled?.count > 0 && "warn",
       stalled ? `silent for ${seconds(stalled.after_seconds)}` : "PostgreSQL is away"),
-    tile("Consumers alive", all ? count(alive) : "–", "#consumers", alive === 0 && "bad", "of all groups"));
+    tile("Consumers alive", all ? count(alive) : "–", null,
+      all && (!alive || served.length < known.length) && "bad",
+      all ? `for ${served.length} of ${known.length} groups` : "Redis is away"));
 }
 
 function tile(name, figure, href, tone, hint) {
   const inner = [h("span", { class: "name" }, name), h("span", { class: "figure" }, figure), h("span", { class: "hint" }, hint)];
-  if (href === "#consumers") return h("div", { class: `tile ${tone || ""}` }, inner);
-  return h("a", { class: `tile ${tone || ""}`, href }, inner);
+  return h(href ? "a" : "div", { class: `tile ${tone || ""}`, href }, inner);
 }
 
 function groups(samples) {
   if (!samples) return panel("Groups", h("p", { class: "note bad" }, "Redis is away: there are no samples."));
+  const silent = unsampled(samples), { at } = samples;
+  // A figure that is too old is not shown as the present one.
+  const last = (values) => (silent === null && values.length ? values[values.length - 1] : null);
+  const end = at.length ? Math.max(at[at.length - 1], silent === null ? 0 : serverNow()) : 0;
   return h("div", { class: "groups" }, Object.entries(samples.groups).map(([name, group]) => {
-    const last = (values) => (values.length ? values[values.length - 1] : null);
-    const age = last(group.oldest_seconds), { at } = samples;
+    const age = last(group.oldest_seconds);
     return h("section", { class: "panel group", "aria-label": `Group ${name}` },
       h("header", {}, h("h2", {}, name), h("p", { class: "hint" }, WORDS[name] ?? "")),
       h("dl", { class: "figures" },
         figure("Throughput", rate(last(group.rate)), "entries/s"),
         figure("Waiting", count(last(group.waiting)), "entries"),
         figure("Pending", count(last(group.pending)), "delivered"),
-        figure("Oldest", seconds(age), "unprocessed", age > 30 ? "bad" : age > 5 && "warn")),
-      plot({ at, values: group.rate, label: "Throughput", write: (value) => `${rate(value)}/s`, tone: "calm" }),
-      plot({ at, values: group.waiting, label: "Waiting", write: count, tone: "cool" }),
-      plot({ at, values: group.oldest_seconds, label: "Oldest unprocessed", write: seconds, tone: "warm" }));
+        figure("Oldest", seconds(age), "unprocessed", age > LATE.bad ? "bad" : age > LATE.warn && "warn")),
+      plot({ at, end, values: group.rate, label: "Throughput", write: (value) => `${rate(value)}/s`, tone: "calm" }),
+      plot({ at, end, values: group.waiting, label: "Waiting", write: count, tone: "cool" }),
+      plot({ at, end, values: group.oldest_seconds, label: "Oldest unprocessed", write: seconds, tone: "warm" }));
   }));
 }
 
@@ -71,7 +86,7 @@ function consumers({ consumers: all }) {
     { title: "Started", cell: (each) => ago(each.since) },
     { title: "Last heard", cell: (each) => ago(each.beat) },
     { title: "Applied", num: true, cell: (each) => count(each.applied) },
-  ], all ?? [], "No consumer has been heard of. Start one: jobtrail consume status."));
+  ], all ?? [], all ? "No consumer has been heard of. Start one: jobtrail consume status." : "Redis is away: nothing is known of them."));
 }
 
 function servers(all) {

@@ -110,6 +110,62 @@ def test_clicking_from_the_overview_to_a_job_and_why_it_is_done(
     expect(page.locator("td .event")).to_have_count(7)
 
 
+def test_what_is_no_longer_the_present_is_said(
+    page: Page, deployment: Deployment, troubles: Troubles
+) -> None:
+    troubles.expect(r"^failed: GET .*/ops/overview/")
+    page.goto(deployment.console)
+    verdict, warning = page.locator(".health"), page.get_by_role("alert")
+    expect(verdict.get_by_role("link", name="4 dead letters")).to_be_visible(timeout=30_000)
+    expect(page).to_have_title("! Overview · jobtrail")
+    page.route("**/ops/overview/", lambda route: route.abort())
+    expect(warning).to_contain_text("does not answer. What is shown is of", timeout=30_000)
+    expect(page).to_have_title("? Overview · jobtrail")
+    page.unroute("**/ops/overview/")
+    expect(warning).to_have_count(0, timeout=60_000)
+    expect(page).to_have_title("! Overview · jobtrail")
+
+
+VERDICT = """async (changes) => {
+    const { verdict } = await import("/console/verdict.js");
+    const group = () => ({ oldest_seconds: [50, 0.2] });
+    const facts = {
+        samples: { at: [0, Date.now()], dead: 0, groups: { status: group(), rows: group() } },
+        consumers: ["status", "rows"].map((group) => ({ group, alive: true })),
+        stalled: { count: 0 }, servers: [{ name: "redis", ok: true }],
+    };
+    for (const [path, value] of Object.entries(changes)) {
+        const names = path.split("."), last = names.pop();
+        names.reduce((node, name) => node[name], facts)[last] = value;
+    }
+    const { tone, troubles } = verdict(facts);
+    return [tone, ...troubles.map((each) => each.words)];
+}"""
+
+
+def test_a_verdict_names_what_is_wrong_the_worst_first(
+    page: Page, serve_api: ServeApi, servers: dict[str, str]
+) -> None:
+    page.goto(f"{serve_api(**servers)}/console/")
+
+    def verdict(**changes: object) -> list[str]:
+        given = {path.replace("__", "."): value for path, value in changes.items()}
+        return list(page.evaluate(VERDICT, given))
+
+    assert verdict() == ["good"]
+    assert verdict(stalled=None) == ["good"]
+    assert verdict(consumers__0__alive=False) == ["bad", "no consumer of status is alive"]
+    assert verdict(consumers=[]) == ["bad", "no consumer is alive"]
+    assert verdict(samples__at=[0, 1])[0] == "warn"
+    late = {"samples__groups__rows__oldest_seconds": [0.1, 40]}
+    assert verdict(**late) == ["bad", "rows is 40 s behind"]
+    assert verdict(samples__dead=1, servers__0__ok=False) == [
+        "bad",
+        "redis is away or refuses",
+        "1 dead letter",
+    ]
+
+
 def test_hostile_texts_are_shown_and_never_run(page: Page, deployment: Deployment) -> None:
     page.goto(f"{deployment.console}#/jobs/acme/job/import-1")
     expect(page.locator(".labels")).to_contain_text(HOSTILE, timeout=30_000)

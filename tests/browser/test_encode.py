@@ -79,6 +79,7 @@ def test_a_page_shows_every_steps_end_and_ready_over_restarts(
     expect(page.locator("#steps li[data-over]")).to_have_count(len(STEPS))
     assert_in_order(follower.states)
     assert_steps_rise(follower.states)
+    assert_ends_are_shown_in_time(follower.states, follower.seen["over"])
 
 
 def encoding(film: Path, settings: dict[str, str]) -> subprocess.Popen[str]:
@@ -110,3 +111,15 @@ def assert_steps_rise(states: list[dict[str, Any]]) -> None:
     assert told == sorted(told)
     assert len(set(told)) > 1
     assert {state["encoding_step_total"] for state in working} <= {None, len(STEPS)}
+
+
+def assert_ends_are_shown_in_time(states: list[dict[str, Any]], over: list[int]) -> None:
+    """With each state the page showed the end of every step before the one that was on."""
+    shown = list(zip(states, over, strict=True))
+    *working, (_, at_the_end) = shown
+    for state, ends in working:
+        assert ends >= (state["encoding_step_index"] or 1) - 1
+    assert over == sorted(over)
+    # Not all of it at once when the video was READY: those before transcoding were seen to end.
+    assert working[-1][1] >= TRANSCODING - 1
+    assert at_the_end == len(STEPS)

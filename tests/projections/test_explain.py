@@ -77,6 +77,7 @@ def test_steps_follow_each_other_to_the_end() -> None:
         {"type": "progress", "step": "a"},
         {"type": "progress", "step": "b"},
         {"type": "done"},
+        {"type": "failed"},  # late, and no longer part of the last step
     )
     found = timeline((entry.entry_id, entry.event) for entry in entries)
     shown = [
@@ -84,4 +85,4 @@ def test_steps_follow_each_other_to_the_end() -> None:
         for span in found.spans
     ]
     assert shown == [("a", 2, 4), ("b", 4, 5)]
-    assert [mark.type for mark in found.marks] == ["processing", "done"]
+    assert [mark.type for mark in found.marks] == ["processing", "done", "failed"]
