@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psycopg
 import redis
 
+from consumers.dead_letters import Graveyard
+from consumers.dead_tenants import dead_counts
 from consumers.lag import lag
 from consumers.retention import group_reports, trim
 from ops.errors import line_for
@@ -17,8 +19,8 @@ from projections.rebuild_replaced import kept
 from sql import queries
 from sql.migrate import missing
 from streams.appender import GROUPS
-from streams.connection import connect
-from streams.keys import Keys
+from streams.connection import InvalidUrl, connect
+from streams.keys import TENANT, Keys
 from streams.settings import Settings, SettingsError
 from streams.shedding import shed_counts
 from streams.wire import ask
@@ -41,7 +43,9 @@ def _guarded(
 ) -> Iterator[Finding]:
     try:
         yield from examine_server(settings)
-    except (redis.RedisError, psycopg.Error, SettingsError, OSError) as error:
+    except (SettingsError, InvalidUrl) as error:
+        yield Finding(name, ok=False, found=str(error), advice="mend that setting")
+    except (redis.RedisError, psycopg.Error, OSError) as error:
         line = line_for(error) or str(error)
         yield Finding(name, ok=False, found=line, advice="start it, or mend its URL")
 
@@ -49,13 +53,14 @@ def _guarded(
 def _redis(settings: Settings) -> Iterator[Finding]:
     client = connect(settings.require_redis_url())
     info: Any = client.info()
-    yield _redis_version(info)
+    yield redis_version(info)
     persisted = bool(info.get("aof_enabled")) or _config(client, "save") != ""
     yield Finding(
         "redis persistence",
         ok=persisted,
         found=f"appendonly {'yes' if info.get('aof_enabled') else 'no'}",
         advice="set appendonly yes: a restart loses every entry that no row has yet",
+        warns=not info.get("aof_enabled"),
     )
     policy = info.get("maxmemory_policy") or _config(client, "maxmemory-policy")
     yield Finding(
@@ -67,9 +72,11 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     yield from _lags(client)
     yield from _trimming(client, settings)
     yield _shed(client)
+    yield _dead(client)
 
 
-def _redis_version(info: dict[str, Any]) -> Finding:
+def redis_version(info: Mapping[str, Any]) -> Finding:
+    """Judge what the server says of itself."""
     valkey = info.get("valkey_version")
     name, oldest = ("valkey", OLDEST_VALKEY) if valkey else ("redis", OLDEST_REDIS)
     version = str(valkey or info["redis_version"])
@@ -121,18 +128,37 @@ def _trimming(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
 
 
 def _shed(client: redis.Redis) -> Finding:
-    """Name the tenants whose progress was shed, the worst first."""
-    counts = sorted(shed_counts(client).items(), key=lambda one: (-one[1], one[0]))
-    total, more = sum(count for _, count in counts), len(counts) - SHOWN_TENANTS
-    names = ", ".join(f"{tenant} ({count})" for tenant, count in counts[:SHOWN_TENANTS])
-    others = f" and {more} more" if more > 0 else ""
+    """Name the tenants whose progress was shed."""
+    counts = shed_counts(client)
     return Finding(
         "shed progress",
         ok=not counts,
-        found=f"{total} events of tenants {names}{others}" if counts else "none",
+        found=_worst("events", counts) if counts else "none",
         advice="see what holds trimming back (jobtrail groups list), or raise"
         f" JOBTRAIL_STREAM_MAX_BYTES; then count anew: DEL {Keys().shed()}",
     )
+
+
+def _dead(client: redis.Redis) -> Finding:
+    """Name the tenants that have dead letters."""
+    tenants = [name for name in Graveyard(client).tenants() if TENANT.match(name)]
+    found = zip(tenants, dead_counts(client, tenants, Keys()), strict=True)
+    counts = {tenant: count for tenant, count in found if count}
+    return Finding(
+        "dead letters",
+        ok=not counts,
+        found=_worst("entries", counts) if counts else "none",
+        advice="see why: jobtrail dead list; then jobtrail dead requeue, or discard",
+    )
+
+
+def _worst(what: str, counts: Mapping[str, int]) -> str:
+    """Sum up by tenant, the worst first."""
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    names = ", ".join(f"{tenant} ({count})" for tenant, count in ordered[:SHOWN_TENANTS])
+    more = len(ordered) - SHOWN_TENANTS
+    others = f" and {more} more" if more > 0 else ""
+    return f"{sum(counts.values())} {what} of tenants {names}{others}"
 
 
 def _postgres(settings: Settings) -> Iterator[Finding]:
@@ -160,9 +186,23 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
             advice="drop them (DROP INDEX CONCURRENTLY) and build them again",
         )
         if not lacking:
+            yield _reading_roles(connection)
             yield _default_partition(connection)
             yield _replaced(connection)
         yield _connections(connection, settings)
+
+
+def _reading_roles(connection: psycopg.Connection) -> Finding:
+    """Name the roles that the API reads as, where they are not there or may not read."""
+    lacking = [name for (name,) in connection.execute(_QUERIES["lacking_roles"])]
+    return Finding(
+        "reading roles",
+        ok=not lacking,
+        found=f"{' and '.join(lacking)} cannot read" if lacking else "both can read",
+        advice="have an administrator CREATE ROLE … NOLOGIN and grant it to the API's login; then,"
+        " as the tables' owner, GRANT SELECT ON jobs, job_events (jobtrail_api: job_facets, too),"
+        " and for jobtrail_ops make the policies of migration 0006_console",
+    )
 
 
 def _default_partition(connection: psycopg.Connection) -> Finding:

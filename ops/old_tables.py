@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.errors import CommandError
-from sql.old_indexes import Report, build, look, take_back
+from sql.old_indexes import NO_COLUMN, Report, build, look, take_back
 from streams.settings import Settings
 
 old_tables = typer.Typer(
@@ -56,11 +56,14 @@ def _run(reports: Reports, *, as_json: bool) -> None:
         made = list(reports(connection))
     if as_json:
         sys.stdout.write(f"{orjson.dumps([report._asdict() for report in made]).decode()}\n")
-        return
-    table = Table("index", "found", "done")
-    for report in made:
-        table.add_row(*report)
-    Console().print(table)
+    else:
+        table = Table("index", "found", "done")
+        for report in made:
+            table.add_row(*report)
+        Console().print(table)
+    lacking = sum(report.done == NO_COLUMN for report in made)
+    if lacking:
+        raise CommandError(f"{lacking} not built: the table has no such column; do without")
 
 
 @contextmanager
@@ -71,4 +74,7 @@ def _connected() -> Iterator[psycopg.Connection]:
             yield connection
         except psycopg.errors.UndefinedTable as error:
             missing = error.diag.message_primary
-            raise CommandError(f"{missing}: name it with --students, --aijob or --video") from None
+            raise CommandError(
+                f"{missing}: name it with --students, --aijob or --video, and its schema, where"
+                " that is not public, in JOBTRAIL_DATABASE_URL: …?options=-csearch_path%3DSCHEMA"
+            ) from None

@@ -19,6 +19,9 @@ from sql.migrate import turn
 TABLES: Mapping[str, str] = {"students": "students", "aijob": "aijob", "video": "video"}
 """The old tables by the names that the statements have for them; a deployment's own may differ."""
 
+NO_COLUMN = "no such column"
+"""What is reported of an index that a table of another shape cannot have."""
+
 _STATEMENTS = queries("old_indexes")
 NAMES = tuple(_STATEMENTS)
 
@@ -29,7 +32,7 @@ class Report(NamedTuple):
     name: str
     found: Standing
     done: str
-    """`built`, `rebuilt`, `dropped`, or nothing."""
+    """`built`, `rebuilt`, `dropped`, `no such column`, or nothing."""
 
 
 def look(connection: psycopg.Connection) -> Iterator[Report]:
@@ -41,12 +44,13 @@ def look(connection: psycopg.Connection) -> Iterator[Report]:
 def build(connection: psycopg.Connection, tables: Mapping[str, str] = TABLES) -> Iterator[Report]:
     """Build what is missing, one after another, holding no writer up.
 
-    The connection is in autocommit mode. Whoever builds at the same time waits for this to end.
+    The connection is in autocommit mode, and its current schema is the tables'. Whoever builds at
+    the same time waits for this to end.
 
     Raises:
         psycopg.Error: the database is away or refuses; what was built stays.
     """
-    named = {role: Identifier(*table.split(".")) for role, table in {**TABLES, **tables}.items()}
+    named = {role: Identifier(table) for role, table in {**TABLES, **tables}.items()}
     with turn(connection):
         for name, statement in _STATEMENTS.items():
             found = standing(connection, name)
@@ -55,7 +59,11 @@ def build(connection: psycopg.Connection, tables: Mapping[str, str] = TABLES) ->
                 continue
             if found == "invalid":
                 drop(connection, name)
-            connection.execute(SQL(statement).format(**named))
+            try:
+                connection.execute(SQL(statement).format(**named))
+            except psycopg.errors.UndefinedColumn:
+                yield Report(name, found, NO_COLUMN)
+                continue
             yield Report(name, found, "built" if found == "absent" else "rebuilt")
 
 

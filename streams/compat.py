@@ -3,24 +3,22 @@
     from streams.compat import RedisProgressAdapter, VideoProgressAdapter
 
 The names and signatures are those that such workers have always called. No call here raises: what
-could not be appended is a warning, as a key that could not be written was.
+could not be appended, or an environment that names no server, is a warning.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
 
-from streams.compat_bridge import Bridge, Id, default
+from streams.compat_bridge import Bridge, Id, if_named
 from streams.connection import LogUnavailable
-from streams.events import (
-    InvalidEvent,
-    Progress,
-)
+from streams.events import InvalidEvent, Progress
 from streams.keys import InvalidTenant, JobKey
 
 _LOG = logging.getLogger(__name__)
@@ -28,13 +26,37 @@ _LOG = logging.getLogger(__name__)
 TTL_SECONDS = 21_600
 """How long the keys of an unended job live after its last event; the projection's own setting."""
 
-_NAMED = {
-    "percent": float,
-    "step_index": int,
-    "step_total": int,
-    "step_name_display": str,
-    "step_percent": float,
-    "remaining_seconds": float,
+_LARGEST = 2**53
+"""Up to which an event takes numbers."""
+
+
+def _number(value: Any) -> float:
+    """Read a number; NaN and infinity pass, and are written as null."""
+    number = float(value)
+    if math.isfinite(number) and abs(number) > _LARGEST:
+        raise ValueError("larger than an event takes")
+    return number
+
+
+def _count(value: Any) -> int:
+    count = int(value)
+    if not 0 <= count <= _LARGEST:
+        raise ValueError("no count that an event takes")
+    return count
+
+
+def _remaining(value: Any) -> float:
+    """Read an estimate; one that was overrun is 0, as old readers always showed it."""
+    return max(_number(value), 0.0)
+
+
+_NAMED: Mapping[str, Callable[[Any], Any]] = {
+    "percent": _number,
+    "step_index": _count,
+    "step_total": _count,
+    "step_name_display": lambda value: str(value)[:200],
+    "step_percent": _number,
+    "remaining_seconds": _remaining,
 }
 """What an event has fields of its own for, and how a loosely typed value is read."""
 
@@ -65,18 +87,22 @@ class RedisProgressAdapter:
         Without a tenant there is no log that it belongs to: the old key is written, as ever, and
         read while `JOBTRAIL_LEGACY_KEYS=on`.
         """
-        bridge = self._bridge or default()
-        if tenant_id is None:
-            bridge.write_tenantless(str(job_id), {"step": step, **(extra or {})}, self._ttl)
-        else:
+        bridge = if_named(self._bridge)
+        if bridge is None:
+            return
+        if tenant_id:
             record(bridge, JobKey(str(tenant_id), "job", str(job_id)), step, extra)
+        else:
+            bridge.write_tenantless(str(job_id), {"step": step, **(extra or {})}, self._ttl)
 
     def get_progress(self, job_id: Id, tenant_id: Id | None = None) -> dict[str, Any] | None:
         """Give the progress document, or the old key's where no tenant was named."""
-        bridge = self._bridge or default()
-        if tenant_id is None:
-            return bridge.tenantless_progress("job", str(job_id))
-        return bridge.progress(JobKey(str(tenant_id), "job", str(job_id)))
+        bridge = if_named(self._bridge)
+        if bridge is None:
+            return None
+        if tenant_id:
+            return bridge.progress(JobKey(str(tenant_id), "job", str(job_id)))
+        return bridge.tenantless_progress("job", str(job_id))
 
 
 class VideoProgressAdapter:
@@ -104,37 +130,55 @@ class VideoProgressAdapter:
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         """Append a progress event of this video."""
-        record(self._bridge or default(), self._job, step, extra)
+        bridge = if_named(self._bridge)
+        if bridge is not None:
+            record(bridge, self._job, step, extra)
 
     def get_progress(self, job_id: Id = "") -> dict[str, Any] | None:  # noqa: ARG002 - likewise
         """Give this video's progress document."""
-        return (self._bridge or default()).progress(self._job)
+        bridge = if_named(self._bridge)
+        return None if bridge is None else bridge.progress(self._job)
 
     def get_progress_direct(self) -> dict[str, Any] | None:
         """Give the same without a job id."""
         return self.get_progress()
 
 
-def record(bridge: Bridge, job: JobKey, step: str, extra: Mapping[str, Any] | None) -> bool:
+def record(bridge: Bridge, job: JobKey, step: str | None, extra: Mapping[str, Any] | None) -> bool:
     """Append a progress event of what an old call said; False, with a warning, where it failed."""
-    named, free = _sorted_out(extra)
+    named: dict[str, Any] = {"step": None if step is None else str(step)[:200]}
     try:
         try:
-            event = bridge.event(job, Progress, step=step, extra=free, **named)
+            fields, free = _sorted_out(extra)
+            named |= fields
+            event = bridge.event(job, Progress, extra=free, **named)
         except InvalidEvent as error:
             # The old keys held anything; how far the job is must not be lost to a keepsake.
             _LOG.warning("extra of job %s dropped: %s", job.id, error)
-            event = bridge.event(job, Progress, step=str(step)[:200], **named)
+            event = bridge.event(job, Progress, **named)
         return bridge.tell(job, event)
     except NEVER_RAISED as error:
         _LOG.warning("progress of job %s dropped: %s", job.id, error)
         return False
 
 
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Make an old call's values plain JSON, as its `json.dumps(…, default=str)` did.
+
+    Raises:
+        InvalidEvent: that did not write them either: a key is no text, or it holds itself.
+    """
+    try:
+        made: dict[str, Any] = json.loads(json.dumps(dict(values), default=str))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent("not_json", f"it cannot be written as JSON: {error}") from None
+    return made
+
+
 def _sorted_out(extra: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Part an old call's extra into fields of the event and free keys, and make both plain JSON."""
     named: dict[str, Any] = {}
-    free = json.loads(json.dumps(dict(extra or {}), default=str))
+    free = plain(extra or {})
     free.pop("step_name", None)  # always the step itself
     for name, form in _NAMED.items():
         value = free.pop(name, None)

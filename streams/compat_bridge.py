@@ -19,12 +19,12 @@ from typing import Any
 import redis
 
 from streams.appender import EventAppender
-from streams.connection import LogUnavailable, connect
+from streams.connection import InvalidUrl, LogUnavailable, connect
 from streams.events import Event, load_json
 from streams.keys import JobKey, Keys
 from streams.kinds import KINDS, State
 from streams.reporter import Reporter
-from streams.settings import Settings
+from streams.settings import Settings, SettingsError
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Bridge:
         key = self._keys.legacy_progress(JobKey("", "job", job_id))
         try:
             self._client.set(key, json.dumps(document, default=str), ex=ttl)
-        except redis.RedisError as error:
+        except (redis.RedisError, TypeError, ValueError, RecursionError) as error:
             _LOG.warning("progress of job %s dropped: %s", job_id, error)
 
     def renew(self, job: JobKey, seconds: int) -> None:
@@ -184,6 +184,18 @@ def default() -> Bridge:
     settings = Settings.from_environ()
     client = connect(settings.require_redis_url(), timeout=1.0, connect_timeout=1.0)
     return use(Bridge(client, legacy_keys=settings.legacy_keys == "on"))
+
+
+def if_named(through: Bridge | None) -> Bridge | None:
+    """Give the bridge to go through; None, with a warning, where the environment names no server.
+
+    The old calls passed over a Redis that was not configured, as on a developer's machine.
+    """
+    try:
+        return through or default()
+    except (SettingsError, InvalidUrl) as error:
+        _LOG.warning("nothing is appended or read: %s", error)
+        return None
 
 
 _default: list[Bridge] = []

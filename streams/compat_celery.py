@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.compat import NEVER_RAISED
-from streams.compat_bridge import Bridge, Id, default
+from streams.compat_bridge import Bridge, Id, if_named
 from streams.compat_states import tell_state
 from streams.keys import JobKey
 from streams.kinds import State
@@ -109,7 +109,9 @@ class _Hooks:
                 return
             job = JobKey(str(tenant), "job", task.id)
             fields["job_type"] = task.name[-200:]
-            tell_state(self._bridge or default(), job, state, task.attempt, **fields)
+            bridge = if_named(self._bridge)
+            if bridge is not None:
+                tell_state(bridge, job, state, task.attempt, **fields)
         except NEVER_RAISED as error:
             _LOG.warning("%s of task %s was not appended: %s", state, task.id, error)
 

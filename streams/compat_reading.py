@@ -1,7 +1,7 @@
 """The old readers: how a job stands and how far it is, for views that run in Django.
 
-Nothing here needs Django, and nothing raises while Redis is away: a reader that was always given
-None then still is.
+Nothing here needs Django, and nothing raises while Redis is away or not named: a reader that was
+always given None then still is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 import redis
 
-from streams.compat_bridge import Bridge, Id, default
+from streams.compat_bridge import Bridge, Id, if_named
 from streams.keys import JobKey
 from streams.kinds import KINDS
 from streams.shown import overall_percent, step_shown, whole
@@ -67,27 +67,30 @@ def get_video_encoding_step_detail(
 ) -> StepDetail | None:
     """Give the step's display, or None where any part of it is missing."""
     step = step_shown(_progress(video_id, tenant_id, through) or {})
-    if step is None:
+    if step.index is None or step.total is None or step.name is None or step.percent is None:
         return None
     return StepDetail(
         step_index=step.index,
         step_total=step.total,
         step_name=step.name,
-        step_name_display=step.display,
+        step_name_display=step.display or step.name,
         step_percent=step.percent,
     )
 
 
 def _progress(video_id: Id, tenant_id: Id | None, through: Bridge | None) -> dict[str, Any] | None:
-    bridge = through or default()
-    if tenant_id is None:
-        return bridge.tenantless_progress("video", str(video_id))
-    return bridge.progress(JobKey(str(tenant_id), "video", str(video_id)))
+    bridge = if_named(through)
+    if bridge is None:
+        return None
+    if tenant_id:
+        return bridge.progress(JobKey(str(tenant_id), "video", str(video_id)))
+    return bridge.tenantless_progress("video", str(video_id))
 
 
 def _status(job: JobKey, through: Bridge | None) -> dict[str, Any] | None:
+    bridge = if_named(through)
     try:
-        return (through or default()).served(job)
+        return None if bridge is None else bridge.served(job)
     except redis.RedisError as error:
         _LOG.warning("the status of %s %s cannot be read: %s", job.kind, job.id, error)
         return None

@@ -7,15 +7,14 @@ not appended at all. Where two processes still race, the fold settles it.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 import redis
 
-from streams.compat import NEVER_RAISED, TTL_SECONDS
-from streams.compat_bridge import Bridge, Id, attempt_of, default
+from streams.compat import NEVER_RAISED, TTL_SECONDS, plain
+from streams.compat_bridge import Bridge, Id, attempt_of, default, if_named
 from streams.events import Cancelled, Done, Event, Failed, InvalidEvent, Processing, Queued
 from streams.keys import JobKey
 from streams.kinds import KINDS, State
@@ -87,10 +86,10 @@ def cache_video_status(  # noqa: PLR0917 - the old signature
     through: Bridge | None = None,
 ) -> bool:
     """Say how a video stands, in a video's words; False, with a warning, where that failed."""
-    result = {"hls_path": hls_path, "duration": duration}
+    told = {"hls_path": hls_path, "duration": duration}
+    result = {name: value for name, value in told.items() if value is not None}
     job = JobKey(str(tenant_id), "video", str(video_id))
-    bridge = through or default()
-    return _cached(bridge, job, status, attempt, result=result, error=error_reason)
+    return _cached(through, job, status, attempt, result=result, error=error_reason)
 
 
 def cache_job_status(  # noqa: PLR0917 - the old signature
@@ -108,7 +107,7 @@ def cache_job_status(  # noqa: PLR0917 - the old signature
     """Say how a job stands, in a job's words; False, with a warning, where that failed."""
     job = JobKey(str(tenant_id), "job", str(job_id))
     said = {"job_type": job_type, "result": result, "error": error_message}
-    return _cached(through or default(), job, status, attempt, **said)
+    return _cached(through, job, status, attempt, **said)
 
 
 def refresh_video_progress_ttl(tenant_id: Id, video_id: Id, ttl: int = TTL_SECONDS) -> bool:
@@ -130,18 +129,18 @@ def tell_state(
         InvalidEvent, InvalidTenant: a word is not of its form.
         LogUnavailable: Redis stayed away.
     """
-    settled = _settled(bridge, job, state, attempt)
+    settled = _settled(bridge, job, state, attempt, fields.get("job_type"))
     if settled is not None:
         return settled
     form = _FORMS[state]
     try:
-        event = bridge.event(job, form, attempt=attempt, **_plain(fields))
+        event = bridge.event(job, form, attempt=attempt, **plain(fields))
     except InvalidEvent as error:
         if "result" not in fields:
             raise
         # An end is worth more than its result.
         _LOG.warning("the result of job %s was left out: %s", job.id, error)
-        event = bridge.event(job, form, attempt=attempt, **_plain(fields) | {"result": {}})
+        event = bridge.event(job, form, attempt=attempt, **plain(fields | {"result": {}}))
     if state is State.PROCESSING:
         bridge.tell(job, event)
     else:
@@ -149,7 +148,9 @@ def tell_state(
     return True, "ok"
 
 
-def _settled(bridge: Bridge, job: JobKey, state: State, attempt: int | None) -> Outcome | None:
+def _settled(
+    bridge: Bridge, job: JobKey, state: State, attempt: int | None, job_type: str | None
+) -> Outcome | None:
     """Give the outcome of a call that has nothing to append, or None."""
     try:
         served, now = bridge.served(job), bridge.state(job)
@@ -158,14 +159,21 @@ def _settled(bridge: Bridge, job: JobKey, state: State, attempt: int | None) -> 
     if now is None or (attempt is not None and attempt > attempt_of(served)):
         return None
     if now is state:
-        return True, "idempotent"
+        # Progress may have been first to say that the job is processed, without its type.
+        news = job_type is not None and (served or {}).get("job_type") is None
+        return None if news else (True, "idempotent")
     if now is State.DONE or (now.ended and state is not State.DONE):
         _LOG.warning("%s %s is %s and stays so: %s ignored", job.kind, job.id, now, state)
         return False, now.value
     return None
 
 
-def _cached(bridge: Bridge, job: JobKey, status: object, attempt: int | None, **said: Any) -> bool:
+def _cached(
+    through: Bridge | None, job: JobKey, status: object, attempt: int | None, **said: Any
+) -> bool:
+    bridge = if_named(through)
+    if bridge is None:
+        return False
     try:
         state = KINDS[job.kind].state_of(str(getattr(status, "value", status)))
         fields = {"job_type": said.get("job_type"), **_told(state, said["result"], said["error"])}
@@ -178,22 +186,18 @@ def _cached(bridge: Bridge, job: JobKey, status: object, attempt: int | None, **
 def _told(state: State, result: Mapping[str, Any] | None, error: str | None) -> dict[str, Any]:
     """Give the fields that an event of this state has for what the old call said."""
     if state is State.DONE:
-        told = {name: value for name, value in (result or {}).items() if value is not None}
-        return {"result": told}
+        return {"result": result}
     if state is State.FAILED:
         return {"error": None if error is None else str(error)[:2000]}
     return {"reason": error} if state is State.CANCELLED else {}
 
 
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Make an old call's values plain JSON, as its `json.dumps(…, default=str)` did."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(fields), default=str))
-    return plain
-
-
 def _renewed(job: JobKey, ttl: int) -> bool:
+    bridge = if_named(None)
+    if bridge is None:
+        return False
     try:
-        default().renew(job, ttl)
+        bridge.renew(job, ttl)
     except redis.RedisError as error:
         _LOG.warning("the keys of %s %s were not renewed: %s", job.kind, job.id, error)
         return False

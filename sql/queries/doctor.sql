@@ -21,3 +21,13 @@ SELECT
     -- Since PostgreSQL 16.
     + coalesce(current_setting('reserved_connections', true), '0')::integer,
     (SELECT count(*)::integer FROM pg_stat_activity WHERE backend_type = 'client backend');
+
+-- name: lacking_roles
+-- Roles that the API reads as, save those that are there and may read.
+SELECT needed.name
+FROM unnest(ARRAY['jobtrail_api', 'jobtrail_ops']) AS needed (name)
+LEFT JOIN pg_roles AS r ON r.rolname = needed.name
+WHERE r.oid IS NULL
+   OR NOT (has_table_privilege(r.oid, 'jobs', 'SELECT')
+           AND has_table_privilege(r.oid, 'job_events', 'SELECT'))
+ORDER BY needed.name;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Self
 from uuid import uuid4
 
@@ -19,7 +19,8 @@ from tests.support.servers import database_url as url_of
 from tests.support.servers import drop_database
 from tests.support.waiting import eventually
 
-ROWS = 1_000_000
+MANY, SOME = 1_000_000, 20_000
+"""Students: as many as the old system may have, and enough for a plan to prefer an index."""
 
 TABLES = """
 CREATE TABLE students (
@@ -65,9 +66,9 @@ QUERIES = {
 """A query that each index is for."""
 
 
-@pytest.fixture(scope="module")
-def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
-    """The URL of a database as the old system has it, with a million students."""
+@contextmanager
+def database_of(postgres_server: EmbeddedPostgres, students: int) -> Iterator[str]:
+    """Make a database as the old system has it, and give its URL."""
     name = f"old_{uuid4().hex}"
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
@@ -75,9 +76,15 @@ def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
         with psycopg.connect(url, autocommit=True) as filled:
             filled.execute(TABLES)
             for statement in FILL.split(";")[:-1]:
-                filled.execute(SQL(statement.replace("%(rows)s", str(ROWS))))
+                filled.execute(SQL(statement.replace("%(rows)s", str(students))))
         yield url
     drop_database(postgres_server, name)
+
+
+@pytest.fixture(scope="module")
+def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    with database_of(postgres_server, SOME) as url:
+        yield url
 
 
 @pytest.fixture
@@ -128,8 +135,14 @@ class Writers:
                 self.written += 1
 
 
-def test_no_write_waits_while_they_are_built(old: psycopg.Connection, old_database: str) -> None:
-    with Writers(old_database) as writers:
+def test_no_write_waits_while_they_are_built_on_a_million_rows(
+    postgres_server: EmbeddedPostgres,
+) -> None:
+    with (
+        database_of(postgres_server, MANY) as url,
+        psycopg.connect(url, autocommit=True) as old,
+        Writers(url) as writers,
+    ):
         before = writers.written
         reports = list(build(old))
         during = writers.written - before
@@ -169,6 +182,16 @@ def test_what_a_crash_left_is_built_again(old: psycopg.Connection, old_database:
 def _build_until_killed(connection: psycopg.Connection) -> None:
     with suppress(psycopg.OperationalError):
         list(build(connection))
+
+
+def test_a_table_of_another_shape_costs_no_other_its_indexes(
+    old: psycopg.Connection,
+) -> None:
+    old.execute("CREATE TABLE clips (id bigint, session_id bigint, status text)")
+    reports = {report.name: report.done for report in build(old, {"video": "clips"})}
+    old.execute("DROP TABLE clips")
+    assert reports.pop("idx_video_tenant_status") == "no such column"
+    assert set(reports.values()) == {"built"}
 
 
 def test_building_again_changes_nothing_and_dropping_takes_all_back(

@@ -31,7 +31,7 @@ from streams.compat_states import (
     cache_video_status,
     refresh_video_progress_ttl,
 )
-from streams.connection import LogUnavailable, connect
+from streams.connection import InvalidUrl, LogUnavailable, connect
 from streams.entries import decode
 from streams.entry_ids import of_reply
 from streams.kinds import State
@@ -252,6 +252,15 @@ class TestCachedStatuses:
             {"rows": 5},
         )
 
+    def test_a_type_that_progress_did_not_tell_is_added(self, world: World) -> None:
+        RedisProgressAdapter().record_progress("a1", "parsing", tenant_id=7)
+        for _ in range(2):
+            world.project()
+            assert cache_job_status("7", "a1", "PROCESSING", job_type="excel")
+        world.project()
+        assert get_job_status("7", "a1")["job_type"] == "excel"  # type: ignore[index]
+        assert world.types() == ["progress", "processing"]
+
     def test_a_failed_video_says_why(self, world: World) -> None:
         assert cache_video_status(7, 17, "FAILED", error_reason="no source")
         world.project()
@@ -268,11 +277,17 @@ class TestCachedStatuses:
         assert cache_job_status("7", "a1", "DONE", result={"at": State.DONE, "path": object})
         assert world.events()[0]["result"]["path"] == str(object)
 
+    def test_a_result_is_served_as_it_was_given(self, world: World) -> None:
+        cache_job_status("7", "a1", "DONE", result={"rows": 5, "error": None})
+        world.project()
+        assert get_job_status("7", "a1")["result"] == {"rows": 5, "error": None}  # type: ignore[index]
+
+    @pytest.mark.parametrize("result", [{"text": "x" * 2_000_000}, {(1, 2): 3}])
     def test_an_end_is_worth_more_than_its_result(
-        self, world: World, caplog: pytest.LogCaptureFixture
+        self, world: World, caplog: pytest.LogCaptureFixture, result: dict[Any, Any]
     ) -> None:
         with caplog.at_level(logging.WARNING):
-            assert cache_job_status("7", "a1", "DONE", result={"text": "x" * 2_000_000})
+            assert cache_job_status("7", "a1", "DONE", result=result)
         assert world.events()[0] | {"result": {}} == world.events()[0]
         assert "the result of job a1 was left out" in caplog.text
 
@@ -295,6 +310,13 @@ class TestOldKeys:
         assert world.document("job:a1:progress") == {"step": "parsing", "percent": 40}
         assert 0 < world.client.ttl("job:a1:progress") <= 60
         assert adapter.get_progress("a1") == {"step": "parsing", "percent": 40}
+
+    def test_an_empty_tenant_is_none(self, world: World) -> None:
+        adapter = RedisProgressAdapter()
+        adapter.record_progress("video:17", "parsing", {"percent": 40}, tenant_id="")
+        assert world.document("job:video:17:progress") == {"step": "parsing", "percent": 40}
+        assert adapter.get_progress("video:17", tenant_id="") is not None
+        assert get_video_encoding_progress(17, "") == 40
 
     def test_a_processing_video_falls_back_where_that_is_switched_on(self, world: World) -> None:
         world.client.set("job:video:17:progress", b'{"step":"transcoding","percent":61}')
@@ -349,11 +371,41 @@ class TestBadWeather:
         assert "extra" not in first
         assert second["extra"] == {"percent": "much"}
 
-    def test_no_server_named_is_one_clear_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        ("extra", "seen"),
+        [
+            ({"remaining_seconds": -5, "row": 3}, {"remaining_seconds": 0, "row": 3}),
+            ({"step_index": -1, "percent": 40}, {"step_index": None, "percent": 40}),
+            ({"percent": 1e300, "row": 3}, {"percent": None, "row": 3}),
+            ({"step_name_display": "x" * 300}, {"step_name_display": "x" * 200}),
+            ({(1, 2): 3}, {"step": "parsing"}),
+        ],
+    )
+    def test_one_odd_value_does_not_cost_the_report(
+        self, world: World, extra: dict[Any, Any], seen: dict[str, Any]
+    ) -> None:
+        RedisProgressAdapter().record_progress("a1", "parsing", extra, tenant_id=7)
+        world.project()
+        document = world.document("tenant:7:job:a1:progress")
+        assert document is not None
+        assert ({"step": "parsing"} | seen).items() <= document.items()
+
+    @pytest.mark.parametrize("url", ["", "nonsense://"])
+    def test_no_server_named_is_a_warning_where_the_old_calls_passed_over_it(
+        self, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         compat_bridge.forget()
-        monkeypatch.delenv("JOBTRAIL_REDIS_URL", raising=False)
-        with pytest.raises(SettingsError, match="JOBTRAIL_REDIS_URL is not set"):
+        monkeypatch.setenv("JOBTRAIL_REDIS_URL", url)
+        with caplog.at_level(logging.WARNING):
             RedisProgressAdapter().record_progress("a1", "parsing", tenant_id=7)
+            assert VideoProgressAdapter(17, 7).get_progress_direct() is None
+            assert get_video_encoding_progress(17, 7) is None
+            assert get_job_status(7, "a1") is None
+            assert not cache_job_status(7, "a1", "DONE")
+            assert not refresh_video_progress_ttl(7, 17)
+        assert "nothing is appended or read: " in caplog.text
+        with pytest.raises((SettingsError, InvalidUrl)):
+            VideoCalls(7).complete_video(17, "/hls/17.m3u8")
 
     def test_the_server_is_named_by_the_environment(
         self, redis_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
