@@ -92,13 +92,13 @@ def _ending(kind: Kind, status: Document, state: State) -> dict[str, Any]:
 
 
 def _flat_progress(kind: Kind, prefix: str, progress: Document | None) -> dict[str, Any]:
-    percent = None if progress is None else overall_percent(kind, progress)
-    step = None if progress is None else step_shown(progress)
+    told = progress or {}
+    step = step_shown(told)
     return {
-        f"{prefix}progress": percent,
-        f"{prefix}remaining_seconds": whole((progress or {}).get("remaining_seconds")),
-        f"{prefix}step_index": step and step.index,
-        f"{prefix}step_total": step and step.total,
-        f"{prefix}step_name": step and step.display,
-        f"{prefix}step_percent": step and step.percent,
+        f"{prefix}progress": None if progress is None else overall_percent(kind, progress),
+        f"{prefix}remaining_seconds": whole(told.get("remaining_seconds")),
+        f"{prefix}step_index": step.index,
+        f"{prefix}step_total": step.total,
+        f"{prefix}step_name": step.display,
+        f"{prefix}step_percent": step.percent,
     }

@@ -15,8 +15,10 @@ from streams.kinds import Kind
 
 def whole_item(kind: Kind, row: StoredRow) -> dict[str, Any]:
     """Give all of a row, in the words of the kind's progress answers where these have them."""
+    shown_id = _id(kind, row.id)
     return {
-        kind.id_field: _id(kind, row.id),
+        kind.id_field: shown_id,
+        "id": shown_id,  # one name for every kind
         "job_type": row.job_type,
         "status": row.status,
         "progress": _fragment(row.progress),

@@ -28,6 +28,7 @@ Code = Annotated[str | None, Field(description="A short machine word for the fai
 def _row(kind: Kind, name: str, doc: str, **more: Any) -> type[BaseModel]:
     fields: dict[str, Any] = {
         kind.id_field: (id_type(kind), ...),
+        "id": always(id_type(kind), "The same by one name for every kind."),
         "job_type": always(str | None, "What sort of job it is, as its worker named it."),
         "status": (Literal[tuple(kind.words.values())], ...),
         "progress": always(JobProgressDetail | None, "What was last told of it."),

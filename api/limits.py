@@ -90,6 +90,10 @@ class TooManyRequests(Problem):
         return problem_response(self.status, self.detail, (wait,))
 
 
+_MAY_BE_JSON = (b"application/json", b"", b"application/x-www-form-urlencoded")
+"""The last is what `curl -d` says of any body."""
+
+
 def check_head(scope: Scope) -> None:
     """Refuse a URL or header fields that nobody needs so many of.
 
@@ -105,13 +109,13 @@ def check_head(scope: Scope) -> None:
 
 
 def check_json(scope: Scope) -> None:
-    """Refuse a body that is not said to be JSON.
+    """Refuse a body that is said to be something else than JSON.
 
     Raises:
-        NotJson: the content type is missing or another.
+        NotJson: it is.
     """
     sent = dict(scope["headers"]).get(b"content-type", b"")
-    if sent.partition(b";")[0].strip().lower() != b"application/json":
+    if sent.partition(b";")[0].strip().lower() not in _MAY_BE_JSON:
         raise NotJson
 
 

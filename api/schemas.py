@@ -123,7 +123,7 @@ def _flat(prefix: str) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "progress": (Percent | None, "Of the whole; null unless it is processing."),
         "remaining_seconds": (Whole | None, "The worker's own estimate."),
-        "step_index": (Whole | None, "The step's number; null unless all of the step is known."),
+        "step_index": (Whole | None, "The number of the step."),
         "step_total": (Whole | None, "Of so many."),
         "step_name": (str | None, "The step's name, as people read it."),
         "step_percent": (Percent | None, "Of the step."),

@@ -1,5 +1,19 @@
 """`python -m ops` is the command `jobtrail`; the supervisor starts its children so."""
 
-from ops.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Run the command line; whoever interrupts it, even while it is being loaded, is obeyed."""
+    try:
+        from ops.cli import main as run  # noqa: PLC0415 - takes a second, in which Ctrl-C may come
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

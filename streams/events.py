@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -98,11 +99,11 @@ class Progress(EventBase):
 
     type: Literal["progress"] = "progress"
     step: Word | None = None
-    percent: Number | None = None
+    percent: float | None = None
     step_index: Count | None = None
     step_total: Count | None = None
     step_name_display: Word | None = None
-    step_percent: Number | None = None
+    step_percent: float | None = None
     remaining_seconds: Annotated[Number, Field(ge=0)] | None = None
     extra: Annotated[dict[str, Any], AfterValidator(_small)] | None = None
 
@@ -181,7 +182,11 @@ def dump_json(value: object) -> bytes:
         import json  # noqa: PLC0415 - only for the rare number
 
         return json.dumps(
-            _finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+            _finite(value),
+            ensure_ascii=False,
+            separators=(",", ":"),
+            allow_nan=False,
+            default=_time,
         ).encode()
 
 
@@ -197,6 +202,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _time(value: object) -> str:
+    """Write a time as orjson does, and nothing else that JSON has no form for."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
 
 
 def _refuse_constants(raw: bytes) -> None:

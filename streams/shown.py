@@ -18,13 +18,13 @@ UNKNOWN_STEP_SHARE = 50
 
 @dataclass(frozen=True, slots=True)
 class StepShown:
-    """The (n/7) display; `percent` is the step's own, 0–100."""
+    """The (n/7) display; `percent` is the step's own, 0–100. A part that was not told is None."""
 
-    index: int
-    total: int
-    name: str
-    display: str
-    percent: int
+    index: int | None
+    total: int | None
+    name: str | None
+    display: str | None
+    percent: int | None
 
 
 def overall_percent(kind: Kind, progress: Mapping[str, Any]) -> int:
@@ -36,14 +36,20 @@ def overall_percent(kind: Kind, progress: Mapping[str, Any]) -> int:
     return known.get(str(step), UNKNOWN_STEP_SHARE)
 
 
-def step_shown(progress: Mapping[str, Any]) -> StepShown | None:
-    """Give the display of the step, or None where any part of it is missing."""
-    index, total = whole(progress.get("step_index")), whole(progress.get("step_total"))
-    name, percent = progress.get("step_name"), percent_of(progress.get("step_percent"))
-    if index is None or total is None or name is None or percent is None:
-        return None
-    display = progress.get("step_name_display")
-    return StepShown(index, total, str(name), str(name if display is None else display), percent)
+def step_shown(progress: Mapping[str, Any]) -> StepShown:
+    """Give the display of the step; its name stands for a display name that was not told."""
+    name, display = _text(progress.get("step_name")), _text(progress.get("step_name_display"))
+    return StepShown(
+        index=whole(progress.get("step_index")),
+        total=whole(progress.get("step_total")),
+        name=name,
+        display=name if display is None else display,
+        percent=percent_of(progress.get("step_percent")),
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def percent_of(value: object) -> int | None:

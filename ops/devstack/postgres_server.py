@@ -117,6 +117,8 @@ class EmbeddedPostgres(EmbeddedServer):
             group=None if user is None else user.pw_gid,
             extra_groups=None if user is None else [],
             pass_fds=[lock_fd],
+            # A terminal's Ctrl-C is for us: half a cluster helps nobody.
+            start_new_session=True,
         )
         if done.returncode:
             last = " | ".join(done.stdout.strip().splitlines()[-LOG_LINES:])

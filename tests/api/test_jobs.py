@@ -78,6 +78,7 @@ async def test_job(ask: Asker, store: Store, database_url: str) -> None:
     assert done.pop("progress").items() >= {"percent": 40, "step": "read"}.items()
     assert done == {
         "job_id": "a",
+        "id": "a",
         "job_type": "excel",
         "status": "DONE",
         "error_message": None,

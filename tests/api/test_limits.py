@@ -120,15 +120,23 @@ async def test_body__all_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", b"text/plain", b"application/jsonx", b"multipart/form-data; boundary=x"]
+    "sent", [b"text/plain", b"application/jsonx", b"multipart/form-data; boundary=x"]
 )
 def test_json__another_type(sent: bytes) -> None:
     with pytest.raises(NotJson):
         check_json({"headers": [(b"content-type", sent)]})
 
 
-@pytest.mark.parametrize("sent", [b"application/json", b"Application/JSON; charset=utf-8"])
-def test_json__said(sent: bytes) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"application/json",
+        b"Application/JSON; charset=utf-8",
+        b"",
+        b"application/x-www-form-urlencoded",
+    ],
+)
+def test_json__said_or_as_curl_says(sent: bytes) -> None:
     check_json({"headers": [(b"content-type", sent)]})
 
 

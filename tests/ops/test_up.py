@@ -72,6 +72,25 @@ def test_up_serves_what_is_appended_and_leaves_nothing(data_dir: Path) -> None:
         assert httpx.get(url, headers=headers).json()["status"] == "DONE"
 
 
+def test_setting_up_the_database_is_out_of_the_terminals_reach(data_dir: Path) -> None:
+    """Its Ctrl-C goes to a whole group of processes; initdb shall not die of it half-way."""
+    with running(data_dir) as process:
+        eventually((data_dir / "postgres" / "cluster.new" / "PG_VERSION").exists)
+        ours = os.getpgid(process.pid)
+        assert not [pid for pid in descendants(process.pid) if _group_of(pid) == ours]
+
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(60) == 0
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:  # it has done its part meanwhile
+        return None
+
+
 def test_up_starts_again_what_dies(data_dir: Path) -> None:
     with running(data_dir) as process:
         found = addresses(process)

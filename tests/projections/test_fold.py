@@ -254,7 +254,7 @@ def test_word_of_the_higher_attempt_stands_over_a_later_one_of_a_lower() -> None
 
 @pytest.mark.parametrize(
     ("given_percent", "shown"),
-    [(-1, "0"), (100.5, "100"), (2**53, "100"), (10.0, "10"), (0.5, "0.5")],
+    [(-1, "0"), (-1e300, "0"), (100.5, "100"), (1e300, "100"), (10.0, "10"), (0.5, "0.5")],
 )
 def test_percent_is_clamped_and_a_whole_one_stays_whole(given_percent: float, shown: str) -> None:
     state = fold_in_every_order(

@@ -305,6 +305,14 @@ def test_done__result_too_large__is_refused_and_the_block_fails(
     assert (failed["type"], failed["code"]) == ("failed", "InvalidEvent")
 
 
+def test_done__whole_number_beyond_64_bits__is_said_as_it_is(
+    reporter: Reporter, redis_client: redis.Redis
+) -> None:
+    with reporter.job("a1", tenant="42") as job:
+        job.done({"rows": 10**40})
+    assert events(redis_client)[-1]["result"] == {"rows": 10**40}
+
+
 def test_done__larger_than_the_appenders_own_limit__another_end_may_be_said(
     redis_client: redis.Redis,
 ) -> None:
