@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--scale", type=float, default=1.0, help="size of the run; 0.1 is quick")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON to write")
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - BENCHMARKS.keys():
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: take {', '.join(BENCHMARKS)}")
@@ -59,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("the scale must be over 0 and at most 100")
     logs.configure(Settings(log_level="error"))
     tune_collector()  # as a consumer's process does; limits are measured under the same
-    run(given.names or list(BENCHMARKS), given.scale)
+    run(given.names or list(BENCHMARKS), given.scale, given.results)
 
 
-def run(names: Sequence[str], scale: float) -> None:
+def run(names: Sequence[str], scale: float, results: Path) -> None:
     """Measure, print and write the results."""
     console, facts = Console(stderr=True), machine()
     figures: list[Figure] = []
@@ -79,8 +81,8 @@ def run(names: Sequence[str], scale: float) -> None:
     )
     facts["load_after"] = machine()["load"]
     print_table(figures, title)
-    write_json(figures, facts, scale)
-    console.print(f"written to {RESULTS}")
+    write_json(figures, facts, scale, results)
+    console.print(f"written to {results}")
 
 
 if __name__ == "__main__":

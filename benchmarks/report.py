@@ -59,9 +59,9 @@ def print_table(figures: Sequence[Figure], title: str) -> None:
 
 
 def write_json(
-    figures: Sequence[Figure], facts: Mapping[str, Any], scale: float, path: Path = RESULTS
+    figures: Sequence[Figure], facts: Mapping[str, Any], scale: float, path: Path
 ) -> None:
-    """Write all of it, the rounds included, to the results' folder."""
+    """Write all of it, the rounds included."""
     path.parent.mkdir(exist_ok=True)
     content = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
