@@ -1,7 +1,7 @@
 """The command `jobtrail`.
 
 Each command is a few lines that call what does the work; what can go wrong is one plain line on
-standard error and exit status 1.
+standard error and exit status 1, or 2 where the words of the command are wrong.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.append import append_lines
+from ops.arguments import check_known, check_servers, is_known
 from ops.dead import dead
-from ops.errors import CommandError, line_for
+from ops.errors import USAGE_STATUS, CommandError, UsageError, line_for, usage_line
 from ops.limits import check_pool
 from ops.old_tables import old_tables
 from ops.replay import replay, verify
 from ops.retention import groups, trim
 from ops.roster import roster
-from ops.tail import describe, follow
+from ops.tail import check_start, describe, follow
+from streams import logs
 from streams.appender import GROUPS, EventAppender
 from streams.connection import connect
 from streams.event_ids import new_event_id
@@ -57,17 +59,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def main() -> None:
     """Run the command line; errors are one line on standard error."""
     try:
-        app()
+        sys.exit(app(prog_name="jobtrail", standalone_mode=False))
     except BrokenPipeError:
         # Whoever read our output has had enough; Python would complain again at exit.
         sys.stdout = None
         sys.exit(1)
     except Exception as error:
-        line = line_for(error)
+        wrong_words = isinstance(error, UsageError)
+        line = usage_line(error) if wrong_words else line_for(error)
         if line is None:
             raise
-        sys.stderr.write(f"jobtrail: {line}\n")
-        sys.exit(1)
+        if line:
+            sys.stderr.write(f"jobtrail: {line}\n")
+        sys.exit(USAGE_STATUS if wrong_words else 1)
 
 
 @app.command()
@@ -78,14 +82,16 @@ def up(
     """Run everything on this machine: servers, migrations, consumers, API."""
     from ops.up import run  # noqa: PLC0415 - servers' code, which no other command needs
 
-    run(Settings.from_environ(), demo=demo)
+    settings = Settings.from_environ()
+    # The parts that it starts would wait for a server that cannot be used.
+    check_servers(settings)
+    run(settings, demo=demo)
 
 
 @app.command(hidden=True)
 def demo() -> None:
     """Do the demo's work once, against the servers of `jobtrail up --demo`."""
     from ops.demo import run  # noqa: PLC0415 - as in `up`
-    from streams import logs  # noqa: PLC0415
 
     settings = Settings.from_environ()
     logs.configure(settings)
@@ -97,7 +103,9 @@ def migrate(*, as_json: AsJson = False) -> None:
     """Apply the migrations that the database lacks."""
     from sql.migrate import apply  # noqa: PLC0415 - commands without PostgreSQL start faster
 
-    applied = apply(Settings.from_environ().require_database_url())
+    settings = Settings.from_environ()
+    logs.configure(settings)
+    applied = apply(settings.require_database_url())
     if as_json:
         _print_json({"applied": applied})
     else:
@@ -149,7 +157,7 @@ def append(
         ),
         check_tenant(tenant),
         keep_going=keep_going,
-        complain=lambda line: print(f"jobtrail: {line}", file=sys.stderr),  # noqa: T201
+        complain=_complain,
     )
     if as_json:
         _print_json(outcome.facts())
@@ -205,9 +213,12 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """Watch a tenant's events until Ctrl-C."""
+    check_start(since)
     client = connect(Settings.from_environ().require_redis_url())
+    if not is_known(client, check_tenant(tenant)):
+        _complain(f"nothing was ever appended for tenant {tenant}: waiting for its first event")
     try:
-        for seen in follow(client, check_tenant(tenant), since):
+        for seen in follow(client, tenant, since):
             if as_json:
                 event = seen.raw.decode("utf-8", "replace")
                 _print_json({"entry_id": str(seen.entry_id), "event": event})
@@ -228,10 +239,8 @@ def lag(
 
     client = connect(Settings.from_environ().require_redis_url())
     if tenant is not None:
-        check_tenant(tenant)
+        check_known(client, check_tenant(tenant))
     rows = [row for row in lags(client, GROUPS) if tenant in (None, row.tenant)]
-    if tenant is not None and not rows:
-        raise CommandError(f"tenant {tenant} has no log")
     if as_json:
         _print_json([row._asdict() for row in rows])
         return
@@ -277,6 +286,9 @@ def encode(
     from workers.video import encode as encode_video  # noqa: PLC0415
 
     settings = Settings.from_environ()
+    check_tenant(tenant)
+    # Work that is under way goes on without Redis; work that nobody could follow is not begun.
+    check_servers(settings)
     video_id = id or new_event_id()
     # A supervisor's SIGTERM is the same wish as Ctrl-C: end ffmpeg and report `cancelled`.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -290,7 +302,7 @@ def encode(
     try:
         encoded = encode_video(
             file,
-            tenant=check_tenant(tenant),
+            tenant=tenant,
             video_id=video_id,
             output_dir=output or settings.data_dir / "media",
             reporter=reporter,
@@ -309,6 +321,11 @@ def encode(
 def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"jobtrail: {line}\n")
+    sys.stderr.flush()
 
 
 def _print_json(value: object) -> None:

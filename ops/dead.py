@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumers.dead_letters import Graveyard, Letter
+from ops.arguments import check_known
 from ops.errors import CommandError
 from streams.connection import connect
 from streams.entry_ids import EntryId
@@ -41,7 +42,7 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, each tenant's newest first."""
-    graveyard = _graveyard()
+    graveyard = _graveyard(tenant)
     tenants = graveyard.tenants() if tenant is None else [tenant]
     found = chain.from_iterable(
         graveyard.letters(name, reason=reason, group=group) for name in tenants
@@ -64,7 +65,7 @@ def show(
 ) -> None:
     """Show one dead letter with its bytes."""
     letter_id = _id(id)
-    letter = _graveyard().find(tenant, letter_id)
+    letter = _graveyard(tenant).find(tenant, letter_id)
     if letter is None:
         raise _unknown(tenant, [letter_id])
     if as_json:
@@ -92,10 +93,9 @@ def requeue(
     as_json: AsJson = False,
 ) -> None:
     """Append entries again, oldest first, after what kept them from being applied was mended."""
-    graveyard = _graveyard()
     wanted = _wanted(ids, all_=all_, filtered=reason is not None or group is not None)
     # The log of another name is nobody's: its entries would only come back.
-    check_tenant(tenant)
+    graveyard = _graveyard(check_tenant(tenant))
 
     def act(letter: Letter) -> bool:
         return graveyard.requeue(letter) is not None
@@ -119,8 +119,8 @@ def discard(
     as_json: AsJson = False,
 ) -> None:
     """Delete dead letters for ever."""
-    graveyard = _graveyard()
     wanted = _wanted(ids, all_=all_, filtered=reason is not None or group is not None)
+    graveyard = _graveyard(tenant)
     if wanted:
         _act_on(graveyard, tenant, wanted, "discarded", graveyard.discard, as_json=as_json)
         return
@@ -133,9 +133,11 @@ def discard(
     _report("discarded", sum(map(graveyard.discard, letters)), as_json=as_json)
 
 
-def _graveyard() -> Graveyard:
+def _graveyard(tenant: str | None) -> Graveyard:
     settings = Settings.from_environ()
     client = connect(settings.require_redis_url())
+    if tenant is not None:
+        check_known(client, tenant)
     return Graveyard(client, max_event_bytes=settings.max_event_bytes)
 
 

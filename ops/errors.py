@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import redis
+import typer
 
 from api.listening import ListenError
 from ops.devstack import EmbeddedError
@@ -11,6 +14,12 @@ from streams.connection import InvalidUrl, LogUnavailable
 from streams.events import InvalidEvent
 from streams.keys import InvalidTenant
 from streams.settings import SettingsError
+
+USAGE_STATUS = 2
+"""Exit status where the words of the command were wrong."""
+
+UsageError: type = typer.BadParameter.__mro__[1]
+"""What typer raises for every wrong word of a command; it gives it no public name."""
 
 
 class CommandError(Exception):
@@ -22,9 +31,8 @@ _PLAIN = (
     EmbeddedError,
     InvalidEvent,
     InvalidTenant,
-    InvalidUrl,
     ListenError,
-    LogUnavailable,
+    OSError,
     SettingsError,
 )
 
@@ -33,16 +41,40 @@ def line_for(error: BaseException) -> str | None:
     """Give the line that says what went wrong, or None where it is our own fault."""
     if isinstance(error, _PLAIN):
         return _one_line(error)
-    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
-        return f"Redis refuses us: {_one_line(error)}: check the user and password in its URL"
-    if isinstance(error, redis.RedisError):
-        return f"Redis is away or refuses: {_one_line(error)}: check JOBTRAIL_REDIS_URL"
+    if isinstance(error, LogUnavailable):
+        # Without a cause it is the server's own answer, for which the URL is not to blame.
+        advice = ": check JOBTRAIL_REDIS_URL" if error.__cause__ else ""
+        return f"{_one_line(error)}{advice}"
+    if isinstance(error, redis.RedisError | InvalidUrl):
+        return _of_redis(error)
     if isinstance(error, psycopg.Error):
-        return f"PostgreSQL is away or refuses: {_one_line(error)}: check JOBTRAIL_DATABASE_URL"
-    if isinstance(error, OSError):
-        return _one_line(error)
+        # The rest of what the server says would show our statement.
+        said = error.diag.message_primary or _one_line(error)
+        return f"PostgreSQL is away or refuses: {said}: check JOBTRAIL_DATABASE_URL"
     return None
 
 
+def _of_redis(error: redis.RedisError | InvalidUrl) -> str:
+    if isinstance(error, InvalidUrl):
+        return f"JOBTRAIL_REDIS_URL: {_one_line(error)}"
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+        return f"Redis refuses us: {_one_line(error)}: check the user and password in its URL"
+    return f"Redis is away or refuses: {_one_line(error)}: check JOBTRAIL_REDIS_URL"
+
+
+def usage_line(error: Any) -> str:
+    """Give the line that says which word of the command is wrong; none where help was shown."""
+    said = (
+        "" if type(error).__name__ == "NoArgsIsHelpError" else _one_line_of(error.format_message())
+    )
+    if not said or error.ctx is None:
+        return said
+    return f"{said}: see {error.ctx.command_path} --help"
+
+
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return _one_line_of(str(error)) or type(error).__name__
+
+
+def _one_line_of(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")

@@ -28,6 +28,7 @@ from rich.text import Text
 from consumers.__main__ import tune_collector
 from consumers.groups import group_states
 from ops.errors import CommandError
+from projections.history import has_events
 from projections.rebuild import RowsRepair, StatusRepair, Step, repair
 from projections.rebuild_checkpoint import Checkpoint
 from projections.rebuild_replaced import Busy, KeptDocuments, drop, restore
@@ -148,6 +149,8 @@ def replay(
     with _servers(settings, projection, tenant) as servers:
         servers.sources.read_logs()
         unknown = tenant is not None and not servers.sources.events()
+        if tenant is not None and unknown and dry_run:
+            raise CommandError(_unknown(tenant))
         servers.sources.narrow(wanted)
         if dry_run:
             _say_size(servers, projection, as_json=as_json)
@@ -223,7 +226,7 @@ def _told(difference: Difference) -> dict[str, Any]:
 
 
 def _unknown(tenant: str) -> str:
-    return f"of tenant {tenant} there is no event, in no log and not in the history"
+    return f"no tenant {tenant!r}: there is no event of it, in no log and not in the history"
 
 
 def _before(entry_id: EntryId) -> EntryId:
@@ -262,7 +265,10 @@ def _milliseconds(text: str) -> int:
 
 def _drop_old(settings: Settings, projection: str, tenant: str | None) -> dict[str, Any]:
     with _plainly(), _database(settings) as connection:
-        return {"projection": projection, "dropped": drop(connection, projection, tenant)}
+        dropped = drop(connection, projection, tenant)
+        if tenant is not None and not dropped and not has_events(connection, tenant):
+            raise CommandError(f"no tenant {tenant!r}: the history has no event of it")
+    return {"projection": projection, "dropped": dropped}
 
 
 def _restore_old(settings: Settings, projection: str, tenant: str | None) -> dict[str, Any]:

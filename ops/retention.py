@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ops.arguments import check_known
 from ops.errors import CommandError
+from streams import logs
 from streams.connection import connect
 from streams.keys import Keys, check_tenant
 from streams.settings import Settings
@@ -30,10 +32,8 @@ def trim(
 
     settings = Settings.from_environ()
     client = connect(settings.require_redis_url())
-    tenants = None if tenant is None else [check_tenant(tenant)]
+    tenants = None if tenant is None else [check_known(client, check_tenant(tenant))]
     rows = list(retention.trim(client, Keys(), settings.stream_keep_seconds, tenants))
-    if tenant is not None and not rows:
-        raise CommandError(f"tenant {tenant} has no log")
     if as_json:
         _print_json([row._asdict() for row in rows])
         return
@@ -69,11 +69,14 @@ def deregister(
     force: Annotated[
         bool, typer.Option("--force", help="Though consumers of it seem alive.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forget a group that is gone for good, so that it holds nothing back any more."""
     from consumers import retention  # noqa: PLC0415 - as in `trim`
 
-    client, keys = connect(Settings.from_environ().require_redis_url()), Keys()
+    settings = Settings.from_environ()
+    logs.configure(settings)
+    client, keys = connect(settings.require_redis_url()), Keys()
     known = retention.registered(client, keys)
     if group not in known:
         raise CommandError(f"no group {group!r} is registered: {', '.join(known) or 'none is'}")
@@ -81,7 +84,10 @@ def deregister(
         streams = retention.deregister(client, group, force=force, keys=keys)
     except retention.ConsumersAlive as error:
         raise CommandError(f"{error}, or give --force") from None
-    sys.stdout.write(f"group {group} forgotten on {streams} logs\n")
+    if as_json:
+        _print_json({"group": group, "streams": streams})
+    else:
+        sys.stdout.write(f"group {group} forgotten on {streams} logs\n")
 
 
 def _print_json(value: object) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ops.arguments import check_servers
 from ops.errors import CommandError
 from streams.connection import connect
 from streams.event_ids import new_event_id
@@ -60,10 +61,13 @@ def import_(
     job_id = id or new_event_id()
     job = JobKey(check_tenant(tenant), "job", _checked_id(job_id))
     database_url = settings.require_database_url()
+    check_servers(settings)  # an import that nobody could follow is not begun
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same wish as Ctrl-C
     client = connect(settings.require_redis_url())
     reporter = Reporter.from_url(
-        settings.require_redis_url(), max_event_bytes=settings.max_event_bytes
+        settings.require_redis_url(),
+        max_event_bytes=settings.max_event_bytes,
+        max_stream_bytes=settings.stream_max_bytes,
     )
     attempt = attempt or (_next_attempt(client, job) if id else 1)
     if not as_json:

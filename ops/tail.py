@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from ops.errors import CommandError
 from streams.entries import field_of
 from streams.entry_ids import EntryId, of_reply
 from streams.events import InvalidEvent, parse_event
@@ -15,6 +16,21 @@ from streams.wire import ask
 
 BLOCK_MS = 1_000
 AT_ONCE = 500
+
+
+def check_start(since: str) -> None:
+    """Refuse what is no place in a log.
+
+    Raises:
+        CommandError: it is neither an entry id nor `$`.
+    """
+    try:
+        if since != "$":
+            EntryId.parse(since)
+    except ValueError:
+        raise CommandError(
+            f"{since!r} is no entry id: 1767225600000-0, 0 for all, $ for what comes"
+        ) from None
 
 
 class Seen(NamedTuple):

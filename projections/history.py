@@ -98,16 +98,22 @@ def day_of(event_id: str | None, entry_id: EntryId) -> date:
 def write_events(connection: psycopg.Connection, rows: Sequence[EventRow]) -> None:
     """Add events to the history; those that it holds already change nothing.
 
-    The caller holds a transaction, in which it has locked the events' jobs.
+    The caller holds a transaction, in which it has written and locked the events' jobs.
     """
     rows = _once_each(rows)
-    held = _across_midnight(connection, [row for row in rows if _undated(row)])
+    held = _held_days(connection, [row for row in rows if _undated(row)])
     with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_events"]) as copy:
         copy.set_types(COLUMNS)
         for row in rows:
-            if not held or row[:4] not in held:
-                copy.write_row(row)
+            day = held.get(row[:4]) if held else None
+            copy.write_row(row if day is None else row._replace(day=day))
     connection.execute(_QUERIES["insert_events"])
+
+
+def has_events(connection: psycopg.Connection, tenant: str) -> bool:
+    """Whether the history holds anything of the tenant."""
+    found = connection.execute(_QUERIES["tenant_has_events"], (tenant,)).fetchone()
+    return bool(found and found[0])
 
 
 def _once_each(rows: Sequence[EventRow]) -> list[EventRow]:
@@ -186,20 +192,21 @@ def _day_of_number(number: int) -> date:
 
 
 def _undated(row: EventRow) -> bool:
-    """Whether the day came from the entry, so that a retried append may lie a day off."""
+    """Whether the day came from the entry, so that a retried append may have another."""
     return (
         _made(row.event_id, row.entry_ms) is None
         and row.event_id != f"{row.entry_ms}-{row.entry_seq}"
     )
 
 
-def _across_midnight(
+def _held_days(
     connection: psycopg.Connection, rows: Sequence[EventRow]
-) -> set[tuple[str, ...]]:
+) -> dict[tuple[object, ...], date]:
     if not rows:
-        return set()
-    columns = [[row[part] for row in rows] for part in range(5)]
-    return set(connection.execute(_QUERIES["across_midnight"], columns))
+        return {}
+    columns = [[row[part] for row in rows] for part in range(4)]
+    found = connection.execute(_QUERIES["held_days"], columns)
+    return {tuple(event): day for *event, day in found}
 
 
 class Partitions:

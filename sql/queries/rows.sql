@@ -80,14 +80,21 @@ WHERE (excluded.entry_ms, excluded.entry_seq) < (h.entry_ms, h.entry_seq)
        coalesce(excluded.last_seq, excluded.entry_seq))
     > (coalesce(h.last_ms, h.entry_ms), coalesce(h.last_seq, h.entry_seq));
 
--- name: across_midnight
--- Which of these events the history holds under the day before or after theirs.
-SELECT w.tenant, w.kind, w.id, w.event_id
-FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[])
-    AS w (tenant, kind, id, event_id, day),
+-- name: held_days
+-- Under which day the history holds each of these events, whose own days do not tell. None is from
+-- before its job's earliest entry, which leaves most partitions unread.
+SELECT w.tenant, w.kind, w.id, w.event_id, held.day
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[]) AS w (tenant, kind, id, event_id)
+JOIN jobs AS j USING (tenant, kind, id),
 LATERAL (
-    SELECT FROM job_events AS h
+    SELECT least(split_part(j.positions ->> 'created', '-', 1)::numeric, 253402300799999) AS ms
+) AS created, -- the end of the year 9999, as days are reckoned
+LATERAL (
+    SELECT h.day FROM job_events AS h
     WHERE (h.tenant, h.kind, h.id, h.event_id) = (w.tenant, w.kind, w.id, w.event_id)
-      AND h.day IN (w.day - 1, w.day + 1)
+      AND h.day >= date '1970-01-01' + floor(created.ms / 86400000)::integer - 1
     LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
 ) AS held;
+
+-- name: tenant_has_events
+SELECT EXISTS (SELECT FROM job_events WHERE tenant = %s);

@@ -188,5 +188,16 @@ def test_some_unknown__the_others_are_done_and_the_unknown_named(
         (["discard", "--tenant", "42", "--all"], "delete 0 dead letters of tenant 42"),
     ],
 )
-def test_what_cannot_be_done__is_one_line(run: Run, words: list[str], line: str) -> None:
+def test_what_cannot_be_done__is_one_line(
+    run: Run, redis_client: redis.Redis, words: list[str], line: str
+) -> None:
+    redis_client.xadd("tenant:42:events", {"event": b"{}"})
     assert line in said(run(*words))
+
+
+def test_tenant_without_letters__an_empty_list(run: Run, redis_client: redis.Redis) -> None:
+    redis_client.xadd("tenant:42:events", {"event": b"{}"})
+    assert listed(run("list", "--tenant", "42", "--json")) == []
+    words = ("--tenant", "42", "--all", "--json")
+    assert json.loads(run("requeue", *words).stdout) == {"requeued": 0}
+    assert json.loads(run("discard", *words, "--yes").stdout) == {"discarded": 0}

@@ -348,9 +348,11 @@ def test_restart__begins_again(tools: Tools, redis_client: redis.Redis, tmp_path
         (["replay", "rows", "--drop-old", "--restore-old"], "go with --tenant and --json alone"),
         (["replay", "rows", "--restore-old", "--until", "5"], "go with --tenant and --json alone"),
         (["replay", "rows", "--restore-old", "--tenant", "a b"], "is no tenant"),
-        (["replay", "rows", "--tenant", "nobody"], "of tenant nobody there is no event"),
+        (["replay", "rows", "--tenant", "nobody"], "no tenant 'nobody': there is no event"),
+        (["replay", "rows", "--tenant", "nobody", "--dry-run"], "no tenant 'nobody'"),
+        (["replay", "rows", "--tenant", "nobody", "--drop-old"], "no tenant 'nobody'"),
         (["replay", "status", "--reset", "--tenant", "nobody"], "there is no event"),
-        (["verify", "status", "--tenant", "nobody"], "of tenant nobody there is no event"),
+        (["verify", "status", "--tenant", "nobody"], "no tenant 'nobody': there is no event"),
     ],
 )
 def test_bad_words_are_one_line(tools: Tools, words: list[str], said: str) -> None:

@@ -278,6 +278,26 @@ def test_history__event_appended_again_after_midnight__one_row(
     assert len(history(db)) == 1
 
 
+@pytest.mark.parametrize("days", [2, 40])
+@pytest.mark.parametrize("order", ["in order", "reversed"])
+def test_history__own_event_id_appended_again_after_days__one_row_that_knows_both(
+    rows: JobRows, db: psycopg.Connection, days: int, order: str
+) -> None:
+    log = [
+        event(f"{MIDNIGHT}-0", "queued", event_id="first"),
+        event(f"{MIDNIGHT + 5}-0", "progress", event_id="own", percent=10),
+        event(f"{MIDNIGHT + days * 86_400_000}-0", "progress", event_id="own", percent=10),
+    ]
+    for entry in log if order == "in order" else log[::-1]:
+        rows.apply([entry])
+        rows.apply([entry])
+    check(db, log)
+    found = db.execute(
+        "SELECT entry_ms, last_ms, landings FROM job_events WHERE event_id = 'own'"
+    ).fetchall()
+    assert found == [(MIDNIGHT + 5, MIDNIGHT + days * 86_400_000, 2)]
+
+
 def test_history__entry_outside_every_partition__kept_in_the_default(
     rows: JobRows, db: psycopg.Connection
 ) -> None:

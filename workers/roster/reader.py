@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import resource
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,10 +21,12 @@ import orjson
 from workers.roster.errors import RosterError
 from workers.roster.package import MIB, inspect
 from workers.roster.rows import Refused, Student, check_row
-from workers.roster.sheets import TextRow, open_table
+from workers.roster.scratch import Scratch
+from workers.roster.sheets import Table, TextRow, Whole, open_table
+from workers.roster.windows import Unwindowed, Windows, is_large
 
 MEMORY_BYTES = 1024 * MIB
-"""Address space of the process; a roster of 200,000 rows takes about 250 MiB of it."""
+"""Address space of the process; only what must be read whole comes near it."""
 
 CPU_SECONDS = 120
 SPOOL_BYTES = 1024 * MIB
@@ -44,6 +48,8 @@ def main() -> int:
             _say({"found": _read(path, spool)})
     except RosterError as error:
         _say({"error": str(error), "code": error.code})
+    except (OSError, sqlite3.Error):
+        _say({"error": "needs more room for temporary files than there is", "code": "unreadable"})
     except MemoryError:
         return OUT_OF_MEMORY
     return 0
@@ -52,24 +58,33 @@ def main() -> int:
 def _read(path: Path, spool: BinaryIO) -> dict[str, Any]:
     _say({"step": "reading"})
     digest = inspect(path)
-    table = open_table(path)
+    if is_large(path):
+        scratch = Scratch()
+        with suppress(Unwindowed):
+            windows = open_table(lambda: Windows(path, scratch))
+            return {"digest": digest, **_check(windows, scratch, spool)}
+        spool.seek(0)
+        spool.truncate()
+    return {"digest": digest, **_check(open_table(lambda: Whole(path)), Scratch(), spool)}
+
+
+def _check(table: Table, scratch: Scratch, spool: BinaryIO) -> dict[str, Any]:
     total = students = 0
-    for checked in check_all(table.rows):
+    for checked in check_all(table.rows, scratch):
         if total % _TICK_ROWS == 0:
             _say({"step": "checking", "row": checked.row, "last_row": table.last_row})
         total += 1
         students += isinstance(checked, Student)
         spool.write(orjson.dumps(tuple(checked)) + b"\n")
-    return {"digest": digest, "sheet": table.sheet, "total": total, "students": students}
+    return {"sheet": table.sheet, "total": total, "students": students}
 
 
-def check_all(rows: Iterator[TextRow]) -> Iterator[Student | Refused]:
+def check_all(rows: Iterator[TextRow], scratch: Scratch) -> Iterator[Student | Refused]:
     """Apply the rules to all rows; of rows with the same pair the first one counts."""
-    first_rows: dict[str, int] = {}
     for row in rows:
         checked = check_row(row.number, row.texts)
         if isinstance(checked, Student):
-            first = first_rows.setdefault(checked.parent_phone + checked.name, checked.row)
+            first = scratch.first_row(checked.parent_phone + checked.name, checked.row)
             if first != checked.row:
                 error = f"{first}행과 이름, 학부모 전화번호가 같습니다."
                 checked = Refused(checked.row, checked.name, error)

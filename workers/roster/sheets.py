@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from python_calamine import (
     CalamineError,
     CalamineSheet,
     CalamineWorkbook,
     PasswordError,
+    SheetMetadata,
     SheetTypeEnum,
     SheetVisibleEnum,
 )
 
-from workers.roster.cells import cell_text, clean
+from workers.roster.cells import Value, cell_text, clean
 from workers.roster.errors import RosterError
 from workers.roster.headers import NEEDED, Columns, columns_of, field_of
+from workers.roster.windows import Unwindowed
 
 HEADER_WITHIN = 50
 """Rows from the top in which the header must stand."""
@@ -50,24 +52,64 @@ class Table(NamedTuple):
     rows: Iterator[TextRow]
 
 
-def open_table(path: Path) -> Table:
+class Workbook(Protocol):
+    """A workbook in memory, or one that comes in windows."""
+
+    metadata: list[SheetMetadata]
+
+    def sheet(self, name: str) -> Sheet:
+        """Give a sheet by its name."""
+
+
+class Sheet(Protocol):
+    """A sheet: its name, the number of its last row, its merged ranges."""
+
+    name: str
+    last_row: int
+    merged: list[tuple[tuple[int, int], tuple[int, int]]]
+
+    def parsed(self) -> Iterator[CalamineSheet]:
+        """Give what the parser made of it, one part below the other."""
+
+
+class Whole:
+    """A workbook whose sheets are in memory whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._workbook = CalamineWorkbook.from_path(path)
+        self.metadata = self._workbook.sheets_metadata
+
+    def sheet(self, name: str) -> WholeSheet:
+        """Give a sheet by its name."""
+        return WholeSheet(self._workbook.get_sheet_by_name(name))
+
+
+class WholeSheet:
+    """A sheet that is in memory."""
+
+    def __init__(self, sheet: CalamineSheet) -> None:
+        self._sheet = sheet
+        self.name = sheet.name
+        self.last_row = (sheet.end or (0, 0))[0] + 1
+        self.merged = sheet.merged_cell_ranges or []
+
+    def parsed(self) -> Iterator[CalamineSheet]:
+        """Give the sheet."""
+        yield self._sheet
+
+
+def open_table(open_workbook: Callable[[], Workbook]) -> Table:
     """Give the roster of a workbook that was inspected.
 
     Raises:
         RosterError: no visible sheet has a header row, or the file is damaged.
+        Unwindowed: it came in windows and is to be read whole; while rows are read, too.
     """
-    try:
-        workbook = CalamineWorkbook.from_path(path)
+    with _told():
+        workbook = open_workbook()
         for name in _visible(workbook):
-            sheet = workbook.get_sheet_by_name(name)
-            if table := _table(sheet):
+            if table := _table(workbook.sheet(name)):
                 return table
-    except PasswordError as error:
-        raise RosterError("is protected by a password", code="protected") from error
-    except CalamineError as error:
-        raise RosterError(
-            "the file is damaged: its sheets cannot be read", code="damaged"
-        ) from error
     raise RosterError(
         f"no visible sheet has a header with the columns 이름 and 학부모 전화번호 (name, parent "
         f"phone) in its first {HEADER_WITHIN} rows",
@@ -75,34 +117,58 @@ def open_table(path: Path) -> Table:
     )
 
 
-def _visible(workbook: CalamineWorkbook) -> list[str]:
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what the parser says as errors of a roster."""
+    try:
+        yield
+    except PasswordError as error:
+        raise RosterError("is protected by a password", code="protected") from error
+    except CalamineError as error:
+        raise RosterError(
+            "the file is damaged: its sheets cannot be read", code="damaged"
+        ) from error
+
+
+def _visible(workbook: Workbook) -> list[str]:
     return [
         sheet.name
-        for sheet in workbook.sheets_metadata
+        for sheet in workbook.metadata
         if sheet.typ == SheetTypeEnum.WorkSheet and sheet.visible == SheetVisibleEnum.Visible
     ]
 
 
-def _table(sheet: CalamineSheet) -> Table | None:
-    name = clean(sheet.name)[:NAME_LENGTH]
-    if sheet.width > WIDEST:
-        raise RosterError(
-            f"sheet {name!r} is {sheet.width:,} columns wide: delete what stands far right of the "
-            "table",
-            code="too_wide",
-        )
-    for number, values in enumerate(islice(sheet.iter_rows(), HEADER_WITHIN), start=1):
+def _table(sheet: Sheet) -> Table | None:
+    for number, values in _numbered(sheet):
+        if number > HEADER_WITHIN:
+            break
         if columns := columns_of([cell_text(value) for value in values]):
-            last_row = (sheet.end or (0, 0))[0] + 1
-            return Table(name, last_row, _rows(sheet, number, columns))
+            return Table(_shown(sheet.name), sheet.last_row, _rows(sheet, number, columns))
     return None
 
 
-def _rows(sheet: CalamineSheet, header: int, columns: Columns) -> Iterator[TextRow]:
+def _numbered(sheet: Sheet) -> Iterator[tuple[int, Sequence[Value]]]:
+    """Give rows by their number, each from the sheet's first column on."""
+    last = 0
+    with _told():
+        for parsed in sheet.parsed():
+            if parsed.start is None or parsed.end is None:
+                continue
+            if (width := parsed.end[1] + 1) > WIDEST:
+                raise _too_wide(sheet.name, width)
+            (top, left) = parsed.start
+            if top < last:
+                raise Unwindowed  # its rows do not rise
+            rows = parsed.iter_rows() if top == 0 else iter(parsed.to_python())
+            for last, values in enumerate(rows, start=top + 1):
+                yield last, [""] * left + values if left else values
+
+
+def _rows(sheet: Sheet, header: int, columns: Columns) -> Iterator[TextRow]:
     """Give the rows that say something; blank ones, notes and repeated headers do not."""
-    wide = _wide_cells(sheet)
+    wide = frozenset((top + 1, first) for (top, first), (_, last) in sheet.merged if last > first)
     fields = {index: field for field, index in columns.items()}
-    for number, values in enumerate(sheet.iter_rows(), start=1):
+    for number, values in _numbered(sheet):
         if number <= header:
             continue
         filled = [(index, text) for index, value in enumerate(values) if (text := cell_text(value))]
@@ -112,11 +178,16 @@ def _rows(sheet: CalamineSheet, header: int, columns: Columns) -> Iterator[TextR
         yield TextRow(number, texts)
 
 
-def _wide_cells(sheet: CalamineSheet) -> frozenset[tuple[int, int]]:
-    """Give (row number, column index) of merged cells that span columns."""
-    left = (sheet.start or (0, 0))[1]
-    ranges = sheet.merged_cell_ranges or []
-    return frozenset((top + 1, first - left) for (top, first), (_, last) in ranges if last > first)
+def _too_wide(name: str, width: int) -> RosterError:
+    return RosterError(
+        f"sheet {_shown(name)!r} is {width:,} columns wide: delete what stands far right of the "
+        "table",
+        code="too_wide",
+    )
+
+
+def _shown(name: str) -> str:
+    return clean(name)[:NAME_LENGTH]
 
 
 def _is_note(

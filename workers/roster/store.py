@@ -73,13 +73,18 @@ def connect(database_url: str, tenant: str) -> psycopg.Connection:
     given = psycopg.conninfo.conninfo_to_dict(database_url).get("options") or ""
     # With the connection, not by a statement; a tenant's name has no character to escape.
     # No sequential scans: all we do is look up by key, and a plan that was made (and kept, for the
-    # foreign keys too) while a table was nearly empty must not scan it when it has grown.
-    options = f"{given} -c app.tenant_id={tenant} -c statement_timeout=60s -c enable_seqscan=off"
+    # foreign keys too) while a table was nearly empty must not scan it when it has grown. So one
+    # plan serves all chunks, and is made once.
+    options = (
+        f"{given} -c app.tenant_id={tenant} -c statement_timeout=60s -c enable_seqscan=off "
+        "-c plan_cache_mode=force_generic_plan"
+    )
     return psycopg.connect(
         database_url,
         autocommit=True,
         connect_timeout=10,
         options=options.strip(),
+        prepare_threshold=0,
         application_name="jobtrail-roster",
     )
 

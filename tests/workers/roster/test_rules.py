@@ -14,6 +14,7 @@ from workers.roster.phones import normalise_phone
 from workers.roster.reader import check_all
 from workers.roster.rows import Refused, Student, check_row, gender_value
 from workers.roster.schools import grade_value, school_type
+from workers.roster.scratch import Scratch
 from workers.roster.sheets import TextRow
 
 mobiles = st.from_regex(r"010[0-9]{8}", fullmatch=True)
@@ -201,7 +202,7 @@ def test_rows__of_each_pair__the_first_counts(pairs: list[tuple[str, int]]) -> N
         TextRow(number, {"name": name, "parent_phone": f"010{phone:08d}"})
         for number, (name, phone) in enumerate(pairs, start=2)
     ]
-    checked = list(check_all(iter(rows)))
+    checked = list(check_all(iter(rows), Scratch()))
     kept = [(row.name, row.parent_phone) for row in checked if isinstance(row, Student)]
     assert [row.row for row in checked] == [row.number for row in rows]
     assert len(kept) == len(set(kept)) == len(set(pairs))

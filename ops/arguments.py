@@ -1,0 +1,51 @@
+"""What a command looks at before it begins: is there such a tenant, do the servers answer."""
+
+from __future__ import annotations
+
+import redis
+
+from ops.errors import CommandError
+from streams.connection import connect
+from streams.keys import Keys, check_tenant
+from streams.settings import Settings
+from streams.wire import ask
+
+
+def check_known(client: redis.Redis, tenant: str) -> str:
+    """Give a tenant back that Redis knows: it has a log, which never goes, or dead letters.
+
+    A name of another form will do where somebody wrote under it: its dead letters are looked at and
+    discarded like others.
+
+    Raises:
+        InvalidTenant: no tenant can be called that.
+        CommandError: nothing was ever appended for it, as far as Redis can tell.
+        redis.RedisError: the server is away or refuses.
+    """
+    if not is_known(client, tenant):
+        check_tenant(tenant)
+        raise CommandError(
+            f"no tenant {tenant!r}: nothing was ever appended for it; jobtrail lag lists those"
+            " that there are"
+        )
+    return tenant
+
+
+def is_known(client: redis.Redis, tenant: str) -> bool:
+    """Whether anything in Redis says that something was appended for the tenant."""
+    keys = Keys()
+    return bool(ask(client, "EXISTS", keys.stream(tenant), keys.dead(tenant)))
+
+
+def check_servers(settings: Settings) -> None:
+    """Refuse to begin where a server that is named cannot be used; a database is only looked at.
+
+    Raises:
+        InvalidUrl, SettingsError: a URL is of no known form.
+        redis.RedisError: Redis is away or refuses.
+    """
+    if settings.database_url is not None:
+        settings.require_database_url()
+    if settings.redis_url is not None:
+        with connect(settings.redis_url) as client:
+            client.ping()
