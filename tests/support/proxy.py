@@ -15,6 +15,8 @@ from typing import Any, Self
 
 HOST = "127.0.0.1"
 CHUNK = 65_536
+_TURNS_TO_CLOSE = 3
+"""Of the loop: a link's end is told, its transport aborts, its socket is closed."""
 
 
 class Proxy:
@@ -84,6 +86,8 @@ class Proxy:
     async def _close(self) -> None:
         self._server.close()
         await self._cut()
+        for _ in range(_TURNS_TO_CLOSE):
+            await asyncio.sleep(0)
 
     async def _set_flowing(self, *, flowing: bool) -> None:
         if flowing:
@@ -102,6 +106,8 @@ class Proxy:
         link = self._loop.create_task(self._link(reader, writer))
         self._links.add(link)
         link.add_done_callback(self._links.discard)
+        # One that is cancelled before it began never comes to its own `finally`.
+        link.add_done_callback(lambda _: writer.transport.abort())
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = [writer]
