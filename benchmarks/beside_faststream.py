@@ -32,7 +32,7 @@ ROUNDS = 3
 BATCH = 1_000
 AIM = 4.0
 SECONDS = 60.0
-"""It only logs what it cannot handle: then it never comes to the end."""
+"""What it cannot handle it goes on without: then it never comes to the end."""
 
 _GROUP, _FIELD = "faststream", "__data__"
 _TTL_SECONDS = 21_600
@@ -69,6 +69,7 @@ class Event(BaseModel):
 
 
 _LOG = logging.getLogger(__name__)
+_LOG.setLevel(logging.CRITICAL)  # to it, being stopped amid a read is an error worth a traceback
 
 Write = Callable[[str, Sequence[Event]], Awaitable[None]]
 """Stores a tenant's events."""

@@ -1,7 +1,7 @@
 """The sweep: finding what nobody announced.
 
 Appends mark their tenant ready; a raw XADD does not, and a failover can lose marks and groups. One
-elected consumer (of whichever group) looks at all logs every 1.3 s, twice as often while they are
+elected consumer (of whichever group) looks at all logs every 1.5 s, twice as often while they are
 few:
 
 - *discover*: SCAN for logs, a bounded slice of the keyspace at a time;
@@ -34,7 +34,7 @@ from streams.wire import Command, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
 
-INTERVAL_SECONDS = 1.3
+INTERVAL_SECONDS = 1.5
 FEW = 2_000
 """Logs that cost next to nothing to look at: up to so many, nobody need wait a whole interval."""
 ELECTED_INTERVALS = 2.5
