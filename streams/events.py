@@ -132,10 +132,13 @@ class Cancelled(EventBase):
 
 Event = Queued | Processing | Progress | Done | Failed | Cancelled
 
-_NUL, _REPLACED = rb"\u0000", rb"\ufffd"
+_NUL, _SURROGATE, _REPLACED = rb"\u0000", re.compile(rb"\\u[dD][89a-fA-F]"), rb"\ufffd"
+# Whole escapes, so that an escaped backslash stays, and pairs of surrogates as one.
 _ESCAPE = re.compile(
-    rb"\\u0000|\\.", re.DOTALL
-)  # whole escapes, so that an escaped backslash stays
+    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|\\u0000|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.",
+    re.DOTALL,
+)
 _TYPES = ("queued", "processing", "progress", "done", "failed", "cancelled")
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 # The adapter's own method only adds keyword defaults, at a tenth of the whole cost.
@@ -151,7 +154,7 @@ def parse_event(raw: bytes, max_bytes: int = MAX_EVENT_BYTES) -> Event:
     if len(raw) > max_bytes:
         raise InvalidEvent("too_large", f"{len(raw)} bytes; at most {max_bytes} are taken")
     try:
-        event = _VALIDATE(_without_nul(raw) if b"\\u0000" in raw else raw)
+        event = _validated(raw)
     except ValidationError as error:
         raise _invalid(raw, error) from None
     if b"NaN" in raw or b"Infinity" in raw:
@@ -221,9 +224,28 @@ def _refuse_constants(raw: bytes) -> None:
     json.loads(raw, parse_constant=refuse)
 
 
-def _without_nul(raw: bytes) -> bytes:
-    """PostgreSQL's text cannot hold NUL; no job shall be lost to one, so U+FFFD is projected."""
-    return _ESCAPE.sub(lambda match: _REPLACED if match[0] == _NUL else match[0], raw)
+def _validated(raw: bytes) -> Event:
+    """Validate, once more without what only some languages' strings can hold.
+
+    PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair, which is what `json.dumps`
+    writes of a file's name in another encoding. No job shall be lost to one: U+FFFD is projected.
+    """
+    if _NUL in raw:
+        return _VALIDATE(_mended(raw))
+    try:
+        return _VALIDATE(raw)
+    except ValidationError:
+        if not _SURROGATE.search(raw):
+            raise
+        return _VALIDATE(_mended(raw))
+
+
+def _mended(raw: bytes) -> bytes:
+    def mend(match: re.Match[bytes]) -> bytes:
+        lone = match[0] == _NUL or (not match[1] and _SURROGATE.match(match[0]))
+        return _REPLACED if lone else match[0]
+
+    return _ESCAPE.sub(mend, raw)
 
 
 def _unsupported(version: int) -> InvalidEvent:
