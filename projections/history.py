@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from sql import queries
 from streams.entries import Entry, happened_at
 from streams.entry_ids import EntryId
 from streams.event_ids import time_of
+from streams.keys import JobKey
 
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("rows")
@@ -95,13 +96,18 @@ def day_of(event_id: str | None, entry_id: EntryId) -> date:
     return _day(entry_id.ms if made is None else made)
 
 
-def write_events(connection: psycopg.Connection, rows: Sequence[EventRow]) -> None:
+def write_events(
+    connection: psycopg.Connection,
+    rows: Sequence[EventRow],
+    earliest: Mapping[JobKey, EntryId],
+) -> None:
     """Add events to the history; those that it holds already change nothing.
 
-    The caller holds a transaction, in which it has written and locked the events' jobs.
+    The caller holds a transaction, in which it has written and locked the events' jobs; `earliest`
+    are these jobs' earliest entries.
     """
     rows = _once_each(rows)
-    held = _held_days(connection, [row for row in rows if _undated(row)])
+    held = _held_days(connection, [row for row in rows if _undated(row)], earliest)
     with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_events"]) as copy:
         copy.set_types(COLUMNS)
         for row in rows:
@@ -200,11 +206,18 @@ def _undated(row: EventRow) -> bool:
 
 
 def _held_days(
-    connection: psycopg.Connection, rows: Sequence[EventRow]
+    connection: psycopg.Connection, rows: Sequence[EventRow], earliest: Mapping[JobKey, EntryId]
 ) -> dict[tuple[object, ...], date]:
-    if not rows:
+    """Look where the history may hold these events under another day than theirs."""
+    today = datetime.now(UTC).date()
+    asked = []
+    for row in rows:
+        began = _day(earliest[JobKey(*row[:3])].ms)
+        if began < row.day or row.day < today:  # else there is no other day
+            asked.append((*row[:4], began))
+    if not asked:
         return {}
-    columns = [[row[part] for row in rows] for part in range(4)]
+    columns = [list(column) for column in zip(*asked, strict=True)]
     found = connection.execute(_QUERIES["held_days"], columns)
     return {tuple(event): day for *event, day in found}
 

@@ -109,19 +109,24 @@ class JobRows:
         while True:
             try:
                 with connection.transaction():
-                    self._write_jobs(connection, entries)
-                    write_events(connection, events)
+                    jobs = self._write_jobs(connection, entries)
+                    earliest = {job: state.created.entry_id for job, state in jobs.items()}
+                    write_events(connection, events, earliest)
             except _LostRace:
                 continue
             return
 
-    def _write_jobs(self, connection: psycopg.Connection, entries: Sequence[Entry]) -> None:
+    def _write_jobs(
+        self, connection: psycopg.Connection, entries: Sequence[Entry]
+    ) -> Mapping[JobKey, JobState]:
+        """Write what the entries change, and give the states of all their jobs."""
         jobs = by_job(entries)
         known = _lock(connection, list(jobs))
-        folded = {job: fold_all(known.get(job), events) for job, events in jobs.items()}
-        changed = {job: new for job, new in folded.items() if new and new != known.get(job)}
+        told = {job: fold_all(known.get(job), events) for job, events in jobs.items()}
+        folded = {job: state for job, state in told.items() if state}
+        changed = {job: new for job, new in folded.items() if new != known.get(job)}
         if not changed:
-            return
+            return folded
         with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_jobs"]) as copy:
             copy.set_types(_COLUMNS)
             for job, state in changed.items():
@@ -131,6 +136,7 @@ class JobRows:
             raise _LostRace
         if new < len(changed):
             connection.execute(_QUERIES["update_jobs"])
+        return folded
 
 
 def read_row(row: StoredJob) -> JobState:

@@ -82,17 +82,14 @@ WHERE (excluded.entry_ms, excluded.entry_seq) < (h.entry_ms, h.entry_seq)
 
 -- name: held_days
 -- Under which day the history holds each of these events, whose own days do not tell. None is from
--- before its job's earliest entry, which leaves most partitions unread.
+-- before the day on which its job began, which leaves most partitions unread.
 SELECT w.tenant, w.kind, w.id, w.event_id, held.day
-FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[]) AS w (tenant, kind, id, event_id)
-JOIN jobs AS j USING (tenant, kind, id),
-LATERAL (
-    SELECT least(split_part(j.positions ->> 'created', '-', 1)::numeric, 253402300799999) AS ms
-) AS created, -- the end of the year 9999, as days are reckoned
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[])
+    AS w (tenant, kind, id, event_id, began),
 LATERAL (
     SELECT h.day FROM job_events AS h
     WHERE (h.tenant, h.kind, h.id, h.event_id) = (w.tenant, w.kind, w.id, w.event_id)
-      AND h.day >= date '1970-01-01' + floor(created.ms / 86400000)::integer - 1
+      AND h.day >= w.began
     LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
 ) AS held;
 
