@@ -27,7 +27,7 @@ TTL_SECONDS = 21_600
 """How long the keys of an unended job live after its last event; the projection's own setting."""
 
 _LARGEST = 2**53
-"""Up to which an event takes numbers."""
+"""Up to which an event takes counts and estimates; a percent beyond it is none."""
 
 
 def _number(value: Any) -> float:
