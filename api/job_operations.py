@@ -5,19 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from api.job_schemas import LISTS, ROWS, History
-from api.operation import Json, Operation, parameter
+from api.operation import ID, Json, Operation, parameter
 from api.parameters import LABEL, LIST_PARAMETERS, MAX_LABELS, HistoryParameters, PageParameters
 from api.problems import BadRequest, NoSuchJob, TryLater
 from api.schemas import title
-from streams.keys import JOB_ID_PATTERN
 from streams.kinds import KINDS, Kind
 
-_ID = parameter(
-    "id",
-    "path",
-    "The job's own id, as its producer chose it.",
-    {"type": "string", "pattern": JOB_ID_PATTERN},
-)
 _LABELS = parameter(
     "labels",
     "query",
@@ -76,7 +69,7 @@ def _one(kind: Kind) -> Operation:
         f"A {kind.name}'s durable row",
         ROWS[kind.name],
         description="With its result of whatever size.",
-        parameters=(_ID,),
+        parameters=(ID,),
         problems=(BadRequest, NoSuchJob, TryLater),
         links={
             "history": {
@@ -95,7 +88,7 @@ def _history(kind: Kind) -> Operation:
         "jobs",
         f"A {kind.name}'s events, in their order",
         History,
-        parameters=(_ID, *_of_query(HistoryParameters)),
+        parameters=(ID, *_of_query(HistoryParameters)),
         problems=(BadRequest, NoSuchJob, TryLater),
     )
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from api.problems import Problem
+from streams.keys import JOB_ID_PATTERN
 
 Json = Mapping[str, Any]
 
@@ -72,3 +73,11 @@ def parameter(
     if where == "path":
         given["required"] = True
     return given if example is None else given | {"example": example}
+
+
+ID = parameter(
+    "id",
+    "path",
+    "The job's own id, as its producer chose it.",
+    {"type": "string", "pattern": JOB_ID_PATTERN},
+)

@@ -9,7 +9,7 @@ import orjson
 from api.feed import TENANT_PATH
 from api.job_operations import job_operations
 from api.limits import BodyTooLarge, BodyTooSlow, NotJson
-from api.operation import EVENT_STREAM, Json, Operation, Who, parameter
+from api.operation import EVENT_STREAM, ID, Json, Operation, Who, parameter
 from api.ops_operations import ops_operations
 from api.problems import BadRequest, NoSuchJob, TryLater
 from api.query import PATH as QUERY_PATH
@@ -23,15 +23,8 @@ from api.schemas import (
     TenantEvent,
     title,
 )
-from streams.keys import JOB_ID_PATTERN
 from streams.kinds import JOB, KINDS, VIDEO, Kind
 
-ID = parameter(
-    "id",
-    "path",
-    "The job's own id, as its producer chose it.",
-    {"type": "string", "pattern": JOB_ID_PATTERN},
-)
 WAIT = parameter(
     "wait",
     "query",
