@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from consumers import metrics
 from streams import entries, events
 from tests.deploy import metric_table
+from tests.support.debian import debian_program
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -129,7 +129,6 @@ def test_dashboard_can_be_imported_anywhere() -> None:
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize(
     "words",
     [
@@ -139,13 +138,10 @@ def test_dashboard_can_be_imported_anywhere() -> None:
     ],
 )
 def test_prometheus_takes_it(words: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        ["promtool", *words], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False
-    )
+    done = promtool(*words, folder=DEPLOY / "prometheus")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_prometheus_reads_every_query_of_the_dashboard(tmp_path: Path) -> None:
     shown = [target["expr"] for panel in panels() for target in panel["targets"]]
     recorded = [
@@ -154,7 +150,12 @@ def test_prometheus_reads_every_query_of_the_dashboard(tmp_path: Path) -> None:
     ]
     file = tmp_path / "shown.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "shown", "rules": recorded}]}))
-    done = subprocess.run(
-        ["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False
-    )
+    done = promtool("check", "rules", str(file), folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def promtool(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    program = debian_program("promtool")
+    return subprocess.run(
+        [program, *words], cwd=folder, capture_output=True, text=True, check=False
+    )
