@@ -122,7 +122,7 @@ class Feed:
                 STREAM_EVENTS.labels("job").inc()
             if state is not None and state.ended:
                 return
-            await _wait(bell, stream)
+            await wait_for_change(bell, stream)
             if bell.changed:
                 bell.changed = False
                 try:
@@ -156,7 +156,7 @@ class Feed:
                     found = await self._changes.changes(caller.tenant, position)
                 except redis.RedisError:
                     _ring_later(bell)
-                    await _wait(bell, stream)
+                    await wait_for_change(bell, stream)
                     continue
                 items, upto = items_of(found.changes), found.upto
                 if upto == position:  # the feed was lost: what is known of it is the ring
@@ -170,15 +170,15 @@ class Feed:
             if upto > position:
                 position = upto
             else:
-                await _wait(bell, stream)
+                await wait_for_change(bell, stream)
 
 
 def _allowed(caller: Caller, items: list[Item]) -> list[bytes]:
     return [item.block for item in items if caller.may_read(item.job.kind, item.job.id)]
 
 
-async def _wait(bell: Bell, stream: EventStream) -> None:
-    """Wait for a change or the end; say something meanwhile, so that nobody takes it for dead."""
+async def wait_for_change(bell: Bell, stream: EventStream) -> None:
+    """Wait for a change or the end; meanwhile write a comment line at each beat of the timer."""
     while not bell.over and not bell.changed:
         if bell.beat:
             bell.beat = False

@@ -30,7 +30,9 @@ HEADERS: Headers = (
     *NO_CONTENT_RUNS,
     *SECURITY,
 )
-BEAT = b": \n\n"
+BEAT = b": \n"
+"""A comment line. No blank line follows it, so that it belongs to the block of the next event:
+readers that split at blank lines take a block of comments alone for an empty event."""
 RETRY_MS = (1_000, 3_000)
 """After how long a client comes back, drawn anew for each: a restart does not bring all at once."""
 
@@ -38,7 +40,7 @@ MAX_LAST_ID = 64
 
 
 def state_block(version: bytes, body: bytes) -> bytes:
-    """Write one state; JSON as we write it has no line breaks."""
+    """Return the block of one state; its body is one line, as `json_bytes` writes it."""
     return b"id: %b\nevent: state\ndata: %b\n\n" % (version, body)
 
 
@@ -79,7 +81,8 @@ async def stream_events(
     stream = EventStream(send, bell)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        await stream.write(b"retry: %d\n\n" % random.randint(*RETRY_MS))  # noqa: S311 - no secret
+        # A line of the first event's block, as `BEAT` is of any.
+        await stream.write(b"retry: %d\n" % random.randint(*RETRY_MS))  # noqa: S311 - no secret
         await work(stream)
         await stream.write(b"", last=True)
     except asyncio.CancelledError:

@@ -16,7 +16,7 @@ from api.callers import caller_of
 from api.limits import check_json
 from api.problems import BadRequest, MethodNotAllowed, TryLater
 from api.rendered import rendered
-from api.responses import JSON, NO_STORE, Headers, Response
+from api.responses import JSON, NO_STORE, Headers, Response, json_bytes
 from projections.readers import DocumentReader
 from streams.keys import JOB_ID, JobKey
 from streams.kinds import KINDS
@@ -129,8 +129,7 @@ def _is_id(value: object) -> bool:
 
 def _members(ids: Iterable[str], bodies: Mapping[str, bytes]) -> list[bytes]:
     """Write the answers beside their ids, without parsing what is JSON already."""
-    write = orjson.dumps
-    return [b"%b:%b" % (write(job_id), bodies.get(job_id, b"null")) for job_id in ids]
+    return [b"%b:%b" % (json_bytes(job_id), bodies.get(job_id, b"null")) for job_id in ids]
 
 
 async def _body(receive: Receive) -> bytes:

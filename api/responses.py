@@ -53,12 +53,29 @@ class Response(NamedTuple):
     body: bytes
 
 
+_LINE_BREAKS = (
+    (b"\xc2\x85", b"\\u0085"),
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+)
+"""Characters at which some readers of lines split, beside the control characters that JSON always
+escapes: in UTF-8, and as escapes."""
+
+
 def json_bytes(value: object) -> bytes:
-    """Write JSON; whole numbers of any size, and null for NaN and infinities."""
+    """Return a value as JSON on one line.
+
+    Integers may have any size; NaN and infinities become null.
+    """
     try:
-        return orjson.dumps(value)
+        written = orjson.dumps(value)
     except TypeError:  # orjson stops at 64 bits, workers' results need not
-        return pydantic_core.to_json(value, inf_nan_mode="null")
+        written = pydantic_core.to_json(value, inf_nan_mode="null")
+    for raw, escaped in _LINE_BREAKS:
+        # Only strings can contain them, so that the result is the same JSON.
+        if raw in written:
+            written = written.replace(raw, escaped)
+    return written
 
 
 async def send_response(send: Send, response: Response, *, head: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import signal
 import socket
@@ -28,7 +29,7 @@ from api.feed_sse import EventStream, stream_events
 from ops.devstack import EmbeddedRedis
 from streams.connection import connect
 from tests.api.conftest import Writer, writer_to
-from tests.support.event_stream import ApiProcess, Event, Stream, running_api
+from tests.support.event_stream import ApiProcess, Event, Stream, recorded, running_api
 from tests.support.servers import RedisFactory
 from tests.support.waiting import eventually
 
@@ -533,3 +534,36 @@ def test_beat__comes_within_fifteen_seconds(follow: Follow, write: Writer, tenan
     received(stream)
     stream.timeout(15)
     assert stream.line() == b": "
+
+
+LINE_BREAKS = "\x0b \x0c \x1c \x1d \x1e \x85 \u2028 \u2029 \r \n \r\n"
+
+
+@pytest.mark.anyio
+async def test_stream__split_at_blank_lines__every_block_is_an_event() -> None:
+    """Heartbeats and `retry:` are lines in front of an event, never a block of their own."""
+    record = await recorded([b'{"n":0}', b'{"n":1}'])
+    *blocks, rest = record.split(b"\n\n")
+    assert [block.splitlines()[-1] for block in blocks] == [b'data: {"n":0}', b'data: {"n":1}']
+    assert [block.splitlines().count(b": ") for block in blocks] == [2, 2]
+    assert rest == b""
+
+
+def test_stream__text_with_line_breaks_of_any_sort__one_data_line(
+    api: ApiProcess, write: Writer, tenant: str, headers: dict[str, str]
+) -> None:
+    """`httpx` and `str.splitlines` end lines at more characters than the standard does."""
+    extra = {LINE_BREAKS: LINE_BREAKS}
+    write(tenant, {"type": "done", "id": "a1", "job_type": LINE_BREAKS[::2], "result": extra})
+    path = JOB.format("a1")
+    with httpx.Client(base_url=api.url, headers=headers) as client:
+        poll = client.get(path)
+        with client.stream("GET", path + "events") as answer:
+            lines = list(answer.iter_lines())
+        found = client.post("/api/v1/progress/query", json={"jobs": ["a1", LINE_BREAKS]})
+    (data,) = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    assert all(line.partition(":")[0] in ("", "retry", "id", "event", "data") for line in lines)
+    assert json.loads(data)["result"] == extra
+    assert data == poll.text
+    assert len(found.text.splitlines()) == 1
+    assert found.json()["jobs"] == {"a1": poll.json(), LINE_BREAKS: None}

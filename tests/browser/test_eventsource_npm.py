@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import redis
 
 from tests.api.conftest import Writer, writer_to
 from tests.browser.conftest import ServeApi
+from tests.support.event_stream import recorded
 
 SCRIPTS = Path(__file__).with_name("node")
 MODULES = "JOBTRAIL_TEST_NODE_MODULES"
@@ -144,3 +146,16 @@ def test_an_iteration_throws_why_it_cannot_go_on(node: Run, base: str) -> None:
     (line,) = lines
 
     assert json.loads(line)["problem"]["status"] == 404
+
+
+def test_npm_packages_read_no_empty_message_from_heartbeats_and_retry(
+    node: Run, tmp_path: Path
+) -> None:
+    states = [b'{"status":"PENDING"}', b'{"status":"DONE"}']
+    record = tmp_path / "stream"
+    record.write_bytes(asyncio.run(recorded(states)))
+
+    lines = node("parsers.mjs", str(record))
+
+    read = [["state", str(number), state.decode()] for number, state in enumerate(states)]
+    assert [json.loads(line) for line in lines] == [read, read]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
+
+from starlette.types import Message
+
+from api.feed import wait_for_change
+from api.feed_bells import Viewers
+from api.feed_sse import EventStream, state_block, stream_events
 
 SCRIPT = """
 from api.server import serve
@@ -118,3 +125,28 @@ class Stream:
         with suppress(OSError):
             self._response.close()
         self._connection.close()
+
+
+async def recorded(states: Sequence[bytes], beats: int = 2) -> bytes:
+    """Return the bytes of a stream that tells these states, with heartbeats before each of them."""
+    sent = bytearray()
+
+    async def send(message: Message) -> None:
+        sent.extend(message.get("body", b""))
+
+    async def receive() -> Message:
+        return await asyncio.Future()
+
+    with Viewers(1).enter("t", beats=True) as bell:
+
+        async def work(stream: EventStream) -> None:
+            for number, state in enumerate(states):
+                for _ in range(beats):
+                    bell.tick(0.0)
+                    asyncio.get_running_loop().call_soon(bell.ring)
+                    bell.changed = False
+                    await wait_for_change(bell, stream)
+                await stream.write(state_block(b"%d" % number, state))
+
+        await stream_events(receive, send, bell, work)
+    return bytes(sent)
