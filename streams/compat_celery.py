@@ -12,13 +12,16 @@ appended is a warning, save that ends are retried for `end_retry_seconds` first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from streams.compat import NEVER_RAISED
 from streams.compat_bridge import Bridge, Id, if_named
 from streams.compat_states import tell_state
+from streams.failure import failure_of
 from streams.keys import JobKey
 from streams.kinds import State
 
@@ -58,10 +61,13 @@ def report_tasks(
     hooks = _Hooks(tenant_of, through)
     connected = [
         (signals.before_task_publish, hooks.published),
+        (signals.task_received, hooks.received),
         (signals.task_prerun, hooks.started),
         (signals.task_success, hooks.succeeded),
         (signals.task_failure, hooks.failed),
         (signals.task_revoked, hooks.revoked),
+        (signals.task_postrun, hooks.left),
+        (signals.task_unknown, hooks.unknown),
     ]
     for signal, receiver in connected:
         signal.connect(receiver, weak=False)
@@ -79,11 +85,16 @@ class _Hooks:
     def __init__(self, tenant_of: TenantOf, through: Bridge | None) -> None:
         self._tenant_of = tenant_of
         self._bridge = through
+        # A request lives as long as the worker's main process waits for its end.
+        self._received: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
     def published(self, sender: str, headers: Mapping[str, Any], body: Any, **_: Any) -> None:
         args, kwargs = body[0], body[1]
         attempt = int(headers.get("retries") or 0) + 1
         self._tell(Task(headers["id"], sender, attempt, tuple(args), kwargs), State.QUEUED)
+
+    def received(self, request: Any, **_: Any) -> None:
+        self._received[request.id] = request
 
     def started(self, task_id: str, task: Any, **_: Any) -> None:
         self._tell(_run(task.request, task.name, task_id), State.PROCESSING)
@@ -92,15 +103,53 @@ class _Hooks:
         told = result if isinstance(result, dict) else {"value": result}
         self._tell(_run(sender.request, sender.name), State.DONE, result=told)
 
-    def failed(self, sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
-        error = str(exception) or type(exception).__name__
-        code = type(exception).__name__
-        run = _run(sender.request, sender.name, task_id)
-        self._tell(run, State.FAILED, error=error[:2000], code=code[:200])
+    def failed(
+        self,
+        sender: Any,
+        task_id: str,
+        exception: BaseException,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        # Where the process that ran the task is gone, the worker's main process sends this signal.
+        # Celery before 5.7 has no current request there, only the one that was received.
+        current = sender.request if sender.request.id == task_id else None
+        attempt = _attempt(current or self._received.get(task_id))
+        failure = failure_of(exception)
+        run = Task(task_id, sender.name, attempt, tuple(args or ()), kwargs or {})
+        self._tell(run, State.FAILED, error=failure.error, code=failure.code)
 
-    def revoked(self, request: Any, terminated: bool, **_: Any) -> None:  # noqa: FBT001 - Celery's
-        reason = "terminated" if terminated else "revoked"
+    def revoked(
+        self,
+        request: Any,
+        terminated: bool,  # noqa: FBT001 - the signal's own arguments
+        expired: bool = False,  # noqa: FBT001, FBT002 - likewise
+        **_: Any,
+    ) -> None:
+        reason = "terminated" if terminated else "expired" if expired else "revoked"
         self._tell(_run(request, request.task, request.id), State.CANCELLED, reason=reason)
+
+    def left(self, task_id: str, task: Any, state: str | None, retval: Any, **_: Any) -> None:
+        """Report the ends for which Celery has no signal: `Ignore`, `Reject`, a process that exits.
+
+        Celery has no state for an exception that is not an `Exception`. It is still being handled
+        here; the process exits next, and not every version reports that.
+        """
+        run = _run(task.request, task.name, task_id)
+        if state == "IGNORED":
+            self._tell(run, State.CANCELLED, reason="ignored")
+        elif state == "REJECTED" and not getattr(retval, "requeue", False):
+            self._tell(run, State.FAILED, error="the task rejected its message", code="Reject")
+        elif state is None and not (task.acks_late and task.reject_on_worker_lost):
+            failure = failure_of(sys.exc_info()[1] or SystemExit())
+            self._tell(run, State.FAILED, error=failure.error, code=failure.code)
+
+    def unknown(self, message: Any, name: str, id: str, **_: Any) -> None:  # noqa: A002
+        args, kwargs = message.payload[0], message.payload[1]
+        attempt = int(message.headers.get("retries") or 0) + 1
+        run = Task(id, name, attempt, tuple(args), kwargs)
+        self._tell(run, State.FAILED, error="no worker knows this task", code="NotRegistered")
 
     def _tell(self, task: Task, state: State, **fields: Any) -> None:
         try:
@@ -117,7 +166,15 @@ class _Hooks:
 
 
 def _run(request: Any, name: str, task_id: str | None = None) -> Task:
-    """Read a request: the worker's own object, or the context of the running task."""
-    retries = getattr(request, "retries", None) or 0
+    """Return the run of a request: the worker's own object, or the context of the running task."""
     args, kwargs = getattr(request, "args", None), getattr(request, "kwargs", None)
-    return Task(task_id or request.id, name, int(retries) + 1, tuple(args or ()), kwargs or {})
+    run_id = task_id or request.id
+    return Task(run_id, name, _attempt(request), tuple(args or ()), kwargs or {})
+
+
+def _attempt(request: Any) -> int:
+    """Return the attempt that a request is: a running task's context, or the worker's object."""
+    retries = getattr(request, "retries", None)
+    if retries is None:
+        retries = getattr(request, "request_dict", {}).get("retries")
+    return int(retries or 0) + 1

@@ -27,11 +27,13 @@ from pydantic import (
 
 from streams.keys import JOB_ID_PATTERN
 from streams.kinds import KINDS
+from streams.leap_seconds import next_second
 
 VERSION = 1
 MAX_EVENT_BYTES = 1_048_576
 MAX_EXTRA_BYTES = 8_192
 TEXT_LENGTH = 2_000
+WORD_LENGTH = 200
 
 
 class InvalidEvent(ValueError):
@@ -57,7 +59,7 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Word = Annotated[str, Field(max_length=200)]
+Word = Annotated[str, Field(max_length=WORD_LENGTH)]
 CutText = Annotated[str, BeforeValidator(_cut)]
 Number = Annotated[float, Field(ge=-(2**53), le=2**53)]
 LabelName = Annotated[str, Field(min_length=1, max_length=64)]
@@ -225,19 +227,31 @@ def _refuse_constants(raw: bytes) -> None:
 
 
 def _validated(raw: bytes) -> Event:
-    """Validate, once more without what only some languages' strings can hold.
+    """Validate an event, or else the event without what our stores cannot hold.
 
     PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair, which is what `json.dumps`
-    writes of a file's name in another encoding. No job shall be lost to one: U+FFFD is projected.
+    writes of a file's name in another encoding. Both are projected as U+FFFD. Python's times have
+    no leap second. No event is refused for one of these.
     """
     if _NUL in raw:
-        return _VALIDATE(_mended(raw))
+        raw = _mended(raw)
     try:
         return _VALIDATE(raw)
     except ValidationError:
-        if not _SURROGATE.search(raw):
+        readable = _mended(raw) if _SURROGATE.search(raw) else raw
+        readable = _without_leap_second(readable)
+        if readable is raw:
             raise
-        return _VALIDATE(_mended(raw))
+        return _VALIDATE(readable)
+
+
+def _without_leap_second(raw: bytes) -> bytes:
+    try:
+        fields = load_json(raw)
+        at = next_second(fields["at"])
+    except (ValueError, TypeError, KeyError):
+        return raw
+    return raw if at is None else dump_json(fields | {"at": at})
 
 
 def _mended(raw: bytes) -> bytes:

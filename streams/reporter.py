@@ -30,7 +30,6 @@ from streams.durability import NotDurable
 from streams.event_ids import new_event_id
 from streams.events import (
     MAX_EVENT_BYTES,
-    TEXT_LENGTH,
     Cancelled,
     Done,
     Event,
@@ -42,6 +41,7 @@ from streams.events import (
     encode_fields,
     parse_event,
 )
+from streams.failure import failure_of, valid_text
 from streams.keys import check_tenant
 from streams.spool import Spool
 from streams.tracing import current_traceparent, job_span
@@ -235,7 +235,19 @@ class JobReport:
         try:
             self._leave(error)
         finally:
+            self._end_span(kind, error, traceback)
+
+    def _end_span(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
             self._span.__exit__(kind, error, traceback)
+        except Exception:
+            # Recording an exception calls its `__str__`, which may raise.
+            _LOG.debug("the span of job %s was not completed", self._common["id"], exc_info=True)
 
     def _leave(self, error: BaseException | None) -> None:
         with self._lock:
@@ -247,11 +259,12 @@ class JobReport:
                 elif isinstance(error, _INTERRUPTIONS):
                     self.cancelled(f"interrupted: {type(error).__name__}")
                 else:
-                    self.failed(str(error) or type(error).__name__, code=type(error).__name__)
-            except LogUnavailable:
+                    failure = failure_of(error)
+                    self.failed(failure.error, code=failure.code)
+            except Exception:
                 if error is None:
                     raise
-                # The worker's own error is what its caller must see.
+                # The worker's own error is what its caller must see, whatever happened to ours.
                 _LOG.exception("the end of job %s was not appended", self._common["id"])
 
     def progress(
@@ -302,11 +315,11 @@ class JobReport:
 
     def failed(self, error: str, *, code: str | None = None) -> None:
         """End the job badly; `error` is cut to 2,000 characters."""
-        self._end(self.event(Failed, error=_text(error), code=code))
+        self._end(self.event(Failed, error=valid_text(error), code=code))
 
     def cancelled(self, reason: str | None = None) -> None:
         """End the job because somebody called it off."""
-        self._end(self.event(Cancelled, reason=None if reason is None else _text(reason)))
+        self._end(self.event(Cancelled, reason=None if reason is None else valid_text(reason)))
 
     def event(self, form: type[Event], **fields: Any) -> Event:
         """Build an event of this job, stamped with its id and the time."""
@@ -344,8 +357,3 @@ class JobReport:
             except InvalidEvent:  # too large: nothing was sent, another end may still be said
                 self._ended = False
                 raise
-
-
-def _text(text: str) -> str:
-    """Cut a text before it makes the event too large, and mend what no UTF-8 can say."""
-    return text[:TEXT_LENGTH].encode("utf-8", "replace").decode()

@@ -1,6 +1,9 @@
 """The spool: ends that could not be appended wait in local files for the next start.
 
 One file an event, written whole or not at all. Sending one twice is harmless: it keeps its id.
+
+The directory and its files are this user's alone: results may be confidential, and whoever could
+add a file could append events in a worker's name.
 """
 
 from __future__ import annotations
@@ -8,6 +11,8 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -19,18 +24,33 @@ from streams.event_ids import new_event_id
 _LOG = logging.getLogger(__name__)
 
 
+_PRIVATE_DIRECTORY, _PRIVATE_FILE = 0o700, 0o600
+
+
+class UnsafeSpool(ValueError):
+    """The spool's directory is not one that this user alone can write to: name another one."""
+
+
 class Spool:
-    """A directory of events that are still to be sent."""
+    """A directory of events that are still to be sent.
+
+    Raises:
+        UnsafeSpool: the directory is a link, or belongs to another user.
+        OSError: it cannot be made or read.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        if not _is_ours(directory, stat.S_ISDIR):
+            raise UnsafeSpool(f"spool {directory}: not a directory of this user: name another one")
+        directory.chmod(_PRIVATE_DIRECTORY)
 
     def keep(self, tenant: str, payload: bytes) -> Path:
         """Write one event to disk (synced before it gets its name)."""
         name = new_event_id()
         unfinished = self._directory / f"{name}.part"
-        with unfinished.open("wb") as file:
+        with open(unfinished, "xb", opener=_open_private) as file:
             file.write(
                 orjson.dumps({"tenant": tenant, "event": base64.b64encode(payload).decode()})
             )
@@ -43,6 +63,9 @@ class Spool:
         sent = 0
         for path in sorted(self._directory.glob("*.event")):
             try:
+                if not _is_ours(path, stat.S_ISREG):
+                    _LOG.error("spooled event %s is not a file of this user, not sent", path)
+                    continue
                 kept = orjson.loads(path.read_bytes())
                 appender.append(kept["tenant"], base64.b64decode(kept["event"]))
             except LogUnavailable as error:
@@ -56,3 +79,13 @@ class Spool:
             path.unlink(missing_ok=True)
             sent += 1
         return sent
+
+
+def _is_ours(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    """Return whether the path itself, not what it may link to, is of a kind and this user's."""
+    found = path.lstat()
+    return is_kind(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, _PRIVATE_FILE)

@@ -238,6 +238,28 @@ def test_bytes_that_are_no_json_are_refused_as_such(raw: bytes) -> None:
     assert "\n" not in str(error)
 
 
+LEAP_SECONDS = {
+    "2016-12-31T23:59:60Z": "2017-01-01T00:00:00+00:00",
+    "2016-12-31t23:59:60z": "2017-01-01T00:00:00+00:00",
+    "2016-12-31T23:59:60.25+00:00": "2017-01-01T00:00:00.250000+00:00",
+    "2017-01-01T08:59:60+09:00": "2017-01-01T09:00:00+09:00",
+    "2017-01-01T05:29:60.123456789+05:30": "2017-01-01T05:30:00.123456+05:30",
+    "9999-12-31T23:59:60Z": "9999-12-31T23:59:59+00:00",
+}
+
+
+@pytest.mark.parametrize(("at", "read_as"), LEAP_SECONDS.items())
+def test_at_in_a_leap_second_is_the_next_minutes_first(at: str, read_as: str) -> None:
+    assert parsed("done", at=at, result={"n": 2**70}).at == datetime.fromisoformat(read_as)
+
+
+@pytest.mark.parametrize(
+    "at", ["2016-12-31T23:59:61Z", "2016-13-31T23:59:60Z", "2016-12-31T24:59:60Z", "23:59:60"]
+)
+def test_at_that_is_no_time_is_refused_with_its_field(at: str) -> None:
+    assert "at" in refused(at=at).detail
+
+
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_text_that_names_no_number_is_text(word: str) -> None:
     event = parsed("done", result={word: [word, 10**40]}, worker=word)

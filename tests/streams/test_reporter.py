@@ -21,6 +21,8 @@ from streams.connection import LogUnavailable, connect
 from streams.events import InvalidEvent
 from streams.keys import InvalidTenant
 from streams.reporter import Reporter
+from streams.spool import Spool, UnsafeSpool
+from tests.support.exceptions import LongName, Unprintable
 from tests.support.servers import RedisFactory
 from tests.support.waiting import eventually
 
@@ -152,6 +154,38 @@ def test_job__exception_with_awkward_words__is_failed_and_propagates(
     with reporter.job("a2", tenant="42") as job:
         job.cancelled(text)
     assert events(redis_client)[-1]["type"] == "cancelled"
+
+
+@pytest.mark.parametrize("kind", [Unprintable, LongName])
+def test_job__exception_that_cannot_be_described__is_failed_and_propagates(
+    reporter: Reporter, redis_client: redis.Redis, kind: type[Exception]
+) -> None:
+    thrown = kind()
+    with pytest.raises(kind) as raised, reporter.job("a1", tenant="42"):
+        raise thrown
+    assert raised.value is thrown
+    failed = events(redis_client)[-1]
+    assert failed["type"] == "failed"
+    assert failed["error"]
+    assert len(failed["code"]) <= 200
+
+
+def test_job__exception_and_an_unusable_spool__propagates_all_the_same(
+    own_redis: RedisFactory, tmp_path: Path
+) -> None:
+    server = own_redis(persist=False)
+    with connect(server.url, timeout=1.0, connect_timeout=1.0) as client:
+        spool = tmp_path / "spool"
+        reporter = Reporter(EventAppender(client), end_retry_seconds=0, spool=spool)
+        report = reporter.job("a1", tenant="42")
+        with pytest.raises(LookupError), report:
+            _lose(server, spool)
+
+
+def _lose(server: EmbeddedRedis, spool: Path) -> None:
+    server.stop()
+    spool.rmdir()
+    raise LookupError
 
 
 def test_job__failed_or_cancelled_by_word__nothing_follows(
@@ -486,3 +520,37 @@ def test_spool__several_processes_start_at_once__each_event_is_sent(
             future.result()
     assert spooled(tmp_path) == []
     assert len({event["event_id"] for event in events(client_of_server)}) == 10
+
+
+def test_spool__is_its_users_alone(tmp_path: Path, client_of_server: redis.Redis) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir(mode=0o755)
+    spool = Spool(folder)
+    path = spool.keep("42", b'{"type":"done","id":"a1"}')
+    assert (folder.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_spool__what_another_user_left__is_not_sent(
+    tmp_path: Path, redis_client: redis.Redis
+) -> None:
+    folder = tmp_path / "spool"
+    path = Spool(folder).keep("42", b'{"type":"done","id":"a1"}')
+    os.chown(path, 65534, 65534)
+    Reporter(EventAppender(redis_client), spool=folder)
+    assert events(redis_client) == []
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(UnsafeSpool, match="name another one"):
+        Reporter(EventAppender(redis_client), spool=folder)
+
+
+def test_spool__link__is_refused(tmp_path: Path, redis_client: redis.Redis) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "spool").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnsafeSpool):
+        Reporter(EventAppender(redis_client), spool=tmp_path / "spool")
+    planted = Spool(tmp_path / "real").keep("42", b'{"type":"done","id":"a1"}')
+    planted.rename(tmp_path / "elsewhere" / planted.name)
+    (tmp_path / "real" / planted.name).symlink_to(tmp_path / "elsewhere" / planted.name)
+    Reporter(EventAppender(redis_client), spool=tmp_path / "real")
+    assert events(redis_client) == []

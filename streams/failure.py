@@ -1,0 +1,35 @@
+"""The text and the code by which a `failed` event describes an exception."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from streams.events import TEXT_LENGTH, WORD_LENGTH
+
+
+class Failure(NamedTuple):
+    """The fields of a `failed` event, within the limits of the format."""
+
+    error: str
+    code: str
+
+
+def failure_of(exception: BaseException) -> Failure:
+    """Return the description of any exception; raises nothing, whatever the exception does.
+
+    The class name stands in for a text that is empty or cannot be had. `SystemExit` and its like
+    say too little by themselves ("1"), so theirs includes the class name.
+    """
+    name = type(exception).__name__
+    try:
+        text = str(exception)
+    except Exception:  # whatever its own code raises
+        text = ""
+    if text and not isinstance(exception, Exception):
+        text = f"{name}: {text}"
+    return Failure(valid_text(text or name), valid_text(name, WORD_LENGTH))
+
+
+def valid_text(text: str, length: int = TEXT_LENGTH) -> str:
+    """Return a text cut to `length` characters, with `?` for what UTF-8 cannot represent."""
+    return text[:length].encode("utf-8", "replace").decode()

@@ -1,0 +1,28 @@
+"""Leap seconds in an event's `at`: RFC 3339 allows a 60th second, `datetime` does not.
+
+It is read as the first second of the next minute, which is also its Unix time (POSIX.1, 4.19).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+_LEAP = re.compile(
+    r"(\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}):60(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})\Z", re.ASCII
+)
+
+
+def next_second(text: object) -> str | None:
+    """Return the time that a leap second is read as; None where the text is not a leap second."""
+    found = _LEAP.match(text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    minute, fraction, zone = found.groups()
+    before = f"{minute}:59{(fraction or '')[:7]}{zone}".upper()
+    try:
+        return (datetime.fromisoformat(before) + timedelta(seconds=1)).isoformat()
+    except OverflowError:  # the last second of the year 9999
+        return before
+    except ValueError:
+        return None
