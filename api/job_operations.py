@@ -6,20 +6,27 @@ from typing import Any
 
 from api.job_schemas import LISTS, ROWS, History
 from api.operation import ID, Json, Operation, parameter
-from api.parameters import LABEL, LIST_PARAMETERS, MAX_LABELS, HistoryParameters, PageParameters
+from api.parameters import (
+    LABEL_PAIR,
+    LIST_PARAMETERS,
+    MAX_LABELS,
+    HistoryParameters,
+    ListParameters,
+    PageParameters,
+)
 from api.problems import BadRequest, NoSuchJob, TryLater
 from api.schemas import title
 from streams.kinds import KINDS, Kind
 
 _LABELS = parameter(
-    "labels",
+    LABEL_PAIR,
     "query",
-    f"Each a parameter of its own, `{LABEL}NAME=value`: jobs whose label NAME has this value.",
+    str(ListParameters.model_fields["labels"].description),
     {
-        "type": "object",
-        "propertyNames": {"pattern": r"^label\.[^\x00]{1,64}$"},
-        "additionalProperties": {"type": "string", "pattern": r"^[^\x00]{0,256}$"},
-        "maxProperties": MAX_LABELS,
+        "type": "array",
+        "items": {"type": "string", "pattern": r"^[^\x00:]{1,64}:[^\x00]{0,256}$"},
+        "maxItems": MAX_LABELS,
+        "uniqueItems": True,
     },
     style="form",
     explode=True,

@@ -7,7 +7,7 @@ the answer names it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl
 
@@ -30,7 +30,10 @@ from streams.kinds import KINDS, Kind
 MAX_LIMIT, DEFAULT_LIMIT = 200, 50
 MAX_LABELS = 5
 LABEL = "label."
-"""What the name of a label's parameter begins with."""
+"""Prefix of a label's own parameter: `label.NAME=VALUE`."""
+LABEL_PAIR = "label"
+"""The same as a parameter that may be repeated: `label=NAME:VALUE`. Generated clients send this
+form, as an OpenAPI document cannot describe parameters whose names are free."""
 
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:([Zz])|([-+ ])(\d\d:\d\d))\Z",
@@ -97,7 +100,7 @@ class PageParameters(BaseModel):
         Raises:
             BadRequest: naming the parameter that is not as it should be.
         """
-        return cls.of_fields(_fields(raw))
+        return cls.of_fields(_fields(_pairs(raw)))
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> Self:
@@ -125,9 +128,17 @@ class ListParameters(PageParameters):
         Mapping[LabelName, Annotated[LabelValue, AfterValidator(_storable)]],
         Field(
             max_length=MAX_LABELS,
-            description=f"Each a parameter `{LABEL}NAME`: jobs whose label NAME is this value.",
+            description=(
+                f"`NAME:VALUE`, repeatable with another NAME: jobs whose label NAME is VALUE. "
+                f"`{LABEL}NAME=VALUE` is the same, also for a NAME with a colon in it."
+            ),
         ),
     ] = Field(default_factory=dict)
+
+    @classmethod
+    def of_query(cls, raw: bytes) -> Self:
+        """Read a query, in which labels may have either form; raises as the base does."""
+        return cls.of_fields(_fields(map(_label_by_name, _pairs(raw))))
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> Self:
@@ -183,14 +194,29 @@ def _check_labels(labels: Mapping[str, str]) -> None:
 MAX_FIELDS = 20
 
 
-def _fields(raw: bytes) -> dict[str, str]:
-    """Read a query's fields, each of which may stand there once."""
+def _pairs(raw: bytes) -> list[tuple[str, str]]:
+    """Return the names and values in a query."""
     try:
-        pairs = parse_qsl(
+        return parse_qsl(
             raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
         )
-    except ValueError:  # too many fields, or no UTF-8
+    except ValueError:  # too many fields, or not UTF-8
         raise BadRequest(parameter="*") from None
+
+
+def _label_by_name(pair: tuple[str, str]) -> tuple[str, str]:
+    """Return `label=NAME:VALUE` as `label.NAME=VALUE`, and any other pair as it is."""
+    name, value = pair
+    if name != LABEL_PAIR:
+        return pair
+    label, colon, wanted = value.partition(":")
+    if not (label and colon):
+        raise BadRequest(parameter=LABEL_PAIR)
+    return LABEL + label, wanted
+
+
+def _fields(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the fields of a query, each of which may occur once."""
     fields: dict[str, str] = {}
     for name, value in pairs:
         if name in fields:

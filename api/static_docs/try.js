@@ -53,7 +53,7 @@ function field(parameter) {
     : element("input", { autocomplete: "off", spellcheck: "false" });
   input.name = parameter.name;
   input.required = Boolean(parameter.required);
-  if (!words && parameter.style === "form") input.placeholder = "label.team=a&label.size=b";
+  if (parameter.schema.type === "array") input.placeholder = "several with & between them";
   if (parameter.example !== undefined && parameter.required) input.value = parameter.example;
   return { parameter, input, label: element("label", {}, parameter.name, input) };
 }
@@ -67,7 +67,7 @@ function requestOf(operation, inputs, body, { credentials, security, base }) {
     if (value === "") continue;
     if (parameter.in === "path") path = path.replace(`{${parameter.name}}`, encodeURIComponent(value));
     else if (parameter.in === "header") headers.set(parameter.name, value);
-    else if (parameter.style === "form") for (const pair of new URLSearchParams(value)) query.append(...pair);
+    else if (parameter.schema.type === "array") for (const each of value.split("&")) query.append(parameter.name, each);
     else query.set(parameter.name, value);
   }
   for (const scheme of security) {

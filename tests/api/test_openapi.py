@@ -193,3 +193,14 @@ async def test_page(ask: Asker) -> None:
         assert "frame-ancestors 'none'" in policy
         assert "camera=()" in answer.headers["permissions-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_document__query_parameters__as_generated_clients_send_them(api: dict[str, Any]) -> None:
+    """Each is one value or a list of them: generators write an object as `name[key]=value`."""
+    for _, path, operation in described(api):
+        for parameter in operation.get("parameters", []):
+            schema = parameter["schema"]
+            if schema["type"] == "array":
+                assert (parameter["style"], parameter["explode"]) == ("form", True), path
+                schema = schema["items"]
+            assert schema["type"] in ("string", "integer", "number"), (path, parameter["name"])
