@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.etags import etag_of, matches
+from api.etags import etag_of, is_known
 
 _FOLDER = Path(__file__).with_name("client")
 
@@ -49,13 +49,9 @@ def _route(name: str, content_type: str, more: Mapping[str, str]) -> Route:
     )
 
     async def serve(request: Request) -> Response:
-        return _answer(shown, request.headers.get("if-none-match"))
+        body, headers = shown
+        if is_known(request.scope["headers"], headers["etag"].encode()):
+            return Response(status_code=304, headers=dict(headers))
+        return Response(body, headers=dict(headers))
 
     return Route(f"/{name}", serve, include_in_schema=False)
-
-
-def _answer(shown: _File, known: str | None) -> Response:
-    body, headers = shown
-    if known is not None and matches(known.encode(), headers["etag"].encode()):
-        return Response(status_code=304, headers=dict(headers))
-    return Response(body, headers=dict(headers))

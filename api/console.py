@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from api.etags import etag_of, matches
+from api.etags import etag_of, is_known
 
 URL = "/console/"
 
@@ -78,8 +78,7 @@ def _route(path: str, file: _File) -> Route:
     headers = _HEADERS | {"etag": file.etag.decode()}
 
     async def endpoint(request: Request) -> Response:
-        known = request.headers.get("if-none-match")
-        if known is not None and matches(known.encode("latin-1"), file.etag):
+        if is_known(request.scope["headers"], file.etag):
             return Response(status_code=304, headers=headers)
         return Response(file.body, headers=headers, media_type=file.media_type)
 

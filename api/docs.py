@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.etags import etag_of, matches
+from api.etags import etag_of, is_known
 from api.responses import PAGE
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -38,8 +38,7 @@ def _route(name: str, body: bytes) -> Route:
     content_type = f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8"
 
     async def page(request: Request) -> Response:
-        known = request.headers.get("if-none-match", "").encode("latin-1")
-        if matches(known, tag):
+        if is_known(request.scope["headers"], tag):
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type=content_type)
 

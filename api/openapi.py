@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.etags import etag_of, matches
+from api.etags import etag_of, is_known
 from api.limits import HeadersTooLarge, TooManyRequests, UrlTooLong
 from api.operation import JSON, Operation, Who
 from api.operations import operations
@@ -126,8 +126,7 @@ def openapi_routes(auth: str, *, desk: bool) -> list[Route]:
         body = _bytes(auth, desk=desk)
         tag = etag_of(body)
         headers = {"etag": tag.decode(), "cache-control": "public, no-cache"}
-        known = request.headers.get("if-none-match", "").encode("latin-1")
-        if matches(known, tag):
+        if is_known(request.scope["headers"], tag):
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type=JSON)
 

@@ -28,7 +28,8 @@ from streams.kinds import JOB, KINDS, VIDEO, Kind
 WAIT = parameter(
     "wait",
     "query",
-    "Seconds to hold the answer for, while it is still that of `If-None-Match`.",
+    "Seconds to hold the answer for: while the state is still that of `If-None-Match`, or while "
+    "there is no such job.",
     {"type": "number", "minimum": 0, "maximum": 30},
 )
 IF_NONE_MATCH = parameter(
@@ -47,7 +48,8 @@ LAST_EVENT_ID = parameter(
 _POLLING = (
     "Reads Redis alone, and answers while PostgreSQL is down. `Retry-After` says when it is worth "
     "asking again; an answer without it is final. What does not exist, has expired or belongs to "
-    "another tenant is one and the same 404."
+    "another tenant is one and the same 404; with `wait` that comes after as many seconds, unless "
+    "the job appears before."
 )
 _STREAMING = (
     "Server-Sent Events: on connect the present state, then each change, as `event: state` whose "

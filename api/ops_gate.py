@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from api.auth import OPS, Authenticator, Caller
 from api.callers import caller_of
-from api.etags import etag_of, matches
+from api.etags import etag_of, is_known
 from api.problems import Forbidden, TryLater
 from api.responses import json_bytes
 
@@ -85,11 +85,8 @@ async def _patiently(work: Awaitable[object]) -> object:
 def _tagged(request: Request, facts: object) -> Response:
     body = json_bytes(facts)
     tag = etag_of(body)
-    known = request.headers.get("if-none-match")
-    if known is not None and matches(known.encode("latin-1"), tag):
-        response = Response(status_code=304)
-    else:
-        response = _json(body)
+    known = is_known(request.scope["headers"], tag)
+    response = Response(status_code=304) if known else _json(body)
     response.headers["etag"] = tag.decode()
     response.headers["cache-control"] = "private, no-cache"
     response.headers[NOW] = str(time.time_ns() // 1_000_000)

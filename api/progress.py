@@ -1,7 +1,8 @@
 """The progress of one job: what frontends poll.
 
 It is a plain function from a request to bytes, outside any routing and validation machinery, and it
-reads Redis alone. `?wait=` makes a poll a long one: it stays until the answer is another one.
+reads Redis alone. `?wait=` makes a poll a long one: it is held until there is a state that differs
+from the one that the caller has; a job that is not there yet is waited for in the same way.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
@@ -18,7 +21,7 @@ from starlette.types import Receive, Scope
 
 from api.auth import Authenticator
 from api.callers import MAX_FIELDS, caller_of
-from api.etags import matches
+from api.etags import known_tags, matches
 from api.feed_bells import Viewers, until_gone
 from api.feed_hub import Hub
 from api.problems import BadRequest, MethodNotAllowed, NoSuchJob, TryLater
@@ -47,6 +50,9 @@ _PATH = re.compile(
 )
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?\Z")
 _SHOWN: Headers = (*JSON, *REVALIDATED)
+
+
+Read = Callable[[], Awaitable[Rendered | None]]
 
 
 class ProgressPath(NamedTuple):
@@ -92,25 +98,31 @@ class ProgressEndpoint:
         caller = caller_of(self._authenticator, scope)
         wait = wait_of(scope["query_string"]) if scope["query_string"] else 0.0
         kind, job_id, _ = path
-        if not JOB_ID.match(job_id) or not caller.may_read(kind.name, job_id):
+        if not JOB_ID.match(job_id):
             raise NoSuchJob
         job = JobKey(caller.tenant, kind.name, job_id)
-        known = dict(scope["headers"]).get(b"if-none-match")
+        # A job that the caller may not read is answered as one that does not exist, also in time.
+        read = partial(self._state, job) if caller.may_read(kind.name, job_id) else _no_state
+        known = known_tags(scope["headers"])
         try:
-            state = await self._state(job)
-            if known is None or not matches(known, state.etag):
-                return Response(200, _headers(state), state.body)
-            if wait:
-                state = await self._changed(job, known, wait, receive)
+            state = await read()
+            if state is None:
+                known = None  # any state is news to a caller for whom there was none
+            if wait and not _is_news(state, known):
+                state = await self._news(job, read, known, wait, receive)
         except redis.RedisError as error:
             self._warn(error)
             raise TryLater from None
-        if matches(known, state.etag):
-            return Response(304, _headers(state), b"")
-        return Response(200, _headers(state), state.body)
+        if state is None:
+            raise NoSuchJob
+        if _is_news(state, known):
+            return Response(200, _headers(state), state.body)
+        return Response(304, _headers(state), b"")
 
-    async def _changed(self, job: JobKey, known: bytes, wait: float, receive: Receive) -> Rendered:
-        """Wait until the state is none that is known, or time is over; give what it is then."""
+    async def _news(
+        self, job: JobKey, read: Read, known: bytes | None, wait: float, receive: Receive
+    ) -> Rendered | None:
+        """Return the state once it is news, or as it is after `wait` seconds."""
         with self._viewers.enter(job.tenant) as bell:
             gone = asyncio.ensure_future(until_gone(receive, bell))
             late = asyncio.get_running_loop().call_later(wait, bell.end)
@@ -118,20 +130,17 @@ class ProgressEndpoint:
                 async with self._hub.watching(job.tenant, feed_name(job), bell):
                     while True:
                         bell.changed = False
-                        state = await self._state(job)
-                        if bell.over or not matches(known, state.etag):
+                        state = await read()
+                        if bell.over or _is_news(state, known):
                             return state
                         await bell.wait()
             finally:
                 late.cancel()
                 gone.cancel()
 
-    async def _state(self, job: JobKey) -> Rendered:
+    async def _state(self, job: JobKey) -> Rendered | None:
         documents = await self._reader.read(job)
-        state = documents and rendered(job, documents)
-        if state is None:
-            raise NoSuchJob
-        return state
+        return documents and rendered(job, documents)
 
     def _warn(self, error: redis.RedisError) -> None:
         now = time.monotonic()
@@ -159,6 +168,15 @@ def wait_of(query_string: bytes) -> float:
         if 0 <= wait <= MAX_WAIT_SECONDS:
             return wait
     raise BadRequest(parameter="wait")
+
+
+async def _no_state() -> None:
+    """Return that there is no state to read."""
+
+
+def _is_news(state: Rendered | None, known: bytes | None) -> bool:
+    """Whether there is a state, and not one that `If-None-Match` covers."""
+    return state is not None and (known is None or not matches(known, state.etag))
 
 
 def _headers(state: Rendered) -> Headers:
