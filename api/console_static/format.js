@@ -70,7 +70,8 @@ setInterval(() => {
   if (!document.hidden) document.querySelectorAll("time.ago").forEach(tell);
 }, 5000);
 
-const WORDS = { queued: "queued", processing: "processing", done: "done", failed: "failed", cancelled: "cancelled" };
+// Without a prototype, as other tables of words that are looked up by what a server sent.
+const WORDS = { __proto__: null, queued: "queued", processing: "processing", done: "done", failed: "failed", cancelled: "cancelled" };
 
 export function badge(state, word) {
   return h("span", { class: `badge is-${WORDS[state] ?? "other"}` }, word ?? state);

@@ -126,6 +126,7 @@ function step(span, number, x, y) {
 }
 
 const SHAPES = {
+  __proto__: null,
   queued: "M-4,-4 H4 V4 H-4 Z",
   processing: "M-4,-6 L6,0 L-4,6 Z",
   done: "M-6,0 L-2,5 L6,-5",

@@ -75,7 +75,7 @@ function picture({ timeline, why: reason }, width) {
   return h("div", { class: "scroll lives" }, life(timeline, reason?.entry_id, Math.max(320, width - 44)));
 }
 
-const RULES = { attempt: "1 attempt", rank: "2 rank", entry_id: "3 entry id" };
+const RULES = { __proto__: null, attempt: "1 attempt", rank: "2 rank", entry_id: "3 entry id" };
 
 function why({ why: reason }) {
   if (!reason) return panel("Why this state", h("p", { class: "empty" }, "The history holds no events of this job."));

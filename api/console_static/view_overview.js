@@ -9,6 +9,7 @@ import { LATE, groupsOf, unsampled, verdict } from "./verdict.js";
 const EVERY = 5_000;
 const SIGNS = { good: "✓", warn: "!", bad: "✕" };
 const WORDS = {
+  __proto__: null,
   status: "Keys in Redis that frontends poll",
   rows: "Rows and history in PostgreSQL",
 };
