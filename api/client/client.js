@@ -17,8 +17,9 @@
  * failed, cancelled) is told once and closes the watch. Times are in milliseconds.
  */
 
-const PATHS = { job: "/api/v1/jobs", video: "/media/videos" };
-const RANKS = { PENDING: 0, UPLOADED: 0, PROCESSING: 1, FAILED: 2, CANCELLED: 2, DONE: 3, READY: 3 };
+// Without a prototype: only the names that stand here are found, not "constructor".
+const PATHS = { __proto__: null, job: "/api/v1/jobs", video: "/media/videos" };
+const RANKS = { __proto__: null, PENDING: 0, UPLOADED: 0, PROCESSING: 1, FAILED: 2, CANCELLED: 2, DONE: 3, READY: 3 };
 const PASSING = [408, 425, 429]; // of the refusals, those that ask for patience
 
 const TIMING = {
@@ -227,19 +228,23 @@ class Watch {
    * that does not appear, any other refusal.
    */
   async #look() {
-    let renewed = false, missingSince;
+    let renewed = false, missingSince, hold = 0;
     for (let tries = 0; ; tries++) {
       try {
-        await this.#ask();
+        await this.#ask(hold);
         return tries === 0;
       } catch (error) {
         this.#stop.signal.throwIfAborted();
         const problem = problemOf(error), { status } = problem;
+        hold = 0; // where a proxy does not let requests stay, the next one is a plain one
         if (status === 401 && this.#options.getToken && !renewed) {
           renewed = true;
           await this.#renewToken();
         } else if (status === 404 && Date.now() - (missingSince ??= Date.now()) < this.#options.waitForJob) {
           await this.#pause(Math.min(1_000, this.#backoff(tries)));
+          // The server answers as soon as the job is there.
+          const left = this.#options.waitForJob - (Date.now() - missingSince);
+          hold = Math.min(this.#timing.wait, Math.max(left, 0));
         } else if (status >= 400 && status < 500 && !PASSING.includes(status)) {
           throw error;
         } else {
@@ -259,7 +264,7 @@ class Watch {
     const url = this.#path + (wait ? `?wait=${wait / 1_000}` : "");
     const { status, tag, text } = await this.#request(url, headers, wait + this.#timing.answer);
     if (status === 304) return false;
-    if (status === 200) return this.#take(text, tag?.replace(/^W\/|"/g, ""));
+    if (status === 200) return this.#take(text, /"(\w+)/.exec(tag)?.[1]);
     const problem = { title: "unexpected answer", ...parsed(text), status };
     throw new WatchError(problem, this.#retryAfter);
   }

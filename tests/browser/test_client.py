@@ -17,7 +17,7 @@ from playwright.sync_api import Page, Route
 
 from tests.api.conftest import Writer, writer_to
 from tests.browser.conftest import ServeApi, Troubles
-from tests.browser.following import PAGES, Follower, assert_in_order, query
+from tests.browser.following import PAGES, PATIENCE, Follower, assert_in_order, query
 
 STREAM = re.compile(r"/progress/events")
 WAIT = re.compile(r"/progress/\?wait=")
@@ -262,14 +262,54 @@ def test_without_an_event_source_it_begins_with_long_polls(
 def test_a_page_may_be_opened_before_the_first_event(
     follower: Follower, write: Writer, troubles: Troubles
 ) -> None:
+    """The server holds the next request, so that the first state comes with the first event."""
     troubles.expect(r"^answered 404: GET .*/a1/progress/$")
-    with follower.page.expect_response(lambda response: response.status == 404):
-        follow(follower)
+    with follower.page.expect_request(WAIT):
+        follow(follower, waitForJob=PATIENCE)
+
+    write("t", QUEUED)
+    follower.wait_for_state(status="PENDING")
+    assert follower.asked[:2] == ["plain", "wait"]
+    write("t", DONE)
+    follower.wait_for_end()
+
+
+def test_a_job_is_waited_for_though_requests_may_not_stay(
+    follower: Follower, write: Writer, troubles: Troubles
+) -> None:
+    troubles.expect(r"/a1/progress/")
+    follower.page.route(WAIT, lambda route: route.fulfill(status=504))
+    with follower.page.expect_response(lambda response: response.status == 504):
+        follow(follower, waitForJob=PATIENCE)
 
     write("t", QUEUED)
     follower.wait_for_state(status="PENDING")
     write("t", DONE)
     follower.wait_for_end()
+
+
+def test_a_job_that_does_not_appear_in_time_is_an_error(
+    follower: Follower, troubles: Troubles
+) -> None:
+    troubles.expect(r"^answered 404: GET .*/a1/progress/")
+    follow(follower, waitForJob=600)
+    follower.wait("seen.closed")
+
+    (problem,) = follower.seen["errors"]
+    assert problem["status"] == 404
+
+
+@pytest.mark.parametrize("kind", ["constructor", "__proto__", "toString", "hasOwnProperty", "Job"])
+def test_a_kind_that_there_is_not_is_a_type_error(page: Page, base: str, kind: str) -> None:
+    page.goto(f"{base}/docs")
+    thrown = page.evaluate(
+        """async (kind) => {
+            const { watchJob } = await import("/client.js");
+            try { watchJob({ kind, id: "a1" }); } catch (error) { return String(error); }
+        }""",
+        kind,
+    )
+    assert thrown == f'TypeError: kind is "job" or "video", not {kind}'
 
 
 def test_a_job_that_does_not_appear_is_an_error(follower: Follower, troubles: Troubles) -> None:
