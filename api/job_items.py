@@ -10,7 +10,7 @@ from orjson import Fragment
 from projections.history_reader import StoredEvent
 from projections.job_reader import StoredRow
 from streams.events import dump_json, load_json
-from streams.kinds import Kind
+from streams.kinds import Kind, State
 
 
 def whole_item(kind: Kind, row: StoredRow) -> dict[str, Any]:
@@ -21,7 +21,8 @@ def whole_item(kind: Kind, row: StoredRow) -> dict[str, Any]:
         "id": shown_id,  # one name for every kind
         "job_type": row.job_type,
         "status": row.status,
-        "progress": _fragment(row.progress),
+        # As in progress answers. The row keeps the last one, which tells how far a failed job came.
+        "progress": _fragment(row.progress) if row.state == State.PROCESSING else None,
         kind.error_field: row.error,
         **_result(kind, row),
         "code": row.code,

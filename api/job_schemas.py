@@ -31,7 +31,7 @@ def _row(kind: Kind, name: str, doc: str, **more: Any) -> type[BaseModel]:
         "id": always(id_type(kind), "The same by one name for every kind."),
         "job_type": always(str | None, "What sort of job it is, as its worker named it."),
         "status": (Literal[tuple(kind.words.values())], ...),
-        "progress": always(JobProgressDetail | None, "What was last told of it."),
+        "progress": always(JobProgressDetail | None, "Only while processing."),
         kind.error_field: always(str | None, "Why it ended as it did."),
         "result": always(Any, "What the worker gave as the result, of any size."),
         **{field: always(Any, "Of the result.") for field in kind.result_fields or ()},

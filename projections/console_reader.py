@@ -22,7 +22,7 @@ from sql import queries
 from streams.entry_ids import EntryId
 from streams.events import InvalidEvent, load_json, parse_event
 from streams.keys import JobKey
-from streams.kinds import KINDS
+from streams.kinds import KINDS, State
 
 _QUERIES = queries("console")
 
@@ -213,7 +213,12 @@ _LISTED = (
 
 def _shown(row: Sequence[Any]) -> dict[str, Any]:
     job = dict(zip(_LISTED, row, strict=True))
-    return job | {"progress": _json(job["progress"])}
+    return job | {"progress": _progress(job)}
+
+
+def _progress(job: Mapping[str, Any]) -> Any:
+    """Return a row's progress as progress answers show it: only while processing."""
+    return _json(job["progress"]) if job["state"] == State.PROCESSING else None
 
 
 def _json(text: str | None) -> Any:
@@ -228,7 +233,7 @@ async def read_job(connection: AsyncConnection[Any], job: JobKey) -> dict[str, A
     if row is None:
         return None
     found = dict(zip(_ROW, row, strict=True))
-    return found | {"progress": _json(found["progress"])}
+    return found | {"progress": _progress(found)}
 
 
 _ROW = (
