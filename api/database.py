@@ -2,6 +2,10 @@
 
 Every read is one transaction of its own, read only, in which row-level security shows one tenant. A
 connection that the policies do not bind (a superuser's, say) is never read from.
+
+A read has a deadline of ours, as the server's own limits are frozen with the server: a connection
+that has not answered by then is closed, and the pool opens another one. Tenants share the
+connections (`api/turns.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +21,11 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from api.metrics import watch_postgres_pool
 from api.problems import TryLater
+from api.turns import Turns
+from api.within import within
 from projections.job_reader import Connection, Reading
 from sql import queries
+from sql.deadlines import AsyncConnection, Unanswered, network_options
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -30,12 +37,21 @@ WAIT_SECONDS = 2.0
 """How long a request waits for a connection."""
 
 WAITING_PER_CONNECTION = 64
-"""Requests that may wait for one; those beyond are told at once to come later."""
+"""Requests of one tenant that may wait for each; those beyond are refused at once."""
+
+MARGIN_SECONDS = 0.5
+"""How much longer a whole read may take than one statement of it."""
+
+CONNECT_SECONDS = 2
+"""How long the server may take to accept a connection, and again for what sets it up."""
 
 RECONNECT_SECONDS = 2.0
 """For how long the pool tries by itself to connect; after that a request makes it try again."""
 
-ANSWER_SECONDS = 0.3
+CLOSE_SECONDS = 1.0
+"""How long connections that are being made may take to end with the pool."""
+
+ANSWER_SECONDS = 0.5
 """How long the database may take to answer whether it is there."""
 
 WARNING_INTERVAL = 5.0
@@ -50,6 +66,7 @@ _EVENTS: dict[type[Exception], str] = {
     psycopg.errors.QueryCanceled: "database_read_timed_out",
     PoolTimeout: "database_connection_not_had",
     TooManyRequests: "database_connections_taken",
+    Unanswered: "database_did_not_answer",
 }
 
 
@@ -62,10 +79,13 @@ class Database:
 
     def __init__(self, url: str | None, *, pool_size: int, statement_seconds: float) -> None:
         self._statement_ms = round(statement_seconds * 1_000)
+        self._read_seconds = statement_seconds + MARGIN_SECONDS
         self._pool_size = pool_size
+        self._turns = Turns(pool_size, most_waiting=pool_size * WAITING_PER_CONNECTION)
         self._pool = None if url is None else self._make_pool(url)
+        self._probe: asyncio.Task[bool] | None = None
         if self._pool is not None:
-            watch_postgres_pool(self._pool)
+            watch_postgres_pool(self._pool, lambda: self._turns.waiting)
         self._opening = asyncio.Lock()
         self._next_warning = float("-inf")
 
@@ -93,9 +113,11 @@ class Database:
         """
         if self._pool is None:
             raise TryLater
+        deadline = time.monotonic() + self._read_seconds
         try:
             await self._open(self._pool)
-            return await self._read(self._pool, tenant, reading)
+            async with self._turns.turn(tenant, min(WAIT_SECONDS, self._read_seconds)):
+                return await self._read(self._pool, tenant, reading, deadline)
         except (psycopg.Error, OSError) as error:
             self._say(_EVENTS.get(type(error), "database_unavailable"), error)
             raise TryLater from None
@@ -104,26 +126,40 @@ class Database:
         """Say whether it can be read: `ok`, `away`, or `none` where no database is named."""
         if self._pool is None:
             return "none"
-        with suppress(psycopg.Error, OSError, TimeoutError):
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._open(self._pool)
-                async with self._pool.connection(ANSWER_SECONDS) as connection:
-                    await connection.execute(_QUERIES["alive"])
-            return "ok"
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._answers(self._pool))
+        with suppress(TimeoutError):
+            return "ok" if await within(ANSWER_SECONDS, self._probe) else "away"
         return "away"
+
+    async def _answers(self, pool: AsyncConnectionPool[AsyncConnection]) -> bool:
+        with suppress(psycopg.Error, OSError):
+            await self._open(pool)
+            async with (
+                self._turns.turn(None, ANSWER_SECONDS),
+                pool.connection(ANSWER_SECONDS) as connection,
+            ):
+                connection.limit(ANSWER_SECONDS)
+                await connection.execute(_QUERIES["alive"])
+            return True
+        return False
 
     async def close(self) -> None:
         """Close all connections."""
         if self._pool is not None:
-            await self._pool.close()
+            if self._probe is not None:
+                await asyncio.wait({self._probe})
+            await self._pool.close(CLOSE_SECONDS)
 
-    def _make_pool(self, url: str) -> AsyncConnectionPool[Connection]:
+    def _make_pool(self, url: str) -> AsyncConnectionPool[AsyncConnection]:
         return AsyncConnectionPool(
             url,
+            connection_class=AsyncConnection,
             kwargs={
+                **network_options(url),
                 "autocommit": True,  # transactions are begun and ended by what they are
                 "application_name": "jobtrail-api",
-                "connect_timeout": 5,
+                "connect_timeout": CONNECT_SECONDS,
                 # A prepared statement keeps a plan that suits other tenants and other filters.
                 "prepare_threshold": None,
             },
@@ -133,17 +169,17 @@ class Database:
             configure=self._configure,
             name="jobtrail-api",
             timeout=WAIT_SECONDS,
-            max_waiting=self._pool_size * WAITING_PER_CONNECTION,
             reconnect_timeout=RECONNECT_SECONDS,
             num_workers=1,
         )
 
-    async def _open(self, pool: AsyncConnectionPool[Connection]) -> None:
+    async def _open(self, pool: AsyncConnectionPool[AsyncConnection]) -> None:
         async with self._opening:
             await pool.open()
 
-    async def _configure(self, connection: Connection) -> None:
+    async def _configure(self, connection: AsyncConnection) -> None:
         """Set a new connection up, or refuse it."""
+        connection.limit(CONNECT_SECONDS)
         await connection.execute(_QUERIES["session"], {"timeout_ms": self._statement_ms})
         await connection.execute(_QUERIES["become_reader"])
         try:
@@ -158,17 +194,22 @@ class Database:
             raise refused
 
     async def _read(
-        self, pool: AsyncConnectionPool[Connection], tenant: str, reading: Reading[T]
+        self,
+        pool: AsyncConnectionPool[AsyncConnection],
+        tenant: str,
+        reading: Reading[T],
+        deadline: float,
     ) -> T:
-        for _ in range(self._pool_size):
-            async with pool.connection() as connection:
+        for tries_left in reversed(range(self._pool_size + 1)):
+            left = deadline - time.monotonic()
+            async with pool.connection(min(WAIT_SECONDS, left)) as connection:
+                connection.limit(deadline - time.monotonic())
                 try:
                     return await _transaction(connection, tenant, reading)
-                except psycopg.OperationalError:
-                    if not connection.closed:
+                except psycopg.OperationalError as error:
+                    if not connection.closed or not tries_left or isinstance(error, Unanswered):
                         raise
-        async with pool.connection() as connection:
-            return await _transaction(connection, tenant, reading)
+        raise AssertionError("the last try returns or raises")
 
     def _say(self, event: str, error: Exception, **more: str) -> None:
         """Log what hinders all reads alike, now and then."""

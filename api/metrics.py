@@ -5,6 +5,7 @@ No tenant and no id is ever a label: whoever may scrape learns nothing of anybod
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -63,8 +64,8 @@ def watch_redis_pool(client: redis.asyncio.Redis) -> None:
         POOL_CONNECTIONS.labels("redis", state).set_function(partial(count, state))
 
 
-def watch_postgres_pool(pool: AsyncConnectionPool[Any]) -> None:
-    """Show this pool's connections and who waits for one, counted when somebody scrapes."""
+def watch_postgres_pool(pool: AsyncConnectionPool[Any], waiting: Callable[[], int]) -> None:
+    """Show this pool's connections, and how many requests wait, counted when somebody scrapes."""
 
     def count(name: str) -> int:
         return pool.get_stats().get(name, 0)
@@ -74,7 +75,7 @@ def watch_postgres_pool(pool: AsyncConnectionPool[Any]) -> None:
 
     POOL_CONNECTIONS.labels("postgres", "used").set_function(used)
     POOL_CONNECTIONS.labels("postgres", "idle").set_function(partial(count, "pool_available"))
-    POOL_WAITING.set_function(partial(count, "requests_waiting"))
+    POOL_WAITING.set_function(lambda: count("requests_waiting") + waiting())
 
 
 def observe_request(route: str, status: int, seconds: float) -> None:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from api.database import Database
 from api.problems import TryLater
 
-PING_SECONDS = 1.0
+PING_SECONDS = 0.8
 """How long Redis may take to answer and still count as there."""
 
 

@@ -18,6 +18,7 @@ from api.ops_desk import Desk
 from api.ops_gate import Gate
 from api.ops_jobs import OpsJobs, number_of, tenant_of, text_of
 from api.problems import BadRequest, NoSuchPage
+from api.within import within
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -146,8 +147,7 @@ def _log(event: str, request: Request, caller: Caller, **facts: Any) -> None:
 async def _or_none(work: Awaitable[T]) -> T | None:
     """Wait for one part of the overview, which a server that hangs must not keep from the rest."""
     try:
-        async with asyncio.timeout(PART_SECONDS):
-            return await work
+        return await within(PART_SECONDS, work)
     except (redis.RedisError, psycopg.Error, TimeoutError):
         return None
 

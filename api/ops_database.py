@@ -7,16 +7,22 @@ enters the role `jobtrail_ops` for one transaction (`projections/console_reader.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from sql.deadlines import AsyncConnection, network_options
+
 CONNECTIONS = 2
-WAIT_SECONDS = 3.0
+WAIT_SECONDS = 2.0
+LEND_SECONDS = 4.0
+"""How long a request may have a connection, the wait for it included; then it is closed."""
+CHECK_SECONDS = 1.0
+CONNECT_SECONDS = 2
+CLOSE_SECONDS = 1.0
 WAITING = 32
 RECONNECT_SECONDS = 2.0
 
@@ -29,8 +35,8 @@ class OpsDatabase:
         self._opening = asyncio.Lock()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Lend one.
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """Lend one; what it is asked must be answered in `LEND_SECONDS`.
 
         Raises:
             psycopg.Error: no database is named, it is away, or all connections are long taken.
@@ -39,22 +45,31 @@ class OpsDatabase:
             raise psycopg.OperationalError("JOBTRAIL_DATABASE_URL is not set")
         async with self._opening:
             await self._pool.open()
+        deadline = time.monotonic() + LEND_SECONDS
         async with self._pool.connection() as connection:
+            connection.limit(deadline - time.monotonic())
             yield connection
 
     async def close(self) -> None:
         """Close all connections."""
         if self._pool is not None:
-            await self._pool.close()
+            await self._pool.close(CLOSE_SECONDS)
 
 
-def _pool(url: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
+async def _check(connection: AsyncConnection) -> None:
+    connection.limit(CHECK_SECONDS)
+    await AsyncConnectionPool.check_connection(connection)
+
+
+def _pool(url: str) -> AsyncConnectionPool[AsyncConnection]:
     return AsyncConnectionPool(
         url,
+        connection_class=AsyncConnection,
         kwargs={
+            **network_options(url),
             "autocommit": True,
             "application_name": "jobtrail-console",
-            "connect_timeout": 5,
+            "connect_timeout": CONNECT_SECONDS,
             # A prepared statement keeps a plan that suits other filters.
             "prepare_threshold": None,
         },
@@ -62,7 +77,7 @@ def _pool(url: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
         max_size=CONNECTIONS,
         open=False,
         # A restart of the server must not show as an error of the first question after it.
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
         name="jobtrail-console",
         timeout=WAIT_SECONDS,
         max_waiting=WAITING,

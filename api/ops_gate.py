@@ -23,8 +23,12 @@ from api.callers import caller_of
 from api.etags import etag_of, is_known
 from api.problems import Forbidden, TryLater
 from api.responses import json_bytes
+from api.within import within
 
 HEADER = "x-jobtrail-console"
+ANSWER_SECONDS = 4.2
+"""How long an answer may take; what hangs is left to deadlines of its own."""
+
 NOW = "x-jobtrail-now"
 """The server's clock in milliseconds since 1970; beside the body, so that its tag stands still."""
 
@@ -75,7 +79,9 @@ class Gate:
 async def _patiently(work: Awaitable[object]) -> object:
     """Wait for an answer, and say which server is away where one is."""
     try:
-        return await work
+        return await within(ANSWER_SECONDS, work)
+    except TimeoutError:
+        raise TryLater from None
     except redis.RedisError:
         raise TryLater(missing=["redis"]) from None
     except psycopg.Error:

@@ -65,7 +65,10 @@ class Ready(Answer):
     status: Literal["ready"]
     database: Annotated[
         Literal["ok", "away", "none"],
-        Field(description="PostgreSQL; `none` where none is named. Progress does without."),
+        Field(
+            description="PostgreSQL, which durable reads need and progress does not: `away` while"
+            " it does not answer (durable reads are 503), `none` where none is named."
+        ),
     ]
 
 

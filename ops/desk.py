@@ -27,6 +27,8 @@ from streams.wire import ask
 
 ALIVE_MS = 35_000
 """A consumer beats every 10 s, but for a batch that takes longer."""
+REDIS_SECONDS = 2.0
+"""How long Redis may take for one command: an operator's request must not hold a thread longer."""
 DEAD_TENANTS = 200
 """Tenants with dead letters that are named."""
 COUNTED_TENANTS = 1_000
@@ -50,7 +52,9 @@ class RedisDesk:
     @classmethod
     def of(cls, settings: Settings) -> RedisDesk:
         """Make it from the settings; nothing is sent yet."""
-        client = connect(settings.require_redis_url())
+        client = connect(
+            settings.require_redis_url(), timeout=REDIS_SECONDS, connect_timeout=REDIS_SECONDS
+        )
         return cls(client, Graveyard(client, max_event_bytes=settings.max_event_bytes))
 
     def samples(self) -> Facts:

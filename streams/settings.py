@@ -38,7 +38,7 @@ class Settings(BaseModel):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
     api_pool_size: int = Field(default=4, ge=1, le=100)
-    api_statement_timeout_seconds: float = Field(default=5.0, ge=0.001, le=3_600)
+    api_statement_timeout_seconds: float = Field(default=3.5, ge=0.001, le=3_600)
     auth: Literal["jwt", "dev"] = "jwt"
     jwt_secret: str | None = Field(default=None, repr=False)
     jwks: str | None = Field(default=None, repr=False)

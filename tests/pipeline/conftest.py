@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 import pytest
@@ -26,6 +26,13 @@ def environ(settings: Mapping[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
+    with starting() as begin:
+        yield begin
+
+
+@contextmanager
+def starting() -> Iterator[Start]:
+    """Return what starts processes, and end them afterwards."""
     with ExitStack() as stack:
 
         def begin(*words: str, **settings: str) -> subprocess.Popen[bytes]:

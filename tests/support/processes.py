@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 import psutil  # type: ignore[import-untyped]
 
 
@@ -16,6 +20,25 @@ def runs(pid: int) -> bool:
 def descendants(pid: int) -> set[int]:
     """Give the process ids of all that descend from a process and run."""
     return {child.pid for child in psutil.Process(pid).children(recursive=True) if runs(child.pid)}
+
+
+def signal_all(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process and to all that descend from it."""
+    process = psutil.Process(pid)
+    for each in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            each.send_signal(number)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a server and all its processes for a while: it accepts connections and never answers."""
+    signal_all(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            signal_all(pid, signal.SIGCONT)
 
 
 def parent(pid: int) -> int:

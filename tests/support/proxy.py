@@ -29,6 +29,7 @@ class Proxy:
         self._links: set[asyncio.Task[None]] = set()
         self._open = True
         self._flowing = asyncio.Event()
+        self._severing = False
         self._delay = 0.0
         self.port = 0
 
@@ -58,6 +59,7 @@ class Proxy:
     def start(self) -> None:
         """Forward new connections again."""
         self._open = True
+        self._severing = False
 
     def cut(self) -> None:
         """Cut all connections, whatever is on its way in them."""
@@ -74,6 +76,10 @@ class Proxy:
     def resume(self) -> None:
         """Let through what was held back."""
         self._call(self._set_flowing(flowing=True))
+
+    def sever_replies(self) -> None:
+        """Let requests through and cut the connection when the reply comes, until `start`."""
+        self._severing = True
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
@@ -115,7 +121,7 @@ class Proxy:
             if self._open:
                 there, back = await asyncio.open_connection(HOST, self._target)
                 ends.append(back)
-                await self._both(self._pump(reader, back), self._pump(there, writer))
+                await self._both(self._pump(reader, back), self._pump(there, writer, reply=True))
         except OSError:
             pass  # the server is away: so are we
         finally:
@@ -133,9 +139,13 @@ class Proxy:
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, reply: bool = False
+    ) -> None:
         while chunk := await reader.read(CHUNK):
             await self._flowing.wait()
+            if reply and self._severing:
+                return
             if self._delay:
                 await asyncio.sleep(self._delay)
             writer.write(chunk)
