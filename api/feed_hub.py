@@ -21,6 +21,7 @@ import structlog
 from api.feed_bells import Bell
 from api.metrics import FEED_MESSAGES, FEED_SUBSCRIPTIONS
 from projections.feed import named_in
+from streams.connection import refused_servers
 from streams.keys import Keys
 
 _LOG = structlog.get_logger(__name__)
@@ -186,6 +187,7 @@ class Hub:
 
     async def _ask(self, connection: Any) -> None:
         """Keep the subscriptions those that are wanted, and see that the connection lives."""
+        refused = refused_servers(self._client)
         try:
             while True:
                 try:
@@ -193,6 +195,8 @@ class Hub:
                         await self._stale.wait()
                 except TimeoutError:
                     if time.monotonic() - self._heard_at > 2 * PING_SECONDS:
+                        break
+                    if await self._server_refused(refused):
                         break
                     await connection.send_command("PING", check_health=False)
                     self._forget_unused()
@@ -209,6 +213,18 @@ class Hub:
         except (redis.RedisError, OSError):
             pass  # the listener sees it too
         await connection.disconnect(nowait=True)
+
+    async def _server_refused(self, before: int) -> bool:
+        """Look whether another connection found, since `before`, that the server was demoted.
+
+        A connection with subscriptions cannot ask for itself.
+        """
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await self._client.execute_command("PING")  # type: ignore[no-untyped-call]
+        except (redis.RedisError, TimeoutError):
+            pass  # counted where that was the reason
+        return refused_servers(self._client) > before
 
     def _forget_unused(self) -> None:
         long_ago = time.monotonic() - PING_SECONDS

@@ -5,10 +5,13 @@ from __future__ import annotations
 import redis
 
 from ops.errors import CommandError
-from streams.connection import connect
+from streams.connection import WrongServer, connect
 from streams.keys import Keys, check_tenant
 from streams.settings import Settings
 from streams.wire import ask
+
+START_SECONDS = 1.0
+"""How long a command that waits for its servers looks at Redis before it begins."""
 
 
 def check_known(client: redis.Redis, tenant: str) -> str:
@@ -49,3 +52,20 @@ def check_servers(settings: Settings) -> None:
     if settings.redis_url is not None:
         with connect(settings.redis_url) as client:
             client.ping()
+
+
+def check_primary(settings: Settings) -> None:
+    """Refuse to begin on a Redis that is not a primary; one that is away is waited for later.
+
+    Raises:
+        InvalidUrl, SettingsError: the URL is not valid, or not set.
+        WrongServer: the server is a replica, a cluster's node or a Sentinel.
+    """
+    url = settings.require_redis_url()
+    with connect(url, timeout=START_SECONDS, connect_timeout=START_SECONDS) as client:
+        try:
+            client.ping()
+        except WrongServer:
+            raise
+        except redis.RedisError:
+            return

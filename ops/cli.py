@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.append import append_lines
-from ops.arguments import check_known, check_servers, is_known
+from ops.arguments import check_known, check_primary, check_servers, is_known
 from ops.dead import dead
 from ops.errors import USAGE_STATUS, CommandError, UsageError, line_for, usage_line
 from ops.limits import check_pool
@@ -119,7 +119,9 @@ def consume(group: Annotated[str, typer.Argument(help="status or rows")]) -> Non
 
     if group not in PROJECTIONS:
         raise CommandError(f"no group {group!r}: take one of {', '.join(PROJECTIONS)}")
-    consume(group, Settings.from_environ())
+    settings = Settings.from_environ()
+    check_primary(settings)
+    consume(group, settings)
 
 
 @app.command()
@@ -130,6 +132,7 @@ def api() -> None:
 
     settings = Settings.from_environ()
     check_pool(settings)
+    check_primary(settings)
     try:
         serve(settings, lambda url: _print(f"api: {url}"), desk=RedisDesk.of(settings))
     except ServerFailed as error:
@@ -147,6 +150,7 @@ def append(
 ) -> None:
     """Append events from standard input, one JSON object a line."""
     settings = Settings.from_environ()
+    check_primary(settings)  # before the input is read, which may be long in coming
     client = connect(settings.require_redis_url())
     outcome = append_lines(
         sys.stdin.buffer,

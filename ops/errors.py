@@ -10,7 +10,7 @@ import typer
 
 from api.listening import ListenError
 from ops.devstack import EmbeddedError
-from streams.connection import InvalidUrl, LogUnavailable
+from streams.connection import InvalidUrl, LogUnavailable, WrongServer
 from streams.events import InvalidEvent
 from streams.keys import InvalidTenant
 from streams.settings import SettingsError
@@ -41,10 +41,12 @@ def line_for(error: BaseException) -> str | None:
     """Give the line that says what went wrong, or None where it is our own fault."""
     if isinstance(error, _PLAIN):
         return _one_line(error)
+    if isinstance(error, WrongServer):
+        return _one_line(error)
     if isinstance(error, LogUnavailable):
         # Without a cause it is the server's own answer, for which the URL is not to blame.
-        advice = ": check JOBTRAIL_REDIS_URL" if error.__cause__ else ""
-        return f"{_one_line(error)}{advice}"
+        blamed = error.__cause__ and not isinstance(error.__cause__, WrongServer)
+        return f"{_one_line(error)}{': check JOBTRAIL_REDIS_URL' if blamed else ''}"
     if isinstance(error, redis.RedisError | InvalidUrl):
         return _of_redis(error)
     if isinstance(error, psycopg.Error):

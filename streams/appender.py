@@ -14,7 +14,8 @@ An appender that was given `max_stream_bytes` *sheds* the progress of a log that
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 
@@ -35,9 +36,10 @@ from streams.events import (
     parse_event,
 )
 from streams.keys import Keys, check_tenant
+from streams.settings import Settings
 from streams.shedding import LOAD, SHEDDABLE, Cap, unscripted
 from streams.tracing import current_traceparent
-from streams.wire import Command, round_trip
+from streams.wire import Command, one_async_connection, one_connection, round_trip
 
 GROUPS = ("status", "rows")
 """The consumer groups that an append tells of its tenant; a sweep tells all others."""
@@ -202,16 +204,23 @@ class _Appender:
     Args:
         max_stream_bytes: once a tenant's log takes so many, its progress is shed and counted, and
             `SHED` given for its entry id. None looks at nothing.
+        durable_replicas: how many replicas must have a durable append. None takes what
+            `JOBTRAIL_DURABLE_REPLICAS` says, or else as many as the primary was ever seen to have.
+
+    Raises:
+        SettingsError: `JOBTRAIL_DURABLE_REPLICAS` is not valid.
     """
 
     def __init__(
         self,
+        client: redis.Redis | redis.asyncio.Redis,
         *,
         keys: Keys | None = None,
         groups: Sequence[str] = GROUPS,
         max_event_bytes: int = MAX_EVENT_BYTES,
         max_stream_bytes: int | None = None,
         durable_seconds: float = DURABLE_SECONDS,
+        durable_replicas: int | None = None,
     ) -> None:
         self.keys = keys or Keys()
         self.groups = tuple(groups)
@@ -219,7 +228,8 @@ class _Appender:
         self.cap = (
             None if max_stream_bytes is None else Cap(self.keys, self.groups, max_stream_bytes)
         )
-        self._durability = Durability(durable_seconds)
+        needed = Settings.durable_replicas_of() if durable_replicas is None else durable_replicas
+        self._durability = Durability(client, durable_seconds, needed)
 
     def _plan(self, events: Iterable[tuple[str, Appendable]]) -> _Plan:
         here = current_traceparent()
@@ -245,10 +255,13 @@ class _Appender:
             plans.append(self._plan(chunk))
         return plans
 
-    def _waiting(self, plans: list[_Plan], assurance: Assurance, client: Any) -> list[_Plan]:
-        """Let the last one wait: what is stored of a log is stored of all that came before it."""
+    def _waiting(self, plans: list[_Plan], needed: Assurance) -> list[_Plan]:
+        """Let the last one wait: what is stored of a log is stored of all that came before it.
+
+        That holds on one server only, so that all plans must go to one connection.
+        """
         *before, last = plans
-        return [*before, _DurablePlan(last, self._durability.wait(assurance, client))]
+        return [*before, _DurablePlan(last, self._durability.wait(needed))]
 
 
 class EventAppender(_Appender):
@@ -263,13 +276,16 @@ class EventAppender(_Appender):
         max_event_bytes: int = MAX_EVENT_BYTES,
         max_stream_bytes: int | None = None,
         durable_seconds: float = DURABLE_SECONDS,
+        durable_replicas: int | None = None,
     ) -> None:
         super().__init__(
+            client,
             keys=keys,
             groups=groups,
             max_event_bytes=max_event_bytes,
             max_stream_bytes=max_stream_bytes,
             durable_seconds=durable_seconds,
+            durable_replicas=durable_replicas,
         )
         self._client = client
 
@@ -306,11 +322,16 @@ class EventAppender(_Appender):
 
     def _send_durably(self, plans: list[_Plan]) -> list[EntryId]:
         try:
-            found = self._durability.known() or self._durability.learn(self._info())
-            waiting = self._waiting(plans, found, self._client)
-            return [entry_id for plan in waiting for entry_id in self._send(plan)]
-        except LogUnavailable:
+            needed = self._durability.known() or self._durability.learn(self._info())
+            with one_connection(self._client) as send:
+                waiting = self._waiting(plans, needed)
+                return [entry_id for plan in waiting for entry_id in self._sent(plan, send)]
+        except (LogUnavailable, redis.RedisError) as error:
+            # Look anew next time, on a new connection: the URL may lead to another server by then.
             self._durability.forget()
+            self._client.connection_pool.disconnect(inuse_connections=False)
+            if isinstance(error, redis.RedisError):  # not connected
+                raise _unavailable(error) from error
             raise
 
     def _info(self) -> Mapping[str, Any]:
@@ -322,10 +343,13 @@ class EventAppender(_Appender):
             raise _unavailable(error) from error
 
     def _send(self, plan: _Plan) -> list[EntryId]:
+        return self._sent(plan, partial(round_trip, self._client))
+
+    def _sent(self, plan: _Plan, send: Callable[[Sequence[Command]], list[Any]]) -> list[EntryId]:
         try:
-            replies = round_trip(self._client, plan.commands)
+            replies = send(plan.commands)
             if self.cap is not None and (again := plan.again(replies)):
-                replies = plan.mended(replies, round_trip(self._client, again))
+                replies = plan.mended(replies, send(again))
         except redis.RedisError as error:
             raise _unavailable(error) from error
         return plan.entry_ids(replies)
@@ -343,13 +367,16 @@ class AsyncEventAppender(_Appender):
         max_event_bytes: int = MAX_EVENT_BYTES,
         max_stream_bytes: int | None = None,
         durable_seconds: float = DURABLE_SECONDS,
+        durable_replicas: int | None = None,
     ) -> None:
         super().__init__(
+            client,
             keys=keys,
             groups=groups,
             max_event_bytes=max_event_bytes,
             max_stream_bytes=max_stream_bytes,
             durable_seconds=durable_seconds,
+            durable_replicas=durable_replicas,
         )
         self._client = client
 
@@ -369,11 +396,15 @@ class AsyncEventAppender(_Appender):
 
     async def _send_durably(self, plans: list[_Plan]) -> list[EntryId]:
         try:
-            found = self._durability.known() or self._durability.learn(await self._info())
-            waiting = self._waiting(plans, found, self._client)
-            return [entry_id for plan in waiting for entry_id in await self._send(plan)]
-        except LogUnavailable:
+            needed = self._durability.known() or self._durability.learn(await self._info())
+            async with one_async_connection(self._client) as send:
+                waiting = self._waiting(plans, needed)
+                return [entry_id for plan in waiting for entry_id in await self._sent(plan, send)]
+        except (LogUnavailable, redis.RedisError) as error:
             self._durability.forget()
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            if isinstance(error, redis.RedisError):
+                raise _unavailable(error) from error
             raise
 
     async def _info(self) -> Mapping[str, Any]:
@@ -385,10 +416,15 @@ class AsyncEventAppender(_Appender):
             raise _unavailable(error) from error
 
     async def _send(self, plan: _Plan) -> list[EntryId]:
+        return await self._sent(plan, self._round_trip)
+
+    async def _sent(
+        self, plan: _Plan, send: Callable[[Sequence[Command]], Awaitable[list[Any]]]
+    ) -> list[EntryId]:
         try:
-            replies = await self._round_trip(plan.commands)
+            replies = await send(plan.commands)
             if self.cap is not None and (again := plan.again(replies)):
-                replies = plan.mended(replies, await self._round_trip(again))
+                replies = plan.mended(replies, await send(again))
         except redis.RedisError as error:
             raise _unavailable(error) from error
         return plan.entry_ids(replies)

@@ -7,7 +7,6 @@ delivered, a retried XADD appends twice. Who may retry, does so where the conseq
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import redis
 import redis.asyncio
@@ -15,14 +14,24 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-SCHEMES = ("redis", "rediss", "unix")
-_FORMS = "the Redis URL must be redis://HOST:PORT/DB, rediss://… or unix:///PATH, its options right"
+from streams.primary import ASYNCIO, BLOCKING, ROLE_SECONDS, Roles, WrongServer
+from streams.redis_url import InvalidUrl, parse_redis_url
+
 SOCKET_TIMEOUT = 5.0
 """Seconds that one command may take. A blocking read must block for less."""
 
 
-class InvalidUrl(ValueError):
-    """The server's URL is not of a known form; the message never repeats its password."""
+__all__ = [
+    "OUTAGES",
+    "SOCKET_TIMEOUT",
+    "InvalidUrl",
+    "LogUnavailable",
+    "WrongServer",
+    "connect",
+    "connect_async",
+    "is_outage",
+    "refused_servers",
+]
 
 
 class LogUnavailable(Exception):
@@ -41,7 +50,16 @@ OUTAGES = (
 )
 """What the server's absence or refusal looks like: wait and try again, the data is not at fault."""
 
-_REFUSALS = ("OOM ", "READONLY", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN")
+_REFUSALS = (
+    "OOM ",
+    "READONLY",
+    "MISCONF",
+    "LOADING",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "CLUSTERDOWN",
+    "UNBLOCKED",  # demoted while a command was blocked
+)
 
 
 def is_outage(error: BaseException) -> bool:
@@ -56,46 +74,53 @@ def is_outage(error: BaseException) -> bool:
 
 
 def connect(
-    url: str, *, timeout: float = SOCKET_TIMEOUT, connect_timeout: float = SOCKET_TIMEOUT
+    url: str,
+    *,
+    timeout: float = SOCKET_TIMEOUT,
+    connect_timeout: float = SOCKET_TIMEOUT,
+    role_seconds: float = ROLE_SECONDS,
 ) -> redis.Redis:
     """Make a client for `redis://`, `rediss://` or `unix://`; nothing is sent yet.
 
-    Timeouts are in seconds.
+    Timeouts are in seconds. Its commands raise WrongServer while the server is not a primary, which
+    is asked again after `role_seconds`.
 
     Raises:
-        InvalidUrl: the URL is not of these forms.
+        InvalidUrl: the URL is not valid.
     """
-    options = _options(url, timeout, connect_timeout)
-    try:
-        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
-    except ValueError:
-        raise InvalidUrl(_FORMS) from None
+    scheme, options = parse_redis_url(url)
+    pool = redis.ConnectionPool(
+        connection_class=BLOCKING[scheme],
+        retry=Retry(NoBackoff(), 0),
+        **{**_defaults(timeout, connect_timeout, role_seconds), **options},
+    )
+    return redis.Redis.from_pool(pool)
 
 
 def connect_async(
-    url: str, *, timeout: float | None = SOCKET_TIMEOUT, connect_timeout: float = SOCKET_TIMEOUT
+    url: str,
+    *,
+    timeout: float | None = SOCKET_TIMEOUT,
+    connect_timeout: float = SOCKET_TIMEOUT,
+    role_seconds: float = ROLE_SECONDS,
 ) -> redis.asyncio.Redis:
     """Make an asyncio client, as `connect` does; `timeout` None leaves limits to the caller."""
-    options = _options(url, timeout, connect_timeout)
-    try:
-        return redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 0), **options)
-    except ValueError:
-        raise InvalidUrl(_FORMS) from None
+    scheme, options = parse_redis_url(url)
+    pool = redis.asyncio.ConnectionPool(
+        connection_class=ASYNCIO[scheme],
+        retry=AsyncRetry(NoBackoff(), 0),
+        **{**_defaults(timeout, connect_timeout, role_seconds), **options},
+    )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
-def _options(url: str, timeout: float | None, connect_timeout: float) -> dict[str, Any]:
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in SCHEMES and bool(
-            parts.path if parts.scheme == "unix" else parts.netloc
-        )
-        # They would win over ours, and replies would be other than what is read here.
-        known = known and not {"protocol", "decode_responses"} & parse_qs(parts.query).keys()
-        _ = parts.port
-    except ValueError:
-        known = False
-    if not known:
-        raise InvalidUrl(_FORMS)
+def refused_servers(client: redis.Redis | redis.asyncio.Redis) -> int:
+    """Count the answers by which the client's connections found a server that is not a primary."""
+    roles = client.connection_pool.connection_kwargs.get("roles")
+    return roles.refused if isinstance(roles, Roles) else 0
+
+
+def _defaults(timeout: float | None, connect_timeout: float, role_seconds: float) -> dict[str, Any]:
     return {
         "protocol": 2,
         "socket_timeout": timeout,
@@ -103,4 +128,5 @@ def _options(url: str, timeout: float | None, connect_timeout: float) -> dict[st
         "health_check_interval": 0,
         # A stream that somebody named in another encoding is still read and dead-lettered.
         "encoding_errors": "surrogateescape",
+        "roles": Roles(role_seconds),
     }

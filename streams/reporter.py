@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import threading
@@ -97,16 +98,24 @@ class Reporter:
         *,
         max_event_bytes: int = MAX_EVENT_BYTES,
         max_stream_bytes: int | None = None,
+        durable_replicas: int | None = None,
         **options: Any,
     ) -> Self:
         """Make a reporter of its own connection, with timeouts that suit a worker (1 s).
 
-        `max_stream_bytes` is how many a tenant's log may take before its progress is shed.
+        `max_stream_bytes` is how many a tenant's log may take before its progress is shed;
+        `durable_replicas` is how many replicas must have an end, as for `EventAppender`.
+
+        Raises:
+            InvalidUrl: the URL is not valid.
+            SettingsError: `JOBTRAIL_DURABLE_REPLICAS` is not valid.
         """
         appender = EventAppender(
-            connect(url, timeout=1.0, connect_timeout=1.0),
+            # A replica refuses what a reporter sends, so that it need not be asked in between.
+            connect(url, timeout=1.0, connect_timeout=1.0, role_seconds=math.inf),
             max_event_bytes=max_event_bytes,
             max_stream_bytes=max_stream_bytes,
+            durable_replicas=durable_replicas,
         )
         return cls(appender, **options)
 

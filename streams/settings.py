@@ -34,6 +34,7 @@ class Settings(BaseModel):
 
     redis_url: str | None = Field(default=None, repr=False)  # may hold a password
     database_url: str | None = Field(default=None, repr=False)
+    durable_replicas: NonNegativeInt | None = None
     data_dir: Path = Path(".jobtrail")
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
@@ -82,6 +83,19 @@ class Settings(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             raise SettingsError("; ".join(_lines(error, given))) from None
+
+    @classmethod
+    def durable_replicas_of(cls, environ: Mapping[str, str] | None = None) -> int | None:
+        """Return the replicas that a durable append needs, or None where that is not set.
+
+        No other variable is read: a worker's process may have others that are not for it.
+
+        Raises:
+            SettingsError: the value is not a whole number from 0.
+        """
+        name = f"{PREFIX}DURABLE_REPLICAS"
+        given = (os.environ if environ is None else environ).get(name, "")
+        return cls.from_environ({name: given}).durable_replicas
 
     def require_redis_url(self) -> str:
         """Give the Redis URL, or raise SettingsError where none is set."""

@@ -7,10 +7,12 @@ error in the place of a reply included.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import redis
+import redis.asyncio
 
 Command = Sequence[str | bytes | float]
 
@@ -24,14 +26,62 @@ def round_trip(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
     pool = client.connection_pool
     connection: Any = pool.get_connection()
     try:
-        connection.send_packed_command(_packed(connection, commands))
-        return [_reply(connection) for _ in commands]
+        return _exchange(connection, commands)
     except BaseException:
         # Replies are still on their way: the next user must not read them as its own.
         connection.disconnect()
         raise
     finally:
         pool.release(connection)
+
+
+@contextmanager
+def one_connection(client: redis.Redis) -> Iterator[Callable[[Sequence[Command]], list[Any]]]:
+    """Provide a `round_trip` whose commands all go to one server, on one connection.
+
+    The client itself may go on with another connection, and by then with another server.
+    """
+    pool = client.connection_pool
+    connection: Any = pool.get_connection()
+    first = True
+
+    def send(commands: Sequence[Command]) -> list[Any]:
+        nonlocal first
+        # A check of its server may end in a connection to another one: not between two of these.
+        check, first = first, False
+        return _exchange(connection, commands, check=check)
+
+    try:
+        yield send
+    except BaseException:
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
+
+
+@asynccontextmanager
+async def one_async_connection(
+    client: redis.asyncio.Redis,
+) -> AsyncIterator[Callable[[Sequence[Command]], Awaitable[list[Any]]]]:
+    """Provide for an asyncio client what `one_connection` provides."""
+    pool: Any = client.connection_pool  # in part without type hints
+    connection = await pool.get_connection()
+    first = True
+
+    async def send(commands: Sequence[Command]) -> list[Any]:
+        nonlocal first
+        check, first = first, False
+        await connection.send_packed_command(_packed(connection, commands), check_health=check)
+        return [await _async_reply(connection) for _ in commands]
+
+    try:
+        yield send
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
 
 
 def as_bytes(name: str) -> bytes:
@@ -52,6 +102,11 @@ def checked(replies: Sequence[Any]) -> Sequence[Any]:
     return replies
 
 
+def _exchange(connection: Any, commands: Sequence[Command], *, check: bool = True) -> list[Any]:
+    connection.send_packed_command(_packed(connection, commands), check_health=check)
+    return [_reply(connection) for _ in commands]
+
+
 def _packed(connection: Any, commands: Sequence[Command]) -> Any:
     try:
         return connection.pack_commands(commands)
@@ -63,6 +118,13 @@ def _packed(connection: Any, commands: Sequence[Command]) -> Any:
                 for command in commands
             ]
         )
+
+
+async def _async_reply(connection: Any) -> Any:
+    try:
+        return await connection.read_response(disable_decoding=True)
+    except redis.ResponseError as refusal:
+        return refusal
 
 
 def _reply(connection: Any) -> Any:

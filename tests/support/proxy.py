@@ -61,6 +61,10 @@ class Proxy:
         self._open = True
         self._severing = False
 
+    def point(self, target: int) -> None:
+        """Forward new connections to another port; those that stand stay where they are."""
+        self._target = target
+
     def cut(self) -> None:
         """Cut all connections, whatever is on its way in them."""
         self._call(self._cut())

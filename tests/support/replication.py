@@ -1,0 +1,125 @@
+"""Redis servers that replicate, fail over and form clusters; real processes all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+
+from ops.devstack import EmbeddedRedis
+from streams.wire import ask
+from tests.support.waiting import eventually
+
+SERVICE = "main"
+
+
+def plain(server: EmbeddedRedis) -> redis.Redis:
+    """Connect to a server whatever it is: the product's own clients refuse a replica."""
+    return redis.Redis.from_url(server.url, protocol=2)
+
+
+def replicate(replica: EmbeddedRedis, master: EmbeddedRedis) -> None:
+    """Make one server the other's replica and wait until it is in step."""
+    with plain(master) as client:
+        client.config_set("repl-diskless-sync-delay", "0")
+    demote(replica, master)
+    with plain(master) as client:
+        eventually(
+            lambda: any(
+                isinstance(each, dict) and each["port"] == replica.port and is_online(each)
+                for each in client.info("replication").values()
+            ),
+            timeout=30,
+        )
+    with plain(replica) as client:
+        # A server that writes its first append-only file ignores SIGTERM.
+        eventually(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 0, 30)
+
+
+def is_online(replica: dict[str, Any]) -> bool:
+    """Tell whether a replica of INFO is in step."""
+    return bool(replica["state"] == "online")
+
+
+def demote(server: EmbeddedRedis, master: EmbeddedRedis) -> None:
+    """Make a server a replica at once; clients that are connected stay so."""
+    address = urlsplit(master.url)
+    with plain(server) as client:
+        client.replicaof(str(address.hostname), str(address.port))
+
+
+def promote(replica: EmbeddedRedis) -> None:
+    """Make a replica a primary."""
+    with plain(replica) as client:
+        client.replicaof("NO", "ONE")
+
+
+def role_of(server: EmbeddedRedis) -> str:
+    """Return `master` or `slave`."""
+    with plain(server) as client:
+        return str(client.info("replication")["role"])
+
+
+class Sentinel(EmbeddedRedis):
+    """A Sentinel that watches one primary."""
+
+    def __init__(self, folder: Path, master: EmbeddedRedis) -> None:
+        super().__init__(folder, persist=False)
+        self._master = master
+
+    def failover(self) -> None:
+        """Begin a planned failover, once the replica is known."""
+        with plain(self) as client:
+            eventually(lambda: self._master_state(client)["num-slaves"] > 0, 30, "the replica")
+            eventually(lambda: _begun(client), 30, "the failover")
+
+    def _master_state(self, client: redis.Redis) -> dict[str, Any]:
+        state: Any = client.sentinel_master(SERVICE)
+        return dict(state)
+
+    def _argv(self, port: int) -> list[str]:
+        file = self.data_dir / "sentinel.conf"
+        file.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {self.data_dir}\n"
+            f"sentinel monitor {SERVICE} 127.0.0.1 {self._master.port} 1\n"
+            f"sentinel down-after-milliseconds {SERVICE} 2000\n"
+            f"sentinel failover-timeout {SERVICE} 10000\n"
+        )
+        return [self._binary, str(file), "--sentinel"]
+
+    def _ready(self, pid: int, port: int) -> bool:
+        try:
+            with redis.Redis(port=port, protocol=2) as client:
+                return bool(client.info("server")["process_id"] == pid)
+        except redis.RedisError:
+            return False
+
+
+class ClusterNode(EmbeddedRedis):
+    """A node of a cluster; alone it has no slots until `own_all_slots`."""
+
+    def own_all_slots(self) -> None:
+        """Make it a cluster of one."""
+        with plain(self) as client:
+            ask(client, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+            eventually(lambda: b"cluster_state:ok" in ask(client, "CLUSTER", "INFO"), 30)
+
+    def _argv(self, port: int) -> list[str]:
+        return [*super()._argv(port), "--cluster-enabled", "yes"]
+
+    def _ready(self, pid: int, port: int) -> bool:
+        try:
+            with redis.Redis(port=port, protocol=2) as client:
+                return bool(client.info("server")["process_id"] == pid)
+        except redis.RedisError:
+            return False
+
+
+def _begun(client: redis.Redis) -> bool:
+    try:
+        ask(client, "SENTINEL", "FAILOVER", SERVICE)
+    except redis.ResponseError as error:
+        return "INPROG" in str(error)  # NOGOODSLAVE: it has not seen the replica's state yet
+    return True
