@@ -8,9 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import secrets
-import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,6 +21,7 @@ import structlog
 from consumers import metrics
 from consumers.activity import Counted, Tally
 from consumers.dead_tenants import NotedDeadLetters
+from consumers.ending import stop_on_signals
 from consumers.groups import ConsumerGroup
 from consumers.ready import ReadyQueue
 from consumers.reaper import Reaper
@@ -140,7 +139,7 @@ def tune_collector() -> None:
 
 
 def consume(group: str, settings: Settings) -> None:
-    """Consume until SIGTERM or SIGINT; both finish the batch in hand.
+    """Consume until SIGTERM or SIGINT; both finish the batch in hand, if it does not hang.
 
     Raises:
         SettingsError: a server's URL is missing.
@@ -148,9 +147,7 @@ def consume(group: str, settings: Settings) -> None:
     """
     logs.configure(settings)
     tune_collector()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     client = connect(settings.require_redis_url())
     name, tally = consumer_name(), Tally()
     samples = Samples(client, group, name, tally)

@@ -20,11 +20,13 @@ from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
 from sql import deadlines
+from streams.appender import EventAppender
 from streams.connection import connect
 from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.settings import Settings
 from tests.pipeline.conftest import starting
+from tests.support.groups import pending, settled
 from tests.support.processes import frozen
 from tests.support.proxy import Proxy
 from tests.support.servers import copy_folder, server_folder
@@ -227,3 +229,44 @@ def test_url_with_network_options_of_its_own__they_stand() -> None:
     given = deadlines.network_options("postgresql://h/d?keepalives_idle=60")
     assert "keepalives_idle" not in given
     assert given["tcp_user_timeout"]
+
+
+@pytest.mark.parametrize("group", ["status", "rows"])
+@pytest.mark.parametrize("server", ["redis", "postgres"])
+def test_consumer_told_to_stop_while_a_server_is_frozen__ends_and_loses_nothing(
+    rig: Rig, group: str, server: str
+) -> None:
+    tenant, name = f"stopped-{group}-{server}", f"{group}-{server}"
+    settings = {
+        "redis_url": rig.redis.url,
+        "database_url": rig.postgres.url,
+        "reclaim_idle_seconds": "0.5",
+    }
+    with connect(rig.redis.url) as client, starting() as start:
+        appender = EventAppender(client)
+        consumer = start("consume", group, **settings)
+        appender.append(tenant, {"type": "queued", "id": name})
+        eventually(lambda: settled(client, tenant, group), timeout=30)
+        if server == "postgres":
+            with frozen(rig.postgres.pid):
+                appender.append(tenant, {"type": "done", "id": name})
+                if group == "rows":
+                    eventually(lambda: pending(client, tenant, group) == 1)
+                consumer.terminate()
+                assert consumer.wait(BOUND_SECONDS) == 0
+        else:
+            with frozen(rig.redis.pid):
+                consumer.terminate()
+                assert consumer.wait(BOUND_SECONDS) == 0
+            appender.append(tenant, {"type": "done", "id": name})
+        start("consume", group, **settings)
+        eventually(lambda: settled(client, tenant, group), timeout=30)
+        assert client.xlen(f"tenant:{tenant}:dead") == 0
+    if group == "rows":
+        with psycopg.connect(rig.postgres.url) as connection:
+            found = connection.execute(
+                "SELECT status, (SELECT count(*) FROM job_events AS e WHERE e.tenant = jobs.tenant)"
+                " FROM jobs WHERE tenant = %s",
+                (tenant,),
+            ).fetchall()
+        assert found == [("DONE", 2)]
