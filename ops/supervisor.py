@@ -21,6 +21,8 @@ from pathlib import Path
 
 import structlog
 
+from ops.process_tree import descendants, signal_each
+
 log = structlog.get_logger(__name__)
 
 GRACE = 10.0
@@ -48,6 +50,7 @@ _GUARD = """
 trap '' HUP INT QUIT TERM
 read -r nothing
 kill -s "$2" "$1"
+kill -s CONT -- "-$1"
 tries=0
 while [ "$tries" -lt 50 ] && kill -0 "$1"; do sleep 0.1; tries=$((tries + 1)); done
 kill -s KILL -- "-$1"
@@ -108,8 +111,13 @@ class Child:
         return status
 
     def ask_to_stop(self) -> None:
-        """Send the signal that asks it to end; it may take its time."""
+        """Send the signal that asks it to end; it may take its time.
+
+        Where it or a process of its is suspended, it goes on: else it would never see the signal.
+        """
         self._process.send_signal(self._stop_signal)
+        if self._process.returncode is None:
+            signal_each([self.pid, *descendants(self.pid)], signal.SIGCONT)
 
     def wait(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the end, and tell whether it came."""
@@ -124,9 +132,11 @@ class Child:
             self.kill()
 
     def kill(self) -> None:
-        """End it and its process group at once."""
+        """End it and all its processes at once."""
         if self.poll() is None:
+            others = descendants(self.pid)
             self._kill_group()
+            signal_each(others, signal.SIGKILL)
             self._process.wait()
             self._clean_up()
 

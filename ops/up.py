@@ -27,6 +27,9 @@ from streams.settings import PREFIX, Settings
 _LOG = structlog.get_logger(__name__)
 
 READY_TIMEOUT = 60.0
+DEMO_GRACE = 4.0
+"""Seconds that the demo's work has to report that it was cancelled."""
+
 WATCH_SECONDS = 0.5
 """How often an embedded server is looked at; one that died is started again."""
 
@@ -139,7 +142,7 @@ def _children(settings: Settings, *, demo: bool) -> Iterator[None]:
     finally:
         # The demo first: it reports that it was cancelled, and the consumers see that.
         if work is not None:
-            work.stop()
+            work.stop(DEMO_GRACE)
         done.set()
         thread.join()
 

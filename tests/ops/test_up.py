@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from streams.connection import connect
-from tests.support.processes import descendants, runs
+from tests.support.processes import descendants, runs, signal_all
 from tests.support.waiting import eventually
 
 
@@ -169,3 +169,28 @@ def test_demo_encodes_a_video_whose_seven_steps_are_visible(data_dir: Path) -> N
             f"{found['api']}/api/v1/jobs/report-1/progress/", headers={"X-Tenant-ID": "3"}
         ).json()
         assert failed["status"] == "FAILED"
+
+
+@pytest.mark.parametrize("words", ["redis-server", ""], ids=["Redis", "all"])
+def test_up_told_to_stop_while_its_processes_are_frozen__stops_and_leaves_nothing(
+    data_dir: Path, words: str
+) -> None:
+    with running(data_dir) as process:
+        addresses(process)
+        family = descendants(process.pid)
+        if words:
+            signal_all(_process_of(process.pid, words).pid, signal.SIGSTOP)
+        else:
+            for child in psutil.Process(process.pid).children():
+                if "/bin/sh" not in child.cmdline()[0]:  # a guard waits for us alone
+                    signal_all(child.pid, signal.SIGSTOP)
+
+        process.terminate()
+
+        try:
+            assert process.wait(30) == 0
+        finally:
+            for pid in family:
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(pid).resume()
+        assert not [pid for pid in family if runs(pid)]
