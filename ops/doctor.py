@@ -15,15 +15,15 @@ from consumers.retention import group_reports, trim
 from ops.errors import line_for
 from ops.findings import Finding
 from ops.limits import Budget, budget, read_limits
+from ops.redis_checks import config_of, largest_command, replicas, stream_ids
 from projections.rebuild_replaced import kept
 from sql import queries
 from sql.migrate import missing
 from streams.appender import GROUPS
-from streams.connection import InvalidUrl, connect
+from streams.connection import InvalidUrl, WrongServer, connect
 from streams.keys import TENANT, Keys
 from streams.settings import Settings, SettingsError
 from streams.shedding import shed_counts
-from streams.wire import ask
 
 _QUERIES = queries("doctor")
 
@@ -45,6 +45,9 @@ def _guarded(
         yield from examine_server(settings)
     except (SettingsError, InvalidUrl) as error:
         yield Finding(name, ok=False, found=str(error), advice="mend that setting")
+    except WrongServer as error:
+        advice = "name the primary in JOBTRAIL_REDIS_URL, or make this one it: REPLICAOF NO ONE"
+        yield Finding(name, ok=False, found=str(error), advice=advice)
     except (redis.RedisError, psycopg.Error, OSError) as error:
         line = line_for(error) or str(error)
         yield Finding(name, ok=False, found=line, advice="start it, or mend its URL")
@@ -54,7 +57,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     client = connect(settings.require_redis_url())
     info: Any = client.info()
     yield redis_version(info)
-    persisted = bool(info.get("aof_enabled")) or _config(client, "save") != ""
+    persisted = bool(info.get("aof_enabled")) or config_of(client, "save") != ""
     yield Finding(
         "redis persistence",
         ok=persisted,
@@ -62,13 +65,16 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         advice="set appendonly yes: a restart loses every entry that no row has yet",
         warns=not info.get("aof_enabled"),
     )
-    policy = info.get("maxmemory_policy") or _config(client, "maxmemory-policy")
+    policy = info.get("maxmemory_policy") or config_of(client, "maxmemory-policy")
     yield Finding(
         "redis maxmemory-policy",
         ok=policy == "noeviction",
         found=str(policy),
         advice="set maxmemory-policy noeviction: any other evicts logs and groups",
     )
+    yield replicas(client, info, settings)
+    yield largest_command(client, settings)
+    yield stream_ids(client)
     yield from _lags(client)
     yield from _trimming(client, settings)
     yield _shed(client)
@@ -83,15 +89,6 @@ def redis_version(info: Mapping[str, Any]) -> Finding:
     parts = tuple(int(part) for part in version.split(".")[:2])
     needed = ".".join(map(str, oldest))
     return Finding(f"{name} version", parts >= oldest, version, f"upgrade to {needed} or later")
-
-
-def _config(client: redis.Redis, name: str) -> str:
-    """Ask for one setting; a managed server may not tell."""
-    try:
-        reply = ask(client, "CONFIG", "GET", name)
-    except redis.ResponseError:
-        return ""
-    return reply[1].decode() if reply else ""
 
 
 def _lags(client: redis.Redis) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ import redis
 
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from streams.connection import connect
+from tests.support.replication import OpenRedis
 from tests.support.servers import (
     PostgresFactory,
     RedisFactory,
@@ -90,6 +91,18 @@ def own_redis() -> Iterator[RedisFactory]:
         def start(*, persist: bool = True) -> EmbeddedRedis:
             folder = stack.enter_context(server_folder())
             return stack.enter_context(EmbeddedRedis(folder, persist=persist))
+
+        yield start
+
+
+@pytest.fixture
+def open_redis() -> Iterator[RedisFactory]:
+    """Starts servers of the test's own that ask for no password."""
+    with ExitStack() as stack:
+
+        def start(*, persist: bool = True) -> EmbeddedRedis:
+            folder = stack.enter_context(server_folder())
+            return stack.enter_context(OpenRedis(folder, persist=persist))
 
         yield start
 

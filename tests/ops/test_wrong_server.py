@@ -20,7 +20,16 @@ from streams.settings import Settings
 from streams.wire import ask
 from tests.ops.test_cli import jobtrail, plain_failure
 from tests.support.proxy import Proxy
-from tests.support.replication import ClusterNode, Sentinel, demote, plain, promote, replicate
+from tests.support.replication import (
+    OpenRedis,
+    Sentinel,
+    cluster_of_one,
+    demote,
+    own_all_slots,
+    plain,
+    promote,
+    replicate,
+)
 from tests.support.servers import RedisFactory, server_folder
 
 COMMANDS = [
@@ -60,13 +69,13 @@ def wrong_servers() -> Iterator[dict[str, EmbeddedRedis]]:
         def folder() -> Path:
             return stack.enter_context(server_folder())
 
-        master = stack.enter_context(EmbeddedRedis(folder(), persist=False))
-        replica = stack.enter_context(EmbeddedRedis(folder(), persist=False))
+        master = stack.enter_context(OpenRedis(folder()))
+        replica = stack.enter_context(OpenRedis(folder()))
         with plain(master) as client:
             client.xadd("tenant:42:events", {"event": b'{"type":"done","id":"a1"}'})
         replicate(replica, master)
-        cluster = stack.enter_context(ClusterNode(folder(), persist=False))
-        cluster.own_all_slots()
+        cluster = stack.enter_context(cluster_of_one(folder()))
+        own_all_slots(cluster)
         sentinel = stack.enter_context(Sentinel(folder(), master))
         yield {"replica": replica, "cluster": cluster, "sentinel": sentinel}
 
@@ -118,9 +127,9 @@ def test_long_running_command__ends_with_one_line(
     assert KINDS["replica"] in line
 
 
-def test_demotion_in_mid_life__is_found_without_a_new_connection(own_redis: RedisFactory) -> None:
+def test_demotion_in_mid_life__is_found_without_a_new_connection(open_redis: RedisFactory) -> None:
     """Reads end within the second, writes at once; both go on where the URL leads by then."""
-    master, replica = own_redis(persist=False), own_redis(persist=False)
+    master, replica = open_redis(persist=False), open_redis(persist=False)
     replicate(replica, master)
     with (
         Proxy(master.port) as proxy,
@@ -145,8 +154,8 @@ def test_demotion_in_mid_life__is_found_without_a_new_connection(own_redis: Redi
         assert client.xlen("tenant:42:events") == 2
 
 
-def test_promotion__is_found_by_itself(own_redis: RedisFactory) -> None:
-    master, replica = own_redis(persist=False), own_redis(persist=False)
+def test_promotion__is_found_by_itself(open_redis: RedisFactory) -> None:
+    master, replica = open_redis(persist=False), open_redis(persist=False)
     replicate(replica, master)
     with connect(replica.url) as client:
         with pytest.raises(WrongServer):
@@ -155,22 +164,20 @@ def test_promotion__is_found_by_itself(own_redis: RedisFactory) -> None:
         assert client.ping()
 
 
-def test_server_that_does_not_know_hello__is_taken(own_redis: RedisFactory) -> None:
+def test_server_that_does_not_know_hello__is_taken() -> None:
     """Some proxies and renamed commands: what cannot be asked is not refused."""
-    server = _Renamed(own_redis().data_dir / "renamed", persist=False)
-    with server, connect(server.url) as client:
+    with (
+        server_folder() as folder,
+        OpenRedis(folder, "--rename-command", "HELLO", "") as server,
+        connect(server.url) as client,
+    ):
         assert client.ping()
 
 
-def test_password_that_is_missing__is_told_as_such(own_redis: RedisFactory) -> None:
-    server = own_redis(persist=False)
+def test_password_that_is_missing__is_told_as_such(open_redis: RedisFactory) -> None:
+    server = open_redis(persist=False)
     with plain(server) as admin:
         admin.config_set("requirepass", "hunter2")
     with connect(server.url) as client, pytest.raises(redis.AuthenticationError) as raised:
         client.ping()
     assert "HELLO" not in str(raised.value)
-
-
-class _Renamed(EmbeddedRedis):
-    def _argv(self, port: int) -> list[str]:
-        return [*super()._argv(port), "--rename-command", "HELLO", ""]

@@ -24,9 +24,9 @@ FEED = "/api/v1/events?tenant=42"
 
 
 def test_demotion__is_an_outage_that_ends_where_the_url_leads_to_a_primary(
-    start: Start, own_redis: RedisFactory, database_url: str
+    start: Start, open_redis: RedisFactory, database_url: str
 ) -> None:
-    old, new = own_redis(persist=False), own_redis(persist=False)
+    old, new = open_redis(persist=False), open_redis(persist=False)
     replicate(new, old)
     with Proxy(old.port) as proxy:
         settings = {
@@ -59,10 +59,10 @@ def test_demotion__is_an_outage_that_ends_where_the_url_leads_to_a_primary(
 
 
 def test_primary_that_wants_replicas__is_an_outage_that_ends_with_them(
-    start: Start, own_redis: RedisFactory
+    start: Start, open_redis: RedisFactory
 ) -> None:
     """NOREPLICAS is no entry's fault: nothing is buried, and what is served goes on."""
-    server, replica = own_redis(persist=False), own_redis(persist=False)
+    server, replica = open_redis(persist=False), open_redis(persist=False)
     settings = {"redis_url": server.url}
     consumer = start("consume", "status", **settings)
     api = _address(start("api", **settings, auth="dev", api_port="0"))

