@@ -8,13 +8,17 @@ from __future__ import annotations
 import codecs
 import os
 import re
+import resource
 import selectors
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from workers.confinement import MIB, Caps, clean_environ, confined
 
 STALL_SECONDS = 120.0
 _GRACE_SECONDS = 2.0
@@ -28,6 +32,12 @@ _NOISE = re.compile(
     r"Error opening input files?\b|Error opening output files?\b|Conversion failed!"
     r"|Last message repeated|At least one output file|Exiting normally"
 )
+
+_OUT_OF_MEMORY = re.compile(
+    r"Cannot allocate memory|malloc of size \d+ failed|pthread_create\(\) failed"
+)
+# ffmpeg's exit status after any signal that it catches, SIGXCPU among them.
+_CAUGHT_A_SIGNAL = 255
 
 Argument = str | Path
 LineSink = Callable[[str], bool]
@@ -51,6 +61,12 @@ class FfmpegMissing(FfmpegError):
 
 class FfmpegFailed(FfmpegError):
     """ffmpeg ended by itself with an error; the message is its reason, on one line."""
+
+
+class FfmpegCapped(FfmpegError):
+    """ffmpeg needed more memory, time or room than it may have; the source is to blame."""
+
+    code = "too_large"
 
 
 class FfmpegStalled(FfmpegError):
@@ -93,21 +109,27 @@ def run(
     cwd: Path | None = None,
     on_line: LineSink = lambda _: True,
     stall_seconds: float = STALL_SECONDS,
+    caps: Caps | None = None,
 ) -> str:
-    """Run ffmpeg or ffprobe to its end and give what it wrote to standard error (the tail).
+    """Run ffmpeg or ffprobe to its end and return what it wrote to standard error (the tail).
 
     `on_line` gets every line of standard output and says whether it is a sign of life; after
     `stall_seconds` without one, the child is ended. However this is left, KeyboardInterrupt
-    included, the child has been ended and reaped.
+    included, the child has been ended and reaped. It sees a clean environment; a command that
+    reads a source also gets `caps`.
 
     Raises:
         FfmpegFailed: it ended with an error.
+        FfmpegCapped: it needed more than `caps` allows.
         FfmpegStalled: it was ended for showing no sign of life.
     """
-    tail = _Tail()
-    with _child(command, cwd) as child:
+    tail = _Tail(caps)
+    before = _cpu_seconds()
+    with _child(confined(command, caps) if caps else command, cwd) as child:
         _pump(child, {"stdout": _Lines(on_line), "stderr": tail}, stall_seconds)
         code = _wait(child, stall_seconds)
+    if caps and (beyond := _beyond(caps, code, tail.text(), _cpu_seconds() - before)):
+        raise FfmpegCapped(beyond, stderr=tail.text())
     if code != 0:
         raise FfmpegFailed(reason(tail.text()) or _ending(code), stderr=tail.text())
     return tail.text()
@@ -163,12 +185,15 @@ class _Lines:
 class _Tail:
     """Keeps the end of standard error; complaints are no sign of life."""
 
-    def __init__(self) -> None:
+    def __init__(self, caps: Caps | None) -> None:
+        self._caps = caps
         self._kept = bytearray()
 
     def __call__(self, chunk: bytes) -> bool:
         self._kept += chunk
         del self._kept[:-_TAIL_BYTES]
+        if self._caps and (beyond := _beyond(self._caps, 0, chunk.decode("utf-8", "replace"))):
+            raise FfmpegCapped(beyond, stderr=self.text())
         return False
 
     def text(self) -> str:
@@ -183,7 +208,7 @@ def _child(command: Sequence[Argument], cwd: Path | None) -> Iterator[subprocess
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "AV_LOG_FORCE_NOCOLOR": "1"},
+        env={**clean_environ(), "AV_LOG_FORCE_NOCOLOR": "1"},
         # A terminal's Ctrl-C reaches us alone; ffmpeg would end with a misleading error.
         process_group=0,
     )
@@ -239,6 +264,25 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> int:
 
 def _stalled(seconds: float) -> FfmpegStalled:
     return FfmpegStalled(f"ffmpeg showed no progress for {seconds:g} s and was ended")
+
+
+def _beyond(caps: Caps, code: int, stderr: str, cpu_seconds: float = 0.0) -> str | None:
+    """Return which limit ffmpeg met, if any; `cpu_seconds` is what it used."""
+    # It can end well all the same, having lost pictures, or try again for ever.
+    if _OUT_OF_MEMORY.search(stderr):
+        return f"needs more than {caps.memory_bytes // MIB} MiB of memory to decode"
+    timed = code in (-signal.SIGXCPU, -signal.SIGKILL, _CAUGHT_A_SIGNAL)
+    if timed and cpu_seconds >= caps.cpu_seconds:
+        return f"needs more than {caps.cpu_seconds} s of processor time"
+    if code == -signal.SIGXFSZ or (code and "File too large" in stderr):
+        return f"needs a file of more than {caps.file_bytes // MIB} MiB"
+    return None
+
+
+def _cpu_seconds() -> float:
+    """Return the processor time of all children that ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _ending(code: int) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.confinement import Caps
 from workers.ffmpeg import STALL_SECONDS, Argument, ffmpeg_command, run
 
 _MICROSECONDS = 1_000_000
@@ -77,6 +78,7 @@ def run_with_progress(
     cwd: Path,
     stall_seconds: float = STALL_SECONDS,
     report_seconds: float | None = None,
+    caps: Caps | None = None,
 ) -> str:
     """Run ffmpeg, calling `on_progress` every `report_seconds` (None: ffmpeg's own half second).
 
@@ -99,7 +101,7 @@ def run_with_progress(
 
     period = () if report_seconds is None else ("-stats_period", str(report_seconds))
     command = ffmpeg_command("-progress", "pipe:1", *period, *arguments)
-    return run(command, cwd=cwd, on_line=on_line, stall_seconds=stall_seconds)
+    return run(command, cwd=cwd, on_line=on_line, stall_seconds=stall_seconds, caps=caps)
 
 
 def _number(text: str) -> float | None:

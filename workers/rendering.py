@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workers import hls
-from workers.ffmpeg import STALL_SECONDS, FfmpegFailed, reason
-from workers.ffmpeg_probe import Media, Video, measure, probe
+from workers.ffmpeg import STALL_SECONDS, Argument, FfmpegFailed
+from workers.ffmpeg_probe import Media, Video, decodes, probe
 from workers.ffmpeg_progress import Progress, run_with_progress
+from workers.ffmpeg_source import caps
+from workers.ffmpeg_survey import survey
+from workers.video_checks import check_room, check_size, check_timeline
 from workers.video_error import VideoError
 from workers.video_steps import Tick
 
@@ -40,10 +43,9 @@ class Rendering:
     work: Path
     source: str
     limits: Limits
-    media: Media = field(init=False)
-    video: Video = field(init=False)
+    plan: hls.Plan = field(init=False)
     duration: float = field(init=False)
-    _complaints: str = field(init=False, default="")
+    """How long the playlists play, once they are made; until then how long they shall."""
 
     @property
     def folder(self) -> Path:
@@ -51,31 +53,44 @@ class Rendering:
         return self.work / _FOLDER
 
     def probe(self) -> None:
-        """Find the streams and the duration."""
+        """Choose the streams and find out when they play."""
         patience = self.limits.stall_seconds
-        self.media = probe(self.source, cwd=self.work, stall_seconds=patience)
-        if self.media.video is None:
-            raise VideoError("holds no video stream that can be read", code="no_video")
-        self.video = self.media.video
-        self.duration = self.media.duration or measure(
-            self.source, self.video, cwd=self.work, stall_seconds=patience
-        )
-        if self.duration <= 0:
+        media = probe(self.source, cwd=self.work, stall_seconds=patience)
+        video = self._choose_video(media)
+        audio = next((index for index in media.audio if self._decodes(index)), None)
+        timeline = survey(self.source, video.index, audio, cwd=self.work, stall_seconds=patience)
+        if timeline is None:
             raise VideoError("holds no pictures", code="no_video")
+        check_timeline(timeline, media)
+        self.plan = hls.Plan(self.source, video, audio, timeline)
+        self.duration = timeline.seconds
+        check_room(self.work, self.plan.most_bytes)
+
+    def _choose_video(self, media: Media) -> Video:
+        if media.video is None:
+            raise VideoError("holds no video stream that can be read", code="no_video")
+        for video in media.videos:
+            check_size(video)
+            if self._decodes(video.index):
+                return video
+        raise VideoError("holds no pictures that can be decoded", code="no_video")
+
+    def _decodes(self, index: int) -> bool:
+        patience = self.limits.stall_seconds
+        return decodes(self.source, index, cwd=self.work, stall_seconds=patience)
 
     def transcode(self, tick: Tick) -> None:
         """Make all renditions and their playlists."""
         self.folder.mkdir()
-        command = hls.transcoding(self.source, self.media, self.video, _FOLDER)
-        self._complaints = reason(self._run(command, self._told(tick)))
+        self._run(hls.transcoding(self.plan, _FOLDER), self._told(tick))
 
     def picture(self) -> None:
         """Make the thumbnail: a tenth in, past a black beginning."""
-        # Some sound goes on long after the pictures end: then from the beginning after all.
+        # Some versions of ffmpeg find nothing near the end: then from the beginning after all.
         with suppress(FfmpegFailed):
-            self._run(hls.picturing(self.video, min(self.duration / 10, 30.0), _FOLDER))
+            self._run(hls.picturing(self.plan.video, min(self.duration / 10, 30.0), _FOLDER))
         if not self._pictured():
-            self._run(hls.picturing(self.video, 0.0, _FOLDER))
+            self._run(hls.picturing(self.plan.video, 0.0, _FOLDER))
         if not self._pictured():
             raise VideoError("gave no picture for a thumbnail", code="no_video")
 
@@ -84,7 +99,7 @@ class Rendering:
         return picture.is_file() and picture.stat().st_size > 0
 
     def validate(self, tick: Tick) -> None:
-        """Play the result to its end; it must last as long as the source says it does."""
+        """Play the result to its end; it must last as long as its playlists say, and be whole."""
         found = 0.0
 
         def note(progress: Progress) -> None:
@@ -96,18 +111,12 @@ class Rendering:
             self._run(hls.reading_back(_FOLDER), note)
         except FfmpegFailed as error:
             raise VideoError(f"the result does not play: {error}", code="invalid") from error
-        self._compare(found)
-
-    def _compare(self, found: float) -> None:
-        # Some containers count their duration from zero though they start later.
-        for expected in (self.duration, self.duration - self.media.start):
-            if abs(found - expected) <= max(1.0, 0.02 * expected):
-                self.duration = expected
-                return
-        because = f": {self._complaints}" if self._complaints else ""
-        raise VideoError(
-            f"{found:.1f} s of {self.duration:.1f} s came through{because}", code="invalid"
-        )
+        lengths = [hls.playlist_seconds(path) for path in self.folder.glob("*/index.m3u8")]
+        for length in (*lengths, found):
+            if abs(length - self.duration) > max(1.0, 0.02 * self.duration):
+                message = f"{length:.1f} s of {self.duration:.1f} s came through"
+                raise VideoError(message, code="invalid")
+        self.duration = max(lengths)
 
     def _told(self, tick: Tick) -> Callable[[Progress], None]:
         return lambda progress: tick(
@@ -115,7 +124,9 @@ class Rendering:
         )
 
     def _run(
-        self, arguments: Sequence[str], on_progress: Callable[[Progress], object] = lambda _: None
+        self,
+        arguments: Sequence[Argument],
+        on_progress: Callable[[Progress], object] = lambda _: None,
     ) -> str:
         return run_with_progress(
             arguments,
@@ -123,4 +134,5 @@ class Rendering:
             cwd=self.work,
             stall_seconds=self.limits.stall_seconds,
             report_seconds=self.limits.report_seconds,
+            caps=caps(self.duration),
         )

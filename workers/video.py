@@ -7,9 +7,7 @@ it leaves nothing behind. Durations are in seconds.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,16 +17,23 @@ from streams.keys import JOB_ID, TENANT
 from workers import hls
 from workers.ffmpeg import FfmpegError, find_ffmpeg, printable
 from workers.rendering import Limits, Rendering
-from workers.video_error import VideoError
+from workers.video_checks import check_exists, check_source
+from workers.video_error import SourceMissing, VideoError
 from workers.video_steps import STEPS, JobReporter, StepReport
 from workers.workspace import bring_in, publish, workspace
 
-__all__ = ["STEPS", "Encoded", "JobReporter", "Limits", "VideoError", "encode"]
+__all__ = [
+    "STEPS",
+    "Encoded",
+    "JobReporter",
+    "Limits",
+    "SourceMissing",
+    "VideoError",
+    "encode",
+]
 
 # The source's name inside the work directory means nothing to its owner.
 _WORK_NAME = re.compile(r"file:source(\.[A-Za-z0-9]+)?(: )?")
-# Room for the renditions of a small file; a large one needs about its own size twice.
-_SPARE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,20 @@ def encode(
 
     A re-run with the same attempt replaces the earlier result. KeyboardInterrupt ends ffmpeg,
     removes what was made, and is reported by the reporter's block, as is every unforeseen error.
+    Where SIGINT is ignored, as in the background of a script, Ctrl-C has no effect here either:
+    dispositions of signals are the caller's. ffmpeg has a process group of its own and is ended by
+    this function alone.
 
     Raises:
         VideoError: the video cannot be encoded; it was reported as failed in the same words.
-            Only an identity that no event can carry is raised without a report.
+            Only an identity that no event can carry is raised without a report, as is
+            SourceMissing, where `source` leads to no file.
     """
     target = _target(output_dir, tenant, video_id, attempt)
+    try:
+        check_exists(source)
+    except SourceMissing as error:
+        raise SourceMissing(Path(printable(source.name))) from error
     with reporter.job(
         video_id, tenant=tenant, kind="video", job_type="hls", attempt=attempt
     ) as job:
@@ -91,7 +104,8 @@ def _encoded(
 ) -> Encoded:
     with ExitStack() as cleanup:
         with steps.step("presigning"):
-            _check(source, output_dir)
+            find_ffmpeg()
+            check_source(source, output_dir)
             work = cleanup.enter_context(workspace(output_dir))
         with steps.step("downloading") as tick:
             name = bring_in(source, work, tick)
@@ -118,27 +132,6 @@ def _target(output_dir: Path, tenant: str, video_id: str, attempt: int) -> Path:
     if attempt < 1:
         raise VideoError(f"attempts count from 1, not from {attempt}", code="identity")
     return output_dir.absolute() / tenant / video_id / str(attempt)
-
-
-def _check(source: Path, output_dir: Path) -> None:
-    """Refuse what can be refused before any work: the tool, the file, the room."""
-    find_ffmpeg()
-    if not source.exists():
-        raise VideoError("there is no such file", code="missing")
-    if not source.is_file():
-        raise VideoError("is not a regular file", code="unreadable")
-    if not os.access(source, os.R_OK):
-        raise VideoError("may not be read by this user", code="unreadable")
-    size = source.stat().st_size
-    if size == 0:
-        raise VideoError("is empty", code="empty")
-    output_dir.mkdir(parents=True, exist_ok=True)
-    wanted, free = 2 * size + _SPARE_BYTES, shutil.disk_usage(output_dir).free
-    if free < wanted:
-        raise VideoError(
-            f"needs {wanted >> 20} MiB free in the output directory, {free >> 20} MiB are",
-            code="no_space",
-        )
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class VideoError(RuntimeError):
     """A video cannot be encoded as it is; the message is one line fit to show to its owner.
@@ -12,3 +14,10 @@ class VideoError(RuntimeError):
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class SourceMissing(VideoError):
+    """There is no file of that name: the caller's mistake, reported as no job's failure."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__(f"{source.name}: there is no such file", code="missing")

@@ -28,3 +28,9 @@ def film(tmp_path: Path) -> FilmFactory:
         return path
 
     return make
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    # Per cent signs are patterns to ffmpeg's muxers: a deployment's path must not reach them.
+    return tmp_path / "pub %v lished"

@@ -5,8 +5,6 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,106 +14,26 @@ import pytest
 import redis
 
 from streams.reporter import Reporter
+from tests.support.encoding import (
+    PICTURE,
+    RecordingJob,
+    RecordingReporter,
+    encoded,
+    ffmpegs,
+    left_in,
+    playable_seconds,
+    refused,
+    segments,
+)
 from workers import workspace as workspaces
-from workers.ffmpeg import ffmpeg_command, find_ffprobe, run
+from workers.ffmpeg import ffmpeg_command, run
 from workers.ffmpeg_probe import Video
 from workers.hls import Rendition, renditions
 from workers.rendering import Limits
-from workers.video import STEPS, Encoded, VideoError, encode
+from workers.video import STEPS, Encoded, SourceMissing, VideoError, encode
 from workers.workspace import publish, workspace
 
-OFTEN = Limits(report_seconds=0.05)
 Film = Callable[..., Path]
-PICTURE = ("-f", "lavfi", "-i")
-
-
-@dataclass
-class RecordingJob:
-    """Keeps what is said; `on_progress` may look on or break in."""
-
-    on_progress: Callable[[str, dict[str, Any]], None] = lambda _step, _fields: None
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    ends: list[tuple[str, Any]] = field(default_factory=list)
-
-    def progress(self, step: str, /, **fields: Any) -> None:
-        self.steps.append({"step": step, **fields})
-        self.on_progress(step, fields)
-
-    def done(self, result: dict[str, object], /) -> None:
-        self.ends.append(("done", result))
-
-    def failed(self, error: str, /, *, code: str) -> None:
-        self.ends.append(("failed", (code, error)))
-
-    def of(self, step: str) -> list[dict[str, Any]]:
-        return [said for said in self.steps if said["step"] == step]
-
-
-class RecordingReporter:
-    """The reporter's interface as the worker uses it, with its rule for interrupted blocks."""
-
-    def __init__(self, job: RecordingJob) -> None:
-        self._job = job
-        self.identity: dict[str, Any] = {}
-
-    def job(self, job_id: str, /, **identity: Any) -> AbstractContextManager[RecordingJob]:
-        self.identity = {"id": job_id, **identity}
-        return self._block()
-
-    @contextmanager
-    def _block(self) -> Iterator[RecordingJob]:
-        try:
-            yield self._job
-        except KeyboardInterrupt:
-            self._job.ends.append(("cancelled", None))
-            raise
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    # Per cent signs are patterns to ffmpeg's muxers: a deployment's path must not reach them.
-    return tmp_path / "pub %v lished"
-
-
-def encoded(source: Path, out: Path, job: RecordingJob, limits: Limits = OFTEN) -> Encoded:
-    reporter = RecordingReporter(job)
-    return encode(
-        source, tenant="42", video_id="v:7", output_dir=out, reporter=reporter, limits=limits
-    )
-
-
-def refused(source: Path, out: Path, limits: Limits = OFTEN) -> tuple[str, str]:
-    """Encode what cannot be; give code and message after checking that nothing is left."""
-    job = RecordingJob()
-    with pytest.raises(VideoError) as caught:
-        encoded(source, out, job, limits)
-    assert job.ends == [("failed", (caught.value.code, str(caught.value)))]
-    assert "\n" not in str(caught.value)
-    assert left_in(out) == []
-    assert ffmpegs() == []
-    return caught.value.code, str(caught.value)
-
-
-def ffmpegs() -> list[psutil.Process]:
-    """Give our ffmpeg children; the session's servers are children too."""
-    return [child for child in psutil.Process().children() if "ffmpeg" in child.name()]
-
-
-def left_in(out: Path) -> list[Path]:
-    return list(out.iterdir()) if out.exists() else []
-
-
-def playable_seconds(playlist: str) -> float:
-    """Read a playlist to its end with ffmpeg; give the sum of its first variant's segments."""
-    run(ffmpeg_command("-xerror", "-i", playlist, "-map", "0", "-f", "null", "-"))
-    if probe := find_ffprobe():
-        run([probe, "-v", "error", "-show_streams", playlist])
-    first = next(line for line in Path(playlist).read_text().splitlines() if "m3u8" in line)
-    return sum(segments(Path(playlist).parent / first))
-
-
-def segments(playlist: Path) -> list[float]:
-    return [float(seconds) for seconds in re.findall(r"#EXTINF:([\d.]+)", playlist.read_text())]
 
 
 def test_encode_makes_a_playable_playlist_of_two_renditions(clip: Path, out: Path) -> None:
@@ -251,8 +169,15 @@ def test_encode_refuses_an_empty_file(tmp_path: Path, out: Path) -> None:
     assert refused(tmp_path / "empty.mp4", out) == ("empty", "empty.mp4: is empty")
 
 
-def test_encode_refuses_a_missing_file(tmp_path: Path, out: Path) -> None:
-    assert refused(tmp_path / "no.mp4", out) == ("missing", "no.mp4: there is no such file")
+@pytest.mark.parametrize("name", ["no.mp4", "lecture.mp4/below.mp4", "n" * 300, "nul\0.mp4"])
+def test_encode_of_a_path_that_leads_nowhere_is_the_callers_mistake_and_no_failed_job(
+    clip: Path, out: Path, name: str
+) -> None:
+    job = RecordingJob()
+    with pytest.raises(SourceMissing, match="there is no such file") as caught:
+        encoded(clip.parent / name, out, job)
+    assert caught.value.code == "missing"
+    assert (job.steps, job.ends, left_in(out)) == ([], [], [])
 
 
 def test_encode_refuses_a_folder(tmp_path: Path, out: Path) -> None:
@@ -315,6 +240,16 @@ def test_encode_refuses_an_identity_that_is_no_folder_name(
     assert (job.steps, job.ends, left_in(out)) == ([], [], [])
 
 
+@pytest.fixture
+def sigint(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Treat SIGINT as the parameter says, whatever this process inherited from its shell."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("sigint", [signal.default_int_handler], indirect=True, ids=["python"])
+@pytest.mark.usefixtures("sigint")
 def test_encode_interrupted_ends_ffmpeg_and_leaves_nothing(clip: Path, out: Path) -> None:
     children: list[psutil.Process] = []
 
@@ -330,6 +265,18 @@ def test_encode_interrupted_ends_ffmpeg_and_leaves_nothing(clip: Path, out: Path
     assert len(children) == 1
     assert not children[0].is_running()
     assert left_in(out) == []
+
+
+@pytest.mark.parametrize("sigint", [signal.SIG_IGN], indirect=True, ids=["ignored"])
+@pytest.mark.usefixtures("sigint")
+def test_encode_goes_on_where_sigint_is_ignored(film: Film, out: Path) -> None:
+    def interrupt(step: str, _fields: dict[str, Any]) -> None:
+        if step == "transcoding":
+            signal.raise_signal(signal.SIGINT)
+
+    job = RecordingJob(interrupt)
+    encoded(film("short.mp4", *PICTURE, "testsrc2=size=64x36:duration=1"), out, job)
+    assert [end for end, _ in job.ends] == ["done"]
 
 
 def test_encode_ends_an_ffmpeg_that_hangs(clip: Path, out: Path) -> None:

@@ -8,7 +8,6 @@ the spool it writes a JSON array a row, a Student or a Refused.
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -18,8 +17,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from workers.confinement import MIB, Caps, confine
 from workers.roster.errors import RosterError
-from workers.roster.package import MIB, inspect
+from workers.roster.package import inspect
 from workers.roster.rows import Refused, Student, check_row
 from workers.roster.scratch import Scratch
 from workers.roster.sheets import Table, TextRow, Whole, open_table
@@ -38,10 +38,7 @@ _TICK_ROWS = 500
 
 def main() -> int:
     """Read one workbook; give the exit status."""
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
-    _limit(resource.RLIMIT_CPU, CPU_SECONDS)
-    _limit(resource.RLIMIT_FSIZE, SPOOL_BYTES)
+    confine(Caps(memory_bytes=MEMORY_BYTES, cpu_seconds=CPU_SECONDS, file_bytes=SPOOL_BYTES))
     path, spool_fd = Path(sys.argv[1]), int(sys.argv[2])
     try:
         with os.fdopen(spool_fd, "wb") as spool:
@@ -89,16 +86,6 @@ def check_all(rows: Iterator[TextRow], scratch: Scratch) -> Iterator[Student | R
                 error = f"{first}행과 이름, 학부모 전화번호가 같습니다."
                 checked = Refused(checked.row, checked.name, error)
         yield checked
-
-
-def _limit(what: int, most: int) -> None:
-    """Lower a limit; one that is lower already, or that the system does not know, stays."""
-    _, hard = resource.getrlimit(what)
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    try:
-        resource.setrlimit(what, (most, most))
-    except (ValueError, OSError):  # macOS refuses limits of address space
-        return
 
 
 def _say(what: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,15 +13,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
+from workers.confinement import MIB, clean_environ
 from workers.roster.errors import RosterError
-from workers.roster.package import MIB
 from workers.roster.reader import CPU_SECONDS, MEMORY_BYTES, OUT_OF_MEMORY
 from workers.roster.rows import Refused, Student
 
 _READER = (sys.executable, "-P", "-m", "workers.roster.reader")
-_KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR")
-"""What the reader needs to start. Passwords and keys are in other variables."""
-
 Tick = Callable[[int, int], None]
 """Called with the row's number and the last one's while rows are checked."""
 
@@ -57,7 +53,7 @@ def _run_reader(path: Path, spool: BinaryIO, tick: Tick) -> Mapping[str, Any]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         pass_fds=[spool.fileno()],
-        env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
+        env=clean_environ("PYTHONPATH", "PYTHONHOME"),
     )
     try:
         with process:

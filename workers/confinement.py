@@ -1,0 +1,89 @@
+"""A clean environment and resource limits for the processes that read untrusted files.
+
+A child process started through `confined` gets its limits before its program runs:
+`python confinement.py LIMIT=VALUE... -- PROGRAM ARGUMENT...` sets them and becomes the program.
+Setting them between fork and exec instead is not safe in a process with threads.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+_KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+"""Variables that a program needs to start. Passwords and keys are in other variables."""
+
+_CPU_GRACE_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The most that one process may use; core dumps are always off."""
+
+    memory_bytes: int
+    """Address space, or only what it writes to where `reserved_bytes` allows more address space."""
+    cpu_seconds: int
+    file_bytes: int
+    """Size of each file that it writes."""
+    open_files: int = 128
+    reserved_bytes: int = 0
+    """Address space that a program with many threads reserves and never touches."""
+
+
+def clean_environ(*also: str) -> dict[str, str]:
+    """Return the part of this process's environment that a child may see.
+
+    `also` lists further variables to keep.
+    """
+    return {name: os.environ[name] for name in (*_KEPT_VARIABLES, *also) if name in os.environ}
+
+
+def confined(command: Sequence[str | Path], caps: Caps) -> list[str | Path]:
+    """Return a command line that runs `command` within `caps`."""
+    limits = (f"{name}={value}" for name, value in asdict(caps).items())
+    # Isolated and without site-packages: a quick start that runs nothing but this file.
+    return [sys.executable, "-I", "-S", __file__, *limits, "--", *command]
+
+
+def confine(caps: Caps) -> None:
+    """Limit this process for the rest of its life."""
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_AS, caps.memory_bytes + caps.reserved_bytes)
+    _limit(resource.RLIMIT_DATA, caps.memory_bytes)
+    # At the hard limit the kernel kills without a word; SIGXCPU comes before that.
+    _limit(resource.RLIMIT_CPU, caps.cpu_seconds, grace=_CPU_GRACE_SECONDS)
+    _limit(resource.RLIMIT_FSIZE, caps.file_bytes)
+    _limit(resource.RLIMIT_NOFILE, caps.open_files)
+
+
+def _limit(what: int, most: int, *, grace: int = 0) -> None:
+    """Lower a limit; one that is lower already, or that the system does not know, stays."""
+    _, hard = resource.getrlimit(what)
+    ceiling = most + grace if hard == resource.RLIM_INFINITY else min(most + grace, hard)
+    try:
+        resource.setrlimit(what, (min(most, ceiling), ceiling))
+    except (ValueError, OSError):  # macOS refuses limits of address space
+        return
+
+
+def _main(arguments: Sequence[str]) -> None:
+    split = arguments.index("--")
+    limits: Mapping[str, int] = {
+        name: int(value) for name, _, value in (each.partition("=") for each in arguments[:split])
+    }
+    confine(Caps(**limits))
+    program = list(arguments[split + 1 :])
+    try:
+        os.execvp(program[0], program)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        sys.exit(f"{program[0]}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])
