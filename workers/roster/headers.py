@@ -1,70 +1,204 @@
-"""Which column is which: header rows in Korean or English, in any order, below any title."""
+"""The header of a table: its row and its columns, chosen by words and by the cells below."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-from workers.roster.cells import plain
+from workers.roster.cells import Dated, has_letter
+from workers.roster.headings import (
+    CLEAR,
+    FIELDS,
+    LIKELY,
+    PARENT,
+    POSSIBLE,
+    Claims,
+    claims_of,
+    is_group,
+)
+from workers.roster.phones import looks_like_phone
+from workers.roster.rows import gender_value
+from workers.roster.schools import grade_value
+from workers.roster.worksheet import Merge
 
-FIELDS = (
-    "name parent_phone phone school school_type grade high_school_class major gender memo"
-).split()
-"""What a column can be."""
+HEADER_WITHIN = 50
+"""Rows from the top in which the header must stand."""
+
+SAMPLE = 200
+"""Rows with texts below a header that are looked at to choose its columns."""
 
 NEEDED = ("name", "parent_phone")
-"""A row that has no cells for these is no header."""
+"""A row that has no columns for these is no header."""
 
-Columns = Mapping[str, int]
+_MOSTLY = 0.5
+_LONGEST_NAME = 40
+_HEADING_ROWS = 3
+"""Rows that a header can have: groups, groups within them, columns."""
+
+Texts = Mapping[int, str]
+Columns = dict[str, int]
 """The index of each field's column."""
 
-_WORDS = {
-    "name": "이름 성명 성함 학생 학생명 학생이름 학생성명 원생명 원생이름 "
-    "name studentname student fullname",
-    "parent_phone": "학부모 부모님 보호자 parent parents guardian",
-    "school": "학교 학교명 학교이름 소속학교 재학학교 재학교 출신학교 school schoolname",
-    "school_type": "학교급 학교구분 학교유형 학교종류 학교분류 schooltype schoollevel",
-    "grade": "학년 grade schoolgrade schoolyear",
-    "high_school_class": "반 학급 학반 고등학교반 class classroom homeroom highschoolclass",
-    "major": "계열 전공 학과 문이과 major track department",
-    "gender": "성별 gender sex",
-    "memo": "메모 비고 특이사항 참고 참고사항 기타 memo note notes remark remarks comment comments",
-}
-_FIELD_OF = {word: field for field, words in _WORDS.items() for word in words.split()}
-_PHONE = re.compile(r"전화|연락처|휴대폰|핸드폰|휴대전화|폰번호|phone|mobile|contact|cell|tel|^hp$")
-_PARENT = re.compile(
-    r"부모|보호자|어머니|아버지|엄마|아빠|모친|부친|^[부모](?=전화|연락|휴대|핸드)"
-    r"|(?<=[처호폰화])[부모]$|parent|guardian|mother|father"
-)
-_SOMEBODY_ELSE = re.compile(
-    r"비상|긴급|자택|집전화|학교|담임|강사|교사|선생|emergency|home|office|school|teacher"
-)
-_NO_LETTER = re.compile(r"[\W_]+")
-_ASIDE = re.compile(r"[(\[{<].*?[)\]}>]")
+
+class Row(NamedTuple):
+    """A row from the top of a sheet."""
+
+    number: int
+    texts: Texts
 
 
-def field_of(heading: str) -> str | None:
-    """Give the field that a heading names, or None for a column that means nothing to us."""
-    whole, short = _word(heading), _word(_ASIDE.sub("", heading))
-    if _PHONE.search(whole):
-        if _PARENT.search(whole):
-            return "parent_phone"
-        return None if _SOMEBODY_ELSE.search(whole) else "phone"
-    return _FIELD_OF.get(whole) or _FIELD_OF.get(short)
+class Header(NamedTuple):
+    """A header: the number of its last row, its columns, the texts of all rows it consists of."""
+
+    number: int
+    columns: Columns
+    rows: list[Texts]
 
 
-def columns_of(texts: Sequence[str]) -> Columns | None:
-    """Give the columns that a row of headings names; None where the row is no header.
+class _Heading(NamedTuple):
+    claims: Claims
+    cells: list[str]
+    """What stands below it in the sample."""
 
-    Where two columns name one field, the left one counts.
+
+def find_header(rows: Sequence[Row], merged: Sequence[Merge]) -> Header | None:
+    """Return the header in a sheet's first rows; None where there is none.
+
+    The first row counts that has headings for all that is needed, and a student below it before
+    the next such row; where no row has that, the first one with the clearest headings.
     """
-    found: dict[str, int] = {}
-    for index, text in enumerate(texts):
-        field = field_of(text) if text else None
-        if field is not None:
-            found.setdefault(field, index)
-    return found if all(field in found for field in NEEDED) else None
+    found = []
+    for index, row in enumerate(rows):
+        if row.number > HEADER_WITHIN:
+            break
+        if candidate := _header_at(rows, index, merged):
+            found.append((index, *candidate))
+    if not found:
+        return None
+    ends = [*(index for index, _, _ in found[1:]), len(rows)]
+    for (start, header, _), end in zip(found, ends, strict=True):
+        if any(_is_student(row.texts, header.columns) for row in rows[start + 1 : end]):
+            return header
+    return max(found, key=lambda each: each[2])[1]
 
 
-def _word(heading: str) -> str:
-    return _NO_LETTER.sub("", plain(heading)).casefold()
+def _header_at(
+    rows: Sequence[Row], index: int, merged: Sequence[Merge]
+) -> tuple[Header, int] | None:
+    """Return a row as a header, and how clear its headings are; None where it is no header."""
+    row = rows[index]
+    above = [
+        each
+        for each in rows[max(index - _HEADING_ROWS + 1, 0) : index]
+        if row.number - each.number < _HEADING_ROWS
+    ]
+    below = rows[index + 1 : index + 1 + SAMPLE]
+    if not any(map(claims_of, row.texts.values())):
+        return None
+    groups, lifted = _groups(above, row, merged)
+    headings: dict[int, _Heading] = {}
+    for column in sorted({*row.texts, *lifted}):
+        text = row.texts.get(column) or lifted.get(column, "")
+        claims = claims_of(text, groups.get(column, "") if column in row.texts else "")
+        if claims:
+            cells = [each.texts[column] for each in below if column in each.texts]
+            headings[column] = _Heading(claims, cells)
+    columns = _columns(headings)
+    if any(field not in columns for field in NEEDED):
+        return None
+    clearness = sum(headings[columns[field]].claims.get(field, 0) for field in NEEDED)
+    return Header(row.number, columns, [each.texts for each in (*above, row)]), clearness
+
+
+def _groups(
+    above: Sequence[Row], row: Row, merged: Sequence[Merge]
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the group above each column, and the headings that stand in the rows above alone."""
+    groups: dict[int, str] = {}
+    lifted: dict[int, str] = {}
+    for each in above:
+        names = {column: text for column, text in each.texts.items() if is_group(text)}
+        if len(each.texts) > 1 and names:
+            spans = {span.left: span.right for span in merged if span.top == each.number}
+            for column in range(max(*each.texts, *row.texts) + 1):
+                start = max((left for left in each.texts if left <= column), default=-1)
+                # Without a merge, a group goes on to the next one, as far as nothing says where.
+                if start in names and column <= spans.get(start, column):
+                    groups[column] = names[start]
+            lifted.update(each.texts)
+        for span in merged:
+            if span.top == each.number and span.bottom >= row.number and span.left in each.texts:
+                lifted[span.left] = each.texts[span.left]
+    return groups, lifted
+
+
+def _columns(headings: Mapping[int, _Heading]) -> Columns:
+    """Choose a column for each field; no column is two."""
+    chosen: Columns = {}
+    for field in ("parent_phone", *(field for field in FIELDS if field != "parent_phone")):
+        ranks = {
+            column: rank
+            for column, heading in headings.items()
+            if column not in chosen.values()
+            and (rank := _rank(field, _claim(field, column, headings), heading))
+        }
+        if ranks:
+            # Of two that are as good, the left one: the first of the highest.
+            chosen[field] = max(sorted(ranks), key=lambda column: ranks[column])
+    return chosen
+
+
+def _claim(field: str, column: int, headings: Mapping[int, _Heading]) -> int:
+    """Return how clearly a column says that it is a field; its neighbour's heading counts too."""
+    claim = headings[column].claims.get(field, 0)
+    if field == "parent_phone" and not claim and "phone" in headings[column].claims:
+        # 보호자 | 연락처: a phone right of a person is that person's, unless another one says so.
+        left = headings.get(column - 1)
+        stated = any(each.claims.get(field) == CLEAR for each in headings.values())
+        if left and PARENT in left.claims and not stated and not _has_phones(left):
+            return POSSIBLE
+    return claim
+
+
+def _rank(field: str, claim: int, heading: _Heading) -> tuple[bool, int, bool] | None:
+    """Return how good a column is for a field, to be compared; None where it is not."""
+    share = _share(_LOOKS.get(field, bool), heading.cells)
+    if not claim or (claim == POSSIBLE and share < _MOSTLY):
+        return None
+    if claim == LIKELY and field == "parent_phone" and heading.cells and not _has_phones(heading):
+        return None  # a column of parents, not of their phones
+    return share >= _MOSTLY, claim, share > 0
+
+
+def _has_phones(heading: _Heading) -> bool:
+    """Return true where phones stand below, and no fewer of them than of names."""
+    phones = _share(looks_like_phone, heading.cells)
+    return phones > 0 and phones >= _share(looks_like_name, heading.cells)
+
+
+def _share(looks: Callable[[str], object], cells: Sequence[str]) -> float:
+    return sum(1 for cell in cells if looks(cell)) / len(cells) if cells else 0.0
+
+
+def looks_like_name(text: str) -> bool:
+    """Return true for a text that can be a person's name."""
+    return (
+        has_letter(text)
+        and len(text) <= _LONGEST_NAME
+        and not isinstance(text, Dated)
+        and not any(map(str.isdigit, text))
+    )
+
+
+def _is_student(texts: Texts, columns: Columns) -> bool:
+    name, phone = (texts.get(columns[field], "") for field in NEEDED)
+    return has_letter(name) and looks_like_phone(phone)
+
+
+_LOOKS: dict[str, Callable[[str], object]] = {
+    "name": looks_like_name,
+    "parent_phone": looks_like_phone,
+    "phone": looks_like_phone,
+    "grade": grade_value,
+    "gender": gender_value,
+}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import re
 import zipfile
 import zlib
 from io import BufferedReader
 from pathlib import Path
 
 from workers.roster.errors import RosterError
+from workers.roster.parts import Parts
 
 MIB = 1024 * 1024
 FILE_BYTES = 64 * MIB
@@ -29,16 +29,9 @@ RATIO = 150
 RATIO_FROM_BYTES = 4 * MIB
 PARTS = 2_000
 _PIECE = MIB
-_OVERLAP = 16 * 1024
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
-# A formula cell whose value is empty, but for a text (`t="str"`) that was calculated to be empty.
-_NO_VALUE = re.compile(
-    rb"""<(?:\w+:)?c\b(?![^<>]*\bt=["']str["'])[^<>]*>\s*"""
-    rb"""<(?:\w+:)?f\b(?:[^<>]*/>|[^<>]*>[^<]*</(?:\w+:)?f>)\s*"""
-    rb"""(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</|</(?:\w+:)?c>)"""
-)
 
 
 def inspect(path: Path) -> str:
@@ -51,7 +44,8 @@ def inspect(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as package:
             _check_directory(package)
-            _check_parts(package)
+            _check_sizes(package)
+            _check_main(package)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
         raise RosterError("the file is damaged or was cut off", code="damaged") from error
     except RuntimeError as error:  # zipfile's word for an encrypted part
@@ -110,41 +104,49 @@ def _check_directory(package: zipfile.ZipFile) -> None:
         if part.file_size > RATIO_FROM_BYTES and part.file_size > RATIO * part.compress_size:
             raise _too_much()
     if any(name.endswith("vbaproject.bin") or "/macrosheets/" in name for name in names):
-        raise RosterError("holds macros: save it as .xlsx, then import it", code="macros")
-    if "xl/workbook.xml" not in names:
-        raise RosterError("is not an Excel workbook (.xlsx)", code="not_a_workbook")
+        raise _macros()
     if any("/externallinks/" in name for name in names):
-        raise RosterError(
-            "has links to other workbooks: break them (or paste as values), then import it",
-            code="external_links",
-        )
+        raise _external_links()
 
 
-def _check_parts(package: zipfile.ZipFile) -> None:
-    """Inflate every part, whatever its directory says, and look at what passes."""
+def _check_sizes(package: zipfile.ZipFile) -> None:
+    """Inflate every part, whatever its directory says, and count."""
     whole = 0
     for part in package.infolist():
-        is_xml, tail = part.filename.casefold().endswith((".xml", ".rels")), b""
         with package.open(part) as stream:
             while piece := stream.read(_PIECE):
                 whole += len(piece)
                 if whole > WHOLE_BYTES:
                     raise _too_much()
-                if is_xml:
-                    _look(tail + piece, part.filename)
-                    tail = piece[-_OVERLAP:]
 
 
-def _look(content: bytes, name: str) -> None:
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise RosterError("declares entities, as no workbook does", code="bomb")
-    if "worksheets/" in name.casefold() and _NO_VALUE.search(content):
+def _check_main(package: zipfile.ZipFile) -> None:
+    parts = Parts(package)
+    main = parts.main()
+    if main is None:
+        raise RosterError("is not an Excel workbook (.xlsx)", code="not_a_workbook")
+    if main.casefold().endswith(".bin"):
         raise RosterError(
-            "holds formulas that were never calculated: open it in a spreadsheet program, save it, "
-            "then import it",
-            code="formulas",
+            "is of the binary Excel format (.xlsb): save it as .xlsx, then import it",
+            code="not_a_workbook",
         )
+    kinds = {relation.kind for relation in parts.relations(main)}
+    if "vbaProject" in kinds:
+        raise _macros()
+    if "externalLink" in kinds:
+        raise _external_links()
 
 
 def _too_much() -> RosterError:
     return RosterError("inflates to more than any roster needs", code="bomb")
+
+
+def _macros() -> RosterError:
+    return RosterError("holds macros: save it as .xlsx, then import it", code="macros")
+
+
+def _external_links() -> RosterError:
+    return RosterError(
+        "has links to other workbooks: break them (or paste as values), then import it",
+        code="external_links",
+    )

@@ -11,7 +11,6 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,11 +21,11 @@ from workers.roster.errors import RosterError
 from workers.roster.package import inspect
 from workers.roster.rows import Refused, Student, check_row
 from workers.roster.scratch import Scratch
-from workers.roster.sheets import Table, TextRow, Whole, open_table
-from workers.roster.windows import Unwindowed, Windows, is_large
+from workers.roster.sheets import Table, TextRow, open_table
+from workers.roster.workbook import Workbook
 
 MEMORY_BYTES = 1024 * MIB
-"""Address space of the process; only what must be read whole comes near it."""
+"""Address space of the process; no ordinary workbook comes near it."""
 
 CPU_SECONDS = 120
 SPOOL_BYTES = 1024 * MIB
@@ -55,14 +54,9 @@ def main() -> int:
 def _read(path: Path, spool: BinaryIO) -> dict[str, Any]:
     _say({"step": "reading"})
     digest = inspect(path)
-    if is_large(path):
-        scratch = Scratch()
-        with suppress(Unwindowed):
-            windows = open_table(lambda: Windows(path, scratch))
-            return {"digest": digest, **_check(windows, scratch, spool)}
-        spool.seek(0)
-        spool.truncate()
-    return {"digest": digest, **_check(open_table(lambda: Whole(path)), Scratch(), spool)}
+    scratch = Scratch()
+    with Workbook(path, scratch) as workbook:
+        return {"digest": digest, **_check(open_table(workbook), scratch, spool)}
 
 
 def _check(table: Table, scratch: Scratch, spool: BinaryIO) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from workers.roster.cells import Dated, plain
-from workers.roster.phones import normalise_phone
+from workers.roster.cells import Dated, FromAbove, has_letter, plain
+from workers.roster.phones import normalise_phone, phone_fault
 from workers.roster.schools import grade_value, school_type
 
 NAME_LENGTH = 100
@@ -15,6 +15,8 @@ MEMO_LENGTH = 2_000
 
 NAMELESS = "(이름 없음)"
 """How a failed row without a name is called."""
+
+WRONG_PHONE = "학부모 전화번호가 올바르지 않습니다"
 
 
 class Student(NamedTuple):
@@ -48,9 +50,11 @@ def check_row(row: int, texts: Mapping[str, str]) -> Student | Refused:
     """
     name = texts.get("name", "")
     reason = _name_fault(name)
-    parent_phone = normalise_phone(_undated(texts, "parent_phone"))
+    written = _undated(texts, "parent_phone")
+    parent_phone = normalise_phone(written)
     if reason is None and parent_phone is None:
-        reason = "학부모 전화번호가 올바르지 않습니다."
+        fault = phone_fault(written)
+        reason = f"{WRONG_PHONE}: {fault}" if fault else f"{WRONG_PHONE}."
     if reason is not None or parent_phone is None:
         return Refused(row, name[:NAME_LENGTH] or NAMELESS, reason or "")
     school = _undated(texts, "school")[:TEXT_LENGTH] or None
@@ -84,8 +88,10 @@ _FEMALE = frozenset("여 여자 여성 여학생 f female woman girl".split())
 
 
 def _name_fault(name: str) -> str | None:
-    if not name:
+    if not has_letter(name):
         return "이름이 필요합니다."
+    if isinstance(name, FromAbove):
+        return "이름이 위 행과 병합되어 있습니다. 학생마다 한 행에 적어 주세요."
     if isinstance(name, Dated):
         return "이름 칸에 날짜가 있습니다."
     if len(name) > NAME_LENGTH:

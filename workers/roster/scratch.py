@@ -13,7 +13,7 @@ import orjson
 _CACHE_KIB = 4_096
 _TABLES = """
 CREATE TABLE pairs (pair TEXT PRIMARY KEY, first_row INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE strings (number INTEGER PRIMARY KEY, xml BLOB NOT NULL);
+CREATE TABLE strings (number INTEGER PRIMARY KEY, text TEXT NOT NULL);
 """
 
 
@@ -40,16 +40,15 @@ class Scratch:
         ).fetchone()
         return int(first)
 
-    def keep_strings(self, strings: Iterable[bytes]) -> None:
-        """Keep shared strings, numbered from 0, in place of any kept before."""
-        self._database.execute("DELETE FROM strings")
+    def keep_strings(self, strings: Iterable[str]) -> None:
+        """Keep shared strings, numbered from 0."""
         self._database.executemany("INSERT INTO strings VALUES (?, ?)", enumerate(strings))
 
-    def strings(self, numbers: Iterable[int]) -> dict[int, bytes]:
-        """Give the strings of these numbers, as far as there are any."""
+    def strings(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Return the strings of these numbers, as far as there are any."""
         wanted = orjson.dumps(list(numbers)).decode()
         return dict(
             self._database.execute(
-                "SELECT number, xml FROM strings JOIN json_each(?) ON number = value", (wanted,)
+                "SELECT number, text FROM strings JOIN json_each(?) ON number = value", (wanted,)
             )
         )
