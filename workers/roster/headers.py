@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from workers.roster.cells import Dated, has_letter
@@ -117,19 +117,23 @@ def _groups(
     groups: dict[int, str] = {}
     lifted: dict[int, str] = {}
     for each in above:
-        names = {column: text for column, text in each.texts.items() if is_group(text)}
-        if len(each.texts) > 1 and names:
-            spans = {span.left: span.right for span in merged if span.top == each.number}
-            for column in range(max(*each.texts, *row.texts) + 1):
-                start = max((left for left in each.texts if left <= column), default=-1)
-                # Without a merge, a group goes on to the next one, as far as nothing says where.
-                if start in names and column <= spans.get(start, column):
-                    groups[column] = names[start]
+        spans = [span for span in merged if span.top == each.number and span.left in each.texts]
+        if len(each.texts) > 1 and any(map(is_group, each.texts.values())):
+            groups |= _spread(each.texts, row.texts, {span.left: span.right for span in spans})
             lifted.update(each.texts)
-        for span in merged:
-            if span.top == each.number and span.bottom >= row.number and span.left in each.texts:
-                lifted[span.left] = each.texts[span.left]
+        lifted |= {span.left: each.texts[span.left] for span in spans if span.bottom >= row.number}
     return groups, lifted
+
+
+def _spread(above: Texts, columns: Iterable[int], ends: Mapping[int, int]) -> dict[int, str]:
+    """Return the group of each column; one that is not merged goes on to the next heading."""
+    groups: dict[int, str] = {}
+    start = -1
+    for column in sorted({*above, *columns}):
+        start = column if column in above else start
+        if start >= 0 and column <= ends.get(start, column) and is_group(above[start]):
+            groups[column] = above[start]
+    return groups
 
 
 def _columns(headings: Mapping[int, _Heading]) -> Columns:
@@ -154,9 +158,9 @@ def _claim(field: str, column: int, headings: Mapping[int, _Heading]) -> int:
     if field == "parent_phone" and not claim and "phone" in headings[column].claims:
         # 보호자 | 연락처: a phone right of a person is that person's, unless another one says so.
         left = headings.get(column - 1)
-        stated = any(each.claims.get(field) == CLEAR for each in headings.values())
-        if left and PARENT in left.claims and not stated and not _has_phones(left):
-            return POSSIBLE
+        if left and PARENT in left.claims and not _has_phones(left):
+            stated = any(each.claims.get(field) == CLEAR for each in headings.values())
+            return 0 if stated else POSSIBLE
     return claim
 
 

@@ -99,7 +99,7 @@ def _claims(heading: str) -> Claims:
         return {field: CLEAR}
     if whole in _STUDENT or short in _STUDENT:
         return {"name": LIKELY, "phone": POSSIBLE}
-    return {}
+    return {PARENT: POSSIBLE, "parent_phone": POSSIBLE} if _PARENT.search(whole) else {}
 
 
 def _claims_of_phone(word: str) -> Claims:

@@ -71,8 +71,9 @@ def looks_like_phone(text: str) -> bool:
     usual = plain(text)
     digits = re.sub(r"[^0-9]", "", usual)
     letters = sum(map(str.isalpha, usual))
-    dialled = digits.startswith(("0", "1", "82")) and 8 <= len(digits) <= 24 and letters <= 6
-    return dialled or bool(_ANY_EXPONENT.search(usual))
+    shortest = 8 if digits.startswith("0") else 9  # a day of birth has eight, and no zero
+    dialled = digits.startswith(("0", "10", "82")) and shortest <= len(digits) <= 24
+    return (dialled and letters <= 6) or bool(_ANY_EXPONENT.search(usual))
 
 
 def _written_out(text: str) -> str:

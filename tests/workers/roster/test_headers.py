@@ -46,6 +46,8 @@ def table(words: list[str], order: str) -> list[list[Any]]:
         (["학생", "이름", "학부모 전화"], "own name phone"),
         (["보호자", "이름", "보호자", "연락처"], "parent name phone own"),
         (["Guardian", "Student name", "Student phone", "Guardian's cell"], "parent name own phone"),
+        (["Name", "Parent", "Parent No."], "name parent phone"),
+        (["이름", "학부모 전번"], "name phone"),
         (["부모님", "학생이름", "H.P", "부모님 H.P"], "parent name own phone"),
     ],
 )
