@@ -25,6 +25,7 @@ from api.app import create_app
 from api.feed_bells import STALLED_SECONDS, Viewers
 from api.listening import BACKLOG, address_of, listen, url_of
 from api.ops_desk import Desk
+from api.silent_connections import bound_silent_connections
 from streams import logs
 from streams.settings import Settings
 
@@ -33,8 +34,9 @@ _LOG = structlog.get_logger(__name__)
 STOP_SECONDS = 5
 """How long answers that are under way may take once the process is told to stop."""
 
-MAX_REQUESTS = 16_384
-"""Requests under way at once; those beyond wait in the listening socket's queue."""
+MAX_CONNECTIONS = 16_384
+"""Connections that are served at a time, idle ones and live streams included; those beyond wait in
+the listening socket's queue. Who sends nothing has at most 30 s (`api/silent_connections.py`)."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -96,6 +98,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop)
     serving = asyncio.create_task(server.serve())
     answering = asyncio.create_task(_first_answer(listener))
+    bounding = asyncio.create_task(bound_silent_connections(address_of(listener)[1]))
     await asyncio.wait((serving, answering), return_when=asyncio.FIRST_COMPLETED)
     _settle()
     if not serving.done() and announce is not None:
@@ -107,6 +110,8 @@ async def _serve(
         _LOG.warning("answers_cut_off", after_seconds=STOP_SECONDS)
         # It would tell of each with a traceback.
         logging.getLogger("_granian").setLevel(logging.CRITICAL)
+    finally:
+        bounding.cancel()
     if not server.interrupt_signal:
         raise ServerFailed("the HTTP server ended by itself: the log says why")
 
@@ -136,7 +141,7 @@ class _Server(Server):
             http=HTTPModes.http1,
             websockets=False,
             backlog=BACKLOG,
-            backpressure=MAX_REQUESTS,
+            backpressure=MAX_CONNECTIONS,
             log_level=LogLevels.error,
             log_dictconfig={"handlers": {}, "loggers": {"_granian": {"propagate": True}}},
         )
