@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from api.auth import Authenticator, Caller
 from api.console import console_routes
-from api.ops_desk import Desk
+from api.ops_desk import Desk, NotKept
 from api.ops_gate import Gate
 from api.ops_jobs import OpsJobs, number_of, tenant_of, text_of
 from api.problems import BadRequest, NoSuchPage
@@ -108,7 +108,10 @@ class _Ops:
 
     async def requeue(self, request: Request, caller: Caller) -> object:
         """Append a dead letter's entry again."""
-        added = await self._with_letter(request, self._desk.requeue)
+        try:
+            added = await self._with_letter(request, self._desk.requeue)
+        except NotKept as error:
+            raise BadRequest(parameter="letter", reason=str(error)) from None
         _log("dead_letter_requeued", request, caller, entry_id=added)
         return {"entry_id": added}
 

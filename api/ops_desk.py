@@ -12,6 +12,10 @@ from typing import Any, NamedTuple, Protocol
 Facts = Mapping[str, Any]
 
 
+class NotKept(Exception):
+    """An entry was too large to be kept whole, so that it cannot be appended again."""
+
+
 class Letters(NamedTuple):
     """Dead letters without their bytes, newest first."""
 
@@ -54,7 +58,11 @@ class Desk(Protocol):
         ...
 
     def requeue(self, tenant: str, letter_id: str) -> str | None:
-        """Append the entry again and give its new id; None where the letter is gone."""
+        """Append the entry again and give its new id; None where the letter is gone.
+
+        Raises:
+            NotKept: the letter holds a part of the entry only.
+        """
         ...
 
     def discard(self, tenant: str, letter_id: str) -> bool:

@@ -116,14 +116,18 @@ class Letter(Answer):
 
     tenant: str
     known_tenant: Annotated[bool, Field(description="Whether that is a tenant's name at all.")]
-    id: EntryIdText
+    id: Annotated[EntryIdText, Field(description="The entry's id, by which letters are asked for.")]
     entry_id: Annotated[str, Field(description="The entry that could not be applied.")]
-    group: str
-    reason: str
+    group: Annotated[str, Field(description="The groups that gave it up, as one text.")]
+    groups: list[str]
+    reason: Annotated[str, Field(description="Why, as the first group found.")]
     detail: str
     deliveries: Whole
     buried_at: AwareDatetime
-    bytes: Whole
+    bytes: Annotated[Whole, Field(description="Size of the event as it came.")]
+    sha256: Annotated[
+        str | None, Field(description="Hash of the event, where only its beginning was kept.")
+    ]
 
 
 class LetterTenant(Answer):
@@ -155,12 +159,22 @@ class LetterField(Answer):
     value: Bytes
 
 
+class Burial(Answer):
+    """That one group gave the entry up."""
+
+    group: str
+    reason: str
+    detail: str
+    deliveries: Whole
+
+
 class WholeLetter(Letter):
     """A dead letter with its bytes."""
 
     event: Bytes | None
     cut: Annotated[bool, Field(description="Whether there is more than is shown.")]
     others: list[LetterField]
+    burials: list[Burial]
 
 
 class Requeued(Answer):

@@ -20,13 +20,15 @@ import structlog
 
 from consumers import metrics
 from consumers.activity import Counted, Tally
+from consumers.dead_letters import Limits
 from consumers.dead_tenants import NotedDeadLetters
 from consumers.ending import stop_on_signals
 from consumers.groups import ConsumerGroup
+from consumers.protocols import Chore, Projection
 from consumers.ready import ReadyQueue
 from consumers.reaper import Reaper
 from consumers.retention import Retention
-from consumers.runner import Chore, Consumer, Projection
+from consumers.runner import Consumer
 from consumers.samples import Samples
 from consumers.sweep import Sweep
 from consumers.tracing import traced
@@ -109,7 +111,12 @@ def build(
         group=ConsumerGroup(client, group, consumer),
         projection=projection if tally is None else Counted(projection, tally),
         ready=ReadyQueue(client, group, lease_seconds=idle),
-        dead_letters=NotedDeadLetters(client, group),
+        dead_letters=NotedDeadLetters(
+            client,
+            group,
+            limits=_dead_limits(settings),
+            max_event_bytes=settings.max_event_bytes,
+        ),
         sweep=Sweep(
             client,
             group,
@@ -121,6 +128,10 @@ def build(
         reclaim_idle_seconds=idle,
         max_event_bytes=settings.max_event_bytes,
     )
+
+
+def _dead_limits(settings: Settings) -> Limits:
+    return Limits(settings.dead_max_bytes, settings.dead_keep_days * 86_400)
 
 
 def consumer_name() -> str:
@@ -150,7 +161,7 @@ def consume(group: str, settings: Settings) -> None:
     stop = stop_on_signals()
     client = connect(settings.require_redis_url())
     name, tally = consumer_name(), Tally()
-    samples = Samples(client, group, name, tally)
+    samples = Samples(client, group, name, tally, dead_limits=_dead_limits(settings))
     consumer = build(group, settings, client, name, chores=[samples], tally=tally)
     if settings.metrics_port is not None:
         server, _ = prometheus_client.start_http_server(

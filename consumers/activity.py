@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from math import exp
 from operator import itemgetter
 
-from consumers.runner import Projection
+from consumers.protocols import Projection
 from streams.entries import Entry
 from streams.keys import Keys
 from streams.wire import Command

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 import redis
 
 from consumers.asking import round_trips, text_of
-from consumers.dead_letters import DeadLetters
+from consumers.dead_letters import DeadLetters, Limits, drop_old
+from consumers.faults import is_of_key
+from consumers.graveyard import Graveyard
 from consumers.groups import Delivery
 from streams.discovery import START, scan_streams
+from streams.events import MAX_EVENT_BYTES
 from streams.keys import Keys
 from streams.wire import ask, checked
 
@@ -23,8 +26,16 @@ SCAN_CALLS = 20
 class NotedDeadLetters(DeadLetters):
     """Buries, and notes whose the letter is."""
 
-    def __init__(self, client: redis.Redis, group: str, *, keys: Keys | None = None) -> None:
-        super().__init__(client, group, keys=keys)
+    def __init__(
+        self,
+        client: redis.Redis,
+        group: str,
+        *,
+        keys: Keys | None = None,
+        limits: Limits | None = None,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
+        super().__init__(client, group, keys=keys, limits=limits, max_event_bytes=max_event_bytes)
         self._noted_in = client, keys or Keys()
 
     def bury(self, delivery: Delivery, reason: str, detail: str) -> None:
@@ -38,9 +49,11 @@ class NotedDeadLetters(DeadLetters):
 class DeadTenants:
     """The notes as one consumer tends them, a bounded number of tenants a turn."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys, limits: Limits | None = None) -> None:
         self._client = client
         self._keys = keys
+        self._limits = limits or Limits()
+        self._graveyard = Graveyard(client, keys=keys)
         self.forget()
 
     def forget(self) -> None:
@@ -48,7 +61,10 @@ class DeadTenants:
         self._cursor = START
 
     def tend(self, now: int) -> None:
-        """Find tenants that are not noted, and strike off those that have no letters any more."""
+        """Find tenants that are not noted, and strike off those that have no letters any more.
+
+        What others have beyond the limits is dropped, and letters of an earlier version adopted.
+        """
         noted = self._keys.dead_tenants()
         self._find(noted, now)
         tenants = ask(self._client, "ZREVRANGE", noted, 0, EXAMINE - 1)
@@ -57,6 +73,10 @@ class DeadTenants:
             # One that was buried just then had its note removed: look again after it.
             for name in self._among(gone, dead=True):
                 ask(self._client, "ZADD", noted, now, name)
+        left = [text_of(name) for name in tenants if name not in set(gone)]
+        for tenant in left:
+            self._graveyard.adopt(tenant)
+        drop_old(self._client, self._keys, left, self._limits)
 
     def _find(self, noted: str, now: int) -> None:
         start, end = self._keys.dead("*").split("*")
@@ -75,6 +95,6 @@ class DeadTenants:
 
 
 def dead_counts(client: redis.Redis, tenants: Sequence[str], keys: Keys) -> list[int]:
-    """Give how many dead letters each of these tenants has."""
+    """Return how many dead letters each of these tenants has; none where there is another key."""
     replies = round_trips(client, (("XLEN", keys.dead(tenant)) for tenant in tenants))
-    return list(checked(replies))
+    return [0 if is_of_key(reply) else checked([reply])[0] for reply in replies]

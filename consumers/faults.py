@@ -1,7 +1,8 @@
-"""Telling an outage, which passes, from poison, which does not.
+"""Telling an outage, which passes, from poison and from one tenant's odd keys, which do not.
 
 An outage stops the batch: wait and apply it again; it counts against no entry. Poison is the data's
-own fault: the one bad entry goes to the dead letters and the rest goes on.
+own fault: the one bad entry goes to the dead letters and the rest goes on. An odd key is the
+tenant's own fault: it delays that tenant alone (`consumers.aside`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ _POISON = (
     psycopg.errors.ProgramLimitExceeded,
     redis.DataError,
 )
+_OF_A_KEY = ("WRONGTYPE", "NOGROUP", "UNBLOCKED")
+"""Codes of errors that concern the key of the command, whatever the server's condition."""
+_OF_A_STREAM = ("the stream has exhausted", "the id specified in x", "invalid stream id")
+"""The same for errors that have no code of their own."""
 
 
 def is_outage(error: BaseException) -> bool:
@@ -26,8 +31,16 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, _POISON):
         return False
     if isinstance(error, redis.ResponseError):
-        return not str(error).startswith("WRONGTYPE")
+        return not is_of_key(error)
     return isinstance(error, psycopg.Error | redis.RedisError | OSError)
+
+
+def is_of_key(error: BaseException) -> bool:
+    """Whether the server refuses because of what stands at the key that was named."""
+    if not isinstance(error, redis.ResponseError):
+        return False
+    said = str(error)
+    return said.startswith(_OF_A_KEY) or said.lower().startswith(_OF_A_STREAM)
 
 
 def server_of(error: BaseException) -> str:

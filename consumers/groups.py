@@ -6,12 +6,15 @@ start at 0, so that a group made late, or made again after a flush, sees everyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import redis
 
 from consumers import metrics
+from consumers.aside import READING, SetAside
+from consumers.faults import is_of_key
+from consumers.portions import LIGHT_BYTES, Portions
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
 from streams.wire import Command, ask, checked, round_trip
@@ -63,6 +66,9 @@ class ConsumerGroup:
         self._client = client
         self._keys = keys or Keys()
         self._read: set[str] = set()
+        self.aside = SetAside(group)
+        """Tenants whose keys were refused."""
+        self.portions = Portions(client, self._keys)
 
     def register(self) -> None:
         """Make the group known to the sweep and to retention, and say that we are alive."""
@@ -72,20 +78,18 @@ class ConsumerGroup:
     def read(self, tenants: Sequence[str], count: int) -> list[Delivery]:
         """Deliver up to `count` new entries a tenant; make the group where it is missing.
 
-        Never retried: what a lost reply delivered is pending, and taken over in time.
+        A tenant whose stream is refused is set aside. Never retried: what a lost reply delivered is
+        pending, and taken over in time.
         """
         unread = {tenant for tenant in tenants if tenant not in self._read}
         self._read |= unread
-        replies = round_trip(self._client, [self._read_command(name, count) for name in tenants])
         deliveries: list[Delivery] = []
         lost: list[str] = []
-        for tenant, reply in zip(tenants, replies, strict=True):
+        for tenant, reply in zip(tenants, self._delivered(tenants, count), strict=True):
             if isinstance(reply, redis.ResponseError) and str(reply).startswith("NOGROUP"):
                 lost.append(tenant)
-            else:
-                checked([reply])
-                if reply:
-                    deliveries += _deliveries(tenant, reply[0][1])
+            elif self._answered(tenant, reply) and reply:
+                deliveries += _deliveries(tenant, reply[0][1])
         if lost and (made := self._create(lost)):
             for tenant in made:
                 why = "new" if tenant in unread else "lost"
@@ -93,50 +97,100 @@ class ConsumerGroup:
             deliveries += self.read(made, count)
         return deliveries
 
-    def read_again(self, count: int) -> list[Delivery]:
-        """Give up to `count` entries a tenant that were delivered to us and are still pending.
+    def read_again(self, count: int) -> Iterator[list[Delivery]]:
+        """Yield batches of the entries that were delivered to us and are still pending.
 
-        That is what a lost reply leaves behind: the server knows of it, we do not.
+        That is what a lost reply leaves behind: the server knows of it, we do not. Each entry comes
+        once, whether it is settled meanwhile or not.
         """
-        tenants = sorted(self._read)
-        commands = [self._read_command(name, count, "0") for name in tenants]
-        replies = round_trip(self._client, commands)
-        deliveries: list[Delivery] = []
-        for tenant, reply in zip(tenants, replies, strict=True):
-            if reply and not isinstance(reply, redis.ResponseError):
-                deliveries += _deliveries(tenant, reply[0][1])
-        return deliveries
+        for tenants in self.portions.of(sorted(self._read), count):
+            heavy = any(map(self.portions.is_heavy, tenants))
+            after = dict.fromkeys(tenants, b"0")
+            while after:
+                commands = [
+                    self._read_command(name, 1 if heavy else count, last)
+                    for name, last in after.items()
+                ]
+                replies = dict(zip(after, round_trip(self._client, commands), strict=True))
+                found = {
+                    tenant: reply[0][1]
+                    for tenant, reply in replies.items()
+                    if self._answered(tenant, reply) and reply
+                }
+                after = {tenant: entries[-1][0] for tenant, entries in found.items() if entries}
+                if batch := [
+                    delivery
+                    for tenant, entries in found.items()
+                    for delivery in _deliveries(tenant, entries)
+                ]:
+                    yield batch
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Say that the effect of these is stored."""
-        commands: list[Command] = [
-            ("XACK", self._keys.stream(tenant), self.group, *ids)
-            for tenant, ids in _by_tenant(deliveries).items()
-        ]
-        checked(round_trip(self._client, commands))
+        self._for_each_tenant(deliveries, lambda stream, ids: ("XACK", stream, self.group, *ids))
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:
         """Say that we are still at these, without counting a delivery."""
-        commands: list[Command] = [
-            ("XCLAIM", self._keys.stream(tenant), self.group, self.consumer, 0, *ids, "JUSTID")
-            for tenant, ids in _by_tenant(deliveries).items()
-        ]
-        checked(round_trip(self._client, commands))
+        self._for_each_tenant(
+            deliveries,
+            lambda stream, ids: ("XCLAIM", stream, self.group, self.consumer, 0, *ids, "JUSTID"),
+        )
+
+    def _for_each_tenant(
+        self, deliveries: Iterable[Delivery], command: Callable[[str, Sequence[bytes]], Command]
+    ) -> None:
+        """Send a command for each tenant; what one tenant's stream refuses sets it aside."""
+        tenants = _by_tenant(deliveries)
+        commands = [command(self._keys.stream(tenant), ids) for tenant, ids in tenants.items()]
+        for tenant, reply in zip(tenants, round_trip(self._client, commands), strict=True):
+            self._answered(tenant, reply)
+
+    def _delivered(self, tenants: Sequence[str], count: int) -> list[Any]:
+        """Return the replies of XREADGROUP, an error in the place of a reply included."""
+        if len(tenants) != 1 or not self.portions.is_heavy(tenants[0]):
+            commands = [self._read_command(name, count) for name in tenants]
+            return round_trip(self._client, commands)
+        try:
+            return [self.portions.read_heavy(tenants[0], self.group, self.consumer, count)]
+        except redis.ResponseError as error:
+            return [error]
+
+    def _answered(self, tenant: str, reply: Any) -> bool:
+        """Whether a reply is no refusal; one that concerns the tenant's stream sets it aside.
+
+        Raises:
+            redis.RedisError: the server refuses for another reason.
+        """
+        if not isinstance(reply, redis.RedisError):
+            return True
+        if not is_of_key(reply):
+            raise reply
+        # A group that is gone is made again by the next read.
+        if not str(reply).startswith("NOGROUP"):
+            self.aside.add(tenant, READING, reply)
+        return False
 
     def claim(self, tenant: str, min_idle_seconds: float, limit: int = 1_000) -> Claimed:
-        """Take over what has been pending for so long, following the server's cursor."""
-        claimed = Claimed([], 0)
+        """Take over what has been pending for so long, following the server's cursor.
+
+        Ends early where it comes to more bytes than are to be held at once; call it again.
+        """
+        claimed, size = Claimed([], 0), 0
         idle_ms, cursor = int(min_idle_seconds * 1000), b"0-0"
+        self.portions.measure(tenant)
+        count = 1 if self.portions.is_heavy(tenant) else 100
         while True:
-            (reply,) = round_trip(self._client, [self._claim_command(tenant, idle_ms, cursor)])
-            if isinstance(reply, redis.ResponseError) and str(reply).startswith("NOGROUP"):
+            command = self._claim_command(tenant, idle_ms, cursor, count)
+            (reply,) = round_trip(self._client, [command])
+            if not self._answered(tenant, reply):
                 return claimed
-            cursor, entries, deleted = checked([reply])[0]
+            cursor, entries, deleted = reply
             self._read.add(tenant)
             claimed = Claimed(
                 claimed.deliveries + _deliveries(tenant, entries), claimed.deleted + len(deleted)
             )
-            if cursor == b"0-0" or len(claimed.deliveries) >= limit:
+            size += sum(len(text) for _, fields in entries for text in fields or ())
+            if cursor == b"0-0" or len(claimed.deliveries) >= limit or size >= LIGHT_BYTES:
                 return claimed
 
     def leave(self) -> None:
@@ -162,13 +216,13 @@ class ConsumerGroup:
             ],
         )
 
-    def _read_command(self, tenant: str, count: int, after: str = ">") -> Command:
+    def _read_command(self, tenant: str, count: int, after: bytes = b">") -> Command:
         who = ("XREADGROUP", "GROUP", self.group, self.consumer)
         return (*who, "COUNT", count, "STREAMS", self._keys.stream(tenant), after)
 
-    def _claim_command(self, tenant: str, idle_ms: int, cursor: bytes) -> Command:
+    def _claim_command(self, tenant: str, idle_ms: int, cursor: bytes, count: int) -> Command:
         who = ("XAUTOCLAIM", self._keys.stream(tenant), self.group, self.consumer)
-        return (*who, idle_ms, cursor, "COUNT", 100)
+        return (*who, idle_ms, cursor, "COUNT", count)
 
     def _create(self, tenants: Sequence[str]) -> list[str]:
         """Make the group at 0 and give the tenants that have a log at all."""
@@ -181,7 +235,7 @@ class ConsumerGroup:
             if not isinstance(reply, redis.ResponseError) or str(reply).startswith("BUSYGROUP"):
                 made.append(tenant)
             elif "requires the key to exist" not in str(reply):
-                raise reply
+                self._answered(tenant, reply)
         return made
 
 

@@ -53,6 +53,11 @@ DEAD = Counter(
     "Entries moved to the dead letters.",
     ["group", "reason"],
 )
+DEAD_DROPPED = Counter(
+    "jobtrail_dead_letters_dropped_total",
+    "Dead letters dropped because a tenant has too many bytes (`bytes`) or too old ones (`age`).",
+    ["why"],
+)
 CLAIMED = Counter(
     "jobtrail_entries_reclaimed_total",
     "Deliveries taken over from consumers that died.",
@@ -82,6 +87,12 @@ OUTAGE_SECONDS = Counter(
     "jobtrail_outage_wait_seconds_total",
     "Seconds that a consumer waited for a server before it tried again.",
     ["group", "server"],
+)
+SET_ASIDE = Counter(
+    "jobtrail_tenants_set_aside_total",
+    "Times that work (`reading`, `burying`) on one tenant was put off because of what stands at"
+    " its keys.",
+    ["group", "work"],
 )
 CHORES_PUT_OFF = Counter(
     "jobtrail_chores_put_off_total",
@@ -125,6 +136,9 @@ OLDEST_SECONDS = FleetingGauge(
     ["group"],
 )
 DEAD_LETTERS = FleetingGauge("jobtrail_dead_letters", "Dead letters of all tenants.")
+DEAD_BYTES = FleetingGauge(
+    "jobtrail_dead_letter_bytes", "Memory that the dead letters of all tenants take in Redis."
+)
 SHED = FleetingCounter(
     "jobtrail_progress_shed_total",
     "Events of progress that appenders dropped because a log was full.",
@@ -142,8 +156,8 @@ TENANT_OLDEST_SECONDS = FleetingGauge(
 )
 
 REASONS = (
-    "cannot_be_applied invalid_event invalid_tenant kills_consumer no_event_field not_json"
-    " too_large unknown_type unsupported_version"
+    "cannot_be_applied invalid_entry_id invalid_event invalid_tenant kills_consumer no_event_field"
+    " not_json too_large unknown_type unsupported_version"
 ).split()
 """Why entries go to the dead letters."""
 
@@ -156,6 +170,10 @@ def begin(group: str) -> None:
         DEAD.labels(group, reason)
     for why in ("new", "lost"):
         GROUPS_MADE.labels(group, why)
+    for why in ("bytes", "age"):
+        DEAD_DROPPED.labels(why)
+    for work in ("reading", "burying"):
+        SET_ASIDE.labels(group, work)
     for server in ("redis", "postgres", "other"):
         OUTAGES.labels(group, server)
         OUTAGE_SECONDS.labels(group, server)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from functools import partial
 
 import redis
 import structlog
 
 from consumers import metrics
+from consumers.aside import BURYING, READING
 from consumers.dead_letters import DeadLetters
-from consumers.faults import is_outage, server_of
+from consumers.faults import is_of_key, is_outage, server_of
 from consumers.groups import ConsumerGroup, Delivery
+from consumers.protocols import Chore, Projection, Stop
 from consumers.ready import ReadyQueue
 from consumers.sweep import Sweep
 from consumers.trials import TRIALS, Suspect
@@ -36,38 +38,6 @@ BLOCK_SECONDS = 0.5
 """How long to wait for a ready tenant before looking about; a stop waits as long."""
 SHORTEST_BLOCK = 0.01  # 0 would wait for ever
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
-
-
-class Stop(Protocol):
-    """What tells a consumer to stop; a threading.Event is one."""
-
-    def is_set(self) -> bool:
-        """Whether to stop after the batch in hand."""
-        ...
-
-    def wait(self, timeout: float) -> bool:
-        """Wait for so many seconds at most, and say whether to stop."""
-        ...
-
-
-class Projection(Protocol):
-    """What a group derives from the log."""
-
-    def apply(self, entries: Sequence[Entry]) -> None:
-        """Store the effect of the entries; doing it again changes nothing."""
-        ...
-
-
-class Chore(Protocol):
-    """Work that one consumer at a time does for all, between batches."""
-
-    def due(self) -> bool:
-        """Whether it is time."""
-        ...
-
-    def run(self) -> None:
-        """Do it once, where this consumer is the elected one."""
-        ...
 
 
 class Stopped(Exception):
@@ -125,7 +95,7 @@ class Consumer:
             except Stopped:
                 break
             except redis.RedisError as error:
-                if not is_outage(error):
+                if not is_outage(error) and not is_of_key(error):
                     raise
                 self._wait(stop, error, pause)
                 pause, broken = min(pause * 2, LAST_BACKOFF), True
@@ -139,17 +109,33 @@ class Consumer:
         if self._sweep.due():
             self._group.register()
             self._sweep.run()
+        elif self._sweep.check_due():
+            self._sweep.check_more()
         self._do_chores()
         settled = sum(self._claim(tenant, stop) for tenant in self._sweep.take_stale())
+        return settled + self._read(stop)
+
+    def _read(self, stop: Stop) -> int:
+        """Read and settle what is ready, so much at once as memory allows."""
         block = min(BLOCK_SECONDS, self._sweep.seconds_left())
         lease = self._ready.take(TENANTS, max(block, SHORTEST_BLOCK))
         if not lease.tenants:
-            return settled
+            return 0
         quantum = max(1, min(QUANTUM, BATCH // len(lease.tenants)))
-        deliveries = self._group.read(lease.tenants, quantum)
-        self._settle(deliveries, stop)
-        self._ready.finish(lease, _with_more(lease.tenants, deliveries, quantum))
-        return settled + len(deliveries)
+        aside, portions = self._group.aside, self._group.portions
+        tenants = [name for name in lease.tenants if not aside.holds(name, READING)]
+        settled, more = 0, list[str]()
+        for portion in portions.of(tenants, quantum):
+            if stop.is_set():
+                more += portion
+                continue
+            deliveries = self._group.read(portion, quantum)
+            self._settle(deliveries, stop)
+            settled += len(deliveries)
+            full = 1 if portions.is_heavy(portion[0]) else quantum
+            more += _with_more(portion, deliveries, full)
+        self._ready.finish(lease, more)
+        return settled
 
     def _do_chores(self) -> None:
         for chore in self._chores:
@@ -157,7 +143,7 @@ class Consumer:
                 try:
                     chore.run()
                 except Exception as error:
-                    if not is_outage(error):
+                    if not is_outage(error) and not is_of_key(error):
                         raise
                     what = type(chore).__name__.lower()
                     metrics.CHORES_PUT_OFF.labels(what).inc()
@@ -165,7 +151,7 @@ class Consumer:
 
     def _recover(self, stop: Stop) -> None:
         """Settle what was delivered to us in replies that a broken connection swallowed."""
-        while deliveries := self._group.read_again(QUANTUM):
+        for deliveries in self._group.read_again(QUANTUM):
             metrics.REDELIVERED.labels(self._name).inc(len(deliveries))
             self._log.info("deliveries_read_again", count=len(deliveries))
             self._settle(deliveries, stop)
@@ -180,7 +166,12 @@ class Consumer:
             metrics.CLAIMED.labels(self._name).inc(len(claimed.deliveries))
             metrics.REDELIVERED.labels(self._name).inc(len(claimed.deliveries))
             self._log.info("deliveries_claimed", tenant=tenant, count=len(claimed.deliveries))
-            self._settle_claimed(tenant, claimed.deliveries, stop)
+            try:
+                self._settle_claimed(tenant, claimed.deliveries, stop)
+            except redis.ResponseError as error:
+                if not is_of_key(error):
+                    raise
+                self._group.aside.add(tenant, READING, error)
         return len(claimed.deliveries)
 
     def _settle_claimed(self, tenant: str, deliveries: Sequence[Delivery], stop: Stop) -> None:
@@ -201,6 +192,8 @@ class Consumer:
         try:
             self._trials.begin(suspect)
             self._settle([suspect.delivery], stop)
+            if self._group.aside.holds(suspect.delivery.tenant, BURYING):
+                self._trials.end(suspect)  # survived, and still pending
         finally:
             self._suspect = None
 
@@ -269,7 +262,18 @@ class Consumer:
         metrics.DELAY_SECONDS.observe_ages(self._name, time.time() * 1000, times)
 
     def _bury(self, delivery: Delivery, reason: str, detail: str, stop: Stop) -> None:
-        self._patiently(lambda: self._dead_letters.bury(delivery, reason, detail), [delivery], stop)
+        """Bury one entry; where the tenant's dead letters are refused it stays pending."""
+        aside = self._group.aside
+        if aside.holds(delivery.tenant, BURYING):
+            return
+        work = partial(self._dead_letters.bury, delivery, reason, detail)
+        try:
+            self._patiently(work, [delivery], stop)
+        except redis.ResponseError as error:
+            if not is_of_key(error):
+                raise
+            aside.add(delivery.tenant, BURYING, error)
+            return
         metrics.DEAD.labels(self._name, reason).inc()
         metrics.ACKNOWLEDGED.labels(self._name).inc()
         self._log.warning(

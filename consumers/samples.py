@@ -17,6 +17,7 @@ import redis
 
 from consumers.activity import FADE_SECONDS, Tally, fading
 from consumers.asking import server_ms, text_of
+from consumers.dead_letters import Limits
 from consumers.dead_tenants import DeadTenants
 from consumers.election import Election
 from consumers.heartbeat import Heartbeat, forget_silent
@@ -51,13 +52,14 @@ class Samples:
         tally: Tally,
         *,
         keys: Keys | None = None,
+        dead_limits: Limits | None = None,
         interval_seconds: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._keys = keys or Keys()
         self._heartbeat = Heartbeat(client, group, consumer, tally, self._keys)
-        self._dead_tenants = DeadTenants(client, self._keys)
+        self._dead_tenants = DeadTenants(client, self._keys, dead_limits)
         self._election = Election(
             client, self._keys.sampler(), consumer, interval_seconds * ELECTED_INTERVALS
         )
@@ -141,11 +143,12 @@ class Samples:
 
     def _standing(self, group: str, now: int) -> dict[str, Any]:
         rows = [row for some in self._open.values() for row in some if row.group == group]
-        age = max((row.oldest_age_seconds for row in rows), default=0.0)
+        ages = [row.oldest_age_seconds for row in rows]
         return {
             "waiting": sum(row.waiting or 0 for row in rows),
             "pending": sum(row.pending for row in rows),
-            "oldest_ms": now - int(age * 1000) if age else None,
+            # An entry of this very millisecond is 0 s old, and still not settled.
+            "oldest_ms": now - int(max(ages) * 1000) if ages else None,
         }
 
     def _furthest(self) -> list[str]:

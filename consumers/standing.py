@@ -50,7 +50,8 @@ class Standing:
         self._tenants = tenants
         self._clock = clock
         self._looked: dict[bytes, tuple[float, dict[str, Unsettled]]] = {}
-        self._dead: dict[bytes, int] = {}
+        self._dead: dict[bytes, tuple[int, int]] = {}
+        """Number and bytes of the dead letters in each stream of them."""
         self._shed = 0
 
     def look(self, logs: Mapping[bytes, Mapping[str, GroupState | None]]) -> None:
@@ -73,7 +74,7 @@ class Standing:
     def found_dead(self, names: Iterable[bytes]) -> None:
         """Remember streams of dead letters; they are counted in turn."""
         for name in names:
-            self._dead.setdefault(name, 0)
+            self._dead.setdefault(name, (0, 0))
 
     def count(self) -> None:
         """Count what was shed, and the dead letters of some streams, the longest uncounted first.
@@ -82,13 +83,15 @@ class Standing:
             redis.RedisError: the server is away or refuses.
         """
         names = list(islice(self._dead, DEAD_AT_ONCE))
-        commands: list[Command] = [("XLEN", name) for name in names]
-        shed, *replies = round_trip(self._client, [("HVALS", self._keys.shed()), *commands])
+        lengths: list[Command] = [("XLEN", name) for name in names]
+        sizes: list[Command] = [("MEMORY", "USAGE", name) for name in names]
+        shed, *replies = round_trip(self._client, [("HVALS", self._keys.shed()), *lengths, *sizes])
         self._shed = sum(map(int, checked([shed])[0]))
-        for name, reply in zip(names, replies, strict=True):
+        count = len(names)
+        for name, length, size in zip(names, replies[:count], replies[count:], strict=True):
             del self._dead[name]
-            if isinstance(reply, int) and reply:
-                self._dead[name] = reply
+            if isinstance(length, int) and length:
+                self._dead[name] = length, size if isinstance(size, int) else 0
 
     def publish(self, groups: Sequence[str], logs: int, seconds: float) -> None:
         """Show what is known, for so many seconds; `logs` is how many there are."""
@@ -97,7 +100,9 @@ class Standing:
         metrics.SWEEPER.publish({(): 1}, seconds)
         metrics.LOGS.publish({(): logs}, seconds)
         metrics.SHED.publish({(): self._shed}, seconds)
-        metrics.DEAD_LETTERS.publish({(): sum(self._dead.values())}, seconds)
+        letters, size = map(sum, zip((0, 0), *self._dead.values(), strict=True))
+        metrics.DEAD_LETTERS.publish({(): letters}, seconds)
+        metrics.DEAD_BYTES.publish({(): size}, seconds)
         behind, waiting, pending = Counter[str](), Counter[str](), Counter[str]()
         oldest = dict.fromkeys(groups, now * 1000)
         for _, found in self._looked.values():
@@ -112,7 +117,8 @@ class Standing:
             (metrics.PENDING, pending),
         ):
             gauge.publish({(group,): counts[group] for group in oldest}, seconds)
-        ages = {(group,): now - at / 1000 for group, at in oldest.items()}
+        # Clocks of hosts differ, and floats round: an age is never below 0.
+        ages = {(group,): max(0.0, now - at / 1000) for group, at in oldest.items()}
         metrics.OLDEST_SECONDS.publish(ages, seconds)
         if self._tenants:
             self._publish_tenants(now, seconds)
@@ -153,6 +159,7 @@ _ALL = (
     metrics.PENDING,
     metrics.OLDEST_SECONDS,
     metrics.DEAD_LETTERS,
+    metrics.DEAD_BYTES,
     metrics.SHED,
     metrics.TENANT_UNSETTLED,
     metrics.TENANT_OLDEST_SECONDS,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from consumers.runner import Projection
+from consumers.protocols import Projection
 from streams.entries import Entry
 from streams.tracing import remote_span
 

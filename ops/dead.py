@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consumers.dead_letters import Graveyard, Letter
+from consumers.graveyard import Graveyard, Letter, NotKept
 from ops.arguments import check_known
 from ops.errors import CommandError
 from streams.connection import connect
@@ -25,10 +25,10 @@ from streams.settings import Settings
 dead = typer.Typer(help="Entries that could not be applied.", no_args_is_help=True)
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose dead letters.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Letters' own ids.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of entries.")]
 All = Annotated[bool, typer.Option("--all", help="All of the tenant's.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Only of this reason.")]
-Group = Annotated[str | None, typer.Option("--group", help="Only those that this group buried.")]
+Group = Annotated[str | None, typer.Option("--group", help="Only what this group buried.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -59,20 +59,20 @@ def list_letters(
 @dead.command()
 def show(
     tenant: Tenant,
-    id: Annotated[str, typer.Argument(help="The letter's own id.")],  # noqa: A002 - the contract's word
+    id: Annotated[str, typer.Argument(help="The entry's id.")],  # noqa: A002 - the contract's word
     *,
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter with its bytes."""
-    letter_id = _id(id)
-    letter = _graveyard(tenant).find(tenant, letter_id)
+    entry = _id(id)
+    letter = _graveyard(tenant).find(tenant, str(entry))
     if letter is None:
-        raise _unknown(tenant, [letter_id])
+        raise _unknown(tenant, [entry])
     if as_json:
         _print_json(_facts(letter) | _content(letter))
         return
     table = Table(show_header=False, box=None)
-    for name, value in _facts(letter).items():
+    for name, value in (_facts(letter) | {"groups": ", ".join(letter.groups)}).items():
         table.add_row(name, Text(_safe(str(value))))
     Console().print(table)
     # Not in the table: it is to be copied whole, and a table would break its lines.
@@ -98,7 +98,10 @@ def requeue(
     graveyard = _graveyard(check_tenant(tenant))
 
     def act(letter: Letter) -> bool:
-        return graveyard.requeue(letter) is not None
+        try:
+            return graveyard.requeue(letter) is not None
+        except NotKept as error:
+            raise CommandError(str(error)) from None
 
     if wanted:
         _act_on(graveyard, tenant, wanted, "requeued", act, as_json=as_json)
@@ -168,7 +171,9 @@ def _act_on(
 ) -> None:
     """Do it to the letters that there are, and then complain of those that are not."""
     gone = [
-        each for each in ids if (letter := graveyard.find(tenant, each)) is None or not act(letter)
+        each
+        for each in ids
+        if (letter := graveyard.find(tenant, str(each))) is None or not act(letter)
     ]
     if len(gone) < len(ids):
         _report(done, len(ids) - len(gone), as_json=as_json)
@@ -202,24 +207,35 @@ def _print_table(letters: list[Letter]) -> None:
 
 
 def _facts(letter: Letter) -> dict[str, Any]:
-    buried: datetime = letter.id.time.astimezone(UTC)
+    buried: datetime = letter.buried_at.astimezone(UTC)
     return {
         "tenant": _encodable(letter.tenant),
-        "id": str(letter.id),
+        "id": _encodable(letter.name),
         "entry_id": _encodable(letter.entry_id),
         "group": _encodable(letter.group),
+        "groups": [_encodable(name) for name in letter.groups],
         "reason": _encodable(letter.reason),
         "detail": _encodable(letter.detail),
         "deliveries": letter.deliveries,
         "buried_at": buried.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "bytes": len(letter.event or b""),
+        "bytes": letter.size,
+        "sha256": letter.sha256,
     }
 
 
 def _content(letter: Letter) -> dict[str, Any]:
     event = {} if letter.event is None else _as_json("event", letter.event)
     others = [_as_json("name", name) | _as_json("value", value) for name, value in letter.others]
-    return event | {"other_fields": others}
+    burials = [
+        {
+            "group": _encodable(burial.group),
+            "reason": _encodable(burial.reason),
+            "detail": _encodable(burial.detail),
+            "deliveries": burial.deliveries,
+        }
+        for burial in letter.burials
+    ]
+    return event | {"other_fields": others, "burials": burials}
 
 
 def _as_json(name: str, raw: bytes) -> dict[str, str]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
-from itertools import dropwhile, islice
+from itertools import islice
 from typing import Any
 
 import orjson
 import redis
 
-from api.ops_desk import Facts, Letters
+from api.ops_desk import Facts, Letters, NotKept
+from consumers import graveyard
 from consumers.activity import per_minute
 from consumers.asking import server_ms, text_of
-from consumers.dead_letters import Graveyard, Letter
 from consumers.dead_tenants import dead_counts
+from consumers.graveyard import Burial, Graveyard, Letter
 from consumers.heartbeat import heartbeats
 from consumers.lag import Lag, lag_of
 from streams.appender import GROUPS
@@ -117,11 +118,7 @@ class RedisDesk:
         known = self._dead_tenants(DEAD_TENANTS)
         named = [{"tenant": _shown(name), "letters": count} for name, count in known]
         if tenant is not None:
-            found = dropwhile(
-                lambda letter: last is not None and letter.id >= last,
-                self._graveyard.letters(tenant),
-            )
-            items = list(islice(found, limit + 1))
+            items = list(islice(self._graveyard.letters(tenant, before=last), limit + 1))
             more = len(items) > limit
             after = str(items[limit - 1].id) if more else None
             return Letters([_facts(each) for each in items[:limit]], after, named)
@@ -130,18 +127,21 @@ class RedisDesk:
 
     def letter(self, tenant: str, letter_id: str) -> Facts | None:
         """Give one letter with so many of its bytes as can be shown."""
-        letter = self._graveyard.find(tenant, EntryId.parse(letter_id))
+        letter = self._graveyard.find(tenant, letter_id)
         return None if letter is None else {**_facts(letter), **_content(letter)}
 
     def requeue(self, tenant: str, letter_id: str) -> str | None:
         """Append the letter's entry again."""
-        letter = self._graveyard.find(tenant, EntryId.parse(letter_id))
-        added = None if letter is None else self._graveyard.requeue(letter)
+        letter = self._graveyard.find(tenant, letter_id)
+        try:
+            added = None if letter is None else self._graveyard.requeue(letter)
+        except graveyard.NotKept as error:
+            raise NotKept(str(error)) from None
         return None if added is None else str(added)
 
     def discard(self, tenant: str, letter_id: str) -> bool:
         """Delete a letter for ever."""
-        letter = self._graveyard.find(tenant, EntryId.parse(letter_id))
+        letter = self._graveyard.find(tenant, letter_id)
         return letter is not None and self._graveyard.discard(letter)
 
     def _busiest(self, limit: int) -> list[str]:
@@ -177,10 +177,15 @@ def _columns(taken: Sequence[Any], group: str) -> Facts:
         "waiting": [row and row["waiting"] for row in rows],
         "pending": [row and row["pending"] for row in rows],
         "oldest_seconds": [
-            row and (0 if row["oldest_ms"] is None else (sample["at"] - row["oldest_ms"]) / 1000)
+            row and _age(sample["at"], row["oldest_ms"])
             for row, sample in zip(rows, taken, strict=True)
         ],
     }
+
+
+def _age(at_ms: int, oldest_ms: int | None) -> float:
+    """Return the age in seconds of the oldest unsettled entry; 0 where all were settled."""
+    return 0.0 if oldest_ms is None else max(0.0, (at_ms - oldest_ms) / 1000)
 
 
 def _lag(row: Lag) -> Facts:
@@ -195,14 +200,25 @@ def _facts(letter: Letter) -> Facts:
     return {
         "tenant": _shown(letter.tenant),
         "known_tenant": TENANT.match(letter.tenant) is not None,
-        "id": str(letter.id),
+        "id": _shown(letter.name),
         "entry_id": _shown(letter.entry_id),
         "group": _shown(letter.group),
+        "groups": [_shown(name) for name in letter.groups],
         "reason": _shown(letter.reason),
         "detail": _shown(letter.detail),
         "deliveries": letter.deliveries,
-        "buried_at": letter.id.time.astimezone(UTC),
-        "bytes": len(letter.event or b""),
+        "buried_at": letter.buried_at.astimezone(UTC),
+        "bytes": letter.size,
+        "sha256": letter.sha256,
+    }
+
+
+def _burial(burial: Burial) -> Facts:
+    return {
+        "group": _shown(burial.group),
+        "reason": _shown(burial.reason),
+        "detail": _shown(burial.detail),
+        "deliveries": burial.deliveries,
     }
 
 
@@ -214,8 +230,9 @@ def _content(letter: Letter) -> Facts:
     event = letter.event
     return {
         "event": None if event is None else _bytes(event[:SHOWN_BYTES]),
-        "cut": event is not None and len(event) > SHOWN_BYTES,
+        "cut": not letter.whole or (event is not None and len(event) > SHOWN_BYTES),
         "others": others,
+        "burials": [_burial(each) for each in letter.burials],
     }
 
 

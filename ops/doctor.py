@@ -8,13 +8,15 @@ from typing import Any
 import psycopg
 import redis
 
-from consumers.dead_letters import Graveyard
+from consumers.asking import round_trips
 from consumers.dead_tenants import dead_counts
+from consumers.graveyard import Graveyard
 from consumers.lag import lag
 from consumers.retention import group_reports, trim
 from ops.errors import line_for
 from ops.findings import Finding
 from ops.limits import Budget, budget, read_limits
+from ops.odd_keys import odd_keys, printable
 from ops.redis_checks import config_of, largest_command, replicas, stream_ids
 from projections.rebuild_replaced import kept
 from sql import queries
@@ -31,6 +33,8 @@ OLDEST_REDIS, OLDEST_VALKEY, OLDEST_POSTGRES = (7, 0), (7, 2), 150_000
 LATE_SECONDS = 60.0
 """An entry that has waited longer means that a group does not keep up, or does not run."""
 SHOWN_TENANTS = 5
+NEAR = 0.8
+"""The part of a limit from which on it is mentioned."""
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -79,6 +83,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     yield from _trimming(client, settings)
     yield _shed(client)
     yield _dead(client)
+    yield _dead_bytes(client, settings)
+    yield odd_keys(client)
 
 
 def redis_version(info: Mapping[str, Any]) -> Finding:
@@ -146,6 +152,28 @@ def _dead(client: redis.Redis) -> Finding:
         ok=not counts,
         found=_worst("entries", counts) if counts else "none",
         advice="see why: jobtrail dead list; then jobtrail dead requeue, or discard",
+    )
+
+
+def _dead_bytes(client: redis.Redis, settings: Settings) -> Finding:
+    """Name the tenants whose oldest dead letters are about to be dropped, or are already."""
+    tenants = list(Graveyard(client).tenants())
+    names = [Keys().dead(tenant) for tenant in tenants]
+    replies = round_trips(client, (("MEMORY", "USAGE", name, "SAMPLES", 0) for name in names))
+    sizes = {
+        printable(tenant): size
+        for tenant, size in zip(tenants, replies, strict=True)
+        if isinstance(size, int)
+    }
+    near = {
+        tenant: size for tenant, size in sizes.items() if size >= NEAR * settings.dead_max_bytes
+    }
+    return Finding(
+        "dead letters' memory",
+        ok=not near,
+        found=_worst("bytes", near) if near else f"{sum(sizes.values())} bytes",
+        advice="the oldest are dropped above JOBTRAIL_DEAD_MAX_BYTES a tenant: requeue or discard"
+        " them, or raise it",
     )
 
 

@@ -9,6 +9,7 @@ import redis
 import typer
 
 from api.listening import ListenError
+from consumers.faults import is_of_key
 from ops.devstack import EmbeddedError
 from streams.connection import InvalidUrl, LogUnavailable, WrongServer
 from streams.events import InvalidEvent
@@ -61,6 +62,8 @@ def _of_redis(error: redis.RedisError | InvalidUrl) -> str:
         return f"JOBTRAIL_REDIS_URL: {_one_line(error)}"
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
         return f"Redis refuses us: {_one_line(error)}: check the user and password in its URL"
+    if is_of_key(error):
+        return f"a key holds what does not belong there: {_one_line(error)}: run jobtrail doctor"
     return f"Redis is away or refuses: {_one_line(error)}: check JOBTRAIL_REDIS_URL"
 
 

@@ -34,12 +34,12 @@ from projections.rebuild_checkpoint import Checkpoint
 from projections.rebuild_replaced import Busy, KeptDocuments, drop, restore
 from projections.rebuild_reset import RowsReset, StatusReset, reset_status
 from projections.rebuild_served import NOTHING, Difference, RowsServed, Served, StatusServed
-from projections.sources import LAST, Range, Sources
+from projections.sources import Range, Sources
 from projections.status_cache import StatusCache
 from projections.verify import Comparison, Verifier
 from streams import logs
 from streams.connection import connect
-from streams.entry_ids import FIRST, EntryId, of_reply
+from streams.entry_ids import FIRST, LAST, EntryId, of_reply
 from streams.keys import JobKey, Keys, check_tenant
 from streams.settings import Settings
 from streams.wire import checked, round_trip

@@ -24,7 +24,7 @@ from projections.history import COLUMNS, EventRow, event_row
 from sql import queries
 from streams.discovery import tenants
 from streams.entries import Entry, decode
-from streams.entry_ids import FIRST, EntryId, of_reply
+from streams.entry_ids import FIRST, LAST, EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES, InvalidEvent, parse_event
 from streams.keys import JobKey, Keys
 from streams.wire import ask
@@ -37,8 +37,6 @@ READ_AT_ONCE = 2_000
 """Entries in one XRANGE and in one COPY; rows in one fetch."""
 PART = 10_000
 """Events of one job that are held at once; a longer job comes in several parts."""
-LAST = EntryId(2**63 - 1, 2**63 - 1)
-"""After every entry that the history can hold."""
 _ANY_SIZE = 2**62
 """The history's events were let in when they came, whatever the limit is now."""
 _DAYS_OFF = timedelta(days=31)

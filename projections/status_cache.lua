@@ -12,6 +12,13 @@ local FEED_SECONDS, FEED_JOBS = 3600, 10000
 local lost, feeds, fed = {}, {}, {}
 local call, format = redis.call, string.format
 
+-- Whatever else stands at a document's key counts as no document, and is replaced: an error in here
+-- would keep other jobs' changes from being told.
+local function get(key)
+  local found = redis.pcall('GET', key)
+  return type(found) == 'string' and found or ''
+end
+
 local function put(key, value, seconds)
   if seconds > 0 then
     call('SET', key, value, 'EX', seconds)
@@ -41,7 +48,10 @@ end
 -- The changes of one tenant, under positions that never go back: the server's clock in microseconds,
 -- or what follows the last position where the clock is behind that.
 local function tell(feed, names, now)
-  local last = tonumber(call('ZREVRANGE', feed, 0, 0, 'WITHSCORES')[2] or 0)
+  local newest = redis.pcall('ZREVRANGE', feed, 0, 0, 'WITHSCORES')
+  -- Not a feed: it is made anew, from now on.
+  if newest.err then call('DEL', feed) end
+  local last = tonumber(newest[2] or 0)
   local first = math.max(now, last + 1)
   local scored, told = {}, {}
   for index, name in ipairs(names) do
@@ -64,8 +74,8 @@ for job = 1, #KEYS / 4 do
   local given = (job - 1) * 7
   local new_status, new_progress = ARGV[given + 3], ARGV[given + 4]
   local seconds, mark, name = tonumber(ARGV[given + 5]), ARGV[given + 6], ARGV[given + 7]
-  if (call('GET', status) or '') ~= ARGV[given + 1] or
-     (ARGV[given + 2] ~= '*' and (call('GET', ended) or '') ~= ARGV[given + 2]) then
+  if get(status) ~= ARGV[given + 1] or
+     (ARGV[given + 2] ~= '*' and get(ended) ~= ARGV[given + 2]) then
     lost[#lost + 1] = job
   elseif new_status == '-' then
     call('DEL', status, progress, ended)

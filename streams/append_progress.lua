@@ -16,7 +16,9 @@ local log, measured = KEYS[1], KEYS[2]
 local function bytes()
   local entries = redis.call('XLEN', log)
   if entries > SHORT then
-    local known = redis.call('GET', measured) or ''
+    local found = redis.pcall('GET', measured)
+    -- Whatever else stands at that key is no measurement; measuring again replaces it.
+    local known = type(found) == 'string' and found or ''
     local then_entries, then_bytes = string.match(known, '^(%d+) (%d+)$')
     if then_entries and entries <= then_entries * GROWN then
       return then_bytes * entries / then_entries

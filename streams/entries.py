@@ -57,6 +57,8 @@ def decode(
     """
     if not _is_tenant(tenant):
         raise InvalidEvent("invalid_tenant", f"the log of {tenant!r} belongs to no valid tenant")
+    if not entry_id.can_be_stored:
+        raise InvalidEvent("invalid_entry_id", f"{entry_id}: a part of the entry id is over 2^63-1")
     raw = field_of(fields)
     if raw is None:
         raise InvalidEvent("no_event_field", "the entry has no field named event")

@@ -11,6 +11,8 @@ from typing import NamedTuple, Self
 
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, the last that a datetime can hold
 _PART_MAX = 2**64 - 1
+_STORED_MAX = 2**63 - 1
+"""The greatest part that the history's columns, which are signed, can hold."""
 
 
 class EntryId(NamedTuple):
@@ -40,6 +42,14 @@ class EntryId(NamedTuple):
         return f"{self.ms}-{self.seq}"
 
     @property
+    def can_be_stored(self) -> bool:
+        """Whether every projection can hold the id: both parts are below 2^63.
+
+        No server's clock makes a larger one; a producer that chooses its own ids can.
+        """
+        return self.ms <= _STORED_MAX and self.seq <= _STORED_MAX
+
+    @property
     def time(self) -> datetime:
         """When the server took the entry, in UTC (the last representable moment at most)."""
         ms = self.ms if self.ms < _LAST_MS else _LAST_MS
@@ -47,6 +57,8 @@ class EntryId(NamedTuple):
 
 
 FIRST = EntryId(0, 0)
+LAST = EntryId(_STORED_MAX, _STORED_MAX)
+"""The last id that can be stored."""
 _new = tuple.__new__
 
 

@@ -57,6 +57,17 @@ class Keys:
         """Name the tenant's stream of dead letters."""
         return f"tenant:{tenant}:dead"
 
+    def dead_index(self, tenant: str) -> str:
+        """Return the key of the hash of the tenant's dead letters by the entries that they hold."""
+        return f"tenant:{tenant}:index:dead"
+
+    def dead_settled(self, tenant: str) -> str:
+        """Return the key of the hash of entries that were requeued or discarded before all groups.
+
+        A group that comes to one of them later does not bury it again.
+        """
+        return f"tenant:{tenant}:settled:dead"
+
     def status(self, job: JobKey) -> str:
         """Name the document of a job's status."""
         return f"tenant:{job.tenant}:{job.kind}:{job.id}:status"

@@ -57,6 +57,8 @@ class Settings(BaseModel):
     reclaim_idle_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     stalled_after_seconds: PositiveInt | None = None
     stream_keep_seconds: NonNegativeInt = 86_400
+    dead_max_bytes: PositiveInt = 16_777_216
+    dead_keep_days: PositiveInt = 30
     history_keep_days: PositiveInt | None = None
     legacy_keys: Literal["on", "off"] = "off"
     limits: Path | None = None

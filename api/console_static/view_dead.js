@@ -35,8 +35,8 @@ function list({ items }, visit) {
   return table("Dead letters", [
     { title: "Buried", cell: (each) => ago(each.buried_at) },
     { title: "Tenant", wide: true, cell: (each) => each.tenant },
-    { title: "Letter", cell: (each) => h("a", { class: "whole", href: href(each) }, each.id) },
-    { title: "Group", cell: (each) => each.group },
+    { title: "Entry", cell: (each) => h("a", { class: "whole", href: href(each) }, each.id) },
+    { title: "Groups", cell: (each) => each.group },
     { title: "Reason", cell: (each) => h("span", { class: "badge is-failed" }, each.reason) },
     { title: "Detail", wide: true, cell: (each) => h("span", { class: "detail" }, each.detail) },
     { title: "Size", num: true, cell: (each) => bytes(each.bytes) },
@@ -70,12 +70,12 @@ function buttons(each, after) {
   return h("span", { class: "buttons" },
     h("button", { type: "button", "data-key": `requeue ${each.id}`, "aria-label": `Requeue letter ${each.id}`, onclick: () => act("requeue", {
       title: "Requeue this entry?",
-      text: `Letter ${each.id} is appended to the log of tenant ${each.tenant} again and deleted here, both or neither. If nothing was mended, it comes back.`,
+      text: `Entry ${each.id} is appended to the stream of tenant ${each.tenant} again and deleted here, both or neither. If nothing was mended, it comes back.`,
       action: "Requeue",
     }) }, "Requeue"),
     h("button", { type: "button", class: "danger", "data-key": `discard ${each.id}`, "aria-label": `Discard letter ${each.id}`, onclick: () => act("discard", {
       title: "Discard this entry for ever?",
-      text: `Letter ${each.id} of tenant ${each.tenant} is deleted. What it says will never be applied.`,
+      text: `Entry ${each.id} of tenant ${each.tenant} is deleted. What it says will never be applied.`,
       action: "Discard", danger: true,
     }) }, "Discard"));
 }
@@ -84,8 +84,9 @@ export async function letter(visit) {
   const [, tenant, id] = visit.parts;
   const each = await get(path("dead", tenant, id), { signal: visit.signal });
   const facts = [
-    ["Tenant", each.tenant], ["Group", each.group], ["Reason", each.reason], ["Detail", each.detail],
-    ["Entry", each.entry_id], ["Deliveries", count(each.deliveries)], ["Buried", ago(each.buried_at)], ["Size", bytes(each.bytes)],
+    ["Tenant", each.tenant], ["Entry", each.entry_id], ["Buried", ago(each.buried_at)], ["Size", bytes(each.bytes)],
+    ...each.burials.map((burial) => [`Group ${burial.group}`, `${burial.reason}: ${burial.detail} (delivered ${count(burial.deliveries)} times)`]),
+    ...(each.sha256 ? [["SHA-256", each.sha256]] : []),
   ];
   put(visit.main,
     h("p", { class: "trail" }, h("a", { href: "#/dead" }, "Dead letters"), " / ", h("a", { href: `#/dead?tenant=${encodeURIComponent(tenant)}` }, tenant)),
@@ -97,7 +98,7 @@ export async function letter(visit) {
           location.hash = `#/dead?tenant=${encodeURIComponent(tenant)}`;
         })),
       panel("Event", each.event ? content(each.event) : h("p", { class: "empty" }, "The entry had no field named event."),
-        each.cut && h("p", { class: "hint" }, "Only the beginning is shown: jobtrail dead show gives all of it.")),
+        each.cut && h("p", { class: "hint" }, each.sha256 ? "Only the beginning was kept: the entry was too large." : "Only the beginning is shown: jobtrail dead show gives all of it.")),
       each.others.length > 0 && panel("Other fields", each.others.map((field) =>
         h("div", {}, content(field.name), content(field.value))))));
 }

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -85,20 +86,24 @@ def apply(redis_client: redis.Redis, database_url: str) -> Iterator[Apply]:
     rows.close()
 
 
+_NUMBERS = count()
+
+
 def bury(client: redis.Redis, tenant: str, event: bytes = b'{"type":"done","id":"a1"}') -> str:
-    """Put a dead letter there, as consumers do, and give its id."""
+    """Put a dead letter there, as consumers do, and return its entry's id."""
+    entry_id = f"5-{next(_NUMBERS)}"
     facts: dict[str, str | bytes] = {
         "event": event,
-        "entry_id": "5-0",
+        "entry_id": entry_id,
         "group": "status",
         "reason": "not_json",
         "detail": "d",
         "deliveries": "1",
     }
     words = [word for pair in facts.items() for word in pair]
-    found = wire.ask(client, "XADD", Keys().dead(tenant), "*", *words)
+    wire.ask(client, "XADD", Keys().dead(tenant), "*", *words)
     client.zadd(Keys().dead_tenants(), {tenant: 1})
-    return str(found.decode())
+    return entry_id
 
 
 def bearer(**claims: Any) -> dict[str, str]:
@@ -171,7 +176,7 @@ async def test_requeueing_appends_the_entry_and_says_who_did_it(
     assert (done.status_code, again.status_code) == (200, 404)
     ((entry_id, fields),) = wire.ask(redis_client, "XRANGE", Keys().stream("42"), "-", "+")
     assert entry_id.decode() == done.json()["entry_id"]
-    assert fields[1] == b'{"type":"done","id":"a1","event_id":"5-0"}'
+    assert fields[1] == b'{"type":"done","id":"a1","event_id":"%b"}' % letter.encode()
     assert redis_client.xlen(Keys().dead("42")) == 0
     (log,) = [each for each in logs if each["event"] == "dead_letter_requeued"]
     assert (log["by_tenant"], log["tenant"], log["letter"]) == ("staff", "42", letter)

@@ -19,6 +19,7 @@ from projections.state import JobState, ProgressState
 from streams.entries import Entry
 from streams.entry_ids import EntryId
 from streams.events import parse_event
+from streams.wire import ask
 from tests.chaos.producers import Sent
 from tests.support.oracle import expected_state
 
@@ -301,9 +302,13 @@ def _misburied(
 
 def _dead(client: redis.Redis, tenants: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     for tenant in tenants:
-        letters: Any = client.xrange(f"tenant:{tenant}:dead")
-        for _, fields in letters:
-            yield tenant, fields[b"group"].decode(), fields[b"entry_id"].decode()
+        for _, fields in ask(client, "XRANGE", f"tenant:{tenant}:dead", "-", "+"):
+            pairs = list(zip(fields[::2], fields[1::2], strict=True))
+            entry_id = dict(pairs)[b"entry_id"].decode()
+            # One letter an entry: its groups stand one behind the other.
+            for name, value in pairs:
+                if name == b"group":
+                    yield tenant, value.decode(), entry_id
 
 
 def _replay_differs(history: Sequence[Any], expected: Mapping[Job, JobState]) -> int:

@@ -12,16 +12,17 @@ import psycopg
 import pytest
 import redis
 
-from consumers.dead_letters import DeadLetters, Graveyard, Letter, with_event_id
+from consumers.dead_letters import DeadLetters
+from consumers.graveyard import Graveyard, Letter, with_event_id
 from consumers.groups import ConsumerGroup, Delivery
+from consumers.protocols import Projection
 from consumers.ready import ReadyQueue
-from consumers.runner import Consumer, Projection
+from consumers.runner import Consumer
 from consumers.sweep import Sweep
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
 from streams.connection import connect
 from streams.entries import Entry
-from streams.entry_ids import EntryId
 from tests.support.groups import entries, pending, settled
 
 STREAM, DEAD = "tenant:42:events", "tenant:42:dead"
@@ -189,8 +190,8 @@ def test_letters__of_many_pages__either_way_round(redis_client: redis.Redis) -> 
     assert [letter.id.ms for letter in graveyard.letters("42", oldest_first=True)] == ids[::-1]
     assert sum(1 for _ in graveyard.letters("42", group="rows", reason="r")) == 60
     assert not list(graveyard.letters("42", reason="s"))
-    assert graveyard.find("42", EntryId(7, 0)) is not None
-    assert graveyard.find("42", EntryId(7, 1)) is None
+    assert graveyard.find("42", "7-0") is not None
+    assert graveyard.find("42", "7-1") is None
     # What comes while they are gone through would else go round for ever.
     oldest = graveyard.letters("42", oldest_first=True)
     next(oldest)

@@ -7,7 +7,7 @@ import threading
 import pytest
 import redis
 
-from consumers.dead_letters import Graveyard
+from consumers.graveyard import Graveyard
 from streams import events
 from streams.appender import EventAppender
 from tests.consumers.test_runner import Recording, consumer

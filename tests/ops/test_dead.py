@@ -43,7 +43,7 @@ def said(result: Result) -> str:
 def bury(client: redis.Redis, letter_id: str, tenant: str = "42", **facts: Any) -> None:
     letter: dict[Any, Any] = {
         "event": b'{"type":"done","id":"a1"}',
-        "entry_id": "3-1",
+        "entry_id": letter_id,
         "group": "status",
         "reason": "not_json",
         "detail": "bad",
@@ -74,13 +74,15 @@ def test_list__all_tenants_and_filters(run: Run, redis_client: redis.Redis) -> N
     assert letter == {
         "tenant": "7",
         "id": "5-0",
-        "entry_id": "3-1",
+        "entry_id": "5-0",
         "group": "rows",
+        "groups": ["rows"],
         "reason": "not_json",
         "detail": "bad",
         "deliveries": 2,
         "buried_at": "1970-01-01T00:00:00.005Z",
         "bytes": 25,
+        "sha256": None,
     }
 
 
@@ -115,7 +117,9 @@ def test_show__json(
     bury(redis_client, "9-0", event=event, **found("x", b"\xfe"))
     letter = json.loads(run("show", "--tenant", "42", "9-0", "--json").stdout)
     assert shown.items() <= letter.items()
-    assert letter["entry_id"] == "3-1"
+    assert letter["entry_id"] == "9-0"
+    burial = {"group": "status", "reason": "not_json", "detail": "bad", "deliveries": 2}
+    assert letter["burials"] == [burial]
     assert letter["other_fields"] == [{"name": "x", "value_base64": "/g=="}]
 
 
@@ -135,7 +139,7 @@ def test_requeue__by_id__appends_and_deletes(run: Run, redis_client: redis.Redis
     result = run("requeue", "--tenant", "42", "9-0")
     assert (result.exit_code, result.stdout) == (0, "requeued 1 dead letter\n")
     (entry,) = entries(redis_client, "tenant:42:events")
-    assert json.loads(entry["event"]) == {"type": "done", "id": "a1", "event_id": "3-1"}
+    assert json.loads(entry["event"]) == {"type": "done", "id": "a1", "event_id": "9-0"}
     assert redis_client.xlen("tenant:42:dead") == 1
 
 

@@ -11,7 +11,8 @@ import jwt
 import psycopg
 import redis
 
-from streams.appender import EventAppender
+from consumers.graveyard import Graveyard
+from streams.appender import GROUPS, EventAppender
 from streams.connection import connect
 from tests.support.waiting import eventually
 
@@ -115,9 +116,9 @@ def deploy(
 
 
 def _letter(client: redis.Redis) -> str | None:
-    found: Any = client.xrange(f"tenant:{TENANT}:dead")
-    # Each group buries it; the API shows both.
-    return found[0][0].decode() if len(found) == 2 else None
+    """Return the dead letter's id, which is its entry's, once both groups have buried it."""
+    letters = list(Graveyard(client).letters(TENANT))
+    return letters[0].name if letters and len(letters[0].groups) == len(GROUPS) else None
 
 
 def _all_served(client: redis.Redis) -> bool:
