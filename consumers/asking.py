@@ -32,6 +32,11 @@ def server_ms(client: redis.Redis) -> int:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
+def encodable(text: str) -> str:
+    r"""Return a name that any encoder takes: bytes in another encoding are shown as \xff."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def text_of(raw: bytes) -> str:
     """Give a name as text, also one in another encoding: it goes back byte for byte."""
     return raw.decode(errors="surrogateescape")

@@ -239,12 +239,17 @@ def lag(
     as_json: AsJson = False,
 ) -> None:
     """Show how far each group is behind, by tenant."""
+    from consumers.asking import encodable  # noqa: PLC0415 - as in `migrate`
     from consumers.lag import lag as lags  # noqa: PLC0415 - as in `migrate`
 
     client = connect(Settings.from_environ().require_redis_url())
     if tenant is not None:
         check_known(client, check_tenant(tenant))
-    rows = [row for row in lags(client, GROUPS) if tenant in (None, row.tenant)]
+    rows = [
+        row._replace(tenant=encodable(row.tenant))
+        for row in lags(client, GROUPS)
+        if tenant in (None, row.tenant)
+    ]
     if as_json:
         _print_json([row._asdict() for row in rows])
         return

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from consumers.asking import encodable
 from consumers.graveyard import Graveyard, Letter, NotKept
 from ops.arguments import check_known
 from ops.errors import CommandError
@@ -209,13 +210,13 @@ def _print_table(letters: list[Letter]) -> None:
 def _facts(letter: Letter) -> dict[str, Any]:
     buried: datetime = letter.buried_at.astimezone(UTC)
     return {
-        "tenant": _encodable(letter.tenant),
-        "id": _encodable(letter.name),
-        "entry_id": _encodable(letter.entry_id),
-        "group": _encodable(letter.group),
-        "groups": [_encodable(name) for name in letter.groups],
-        "reason": _encodable(letter.reason),
-        "detail": _encodable(letter.detail),
+        "tenant": encodable(letter.tenant),
+        "id": encodable(letter.name),
+        "entry_id": encodable(letter.entry_id),
+        "group": encodable(letter.group),
+        "groups": [encodable(name) for name in letter.groups],
+        "reason": encodable(letter.reason),
+        "detail": encodable(letter.detail),
         "deliveries": letter.deliveries,
         "buried_at": buried.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "bytes": letter.size,
@@ -228,9 +229,9 @@ def _content(letter: Letter) -> dict[str, Any]:
     others = [_as_json("name", name) | _as_json("value", value) for name, value in letter.others]
     burials = [
         {
-            "group": _encodable(burial.group),
-            "reason": _encodable(burial.reason),
-            "detail": _encodable(burial.detail),
+            "group": encodable(burial.group),
+            "reason": encodable(burial.reason),
+            "detail": encodable(burial.detail),
             "deliveries": burial.deliveries,
         }
         for burial in letter.burials
@@ -251,16 +252,12 @@ def _safe_bytes(raw: bytes) -> str:
 
 def _safe(text: str) -> str:
     """Escape what would move the cursor, change colours or break the line of a terminal."""
-    return "".join(_escaped(_encodable(text)))
+    return "".join(_escaped(encodable(text)))
 
 
 def _escaped(text: str) -> Iterator[str]:
     for each in text:
         yield each if each.isprintable() else each.encode("unicode_escape").decode()
-
-
-def _encodable(text: str) -> str:
-    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _print_json(value: object) -> None:

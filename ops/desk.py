@@ -14,7 +14,7 @@ import redis
 from api.ops_desk import Facts, Letters, NotKept
 from consumers import graveyard
 from consumers.activity import per_minute
-from consumers.asking import server_ms, text_of
+from consumers.asking import encodable, server_ms, text_of
 from consumers.dead_tenants import dead_counts
 from consumers.graveyard import Burial, Graveyard, Letter
 from consumers.heartbeat import heartbeats
@@ -116,7 +116,7 @@ class RedisDesk:
         """Give letters of a tenant after a place, or the latest of the latest tenants'."""
         last = None if before is None else EntryId.parse(before)
         known = self._dead_tenants(DEAD_TENANTS)
-        named = [{"tenant": _shown(name), "letters": count} for name, count in known]
+        named = [{"tenant": encodable(name), "letters": count} for name, count in known]
         if tenant is not None:
             items = list(islice(self._graveyard.letters(tenant, before=last), limit + 1))
             more = len(items) > limit
@@ -198,14 +198,14 @@ def _lag(row: Lag) -> Facts:
 
 def _facts(letter: Letter) -> Facts:
     return {
-        "tenant": _shown(letter.tenant),
+        "tenant": encodable(letter.tenant),
         "known_tenant": TENANT.match(letter.tenant) is not None,
-        "id": _shown(letter.name),
-        "entry_id": _shown(letter.entry_id),
-        "group": _shown(letter.group),
-        "groups": [_shown(name) for name in letter.groups],
-        "reason": _shown(letter.reason),
-        "detail": _shown(letter.detail),
+        "id": encodable(letter.name),
+        "entry_id": encodable(letter.entry_id),
+        "group": encodable(letter.group),
+        "groups": [encodable(name) for name in letter.groups],
+        "reason": encodable(letter.reason),
+        "detail": encodable(letter.detail),
         "deliveries": letter.deliveries,
         "buried_at": letter.buried_at.astimezone(UTC),
         "bytes": letter.size,
@@ -215,9 +215,9 @@ def _facts(letter: Letter) -> Facts:
 
 def _burial(burial: Burial) -> Facts:
     return {
-        "group": _shown(burial.group),
-        "reason": _shown(burial.reason),
-        "detail": _shown(burial.detail),
+        "group": encodable(burial.group),
+        "reason": encodable(burial.reason),
+        "detail": encodable(burial.detail),
         "deliveries": burial.deliveries,
     }
 
@@ -245,7 +245,3 @@ def _bytes(raw: bytes) -> Facts:
         if error.start >= len(raw) - 3 and len(raw) == SHOWN_BYTES:
             return {"text": raw[: error.start].decode()}
         return {"base64": base64.b64encode(raw).decode()}
-
-
-def _shown(text: str) -> str:
-    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import redis
 
+from consumers.asking import encodable
 from ops.findings import Finding
 from streams.discovery import COUNT, START
 from streams.wire import ask
@@ -42,7 +43,7 @@ def odd_keys(client: redis.Redis) -> Finding:
 
 def printable(name: str) -> str:
     """Return a name that somebody else chose, without what a terminal would obey."""
-    text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    text = encodable(name)
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )

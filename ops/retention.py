@@ -29,11 +29,15 @@ def trim(
 ) -> None:
     """Trim logs now, as far as is safe, and say what holds the rest back."""
     from consumers import retention  # noqa: PLC0415 - other commands start faster
+    from consumers.asking import encodable  # noqa: PLC0415 - as above
 
     settings = Settings.from_environ()
     client = connect(settings.require_redis_url())
     tenants = None if tenant is None else [check_known(client, check_tenant(tenant))]
-    rows = list(retention.trim(client, Keys(), settings.stream_keep_seconds, tenants))
+    rows = [
+        row._replace(tenant=encodable(row.tenant), held_by=tuple(map(encodable, row.held_by)))
+        for row in retention.trim(client, Keys(), settings.stream_keep_seconds, tenants)
+    ]
     if as_json:
         _print_json([row._asdict() for row in rows])
         return
@@ -48,11 +52,15 @@ def trim(
 def list_groups(*, as_json: AsJson = False) -> None:
     """List the registered groups, and in how many logs each holds trimming back."""
     from consumers import retention  # noqa: PLC0415 - as in `trim`
+    from consumers.asking import encodable  # noqa: PLC0415 - as in `trim`
 
     settings = Settings.from_environ()
     client, keys = connect(settings.require_redis_url()), Keys()
     held = list(retention.trim(client, keys, settings.stream_keep_seconds, dry_run=True))
-    rows = retention.group_reports(client, keys, held)
+    rows = [
+        row._replace(group=encodable(row.group))
+        for row in retention.group_reports(client, keys, held)
+    ]
     if as_json:
         _print_json([row._asdict() for row in rows])
         return

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from ops.cli import app
 from streams.appender import EventAppender
+from streams.wire import ask
 from tests.pipeline.conftest import Start
 from tests.support.waiting import eventually
 
@@ -56,20 +57,18 @@ def more_oddities(client: redis.Redis) -> Iterator[str]:
     stream = "tenant:foreign-groups:events"
     client.xadd(stream, {"event": DONE})
     client.xgroup_create(stream, b"\xff", "0")
-    client.xreadgroup(b"\xff", b"\xfe", {stream: ">"})
+    ask(client, "XREADGROUP", "GROUP", b"\xff", b"\xfe", "STREAMS", stream, ">")
     client.xgroup_create(stream, "status", "0")
-    client.xreadgroup("status", b"\xfe[/red]", {stream: ">"}, count=1)
+    ask(client, "XREADGROUP", "GROUP", "status", b"\xfe[/red]", "STREAMS", stream, ">")
     yield "foreign-groups"
     client.xadd("tenant:fields:events", {"a": b"\xff", "event": DONE, "event2": DONE})
     yield "fields"
     stream = "tenant:group-ahead:events"
     client.xadd(stream, {"event": DONE})
-    client.execute_command("XGROUP", "CREATE", stream, "rows", "9999999999999-0")
+    ask(client, "XGROUP", "CREATE", stream, "rows", "9999999999999-0")
     yield "group-ahead"
     client.xadd("tenant:spent:events", {"event": DONE})
-    client.execute_command(
-        "XSETID", "tenant:spent:events", "18446744073709551615-18446744073709551615"
-    )
+    ask(client, "XSETID", "tenant:spent:events", "18446744073709551615-18446744073709551615")
     yield "spent"
     client.xadd("tenant:spent-dead:events", {"event": DONE})
     client.xadd("tenant:spent-dead:events", {"event": b"bad"})
