@@ -84,7 +84,7 @@ def test_bad_entries_reach_the_dead_letters_and_stop_nothing_behind_them(
     for group in ("status", "rows"):
         start("consume", group, **servers)
 
-    eventually(lambda: redis_client.get("tenant:42:job:behind:status"))
+    eventually(lambda: redis_client.get("tenant:42:job:behind:status"), 60, "consumers are up")
     eventually(lambda: redis_client.xlen("tenant:not a tenant:dead") == 1)
     eventually(lambda: settled(redis_client, "42", "status", "rows"))
     letters = list(Graveyard(redis_client).letters("42"))
