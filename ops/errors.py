@@ -60,6 +60,8 @@ def line_for(error: BaseException) -> str | None:
 def _of_redis(error: redis.RedisError | InvalidUrl) -> str:
     if isinstance(error, InvalidUrl):
         return f"JOBTRAIL_REDIS_URL: {_one_line(error)}"
+    if str(error).startswith("NOREPLICAS"):
+        return "Redis refuses writes while too few of its replicas are in step (NOREPLICAS)"
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
         return f"Redis refuses us: {_one_line(error)}: check the user and password in its URL"
     if is_of_key(error):

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from ops.devstack import EmbeddedRedis
+from ops.errors import line_for
 from ops.redis_checks import largest_command, replicas, stream_ids
 from streams.appender import EventAppender
 from streams.connection import connect
@@ -104,3 +105,13 @@ def test_id_that_was_deleted__is_used_up_all_the_same(client: redis.Redis) -> No
     client.xadd("tenant:42:events", {"event": b"{}"}, id=f"{LAST}-{LAST}")
     client.xdel("tenant:42:events", f"{LAST}-{LAST}")
     assert not stream_ids(client).ok
+
+
+def test_refusal_for_want_of_replicas__does_not_blame_the_url(client: redis.Redis) -> None:
+    client.config_set("min-replicas-to-write", "1")
+    with pytest.raises(redis.ResponseError) as raised:
+        client.set("a", "b")
+    line = line_for(raised.value)
+    assert line is not None
+    assert "replicas" in line
+    assert "URL" not in line
