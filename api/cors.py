@@ -46,11 +46,16 @@ def with_origins(app: ASGIApp, settings: Settings) -> ASGIApp:
     Raises:
         SettingsError: what is set is no list of origins, or not a safe one.
     """
-    origins = _origins(settings)
+    origins = allowed_origins(settings)
     return _CrossOrigin(app, origins) if origins else app
 
 
-def _origins(settings: Settings) -> list[str]:
+def allowed_origins(settings: Settings) -> list[str]:
+    """Return the origins that the setting names.
+
+    Raises:
+        SettingsError: what is set is not a list of origins, or not a safe one.
+    """
     origins = [
         origin for part in (settings.cors_origins or "").split(",") if (origin := part.strip())
     ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import Authenticator
-from api.cors import with_origins
+from api.cors import allowed_origins, with_origins
 from api.guessing import Guard
 from api.limits import RateLimitedAuthenticator, check_head, limited_body
+from api.loopback import LoopbackOnly
 from streams.settings import Settings
 
 _BODILESS = ("GET", "HEAD", "OPTIONS")
@@ -49,13 +50,15 @@ def rate_limited(authenticator: Authenticator, settings: Settings) -> Authentica
     return RateLimitedAuthenticator(authenticator, settings.rate_limit)
 
 
-def with_edge_headers(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Give the application with the headers that only settings ask for.
+def with_edge(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Return the application behind what only settings ask for: headers, and dev mode's guard.
 
     Raises:
         SettingsError: one of the settings is wrong.
     """
     app = with_origins(app, settings)
+    if settings.auth == "dev":
+        app = LoopbackOnly(app, settings.api_host, allowed_origins(settings))
     return app if settings.hsts_seconds is None else _OverTlsOnly(app, settings.hsts_seconds)
 
 

@@ -1,16 +1,13 @@
 """The operators' gate: who may ask, and answers in one form.
 
 An action needs the header `X-Jobtrail-Console`, which a page of another origin cannot send without
-being allowed to by CORS, and it never is. In dev mode, where nobody proves who they are, the `Host`
-must be this machine's, so that no foreign name that was made to point here serves as an origin.
+being allowed to by CORS, and it never is.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 import psycopg
 import redis
@@ -37,21 +34,20 @@ Act = Callable[[Request, Caller], Awaitable[object]]
 
 
 class Gate:
-    """Lets operators in; `dev` is the mode in which every caller is one."""
+    """Lets operators in."""
 
-    def __init__(self, authenticator: Authenticator, *, dev: bool) -> None:
+    def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
-        self.dev = dev
 
     def admit(self, request: Request) -> Caller:
         """Tell who asks.
 
         Raises:
-            Forbidden: it is no operator, or no request of this machine's in dev mode.
+            Forbidden: it is not an operator.
             BadCredentials, TenantMissing: as the authenticator says.
         """
         caller = caller_of(self._authenticator, request.scope)
-        if OPS not in caller.scopes or (self.dev and not _loopback(request.headers.get("host"))):
+        if OPS not in caller.scopes:
             raise Forbidden
         return caller
 
@@ -101,11 +97,3 @@ def _tagged(request: Request, facts: object) -> Response:
 
 def _json(body: bytes) -> Response:
     return Response(body, media_type="application/json")
-
-
-def _loopback(host: str | None) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -66,7 +66,9 @@ def ask(redis_url: str) -> Asker:
         async with (
             _running(app),
             httpx.AsyncClient(
-                transport=transport, base_url="http://api", headers=headers or {"x-tenant-id": "t"}
+                transport=transport,
+                base_url="http://localhost",
+                headers=headers or {"x-tenant-id": "t"},
             ) as client,
         ):
             yield client

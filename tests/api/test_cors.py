@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import httpx
+import jwt
 import pytest
 
 from api.app import create_app
@@ -13,6 +18,23 @@ pytestmark = pytest.mark.anyio
 JOB = "/api/v1/jobs/a1/progress/"
 PATHS = [JOB, "/api/v1/jobs/none/progress/", "/media/videos/7/progress/events", "/none", "/healthz"]
 ORIGIN, OTHER = "https://app.example.com", "https://evil.example.com"
+SECRET = "s" * 32
+
+
+@pytest.fixture
+def ask(ask: Asker) -> Asker:
+    """Opens a client with a token: dev mode refuses other origins before this (`test_loopback`)."""
+
+    def opened(
+        headers: dict[str, str] | None = None, **settings: Any
+    ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        token = jwt.encode({"tenant_id": "t"}, SECRET)
+        return ask(
+            {"authorization": f"Bearer {token}"} | (headers or {}),
+            **{"auth": "jwt", "jwt_secret": SECRET, **settings},
+        )
+
+    return opened
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +45,7 @@ def _job(write: Writer) -> None:
 @pytest.mark.parametrize("path", PATHS)
 async def test_off(ask: Asker, path: str) -> None:
     """By default no origin is let in, and no answer speaks of it."""
-    async with ask(headers={"x-tenant-id": "t", "origin": ORIGIN}) as client:
+    async with ask(headers={"origin": ORIGIN}) as client:
         answer = await client.get(path)
         preflight = await client.options(path, headers={"access-control-request-method": "GET"})
     for name in (*answer.headers, *preflight.headers):
@@ -34,7 +56,7 @@ async def test_off(ask: Asker, path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 async def test_allowed_origin(ask: Asker, path: str) -> None:
     """The origin may read the answer, errors too, with what it needs to poll and to come back."""
-    headers = {"x-tenant-id": "t", "origin": ORIGIN}
+    headers = {"origin": ORIGIN}
     async with ask(headers, cors_origins=f"http://localhost:3000, {ORIGIN}") as client:
         answer = await client.get(path)
     assert answer.headers["access-control-allow-origin"] == ORIGIN
@@ -48,7 +70,7 @@ async def test_allowed_origin(ask: Asker, path: str) -> None:
 @pytest.mark.parametrize("origin", [OTHER, "null", f"{ORIGIN}.evil.com", f"{ORIGIN}:8443", "*"])
 async def test_other_origin(ask: Asker, path: str, origin: str) -> None:
     """Another origin is answered as a program is; its browser keeps the answer from the page."""
-    async with ask({"x-tenant-id": "t", "origin": origin}, cors_origins=ORIGIN) as client:
+    async with ask({"origin": origin}, cors_origins=ORIGIN) as client:
         answer = await client.get(path)
         same = await client.get(path, headers={"origin": ORIGIN})
     assert "access-control-allow-origin" not in answer.headers
@@ -97,9 +119,8 @@ async def test_preflight__refused(ask: Asker, asked: dict[str, str]) -> None:
 
 async def test_any_origin(ask: Asker) -> None:
     """`*` lets every page in that knows a token."""
-    secret = "s" * 32
-    headers = {"origin": OTHER}
-    async with ask(headers, auth="jwt", jwt_secret=secret, cors_origins="*") as client:
+    headers = {"origin": OTHER, "authorization": "none"}
+    async with ask(headers, cors_origins="*") as client:
         answer = await client.get(JOB)
     assert answer.status_code == 401
     assert answer.headers["access-control-allow-origin"] == "*"

@@ -310,7 +310,7 @@ def test_client_that_never_reads__memory_stays_flat_and_others_are_served(
     write(tenant, {"type": "progress", "id": "a1"})
     parts = urlsplit(api.url)
     path = JOB.format("a1") + "events"
-    lines = f"GET {path} HTTP/1.1\r\nhost: x\r\nx-tenant-id: {tenant}\r\n\r\n"
+    lines = f"GET {path} HTTP/1.1\r\nhost: localhost\r\nx-tenant-id: {tenant}\r\n\r\n"
     with socket.create_connection((parts.hostname, parts.port), timeout=20) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         slow.sendall(lines.encode())
@@ -373,8 +373,8 @@ def test_stop__streams_end_in_good_order_and_waits_are_answered(
             parts = urlsplit(api.url)
             waiting = stack.enter_context(socket.create_connection((parts.hostname, parts.port)))
             waiting.sendall(
-                f"GET {JOB.format('a1')}?wait=30 HTTP/1.1\r\nhost: x\r\nx-tenant-id: {tenant}\r\n"
-                f"if-none-match: {etag}\r\n\r\n".encode()
+                f"GET {JOB.format('a1')}?wait=30 HTTP/1.1\r\nhost: localhost\r\n"
+                f"x-tenant-id: {tenant}\r\nif-none-match: {etag}\r\n\r\n".encode()
             )
             eventually(
                 lambda: client.info("commandstats").get("cmdstat_mget", {}).get("calls", 0) >= 2

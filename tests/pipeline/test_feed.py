@@ -144,7 +144,7 @@ def test_hundreds_of_waits__answered_by_one_change(
     etag = httpx.get(url + PATH.format("a1"), headers=SENT).headers["etag"]
     parts = urlsplit(url)
     request = (
-        f"GET {PATH.format('a1')}?wait=30 HTTP/1.1\r\nhost: x\r\nx-tenant-id: 42\r\n"
+        f"GET {PATH.format('a1')}?wait=30 HTTP/1.1\r\nhost: localhost\r\nx-tenant-id: 42\r\n"
         f"if-none-match: {etag}\r\n\r\n"
     ).encode()
 
