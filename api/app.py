@@ -20,7 +20,7 @@ from api.auth import authenticator
 from api.client_files import client_routes
 from api.database import Database
 from api.docs import docs_routes
-from api.edge import Edge, rate_limited, with_edge_headers
+from api.edge import Edge, rate_limited, with_edge
 from api.feed import TENANT_PATH, Feed
 from api.feed_bells import Viewers
 from api.feed_hub import Hub
@@ -37,6 +37,7 @@ from api.progress import ProgressEndpoint, match_path
 from api.query import PATH as QUERY_PATH
 from api.query import QueryEndpoint
 from api.responses import NO_CONTENT_RUNS, NO_STORE, SECURITY, Headers, Response, send_response
+from api.slashes import with_either_slash
 from projections.feed import FeedReader
 from projections.readers import DocumentReader
 from streams.connection import connect_async
@@ -95,16 +96,17 @@ def create_app(
 
     rest = Starlette(
         routes=[
-            *monitoring_routes(client, database),
+            *with_either_slash(monitoring_routes(client, database)),
+            *with_either_slash(openapi_routes(settings.auth, desk=desk is not None)),
+            *with_either_slash(job_routes(identify, database)),
             *client_routes(),
-            *openapi_routes(settings.auth, desk=desk is not None),
             *docs_routes(),
-            *job_routes(identify, database),
             *operators,
         ],
         lifespan=lifespan,
         exception_handlers={Problem: _problem, HTTPException: _http_problem, Exception: _problem},
     )
+    rest.router.redirect_slashes = False  # see `api.slashes`
     app = Application(
         ProgressEndpoint(identify, reader, viewers, hub),
         feed,
@@ -113,7 +115,7 @@ def create_app(
         Edge(settings),
         logs=settings.log_level == "debug",
     )
-    return with_edge_headers(app, settings)
+    return with_edge(app, settings)
 
 
 def _client(url: str) -> redis.asyncio.Redis:

@@ -9,10 +9,11 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from api.etags import etag_of, is_known
+from api.slashes import redirect
 
 URL = "/console/"
 
@@ -53,7 +54,7 @@ class _File(NamedTuple):
 
 def console_routes() -> list[Route]:
     """Give the routes: `/console/` and its files; `/console` leads there."""
-    routes = [Route(URL.rstrip("/"), _redirect)]
+    routes = [redirect(URL.rstrip("/"), "console/")]
     for name, file in _read().items():
         routes.append(_route(URL + ("" if name == "index.html" else name), file))
     return routes
@@ -67,11 +68,6 @@ def _read() -> dict[str, _File]:
             body = path.read_bytes()
             found[path.name] = _File(body, media_type, etag_of(body))
     return found
-
-
-async def _redirect(_request: Request) -> Response:
-    # Relative, so that it holds behind whatever stands in front of this server.
-    return RedirectResponse("console/", 308)
 
 
 def _route(path: str, file: _File) -> Route:

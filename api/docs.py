@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from api.etags import etag_of, is_known
 from api.responses import PAGE
+from api.slashes import redirect
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 _HEADERS = {
@@ -25,11 +26,13 @@ _HEADERS = {
 def docs_routes() -> list[Route]:
     """Give the routes of the page and of what it loads; they ask nobody who they are."""
     found = sorted(files("api").joinpath("static_docs").iterdir(), key=lambda file: file.name)
-    return [
+    files_shown = [
         _route(file.name, file.read_bytes())
         for file in found
         if file.name.rpartition(".")[2] in _TYPES
     ]
+    # What the page loads is named relative to `/docs`.
+    return [*files_shown, redirect("/docs/", "../docs")]
 
 
 def _route(name: str, body: bytes) -> Route:

@@ -32,12 +32,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def job_routes(authenticator: Authenticator, database: Database) -> list[Route]:
-    """Give the routes of every kind; with and without the trailing slash they answer the same."""
+    """Return the routes of every kind."""
     return [
-        Route(path + slash, endpoint, methods=["GET"])
+        Route(path, endpoint, methods=["GET"])
         for kind in KINDS.values()
         for path, endpoint in JobEndpoints(kind, authenticator, database).by_path.items()
-        for slash in ("/", "")
     ]
 
 
@@ -49,9 +48,9 @@ class JobEndpoints:
         self._authenticator = authenticator
         self._database = database
         self.by_path: dict[str, Endpoint] = {
-            kind.url: self.list,
-            f"{kind.url}/{{id}}": self.one,
-            f"{kind.url}/{{id}}/history": self.history,
+            f"{kind.url}/": self.list,
+            f"{kind.url}/{{id}}/": self.one,
+            f"{kind.url}/{{id}}/history/": self.history,
         }
 
     async def list(self, request: Request) -> Response:

@@ -18,6 +18,7 @@ from api.ops_desk import Desk, NotKept
 from api.ops_gate import Gate
 from api.ops_jobs import OpsJobs, number_of, tenant_of, text_of
 from api.problems import BadRequest, NoSuchPage
+from api.slashes import with_either_slash
 from api.within import within
 from streams.settings import Settings
 
@@ -41,10 +42,10 @@ def ops_routes(
     """
     if desk is None:
         return []
-    gate = Gate(authenticator, dev=settings.auth == "dev")
+    gate = Gate(authenticator)
     ops = _Ops(settings, desk, jobs)
     letter = f"{URL}/dead/{{tenant}}/{{letter}}"
-    return [
+    routes = [
         gate.reading(f"{URL}/session/", ops.session),
         gate.reading(f"{URL}/overview/", ops.overview),
         gate.reading(f"{URL}/tenants/", ops.tenants),
@@ -53,8 +54,8 @@ def ops_routes(
         gate.acting(f"{letter}/requeue/", ops.requeue),
         gate.acting(f"{letter}/discard/", ops.discard),
         *jobs.routes(gate, URL),
-        *console_routes(),
     ]
+    return [*with_either_slash(routes), *console_routes()]
 
 
 class _Ops:
