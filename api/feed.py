@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
 
@@ -13,6 +14,7 @@ from api.auth import Authenticator, Caller
 from api.callers import caller_of
 from api.feed_bells import Bell, Viewers
 from api.feed_hub import Hub
+from api.feed_reads import FeedReads, Item
 from api.feed_sse import (
     BEAT,
     EventStream,
@@ -21,7 +23,7 @@ from api.feed_sse import (
     state_block,
     stream_events,
 )
-from api.feed_tenant import Item, TenantFeed, TenantFeeds, first_bytes, items_of
+from api.feed_tenant import TenantFeed, TenantFeeds, first_bytes
 from api.metrics import STREAM_EVENTS
 from api.problems import MethodNotAllowed, NoSuchJob, TryLater
 from api.rendered import Rendered, rendered
@@ -53,8 +55,8 @@ class Feed:
         self._viewers = viewers
         self._hub = hub
         self._documents = documents
-        self._changes = changes
-        self._tenants = TenantFeeds(hub, changes)
+        self._reads = FeedReads(changes)
+        self._tenants = TenantFeeds(hub, self._reads)
 
     async def job(self, scope: Scope, receive: Receive, send: Send, kind: Kind, job_id: str) -> int:
         """Stream one job's states until its end, and give the status that it was answered with.
@@ -135,11 +137,11 @@ class Feed:
         """Give the position after which the stream begins."""
         if last_id.isdigit():
             position = int(last_id)
-            if position <= feed.ring.head or position <= await self._changes.newest(tenant):
+            if position <= feed.ring.head or position <= await self._reads.newest(tenant):
                 return position
             # One that is yet to come is of a feed that is lost: better all again than too little.
             return 0
-        return max(0, await self._changes.newest(tenant, RECENT) - 1)
+        return max(0, await self._reads.newest(tenant, RECENT) - 1)
 
     async def _follow_tenant(
         self, caller: Caller, feed: TenantFeed, bell: Bell, position: int, stream: EventStream
@@ -153,12 +155,11 @@ class Feed:
             items, upto = feed.ring.after(position), feed.ring.head
             if items is None:
                 try:
-                    found = await self._changes.changes(caller.tenant, position)
+                    upto, items = await self._reads.after(caller.tenant, position)
                 except redis.RedisError:
                     _ring_later(bell)
                     await wait_for_change(bell, stream)
                     continue
-                items, upto = items_of(found.changes), found.upto
                 if upto == position:  # the feed was lost: what is known of it is the ring
                     upto = feed.ring.start
             sent = first_bytes(items, BLOCK_BYTES)
@@ -173,7 +174,7 @@ class Feed:
                 await wait_for_change(bell, stream)
 
 
-def _allowed(caller: Caller, items: list[Item]) -> list[bytes]:
+def _allowed(caller: Caller, items: Sequence[Item]) -> list[bytes]:
     return [item.block for item in items if caller.may_read(item.job.kind, item.job.id)]
 
 

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import NamedTuple
 
 import redis
 import structlog
 
 from api.feed_bells import Bell
 from api.feed_hub import PACE_SECONDS, Hub
-from api.feed_sse import state_block
-from api.rendered import rendered
-from projections.feed import Change, FeedReader
-from streams.keys import JobKey
+from api.feed_reads import FeedReads, Item
 
 _LOG = structlog.get_logger(__name__)
 
@@ -31,25 +27,6 @@ RING_BYTES = 262_144
 RETRY_SECONDS = 0.5
 """Until the feed is read again where Redis was away."""
 READY_SECONDS = 4.0
-
-
-class Item(NamedTuple):
-    """A change as it is sent."""
-
-    position: int
-    job: JobKey
-    block: bytes
-
-
-def items_of(changes: Iterable[Change]) -> list[Item]:
-    """Give changes as they are sent; those whose job is gone are left out."""
-    items = []
-    for position, job, documents in changes:
-        state = documents and rendered(job, documents)
-        if state:
-            body = b'{"kind":"%b",%b' % (job.kind.encode(), state.body[1:])
-            items.append(Item(position, job, state_block(b"%d" % position, body)))
-    return items
 
 
 class Ring:
@@ -75,7 +52,7 @@ class Ring:
             self._bytes = bytes_
             del self._items[:dropped]
 
-    def after(self, position: int) -> list[Item] | None:
+    def after(self, position: int) -> Sequence[Item] | None:
         """Give each job's latest change after a position; None where the ring begins later."""
         if position < self.start:
             return None
@@ -89,10 +66,10 @@ class Ring:
 class TenantFeed:
     """Follows one tenant's feed while somebody watches it."""
 
-    def __init__(self, tenant: str, hub: Hub, reader: FeedReader) -> None:
+    def __init__(self, tenant: str, hub: Hub, reads: FeedReads) -> None:
         self._tenant = tenant
         self._hub = hub
-        self._reader = reader
+        self._reads = reads
         self._bell = Bell()
         self._ready = asyncio.Event()
         self.viewers = set[Bell]()
@@ -118,7 +95,7 @@ class TenantFeed:
             try:
                 async with self._hub.watching(self._tenant, None, self._bell):
                     if not self._ready.is_set():
-                        self.ring = Ring(await self._reader.newest(self._tenant))
+                        self.ring = Ring(await self._reads.newest(self._tenant))
                         self._ready.set()
                     await self._follow()
             except redis.RedisError as error:
@@ -139,19 +116,19 @@ class TenantFeed:
     async def _read(self) -> None:
         """Read all that is new into the ring."""
         ring = self.ring
-        found = await self._reader.changes(self._tenant, ring.head)
-        if not found.changes and found.upto == ring.head:
-            newest = await self._reader.newest(self._tenant)
+        found = await self._reads.after(self._tenant, ring.head)
+        if found.upto == ring.head:
+            newest = await self._reads.newest(self._tenant)
             if 0 < newest < ring.head:  # a server that knows less took over
                 self.ring = Ring(newest)
                 self.epoch += 1
                 self._ring_all()
             return
         while found.upto > ring.head:
-            ring.append(items_of(found.changes), found.upto)
+            ring.append(found.items, found.upto)
             self._ring_all()
             await asyncio.sleep(0)
-            found = await self._reader.changes(self._tenant, ring.head)
+            found = await self._reads.after(self._tenant, ring.head)
 
     def _ring_all(self) -> None:
         for viewer in self.viewers:
@@ -161,9 +138,9 @@ class TenantFeed:
 class TenantFeeds:
     """The feeds that somebody watches."""
 
-    def __init__(self, hub: Hub, reader: FeedReader) -> None:
+    def __init__(self, hub: Hub, reads: FeedReads) -> None:
         self._hub = hub
-        self._reader = reader
+        self._reads = reads
         self._feeds: dict[str, TenantFeed] = {}
 
     @asynccontextmanager
@@ -175,7 +152,7 @@ class TenantFeeds:
         """
         feed = self._feeds.get(tenant)
         if feed is None:
-            feed = self._feeds[tenant] = TenantFeed(tenant, self._hub, self._reader)
+            feed = self._feeds[tenant] = TenantFeed(tenant, self._hub, self._reads)
         feed.viewers.add(bell)
         try:
             await feed.ready()

@@ -8,8 +8,8 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
@@ -567,3 +567,59 @@ def test_stream__text_with_line_breaks_of_any_sort__one_data_line(
     assert data == poll.text
     assert len(found.text.splitlines()) == 1
     assert found.json()["jobs"] == {"a1": poll.json(), LINE_BREAKS: None}
+
+
+async def opened_at_once(url: str, opens: Sequence[tuple[str, str]]) -> list[bytes]:
+    """Open streams (tenant, path) all at once; return what each begins with, up to its first state.
+
+    Meanwhile tenant `polls` asks for job `a1` again and again, and is never refused.
+    """
+    parts = urlsplit(url)
+    opening = asyncio.Event()
+
+    async def begin(stack: AsyncExitStack, tenant: str, path: str) -> bytes:
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        stack.callback(writer.close)
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nhost: localhost\r\nx-tenant-id: {tenant}\r\n\r\n".encode()
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"HTTP/1.1 200"):
+            head += await reader.readuntil(b"data: ")
+        return head
+
+    async def poll() -> list[int]:
+        statuses = []
+        sent = {"x-tenant-id": "polls"}
+        async with httpx.AsyncClient(base_url=url, headers=sent, timeout=60) as client:
+            while not opening.is_set():
+                statuses.append((await client.get(JOB.format("a1"))).status_code)
+        return statuses
+
+    async with AsyncExitStack() as stack:
+        polling = asyncio.ensure_future(poll())
+        heads = await asyncio.gather(*(begin(stack, *each) for each in opens))
+        opening.set()
+        assert set(await polling) == {200}
+    return heads
+
+
+@pytest.mark.parametrize("tenants", [1, 300])
+def test_streams_opened_at_once__all_open_and_others_polls_go_on(
+    redis_url: str, redis_client: redis.Redis, write: Writer, tenants: int
+) -> None:
+    """They take a few connections to Redis, however many they are and whosever."""
+    for tenant in ("polls", *(f"t{n}" for n in range(tenants))):
+        write(tenant, {"type": "processing", "id": "a1"}, {"type": "processing", "id": "a2"})
+    names = [f"t{n % tenants}" for n in range(300)]
+    opens = [
+        *((tenant, TENANT) for tenant in names),
+        *((tenant, f"{TENANT}?last_event_id={n}") for n, tenant in enumerate(names)),
+        *((tenant, JOB.format("a1") + "events") for tenant in names),
+    ]
+    redis_client.config_resetstat()
+    with running_api(redis_url) as api:
+        heads = asyncio.run(opened_at_once(api.url, opens))
+        clients = redis_client.info("stats")["total_connections_received"]
+    assert {head.partition(b"\r\n")[0] for head in heads} == {b"HTTP/1.1 200 OK"}
+    assert clients < 30
