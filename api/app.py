@@ -25,6 +25,7 @@ from api.feed import TENANT_PATH, Feed
 from api.feed_bells import Viewers
 from api.feed_hub import Hub
 from api.jobs import job_routes
+from api.languages import answer_to
 from api.metrics import READ_BATCH, observe_request, watch_redis_pool
 from api.monitoring import monitoring_routes
 from api.openapi import openapi_routes
@@ -152,6 +153,7 @@ class Application:
             await self._rest(scope, receive, send)
             return
         start = time.perf_counter()
+        answer_to(scope["headers"])
         try:
             receive = self._edge.check(scope, receive)
         except Problem as refused:
@@ -256,8 +258,10 @@ def _http_problem(_request: Request, error: Exception) -> StarletteResponse:
     headers = tuple(
         (name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()
     )
-    detail = known.detail if known else error.detail
-    return _to_starlette(problem_response(HTTPStatus(error.status_code), detail, headers))
+    if known is not None:
+        return _to_starlette(known().response_with(headers))
+    status = HTTPStatus(error.status_code)
+    return _to_starlette(problem_response(status, "http-error", error.detail, headers))
 
 
 _BY_STATUS: dict[int, type[Problem]] = {

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from api.languages import answer_to
 from api.problems import Problem
 from api.responses import NO_CONTENT_RUNS, NO_STORE, SECURITY
 from api.responses import Headers as OwnHeaders
@@ -38,6 +39,8 @@ class OriginRefused(Problem):
 
     status = HTTPStatus.BAD_REQUEST
     detail = "허용되지 않은 출처의 요청입니다."
+    word = "origin-refused"
+    english = "Requests from this origin are not allowed."
 
 
 def with_origins(app: ASGIApp, settings: Settings) -> ASGIApp:
@@ -93,6 +96,7 @@ class _CrossOrigin(CORSMiddleware):
         """Answer what a browser asks before it lets a page ask."""
         answer = super().preflight_response(request_headers)
         allowed = answer.status_code == HTTPStatus.OK
+        answer_to(request_headers.raw)
         status, given, body = _ALLOWED if allowed else OriginRefused().response
         shown = Response(body, status, _texts(given))
         shown.headers.update(

@@ -17,7 +17,7 @@ from itertools import chain
 from starlette.types import Message, Receive, Scope
 
 from api.auth import Authenticator, Caller
-from api.problems import Problem, problem_response
+from api.problems import Problem
 from api.responses import Response
 
 MAX_URL_BYTES = 8_192
@@ -40,6 +40,8 @@ class UrlTooLong(Problem):
 
     status = HTTPStatus.REQUEST_URI_TOO_LONG
     detail = "요청 주소가 너무 깁니다."
+    word = "url-too-long"
+    english = "The request URL is too long."
 
 
 class HeadersTooLarge(Problem):
@@ -47,6 +49,8 @@ class HeadersTooLarge(Problem):
 
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     detail = "요청 헤더가 너무 큽니다."
+    word = "headers-too-large"
+    english = "The request headers are too large."
 
 
 class BodyTooLarge(Problem):
@@ -54,6 +58,8 @@ class BodyTooLarge(Problem):
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     detail = "요청 본문이 너무 큽니다."
+    word = "body-too-large"
+    english = "The request body is too large."
     headers = ((b"connection", b"close"),)
 
 
@@ -62,6 +68,8 @@ class BodyTooSlow(Problem):
 
     status = HTTPStatus.REQUEST_TIMEOUT
     detail = "요청 본문이 제시간에 도착하지 않았습니다."
+    word = "body-too-slow"
+    english = "The request body did not arrive in time."
     headers = ((b"connection", b"close"),)
 
 
@@ -70,6 +78,8 @@ class NotJson(Problem):
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     detail = "application/json 본문만 받습니다."
+    word = "not-json"
+    english = "Only application/json bodies are accepted."
     headers = ((b"accept", b"application/json"),)
 
 
@@ -78,6 +88,8 @@ class TooManyRequests(Problem):
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     detail = "요청이 너무 많습니다. 잠시 후 다시 시도해 주세요."
+    word = "too-many-requests"
+    english = "Too many requests. Try again in a moment."
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -87,7 +99,7 @@ class TooManyRequests(Problem):
     def response(self) -> Response:
         """Give the answer, with whole seconds to wait."""
         wait = (b"retry-after", b"%d" % max(1, math.ceil(self._seconds)))
-        return problem_response(self.status, self.detail, (wait,))
+        return self.response_with((wait,))
 
 
 _MAY_BE_JSON = (b"application/json", b"", b"application/x-www-form-urlencoded")

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.languages import answer_to
 from api.metrics import observe_request
 from api.problems import Problem
 from api.responses import send_response
@@ -25,6 +26,8 @@ class NotThisMachine(Problem):
 
     status = HTTPStatus.FORBIDDEN
     detail = "개발 모드에서는 localhost로만 접속할 수 있습니다."
+    word = "not-this-machine"
+    english = "In development mode, connect to localhost only."
 
 
 class LoopbackOnly:
@@ -45,6 +48,7 @@ class LoopbackOnly:
         if scope["type"] != "http" or self._is_local(scope):
             await self._app(scope, receive, send)
             return
+        answer_to(scope["headers"])
         refusal = NotThisMachine().response
         observe_request("refused", refusal.status, 0.0)
         await send_response(send, refusal, head=scope["method"] == "HEAD")

@@ -242,7 +242,7 @@ def _refusal(alike: Sequence[type[Problem]]) -> Json:
 
 def _example(problem: type[Problem]) -> Json:
     return {
-        "type": "about:blank",
+        "type": problem.word,
         "title": problem.status.phrase,
         "status": problem.status.value,
         "detail": problem.detail,

@@ -1,7 +1,7 @@
 """Problems: every answer that is no success, as `application/problem+json` (RFC 9457).
 
 Raise one wherever a request is handled. What people read is `detail`; it never says more than they
-may know.
+may know. Programs read `type`, a word that stays.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from api.languages import wants_english
 from api.responses import NO_STORE, PROBLEM, Headers, Response, json_bytes
 
 
@@ -16,7 +17,12 @@ class Problem(Exception):
     """The request cannot be answered; the class says with which status and words."""
 
     status: ClassVar[HTTPStatus]
+    word: ClassVar[str]
+    """The problem's `type`: for programs, and stable."""
     detail: ClassVar[str]
+    """For people."""
+    english: ClassVar[str]
+    """The same for those who prefer English."""
     headers: ClassVar[Headers] = ()
 
     def __init__(self, **members: Any) -> None:
@@ -26,16 +32,21 @@ class Problem(Exception):
 
     @property
     def response(self) -> Response:
-        """Give the answer; two of one class without members are equal to the byte."""
-        return problem_response(self.status, self.detail, self.headers, **self._members)
+        """The answer; two of one class without members are equal to the byte."""
+        return self.response_with(self.headers)
+
+    def response_with(self, headers: Headers) -> Response:
+        """Return the answer with headers other than the class's own."""
+        detail = self.english if wants_english() else self.detail
+        return problem_response(self.status, self.word, detail, headers, **self._members)
 
 
 def problem_response(
-    status: HTTPStatus, detail: str, headers: Headers = (), **members: Any
+    status: HTTPStatus, word: str, detail: str, headers: Headers = (), **members: Any
 ) -> Response:
-    """Give an answer in the form of all problems."""
+    """Return an answer in the form of all problems."""
     body = {
-        "type": "about:blank",
+        "type": word,
         "title": status.phrase,
         "status": status.value,
         "detail": detail,
@@ -49,6 +60,8 @@ class TenantMissing(Problem):
 
     status = HTTPStatus.BAD_REQUEST
     detail = "tenant가 필요합니다."
+    word = "tenant-missing"
+    english = "A tenant is required."
 
 
 class BadRequest(Problem):
@@ -56,6 +69,8 @@ class BadRequest(Problem):
 
     status = HTTPStatus.BAD_REQUEST
     detail = "요청 형식이 올바르지 않습니다."
+    word = "bad-request"
+    english = "The request is not valid."
 
 
 class BadCredentials(Problem):
@@ -63,6 +78,8 @@ class BadCredentials(Problem):
 
     status = HTTPStatus.UNAUTHORIZED
     detail = "유효한 인증 정보가 필요합니다."
+    word = "bad-credentials"
+    english = "Valid credentials are required."
     headers = ((b"www-authenticate", b"Bearer"),)
 
 
@@ -71,6 +88,8 @@ class Forbidden(Problem):
 
     status = HTTPStatus.FORBIDDEN
     detail = "권한이 없습니다."
+    word = "forbidden"
+    english = "Permission denied."
 
 
 class NoSuchJob(Problem):
@@ -78,6 +97,8 @@ class NoSuchJob(Problem):
 
     status = HTTPStatus.NOT_FOUND
     detail = "진행 중인 작업이 아닙니다."
+    word = "no-such-job"
+    english = "This job is not in progress."
 
 
 class NoSuchPage(Problem):
@@ -85,6 +106,8 @@ class NoSuchPage(Problem):
 
     status = HTTPStatus.NOT_FOUND
     detail = "없는 주소입니다."
+    word = "no-such-page"
+    english = "Nothing is served at this address."
 
 
 class MethodNotAllowed(Problem):
@@ -92,6 +115,8 @@ class MethodNotAllowed(Problem):
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
     detail = "허용되지 않는 메서드입니다."
+    word = "method-not-allowed"
+    english = "This method is not allowed."
     headers = ((b"allow", b"GET, HEAD"),)
 
 
@@ -100,6 +125,8 @@ class TryLater(Problem):
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     detail = "일시적으로 조회할 수 없습니다. 잠시 후 다시 시도해 주세요."
+    word = "try-later"
+    english = "Temporarily unavailable. Try again in a moment."
     headers = ((b"retry-after", b"1"),)
 
 
@@ -108,3 +135,5 @@ class OurFault(Problem):
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     detail = "요청을 처리하지 못했습니다."
+    word = "internal-error"
+    english = "The request could not be processed."

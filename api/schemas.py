@@ -40,10 +40,14 @@ class Answer(BaseModel):
 class Problem(Answer):
     """Why there is no other answer (RFC 9457). `detail` is for people."""
 
-    type: Literal["about:blank"]
+    type: Annotated[
+        str, Field(pattern="^[a-z-]+$", description="A word for programs; it does not change.")
+    ]
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
-    detail: str
+    detail: Annotated[
+        str, Field(description="In English where `Accept-Language` prefers that, else in Korean.")
+    ]
     parameter: Annotated[
         str, Field(description="What about the request was not as it should be.")
     ] = ABSENT

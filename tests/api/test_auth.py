@@ -92,7 +92,7 @@ async def test_token__no_tenant(ask: Asker, claims: dict[str, Any]) -> None:
         answer = await client.get(PATH, headers=bearer(token(**claims)))
     assert answer.status_code == 400
     assert answer.json() == {
-        "type": "about:blank",
+        "type": "tenant-missing",
         "title": "Bad Request",
         "status": 400,
         "detail": "tenant가 필요합니다.",

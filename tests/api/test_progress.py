@@ -170,7 +170,7 @@ async def test_kinds_and_tenants_apart(ask: Asker, write: Writer, path: str) -> 
         assert absent.status_code == 404
         assert absent.headers["content-type"] == "application/problem+json"
         assert absent.json() == {
-            "type": "about:blank",
+            "type": "no-such-job",
             "title": "Not Found",
             "status": 404,
             "detail": "진행 중인 작업이 아닙니다.",

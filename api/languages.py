@@ -1,0 +1,47 @@
+"""The language of texts for people: Korean, or English where `Accept-Language` prefers that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextvars import ContextVar
+
+_HEADERS: ContextVar[Sequence[tuple[bytes, bytes]]] = ContextVar("request_headers", default=())
+_RANGE = re.compile(
+    rb"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]*)?\s*(?:;\s*q\s*=\s*([0-9.]{1,5})\s*)?\Z"
+)
+
+
+def answer_to(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Note the headers of the request that this task answers from now on."""
+    _HEADERS.set(headers)
+
+
+def wants_english() -> bool:
+    """Whether the request that is being answered prefers English to Korean."""
+    values = [value for name, value in _HEADERS.get() if name == b"accept-language"]
+    return bool(values) and prefers_english(b",".join(values))
+
+
+def prefers_english(accept_language: bytes) -> bool:
+    """Whether a header's value ranks English above Korean (RFC 9110, 12.5.4).
+
+    Of two of equal weight the first wins; what is not of the header's form is passed over.
+    """
+    ranks: dict[bytes, tuple[float, int]] = {}
+    for place, part in enumerate(accept_language.split(b",")):
+        found = _RANGE.match(part)
+        if found is not None:
+            language, weight = found[1].lower(), _weight(found[2])
+            if weight:
+                ranks.setdefault(language, (weight, -place))
+    english = ranks.get(b"en")
+    korean = ranks.get(b"ko", ranks.get(b"*", (0.0, 0)))
+    return english is not None and english > korean
+
+
+def _weight(text: bytes | None) -> float:
+    try:
+        return 1.0 if text is None else min(float(text), 1.0)
+    except ValueError:
+        return 0.0
