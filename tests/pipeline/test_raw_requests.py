@@ -18,21 +18,21 @@ from tests.pipeline.conftest import Start
 from tests.support.processes import runs
 
 TIMEOUT = 20
-HEAD = b"GET /healthz HTTP/1.1\r\nHost: api\r\nConnection: close\r\n"
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 
 MALFORMED = {
     "no path": b"GET\r\n\r\n",
     "no text": b"\x00\x01\x02\r\n\r\n",
-    "unknown version": b"GET /healthz HTTP/9.9\r\nHost: api\r\n\r\n",
-    "no number": b"POST /healthz HTTP/1.1\r\nHost: api\r\nContent-Length: -1\r\n\r\n",
+    "unknown version": b"GET /healthz HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    "no number": b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
     "two lengths": HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nx",
-    "no such coding": b"POST / HTTP/1.1\r\nHost: api\r\nTransfer-Encoding: x\r\n\r\n",
-    "bad chunk": b"POST /api/v1/progress/query HTTP/1.1\r\nHost: api\r\nX-Tenant-ID: t\r\n"
+    "no such coding": b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: x\r\n\r\n",
+    "bad chunk": b"POST /api/v1/progress/query HTTP/1.1\r\nHost: localhost\r\nX-Tenant-ID: t\r\n"
     b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n\r\n",
     "header without a colon": HEAD + b"no colon\r\n\r\n",
     "control character": HEAD + b"x: a\x00b\r\n\r\n",
     "folded": HEAD + b"x: a\r\n b\r\n\r\n",
-    "path of no text": b"GET /heal\xffthz HTTP/1.1\r\nHost: api\r\n\r\n",
+    "path of no text": b"GET /heal\xffthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "another protocol": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
@@ -124,7 +124,7 @@ def test_limits(api: Api) -> None:
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
     for raw, refusal in (
-        (b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 100_000), b"414"),
+        (b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"a" * 100_000), b"414"),
         (HEAD + b"x: 1\r\n" * 1_000 + b"\r\n", b"431"),
         (HEAD + b"x: " + b"a" * 3_000_000 + b"\r\n\r\n", b"431"),
     ):
@@ -137,7 +137,7 @@ def test_body__too_large(api: Api) -> None:
     """It is refused by what it says of itself, or as soon as it proves so; none of it is kept."""
     url = f"http://{api.host}:{api.port}/api/v1/progress/query"
     headers = {"x-tenant-id": "t", "content-type": "application/json"}
-    head = b"POST /api/v1/progress/query HTTP/1.1\r\nHost: a\r\nX-Tenant-ID: t\r\n"
+    head = b"POST /api/v1/progress/query HTTP/1.1\r\nHost: localhost\r\nX-Tenant-ID: t\r\n"
     said = api.send(head + b"Content-Length: 1000000000\r\n\r\n{")
     assert said.startswith(b"HTTP/1.1 413 ")
     assert b"application/problem+json" in said
