@@ -1,6 +1,7 @@
 """The API's way to PostgreSQL: a few pooled connections, opened when the first durable read asks.
 
-Every read is one transaction of its own, read only, in which row-level security shows one tenant. A
+Every read is one transaction of its own, read only, in which row-level security shows one tenant.
+Its role and settings end with it: behind PgBouncer the connection may be another client's next. A
 connection that the policies do not bind (a superuser's, say) is never read from.
 
 A read has a deadline of ours, as the server's own limits are frozen with the server: a connection
@@ -17,15 +18,16 @@ from typing import TypeVar
 
 import psycopg
 import structlog
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool import PoolTimeout, TooManyRequests
 
 from api.metrics import watch_postgres_pool
 from api.problems import TryLater
 from api.turns import Turns
 from api.within import within
-from projections.job_reader import Connection, Reading
-from sql import queries
-from sql.deadlines import AsyncConnection, Unanswered, network_options
+from projections.job_reader import Reading
+from sql import queries, sessions
+from sql.deadlines import Unanswered
+from sql.sessions import AsyncSession, Pool
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -78,7 +80,7 @@ class Database:
     """Runs readings; use it from one event loop. Without a URL every read is refused."""
 
     def __init__(self, url: str | None, *, pool_size: int, statement_seconds: float) -> None:
-        self._statement_ms = round(statement_seconds * 1_000)
+        self._reader = {"timeout_ms": round(statement_seconds * 1_000), "tenant": ""}
         self._read_seconds = statement_seconds + MARGIN_SECONDS
         self._pool_size = pool_size
         self._turns = Turns(pool_size, most_waiting=pool_size * WAITING_PER_CONNECTION)
@@ -132,7 +134,7 @@ class Database:
             return "ok" if await within(ANSWER_SECONDS, self._probe) else "away"
         return "away"
 
-    async def _answers(self, pool: AsyncConnectionPool[AsyncConnection]) -> bool:
+    async def _answers(self, pool: Pool) -> bool:
         with suppress(psycopg.Error, OSError):
             await self._open(pool)
             async with (
@@ -151,39 +153,29 @@ class Database:
                 await asyncio.wait({self._probe})
             await self._pool.close(CLOSE_SECONDS)
 
-    def _make_pool(self, url: str) -> AsyncConnectionPool[AsyncConnection]:
-        return AsyncConnectionPool(
+    def _make_pool(self, url: str) -> Pool:
+        return sessions.pool(
             url,
-            connection_class=AsyncConnection,
-            kwargs={
-                **network_options(url),
-                "autocommit": True,  # transactions are begun and ended by what they are
-                "application_name": "jobtrail-api",
-                "connect_timeout": CONNECT_SECONDS,
-                # A prepared statement keeps a plan that suits other tenants and other filters.
-                "prepare_threshold": None,
-            },
+            "jobtrail-api",
+            configure=self._configure,
+            connect_seconds=CONNECT_SECONDS,
             min_size=0,
             max_size=self._pool_size,
-            open=False,
-            configure=self._configure,
-            name="jobtrail-api",
             timeout=WAIT_SECONDS,
             reconnect_timeout=RECONNECT_SECONDS,
             num_workers=1,
         )
 
-    async def _open(self, pool: AsyncConnectionPool[AsyncConnection]) -> None:
+    async def _open(self, pool: Pool) -> None:
         async with self._opening:
             await pool.open()
 
-    async def _configure(self, connection: AsyncConnection) -> None:
-        """Set a new connection up, or refuse it."""
-        connection.limit(CONNECT_SECONDS)
-        await connection.execute(_QUERIES["session"], {"timeout_ms": self._statement_ms})
-        await connection.execute(_QUERIES["become_reader"])
+    async def _configure(self, connection: AsyncSession) -> None:
+        """Refuse a new connection that the policies do not bind."""
         try:
-            cursor = await connection.execute(_QUERIES["bound_by_policies"])
+            async with connection.transaction():
+                await connection.execute(_QUERIES["become_reader"], self._reader)
+                cursor = await connection.execute(_QUERIES["bound_by_policies"])
         except psycopg.errors.UndefinedTable as error:
             self._say("durable_reads_refused", error, advice="run: jobtrail migrate")
             raise
@@ -195,7 +187,7 @@ class Database:
 
     async def _read(
         self,
-        pool: AsyncConnectionPool[AsyncConnection],
+        pool: Pool,
         tenant: str,
         reading: Reading[T],
         deadline: float,
@@ -205,11 +197,21 @@ class Database:
             async with pool.connection(min(WAIT_SECONDS, left)) as connection:
                 connection.limit(deadline - time.monotonic())
                 try:
-                    return await _transaction(connection, tenant, reading)
+                    return await self._transaction(connection, tenant, reading)
                 except psycopg.OperationalError as error:
                     if not connection.closed or not tries_left or isinstance(error, Unanswered):
                         raise
         raise AssertionError("the last try returns or raises")
+
+    async def _transaction(self, connection: AsyncSession, tenant: str, reading: Reading[T]) -> T:
+        """Read in one transaction, whose statements and end travel together where they can."""
+        async with connection.pipeline():
+            await connection.execute(_QUERIES["begin"])
+            await connection.execute(connection.local_settings)
+            await connection.execute(_QUERIES["become_reader"], {**self._reader, "tenant": tenant})
+            fetch = await reading(connection)
+            await connection.execute(_QUERIES["commit"])
+        return await fetch()
 
     def _say(self, event: str, error: Exception, **more: str) -> None:
         """Log what hinders all reads alike, now and then."""
@@ -217,13 +219,3 @@ class Database:
         if now >= self._next_warning:
             self._next_warning = now + WARNING_INTERVAL
             _LOG.warning(event, error=" ".join(str(error).split()), **more)
-
-
-async def _transaction(connection: Connection, tenant: str, reading: Reading[T]) -> T:
-    """Read in one transaction, whose statements and end travel together as far as they can."""
-    async with connection.pipeline():
-        await connection.execute(_QUERIES["begin"])
-        await connection.execute(_QUERIES["as_tenant"], {"tenant": tenant})
-        fetch = await reading(connection)
-        await connection.execute(_QUERIES["commit"])
-    return await fetch()

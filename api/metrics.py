@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any
 
 import redis.asyncio
 from prometheus_client import Counter, Gauge, Histogram
-from psycopg_pool import AsyncConnectionPool
+
+from sql.sessions import Pool
 
 REQUEST_SECONDS = Histogram(
     "jobtrail_http_request_seconds",
@@ -64,7 +64,7 @@ def watch_redis_pool(client: redis.asyncio.Redis) -> None:
         POOL_CONNECTIONS.labels("redis", state).set_function(partial(count, state))
 
 
-def watch_postgres_pool(pool: AsyncConnectionPool[Any], waiting: Callable[[], int]) -> None:
+def watch_postgres_pool(pool: Pool, waiting: Callable[[], int]) -> None:
     """Show this pool's connections, and how many requests wait, counted when somebody scrapes."""
 
     def count(name: str) -> int:

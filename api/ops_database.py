@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool
 
-from sql.deadlines import AsyncConnection, network_options
+from sql import sessions
+from sql.sessions import AsyncSession, Pool
 
 CONNECTIONS = 2
 WAIT_SECONDS = 2.0
@@ -35,7 +35,7 @@ class OpsDatabase:
         self._opening = asyncio.Lock()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection]:
+    async def connection(self) -> AsyncIterator[AsyncSession]:
         """Lend one; what it is asked must be answered in `LEND_SECONDS`.
 
         Raises:
@@ -56,29 +56,20 @@ class OpsDatabase:
             await self._pool.close(CLOSE_SECONDS)
 
 
-async def _check(connection: AsyncConnection) -> None:
+async def _check(connection: AsyncSession) -> None:
     connection.limit(CHECK_SECONDS)
-    await AsyncConnectionPool.check_connection(connection)
+    await Pool.check_connection(connection)
 
 
-def _pool(url: str) -> AsyncConnectionPool[AsyncConnection]:
-    return AsyncConnectionPool(
+def _pool(url: str) -> Pool:
+    return sessions.pool(
         url,
-        connection_class=AsyncConnection,
-        kwargs={
-            **network_options(url),
-            "autocommit": True,
-            "application_name": "jobtrail-console",
-            "connect_timeout": CONNECT_SECONDS,
-            # A prepared statement keeps a plan that suits other filters.
-            "prepare_threshold": None,
-        },
+        "jobtrail-console",
+        connect_seconds=CONNECT_SECONDS,
         min_size=0,
         max_size=CONNECTIONS,
-        open=False,
         # A restart of the server must not show as an error of the first question after it.
         check=_check,
-        name="jobtrail-console",
         timeout=WAIT_SECONDS,
         max_waiting=WAITING,
         reconnect_timeout=RECONNECT_SECONDS,

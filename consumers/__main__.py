@@ -35,6 +35,7 @@ from consumers.tracing import traced
 from projections.history import drop_old
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
+from sql import sessions
 from streams import logs
 from streams.connection import connect
 from streams.settings import Settings
@@ -56,24 +57,18 @@ def _rows(_client: redis.Redis, settings: Settings) -> Projection:
 
 
 def _connector(settings: Settings) -> Callable[[], psycopg.Connection]:
-    url = settings.require_database_url()
-    return lambda: psycopg.connect(
-        url,
-        autocommit=True,
-        connect_timeout=5,
-        application_name="jobtrail-rows",
-        # A prepared statement keeps the plan of the empty table that it was first run on.
-        prepare_threshold=None,
-    )
+    return partial(sessions.connect, settings.require_database_url(), "jobtrail-rows")
 
 
 def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:
     metrics.PARTITIONS_DROPPED.inc(len(drop_old(connect, days)))
 
 
-def _chores(group: str, settings: Settings, client: redis.Redis, consumer: str) -> Iterator[Chore]:
-    """Give what one consumer does for all; only the group `rows` reaches both servers."""
-    if group != JobRows.group:
+def _chores(
+    projection: Projection, settings: Settings, client: redis.Redis, consumer: str
+) -> Iterator[Chore]:
+    """Return what one consumer does for all; only the group `rows` reaches both servers."""
+    if not isinstance(projection, JobRows):
         return
     connect, days = _connector(settings), settings.history_keep_days
     yield Retention(
@@ -106,7 +101,8 @@ def build(
 ) -> Consumer:
     """Put one consumer together, with more chores than its own; `tally` counts what it applies."""
     idle = settings.reclaim_idle_seconds
-    projection = traced(PROJECTIONS[group](client, settings), group)
+    made = PROJECTIONS[group](client, settings)
+    projection = traced(made, group)
     return Consumer(
         group=ConsumerGroup(client, group, consumer),
         projection=projection if tally is None else Counted(projection, tally),
@@ -124,7 +120,7 @@ def build(
             reclaim_idle_seconds=idle,
             tenants_in_metrics=settings.metrics_tenants == "on",
         ),
-        chores=[*_chores(group, settings, client, consumer), *chores],
+        chores=[*_chores(made, settings, client, consumer), *chores],
         reclaim_idle_seconds=idle,
         max_event_bytes=settings.max_event_bytes,
     )

@@ -19,8 +19,9 @@ from ops.limits import Budget, budget, read_limits
 from ops.odd_keys import odd_keys, printable
 from ops.redis_checks import config_of, largest_command, replicas, stream_ids
 from projections.rebuild_replaced import kept
-from sql import queries
+from sql import queries, sessions
 from sql.migrate import missing
+from sql.sessions import Session, pooled
 from streams.appender import GROUPS
 from streams.connection import InvalidUrl, WrongServer, connect
 from streams.keys import TENANT, Keys
@@ -188,7 +189,7 @@ def _worst(what: str, counts: Mapping[str, int]) -> str:
 
 def _postgres(settings: Settings) -> Iterator[Finding]:
     url = settings.require_database_url()
-    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+    with sessions.connect(url, "jobtrail-doctor", read_only=True) as connection:
         number = connection.info.server_version
         yield Finding(
             "postgres version",
@@ -257,7 +258,7 @@ def _replaced(connection: psycopg.Connection) -> Finding:
     )
 
 
-def _connections(connection: psycopg.Connection, settings: Settings) -> Finding:
+def _connections(connection: Session, settings: Settings) -> Finding:
     """Compare what the limits may take with what the server has, reserved ones left out."""
     limits = read_limits(settings.limits)
     row = connection.execute(_QUERIES["connections"]).fetchone()
@@ -268,7 +269,9 @@ def _connections(connection: psycopg.Connection, settings: Settings) -> Finding:
     return Finding(
         "connection budget",
         ok=fits and found.verdict != "too much",
-        found=_budget_found(found, used) if fits else f"the API's pool takes {pool}",
+        found=_budget_found(found, used, through_pooler=pooled(connection))
+        if fits
+        else f"the API's pool takes {pool}",
         advice="fewer replicas, smaller pools, or a larger server"
         if fits
         else f"JOBTRAIL_API_POOL_SIZE may be {limits.api.pool_size} by the limits: change one",
@@ -276,8 +279,14 @@ def _connections(connection: psycopg.Connection, settings: Settings) -> Finding:
     )
 
 
-def _budget_found(found: Budget, used: int) -> str:
-    return (
+def _budget_found(found: Budget, used: int, *, through_pooler: bool) -> str:
+    text = (
         f"limits come to {found.needed} of {found.available} connections "
         f"({found.share:.0%}), {used} open"
+    )
+    # Clients of a pooler wait for each other; only its own connections reach the server.
+    return (
+        f"{text}, through a pooler, whose pools decide how many are used"
+        if through_pooler
+        else text
     )

@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.errors import CommandError
+from sql import sessions
 from sql.old_indexes import NO_COLUMN, Report, build, look, take_back
+from sql.sessions import Session
 from streams.settings import Settings
 
 old_tables = typer.Typer(
@@ -23,7 +25,7 @@ old_tables = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Reports = Callable[[psycopg.Connection], Iterator[Report]]
+Reports = Callable[[Session], Iterator[Report]]
 
 
 @old_tables.command("list")
@@ -67,9 +69,9 @@ def _run(reports: Reports, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _connected() -> Iterator[psycopg.Connection]:
+def _connected() -> Iterator[Session]:
     url = Settings.from_environ().require_database_url()
-    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+    with sessions.connect(url, "jobtrail-old-tables") as connection:
         try:
             yield connection
         except psycopg.errors.UndefinedTable as error:

@@ -37,6 +37,8 @@ from projections.rebuild_served import NOTHING, Difference, RowsServed, Served, 
 from projections.sources import Range, Sources
 from projections.status_cache import StatusCache
 from projections.verify import Comparison, Verifier
+from sql import sessions
+from sql.sessions import Session
 from streams import logs
 from streams.connection import connect
 from streams.entry_ids import FIRST, LAST, EntryId, of_reply
@@ -329,15 +331,8 @@ def _servers(settings: Settings, projection: str, tenant: str | None) -> Iterato
         yield _Servers(settings, client, sources, served, _horizon(settings))
 
 
-def _database(settings: Settings) -> psycopg.Connection:
-    return psycopg.connect(
-        settings.require_database_url(),
-        autocommit=True,
-        connect_timeout=5,
-        application_name="jobtrail-replay",
-        # A prepared statement keeps the plan of the empty table that it was first run on.
-        prepare_threshold=None,
-    )
+def _database(settings: Settings) -> Session:
+    return sessions.connect(settings.require_database_url(), "jobtrail-replay")
 
 
 def _status_served(client: redis.Redis, settings: Settings) -> StatusServed:

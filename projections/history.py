@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -25,15 +26,14 @@ _RETENTION = queries("retention")
 COLUMNS = "text text text text date int8 int8 text int8 timestamptz text int8 int8 int4".split()
 """Types of the columns of `copy_events`, in its order."""
 
-LOCK = 7_227_002
-"""Key of the advisory lock under which partitions are made."""
-
 _WEEK = timedelta(weeks=1)
 _AHEAD, _BEHIND = 2, 5
 """Weeks from now within which partitions are made; events of others go to the default one."""
 
 _ENTRY_ID = re.compile(r"\d{1,15}-\d{1,20}\Z")
 
+MAKE_AGAIN_SECONDS = 10.0
+"""After a partition could not be made because somebody reads the history for long."""
 DROP_TRIES = 5
 DELETE_BATCH, DELETE_BATCHES = 5_000, 20
 """Rows of the default partition in one DELETE, and DELETEs in one run."""
@@ -108,12 +108,21 @@ def write_events(
     """
     rows = _once_each(rows)
     held = _held_days(connection, [row for row in rows if _undated(row)], earliest)
+    connection.execute(_QUERIES["stage_events"])
     with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_events"]) as copy:
         copy.set_types(COLUMNS)
         for row in rows:
             day = held.get(row[:4]) if held else None
             copy.write_row(row if day is None else row._replace(day=day))
     connection.execute(_QUERIES["insert_events"])
+
+
+def lacking_events(connection: psycopg.Connection, rows: Sequence[EventRow]) -> list[int]:
+    """Return the indexes of those rows that the history does not hold, under the day they have."""
+    if not rows:
+        return []
+    columns = [list(column) for column in zip(*(row[:7] for row in rows), strict=True)]
+    return [index for (index,) in connection.execute(_QUERIES["lacking_events"], columns)]
 
 
 def has_events(connection: psycopg.Connection, tenant: str) -> bool:
@@ -168,8 +177,7 @@ def _drop(connection: psycopg.Connection, schema: str, name: str) -> bool:
         try:
             with connection.transaction():
                 # Whoever wants the history meanwhile queues behind this wait.
-                connection.execute("SET LOCAL lock_timeout = '100ms'")
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+                connection.execute(_RETENTION["lock_partitions"])
                 connection.execute(statement)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             continue
@@ -225,25 +233,38 @@ def _held_days(
 class Partitions:
     """Makes the weeks that writers are about to need."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._made: set[date] = set()
+        self._clock = clock
+        self._next = float("-inf")
 
     def ensure(self, connection: psycopg.Connection, days: Iterable[date]) -> None:
-        """Make the partitions of these days and of the week to come, outside any transaction."""
+        """Make the partitions of these days and of the week to come, outside any transaction.
+
+        One that cannot be made now is made later; until then its events go to the default one.
+        """
+        if self._clock() < self._next:
+            return
         today = datetime.now(UTC).date()
         first, last = _monday(today - _BEHIND * _WEEK), _monday(today + _AHEAD * _WEEK)
         wanted = {_monday(day) for day in (*days, today, today + _WEEK)}
         for monday in sorted(wanted - self._made):
             if first <= monday <= last:
-                self._make(connection, monday)
+                try:
+                    self._make(connection, f"job_events_{monday:%Y%m%d}", monday)
+                except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                    # Attaching waits for all readers, and writers would wait behind it.
+                    _LOG.info("partition_not_made_yet", week=str(monday))
+                    self._next = self._clock() + MAKE_AGAIN_SECONDS
+                    return
             self._made.add(monday)
 
-    def _make(self, connection: psycopg.Connection, monday: date) -> None:
-        name = f"job_events_{monday:%Y%m%d}"
+    def _make(self, connection: psycopg.Connection, name: str, monday: date) -> None:
+        if _exists(connection, name):
+            return
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-            found = connection.execute("SELECT to_regclass(%s)", (name,)).fetchone()
-            if found and found[0] is not None:
+            connection.execute(_RETENTION["lock_partitions"])
+            if _exists(connection, name):
                 return
             statements = _attach(name, monday)
             try:
@@ -253,6 +274,11 @@ class Partitions:
             except psycopg.errors.CheckViolation:
                 # The default partition holds events of that week already; there they stay.
                 _LOG.warning("partition_not_made", partition=name, kept_in="job_events_default")
+
+
+def _exists(connection: psycopg.Connection, name: str) -> bool:
+    found = connection.execute(_RETENTION["partition_exists"], (name,)).fetchone()
+    return bool(found and found[0])
 
 
 def _attach(name: str, monday: date) -> Sequence[sql.Composed]:

@@ -12,7 +12,7 @@ from psycopg.types.json import Json, Jsonb
 from projections.batch import by_job
 from projections.documents import from_positions, progress_fields, write_positions
 from projections.fold import fold_all
-from projections.history import EventRow, Partitions, event_row, write_events
+from projections.history import EventRow, Partitions, event_row, lacking_events, write_events
 from projections.state import JobState, OmittedResult
 from sql import queries
 from streams.entries import Entry
@@ -83,6 +83,26 @@ class JobRows:
             self.close()
             raise
 
+    def server(self) -> str:
+        """Return what changes when another server, or a promoted standby, answers.
+
+        Raises:
+            psycopg.Error: the server is away, or a standby.
+        """
+        row = self._ready_connection().execute(_QUERIES["server"]).fetchone()
+        return str(row[0]) if row else ""
+
+    def restore(self, entries: Sequence[Entry]) -> int:
+        """Apply those of the entries that the history lacks, and return how many those were.
+
+        Raises:
+            psycopg.Error: nothing of them was stored.
+        """
+        lacking = lacking_events(self._ready_connection(), [event_row(each) for each in entries])
+        if lacking:
+            self.apply([entries[index] for index in lacking])
+        return len(lacking)
+
     def close(self) -> None:
         """Give the connection back."""
         if self._connection is not None:
@@ -92,11 +112,6 @@ class JobRows:
     def _ready_connection(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
-            try:
-                self._connection.execute(_QUERIES["stage"])
-            except psycopg.Error:
-                self.close()  # without its tables it would be of no use later
-                raise
             self._partitions = Partitions()
         return self._connection
 
@@ -127,6 +142,7 @@ class JobRows:
         changed = {job: new for job, new in folded.items() if new != known.get(job)}
         if not changed:
             return folded
+        connection.execute(_QUERIES["stage_jobs"])
         with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_jobs"]) as copy:
             copy.set_types(_COLUMNS)
             for job, state in changed.items():

@@ -100,14 +100,16 @@ class KeptDocuments:
     def _execute(self, name: str, arguments: Mapping[str, list[str]]) -> int:
         if self._connection is None:
             self._connection = self._connect()
-            self._run = new_run(self._connection)
+            self._run, _ = new_run(self._connection)
         return self._connection.execute(_QUERIES[name], {**arguments, "run": self._run}).rowcount
 
 
-def new_run(connection: psycopg.Connection) -> int:
-    """Give a reset its number."""
+def new_run(connection: psycopg.Connection) -> tuple[int, datetime]:
+    """Return a new reset's number and time."""
     row = connection.execute(_QUERIES["new_run"]).fetchone()
-    return int(row[0]) if row else 0
+    if row is None:
+        raise AssertionError("a SELECT without FROM has one row")
+    return int(row[0]), row[1]
 
 
 def kept(connection: psycopg.Connection) -> list[Kept]:
@@ -133,8 +135,6 @@ def restore(
     Raises:
         Busy: the lock was not to be had.
     """
-    # Rows are compared by their text, and times in it by the session's zone.
-    connection.execute("SET timezone = 'UTC'")
     return when_free(connection, lambda: _restore(connection, tenant), LOCK_SECONDS, on_wait)
 
 

@@ -144,12 +144,15 @@ class RowsReset:
         Raises:
             Busy: the lock was not to be had.
         """
-        return when_free(self._connection, self._swap, self._lock_seconds, on_wait)
+        changed = when_free(self._connection, self._swap, self._lock_seconds, on_wait)
+        self._sources.commit()
+        return changed
 
     def _swap(self) -> int:
         # From here on no consumer writes: what it wrote since is in the history, and folded now.
         self._freshen()
-        run = {"run": new_run(self._connection)}
+        number, at = new_run(self._connection)
+        run = {"run": number, "at": at}
         return sum(
             self._connection.execute(_QUERIES[name], run).rowcount
             for name in ("swap_changed", "swap_missing", "swap_surplus")

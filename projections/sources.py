@@ -1,8 +1,10 @@
 """Everything that was ever appended: the history, and what only the logs still hold.
 
 The *tail* is the entries of the logs that the history lacked when they were read. It is kept in a
-table of the database session, so that the database sorts it together with the history and memory
-stays bounded, however far the history is behind.
+temporary table, so that the database sorts it together with the history and memory stays bounded,
+however far the history is behind. Temporary tables end with their transaction, since behind a
+pooler the session may be another client's afterwards: so all that is read is read in one
+transaction, in which each statement sees what is committed by then (READ COMMITTED).
 
 The logs are read first and the history after: an entry that is trimmed in between has been stored
 in the history before, so nothing falls through the seam. What is seen twice changes nothing.
@@ -16,12 +18,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-import psycopg
 import redis
 import structlog
 
 from projections.history import COLUMNS, EventRow, event_row
 from sql import queries
+from sql.sessions import Session
 from streams.discovery import tenants
 from streams.entries import Entry, decode
 from streams.entry_ids import FIRST, LAST, EntryId, of_reply
@@ -86,14 +88,14 @@ class Sources:
     """Reads history and logs, of one tenant or all; use it from one thread.
 
     Args:
-        connection: in autocommit mode, and nobody else's: it gets temporary tables.
+        connection: nobody else's: it is in a transaction until it is closed.
         max_event_bytes: longer entries of the logs are skipped, as consumers dead-letter them.
     """
 
     def __init__(
         self,
         client: redis.Redis,
-        connection: psycopg.Connection,
+        connection: Session,
         *,
         tenant: str | None = None,
         keys: Keys | None = None,
@@ -109,8 +111,18 @@ class Sources:
         self._read_to: dict[str, EntryId] = {}
         self._began: dict[str, EntryId] = {}
         self._narrowed = False
-        connection.execute(_STAGE["stage"])
-        connection.execute(_QUERIES["prepare"])
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.connection.begin()
+        self.connection.execute(_STAGE["stage_events"])
+        self.connection.execute(_QUERIES["prepare"])
+
+    def commit(self) -> None:
+        """Commit what was written on the connection; logs are read anew afterwards."""
+        self.connection.commit()
+        self._read_to.clear()
+        self._prepare()
 
     def read_logs(self) -> None:
         """Read the logs up to where they end now, and keep what the history lacks.
@@ -171,12 +183,12 @@ class Sources:
     def walk(self, after: JobKey | None = None) -> Iterator[Part]:
         """Give the events job by job, in one order for all walks, beginning after a job.
 
-        A transaction is open meanwhile; other statements on the connection see what is new.
+        Other statements on the connection see what is new meanwhile.
         """
         bounds = dict(
             zip(("after_tenant", "after_kind", "after_id"), after or (None,) * 3, strict=True)
         )
-        with self.connection.transaction(), self.connection.cursor("walk") as cursor:
+        with self.connection.cursor("walk") as cursor:
             self.connection.execute(_QUERIES["sorting_room"])
             cursor.itersize = READ_AT_ONCE
             cursor.execute(_QUERIES["walk"], self._whom() | bounds)
@@ -226,14 +238,12 @@ class Sources:
     def _keep(self, rows: Sequence[EventRow]) -> None:
         if not rows:
             return
-        with self.connection.transaction():
-            with self.connection.cursor() as cursor, cursor.copy(_STAGE["copy_events"]) as copy:
-                copy.set_types(COLUMNS)
-                for row in rows:
-                    copy.write_row(row)
-            self.connection.execute(_QUERIES["keep_tail"])
-            # Not only at the end of a transaction: a walk's may be open around this.
-            self.connection.execute(_QUERIES["clear_staged"])
+        with self.connection.cursor() as cursor, cursor.copy(_STAGE["copy_events"]) as copy:
+            copy.set_types(COLUMNS)
+            for row in rows:
+                copy.write_row(row)
+        self.connection.execute(_QUERIES["keep_tail"])
+        self.connection.execute(_QUERIES["clear_staged"])
 
 
 def columns(jobs: Iterable[JobKey]) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from sql import queries
+from sql.sessions import Session
 
 Standing = Literal["absent", "invalid", "building", "valid"]
 """How an index stands; a *building* one is being built by another session at this moment."""
@@ -30,12 +31,12 @@ def standing(connection: psycopg.Connection, name: str) -> Standing:
     return found
 
 
-def drop(connection: psycopg.Connection, name: str) -> None:
+def drop(connection: Session, name: str) -> None:
     """Drop an index without holding writers up; the connection is outside any transaction."""
-    connection.execute(SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(Identifier(name)))
+    connection.outside(SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(Identifier(name)))
 
 
-def clear_way(connection: psycopg.Connection, statement: str) -> None:
+def clear_way(connection: Session, statement: str) -> None:
     """Drop what a crash left of the index that a statement is about to create, if it does."""
     created = _CREATED.search(statement)
     if created and standing(connection, created[1]) == "invalid":

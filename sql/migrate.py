@@ -16,17 +16,22 @@ from typing import Any, LiteralString, NamedTuple, cast
 
 import psycopg
 import structlog
+from psycopg.sql import SQL
 
 from sql.indexes import clear_way
+from sql.sessions import Session, connect
 
 _LOG = structlog.get_logger(__name__)
-
-LOCK = 7_227_001
-"""Key of the session's advisory lock that migrating processes take in turn."""
 
 TURN_SECONDS = 0.05
 """Between two tries to take it."""
 
+_HELD = (
+    psycopg.errors.LockNotAvailable,
+    # Two that create the table at once: the slower one looks again.
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DuplicateTable,
+)
 _NO_TRANSACTION = "-- no transaction"
 _NEXT = "\n-- next\n"
 _BOOKKEEPING: LiteralString = """
@@ -68,12 +73,12 @@ def apply(database_url: str) -> list[str]:
     Ten processes that start together take turns.
 
     Raises:
-        psycopg.Error: the database is away or refuses; what was applied before stays applied.
+        psycopg.Error: the database is away, refuses or is unfit; what was applied before stays
+            applied.
     """
-    with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
+    with connect(database_url, "jobtrail-migrate", connect_seconds=10) as connection:
         connection.add_notice_handler(_pass_on)
         with turn(connection):
-            connection.execute(_BOOKKEEPING)
             waiting = _missing(connection)
             for migration in waiting:
                 _apply(connection, migration)
@@ -87,24 +92,37 @@ def _pass_on(notice: psycopg.errors.Diagnostic) -> None:
 
 
 @contextmanager
-def turn(connection: psycopg.Connection) -> Iterator[None]:
+def turn(connection: Session) -> Iterator[None]:
     """Let no other process migrate meanwhile; waits for the lock by asking again and again.
 
-    A session that waits inside pg_advisory_lock holds a snapshot, for whose end CREATE INDEX
-    CONCURRENTLY waits in turn: a deadlock.
+    A lock on our own table, so that a login that may only read cannot hold migrations up; held in a
+    transaction of a second connection, which also a pooler of transactions keeps together. Waiting
+    inside LOCK would hold a snapshot, for whose end CREATE INDEX CONCURRENTLY waits in turn: a
+    deadlock.
     """
-    while connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone() != (True,):
-        time.sleep(TURN_SECONDS)
-    try:
+    with connect(connection.url, "jobtrail-migrate", connect_seconds=10) as holder:
+        while not _lock(holder):
+            time.sleep(TURN_SECONDS)
         yield
-    finally:
-        if not connection.closed:
-            connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+
+
+def _lock(holder: Session) -> bool:
+    """Begin a transaction that holds the lock, or return False where another one holds it."""
+    try:
+        holder.execute(_BOOKKEEPING)
+        holder.begin()
+        holder.execute("LOCK TABLE jobtrail_migrations IN SHARE UPDATE EXCLUSIVE MODE NOWAIT")
+    except _HELD:
+        holder.rollback()
+        return False
+    return True
 
 
 def missing(database_url: str) -> list[str]:
     """Give the names of migrations that the database lacks."""
-    with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
+    with connect(
+        database_url, "jobtrail-migrate", connect_seconds=10, read_only=True
+    ) as connection:
         known = connection.execute("SELECT to_regclass('jobtrail_migrations')").fetchone()
         if known is None or known[0] is None:
             return [migration.name for migration in migrations()]
@@ -116,7 +134,7 @@ def _missing(connection: psycopg.Connection) -> list[Migration]:
     return [migration for migration in migrations() if migration.name not in applied]
 
 
-def _apply(connection: psycopg.Connection, migration: Migration) -> None:
+def _apply(connection: Session, migration: Migration) -> None:
     if migration.in_transaction:
         with connection.transaction():
             connection.execute(migration.text)
@@ -124,7 +142,7 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> None:
         return
     for statement in migration.text.split(_NEXT):
         clear_way(connection, statement)
-        connection.execute(statement)
+        connection.outside(SQL(statement))
     _record(connection, migration)
 
 

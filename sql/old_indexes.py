@@ -15,6 +15,7 @@ from psycopg.sql import SQL, Identifier
 from sql import queries
 from sql.indexes import Standing, drop, standing
 from sql.migrate import turn
+from sql.sessions import Session
 
 TABLES: Mapping[str, str] = {"students": "students", "aijob": "aijob", "video": "video"}
 """The old tables by the names that the statements have for them; a deployment's own may differ."""
@@ -41,7 +42,7 @@ def look(connection: psycopg.Connection) -> Iterator[Report]:
         yield Report(name, standing(connection, name), "")
 
 
-def build(connection: psycopg.Connection, tables: Mapping[str, str] = TABLES) -> Iterator[Report]:
+def build(connection: Session, tables: Mapping[str, str] = TABLES) -> Iterator[Report]:
     """Build what is missing, one after another, holding no writer up.
 
     The connection is in autocommit mode, and its current schema is the tables'. Whoever builds at
@@ -60,14 +61,14 @@ def build(connection: psycopg.Connection, tables: Mapping[str, str] = TABLES) ->
             if found == "invalid":
                 drop(connection, name)
             try:
-                connection.execute(SQL(statement).format(**named))
+                connection.outside(SQL(statement).format(**named))
             except psycopg.errors.UndefinedColumn:
                 yield Report(name, found, NO_COLUMN)
                 continue
             yield Report(name, found, "built" if found == "absent" else "rebuilt")
 
 
-def take_back(connection: psycopg.Connection) -> Iterator[Report]:
+def take_back(connection: Session) -> Iterator[Report]:
     """Drop them all, holding no writer up; raises as `build`."""
     with turn(connection):
         for name in NAMES:

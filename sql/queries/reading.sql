@@ -1,20 +1,16 @@
--- name: session
--- How each connection of a reader is set up. Times are read in UTC, whose calendar is Python's.
+-- name: become_reader
+-- Read as one tenant until the transaction ends, in the role that owns nothing where this login may.
 -- Lists come out of their index in order, whatever the planner guesses of a tenant unlike the others:
 -- a sort or a bitmap reads all of a tenant's rows first.
-SELECT set_config('timezone', 'UTC', false),
-       set_config('statement_timeout', %(timeout_ms)s::text, false),
-       set_config('enable_sort', 'off', false),
-       set_config('enable_bitmapscan', 'off', false),
-       set_config('enable_seqscan', 'off', false);
-
--- name: become_reader
--- Take the role that owns nothing, where this login may.
-SELECT set_config('role', rolname, false)
-FROM pg_roles
-WHERE rolname = 'jobtrail_api'
-  AND pg_has_role(oid, CASE WHEN current_setting('server_version_num')::integer >= 160000
-                            THEN 'SET' ELSE 'MEMBER' END);
+SELECT set_config('app.tenant_id', %(tenant)s, true),
+       set_config('statement_timeout', %(timeout_ms)s::text, true),
+       set_config('enable_sort', 'off', true),
+       set_config('enable_bitmapscan', 'off', true),
+       set_config('enable_seqscan', 'off', true),
+       (SELECT set_config('role', rolname, true) FROM pg_roles
+        WHERE rolname = 'jobtrail_api'
+          AND pg_has_role(oid, CASE WHEN current_setting('server_version_num')::integer >= 160000
+                                    THEN 'SET' ELSE 'MEMBER' END));
 
 -- name: bound_by_policies
 -- Whether row-level security binds us: no superuser, no BYPASSRLS, the policies are in force, and none
@@ -34,10 +30,7 @@ SELECT current_user,
 
 -- name: begin
 -- What a list examines and what it then says of it must be of one moment.
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-
--- name: as_tenant
-SELECT set_config('app.tenant_id', %(tenant)s, true);
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY NOT DEFERRABLE;
 
 -- name: commit
 COMMIT;

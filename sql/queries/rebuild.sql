@@ -1,18 +1,18 @@
 -- name: prepare
--- Tables of one session. tail_events: entries of the logs that the history lacked when they were
+-- Tables of one transaction. tail_events: entries of the logs that the history lacked when they were
 -- read. touched_jobs: whom --since and --until leave. mended_jobs and surplus_jobs: what a reset of
 -- the rows is about to change; `held` is how many landings of its events the history knew of then.
-CREATE TEMPORARY TABLE tail_events (LIKE job_events);
+CREATE TEMPORARY TABLE tail_events (LIKE job_events) ON COMMIT DROP;
 CREATE INDEX ON tail_events (tenant, kind, id);
 CREATE TEMPORARY TABLE touched_jobs (
     tenant text NOT NULL, kind text NOT NULL, id text NOT NULL, PRIMARY KEY (tenant, kind, id)
-);
+) ON COMMIT DROP;
 CREATE TEMPORARY TABLE mended_jobs (
     LIKE jobs, held bigint NOT NULL, PRIMARY KEY (tenant, kind, id)
-);
+) ON COMMIT DROP;
 CREATE TEMPORARY TABLE surplus_jobs (
     tenant text NOT NULL, kind text NOT NULL, id text NOT NULL, PRIMARY KEY (tenant, kind, id)
-);
+) ON COMMIT DROP;
 
 -- name: keep_tail
 -- Of what was staged, keep what the history does not hold. The look-up stays one by the key,
@@ -177,7 +177,8 @@ SELECT set_config('lock_timeout', %(milliseconds)s::text, true);
 LOCK TABLE jobs IN EXCLUSIVE MODE;
 
 -- name: new_run
-SELECT nextval('replaced_runs');
+-- A reset's number, and when it is: a transaction may have begun long before.
+SELECT nextval('replaced_runs'), clock_timestamp();
 
 -- name: swap_changed
 -- Every swap keeps what it replaces, and what it wrote by its checksum. The row is read a second time
@@ -194,8 +195,8 @@ WITH changed AS (
     RETURNING j.tenant, j.kind, j.id, to_json(o) AS was,
               sha256(convert_to(to_json(j)::text, 'UTF8')) AS wrote
 )
-INSERT INTO replaced_states (projection, run, tenant, kind, id, why, was, wrote)
-SELECT 'rows', %(run)s, tenant, kind, id, 'updated', was, wrote FROM changed;
+INSERT INTO replaced_states (projection, run, at, tenant, kind, id, why, was, wrote)
+SELECT 'rows', %(run)s, %(at)s, tenant, kind, id, 'updated', was, wrote FROM changed;
 
 -- name: swap_missing
 WITH added AS (
@@ -210,8 +211,8 @@ WITH added AS (
     ON CONFLICT DO NOTHING
     RETURNING j.tenant, j.kind, j.id, sha256(convert_to(to_json(j)::text, 'UTF8')) AS wrote
 )
-INSERT INTO replaced_states (projection, run, tenant, kind, id, why, wrote)
-SELECT 'rows', %(run)s, tenant, kind, id, 'inserted', wrote FROM added;
+INSERT INTO replaced_states (projection, run, at, tenant, kind, id, why, wrote)
+SELECT 'rows', %(run)s, %(at)s, tenant, kind, id, 'inserted', wrote FROM added;
 
 -- name: swap_surplus
 WITH gone AS (
@@ -223,8 +224,8 @@ WITH gone AS (
       )
     RETURNING j.tenant, j.kind, j.id, to_json(j) AS was
 )
-INSERT INTO replaced_states (projection, run, tenant, kind, id, why, was)
-SELECT 'rows', %(run)s, tenant, kind, id, 'removed', was FROM gone;
+INSERT INTO replaced_states (projection, run, at, tenant, kind, id, why, was)
+SELECT 'rows', %(run)s, %(at)s, tenant, kind, id, 'removed', was FROM gone;
 
 -- name: keep_documents
 INSERT INTO replaced_states (projection, run, tenant, kind, id, why, was)

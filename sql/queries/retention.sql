@@ -1,3 +1,13 @@
+-- name: lock_partitions
+-- Who makes or drops partitions comes after another who does. A lock on the table, not an advisory
+-- one: a login that may only read could take that, and hold all writers up. Nobody waits for long,
+-- for whoever wants the history next waits behind.
+SET LOCAL lock_timeout = '100ms';
+LOCK TABLE ONLY job_events IN SHARE UPDATE EXCLUSIVE MODE;
+
+-- name: partition_exists
+SELECT to_regclass(%s) IS NOT NULL;
+
 -- name: partitions_before
 -- Partitions of the history that end at that day or before; the default one has no end.
 SELECT n.nspname, c.relname

@@ -8,13 +8,13 @@ JOIN jobs AS j USING (tenant, kind, id)
 ORDER BY j.tenant, j.kind, j.id
 FOR UPDATE OF j;
 
--- name: stage
--- Tables of one session through which batches go: COPY is the fastest way in. Times are read in UTC,
--- wherever the server thinks it stands: in another zone the ends of the calendar are out of Python's.
-SET timezone = 'UTC';
-CREATE TEMPORARY TABLE IF NOT EXISTS staged_jobs (LIKE jobs, known boolean NOT NULL)
-ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE IF NOT EXISTS staged_events (LIKE job_events) ON COMMIT DELETE ROWS;
+-- name: stage_jobs
+-- Tables of one transaction through which a batch goes: COPY is the fastest way in. In transaction
+-- mode a pooler gives the next transaction to another session, which would not have them.
+CREATE TEMPORARY TABLE staged_jobs (LIKE jobs, known boolean NOT NULL) ON COMMIT DROP;
+
+-- name: stage_events
+CREATE TEMPORARY TABLE staged_events (LIKE job_events) ON COMMIT DROP;
 
 -- name: copy_jobs
 COPY staged_jobs (
@@ -92,6 +92,28 @@ LATERAL (
       AND h.day >= w.began
     LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
 ) AS held;
+
+-- name: lacking_events
+-- Which of these entries (by their index) the history holds neither as an event's earliest nor as
+-- its latest. The look-up stays one by the key, whatever the planner guesses.
+SELECT w.place - 1
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[], %b::int8[], %b::int8[])
+    WITH ORDINALITY AS w (tenant, kind, id, event_id, day, ms, seq, place)
+LEFT JOIN LATERAL (
+    SELECT true AS held
+    FROM job_events AS h
+    WHERE (h.tenant, h.kind, h.id, h.event_id, h.day) = (w.tenant, w.kind, w.id, w.event_id, w.day)
+      AND (w.ms, w.seq) IN ((h.entry_ms, h.entry_seq), (h.last_ms, h.last_seq))
+    LIMIT 1
+) AS h ON true
+WHERE h.held IS NULL
+ORDER BY w.place;
+
+-- name: server
+-- Which cluster this is, and on which timeline it writes: a promotion begins another one. What the
+-- last checkpoint says would come late.
+SELECT format('%s/%s', system_identifier, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))
+FROM pg_control_system();
 
 -- name: tenant_has_events
 SELECT EXISTS (SELECT FROM job_events WHERE tenant = %s);

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jwt
-import psycopg
 import pytest
 import redis
 from psycopg import AsyncCursor
 
 from projections.job_rows import JobRows
+from sql import sessions
 from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
@@ -40,7 +40,7 @@ Work = tuple[dict[str, int], list[str]]
 @pytest.fixture
 def rows(database_url: str) -> None:
     """A row of the first tenant's."""
-    written = JobRows(lambda: psycopg.connect(database_url, autocommit=True))
+    written = JobRows(lambda: sessions.connect(database_url, "test"))
     # The history's partitions are of weeks around now.
     entry_id = EntryId(time.time_ns() // 1_000_000, 0)
     written.apply([decode("first", entry_id, [b"event", dump_json(EVENT)])])

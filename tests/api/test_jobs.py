@@ -21,6 +21,7 @@ from api.parameters import HistoryParameters, ListParameters, list_parameters
 from api.problems import BadRequest
 from projections import console_reader
 from projections.job_rows import JobRows
+from sql import sessions
 from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
@@ -40,7 +41,7 @@ Store = Callable[..., None]
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
     """Applies events of a tenant as the projection `rows` does, each a second after the last."""
-    rows = JobRows(lambda: psycopg.connect(database_url, autocommit=True))
+    rows = JobRows(lambda: sessions.connect(database_url, "test"))
     seconds = count(1)
 
     def apply(tenant: str, *events: dict[str, Any]) -> None:
@@ -520,7 +521,8 @@ async def test_no_timing_oracle(
             await client.get(f"/api/v1/jobs/{job_id}/history/")
             sent.append([*said])
     assert sent[0] == sent[1]
-    assert len(sent[0]) == 4 + 5  # of the row and of the history, begin and end included
+    # Of the row and of the history; the transaction's begin, settings, role and end included.
+    assert len(sent[0]) == 5 + 6
 
 
 async def test_narrowed_token(ask: Asker, store: Store, database_url: str) -> None:

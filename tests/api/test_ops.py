@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import jwt
-import psycopg
 import pytest
 import redis
 from structlog.testing import capture_logs
@@ -21,6 +20,7 @@ from api.app import create_app
 from ops.desk import RedisDesk
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
+from sql import sessions
 from streams import wire
 from streams.entries import decode
 from streams.entry_ids import EntryId
@@ -70,7 +70,7 @@ def ops(redis_url: str, database_url: str) -> Asker:
 def apply(redis_client: redis.Redis, database_url: str) -> Iterator[Apply]:
     """Applies events as both projections do, a second between them, the first an hour ago."""
     cache = StatusCache(redis_client)
-    rows = JobRows(lambda: psycopg.connect(database_url, autocommit=True))
+    rows = JobRows(lambda: sessions.connect(database_url, "test"))
     ms = int((datetime.now(UTC) - timedelta(hours=1)).timestamp() * 1000)
 
     def write(tenant: str, *events: dict[str, Any]) -> None:

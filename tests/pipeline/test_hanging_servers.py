@@ -19,7 +19,7 @@ from api.database import MARGIN_SECONDS
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
-from sql import deadlines
+from sql import deadlines, sessions
 from streams.appender import EventAppender
 from streams.connection import connect
 from streams.entries import decode
@@ -120,7 +120,7 @@ def rig(postgres_folder: Path) -> Iterator[Rig]:
 
 def _store(database_url: str, redis_url: str) -> None:
     entry = decode("1", EntryId(1000, 0), [b"event", b'{"type":"processing","id":"a1"}'])
-    rows = JobRows(lambda: psycopg.connect(database_url, autocommit=True))
+    rows = JobRows(lambda: sessions.connect(database_url, "test"))
     rows.apply([entry])
     rows.close()
     with connect(redis_url) as client:

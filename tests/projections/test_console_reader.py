@@ -12,7 +12,7 @@ import pytest
 from projections import console_reader as reader
 from projections.console_reader import NEWEST, Filter, Place
 from projections.job_rows import JobRows
-from sql import queries
+from sql import queries, sessions
 from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
@@ -63,7 +63,7 @@ def all_pages(url: str, wanted: Filter, limit: int, window: int) -> list[tuple[s
 @pytest.fixture
 def some(database_url: str) -> Iterator[str]:
     """A database with jobs of three tenants, many of the same moment."""
-    rows = JobRows(lambda: psycopg.connect(database_url, autocommit=True))
+    rows = JobRows(lambda: sessions.connect(database_url, "test"))
     types = "queued processing done failed cancelled".split()
     rows.apply(
         [

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from projections import job_reader
 from projections.job_reader import Filters, Page, Position, Reading, read_job, read_page
 from projections.job_rows import JobRows
-from sql import queries
+from sql import queries, sessions
 from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
@@ -43,7 +43,7 @@ TYPES = "queued processing progress done failed cancelled".split()
 @pytest.fixture
 def rows(database_url: str) -> Iterator[JobRows]:
     """A writer."""
-    made = JobRows(lambda: psycopg.connect(database_url, autocommit=True))
+    made = JobRows(lambda: sessions.connect(database_url, "test"))
     yield made
     made.close()
 
@@ -62,15 +62,15 @@ def read(database_url: str) -> Iterator[Read]:
     with asyncio.Runner() as runner:
 
         async def connected() -> AsyncConnection[tuple[Any, ...]]:
-            connection = await AsyncConnection.connect(database_url, autocommit=True)
-            await connection.execute(reading["session"], {"timeout_ms": 60_000})
-            await connection.execute(reading["become_reader"])
-            return connection
+            return await AsyncConnection.connect(
+                database_url, autocommit=True, options="-c timezone=UTC"
+            )
 
         async def one(tenant: str, wanted: Reading[T]) -> T:
             async with connection.pipeline():
                 await connection.execute(reading["begin"])
-                await connection.execute(reading["as_tenant"], {"tenant": tenant})
+                asking = {"tenant": tenant, "timeout_ms": 60_000}
+                await connection.execute(reading["become_reader"], asking)
                 fetch: Callable[[], Awaitable[T]] = await wanted(connection)
                 await connection.execute(reading["commit"])
             return await fetch()

@@ -17,6 +17,7 @@ from psycopg.sql import SQL, Identifier
 from projections.documents import write_documents
 from projections.job_rows import JobRows, StoredJob, read_row
 from projections.state import JobState
+from sql import sessions
 from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.event_ids import new_event_id, time_of
@@ -47,7 +48,7 @@ def writer(database_url: str) -> Iterator[Writer]:
     made: list[JobRows] = []
 
     def make() -> JobRows:
-        made.append(JobRows(lambda: psycopg.connect(database_url, autocommit=True)))
+        made.append(JobRows(lambda: sessions.connect(database_url, "test")))
         return made[-1]
 
     yield make

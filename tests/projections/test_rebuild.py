@@ -26,13 +26,15 @@ from projections.rebuild_served import RowsServed, StatusServed
 from projections.sources import Range, Sources
 from projections.status_cache import StatusCache
 from projections.verify import Comparison, Verifier
+from sql import sessions
+from sql.sessions import Session
 from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import JobKey, Keys
 from tests.support.strategies import logs
 from tests.support.waiting import eventually
 
-Connect = Callable[[], psycopg.Connection]
+Connect = Callable[[], Session]
 KEYS = Keys()
 
 
@@ -50,10 +52,10 @@ def append(client: redis.Redis, *entries: Entry) -> None:
 @pytest.fixture
 def connect(database_url: str) -> Iterator[Connect]:
     """Makes connections; they are closed in the end."""
-    made: list[psycopg.Connection] = []
+    made: list[Session] = []
 
-    def make() -> psycopg.Connection:
-        made.append(psycopg.connect(database_url, autocommit=True, prepare_threshold=None))
+    def make() -> Session:
+        made.append(sessions.connect(database_url, "test"))
         return made[-1]
 
     yield make
@@ -478,17 +480,22 @@ def test_restore__rows_that_were_written_since__stay(
     assert len(old_states(db)) == 3
 
 
+def reset_again(client: redis.Redis, connect: Connect) -> int:
+    """Reset the rows with sources of its own, which end with it."""
+    sources = Sources(client, connect())
+    return reset_rows(sources, RowsServed(sources.connection))
+
+
 def test_restore__two_resets_or_one_tenant__the_last_and_only_it(
-    rows: JobRows, connect: Connect, sources: Sources
+    rows: JobRows, connect: Connect, redis_client: redis.Redis
 ) -> None:
     rows.apply(ours())
-    db, served = connect(), RowsServed(sources.connection)
+    db = connect()
     found = []
     for attempt in (8, 9):
         db.execute("UPDATE jobs SET attempt = %s WHERE id = 'a1'", (attempt,))
         found.append(table(db))
-        reset_rows(sources, served)
-        sources.connection.execute("TRUNCATE mended_jobs, surplus_jobs")
+        reset_again(redis_client, connect)
     put_back = restore(db, "2")
     assert put_back is not None
     assert put_back.restored == 1
@@ -496,7 +503,7 @@ def test_restore__two_resets_or_one_tenant__the_last_and_only_it(
     assert db.execute(attempts).fetchall() == [("1", 1), ("2", 9)]
     restore(db)
     assert table(db) == found[1]
-    reset_rows(sources, served)
+    reset_again(redis_client, connect)
     assert drop(db, "status") == 0
     assert drop(db, "rows", "2") == 2
     assert {each[1] for each in old_states(db)} == {"1"}
@@ -546,14 +553,14 @@ def test_replaced_states__a_tenants_reader__sees_none(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_put_back__any_row__is_what_it_was(
-    rows: JobRows, connect: Connect, sources: Sources, said: list[Entry]
+    rows: JobRows, connect: Connect, redis_client: redis.Redis, said: list[Entry]
 ) -> None:
-    db = sources.connection
-    db.execute("TRUNCATE jobs, job_events, replaced_states, mended_jobs, surplus_jobs")
+    db = connect()
+    db.execute("TRUNCATE jobs, job_events, replaced_states")
     rows.apply(said)
     db.execute("UPDATE jobs SET attempt = attempt + 5, code = 'wrong'")
     wrong = table(db)
-    assert reset_rows(sources, RowsServed(db)) == 1
+    assert reset_again(redis_client, connect) == 1
     assert table(db) != wrong
     put_back = restore(db)
     assert put_back is not None

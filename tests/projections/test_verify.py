@@ -15,6 +15,7 @@ from projections.rebuild_served import RowsServed, Served, StatusServed
 from projections.sources import Sources
 from projections.status_cache import StatusCache
 from projections.verify import Verifier
+from sql import sessions
 from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import Keys
@@ -53,13 +54,13 @@ def db(database_url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def sources(redis_client: redis.Redis, database_url: str) -> Iterator[Sources]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with sessions.connect(database_url, "test") as connection:
         yield Sources(redis_client, connection)
 
 
 @pytest.fixture
 def rows(database_url: str) -> Iterator[JobRows]:
-    writer = JobRows(lambda: psycopg.connect(database_url, autocommit=True))
+    writer = JobRows(lambda: sessions.connect(database_url, "test"))
     yield writer
     writer.close()
 

@@ -15,6 +15,7 @@ from psycopg.sql import SQL, Identifier
 from ops.devstack import EmbeddedPostgres
 from sql.indexes import standing
 from sql.old_indexes import NAMES, build, look, take_back
+from sql.sessions import Session, connect
 from tests.support.servers import database_url as url_of
 from tests.support.servers import drop_database
 from tests.support.waiting import eventually
@@ -88,9 +89,9 @@ def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def old(old_database: str) -> Iterator[psycopg.Connection]:
+def old(old_database: str) -> Iterator[Session]:
     """A session in that database, none of the indexes there."""
-    with psycopg.connect(old_database, autocommit=True) as connection:
+    with connect(old_database, "test") as connection:
         list(take_back(connection))
         yield connection
 
@@ -140,7 +141,7 @@ def test_no_write_waits_while_they_are_built_on_a_million_rows(
 ) -> None:
     with (
         database_of(postgres_server, MANY) as url,
-        psycopg.connect(url, autocommit=True) as old,
+        connect(url, "test") as old,
         Writers(url) as writers,
     ):
         before = writers.written
@@ -151,7 +152,7 @@ def test_no_write_waits_while_they_are_built_on_a_million_rows(
     assert during > 50
 
 
-def test_each_is_used_by_the_query_that_it_is_for(old: psycopg.Connection) -> None:
+def test_each_is_used_by_the_query_that_it_is_for(old: Session) -> None:
     list(build(old))
     assert set(QUERIES) == set(NAMES)
     for name, query in QUERIES.items():
@@ -160,13 +161,13 @@ def test_each_is_used_by_the_query_that_it_is_for(old: psycopg.Connection) -> No
         assert "Seq Scan" not in plan
 
 
-def test_what_a_crash_left_is_built_again(old: psycopg.Connection, old_database: str) -> None:
+def test_what_a_crash_left_is_built_again(old: Session, old_database: str) -> None:
     name = NAMES[0]
     with psycopg.connect(old_database) as reader:
         # Whoever builds waits for this snapshot to end, when all but the last step is done.
         reader.execute("SELECT count(*) FROM aijob WHERE id = 1")
         reader.execute("UPDATE students SET name = name WHERE id = 1")
-        builder = psycopg.connect(old_database, autocommit=True)
+        builder = connect(old_database, "test")
         thread = threading.Thread(target=_build_until_killed, args=(builder,))
         thread.start()
         eventually(lambda: standing(old, name) == "building")
@@ -179,13 +180,13 @@ def test_what_a_crash_left_is_built_again(old: psycopg.Connection, old_database:
     assert [report.found for report in look(old)] == ["valid"] * 7
 
 
-def _build_until_killed(connection: psycopg.Connection) -> None:
+def _build_until_killed(connection: Session) -> None:
     with suppress(psycopg.OperationalError):
         list(build(connection))
 
 
 def test_a_table_of_another_shape_costs_no_other_its_indexes(
-    old: psycopg.Connection,
+    old: Session,
 ) -> None:
     old.execute("CREATE TABLE clips (id bigint, session_id bigint, status text)")
     reports = {report.name: report.done for report in build(old, {"video": "clips"})}
@@ -195,7 +196,7 @@ def test_a_table_of_another_shape_costs_no_other_its_indexes(
 
 
 def test_building_again_changes_nothing_and_dropping_takes_all_back(
-    old: psycopg.Connection,
+    old: Session,
 ) -> None:
     list(build(old))
     assert [report.done for report in build(old)] == [""] * 7

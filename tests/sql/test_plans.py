@@ -94,6 +94,9 @@ def million(migrated_server: EmbeddedPostgres) -> Iterator[str]:
         yield url
 
 
+PATIENT = {"timeout_ms": 60_000}
+
+
 class Explained(AsyncConnection[tuple[Any, ...]]):
     """A connection that explains each reading statement before it runs it."""
 
@@ -116,8 +119,6 @@ async def explained(url: str) -> Any:
     connection = await Explained.connect(url, autocommit=True)
     connection.ran = []
     async with connection:
-        await connection.execute(QUERIES["session"], {"timeout_ms": 60_000})
-        await connection.execute(QUERIES["become_reader"])
         yield connection
 
 
@@ -126,7 +127,7 @@ async def page(
 ) -> tuple[Page, list[Ran]]:
     async with explained(url) as connection, connection.pipeline():
         await connection.execute(QUERIES["begin"])
-        await connection.execute(QUERIES["as_tenant"], {"tenant": tenant})
+        await connection.execute(QUERIES["become_reader"], {"tenant": tenant, **PATIENT})
         fetch = await read_page(tenant, "job", filters, after, LIMIT)(connection)
         await connection.execute(QUERIES["commit"])
         return await fetch(), connection.ran
@@ -182,9 +183,8 @@ def test_one_job_and_its_history__a_million_rows__are_looked_up_by_their_keys(mi
     given = {"tenant": BIG, "kind": "job", "id": "import-0000002"}
     more = {"after_ms": -1, "after_seq": 0, "after_event": "", "limit": 51}
     with psycopg.connect(million, autocommit=True) as connection:
-        connection.execute(QUERIES["session"], {"timeout_ms": 60_000})
-        connection.execute(QUERIES["become_reader"])
-        connection.execute("SELECT set_config('app.tenant_id', %s, false)", (BIG,))
+        connection.execute("BEGIN")
+        connection.execute(QUERIES["become_reader"], {"tenant": BIG, **PATIENT})
         for name in ("job", "job_exists", "events"):
             explain = SQL("EXPLAIN (ANALYZE, FORMAT JSON) ") + SQL(QUERIES[name])
             found = connection.execute(explain, {**given, **more}).fetchone()

@@ -16,7 +16,8 @@ import orjson
 import psycopg
 from psycopg import errors
 
-from sql import queries
+from sql import queries, sessions
+from sql.sessions import Session
 from workers.roster.rows import Refused, Student
 
 CHUNK = 200
@@ -64,29 +65,27 @@ class Import:
         }
 
 
-def connect(database_url: str, tenant: str) -> psycopg.Connection:
+def connect(database_url: str, tenant: str) -> Session:
     """Open a session that sees this tenant's rows alone, and commits each statement.
 
     Raises:
-        psycopg.OperationalError: the server is away or refuses.
+        psycopg.Error: the server is away or refuses.
     """
-    given = psycopg.conninfo.conninfo_to_dict(database_url).get("options") or ""
-    # With the connection, not by a statement; a tenant's name has no character to escape.
     # No sequential scans: all we do is look up by key, and a plan that was made (and kept, for the
     # foreign keys too) while a table was nearly empty must not scan it when it has grown. So one
     # plan serves all chunks, and is made once.
-    options = (
-        f"{given} -c app.tenant_id={tenant} -c statement_timeout=60s -c enable_seqscan=off "
-        "-c plan_cache_mode=force_generic_plan"
+    settings = {
+        "app.tenant_id": tenant,
+        "statement_timeout": "60s",
+        "enable_seqscan": "off",
+        "plan_cache_mode": "force_generic_plan",
+    }
+    session = sessions.connect(
+        database_url, "jobtrail-roster", settings=settings, connect_seconds=10
     )
-    return psycopg.connect(
-        database_url,
-        autocommit=True,
-        connect_timeout=10,
-        options=options.strip(),
-        prepare_threshold=0,
-        application_name="jobtrail-roster",
-    )
+    if not sessions.pooled(session):
+        session.prepare_threshold = 0
+    return session
 
 
 def save_block(
