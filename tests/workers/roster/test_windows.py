@@ -12,7 +12,7 @@ from typing import Any
 import openpyxl  # type: ignore[import-untyped]
 import pytest
 import xlsxwriter  # type: ignore[import-untyped]
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support.workbooks import KOREAN, part, repacked, student, with_openpyxl, with_xlsxwriter
@@ -25,7 +25,6 @@ from workers.roster.rows import Student
 from workers.roster.scratch import Scratch
 from workers.roster.sheets import TextRow, open_table
 from workers.roster.workbook import Workbook
-from workers.roster.worksheet import unescaped
 
 SHEET = "xl/worksheets/sheet1.xml"
 STRINGS = "xl/sharedStrings.xml"
@@ -89,6 +88,8 @@ def test_any_rows__are_what_another_reader_finds(
     rows: list[list[Any]],
     in_strings: bool,  # noqa: FBT001 - drawn
 ) -> None:
+    # openpyxl decodes the format's escapes in some texts and not in others.
+    assume(not any("_x" in value for row in rows for value in row if isinstance(value, str)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.xlsx"
         with_xlsxwriter(path, [HEADER, *rows], in_strings=in_strings)
@@ -103,7 +104,7 @@ def test_any_rows__are_what_another_reader_finds(
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return cell_text(unescaped(value)) if isinstance(value, str) else number_text(str(value))
+    return cell_text(value) if isinstance(value, str) else number_text(str(value))
 
 
 def utf_16(content: bytes) -> bytes:
