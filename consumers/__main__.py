@@ -24,6 +24,7 @@ from consumers.dead_letters import Limits
 from consumers.dead_tenants import NotedDeadLetters
 from consumers.ending import stop_on_signals
 from consumers.groups import ConsumerGroup
+from consumers.promotions import Promotions
 from consumers.protocols import Chore, Projection
 from consumers.ready import ReadyQueue
 from consumers.reaper import Reaper
@@ -70,6 +71,8 @@ def _chores(
     """Return what one consumer does for all; only the group `rows` reaches both servers."""
     if not isinstance(projection, JobRows):
         return
+    # First: what a failover lost is not to be trimmed before it is found.
+    yield Promotions(client, projection, JobRows.group, max_event_bytes=settings.max_event_bytes)
     connect, days = _connector(settings), settings.history_keep_days
     yield Retention(
         client,

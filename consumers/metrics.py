@@ -103,6 +103,11 @@ STALLED = Counter(
     "jobtrail_jobs_stalled_total", "Jobs ended because nobody worked at them any more."
 )
 
+RESTORED = Counter(
+    "jobtrail_history_restored_total",
+    "Entries stored again that a failover of PostgreSQL had lost.",
+)
+
 # Retention.
 
 TRIMMED = Counter(

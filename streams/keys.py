@@ -132,6 +132,10 @@ class Keys:
         """Name the lock of the one consumer that trims logs and drops old history."""
         return "jobtrail:retention"
 
+    def database(self, group: str) -> str:
+        """Name the text that says which database server a group was last compared with."""
+        return f"jobtrail:database:{group}"
+
     def sampler(self) -> str:
         """Name the lock of the one consumer that takes samples."""
         return "jobtrail:sampler"
