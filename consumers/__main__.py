@@ -41,6 +41,9 @@ from streams import logs
 from streams.connection import connect
 from streams.settings import Settings
 
+ANSWER_SECONDS = 60.0
+"""How long PostgreSQL may take for one statement of a batch, which usually takes milliseconds."""
+
 _LOG = structlog.get_logger(__name__)
 
 
@@ -58,7 +61,12 @@ def _rows(_client: redis.Redis, settings: Settings) -> Projection:
 
 
 def _connector(settings: Settings) -> Callable[[], psycopg.Connection]:
-    return partial(sessions.connect, settings.require_database_url(), "jobtrail-rows")
+    return partial(
+        sessions.connect,
+        settings.require_database_url(),
+        "jobtrail-rows",
+        answer_seconds=ANSWER_SECONDS,
+    )
 
 
 def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:

@@ -14,6 +14,7 @@ So nothing runs outside a transaction, save what cannot run inside one (`Session
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
@@ -209,14 +210,18 @@ def connect(
     settings: Mapping[str, str] | None = None,
     connect_seconds: int = 5,
     read_only: bool = False,
+    answer_seconds: float = math.inf,
 ) -> Session:
     """Open a session; `settings` are set in each of its transactions.
+
+    One answer may take `answer_seconds`; then the session is closed (`sql/deadlines.py`).
 
     Raises:
         psycopg.Error: the server is away or refuses, or the database is unfit (UnfitDatabase).
     """
     start, named = _start(url, application, connect_seconds)
     connection = Session.connect(url, autocommit=True, **start)
+    connection.answer_seconds = answer_seconds
     try:
         check_encoding(connection)
         connection.url = url
