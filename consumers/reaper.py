@@ -16,11 +16,13 @@ import redis
 import structlog
 
 from consumers import metrics
+from consumers.faults import is_of_key
 from consumers.groups import group_states
 from sql import queries
 from streams.appender import EventAppender
+from streams.connection import LogUnavailable
 from streams.keys import Keys
-from streams.wire import ask
+from streams.wire import ask, round_trip
 
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("reaper")
@@ -84,8 +86,18 @@ class Reaper:
             return
         found = self._stalled()
         current = self._current(sorted({job.tenant for job in found}))
-        jobs = [job for job in found if job.tenant in current]
-        self._appender.append_many((job.tenant, self._failed(job)) for job in jobs)
+        for tenant in current:
+            self._end(tenant, [job for job in found if job.tenant == tenant])
+
+    def _end(self, tenant: str, jobs: Sequence[Stalled]) -> None:
+        """Append the ends of one tenant's jobs; a stream that takes none stops no other tenant."""
+        try:
+            self._appender.append_many((tenant, self._failed(job)) for job in jobs)
+        except (redis.ResponseError, LogUnavailable) as error:
+            if not is_of_key(error) and not is_of_key(error.__cause__ or error):
+                raise
+            _LOG.error("stalled_jobs_not_ended", tenant=tenant, error=str(error))
+            return
         for job in jobs:
             metrics.STALLED.inc()
             _LOG.warning("job_stalled", tenant=job.tenant, kind=job.kind, id=job.id)
@@ -108,7 +120,8 @@ class Reaper:
             if state is None or state.pending:
                 continue
             after = f"({state.last_delivered}"
-            if not ask(self._client, "XRANGE", log, after, "+", "COUNT", 1):
+            (newer,) = round_trip(self._client, [("XRANGE", log, after, "+", "COUNT", 1)])
+            if newer == []:
                 current.add(tenant)
         return current
 

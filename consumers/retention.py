@@ -20,7 +20,7 @@ import structlog
 
 from consumers import metrics
 from consumers.election import Election
-from consumers.faults import is_outage
+from consumers.faults import is_of_key, is_outage
 from consumers.groups import group_states
 from streams.discovery import COUNT, START, scan_streams
 from streams.discovery import tenants as all_tenants
@@ -102,10 +102,12 @@ def _trim_some(
         commands: list[Command] = [
             ("EVALSHA", digest, 2, keys.stream(tenant), keys.groups(), *args) for tenant in waiting
         ]
-        replies = checked(round_trip(client, commands))
         more = []
-        for tenant, reply in zip(waiting, replies, strict=True):
-            if not reply:
+        for tenant, reply in zip(waiting, round_trip(client, commands), strict=True):
+            if is_of_key(reply):
+                _LOG.error("stream_not_trimmed", tenant=tenant, error=str(reply))
+                continue
+            if not checked([reply])[0]:
                 continue
             gone[tenant] += reply[0]
             metrics.TRIMMED.inc(reply[0])

@@ -86,3 +86,44 @@ def test_old_deliveries_are_given_to_their_group(redis_client: redis.Redis) -> N
     eventually(given)
     assert one.take_stale() == []
     assert Sweep(redis_client, "rows", "me").take_stale() == ["42"]
+
+
+def test_very_many_new_logs__delay_no_known_one_and_not_the_last_of_them(
+    redis_client: redis.Redis,
+) -> None:
+    redis_client.xadd("tenant:known:events", EVENT)  # type: ignore[arg-type]
+    one = sweep(redis_client)
+    one.run()
+    for name in ("status", "rows"):
+        group = ConsumerGroup(redis_client, name, "me")
+        group.acknowledge(group.read(["known"], 10))
+        redis_client.delete(f"jobtrail:ready:{name}")
+    with redis_client.pipeline(transaction=False) as pipeline:
+        for number in range(5_000):
+            pipeline.xadd(f"tenant:new{number}:events", EVENT)  # type: ignore[arg-type]
+        pipeline.execute()
+    redis_client.xadd("tenant:known:events", EVENT)  # type: ignore[arg-type]
+    one.run()
+    found = marked(redis_client, "status")
+    assert b"known" in found
+    assert 500 <= len(found) <= 1_100  # more wait until consumers have taken these
+    one.check_more()
+    assert len(marked(redis_client, "status")) == len(found)
+    for _ in range(12):
+        for name in ("status", "rows"):
+            redis_client.delete(f"jobtrail:ready:{name}")
+        one.check_more()
+        found += marked(redis_client, "status")
+    assert set(found) == {b"known", *(b"new%d" % number for number in range(5_000))}
+
+
+def test_log_that_is_a_stream_no_more__stops_no_other(redis_client: redis.Redis) -> None:
+    for tenant in ("1", "2"):
+        redis_client.xadd(f"tenant:{tenant}:events", EVENT)  # type: ignore[arg-type]
+    one = sweep(redis_client)
+    one.run()
+    redis_client.set("tenant:1:events", "odd")
+    redis_client.delete("jobtrail:ready:status")
+    redis_client.xadd("tenant:2:events", EVENT)  # type: ignore[arg-type]
+    one.run()
+    assert marked(redis_client, "status") == [b"2"]
