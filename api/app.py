@@ -20,7 +20,7 @@ from api.auth import authenticator
 from api.client_files import client_routes
 from api.database import Database
 from api.docs import docs_routes
-from api.edge import Edge, rate_limited, with_edge
+from api.edge import Edge, limited, with_edge
 from api.feed import TENANT_PATH, Feed
 from api.feed_bells import Viewers
 from api.feed_hub import Hub
@@ -63,7 +63,7 @@ def create_app(
     Raises:
         SettingsError, InvalidUrl: the settings do not allow it to start.
     """
-    identify = rate_limited(authenticator(settings), settings)
+    identify = limited(authenticator(settings), settings)
     client = _client(settings.require_redis_url())
     watch_redis_pool(client)
     reader = DocumentReader(
@@ -161,7 +161,6 @@ class Application:
             await send_response(send, refused.response, head=scope["method"] == "HEAD")
         else:
             route, status = await self._answer(scope, receive, send)
-            self._edge.answered(scope, status)
         seconds = time.perf_counter() - start
         if b"wait" in scope["query_string"] and route.endswith("/progress/"):
             route += "?wait"  # or what is held back on purpose would count as slow

@@ -7,13 +7,13 @@ believed. Tokens are secrets: they are never logged and never part of an error.
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from math import inf
 from typing import Any, NamedTuple, Protocol
 
 import jwt
+from starlette.types import Scope
 
 from api.listening import on_loopback_only
 from api.problems import BadCredentials, TenantMissing
@@ -47,6 +47,8 @@ class Caller(NamedTuple):
     only: Mapping[str, frozenset[str]] | None
     """The ids that may be read, by kind; None: all of the tenant's."""
     scopes: frozenset[str]
+    identity: Hashable = None
+    """The one who asks, for limits: the token's subject, or else what was signed."""
 
     def may_read(self, kind: str, job_id: str) -> bool:
         """Whether a job of the caller's tenant is one that the caller may know of."""
@@ -56,8 +58,10 @@ class Caller(NamedTuple):
 class Authenticator(Protocol):
     """Tells who is asking."""
 
-    def identify(self, authorization: str | None, tenant: str | None) -> Caller:
+    def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:
         """Read the `Authorization` and `X-Tenant-ID` headers; each mode believes one of them.
+
+        `scope` is the request that they came with.
 
         Raises:
             BadCredentials: there is no valid token.
@@ -73,7 +77,9 @@ def authenticator(settings: Settings) -> Authenticator:
         SettingsError: keys are missing or wrong, or the mode is not safe where the API listens.
     """
     if settings.auth == "jwt":
-        return TokenAuthenticator(token_keys(settings))
+        return TokenAuthenticator(
+            token_keys(settings), expiry_required=settings.tokens_without_exp == "refuse"
+        )
     if not on_loopback_only(settings.api_host):
         raise SettingsError(
             f"JOBTRAIL_AUTH=dev believes every caller, so JOBTRAIL_API_HOST={settings.api_host} "
@@ -85,19 +91,25 @@ def authenticator(settings: Settings) -> Authenticator:
 class TrustingAuthenticator:
     """Believes the tenant that a caller names; for loopback addresses only."""
 
-    def identify(self, authorization: str | None, tenant: str | None) -> Caller:  # noqa: ARG002 - the other mode's
+    def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:  # noqa: ARG002 - the other mode's
         """Take the tenant as it is named; every caller is an operator too."""
         return Caller(_tenant(tenant), None, frozenset({OPS}))
 
 
 class TokenAuthenticator:
-    """Believes JSON Web Tokens signed by one of the keys."""
+    """Believes JSON Web Tokens signed by one of the keys.
 
-    def __init__(self, keys: list[TokenKey]) -> None:
+    Args:
+        keys: the keys that tokens may be signed with.
+        expiry_required: refuse tokens without an `exp` claim, which would be valid for ever.
+    """
+
+    def __init__(self, keys: list[TokenKey], *, expiry_required: bool = True) -> None:
         self._keys = keys
+        self._options: Any = {**_CHECKS, "require": ["exp"] if expiry_required else []}
         self._remembered: dict[str, tuple[Caller, float]] = {}
 
-    def identify(self, authorization: str | None, tenant: str | None) -> Caller:  # noqa: ARG002 - the other mode's
+    def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:  # noqa: ARG002 - the other mode's
         """Verify the bearer's token, unless it is remembered and has not expired since."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer":
@@ -105,20 +117,24 @@ class TokenAuthenticator:
         remembered = self._remembered.get(token)
         if remembered is not None and time.time() < remembered[1]:
             return remembered[0]
-        claims = self._verified(token)
-        caller = _caller(claims)
-        self._remember(token, caller, float(int(claims["exp"])) if "exp" in claims else inf)
+        claims, until = self._verified(token)
+        caller = _caller(claims, token)
+        self._remember(token, caller, until)
         return caller
 
-    def _verified(self, token: str) -> Claims:
-        """Give the claims of a token that one of the keys signed, within its time."""
+    def _verified(self, token: str) -> tuple[Claims, float]:
+        """Return the claims of a token that one of the keys signed, and when it expires."""
         try:
             header = jwt.get_unverified_header(token)
             for key in self._keys:
                 if key.fits(header):
                     with suppress(jwt.InvalidSignatureError):
-                        return _decode(token, key)
-        except (jwt.PyJWTError, TypeError, ValueError, OverflowError):
+                        claims = jwt.decode(
+                            token, key.key, algorithms=[key.algorithm], options=self._options
+                        )
+                        return claims, float(int(claims["exp"])) if "exp" in claims else inf
+        # A claim may be a number that no `float` or date can hold.
+        except (jwt.PyJWTError, TypeError, ValueError, OverflowError, RecursionError):
             raise BadCredentials from None
         raise BadCredentials
 
@@ -128,19 +144,14 @@ class TokenAuthenticator:
         self._remembered[token] = (caller, until)
 
 
-def _decode(token: str, key: TokenKey) -> Claims:
-    with warnings.catch_warnings():
-        # A short key is warned of once, when it is read.
-        warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
-        return jwt.decode(token, key.key, algorithms=[key.algorithm], options=_CHECKS)
-
-
-def _caller(claims: Claims) -> Caller:
-    scope = claims.get("scope")
+def _caller(claims: Claims, token: str) -> Caller:
+    scope, subject = claims.get("scope"), claims.get("sub")
     return Caller(
         _tenant(claims.get("tenant_id")),
         _only(claims),
         frozenset(scope.split()) if isinstance(scope, str) else frozenset(),
+        # What was signed has one spelling; the signature beside it has several. No token is kept.
+        subject if isinstance(subject, str) else hash(token.rpartition(".")[0]),
     )
 
 

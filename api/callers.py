@@ -31,7 +31,7 @@ def caller_of(authenticator: Authenticator, scope: Scope, *, in_query: bool = Fa
         token = _single(query, "access_token")
         authorization = authorization or (token and f"Bearer {token}")
         tenant = tenant or _single(query, "tenant")
-    return authenticator.identify(authorization, tenant)
+    return authenticator.identify(authorization, tenant, scope)
 
 
 def _query(raw: bytes) -> dict[str, list[str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import Authenticator
+from api.client_address import ClientAddresses
 from api.cors import allowed_origins, with_origins
-from api.guessing import Guard
+from api.guessing import GuardedAuthenticator
 from api.limits import RateLimitedAuthenticator, check_head, limited_body
 from api.loopback import LoopbackOnly
 from streams.settings import Settings
@@ -20,9 +21,6 @@ class Edge:
 
     def __init__(self, settings: Settings) -> None:
         self._max_body_bytes = settings.max_body_bytes
-        # In dev mode there are no tokens to guess.
-        guards = settings.auth == "jwt" and settings.bad_token_rate_limit > 0
-        self._guard = Guard(settings.bad_token_rate_limit) if guards else None
 
     def check(self, scope: Scope, receive: Receive) -> Receive:
         """Let a request in; give the `receive` to read its body from.
@@ -31,23 +29,26 @@ class Edge:
             Problem: it is refused; it is answered by that.
         """
         check_head(scope)
-        if self._guard is not None:
-            self._guard.check(scope)
         if scope["method"] in _BODILESS:
             return receive
         return limited_body(scope, receive, self._max_body_bytes)
 
-    def answered(self, scope: Scope, status: int) -> None:
-        """Learn from an answer."""
-        if self._guard is not None:
-            self._guard.answered(scope, status)
 
+def limited(authenticator: Authenticator, settings: Settings) -> Authenticator:
+    """Return the authenticator with the limits that the settings ask for.
 
-def rate_limited(authenticator: Authenticator, settings: Settings) -> Authenticator:
-    """Give the authenticator as the settings limit what one caller may ask; else as it is."""
-    if settings.rate_limit is None:
-        return authenticator
-    return RateLimitedAuthenticator(authenticator, settings.rate_limit)
+    Raises:
+        SettingsError: one of the settings is wrong.
+    """
+    addresses = ClientAddresses.from_settings(settings)
+    # In dev mode there are no tokens to guess.
+    if settings.auth == "jwt" and settings.bad_token_rate_limit > 0:
+        authenticator = GuardedAuthenticator(
+            authenticator, settings.bad_token_rate_limit, addresses
+        )
+    if settings.rate_limit is not None:
+        authenticator = RateLimitedAuthenticator(authenticator, settings.rate_limit)
+    return authenticator
 
 
 def with_edge(app: ASGIApp, settings: Settings) -> ASGIApp:

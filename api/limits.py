@@ -184,15 +184,6 @@ class Buckets:
             del self._free_at[next(iter(self._free_at))]
         return max(wait, 0.0)
 
-    def wait(self, key: Hashable) -> float:
-        """Tell the seconds until there is one of a key's to take, without taking it."""
-        now = self._clock()
-        return max(self._free_at.get(key, now) - now - self._slack, 0.0)
-
-    def clear(self) -> None:
-        """Fill all buckets."""
-        self._free_at.clear()
-
 
 class RateLimitedAuthenticator:
     """Lets each caller of a tenant ask so often; none is slowed by another who asks too often."""
@@ -201,15 +192,15 @@ class RateLimitedAuthenticator:
         self._inner = inner
         self._buckets = Buckets(rate)
 
-    def identify(self, authorization: str | None, tenant: str | None) -> Caller:
-        """Tell who asks.
+    def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:
+        """Identify the caller.
 
         Raises:
             TooManyRequests: the caller has asked too often; and whatever else the inner one raises.
         """
-        caller = self._inner.identify(authorization, tenant)
-        # A hash, so that no token is kept here.
-        wait = self._buckets.take((caller.tenant, hash(authorization)))
+        caller = self._inner.identify(authorization, tenant, scope)
+        # By who asks, not by the header's text, which has many spellings.
+        wait = self._buckets.take((caller.tenant, caller.identity))
         if wait:
             raise TooManyRequests(wait)
         return caller

@@ -47,7 +47,8 @@ class Gate:
             BadCredentials, TenantMissing: as the authenticator says.
         """
         caller = caller_of(self._authenticator, request.scope)
-        if OPS not in caller.scopes:
+        # A token that is narrowed to some jobs says less than its scope does.
+        if OPS not in caller.scopes or caller.only is not None:
             raise Forbidden
         return caller
 

@@ -5,21 +5,30 @@ A token's header may choose among these keys; it never chooses what is done with
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jwt
 import orjson
-import structlog
 from jwt.algorithms import HMACAlgorithm
 
 from streams.settings import Settings, SettingsError
 
-_LOG = structlog.get_logger(__name__)
-
 _PINNED = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 """The one algorithm of each type (and curve) of public key."""
+
+
+SECRET_BYTES = 32
+"""As long as the hash of HS256 (RFC 7518, section 3.2)."""
+
+_MAKE_ONE = "for example of: openssl rand -base64 48"
+_PLACEHOLDER = re.compile(
+    r"secretof32bytesormoreorsetjobtrailjwks|astringsecretatleast256bitslong"
+    r"|(changeme|changethis|replaceme|replacethis|placeholder|your(jwt)?secret(key)?(here)?)+"
+)
+"""Letters and digits of what examples, ours and others', have in the place of a secret."""
 
 
 class TokenKey(NamedTuple):
@@ -58,15 +67,22 @@ def token_keys(settings: Settings) -> list[TokenKey]:
 
 
 def _secret(secret: str) -> TokenKey:
-    hmac = HMACAlgorithm(HMACAlgorithm.SHA256)
     try:
-        prepared = hmac.prepare_key(secret)
+        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
     except jwt.InvalidKeyError:
         raise SettingsError(
-            "JOBTRAIL_JWT_SECRET: a public key is no secret: give it as JOBTRAIL_JWKS"
+            "JOBTRAIL_JWT_SECRET: a public key is not a secret: set it as JOBTRAIL_JWKS"
         ) from None
-    if hmac.check_key_length(prepared):
-        _LOG.warning("jwt_secret_too_short", advice="HS256 takes 32 random bytes or more")
+    size = len(secret.encode())
+    if size < SECRET_BYTES:
+        raise SettingsError(
+            f"JOBTRAIL_JWT_SECRET has {size} bytes and can be guessed: set at least {SECRET_BYTES} "
+            f"random bytes, {_MAKE_ONE}"
+        )
+    if _PLACEHOLDER.fullmatch(re.sub(r"[^a-z0-9]", "", secret.lower())):
+        raise SettingsError(
+            f"JOBTRAIL_JWT_SECRET is the placeholder of an example: set a secret, {_MAKE_ONE}"
+        )
     return TokenKey("HS256", None, secret)
 
 

@@ -43,9 +43,12 @@ class Settings(BaseModel):
     auth: Literal["jwt", "dev"] = "jwt"
     jwt_secret: str | None = Field(default=None, repr=False)
     jwks: str | None = Field(default=None, repr=False)
+    tokens_without_exp: Literal["refuse", "allow"] = "refuse"
     cors_origins: str | None = None
     rate_limit: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     bad_token_rate_limit: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    client_address_header: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
+    trusted_proxies: str | None = None
     max_body_bytes: PositiveInt = 65_536
     hsts_seconds: PositiveInt | None = None
     max_streams_per_tenant: PositiveInt = 5_000

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from api.auth import authenticator
 from api.problems import BadCredentials
 from streams.settings import Settings, SettingsError
 from tests.api.conftest import Asker, Writer
+from tests.support.tokens import FAR
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +53,7 @@ def token(
     key: Any = SECRET, algorithm: str = "HS256", kid: str | None = None, **claims: Any
 ) -> str:
     headers = {"kid": kid} if kid else None
-    return jwt.encode({"tenant_id": "t", **claims}, key, algorithm, headers=headers)
+    return jwt.encode({"tenant_id": "t", "exp": FAR, **claims}, key, algorithm, headers=headers)
 
 
 def bearer(value: str) -> dict[str, str]:
@@ -100,14 +103,14 @@ async def test_token__no_tenant(ask: Asker, claims: dict[str, Any]) -> None:
 
 
 def unsigned(**claims: Any) -> str:
-    return jwt.encode({"tenant_id": "t", **claims}, "", "none")
+    return jwt.encode({"tenant_id": "t", "exp": FAR, **claims}, "", "none")
 
 
 def signed_with_public_key(kid: str | None) -> str:
     """What a verifier accepts that lets the token choose how its key is used."""
     pem = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     header = {"alg": "HS256", "typ": "JWT"} | ({"kid": kid} if kid else {})
-    parts = b".".join(map(_encoded, (header, {"tenant_id": "t"})))
+    parts = b".".join(map(_encoded, (header, {"tenant_id": "t", "exp": FAR})))
     return b".".join((parts, _base64(hmac.digest(pem, parts, "sha256")))).decode()
 
 
@@ -129,6 +132,12 @@ BAD_TOKENS = {
     "not yet": token(nbf=int(time.time()) + 86_400),
     "exp of no number": token(exp="soon"),
     "exp of no size": token(exp=float("inf")),
+    "exp that no float holds": token(exp=10**400),
+    "exp below all floats": token(exp=-(10**400)),
+    "nbf that no float holds": token(nbf=10**400),
+    "exp of no form": token(exp=[FAR]),
+    "no exp": jwt.encode({"tenant_id": "t"}, SECRET),
+    "exp of nothing": token(exp=None),
     "other key": token(OTHER_RSA, "RS256", "rsa"),
     "other key, none named": token(OTHER_RSA, "RS256"),
     "key of another name": token(RSA_KEY, "RS256", "ec"),
@@ -186,11 +195,11 @@ def test_token__remembered_until_it_expires() -> None:
     """A token that was believed is not believed longer than it says."""
     identify = authenticator(Settings(jwt_secret=SECRET)).identify
     header = f"Bearer {token(exp=int(time.time()) + 2)}"
-    assert identify(header, None).tenant == "t"
+    assert identify(header, None, {}).tenant == "t"
 
     def refused() -> bool:
         try:
-            return not identify(header, None)
+            return not identify(header, None, {})
         except BadCredentials:
             return True
 
@@ -278,7 +287,7 @@ RSA_PUBLIC = json.loads(JWKS)["keys"][0]
         ({"jwks": jwks_of(json.loads(RSAAlgorithm.to_jwk(RSA_KEY)))}, "public keys only"),
         (
             {"jwt_secret": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"},
-            "a public key is no secret",
+            "a public key is not a secret",
         ),
     ],
 )
@@ -290,16 +299,69 @@ def test_jwt__keys_refused(settings: dict[str, Any], message: str) -> None:
     assert "c2VjcmV0" not in str(refused.value)
 
 
-async def test_secret__short(ask: Asker) -> None:
-    """A short secret still works: it is warned of where it is read."""
-    async with ask(jwt_secret="short", auth="jwt") as client:
-        headers = {
-            "authorization": "Bearer "
-            + b".".join(
-                (
-                    parts := b".".join(map(_encoded, ({"alg": "HS256"}, {"tenant_id": "t"}))),
-                    _base64(hmac.digest(b"short", parts, "sha256")),
-                )
-            ).decode()
-        }
+@pytest.mark.parametrize(
+    ("secret", "why"),
+    [
+        ("short", "has 5 bytes"),
+        ("x", "has 1 bytes"),
+        ("x" * 31, "has 31 bytes"),
+        ("SECRET-OF-32-BYTES-OR-MORE-OR-SET-JOBTRAIL_JWKS", "placeholder"),
+        ("change-me-change-me-change-me-change-me", "placeholder"),
+        ("Your_Secret_Key_Here_Your_Secret_Key_Here", "placeholder"),
+        ("a-string-secret-at-least-256-bits-long", "placeholder"),
+    ],
+)
+def test_secret__can_be_guessed(secret: str, why: str) -> None:
+    """A secret that is short or known does not start; the line does not repeat it."""
+    with pytest.raises(SettingsError, match=f"JOBTRAIL_JWT_SECRET.*{why}.*openssl") as refused:
+        create_app(Settings(redis_url=REDIS, jwt_secret=secret))
+    assert secret not in str(refused.value).split()
+
+
+def test_secret__example_of_the_deployment_is_refused() -> None:
+    text = (Path(__file__).parents[2] / "deploy/systemd/api.env").read_text()
+    (secret,) = re.findall(r"^JOBTRAIL_JWT_SECRET=(.*)$", text, re.MULTILINE)
+    with pytest.raises(SettingsError, match="JOBTRAIL_JWT_SECRET"):
+        create_app(Settings(redis_url=REDIS, jwt_secret=secret))
+
+
+async def test_token__without_exp_where_that_is_allowed(ask: Asker) -> None:
+    headers = bearer(jwt.encode({"tenant_id": "t"}, SECRET))
+    async with ask(jwt_secret=SECRET, auth="jwt", tokens_without_exp="allow") as client:
         assert (await client.get(PATH, headers=headers)).status_code == 200
+
+
+def test_keys__one_that_was_taken_out_signs_nothing_after_a_restart() -> None:
+    """Keys are read at the start, and what was remembered of tokens ends with the process."""
+    rsa_key, ec_key, _ = json.loads(JWKS)["keys"]
+    header = f"Bearer {token(RSA_KEY, 'RS256', 'rsa')}"
+    before = authenticator(Settings(jwks=jwks_of(rsa_key)))
+    both = authenticator(Settings(jwks=jwks_of(rsa_key, ec_key)))
+    after = authenticator(Settings(jwks=jwks_of(ec_key)))
+    assert {each.identify(header, None, {}).tenant for each in (before, both)} == {"t"}
+    with pytest.raises(BadCredentials):
+        after.identify(header, None, {})
+
+
+def spellings(signed: str) -> set[str]:
+    """Return the header values that the same token may be sent by."""
+    last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return {f"{scheme} {signed[:-1]}{letter}" for scheme in ("Bearer", "bEARER") for letter in last}
+
+
+def test_identity__is_one_for_all_spellings_of_a_token() -> None:
+    identify = authenticator(Settings(jwt_secret=SECRET)).identify
+    found = []
+    for header in spellings(token()):
+        with suppress(BadCredentials):
+            found.append(identify(header, None, {}).identity)
+    # At least those of the scheme; some decoders also ignore the last bits of the last letter.
+    assert len(found) >= 2
+    assert len(set(found)) == 1
+
+
+def test_identity__is_the_subject_over_all_its_tokens() -> None:
+    identify = authenticator(Settings(jwt_secret=SECRET)).identify
+    tokens = [token(sub="someone", jti=jti) for jti in ("1", "2")]
+    found = {identify(f"Bearer {each}", None, {}).identity for each in tokens}
+    assert found == {"someone"}
