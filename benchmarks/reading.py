@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -168,7 +169,9 @@ def port_of(server: Running) -> int:
 
 def credentials(tenant: str) -> Mapping[str, str]:
     """Give the header by which a frontend of this tenant is known."""
-    token = jwt.encode({"tenant_id": tenant}, _SECRET, algorithm="HS256")
+    token = jwt.encode(
+        {"tenant_id": tenant, "exp": time.time() + 86_400}, _SECRET, algorithm="HS256"
+    )
     return {"authorization": f"Bearer {token}"}
 
 

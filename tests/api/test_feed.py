@@ -31,6 +31,7 @@ from streams.connection import connect
 from tests.api.conftest import Writer, writer_to
 from tests.support.event_stream import ApiProcess, Event, Stream, recorded, running_api
 from tests.support.servers import RedisFactory
+from tests.support.tokens import FAR
 from tests.support.waiting import eventually
 
 JOB, VIDEO = "/api/v1/jobs/{}/progress/", "/media/videos/{}/progress/"
@@ -248,7 +249,7 @@ def test_tenant__feed_of_a_server_that_knows_less__open_stream_gets_all_of_it(
 def test_narrowed_token__its_ids_alone(redis_url: str, write: Writer, tenant: str) -> None:
     """Also in the query, as a browser's EventSource sends it; and the log never shows it."""
     write(tenant, {"type": "processing", "id": "a1"}, {"type": "processing", "id": "a2"})
-    token = jwt.encode({"tenant_id": tenant, "jobs": ["a2"]}, SECRET)
+    token = jwt.encode({"exp": FAR, "tenant_id": tenant, "jobs": ["a2"]}, SECRET)
     with running_api(redis_url, auth="jwt", jwt_secret=SECRET, log_level="debug") as api:
         query = f"?access_token={token}"
         with Stream(api.url, TENANT + query) as stream:

@@ -22,6 +22,7 @@ from ops.desk import RedisDesk
 from streams.settings import Settings
 from tests.api.conftest import Writer
 from tests.api.conftest import _running as running
+from tests.support.tokens import FAR
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 ANSWER_SECONDS = 20
@@ -144,7 +145,7 @@ def logged() -> Iterator[list[Any]]:
 
 
 def bearer(**claims: Any) -> dict[bytes, bytes]:
-    signed = jwt.encode({"tenant_id": "t", "scope": "ops", **claims}, SECRET)
+    signed = jwt.encode({"exp": FAR, "tenant_id": "t", "scope": "ops", **claims}, SECRET)
     return {b"authorization": b"Bearer " + signed.encode()}
 
 
@@ -220,7 +221,7 @@ forged = st.builds(
     st.binary(max_size=40).map(lambda raw: base64.urlsafe_b64encode(raw).decode()),
 )
 cut = st.builds(
-    lambda payload, at: jwt.encode(payload, SECRET)[:at],
+    lambda payload, at: jwt.encode({"exp": FAR, **payload}, SECRET)[:at],
     st.just({"tenant_id": "t"}),
     st.integers(1, 60),
 )
@@ -247,7 +248,7 @@ def test_bad_tokens(api: Api, sent: str, *, in_query: bool, path: str) -> None:
 def test_signed_claims_of_any_form(api: Api, given: dict[str, Any]) -> None:
     """A token that our own key signed may still say nonsense."""
     try:
-        signed = jwt.encode(given, SECRET)
+        signed = jwt.encode({"exp": FAR, **given}, SECRET)
     except (TypeError, ValueError, OverflowError):  # what cannot be signed cannot come
         return
     sent = {b"authorization": b"Bearer " + signed.encode()}
@@ -260,7 +261,7 @@ def test_logs__no_token(
 ) -> None:
     """Neither a good token nor a bad one is in any log, whether in a header or in the query."""
     write("t", {"type": "done", "id": "a1"})
-    good = jwt.encode({"tenant_id": "t", "scope": "ops"}, SECRET)
+    good = jwt.encode({"exp": FAR, "tenant_id": "t", "scope": "ops"}, SECRET)
     caplog.set_level(logging.DEBUG)
     for path in PATHS:
         for sent in (good, good[:-3], "x" * 9_000):

@@ -21,6 +21,7 @@ from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
 from tests.api.conftest import Asker, Writer
+from tests.support.tokens import FAR
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +91,7 @@ async def test_same_work(
     async with ask(auth="jwt", jwt_secret=SECRET, database_url=database_url) as client:
 
         async def work(job_id: str, **claims: Any) -> Work:
-            headers = {"authorization": f"Bearer {jwt.encode(claims, SECRET)}"}
+            headers = {"authorization": f"Bearer {jwt.encode({'exp': FAR, **claims}, SECRET)}"}
             redis_client.config_resetstat()
             statements.clear()
             if path.endswith("query"):
@@ -106,7 +107,9 @@ async def test_same_work(
         assert await work("a1", tenant_id="second") == await work("none", tenant_id="second")
         narrowed: dict[str, Any] = {"tenant_id": "first", "jobs": ["other"]}
         assert await work("a1", **narrowed) == await work("none", **narrowed)
-        headers = {"authorization": f"Bearer {jwt.encode({'tenant_id': 'first'}, SECRET)}"}
+        headers = {
+            "authorization": f"Bearer {jwt.encode({'exp': FAR, 'tenant_id': 'first'}, SECRET)}"
+        }
         if not path.endswith("query"):
             mine = await client.get(path.format("a1"), headers=headers)
             assert mine.status_code == 200

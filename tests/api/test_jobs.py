@@ -29,6 +29,7 @@ from streams.keys import JobKey
 from streams.kinds import JOB, VIDEO
 from tests.api.conftest import Asker, Writer
 from tests.support.proxy import Proxy
+from tests.support.tokens import FAR
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +63,9 @@ def ids(answer: httpx.Response, field: str = "job_id") -> list[Any]:
 
 
 def bearer(**claims: Any) -> dict[str, str]:
-    return {"authorization": f"Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"}
+    return {
+        "authorization": f"Bearer {jwt.encode({'exp': FAR, **claims}, SECRET, algorithm='HS256')}"
+    }
 
 
 async def test_job(ask: Asker, store: Store, database_url: str) -> None:

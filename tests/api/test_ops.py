@@ -28,6 +28,7 @@ from streams.events import dump_json
 from streams.keys import Keys
 from streams.settings import Settings
 from tests.api.conftest import _running
+from tests.support.tokens import FAR
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +108,9 @@ def bury(client: redis.Redis, tenant: str, event: bytes = b'{"type":"done","id":
 
 
 def bearer(**claims: Any) -> dict[str, str]:
-    return {"authorization": f"Bearer {jwt.encode({'tenant_id': '42', **claims}, SECRET)}"}
+    return {
+        "authorization": f"Bearer {jwt.encode({'exp': FAR, 'tenant_id': '42', **claims}, SECRET)}"
+    }
 
 
 async def test_without_the_scope_everything_answers_the_same(

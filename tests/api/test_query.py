@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from api.problems import BadRequest
 from api.query import MAX_IDS, asked_for
 from tests.api.conftest import Asker, Writer
+from tests.support.tokens import FAR
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +97,7 @@ async def test_query__one_id_twice__answered_once(ask: Asker, write: Writer) -> 
 async def test_query__narrowed_token__null_for_the_rest(ask: Asker, write: Writer) -> None:
     write("t", {"type": "done", "id": "a1"}, {"type": "done", "id": "a2"})
     secret = "s" * 32
-    token = jwt.encode({"tenant_id": "t", "jobs": ["a1"]}, secret)
+    token = jwt.encode({"exp": FAR, "tenant_id": "t", "jobs": ["a1"]}, secret)
     headers = {"authorization": f"Bearer {token}"}
     async with ask(headers, auth="jwt", jwt_secret=secret) as client:
         answer = (await client.post(PATH, json={"jobs": ["a1", "a2"], "videos": ["1"]})).json()

@@ -19,6 +19,7 @@ from streams.connection import connect
 from tests.api.conftest import writer_to
 from tests.support.processes import descendants
 from tests.support.servers import RedisFactory
+from tests.support.tokens import FAR
 from tests.support.waiting import eventually
 
 SCRIPT = """
@@ -26,6 +27,7 @@ import sys
 from api.listening import ListenError
 from api.server import serve
 from streams.settings import Settings
+from tests.support.tokens import FAR
 try:
     serve(Settings.from_environ(), lambda url: print(url, flush=True))
 except ListenError as error:
@@ -193,7 +195,7 @@ def test_redis_hangs(start: Starter, own_redis: RedisFactory) -> None:
 def test_log__debug(start: Starter, redis_url: str) -> None:
     """The access log names paths; never a token, a query or a tenant."""
     secret = "s" * 32
-    token = jwt.encode({"tenant_id": "tenant-1"}, secret)
+    token = jwt.encode({"exp": FAR, "tenant_id": "tenant-1"}, secret)
     api = start(redis_url, auth="jwt", jwt_secret=secret, log_level="debug")
     for sent in (token, token[:-3]):
         headers = {"authorization": f"Bearer {sent}", "x-tenant-id": "tenant-2"}

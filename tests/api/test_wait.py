@@ -18,6 +18,7 @@ from streams.connection import connect
 from streams.settings import Settings
 from tests.api.conftest import Asker, Writer, _running, writer_to
 from tests.support.servers import RedisFactory
+from tests.support.tokens import FAR
 
 pytestmark = pytest.mark.anyio
 
@@ -132,7 +133,7 @@ async def test_wait__no_such_job__not_found_after_the_time_whatever_the_reason(
     for tenant, job_id in (("another", "a1"), ("t", "other")):
         write(tenant, {"type": "processing", "kind": kind, "id": job_id})
     secret = "s" * 32
-    narrowed = jwt.encode({"tenant_id": "t", f"{kind}s": ["a1", "a2"]}, secret)
+    narrowed = jwt.encode({"exp": FAR, "tenant_id": "t", f"{kind}s": ["a1", "a2"]}, secret)
     loop = asyncio.get_running_loop()
     async with ask(
         {"authorization": f"Bearer {narrowed}"}, auth="jwt", jwt_secret=secret

@@ -18,6 +18,7 @@ from playwright.sync_api import Page, Route
 from tests.api.conftest import Writer, writer_to
 from tests.browser.conftest import ServeApi, Troubles
 from tests.browser.following import PAGES, PATIENCE, Follower, assert_in_order, query
+from tests.support.tokens import FAR
 
 STREAM = re.compile(r"/progress/events")
 WAIT = re.compile(r"/progress/\?wait=")
@@ -342,7 +343,7 @@ def test_a_closed_watch_asks_and_tells_nothing_more(follower: Follower, write: W
 
 def token(secret: str = SECRET, **claims: object) -> str:
     """Sign a token of tenant t."""
-    return jwt.encode({"tenant_id": "t", **claims}, secret, algorithm="HS256")
+    return jwt.encode({"exp": FAR, "tenant_id": "t", **claims}, secret, algorithm="HS256")
 
 
 def test_a_token_that_expired_is_renewed_once(

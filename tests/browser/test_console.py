@@ -15,6 +15,7 @@ from streams.appender import EventAppender
 from tests.browser.conftest import NewPage, ServeApi, Troubles, seen_by
 from tests.pipeline.conftest import Start, servers
 from tests.support.groups import settled
+from tests.support.tokens import FAR
 from tests.support.waiting import eventually
 
 __all__ = ["servers"]
@@ -310,7 +311,7 @@ def test_a_token_is_asked_for_and_stays_out_of_the_address(
     api = serve_api(**servers, auth="jwt", jwt_secret=SECRET)
 
     def token(**claims: str) -> str:
-        return jwt.encode({"tenant_id": "ops", **claims}, SECRET)
+        return jwt.encode({"exp": FAR, "tenant_id": "ops", **claims}, SECRET)
 
     page.goto(f"{api}/console/#/jobs")
     heading(page, "Sign in")

@@ -14,6 +14,7 @@ import redis
 from consumers.graveyard import Graveyard
 from streams.appender import GROUPS, EventAppender
 from streams.connection import connect
+from tests.support.tokens import FAR
 from tests.support.waiting import eventually
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
@@ -90,7 +91,7 @@ class Deployment(NamedTuple):
 
 def token(tenant: str = TENANT, **claims: Any) -> str:
     """Give a token of a tenant."""
-    return jwt.encode({"tenant_id": tenant, **claims}, SECRET)
+    return jwt.encode({"exp": FAR, "tenant_id": tenant, **claims}, SECRET)
 
 
 def deploy(
