@@ -12,6 +12,7 @@ import pytest
 from api.app import create_app
 from streams.settings import Settings, SettingsError
 from tests.api.conftest import Asker, Writer
+from tests.support.tokens import FAR
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +29,7 @@ def ask(ask: Asker) -> Asker:
     def opened(
         headers: dict[str, str] | None = None, **settings: Any
     ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        token = jwt.encode({"tenant_id": "t"}, SECRET)
+        token = jwt.encode({"tenant_id": "t", "exp": FAR}, SECRET)
         return ask(
             {"authorization": f"Bearer {token}"} | (headers or {}),
             **{"auth": "jwt", "jwt_secret": SECRET, **settings},
