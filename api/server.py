@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from api.listening import BACKLOG, address_of, listen, url_of
 from api.ops_desk import Desk
 from api.silent_connections import bound_silent_connections
 from streams import logs
+from streams.interrupts import on_stop
 from streams.settings import Settings
 
 _LOG = structlog.get_logger(__name__)
@@ -37,8 +37,6 @@ STOP_SECONDS = 5
 MAX_CONNECTIONS = 16_384
 """Connections that are served at a time, idle ones and live streams included; those beyond wait in
 the listening socket's queue. Who sends nothing has at most 30 s (`api/silent_connections.py`)."""
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class ServerFailed(Exception):
@@ -94,8 +92,9 @@ async def _serve(
         viewers.stop()
         server.stop()  # type: ignore[no-untyped-call]
 
-    for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+    # Not the loop's own handlers: the second Ctrl-C has to end a loop that hangs, too.
+    loop = asyncio.get_running_loop()
+    on_stop(lambda: loop.call_soon_threadsafe(stop))
     serving = asyncio.create_task(server.serve())
     answering = asyncio.create_task(_first_answer(listener))
     bounding = asyncio.create_task(bound_silent_connections(address_of(listener)[1]))

@@ -9,6 +9,8 @@ from types import FrameType
 
 import structlog
 
+from streams.interrupts import INTERRUPTED_STATUS
+
 _LOG = structlog.get_logger(__name__)
 
 STOP_SECONDS = 5.0
@@ -25,9 +27,9 @@ def stop_on_signals(seconds: float = STOP_SECONDS) -> threading.Event:
     """
     stop = threading.Event()
 
-    def tell(_number: int, _frame: FrameType | None) -> None:
+    def tell(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
-            _cut_off()
+            _cut_off(INTERRUPTED_STATUS if number == signal.SIGINT else 0)
         stop.set()
         timer = threading.Timer(seconds, _cut_off)
         timer.daemon = True  # who ends in time does not wait for it
@@ -38,13 +40,13 @@ def stop_on_signals(seconds: float = STOP_SECONDS) -> threading.Event:
     return stop
 
 
-def _cut_off() -> None:
+def _cut_off(status: int = 0) -> None:
     """End the process, whatever its main thread waits for."""
     # In a thread of its own: what reads our log may hang as well.
     telling = threading.Thread(target=_tell, daemon=True)
     telling.start()
     telling.join(LOG_SECONDS)
-    os._exit(0)
+    os._exit(status)
 
 
 def _tell() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -55,10 +56,10 @@ def append_lines(
         LogUnavailable: what came before in the input was appended; what follows was not.
     """
     if keep_going:
-        return _append(_arrivals(source), appender, tenant, complain)
+        return _append(_arrivals(source, appender.max_event_bytes), appender, tenant, complain)
     with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
         refused = 0
-        for lines in _arrivals(source):
+        for lines in _arrivals(source, appender.max_event_bytes):
             for line in lines:
                 refused += not _valid(line, appender, complain)
                 spool.write(line.text + b"\n")
@@ -94,18 +95,25 @@ def _valid(line: Line, appender: EventAppender, complain: Callable[[str], None])
     return True
 
 
-def _arrivals(source: IO[bytes]) -> Iterator[list[Line]]:
-    """Give the lines as they arrive, so that a pipe that stays open is appended without delay."""
+def _arrivals(source: IO[bytes], longest: int) -> Iterator[list[Line]]:
+    """Yield the lines as they arrive, so that a pipe that stays open is appended without delay.
+
+    A byte order mark before the first line is left out, and so are blank lines. Of a line that is
+    longer than any event may be only so much is kept that it is refused as such.
+    """
     number, rest = 0, b""
     while True:
         chunk = os.read(source.fileno(), READ_BYTES)
-        texts = (rest + chunk).split(b"\n")
+        first, *others = chunk.split(b"\n")
+        rest += first[: max(0, longest + 1 - len(rest))]
+        texts = [rest, *others]
         rest = texts.pop() if chunk else b""
         lines = []
         for text in texts:
             number += 1
-            if text.strip():
-                lines.append(Line(number, text.strip()))
+            event = text.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").strip()
+            if event:
+                lines.append(Line(number, event))
         if lines:
             yield lines
         if not chunk:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import redis
 
-from ops.errors import CommandError
+from ops.errors import CommandError, WrongWord
 from streams.connection import WrongServer, connect
 from streams.keys import Keys, check_tenant
 from streams.settings import Settings
@@ -69,3 +72,20 @@ def check_primary(settings: Settings) -> None:
             raise
         except redis.RedisError:
             return
+
+
+def check_source(file: Path) -> None:
+    """Refuse a file that cannot be read, before a job is reported for it.
+
+    Raises:
+        WrongWord: it does not exist, is not a regular file, or may not be read.
+    """
+    try:
+        regular = file.is_file()
+        if regular:
+            with file.open("rb"):
+                return
+        reason = "is not a regular file" if os.path.lexists(file) else "does not exist"
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    raise WrongWord(f"{file} {reason}: give the name of a file")

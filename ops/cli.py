@@ -6,43 +6,56 @@ standard error and exit status 1, or 2 where the words of the command are wrong.
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from importlib.metadata import version
+from typing import Annotated, Any, BinaryIO
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from ops.addresses import command_settings, running
 from ops.append import append_lines
 from ops.arguments import check_known, check_primary, check_servers, is_known
 from ops.dead import dead
-from ops.errors import USAGE_STATUS, CommandError, UsageError, line_for, usage_line
+from ops.errors import USAGE_STATUS, CommandError, UsageError, WrongWord, line_for, usage_line
 from ops.limits import check_pool
 from ops.old_tables import old_tables
+from ops.printing import (
+    LINE_LENGTH,
+    announce,
+    complain,
+    give_up_output,
+    prepare_streams,
+    print_facts,
+    print_json,
+    print_line,
+    print_lines,
+    print_table,
+    reader_gone,
+    writing,
+)
 from ops.replay import replay, verify
 from ops.retention import groups, trim
 from ops.roster import roster
+from ops.standard_streams import CLOSED_AT_START, STANDARD_INPUT
 from ops.tail import check_start, describe, follow
+from ops.variables import unknown_variables
+from ops.video import video
 from streams import logs
 from streams.appender import GROUPS, EventAppender
 from streams.connection import connect
-from streams.event_ids import new_event_id
+from streams.interrupts import obey_signals
 from streams.keys import JOB_ID, JobKey, Keys, check_tenant
 from streams.kinds import KINDS
-from streams.reporter import Reporter
 from streams.settings import Settings
 
 app = typer.Typer(
     name="jobtrail",
     help="Job progress for multi-tenant products.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-video = typer.Typer(help="The reference video worker.", no_args_is_help=True)
 app.add_typer(video, name="video")
 app.add_typer(dead, name="dead")
 app.add_typer(groups, name="groups")
@@ -52,26 +65,59 @@ app.command("trim")(trim)
 app.command("replay")(replay)
 app.command("verify")(verify)
 
+DOCUMENT_LENGTH = 2_000
+"""Characters of one field that `status` shows; `--json` prints all."""
+
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose log.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
     """Run the command line; errors are one line on standard error."""
+    obey_signals()
+    prepare_streams()
     try:
-        sys.exit(app(prog_name="jobtrail", standalone_mode=False))
+        with writing(sys.stdout):
+            status = app(prog_name="jobtrail", standalone_mode=False)
     except BrokenPipeError:
-        # Whoever read our output has had enough; Python would complain again at exit.
-        sys.stdout = None
-        sys.exit(1)
+        # The reader of our output has gone.
+        give_up_output()
+        status = 1
     except Exception as error:
-        wrong_words = isinstance(error, UsageError)
-        line = usage_line(error) if wrong_words else line_for(error)
-        if line is None:
-            raise
-        if line:
-            sys.stderr.write(f"jobtrail: {line}\n")
-        sys.exit(USAGE_STATUS if wrong_words else 1)
+        status = _failed(error)
+    sys.exit(status)
+
+
+def _failed(error: Exception) -> int:
+    """Print the line for an error, and return the exit status."""
+    wrong_words = isinstance(error, UsageError | WrongWord)
+    line = usage_line(error) if isinstance(error, UsageError) else line_for(error)
+    if line is None:
+        raise error
+    if line:
+        complain(line)
+    return USAGE_STATUS if wrong_words else 1
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        print_line(f"jobtrail {version('jobtrail')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_every_command(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Job progress for multi-tenant products."""
+    for warning in unknown_variables(os.environ, sys.argv):
+        complain(f"warning: {warning}")
 
 
 @app.command()
@@ -88,12 +134,25 @@ def up(
     run(settings, demo=demo)
 
 
+@app.command()
+def env(*, as_json: AsJson = False) -> None:
+    """Print the addresses of the running `jobtrail up` as export lines for a shell."""
+    data_dir = Settings.from_environ().data_dir
+    found = running(data_dir)
+    if found is None:
+        raise CommandError(f"no jobtrail up runs on {data_dir}: start it, or set JOBTRAIL_DATA_DIR")
+    if as_json:
+        print_json(found._asdict())
+    else:
+        print_lines(found.exports())
+
+
 @app.command(hidden=True)
 def demo() -> None:
     """Do the demo's work once, against the servers of `jobtrail up --demo`."""
     from ops.demo import run  # noqa: PLC0415 - as in `up`
 
-    settings = Settings.from_environ()
+    settings = command_settings()
     logs.configure(settings)
     run(settings)
 
@@ -103,13 +162,13 @@ def migrate(*, as_json: AsJson = False) -> None:
     """Apply the migrations that the database lacks."""
     from sql.migrate import apply  # noqa: PLC0415 - commands without PostgreSQL start faster
 
-    settings = Settings.from_environ()
+    settings = command_settings()
     logs.configure(settings)
     applied = apply(settings.require_database_url())
     if as_json:
-        _print_json({"applied": applied})
+        print_json({"applied": applied})
     else:
-        _print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+        print_lines([f"applied {name}" for name in applied] or ["nothing to apply"])
 
 
 @app.command()
@@ -119,7 +178,7 @@ def consume(group: Annotated[str, typer.Argument(help="status or rows")]) -> Non
 
     if group not in PROJECTIONS:
         raise CommandError(f"no group {group!r}: take one of {', '.join(PROJECTIONS)}")
-    settings = Settings.from_environ()
+    settings = command_settings()
     check_primary(settings)
     consume(group, settings)
 
@@ -130,11 +189,11 @@ def api() -> None:
     from api.server import ServerFailed, serve  # noqa: PLC0415 - as in `up`
     from ops.desk import RedisDesk  # noqa: PLC0415
 
-    settings = Settings.from_environ()
+    settings = command_settings()
     check_pool(settings)
     check_primary(settings)
     try:
-        serve(settings, lambda url: _print(f"api: {url}"), desk=RedisDesk.of(settings))
+        serve(settings, lambda url: announce([f"api: {url}"]), desk=RedisDesk.of(settings))
     except ServerFailed as error:
         raise CommandError(str(error)) from None
 
@@ -149,11 +208,11 @@ def append(
     as_json: AsJson = False,
 ) -> None:
     """Append events from standard input, one JSON object a line."""
-    settings = Settings.from_environ()
+    settings = command_settings()
     check_primary(settings)  # before the input is read, which may be long in coming
     client = connect(settings.require_redis_url())
     outcome = append_lines(
-        sys.stdin.buffer,
+        _standard_input(),
         EventAppender(
             client,
             max_event_bytes=settings.max_event_bytes,
@@ -161,15 +220,21 @@ def append(
         ),
         check_tenant(tenant),
         keep_going=keep_going,
-        complain=_complain,
+        complain=complain,
     )
     if as_json:
-        _print_json(outcome.facts())
+        print_json(outcome.facts())
     else:
-        _print(str(outcome))
+        print_line(str(outcome))
     if outcome.refused:
         rest = "the rest was appended" if keep_going else "nothing was appended"
         raise CommandError(f"{outcome.refused} bad lines; {rest}")
+
+
+def _standard_input() -> BinaryIO:
+    if STANDARD_INPUT in CLOSED_AT_START:
+        raise CommandError("standard input is closed: append reads events from it, one a line")
+    return sys.stdin.buffer
 
 
 @app.command()
@@ -183,12 +248,9 @@ def status(
     """Read one job's projected status."""
     document = _status_document(tenant, kind, id)
     if as_json:
-        _print_json(document)
+        print_json(document)
         return
-    table = Table(show_header=False, box=None)
-    for name, value in document.items():
-        table.add_row(name, value if isinstance(value, str) else orjson.dumps(value).decode())
-    Console().print(table)
+    print_facts(document, DOCUMENT_LENGTH)
 
 
 def _status_document(tenant: str, kind: str, job_id: str) -> dict[str, Any]:
@@ -197,14 +259,21 @@ def _status_document(tenant: str, kind: str, job_id: str) -> dict[str, Any]:
     if not JOB_ID.match(job_id):
         raise CommandError(f"{job_id!r} is no job id")
     job, keys = JobKey(check_tenant(tenant), kind, job_id), Keys()
-    client = connect(Settings.from_environ().require_redis_url())
+    client = connect(command_settings().require_redis_url())
     found, progress = client.mget([keys.status(job), keys.progress(job)])
     if found is None:
         raise CommandError(f"tenant {tenant} has no {kind} {job_id}, or its status has expired")
     document: dict[str, Any] = {"tenant": tenant, "kind": kind, "id": job_id}
-    document |= orjson.loads(found)
+    try:
+        document |= orjson.loads(found)
+        document["progress"] = None if progress is None else orjson.loads(progress)
+    except (ValueError, TypeError):
+        raise CommandError(
+            f"the status of {kind} {job_id} is not a JSON object: jobtrail replay status --reset"
+            f" --tenant {tenant} writes it again"
+        ) from None
     document.pop("fold", None)
-    return document | {"progress": None if progress is None else orjson.loads(progress)}
+    return document
 
 
 @app.command()
@@ -218,16 +287,16 @@ def tail(
 ) -> None:
     """Watch a tenant's events until Ctrl-C."""
     check_start(since)
-    client = connect(Settings.from_environ().require_redis_url())
+    client = connect(command_settings().require_redis_url())
     if not is_known(client, check_tenant(tenant)):
-        _complain(f"nothing was ever appended for tenant {tenant}: waiting for its first event")
+        complain(f"nothing was ever appended for tenant {tenant}: waiting for its first event")
     try:
-        for seen in follow(client, tenant, since):
+        for seen in follow(client, tenant, since, done=reader_gone):
             if as_json:
                 event = seen.raw.decode("utf-8", "replace")
-                _print_json({"entry_id": str(seen.entry_id), "event": event})
+                print_json({"entry_id": str(seen.entry_id), "event": event})
             else:
-                _print(describe(seen))
+                print_line(describe(seen), LINE_LENGTH)
     except KeyboardInterrupt:
         return
 
@@ -242,7 +311,7 @@ def lag(
     from consumers.asking import encodable  # noqa: PLC0415 - as in `migrate`
     from consumers.lag import lag as lags  # noqa: PLC0415 - as in `migrate`
 
-    client = connect(Settings.from_environ().require_redis_url())
+    client = connect(command_settings().require_redis_url())
     if tenant is not None:
         check_known(client, check_tenant(tenant))
     rows = [
@@ -251,15 +320,22 @@ def lag(
         if tenant in (None, row.tenant)
     ]
     if as_json:
-        _print_json([row._asdict() for row in rows])
+        print_json([row._asdict() for row in rows])
         return
-    table = Table("group", "tenant", "waiting", "pending", "oldest (s)")
-    for row in sorted(rows, key=lambda row: (row.group, -row.oldest_age_seconds, row.tenant)):
-        waiting = "?" if row.waiting is None else str(row.waiting)
-        table.add_row(
-            row.group, row.tenant, waiting, str(row.pending), f"{row.oldest_age_seconds:.1f}"
-        )
-    Console().print(table)
+    ordered = sorted(rows, key=lambda row: (row.group, -row.oldest_age_seconds, row.tenant))
+    print_table(
+        ["group", "tenant", "waiting", "pending", "oldest (s)"],
+        [
+            (
+                row.group,
+                row.tenant,
+                "?" if row.waiting is None else row.waiting,
+                row.pending,
+                f"{row.oldest_age_seconds:.1f}",
+            )
+            for row in ordered
+        ],
+    )
 
 
 @app.command()
@@ -273,69 +349,6 @@ def doctor(
     """Check a deployment, and say what to do about each thing that is not right."""
     from ops.examining import report  # noqa: PLC0415 - as in `migrate`
 
-    wrong, looked = report(Settings.from_environ(), legacy=legacy, as_json=as_json)
+    wrong, looked = report(command_settings(), legacy=legacy, as_json=as_json)
     if wrong:
         raise CommandError(f"{wrong} of {looked} checks want attention")
-
-
-@video.command()
-def encode(
-    file: Annotated[Path, typer.Argument(help="The source.")],
-    tenant: Tenant,
-    *,
-    id: Annotated[str | None, typer.Option(help="The video's id; a new one by default.")] = None,  # noqa: A002
-    attempt: Annotated[int, typer.Option(min=1, help="Which run of it this is.")] = 1,
-    output: Annotated[
-        Path | None, typer.Option(help="Where HLS goes; media/ in the data folder by default.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Transcode a video to HLS and report its seven steps."""
-    from workers.video import VideoError  # noqa: PLC0415 - as in `up`
-    from workers.video import encode as encode_video  # noqa: PLC0415
-
-    settings = Settings.from_environ()
-    check_tenant(tenant)
-    # Work that is under way goes on without Redis; work that nobody could follow is not begun.
-    check_servers(settings)
-    video_id = id or new_event_id()
-    # A supervisor's SIGTERM is the same wish as Ctrl-C: end ffmpeg and report `cancelled`.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    reporter = Reporter.from_url(
-        settings.require_redis_url(),
-        max_event_bytes=settings.max_event_bytes,
-        max_stream_bytes=settings.stream_max_bytes,
-    )
-    if not as_json:
-        _print(f"video {video_id}")
-    try:
-        encoded = encode_video(
-            file,
-            tenant=tenant,
-            video_id=video_id,
-            output_dir=output or settings.data_dir / "media",
-            reporter=reporter,
-            attempt=attempt,
-        )
-    except VideoError as error:
-        raise CommandError(str(error)) from None
-    except KeyboardInterrupt:
-        raise CommandError(f"video {video_id} was cancelled") from None
-    if as_json:
-        _print_json({"id": video_id, "hls_path": encoded.hls_path, "duration": encoded.duration})
-    else:
-        _print(f"{encoded.hls_path} ({encoded.duration} s)")
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def _complain(line: str) -> None:
-    sys.stderr.write(f"jobtrail: {line}\n")
-    sys.stderr.flush()
-
-
-def _print_json(value: object) -> None:
-    _print(orjson.dumps(value, default=str).decode())

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Annotated, Any
 
-import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from consumers.asking import encodable
 from consumers.graveyard import Graveyard, Letter, NotKept
+from ops.addresses import command_settings
 from ops.arguments import check_known
 from ops.errors import CommandError
+from ops.printing import print_facts, print_json, print_line, print_table
 from streams.connection import connect
 from streams.entry_ids import EntryId
 from streams.keys import check_tenant
-from streams.settings import Settings
 
 dead = typer.Typer(help="Entries that could not be applied.", no_args_is_help=True)
 
@@ -50,11 +47,11 @@ def list_letters(
     )
     letters = list(islice(found, limit))
     if as_json:
-        _print_json([_facts(letter) for letter in letters])
+        print_json([_facts(letter) for letter in letters])
         return
     _print_table(letters)
     if next(found, None) is not None:
-        typer.echo(f"the first {limit}; there are more: --limit")
+        print_line(f"the first {limit}; there are more: --limit")
 
 
 @dead.command()
@@ -70,17 +67,14 @@ def show(
     if letter is None:
         raise _unknown(tenant, [entry])
     if as_json:
-        _print_json(_facts(letter) | _content(letter))
+        print_json(_facts(letter) | _content(letter))
         return
-    table = Table(show_header=False, box=None)
-    for name, value in (_facts(letter) | {"groups": ", ".join(letter.groups)}).items():
-        table.add_row(name, Text(_safe(str(value))))
-    Console().print(table)
+    print_facts(_facts(letter) | {"groups": ", ".join(letter.groups)})
     # Not in the table: it is to be copied whole, and a table would break its lines.
     if letter.event is not None:
-        typer.echo(_safe_bytes(letter.event))
+        print_line(_decoded(letter.event))
     for field, found in letter.others:
-        typer.echo(f"{_safe_bytes(field)}: {_safe_bytes(found)}")
+        print_line(f"{_decoded(field)}: {_decoded(found)}")
 
 
 @dead.command()
@@ -131,14 +125,14 @@ def discard(
     letters = graveyard.letters(tenant, reason=reason, group=group)
     if not yes:
         raise CommandError(
-            f"this would delete {sum(1 for _ in letters)} dead letters of tenant {_safe(tenant)}"
+            f"this would delete {sum(1 for _ in letters)} dead letters of tenant {tenant}"
             " for ever: say it with --yes"
         )
     _report("discarded", sum(map(graveyard.discard, letters)), as_json=as_json)
 
 
 def _graveyard(tenant: str | None) -> Graveyard:
-    settings = Settings.from_environ()
+    settings = command_settings()
     client = connect(settings.require_redis_url())
     if tenant is not None:
         check_known(client, tenant)
@@ -158,7 +152,7 @@ def _id(text: str) -> EntryId:
     try:
         return EntryId.parse(text)
     except ValueError:
-        raise CommandError(f"{_safe(text)!r} is no id of a dead letter") from None
+        raise CommandError(f"{text!r} is no id of a dead letter") from None
 
 
 def _act_on(
@@ -184,27 +178,20 @@ def _act_on(
 
 def _unknown(tenant: str, ids: list[EntryId]) -> CommandError:
     names = ", ".join(map(str, ids))
-    return CommandError(f"tenant {_safe(tenant)} has no dead letter {names}")
+    return CommandError(f"tenant {tenant} has no dead letter {names}")
 
 
 def _report(done: str, count: int, *, as_json: bool) -> None:
     if as_json:
-        _print_json({done: count})
+        print_json({done: count})
     else:
-        typer.echo(f"{done} {count} dead letter{'' if count == 1 else 's'}")
+        print_line(f"{done} {count} dead letter{'' if count == 1 else 's'}")
 
 
 def _print_table(letters: list[Letter]) -> None:
     names = "tenant id buried_at group reason deliveries detail".split()
-    table = Table()
-    for name in names:
-        # Ids are there to be copied.
-        table.add_column(name, no_wrap=name == "id", overflow="fold")
-    for letter in letters:
-        facts = _facts(letter)
-        # Text objects: what a producer wrote is no markup of ours.
-        table.add_row(*(Text(_safe(str(facts[name]))) for name in names))
-    Console().print(table)
+    rows = ([facts[name] for name in names] for facts in map(_facts, letters))
+    print_table(names, rows, whole=["id"])
 
 
 def _facts(letter: Letter) -> dict[str, Any]:
@@ -246,19 +233,5 @@ def _as_json(name: str, raw: bytes) -> dict[str, str]:
         return {f"{name}_base64": base64.b64encode(raw).decode()}
 
 
-def _safe_bytes(raw: bytes) -> str:
-    return _safe(raw.decode(errors="surrogateescape"))
-
-
-def _safe(text: str) -> str:
-    """Escape what would move the cursor, change colours or break the line of a terminal."""
-    return "".join(_escaped(encodable(text)))
-
-
-def _escaped(text: str) -> Iterator[str]:
-    for each in text:
-        yield each if each.isprintable() else each.encode("unicode_escape").decode()
-
-
-def _print_json(value: object) -> None:
-    typer.echo(orjson.dumps(value).decode())
+def _decoded(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")

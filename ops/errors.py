@@ -23,6 +23,10 @@ UsageError: type = typer.BadParameter.__mro__[1]
 """What typer raises for every wrong word of a command; it gives it no public name."""
 
 
+class WrongWord(Exception):
+    """A word of the command names what cannot be used; the message is one line."""
+
+
 class CommandError(Exception):
     """The command failed; the message is one line that says what is wrong and what to do."""
 
@@ -35,6 +39,7 @@ _PLAIN = (
     ListenError,
     OSError,
     SettingsError,
+    WrongWord,
 )
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-
-import orjson
-from rich.console import Console
-from rich.table import Table
 
 from ops.doctor import examine
 from ops.findings import Finding
 from ops.legacy import examine_legacy
 from ops.limits import budgets, read_limits
+from ops.printing import print_json, print_table
 from streams.settings import Settings
 
 
@@ -24,29 +20,31 @@ def report(settings: Settings, *, legacy: bool, as_json: bool) -> tuple[int, int
     """
     findings = [examine_legacy(settings)] if legacy else examine(settings)
     if as_json:
-        shown = [finding._asdict() for finding in findings]
-        sys.stdout.write(f"{orjson.dumps(shown).decode()}\n")
+        print_json([finding._asdict() for finding in findings])
     else:
-        console = Console()
-        console.print(_findings(findings))
+        _print_findings(findings)
         if not legacy:
-            console.print(_sizes(settings))
+            _print_sizes(settings)
     return sum(not finding.ok for finding in findings), len(findings)
 
 
-def _findings(findings: Sequence[Finding]) -> Table:
-    table = Table("", "check", "found", "what to do")
-    for finding in findings:
-        mark = "!!" if not finding.ok else "??" if finding.warns else "ok"
-        advice = finding.advice if finding.warns or not finding.ok else ""
-        table.add_row(mark, finding.check, finding.found, advice)
-    return table
+def _print_findings(findings: Sequence[Finding]) -> None:
+    rows = [
+        (
+            "!!" if not finding.ok else "??" if finding.warns else "ok",
+            finding.check,
+            finding.found,
+            finding.advice if finding.warns or not finding.ok else "",
+        )
+        for finding in findings
+    ]
+    print_table(["", "check", "found", "what to do"], rows)
 
 
-def _sizes(settings: Settings) -> Table:
-    """What the limits would be on servers of the usual sizes."""
-    table = Table("max_connections", "for us", "limits come to", "share", "verdict")
-    for found in budgets(read_limits(settings.limits)):
-        numbers = (found.size, found.available, found.needed)
-        table.add_row(*map(str, numbers), f"{found.share:.0%}", found.verdict)
-    return table
+def _print_sizes(settings: Settings) -> None:
+    """Print what the limits would be on servers of the usual sizes."""
+    rows = [
+        (found.size, found.available, found.needed, f"{found.share:.0%}", found.verdict)
+        for found in budgets(read_limits(settings.limits))
+    ]
+    print_table(["max_connections", "for us", "limits come to", "share", "verdict"], rows)

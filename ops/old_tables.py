@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
-import orjson
 import psycopg
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from ops.addresses import command_settings
 from ops.errors import CommandError
+from ops.printing import print_json, print_table
 from sql import sessions
 from sql.old_indexes import NO_COLUMN, Report, build, look, take_back
 from sql.sessions import Session
-from streams.settings import Settings
 
 old_tables = typer.Typer(
     help="Indexes of the tables that were there before, in JOBTRAIL_DATABASE_URL.",
@@ -57,12 +54,9 @@ def _run(reports: Reports, *, as_json: bool) -> None:
     with _connected() as connection:
         made = list(reports(connection))
     if as_json:
-        sys.stdout.write(f"{orjson.dumps([report._asdict() for report in made]).decode()}\n")
+        print_json([report._asdict() for report in made])
     else:
-        table = Table("index", "found", "done")
-        for report in made:
-            table.add_row(*report)
-        Console().print(table)
+        print_table(["index", "found", "done"], made)
     lacking = sum(report.done == NO_COLUMN for report in made)
     if lacking:
         raise CommandError(f"{lacking} not built: the table has no such column; do without")
@@ -70,7 +64,7 @@ def _run(reports: Reports, *, as_json: bool) -> None:
 
 @contextmanager
 def _connected() -> Iterator[Session]:
-    url = Settings.from_environ().require_database_url()
+    url = command_settings().require_database_url()
     with sessions.connect(url, "jobtrail-old-tables") as connection:
         try:
             yield connection

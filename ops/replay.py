@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple, Protocol
 
-import orjson
 import psycopg
 import redis
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,7 +24,9 @@ from rich.text import Text
 
 from consumers.__main__ import tune_collector
 from consumers.groups import group_states
+from ops.addresses import command_settings
 from ops.errors import CommandError
+from ops.printing import complain, error_console, print_json, print_line
 from projections.history import has_events
 from projections.rebuild import RowsRepair, StatusRepair, Step, repair
 from projections.rebuild_checkpoint import Checkpoint
@@ -133,7 +132,7 @@ def replay(
     wanted = Range(_moment(since, FIRST), _moment(until, LAST, last=True))
     if reset and wanted.narrows:
         raise CommandError("--reset rebuilds everything: leave --since and --until away")
-    settings = Settings.from_environ()
+    settings = command_settings()
     if drop_old or restore_old:
         if wanted.narrows or sum((drop_old, restore_old, reset, dry_run, restart)) > 1:
             raise CommandError("--drop-old and --restore-old go with --tenant and --json alone")
@@ -172,7 +171,7 @@ def verify(projection: Projection, tenant: Tenant = None, *, as_json: AsJson = F
     yet is waited for.
     """
     _check(projection, tenant)
-    settings = Settings.from_environ()
+    settings = command_settings()
     count = 0
     with (
         _servers(settings, projection, tenant) as servers,
@@ -313,7 +312,7 @@ def _plainly() -> Iterator[None]:
 
 
 def _wait_for_writers() -> None:
-    _complain("waiting for writers to let go of the rows")
+    complain("waiting for writers to let go of the rows")
 
 
 @contextmanager
@@ -362,7 +361,7 @@ def _replay(
         return _reset_rows(servers)
     after = checkpoint.read()
     if after is not None:
-        _complain(f"going on after {' '.join(after)} (--restart begins again)")
+        complain(f"going on after {' '.join(after)} (--restart begins again)")
     started = time.monotonic()
     events = jobs = expired = 0
     with (
@@ -460,7 +459,7 @@ def _sentence(summary: Mapping[str, Any]) -> str:
 @contextmanager
 def _progress(word: str, total: Callable[[], int]) -> Iterator[Tell]:
     """Show a bar on a terminal, and lines now and then elsewhere, on standard error."""
-    console = Console(stderr=True)
+    console = error_console()
     if not console.is_terminal:
         yield _lines(word)
         return
@@ -485,16 +484,13 @@ def _lines(word: str) -> Tell:
         done += events
         if time.monotonic() - told >= TELL_SECONDS:
             told = time.monotonic()
-            _complain(f"{word}: {done} events")
+            complain(f"{word}: {done} events")
 
     return tell
 
 
-def _complain(text: str) -> None:
-    sys.stderr.write(f"jobtrail: {text}\n")
-
-
 def _print(facts: Mapping[str, Any], *, as_json: bool, text: str) -> None:
-    line = orjson.dumps(facts, default=str).decode() if as_json else text
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    if as_json:
+        print_json(facts)
+    else:
+        print_line(text)

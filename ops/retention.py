@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
-import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from ops.addresses import command_settings
 from ops.arguments import check_known
 from ops.errors import CommandError
+from ops.printing import print_json, print_line, print_table
 from streams import logs
 from streams.connection import connect
 from streams.keys import Keys, check_tenant
-from streams.settings import Settings
 
 groups = typer.Typer(help="Registered consumer groups.", no_args_is_help=True)
 
@@ -31,7 +28,7 @@ def trim(
     from consumers import retention  # noqa: PLC0415 - other commands start faster
     from consumers.asking import encodable  # noqa: PLC0415 - as above
 
-    settings = Settings.from_environ()
+    settings = command_settings()
     client = connect(settings.require_redis_url())
     tenants = None if tenant is None else [check_known(client, check_tenant(tenant))]
     rows = [
@@ -39,13 +36,20 @@ def trim(
         for row in retention.trim(client, Keys(), settings.stream_keep_seconds, tenants)
     ]
     if as_json:
-        _print_json([row._asdict() for row in rows])
+        print_json([row._asdict() for row in rows])
         return
-    table = Table("tenant", "trimmed", "left", "held back by")
-    for row in rows:
-        held = ", ".join(row.held_by) or ("age" if row.left else "")
-        table.add_row(row.tenant, str(row.trimmed), str(row.left), held)
-    Console().print(table)
+    print_table(
+        ["tenant", "trimmed", "left", "held back by"],
+        [
+            (
+                row.tenant,
+                row.trimmed,
+                row.left,
+                ", ".join(row.held_by) or ("age" if row.left else ""),
+            )
+            for row in rows
+        ],
+    )
 
 
 @groups.command("list")
@@ -54,7 +58,7 @@ def list_groups(*, as_json: AsJson = False) -> None:
     from consumers import retention  # noqa: PLC0415 - as in `trim`
     from consumers.asking import encodable  # noqa: PLC0415 - as in `trim`
 
-    settings = Settings.from_environ()
+    settings = command_settings()
     client, keys = connect(settings.require_redis_url()), Keys()
     held = list(retention.trim(client, keys, settings.stream_keep_seconds, dry_run=True))
     rows = [
@@ -62,12 +66,9 @@ def list_groups(*, as_json: AsJson = False) -> None:
         for row in retention.group_reports(client, keys, held)
     ]
     if as_json:
-        _print_json([row._asdict() for row in rows])
+        print_json([row._asdict() for row in rows])
         return
-    table = Table("group", "streams", "pending", "consumers alive", "holds back")
-    for row in rows:
-        table.add_row(row.group, *(str(figure) for figure in row[1:]))
-    Console().print(table)
+    print_table(["group", "streams", "pending", "consumers alive", "holds back"], rows)
 
 
 @groups.command()
@@ -82,7 +83,7 @@ def deregister(
     """Forget a group that is gone for good, so that it holds nothing back any more."""
     from consumers import retention  # noqa: PLC0415 - as in `trim`
 
-    settings = Settings.from_environ()
+    settings = command_settings()
     logs.configure(settings)
     client, keys = connect(settings.require_redis_url()), Keys()
     known = retention.registered(client, keys)
@@ -93,10 +94,6 @@ def deregister(
     except retention.ConsumersAlive as error:
         raise CommandError(f"{error}, or give --force") from None
     if as_json:
-        _print_json({"group": group, "streams": streams})
+        print_json({"group": group, "streams": streams})
     else:
-        sys.stdout.write(f"group {group} forgotten on {streams} logs\n")
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(f"{orjson.dumps(value).decode()}\n")
+        print_line(f"group {group} forgotten on {streams} logs")

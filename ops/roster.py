@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import redis
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from ops.addresses import command_settings
 from ops.arguments import check_servers
 from ops.errors import CommandError
+from ops.printing import print_json, print_line, print_table
 from streams.connection import connect
 from streams.event_ids import new_event_id
 from streams.keys import JOB_ID, JobKey, Keys, check_tenant
 from streams.kinds import KINDS
 from streams.reporter import Reporter
-from streams.settings import Settings
 
 PASSWORD_VARIABLE = "JOBTRAIL_ROSTER_PASSWORD"  # noqa: S105 - the variable's name
 SHOWN_FAILURES = 20
@@ -57,7 +54,7 @@ def import_(
     from workers.roster.errors import RosterError  # noqa: PLC0415 - commands start faster
     from workers.roster.importer import Job, import_roster  # noqa: PLC0415
 
-    settings = Settings.from_environ()
+    settings = command_settings()
     job_id = id or new_event_id()
     job = JobKey(check_tenant(tenant), "job", _checked_id(job_id))
     database_url = settings.require_database_url()
@@ -71,7 +68,7 @@ def import_(
     )
     attempt = attempt or (_next_attempt(client, job) if id else 1)
     if not as_json:
-        _print(f"job {job_id}")
+        print_line(f"job {job_id}")
     try:
         result = import_roster(
             Job(file, tenant, job_id, attempt),
@@ -88,7 +85,7 @@ def import_(
     except KeyboardInterrupt:
         raise CommandError(f"job {job_id} was cancelled: --id {job_id} goes on with it") from None
     if as_json:
-        _print(orjson.dumps({"id": job_id, "attempt": attempt, "result": result}).decode())
+        print_json({"id": job_id, "attempt": attempt, "result": result})
     else:
         _show(result)
 
@@ -116,17 +113,11 @@ def _show(result: dict[str, Any]) -> None:
     words = ", ".join(f"{result[name]} {name}" for name in ("created", "restored", "skipped"))
     failed = result["failed"]
     count = len(failed) + result.get("failed_omitted", 0)
-    _print(f"{result['total']} rows: {words}, {count} failed")
+    print_line(f"{result['total']} rows: {words}, {count} failed")
     if not failed:
         return
-    table = Table("row", "name", "error")
-    for failure in failed[:SHOWN_FAILURES]:
-        table.add_row(str(failure["row"]), escape(failure["name"]), escape(failure["error"]))
-    Console().print(table)
+    names = ("row", "name", "error")
+    shown = failed[:SHOWN_FAILURES]
+    print_table(names, [[failure[name] for name in names] for failure in shown])
     if count > SHOWN_FAILURES:
-        _print(f"and {count - SHOWN_FAILURES} more: --json prints them")
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+        print_line(f"and {count - SHOWN_FAILURES} more: --json prints them")

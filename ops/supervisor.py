@@ -71,6 +71,7 @@ class Child:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         user: pwd.struct_passwd | None = None,
+        umask: int = -1,
         output: int = STANDARD_ERROR,
         pass_fds: Sequence[int] = (),
         stop_signal: signal.Signals = signal.SIGTERM,
@@ -88,6 +89,7 @@ class Child:
                 user=None if user is None else user.pw_uid,
                 group=None if user is None else user.pw_gid,
                 extra_groups=None if user is None else [],
+                umask=umask,
                 pass_fds=pass_fds,
                 start_new_session=True,
             )
@@ -148,6 +150,7 @@ class Child:
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                env={"PATH": "/usr/bin:/bin"},  # `sleep`, whatever PATH this process has
                 cwd="/",
                 start_new_session=True,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import redis
@@ -41,12 +41,17 @@ class Seen(NamedTuple):
 
 
 def follow(
-    client: redis.Redis, tenant: str, since: str, keys: Keys | None = None
+    client: redis.Redis,
+    tenant: str,
+    since: str,
+    keys: Keys | None = None,
+    *,
+    done: Callable[[], bool] = lambda: False,
 ) -> Iterator[Seen]:
-    """Give entries after `since` (`$`: from now on) for ever, as they are appended."""
+    """Yield entries after `since` (`$`: from now on) as they are appended, until `done`."""
     stream = (keys or Keys()).stream(tenant)
     last = since if since != "$" else _last(client, stream)
-    while True:
+    while not done():
         command = ("XREAD", "COUNT", AT_ONCE, "BLOCK", BLOCK_MS, "STREAMS", stream, last)
         for _, entries in ask(client, *command) or ():
             for raw_id, fields in entries:
@@ -65,7 +70,7 @@ def describe(seen: Seen) -> str:
         exclude={"v", "type", "kind", "id", "event_id", "at"}, exclude_none=True
     )
     told = " ".join(f"{name}={value}" for name, value in facts.items())
-    return f"{when}  {event.type:<10}  {event.kind}:{event.id}  {told}"[:400]
+    return f"{when}  {event.type:<10}  {event.kind}:{event.id}  {told}"
 
 
 def _last(client: redis.Redis, stream: str) -> str:

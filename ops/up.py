@@ -5,23 +5,26 @@ from __future__ import annotations
 import http
 import http.client
 import os
-import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import structlog
 
 from api.auth import authenticator
+from ops.addresses import Addresses, published
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
+from ops.devstack.private import UMASK, forget_libpq_variables
 from ops.errors import CommandError
+from ops.printing import announce
 from ops.supervisor import Child, Supervisor
+from ops.variables import known_variables
 from sql.migrate import apply
 from streams import logs
+from streams.interrupts import on_stop
 from streams.settings import PREFIX, Settings
 
 _LOG = structlog.get_logger(__name__)
@@ -42,20 +45,23 @@ def run(settings: Settings, *, demo: bool) -> None:
         SettingsError: who may ask is not settled, or a wrong value.
         EmbeddedError: an embedded server cannot be had.
     """
+    os.umask(UMASK)
     logs.configure(settings)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    on_stop(stop.set)
     settings = _settled(settings)
     authenticator(settings)  # refuse before any server is started
     with ExitStack() as stack:
+        publisher = stack.enter_context(published(settings.data_dir))
         settings = _with_servers(settings, stack, stop)
         apply(settings.require_database_url())
         with _children(settings, demo=demo):
             if _ready(settings, stop):
-                _announce(settings, demo=demo)
+                addresses = _addresses(settings)
+                publisher.publish(addresses)
+                _announce(addresses, demo=demo)
                 stop.wait()
-        sys.stdout.write("stopping\n")
+        announce(["stopping"])
 
 
 def _settled(settings: Settings) -> Settings:
@@ -64,7 +70,7 @@ def _settled(settings: Settings) -> Settings:
     if "auth" not in settings.model_fields_set and not (settings.jwt_secret or settings.jwks):
         auth = "dev"
     port = _free_port(settings.api_host, settings.api_port)
-    data_dir = settings.data_dir.resolve()
+    data_dir = settings.data_dir.absolute()
     return settings.model_copy(update={"auth": auth, "api_port": port, "data_dir": data_dir})
 
 
@@ -89,20 +95,16 @@ def _with_servers(settings: Settings, stack: ExitStack, stop: threading.Event) -
     """Start the embedded servers that no URL replaces, and keep them running."""
     servers: dict[str, EmbeddedServer] = {}
     if settings.redis_url is None:
-        servers["redis_url"] = EmbeddedRedis(_folder(settings.data_dir, "redis"))
+        servers["redis_url"] = EmbeddedRedis(settings.data_dir / "redis")
     if settings.database_url is None:
-        servers["database_url"] = EmbeddedPostgres(_folder(settings.data_dir, "postgres"))
+        servers["database_url"] = EmbeddedPostgres(settings.data_dir / "postgres")
+        # They would be for another server than this one, here and in the children.
+        forget_libpq_variables(os.environ)
     for server in servers.values():
         stack.enter_context(server)
     if servers:
         stack.enter_context(_watched(list(servers.values()), stop))
     return settings.model_copy(update={name: server.url for name, server in servers.items()})
-
-
-def _folder(data_dir: Path, name: str) -> Path:
-    folder = data_dir / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @contextmanager
@@ -158,7 +160,10 @@ def _environ(settings: Settings) -> Mapping[str, str]:
         f"{PREFIX}{name.upper()}": str(getattr(settings, name))
         for name in ("redis_url", "database_url", "data_dir", "api_host", "api_port", "auth")
     }
-    return {**os.environ, **decided}
+    # Unknown ones were named once, and would be by each child.
+    unknown = {name for name in os.environ if name.startswith(PREFIX)} - set(known_variables())
+    inherited = {name: text for name, text in os.environ.items() if name not in unknown}
+    return {**inherited, **decided}
 
 
 def _ready(settings: Settings, stop: threading.Event) -> bool:
@@ -185,18 +190,21 @@ def _answers(host: str, port: int) -> bool:
         connection.close()
 
 
-def _announce(settings: Settings, *, demo: bool) -> None:
+def _addresses(settings: Settings) -> Addresses:
     api = _api_url(settings)
-    lines = [
-        f"api: {api}",
-        f"redis: {settings.redis_url}",
-        f"database: {settings.database_url}",
-        f"console: {api}/console/",
-    ]
+    return Addresses(
+        api=api,
+        redis=settings.require_redis_url(),
+        database=settings.require_database_url(),
+        console=f"{api}/console/",
+    )
+
+
+def _announce(addresses: Addresses, *, demo: bool) -> None:
+    lines = addresses.lines()
     if demo:
-        lines += ["", "Real work is under way; watch it:", *_examples(api)]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+        lines += ["", "Real work is under way; watch it:", *_examples(addresses.api)]
+    announce(lines)
 
 
 def _examples(api: str) -> list[str]:

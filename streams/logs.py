@@ -6,10 +6,14 @@ leaves configuration to the application it lives in. That is why structlog is im
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 from streams.settings import Settings
+from streams.visible import visible, visible_json
 
 
 def configure(settings: Settings) -> None:
@@ -23,10 +27,10 @@ def configure(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [_visible_values, structlog.dev.ConsoleRenderer()]
         if style == "console"
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
+        else [structlog.processors.JSONRenderer(_json)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -38,9 +42,26 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+
+
+def _visible_values(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Escape what would act on the terminal; tracebacks keep their lines."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = visible(value, "\n\t" if name in _OF_SEVERAL_LINES else "")
+    return event
+
+
+_OF_SEVERAL_LINES = ("exception", "stack")
+
+
+def _json(event: MutableMapping[str, Any], **options: Any) -> str:
+    return visible_json(json.dumps(event, ensure_ascii=False, **options))

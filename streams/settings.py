@@ -120,7 +120,9 @@ class Settings(BaseModel):
 
 def _required(value: str | None, name: str, example: str) -> str:
     if value is None:
-        raise SettingsError(f"{PREFIX}{name.upper()} is not set: give it, e.g. {example}")
+        raise SettingsError(
+            f"{PREFIX}{name.upper()} is not set: give it, e.g. {example}, or start jobtrail up"
+        )
     return value
 
 

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
+from ops.devstack.private import new_password, write_password
 from streams.connection import connect
 from tests.support.replication import OpenRedis
 from tests.support.servers import (
@@ -87,9 +88,11 @@ def database_url(migrated_server: EmbeddedPostgres) -> Iterator[str]:
 def own_redis() -> Iterator[RedisFactory]:
     """Starts servers of the test's own, to stop and kill; stopped in the end."""
     with ExitStack() as stack:
+        password = new_password()  # one for all: those that replicate change their roles
 
         def start(*, persist: bool = True) -> EmbeddedRedis:
             folder = stack.enter_context(server_folder())
+            write_password(folder, password)
             return stack.enter_context(EmbeddedRedis(folder, persist=persist))
 
         yield start

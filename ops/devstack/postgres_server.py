@@ -14,6 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ops.devstack.errors import EmbeddedUnavailable, existing
+from ops.devstack.private import (
+    SERVER_ENVIRON,
+    UMASK,
+    new_password,
+    read_password,
+    write_password,
+)
 from ops.devstack.server import HOST, LOG_LINES, EmbeddedServer, StartFailed
 
 POSTGRES_USER = "embedded_postgres"
@@ -26,8 +33,9 @@ class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server with role and database `jobtrail`.
 
     The role is no superuser, may create databases and roles, and is the only one that the server
-    lets in; from this machine, without a password. With `fast` on, nothing is synced to disk: for
-    tests. A crash of the system may then cost the data; what was committed survives a kill.
+    lets in: from this machine, with a random password that is kept in the data dir. With `fast` on,
+    nothing is synced to disk: for tests. A crash of the system may then cost the data; what was
+    committed survives a kill.
     """
 
     name = "PostgreSQL"
@@ -39,23 +47,32 @@ class EmbeddedPostgres(EmbeddedServer):
         self._fast = fast
         self._cluster = self.data_dir / "cluster"
         self._programs = Path()
+        self._password = ""
 
     @property
     def url(self) -> str:
         """Where clients find it; stays the same over restarts of this object."""
-        return f"postgresql://jobtrail@{HOST}:{self.port}/jobtrail"
+        return f"postgresql://jobtrail:{self._password}@{HOST}:{self.port}/jobtrail"
 
     def _prepare(self, lock_fd: int) -> None:
         self._programs = _postgres_programs()
         if self._user() is not None:
             _let_read(self._programs.parent)
             _let_through(self._programs.parent)
-            _let_through(self._cluster)
-        if not self._cluster.exists():
-            self._create_cluster(lock_fd)
         # We hold the lock that every process of an earlier server held, so this names none: at
         # best a dead process, after a reboot perhaps a stranger that would stop us from starting.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        known = read_password(self.data_dir)
+        self._password = known or new_password()
+        if not self._cluster.exists():
+            self._create_cluster(lock_fd)
+        elif known is None:
+            # Made by a version that asked for none, or stopped before it was kept.
+            script = f"ALTER ROLE jobtrail PASSWORD '{self._password}';\n"
+            self._run_single(lock_fd, self._cluster, script)
+        if known is None:
+            write_password(self.data_dir, self._password)
+        self._write_rules(self._cluster)
 
     def _argv(self, port: int) -> list[str]:
         settings = [
@@ -67,7 +84,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return [
             str(self._programs / "postgres"),
             "-D",
-            str(self._cluster),
+            self._name_of(self._cluster),
             *(word for setting in settings for word in ("-c", setting)),
         ]
 
@@ -96,13 +113,39 @@ class EmbeddedPostgres(EmbeddedServer):
         if user := self._user():
             os.chown(new, user.pw_uid, user.pw_gid)
         sync = ["--no-sync"] if self._fast else []
-        self._run("initdb", ["-D", str(new), *_INITDB, *sync], lock_fd)
-        single = ["--single", "-D", str(new), "-c", "exit_on_error=on", "postgres"]
-        self._run("postgres", single, lock_fd, _BOOTSTRAP)
-        (new / "pg_hba.conf").write_text(_PG_HBA)
+        self._run("initdb", ["-D", self._name_of(new), *_INITDB, *sync], lock_fd, new)
+        script = _BOOTSTRAP.format(password=self._password)
+        self._run_single(lock_fd, new, script)
+        self._write_rules(new)
         new.rename(self._cluster)
 
-    def _run(self, program: str, arguments: list[str], lock_fd: int, script: str = "") -> None:
+    def _write_rules(self, cluster: Path) -> None:
+        """Write who may log in; at every start, as earlier versions let all users of the host in.
+
+        The file that initdb made is kept, as it belongs to the server's user.
+        """
+        fd = os.open(cluster / "pg_hba.conf", os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
+        with os.fdopen(fd, "w") as file:
+            file.write(_PG_HBA)
+
+    def _working_dir(self) -> Path:
+        return self._cluster
+
+    def _name_of(self, cluster: Path) -> str:
+        """Return the name by which the server reaches its cluster.
+
+        A user of its own cannot pass through the folders above, which are closed to others; each of
+        its programs runs in the cluster itself.
+        """
+        return str(cluster) if self._user() is None else "/proc/self/cwd"
+
+    def _run_single(self, lock_fd: int, cluster: Path, script: str) -> None:
+        words = ["--single", "-D", self._name_of(cluster), "-c", "exit_on_error=on", "postgres"]
+        self._run("postgres", words, lock_fd, cluster, script)
+
+    def _run(
+        self, program: str, arguments: list[str], lock_fd: int, cluster: Path, script: str = ""
+    ) -> None:
         user = self._user()
         done = subprocess.run(  # noqa: S603 - programs of the wheel
             [str(self._programs / program), *arguments],
@@ -111,8 +154,9 @@ class EmbeddedPostgres(EmbeddedServer):
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            env={**os.environ, "LC_ALL": "C"},
-            cwd=self.data_dir,
+            env=SERVER_ENVIRON,
+            cwd=cluster,
+            umask=UMASK,
             user=None if user is None else user.pw_uid,
             group=None if user is None else user.pw_gid,
             extra_groups=None if user is None else [],
@@ -136,12 +180,12 @@ _INITDB = (
     "--no-instructions",
 )
 _BOOTSTRAP = """\
-CREATE ROLE jobtrail LOGIN CREATEDB CREATEROLE;
+CREATE ROLE jobtrail LOGIN CREATEDB CREATEROLE PASSWORD '{password}';
 CREATE DATABASE jobtrail OWNER jobtrail;
 """
 _PG_HBA = f"""\
 # Nobody else gets in, the superuser least of all.
-host all jobtrail {HOST}/32 trust
+host all jobtrail {HOST}/32 scram-sha-256
 """
 
 
@@ -175,7 +219,9 @@ def _postgres_user() -> pwd.struct_passwd:
 def _make_user() -> pwd.struct_passwd:
     command = ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", POSTGRES_USER]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+        subprocess.run(  # noqa: S603
+            command, check=True, capture_output=True, text=True, env=SERVER_ENVIRON
+        )
     except subprocess.CalledProcessError as error:
         raise _no_user(error.stderr.strip()) from None
     except OSError as error:
@@ -192,9 +238,9 @@ def _no_user(why: str) -> EmbeddedUnavailable:
 def _let_through(path: Path) -> None:
     """Let other users pass through the folders above `path`.
 
-    Under root the server's user needs to reach its programs and its data by their names. Search
-    permission is all that takes: nobody is let list or read a folder who could not before, and
-    folders that are open already (most are) stay untouched.
+    Under root the server's user needs to reach its programs by their names. Search permission is
+    all that takes: nobody is let list or read a folder who could not before, and folders that are
+    open already (most are) stay untouched.
     """
     for folder in path.parents:
         _add_mode(folder, stat.S_IXOTH)

@@ -8,12 +8,18 @@ from pathlib import Path
 import redis
 
 from ops.devstack.errors import EmbeddedUnavailable, existing
+from ops.devstack.private import new_password, read_password, write_password, write_private
 from ops.devstack.server import HOST, EmbeddedServer
 from streams.connection import connect
 
+_READY = "Ready to accept connections"
+
 
 class EmbeddedRedis(EmbeddedServer):
-    """A Redis server; with `persist` off, what it holds ends with its process."""
+    """A Redis server that asks for a random password, which is kept in the data dir.
+
+    With `persist` off, what it holds ends with its process.
+    """
 
     name = "Redis"
     stop_signal = signal.SIGTERM
@@ -22,14 +28,23 @@ class EmbeddedRedis(EmbeddedServer):
         super().__init__(data_dir)
         self._persist = persist
         self._binary = ""
+        self._password = ""
 
     @property
     def url(self) -> str:
         """Where clients find it; stays the same over restarts of this object."""
-        return _redis_url(self.port)
+        return self._url(self.port)
 
     def _prepare(self, lock_fd: int) -> None:  # noqa: ARG002 - no command runs beforehand
         self._binary = str(_redis_binary())
+        self._password = read_password(self.data_dir) or new_password()
+        write_password(self.data_dir, self._password)
+        # In a file: a command line is shown to every user of the machine.
+        write_private(self._config, f"requirepass {self._password}\n")
+
+    @property
+    def _config(self) -> Path:
+        return self.data_dir / "redis.conf"
 
     def _argv(self, port: int) -> list[str]:
         options = {
@@ -41,20 +56,25 @@ class EmbeddedRedis(EmbeddedServer):
             "appendonly": "yes" if self._persist else "no",
             "appendfsync": "everysec",
         }
-        return [self._binary, *(word for key in options for word in (f"--{key}", options[key]))]
+        words = (word for key in options for word in (f"--{key}", options[key]))
+        return [self._binary, str(self._config), *words]
 
     def _ready(self, pid: int, port: int) -> bool:
-        """Ask who answers: on a port that was taken it is somebody else's server."""
+        """Ask who answers: on a port that was taken it is somebody else's server.
+
+        Not before the log says that this one listens: a stranger would be sent the password.
+        """
+        if _READY not in self._logged():
+            return False
         try:
-            with connect(_redis_url(port), timeout=1, connect_timeout=1) as client:
+            with connect(self._url(port), timeout=1, connect_timeout=1) as client:
                 client.ping()
                 return bool(client.info("server")["process_id"] == pid)
         except redis.RedisError:
             return False
 
-
-def _redis_url(port: int) -> str:
-    return f"redis://{HOST}:{port}/0"
+    def _url(self, port: int) -> str:
+        return f"redis://:{self._password}@{HOST}:{port}/0"
 
 
 def _redis_binary() -> Path:

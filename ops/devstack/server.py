@@ -16,6 +16,7 @@ from typing import ClassVar, Self
 
 from ops.devstack.data_dir import DirLock
 from ops.devstack.errors import EmbeddedError
+from ops.devstack.private import SERVER_ENVIRON, UMASK, open_private, private_folder
 from ops.supervisor import Child
 
 HOST = "127.0.0.1"
@@ -47,11 +48,13 @@ class EmbeddedServer(ABC):
     stop_signal: ClassVar[signal.Signals]
 
     def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir.resolve()
+        # Not resolved: a symbolic link is refused, not followed.
+        self.data_dir = data_dir.absolute()
         self.log_path = self.data_dir / f"{self.name.lower()}.log"
         self._lock = DirLock(self.data_dir)
         self._child: Child | None = None
         self._port: int | None = None
+        self._log_offset = 0
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -96,12 +99,12 @@ class EmbeddedServer(ABC):
         Without `port` it takes the port it had before, and at the first start a free one.
 
         Raises:
-            EmbeddedUnavailable, DataDirInUse, PortTaken, StartFailed: it does not run.
+            EmbeddedUnavailable, DataDirInUse, NotPrivate, PortTaken, StartFailed: it does not run.
         """
         if self.alive():
             return
         self._lock.release()
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.data_dir)
         lock_fd = self._lock.take()
         try:
             self._prepare(lock_fd)
@@ -138,6 +141,10 @@ class EmbeddedServer(ABC):
         """Who the server runs as; None is who we are."""
         return None
 
+    def _working_dir(self) -> Path:
+        """Return where the server runs."""
+        return self.data_dir
+
     def _start_on(self, port: int | None, lock_fd: int) -> None:
         """Start on the port asked for, or on one that is free.
 
@@ -151,35 +158,43 @@ class EmbeddedServer(ABC):
         raise failure
 
     def _start_once(self, port: int, lock_fd: int) -> None:
-        with self.log_path.open("ab") as log:
-            offset = log.tell()
+        fd = open_private(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        with os.fdopen(fd, "ab") as log:
+            self._log_offset = log.seek(0, os.SEEK_END)
             child = Child(
                 self._argv(port),
-                env={**os.environ, "LC_ALL": "C"},
-                cwd=self.data_dir,
+                env=SERVER_ENVIRON,
+                cwd=self._working_dir(),
+                umask=UMASK,
                 user=self._user(),
                 output=log.fileno(),
                 pass_fds=[lock_fd],
                 stop_signal=self.stop_signal,
             )
         try:
-            self._wait_until_ready(child, port, offset)
+            self._wait_until_ready(child, port)
         except BaseException:
             child.kill()
             raise
         self._child, self._port = child, port
 
-    def _wait_until_ready(self, child: Child, port: int, log_offset: int) -> None:
+    def _wait_until_ready(self, child: Child, port: int) -> None:
         deadline = time.monotonic() + START_TIMEOUT
         while not self._ready(child.pid, port):
             if child.poll() is not None:
-                raise self._failure("ended at once", port, log_offset)
+                raise self._failure("ended at once", port)
             if time.monotonic() > deadline:
-                raise self._failure(f"did not answer in {START_TIMEOUT:.0f} s", port, log_offset)
+                raise self._failure(f"did not answer in {START_TIMEOUT:.0f} s", port)
             time.sleep(POLL)
 
-    def _failure(self, what: str, port: int, log_offset: int) -> StartFailed:
-        said = self.log_path.read_bytes()[log_offset:].decode(errors="replace")
+    def _logged(self) -> str:
+        """Return what the server has written to its log since this start."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_offset)
+            return log.read().decode(errors="replace")
+
+    def _failure(self, what: str, port: int) -> StartFailed:
+        said = self._logged()
         if "ddress already in use" in said:
             return PortTaken(f"{self.name} cannot listen on {HOST}:{port}: the port is taken")
         last = " | ".join(said.split("\n")[-LOG_LINES - 1 :]).strip(" |")

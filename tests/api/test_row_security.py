@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -21,8 +23,9 @@ from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
 from tests.api.conftest import Asker
-from tests.support.servers import PostgresFactory
+from tests.support.servers import PostgresFactory, login
 from tests.support.servers import database_url as url_of
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -236,11 +239,18 @@ async def test_superuser(
 def let_superuser_in(server: EmbeddedPostgres) -> str:
     """Let the server's superuser log in, which it does not by itself, and give the URL."""
     rules = server.data_dir / "cluster" / "pg_hba.conf"
-    server.stop()
     with rules.open("a") as file:
         file.write("host all postgres 127.0.0.1/32 trust\n")
-    server.start()
-    return server.url.replace("//jobtrail@", "//postgres@")
+    os.kill(server.pid, signal.SIGHUP)
+    url = login(server.url, "postgres", "any")
+
+    def lets_in() -> bool:
+        with suppress(psycopg.OperationalError), psycopg.connect(url):
+            return True
+        return False
+
+    eventually(lets_in)
+    return url
 
 
 def test_migration__two_databases_at_once__both_succeed(own_postgres: PostgresFactory) -> None:

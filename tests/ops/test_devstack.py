@@ -23,7 +23,7 @@ from ops.devstack import (
 from ops.devstack import server as server_module
 from streams.connection import connect
 from tests.support.processes import descendants, listening, parent, runs
-from tests.support.servers import PostgresFactory, RedisFactory, copy_folder
+from tests.support.servers import PostgresFactory, RedisFactory, copy_folder, login
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -269,7 +269,7 @@ def test_postgres_role_is_no_superuser(postgres_server: EmbeddedPostgres) -> Non
 
 
 def test_postgres_lets_no_superuser_in(postgres_server: EmbeddedPostgres) -> None:
-    url = postgres_server.url.replace("jobtrail@", "postgres@")
+    url = login(postgres_server.url, "postgres", "any")
     with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry"):
         psycopg.connect(url)
 

@@ -30,7 +30,7 @@ from tests.support.replication import (
     promote,
     replicate,
 )
-from tests.support.servers import RedisFactory, server_folder
+from tests.support.servers import RedisFactory, server_folder, through
 
 COMMANDS = [
     ("append", "--tenant", "42"),
@@ -133,8 +133,8 @@ def test_demotion_in_mid_life__is_found_without_a_new_connection(open_redis: Red
     replicate(replica, master)
     with (
         Proxy(master.port) as proxy,
-        connect(f"redis://127.0.0.1:{proxy.port}/0", role_seconds=0) as reading,
-        connect(f"redis://127.0.0.1:{proxy.port}/0", role_seconds=float("inf")) as writing,
+        connect(through(master, proxy), role_seconds=0) as reading,
+        connect(through(master, proxy), role_seconds=float("inf")) as writing,
     ):
         appender = EventAppender(writing)
         appender.append("42", {"type": "done", "id": "a1"})

@@ -15,7 +15,7 @@ from tests.pipeline.conftest import Start
 from tests.support.event_stream import Stream
 from tests.support.proxy import Proxy
 from tests.support.replication import demote, plain, promote, replicate
-from tests.support.servers import RedisFactory
+from tests.support.servers import RedisFactory, through
 from tests.support.waiting import eventually
 
 ME = {"X-Tenant-ID": "42"}
@@ -30,7 +30,7 @@ def test_demotion__is_an_outage_that_ends_where_the_url_leads_to_a_primary(
     replicate(new, old)
     with Proxy(old.port) as proxy:
         settings = {
-            "redis_url": f"redis://127.0.0.1:{proxy.port}/0",
+            "redis_url": through(old, proxy),
             "database_url": database_url,
         }
         consumers = [start("consume", group, **settings) for group in ("status", "rows")]

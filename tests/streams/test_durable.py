@@ -25,7 +25,7 @@ from streams.durability import Assurance, NotDurable, Wait, assurance_of
 from streams.reporter import Reporter
 from tests.support.groups import entries
 from tests.support.replication import plain, replicate
-from tests.support.servers import RedisFactory
+from tests.support.servers import RedisFactory, login
 from tests.support.waiting import eventually
 
 DONE = b'{"type":"done","id":"a1","event_id":"e1"}'
@@ -201,7 +201,7 @@ def test_durable__user_who_may_not_ask_or_wait__appends(own_redis: RedisFactory)
             *("asker",), enabled=True, nopass=True, keys="*", commands=["+xadd", "+zadd", "+info"]
         )
         for number, user in enumerate(("worker", "asker"), 1):
-            with connect(server.url.replace("//", f"//{user}:x@")) as client:
+            with connect(login(server.url, user, "x")) as client:
                 EventAppender(client).append("42", DONE, durable=True)
             assert admin.xlen("tenant:42:events") == number
 

@@ -23,7 +23,7 @@ from streams.reporter import Reporter
 from streams.settings import SettingsError
 from tests.support.proxy import Proxy
 from tests.support.replication import Sentinel, demote, plain, promote, replicate, role_of
-from tests.support.servers import RedisFactory, server_folder
+from tests.support.servers import RedisFactory, server_folder, through
 from tests.support.waiting import eventually
 
 DONE = {"type": "done", "id": "a1"}
@@ -119,7 +119,7 @@ def test_sentinel_failover__nothing_acknowledged_is_lost_and_appends_go_on(
     """Connections stay open to the old primary while new ones lead to the new one."""
     old, new = pair
     with server_folder() as folder, Sentinel(folder, old) as sentinel, Proxy(old.port) as proxy:
-        with Acknowledged(f"redis://127.0.0.1:{proxy.port}/0") as appended:
+        with Acknowledged(through(old, proxy)) as appended:
             appended.more()
             sentinel.failover()
             eventually(lambda: role_of(new) == "master", 30)
@@ -222,7 +222,7 @@ def test_many_appends_whose_connection_is_lost_halfway__are_not_acknowledged(
     sync_always(first)
     sync_always(second)
     monkeypatch.setattr(appender_module, "PIPELINE", 2)
-    with Proxy(first.port) as proxy, connect(f"redis://127.0.0.1:{proxy.port}/0") as client:
+    with Proxy(first.port) as proxy, connect(through(first, proxy)) as client:
         appender = hasty(client)
 
         def switch() -> None:

@@ -22,7 +22,7 @@ from streams.entry_ids import EntryId
 from streams.events import Done, Progress, parse_event
 from streams.reporter import Reporter
 from streams.shedding import SHED, shed_counts
-from tests.support.servers import RedisFactory
+from tests.support.servers import RedisFactory, login
 from tests.support.strategies import event_fields
 
 LOG = "tenant:42:events"
@@ -231,7 +231,7 @@ def test_append__user_who_may_run_no_script__is_told_so(
         "worker", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-evalsha"]
     )
     try:
-        with connect(redis_server.url.replace("redis://", "redis://worker:any@")) as client:
+        with connect(login(redis_server.url, "worker", "any")) as client:
             appender = EventAppender(client, max_stream_bytes=1_000_000)
             with pytest.raises(LogUnavailable, match="evalsha"):
                 appender.append("42", progress(1))

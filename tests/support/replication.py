@@ -48,9 +48,11 @@ def is_online(replica: dict[str, Any]) -> bool:
 def demote(server: EmbeddedRedis, master: EmbeddedRedis) -> None:
     """Make a server a replica at once; clients that are connected stay so."""
     address = urlsplit(master.url)
+    if address.password:
+        for each in (server, master):  # a primary may become a replica in its turn
+            with plain(each) as client:
+                client.config_set("masterauth", address.password)
     with plain(server) as client:
-        if address.password:
-            client.config_set("masterauth", address.password)
         client.replicaof(str(address.hostname), str(address.port))
 
 
@@ -125,10 +127,12 @@ class Sentinel(OpenRedis):
 
     def _argv(self, port: int) -> list[str]:
         file = self.data_dir / "sentinel.conf"
+        password = urlsplit(self._master.url).password
+        auth = f"sentinel auth-pass {SERVICE} {password}\n" if password else ""
         file.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {self.data_dir}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {self._master.port} 1\n"
-            f"sentinel down-after-milliseconds {SERVICE} 2000\n"
+            f"{auth}sentinel down-after-milliseconds {SERVICE} 2000\n"
             f"sentinel failover-timeout {SERVICE} 10000\n"
         )
         return [*self._program, str(file), "--sentinel"]

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from ops.devstack import EmbeddedPostgres, EmbeddedRedis
+from ops.devstack import EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
+from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
 TEMPLATE = "jobtrail_template"
@@ -55,6 +57,18 @@ def migrate(server: EmbeddedPostgres, database: str = "jobtrail") -> None:
 def database_url(server: EmbeddedPostgres, database: str) -> str:
     """Give the URL of a database of the server."""
     return f"{server.url.rpartition('/')[0]}/{database}"
+
+
+def login(url: str, user: str, password: str) -> str:
+    """Return the URL of a server with another login."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{host}"))
+
+
+def through(server: EmbeddedServer, proxy: Proxy) -> str:
+    """Return the URL of a server by way of a proxy."""
+    return server.url.replace(f":{server.port}/", f":{proxy.port}/")
 
 
 def create_template(server: EmbeddedPostgres) -> None:

@@ -1,0 +1,163 @@
+"""The addresses of a running `jobtrail up`, which other commands find in its data directory.
+
+`up` writes them to a file of mode 0600 and holds a lock on that file for as long as it lives: the
+kernel drops the lock however it ends, so that the file of one that was killed is known as such.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from ops.devstack.private import (
+    NotPrivate,
+    check_owner,
+    forget_libpq_variables,
+    open_private,
+    private_folder,
+)
+from ops.errors import CommandError
+from streams.settings import PREFIX, Settings
+
+FILE = "up.json"
+LOCK_SECONDS = 2.0
+"""How long a starting `up` waits for commands that look at the file at this moment."""
+
+POLL = 0.05
+
+
+class Addresses(NamedTuple):
+    """Complete URLs, passwords included; the names are those that `up` prints."""
+
+    api: str
+    redis: str
+    database: str
+    console: str
+
+    def lines(self) -> list[str]:
+        """Return one `name: url` line each."""
+        return [f"{name}: {url}" for name, url in self._asdict().items()]
+
+    def exports(self) -> list[str]:
+        """Return them as lines for a shell to evaluate."""
+        return [
+            f"export {PREFIX}{name.upper()}_URL={shlex.quote(url)}"
+            for name, url in self._asdict().items()
+        ]
+
+
+class Publisher:
+    """The right to publish the addresses of the one `up` on a data directory."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def publish(self, addresses: Addresses) -> None:
+        """Let other commands find these addresses."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, orjson.dumps(addresses._asdict()), 0)
+
+
+@contextmanager
+def published(data_dir: Path) -> Iterator[Publisher]:
+    """Reserve the data directory for one `up`; in the end its addresses are removed.
+
+    Raises:
+        NotPrivate: the directory is another user's, or a symbolic link.
+        CommandError: another `up` runs on it.
+    """
+    private_folder(data_dir)
+    fd = open_private(data_dir / FILE, os.O_RDWR | os.O_CREAT)
+    try:
+        if not _locked(fd):
+            raise CommandError(
+                f"{data_dir} is in use by another jobtrail up: stop it, or set"
+                f" {PREFIX}DATA_DIR to another folder"
+            )
+        os.ftruncate(fd, 0)
+        yield Publisher(fd)
+        os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def running(data_dir: Path) -> Addresses | None:
+    """Return the addresses of the `up` that runs on a data directory, or None where none does.
+
+    Raises:
+        NotPrivate: the directory or the file is another user's, who could name any server.
+    """
+    path = data_dir / FILE
+    try:
+        path.lstat()
+        check_owner(data_dir)
+        fd = open_private(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise NotPrivate(
+            f"{path} cannot be read ({error.strerror}): run your own jobtrail up, or set"
+            f" {PREFIX}REDIS_URL and {PREFIX}DATABASE_URL"
+        ) from None
+    try:
+        if _free(fd):
+            return None
+        return _read(os.pread(fd, 65_536, 0))
+    finally:
+        os.close(fd)
+
+
+def command_settings() -> Settings:
+    """Read the environment; where it names no server, those of a running `up` are used.
+
+    One of the two URLs alone is no reason to look: servers of two deployments are never mixed.
+
+    Raises:
+        SettingsError: a value is not valid.
+        NotPrivate: the data directory is another user's.
+    """
+    settings = Settings.from_environ()
+    if settings.redis_url is not None or settings.database_url is not None:
+        return settings
+    found = running(settings.data_dir)
+    if found is None:
+        return settings
+    forget_libpq_variables(os.environ)
+    return settings.model_copy(update={"redis_url": found.redis, "database_url": found.database})
+
+
+def _locked(fd: int) -> bool:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL)
+
+
+def _free(fd: int) -> bool:
+    """Return whether nobody holds the lock; it is given back when the file is closed."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(raw: bytes) -> Addresses | None:
+    """Return what was published; None before it is complete."""
+    try:
+        found: Mapping[str, str] = orjson.loads(raw)
+        return Addresses(**found)
+    except (ValueError, TypeError):
+        return None

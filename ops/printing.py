@@ -1,0 +1,165 @@
+"""The one place that writes to standard output and standard error.
+
+Whatever is printed may hold text of others: the names of tenants and streams, errors, bytes of
+events, answers of servers. It is never read as markup, and what would act on a terminal is shown
+escaped. JSON stays JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ops.errors import CommandError
+from streams.visible import bounded, visible, visible_json
+
+STANDARD_OUTPUT = 1
+
+CELL_LENGTH = 400
+"""Characters of one cell of a table; `--json` prints all."""
+
+LINE_LENGTH = 400
+
+
+def print_line(text: str, length: int | None = None) -> None:
+    """Print one line, cut at `length` characters.
+
+    Raises:
+        CommandError: standard output takes no more, as on a full disk.
+        BrokenPipeError: its reader has gone.
+    """
+    shown = visible(text)
+    _write(shown if length is None else bounded(shown, length))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines at once, so that a reader sees all of them or none."""
+    _write("\n".join(map(visible, lines)))
+
+
+def announce(lines: Iterable[str]) -> None:
+    """Print what a server has to say at its start; it serves on where nobody can read it."""
+    try:
+        print_lines(lines)
+    except BrokenPipeError:
+        give_up_output()
+    except CommandError as error:
+        complain(str(error))
+
+
+def print_json(value: object) -> None:
+    """Print a value as one line of JSON."""
+    utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    _write(visible_json(_dumped(value), ascii_only=not utf8))
+
+
+def print_table(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], *, whole: Sequence[str] = ()
+) -> None:
+    """Print a table; the columns in `whole` are never wrapped, so that they can be copied."""
+    table = Table()
+    for name in headers:
+        table.add_column(name, no_wrap=name in whole, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value, CELL_LENGTH) for value in row))
+    _render(table)
+
+
+def print_facts(facts: Mapping[str, object], length: int = CELL_LENGTH) -> None:
+    """Print names and values, one of each a line."""
+    table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(_cell(name, length), _cell(value, length))
+    _render(table)
+
+
+def complain(text: str) -> None:
+    """Print one line on standard error; one that cannot be written is not worth failing for."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"jobtrail: {visible(text)}\n")
+        sys.stderr.flush()
+
+
+def error_console() -> Console:
+    """Return what progress is drawn on: standard error. Text of others must not be drawn there."""
+    return Console(stderr=True)
+
+
+def prepare_streams() -> None:
+    """Make standard output and error take every character, whatever the terminal's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def reader_gone() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(STANDARD_OUTPUT, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def give_up_output() -> None:
+    """Forget what standard output still holds, or Python would complain again at its exit."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, STANDARD_OUTPUT)
+        os.close(nowhere)
+
+
+@contextmanager
+def writing(stream: TextIO) -> Iterator[TextIO]:
+    """Write to a stream of this process and flush it.
+
+    Raises:
+        CommandError: it takes no more.
+        BrokenPipeError: its reader has gone.
+    """
+    try:
+        yield stream
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        give_up_output()
+        raise CommandError(f"standard output cannot be written: {error.strerror}") from None
+
+
+def _write(text: str) -> None:
+    with writing(sys.stdout) as stream:
+        stream.write(f"{text}\n")
+
+
+def _render(table: Table) -> None:
+    # Rendered first: an error in between would otherwise leave half a table.
+    console = Console()
+    with console.capture() as captured:
+        console.print(table)
+    with writing(sys.stdout) as stream:
+        stream.write(captured.get())
+
+
+def _cell(value: object, length: int) -> Text:
+    """Return a value as text that is no markup."""
+    text = value if isinstance(value, str) else _dumped(value)
+    return Text(bounded(visible(text), length))
+
+
+def _dumped(value: object) -> str:
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:  # a lone surrogate, or an integer of more than 64 bits
+        return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))

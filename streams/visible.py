@@ -1,0 +1,58 @@
+"""Text that others wrote, made safe to show on a terminal and in a log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0d]"
+    "|[\U000e0100-\U000e01ef]"
+)
+"""Printable by Unicode's rules, but shown as nothing; two selectors of emoji are let through."""
+
+_SPACES = frozenset(map(chr, (0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)))
+_ESCAPED_BYTES = range(0xDC80, 0xDD00)
+"""What bytes that are not UTF-8 become under `surrogateescape`."""
+
+
+def visible(text: str, kept: str = "") -> str:
+    """Return text with all escaped that moves the cursor, reorders or hides text.
+
+    These are control characters (escape sequences, line ends), bidirectional controls, characters
+    without width, and surrogates; those in `kept` are left.
+    """
+    return _escaped(text, lambda char: char if char in kept else _text_escape(char))
+
+
+def visible_json(text: str, *, ascii_only: bool = False) -> str:
+    r"""Return JSON text with the same characters written as `\u` escapes; it means the same."""
+    if ascii_only:
+        return re.sub(r"[^ -~]", lambda found: _json_escape(found[0]), text)
+    return _escaped(text, _json_escape)
+
+
+def bounded(text: str, length: int) -> str:
+    """Return at most so many characters, the last one an ellipsis where some were left out."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _escaped(text: str, escape: Callable[[str], str]) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if _harmless(char) else escape(char) for char in text)
+
+
+def _harmless(char: str) -> bool:
+    return (char.isprintable() or char in _SPACES) and not _BLANK.match(char)
+
+
+def _text_escape(char: str) -> str:
+    if ord(char) in _ESCAPED_BYTES:
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def _json_escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
