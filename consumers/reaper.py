@@ -16,7 +16,6 @@ import redis
 import structlog
 
 from consumers import metrics
-from consumers.faults import is_of_key
 from consumers.groups import group_states
 from sql import queries
 from streams.appender import EventAppender
@@ -93,9 +92,7 @@ class Reaper:
         """Append the ends of one tenant's jobs; a stream that takes none stops no other tenant."""
         try:
             self._appender.append_many((tenant, self._failed(job)) for job in jobs)
-        except (redis.ResponseError, LogUnavailable) as error:
-            if not is_of_key(error) and not is_of_key(error.__cause__ or error):
-                raise
+        except LogUnavailable as error:  # the next run tries again
             _LOG.error("stalled_jobs_not_ended", tenant=tenant, error=str(error))
             return
         for job in jobs:

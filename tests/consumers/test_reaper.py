@@ -13,6 +13,7 @@ from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
 from streams.appender import EventAppender
 from streams.entries import decode
+from streams.wire import ask
 from tests.support.groups import entries
 
 
@@ -64,6 +65,22 @@ def test_silent_job_is_said_to_have_failed(setting: Setting) -> None:
     assert b'"code":"stalled"' in setting.last()
     setting.project()
     assert setting.status() == "FAILED"
+
+
+def test_stream_that_takes_no_entry__keeps_no_other_tenants_jobs_from_ending(
+    setting: Setting,
+) -> None:
+    spent = f"{2**64 - 1}-{2**64 - 1}"
+    for tenant in ("1", "43"):
+        ms = int((time.time() - 61) * 1000)
+        setting.client.xadd(f"tenant:{tenant}:events", {"event": PROCESSING}, id=f"{ms}-0")
+        deliveries = setting.group.read([tenant], 100)
+        setting.rows.apply([decode(one.tenant, one.entry_id, one.fields) for one in deliveries])
+        setting.group.acknowledge(deliveries)
+    ask(setting.client, "XSETID", "tenant:1:events", spent)
+    setting.reaper.run()
+    assert setting.client.xlen("tenant:1:events") == 1
+    assert b'"code":"stalled"' in entries(setting.client, "tenant:43:events")[-1]["event"]
 
 
 def test_job_heard_of_in_time_is_left_alone(setting: Setting) -> None:
