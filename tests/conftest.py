@@ -13,6 +13,7 @@ import redis
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from ops.devstack.private import new_password, write_password
 from streams.connection import connect
+from tests.support.environment import make_usual
 from tests.support.replication import OpenRedis
 from tests.support.servers import (
     PostgresFactory,
@@ -23,6 +24,8 @@ from tests.support.servers import (
     migrate,
     server_folder,
 )
+
+make_usual()
 
 
 @pytest.fixture(autouse=True)
