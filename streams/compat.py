@@ -19,6 +19,7 @@ import redis
 from streams.compat_bridge import Bridge, Id, if_named
 from streams.connection import LogUnavailable
 from streams.events import InvalidEvent, Progress
+from streams.failure import text_of
 from streams.keys import InvalidTenant, JobKey
 
 _LOG = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ _NAMED: Mapping[str, Callable[[Any], Any]] = {
     "percent": _number,
     "step_index": _count,
     "step_total": _count,
-    "step_name_display": lambda value: str(value)[:200],
+    "step_name_display": lambda value: text_of(value)[:200],
     "step_percent": _number,
     "remaining_seconds": _remaining,
 }
@@ -146,7 +147,7 @@ class VideoProgressAdapter:
 
 def record(bridge: Bridge, job: JobKey, step: str | None, extra: Mapping[str, Any] | None) -> bool:
     """Append a progress event of what an old call said; False, with a warning, where it failed."""
-    named: dict[str, Any] = {"step": None if step is None else str(step)[:200]}
+    named: dict[str, Any] = {"step": None if step is None else text_of(step)[:200]}
     try:
         try:
             fields, free = _sorted_out(extra)
@@ -169,7 +170,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
         InvalidEvent: that did not write them either: a key is no text, or it holds itself.
     """
     try:
-        made: dict[str, Any] = json.loads(json.dumps(dict(values), default=str))
+        made: dict[str, Any] = json.loads(json.dumps(dict(values), default=text_of))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidEvent("not_json", f"it cannot be written as JSON: {error}") from None
     return made

@@ -21,6 +21,7 @@ import redis
 from streams.appender import EventAppender
 from streams.connection import InvalidUrl, LogUnavailable, connect
 from streams.events import Event, load_json
+from streams.failure import text_of
 from streams.keys import JobKey, Keys
 from streams.kinds import KINDS, State
 from streams.reporter import Reporter
@@ -90,7 +91,7 @@ class Bridge:
         _LOG.warning("progress of job %s names no tenant: it goes to the old key alone", job_id)
         key = self._keys.legacy_progress(JobKey("", "job", job_id))
         try:
-            self._client.set(key, json.dumps(document, default=str), ex=ttl)
+            self._client.set(key, json.dumps(document, default=text_of), ex=ttl)
         except (redis.RedisError, TypeError, ValueError, RecursionError) as error:
             _LOG.warning("progress of job %s dropped: %s", job_id, error)
 

@@ -16,6 +16,7 @@ import redis
 from streams.compat import NEVER_RAISED, TTL_SECONDS, plain
 from streams.compat_bridge import Bridge, Id, attempt_of, default, if_named
 from streams.events import Cancelled, Done, Event, Failed, InvalidEvent, Processing, Queued
+from streams.failure import text_of, valid_text
 from streams.keys import JobKey
 from streams.kinds import KINDS, State
 
@@ -66,7 +67,7 @@ class VideoCalls:
 
     def fail_video(self, video_id: Id, reason: str, *, attempt: int | None = None) -> Outcome:
         """Say that the video failed; a video that is ready stays so."""
-        return self._tell(video_id, State.FAILED, attempt, error=str(reason)[:2000])
+        return self._tell(video_id, State.FAILED, attempt, error=valid_text(text_of(reason)))
 
     def _tell(self, video_id: Id, state: State, attempt: int | None, **fields: Any) -> Outcome:
         job = JobKey(self._tenant, "video", str(video_id))
@@ -188,7 +189,7 @@ def _told(state: State, result: Mapping[str, Any] | None, error: str | None) -> 
     if state is State.DONE:
         return {"result": result}
     if state is State.FAILED:
-        return {"error": None if error is None else str(error)[:2000]}
+        return {"error": None if error is None else valid_text(text_of(error))}
     return {"reason": error} if state is State.CANCELLED else {}
 
 

@@ -21,13 +21,18 @@ def failure_of(exception: BaseException) -> Failure:
     say too little by themselves ("1"), so theirs includes the class name.
     """
     name = type(exception).__name__
-    try:
-        text = str(exception)
-    except Exception:  # whatever its own code raises
-        text = ""
-    if text and not isinstance(exception, Exception):
+    text = text_of(exception)
+    if text not in ("", name) and not isinstance(exception, Exception):
         text = f"{name}: {text}"
     return Failure(valid_text(text or name), valid_text(name, WORD_LENGTH))
+
+
+def text_of(value: object) -> str:
+    """Return the text of any value; its class name where its own code raises instead."""
+    try:
+        return str(value)
+    except Exception:
+        return type(value).__name__
 
 
 def valid_text(text: str, length: int = TEXT_LENGTH) -> str:

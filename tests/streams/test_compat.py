@@ -37,6 +37,7 @@ from streams.entry_ids import of_reply
 from streams.kinds import State
 from streams.reporter import Reporter
 from streams.settings import SettingsError
+from tests.support.exceptions import Unprintable
 
 DISPLAY = {
     "percent": 5,
@@ -166,6 +167,16 @@ class TestStates:
         world.project()
         assert videos.fail_video(17, "still none") == (True, "idempotent")
         assert world.types() == ["failed"]
+
+    def test_fail_with_an_exception_without_text_is_a_failure(
+        self, world: World, videos: VideoCalls
+    ) -> None:
+        reason: Any = Unprintable()
+        assert videos.fail_video(17, reason) == (True, "ok")
+        world.project()
+        status = get_video_status(7, 17)
+        assert status is not None
+        assert (status["status"], status["error_reason"]) == ("FAILED", "Unprintable")
 
     def test_mark_processing_twice_is_once(self, world: World, videos: VideoCalls) -> None:
         assert videos.mark_processing(17)
