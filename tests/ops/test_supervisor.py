@@ -171,15 +171,17 @@ thread.join()
 
 def test_supervisor_killed_leaves_no_child(tmp_path: Path) -> None:
     """After kill -9 of the supervisor its children end, stubborn ones and grandchildren too."""
-    stubborn = f"trap '' TERM; echo $$ >> {tmp_path}/pids; while :; do sleep 600; done"
-    willing = f"echo $$ >> {tmp_path}/pids; {SLEEP}"
-    with subprocess.Popen(
-        [sys.executable, "-c", SUPERVISING, stubborn, willing], cwd=ROOT
-    ) as supervisor:
+    file = shlex.quote(str(tmp_path / "pids"))
+    stubborn = f"trap '' TERM; echo $$ >> {file}; while :; do sleep 600; done"
+    willing = f"echo $$ >> {file}; {SLEEP}"
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISING, stubborn, willing], cwd=ROOT)
+    try:
         children = pids(tmp_path / "pids", at_least=2)
         everything = eventually(lambda: descendants(supervisor.pid))
         assert set(children) <= everything
+    finally:
         supervisor.kill()
+        supervisor.wait()
     eventually(
         lambda: not any(runs(pid) for pid in everything), timeout=20, what="the end of all children"
     )
