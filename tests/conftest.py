@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
 
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from ops.devstack.private import new_password, write_password
@@ -26,6 +27,10 @@ from tests.support.servers import (
 )
 
 make_usual()
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from tests.api.conftest import writer_to
 from tests.support.processes import descendants
 from tests.support.servers import RedisFactory
 from tests.support.tokens import FAR
-from tests.support.waiting import eventually
+from tests.support.waiting import ENDING, eventually
 
 SCRIPT = """
 import sys
@@ -52,7 +52,7 @@ class Api:
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end; give its exit status and what it wrote to standard error."""
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=ENDING)
         return self.process.returncode, errors
 
 

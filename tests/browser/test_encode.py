@@ -24,6 +24,7 @@ from tests.browser.conftest import Troubles, base_url
 from tests.browser.following import PATIENCE, Follower, assert_in_order
 from tests.pipeline.conftest import Start, environ
 from tests.support.servers import RedisFactory
+from tests.support.waiting import ENDING
 from workers.ffmpeg import make_clip
 from workers.video_steps import STEPS
 
@@ -58,7 +59,7 @@ def test_a_page_shows_every_steps_end_and_ready_over_restarts(
         follower.wait("seen.states.at(-1)?.encoding_step_index === given", TRANSCODING)
 
         api.terminate()
-        assert api.wait(30) == 0
+        assert api.wait(ENDING) == 0
         expect(page.locator("#connection")).to_have_text("offline", timeout=PATIENCE)
         assert base_url(start("api", api_port=port, **settings)) == base
         further(follower)
@@ -70,7 +71,7 @@ def test_a_page_shows_every_steps_end_and_ready_over_restarts(
         assert worker.poll() is None  # it is the middle still
 
         end = follower.wait_for_end()
-        said = json.loads(worker.communicate(timeout=60)[0])
+        said = json.loads(worker.communicate(timeout=ENDING)[0])
 
     assert end["status"] == "READY"
     assert (end["hls_path"], end["duration"]) == (said["hls_path"], said["duration"])

@@ -18,6 +18,7 @@ import redis
 from tests.api.conftest import Writer, writer_to
 from tests.browser.conftest import ServeApi
 from tests.support.event_stream import recorded
+from tests.support.waiting import ENDING
 
 SCRIPTS = Path(__file__).with_name("node")
 MODULES = "JOBTRAIL_TEST_NODE_MODULES"
@@ -61,7 +62,7 @@ def run() -> Iterator[Run]:
 def lines_of(process: subprocess.Popen[str]) -> Lines:
     assert process.stdout is not None
     yield from (line.rstrip("\n") for line in process.stdout)
-    assert process.wait(30) == 0
+    assert process.wait(ENDING) == 0
 
 
 @pytest.fixture

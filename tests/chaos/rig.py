@@ -19,6 +19,7 @@ from ops.supervisor import Child
 from streams.connection import connect
 from tests.support.proxy import Proxy
 from tests.support.servers import migrate, server_folder
+from tests.support.waiting import ENDING
 
 GROUPS = ("status", "rows")
 RESTART_SECONDS = 0.2
@@ -68,7 +69,7 @@ class Fleet:
         for member in self._members:
             member.child.ask_to_stop()
         for member in self._members:
-            if not member.child.wait(20):
+            if not member.child.wait(ENDING):
                 self.fallen.append(f"{member.group}: did not stop when asked to")
                 member.child.kill()
             elif status := member.child.poll():

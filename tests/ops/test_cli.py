@@ -22,6 +22,7 @@ from streams.entries import decode
 from streams.entry_ids import EntryId
 from tests.support.groups import entries
 from tests.support.servers import login
+from tests.support.waiting import ENDING
 
 
 def jobtrail(
@@ -140,7 +141,7 @@ def test_append_follows_a_pipe_that_stays_open(redis_url: str, redis_client: red
         assert found
     finally:
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(ENDING) == 0
 
 
 @pytest.mark.parametrize("tenant", ["", "a b", "x" * 65, "a:b"])
@@ -184,7 +185,7 @@ def test_tail_shows_events_as_they_come(redis_url: str, redis_client: redis.Redi
         second = json.loads(process.stdout.readline())
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(ENDING)
         assert process.stdout is not None
         process.stdout.close()
     assert first == {"entry_id": "5-1", "event": '{"type":"done","id":"a1"}'}

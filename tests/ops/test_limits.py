@@ -18,6 +18,7 @@ from ops.limits import Api, Limits, WorkerClass, budget, budgets, check_pool, re
 from streams.settings import Settings, SettingsError
 from tests.pipeline.conftest import environ
 from tests.support.servers import PostgresFactory
+from tests.support.waiting import ENDING
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "limits.toml"
 
@@ -82,7 +83,7 @@ def test_the_api_does_not_start_with_a_pool_over_its_limit(redis_url: str) -> No
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=ENDING,
     )
     assert done.returncode == 1
     assert done.stderr.startswith("jobtrail: JOBTRAIL_API_POOL_SIZE=9 is over")
@@ -141,7 +142,7 @@ class TestDoctor:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=ENDING,
         )
         for words in ("too much", "tight", "max_connections", "38"):
             assert words in done.stdout
@@ -153,7 +154,7 @@ class TestDoctor:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=ENDING,
         )
         checks = [finding["check"] for finding in json.loads(done.stdout)]
         assert "connection budget" in checks

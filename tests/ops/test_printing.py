@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.visible import bounded, visible, visible_json
+from tests.support.waiting import ENDING
 
 ROOT = Path(__file__).parents[2]
 FORGED = "\x1b[2J\x1b]0;title\x07\r\n[/nope][red] \x9b31m\u202e\u2066\u200b\u2028\ufeff\x7f"
@@ -110,7 +111,7 @@ def run(
         capture_output=True,
         cwd=ROOT,
         env={**inherited, "JOBTRAIL_DATA_DIR": "/nonexistent", **environ},
-        timeout=60,
+        timeout=ENDING,
         check=False,
     )
 
@@ -242,7 +243,7 @@ def test_video_encode__file_that_cannot_be_read__reports_no_job(
         env={**os.environ, "JOBTRAIL_REDIS_URL": redis_url},
         cwd=ROOT,
         capture_output=True,
-        timeout=60,
+        timeout=ENDING,
         check=False,
     )
     assert ran.returncode == 2

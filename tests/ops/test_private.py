@@ -26,7 +26,7 @@ from ops.errors import CommandError
 from streams.connection import connect
 from tests.support.processes import descendants
 from tests.support.servers import PostgresFactory, RedisFactory, login, server_folder
-from tests.support.waiting import eventually
+from tests.support.waiting import ENDING, eventually
 
 ADDRESSES = Addresses("http://x:1", "redis://:p@x:2/0", "postgresql://j:p@x:3/j", "http://x:1/c/")
 ODD_SHELL = {
@@ -76,7 +76,7 @@ def up(data_dir: Path, **shell: str) -> Iterator[tuple[subprocess.Popen[bytes], 
         yield process, dict(line.split(": ", 1) for line in lines if line)
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=ENDING)
 
 
 def command(*words: str, cwd: Path, **shell: str) -> subprocess.CompletedProcess[str]:
@@ -89,7 +89,7 @@ def command(*words: str, cwd: Path, **shell: str) -> subprocess.CompletedProcess
         input='{"type":"done","id":"a1"}\n',
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=ENDING,
         check=False,
     )
 
@@ -148,7 +148,7 @@ def test_up__odd_shell_and_every_command_in_its_folder(home: Path) -> None:
         eventually(lambda: "DONE" in command(*of_one, cwd=folder).stdout, 30)
 
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(ENDING)
         gone = command("env", cwd=folder)
         assert (gone.returncode, gone.stdout) == (1, "")
         assert gone.stderr.count("\n") == 1
@@ -219,7 +219,7 @@ def test_up__symbolic_link_planted__is_refused(home: Path, name: str) -> None:
     planted.parent.mkdir(parents=True, exist_ok=True)
     planted.symlink_to(target)
     with up(data_dir) as (process, found):
-        assert process.wait(30) == 1
+        assert process.wait(ENDING) == 1
         assert not found
     said = (home / "up.err").read_text().splitlines()[-1]
     assert "symbolic link" in said

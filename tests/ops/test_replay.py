@@ -24,7 +24,7 @@ from streams.appender import EventAppender
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
 from tests.support.groups import settled as all_settled
-from tests.support.waiting import eventually
+from tests.support.waiting import ENDING, eventually
 
 RUNNER = """
 import sys
@@ -61,7 +61,7 @@ class Tools:
     def run(self, *words: str, expect: int = 0) -> str:
         """Run one to its end and give what it printed."""
         process = self.start(*words)
-        printed, said = process.communicate(timeout=60)
+        printed, said = process.communicate(timeout=ENDING)
         assert process.returncode == expect, said.decode()
         assert b"Traceback" not in said
         return (printed + (said if expect else b"")).decode()
@@ -74,7 +74,7 @@ class Tools:
             env=self._environ | more,
             input=stdin,
             capture_output=True,
-            timeout=60,
+            timeout=ENDING,
             check=False,
         )
         assert b"Traceback" not in done.stderr
@@ -93,7 +93,7 @@ class Tools:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.communicate(timeout=10)
+        process.communicate(timeout=ENDING)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
@@ -317,11 +317,11 @@ def test_interrupted__says_that_it_goes_on__and_forgets_once_it_is_done(
         process = tools.start("replay", "rows")
         eventually(lambda: list(tmp_path.glob("replay-*.json")), timeout=30)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=ENDING)
     assert process.returncode != 0
     assert b"Traceback" not in said
     again = tools.start("replay", "rows", "--json")
-    printed, said = again.communicate(timeout=30)
+    printed, said = again.communicate(timeout=ENDING)
     assert b"going on after t" in said
     assert 0 < json.loads(printed)["jobs"] < JOBS
     assert list(tmp_path.glob("replay-*.json")) == []

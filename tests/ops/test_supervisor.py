@@ -14,7 +14,7 @@ import pytest
 
 from ops.supervisor import Child, Supervisor, next_delay
 from tests.support.processes import descendants, runs
-from tests.support.waiting import eventually
+from tests.support.waiting import ENDING, eventually
 
 ROOT = Path(__file__).parents[2]
 SLEEP = "exec sleep 600"
@@ -27,6 +27,11 @@ def shell(script: str) -> list[str]:
 def announcing(file: Path, then: str = SLEEP) -> list[str]:
     """A command that adds its process id to a file as a line, then does what is given."""
     return shell(f"echo $$ >> {shlex.quote(str(file))}; {then}")
+
+
+def quoted(folder: Path) -> str:
+    """Return the folder's file `pids` as a word of a shell."""
+    return shlex.quote(str(folder / "pids"))
 
 
 def pids(file: Path, at_least: int = 1) -> list[int]:
@@ -118,7 +123,7 @@ def test_child_that_ignores_the_request_is_killed_after_the_grace(
     tmp_path: Path, leaves_nothing: None
 ) -> None:
     supervisor = Supervisor(grace=0.1)
-    stubborn = shell(f"trap '' TERM; echo $$ > {tmp_path}/pids; while :; do sleep 600; done")
+    stubborn = shell(f"trap '' TERM; echo $$ > {quoted(tmp_path)}; while :; do sleep 600; done")
     supervisor.add("stubborn", stubborn)
     with running(supervisor):
         (pid,) = pids(tmp_path / "pids")
@@ -128,7 +133,7 @@ def test_child_that_ignores_the_request_is_killed_after_the_grace(
 def test_what_a_dead_child_left_behind_is_ended(tmp_path: Path, leaves_nothing: None) -> None:
     """A child that is killed cannot end its own children."""
     supervisor = Supervisor()
-    supervisor.add("parent", shell(f"sleep 600 & echo $! >> {tmp_path}/pids; wait"))
+    supervisor.add("parent", shell(f"sleep 600 & echo $! >> {quoted(tmp_path)}; wait"))
     with running(supervisor) as stop:
         (grandchild,) = pids(tmp_path / "pids")
         parent = next(iter(parents_of(grandchild)))
@@ -146,7 +151,7 @@ def test_child_has_the_environment_given_and_our_standard_error(
     tmp_path: Path, leaves_nothing: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     supervisor = Supervisor()
-    script = f'echo "$WORD"; echo $$ >> {tmp_path}/pids; {SLEEP}'
+    script = f'echo "$WORD"; echo $$ >> {quoted(tmp_path)}; {SLEEP}'
     supervisor.add("worker", shell(script), {**os.environ, "WORD": "hello"})
     with running(supervisor):
         pids(tmp_path / "pids")
@@ -171,7 +176,7 @@ thread.join()
 
 def test_supervisor_killed_leaves_no_child(tmp_path: Path) -> None:
     """After kill -9 of the supervisor its children end, stubborn ones and grandchildren too."""
-    file = shlex.quote(str(tmp_path / "pids"))
+    file = quoted(tmp_path)
     stubborn = f"trap '' TERM; echo $$ >> {file}; while :; do sleep 600; done"
     willing = f"echo $$ >> {file}; {SLEEP}"
     supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISING, stubborn, willing], cwd=ROOT)
@@ -196,7 +201,7 @@ def test_child_is_out_of_reach_of_the_terminal() -> None:
 
 def test_child_tells_its_exit_status() -> None:
     child = Child(shell("exit 7"))
-    assert child.wait(10)
+    assert child.wait(ENDING)
     assert child.poll() == 7
     child.stop()
 

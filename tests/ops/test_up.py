@@ -19,7 +19,7 @@ import pytest
 
 from streams.connection import connect
 from tests.support.processes import descendants, runs, signal_all
-from tests.support.waiting import eventually
+from tests.support.waiting import ENDING, eventually
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def running(data_dir: Path, *words: str, **settings: str) -> Iterator[subprocess
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=ENDING)
 
 
 def addresses(process: subprocess.Popen[bytes]) -> dict[str, str]:
@@ -64,7 +64,7 @@ def test_up_serves_what_is_appended_and_leaves_nothing(data_dir: Path) -> None:
 
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(20) == 0
+        assert process.wait(ENDING) == 0
         assert not [pid for pid in family if runs(pid)]
 
     with running(data_dir) as process:  # data is kept
@@ -81,7 +81,7 @@ def test_setting_up_the_database_is_out_of_the_terminals_reach(data_dir: Path) -
 
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(60) == 0
+        assert process.wait(ENDING) == 0
 
 
 def _group_of(pid: int) -> int | None:
@@ -125,7 +125,7 @@ def test_second_up_in_the_same_folder_is_refused_in_one_line(data_dir: Path) -> 
     with running(data_dir) as process:
         addresses(process)
         with running(data_dir) as second:
-            out, err = second.communicate(timeout=30)
+            out, err = second.communicate(timeout=ENDING)
             assert second.returncode == 1
             assert out == b""
             assert "in use" in err.decode().strip().splitlines()[-1]
@@ -135,7 +135,7 @@ def test_taken_port_is_said_plainly(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with running(data_dir, api_port=port) as process:
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=ENDING)
     assert process.returncode == 1
     (line,) = err.decode().strip().splitlines()
     assert f"127.0.0.1:{port}" in line
@@ -145,7 +145,7 @@ def test_taken_port_is_said_plainly(data_dir: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
 def test_dev_auth_is_refused_on_other_than_loopback(data_dir: Path, host: str) -> None:
     with running(data_dir, api_host=host) as process:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=ENDING)
     assert process.returncode == 1
     assert "JOBTRAIL_" in err.decode().strip().splitlines()[-1]
 
@@ -188,7 +188,7 @@ def test_up_told_to_stop_while_its_processes_are_frozen__stops_and_leaves_nothin
         process.terminate()
 
         try:
-            assert process.wait(30) == 0
+            assert process.wait(ENDING) == 0
         finally:
             for pid in family:
                 with suppress(psutil.NoSuchProcess):

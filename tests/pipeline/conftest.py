@@ -11,6 +11,8 @@ from typing import Protocol
 
 import pytest
 
+from tests.support.waiting import ENDING
+
 
 class Start(Protocol):
     """Starts `jobtrail WORDS…` with settings; it is ended after the test."""
@@ -57,7 +59,7 @@ def servers(redis_url: str, database_url: str) -> dict[str, str]:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(10)
+        process.wait(ENDING)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from tests.pipeline.conftest import Start, environ
-from tests.support.waiting import eventually
+from tests.support.waiting import ENDING, eventually
 
 OLD_WORKER = """
 import sys
@@ -57,7 +57,7 @@ def old_reader(client: redis.Redis, key: str) -> dict[str, Any]:
 def run_worker(mode: str, servers: dict[str, str]) -> None:
     code = OLD_WORKER.format(adapters="streams.compat", states="streams.compat_states")
     command = [sys.executable, "-c", code, mode]
-    subprocess.run(command, env=environ(servers), check=True, timeout=60)
+    subprocess.run(command, env=environ(servers), check=True, timeout=ENDING)
 
 
 def test_old_readers_see_what_they_always_saw(

@@ -15,7 +15,7 @@ from streams.connection import connect
 from tests.pipeline.conftest import Start
 from tests.support.groups import pending, settled
 from tests.support.servers import PostgresFactory, RedisFactory
-from tests.support.waiting import eventually
+from tests.support.waiting import ENDING, eventually
 
 
 def _rows(server: EmbeddedPostgres) -> int:
@@ -133,7 +133,7 @@ def test_sigterm__consumer_leaves_no_name_behind(
 
     consumer.terminate()
 
-    assert consumer.wait(10) == 0
+    assert consumer.wait(ENDING) == 0
     assert redis_client.xinfo_consumers("tenant:1:events", "status") == []
 
 

@@ -21,6 +21,7 @@ from tests.pipeline.conftest import Start, environ
 from tests.support.battery import Battery
 from tests.support.servers import database_url as url_of
 from tests.support.servers import drop_database
+from tests.support.waiting import ENDING
 
 ODD = {
     "DateStyle": "German, DMY",
@@ -176,7 +177,7 @@ def test_database_of_another_encoding__is_refused_in_one_line(
                 env=environ(settings),
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=ENDING,
                 check=False,
             )
             said = done.stdout + done.stderr

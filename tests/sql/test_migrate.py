@@ -19,6 +19,7 @@ from sql.migrate import Migration
 from streams.kinds import State
 from tests.support.servers import database_url as url_of
 from tests.support.servers import drop_database
+from tests.support.waiting import ENDING
 
 ROOT = Path(__file__).parents[2]
 ALL = [migration.name for migration in migrate.migrations()]
@@ -107,7 +108,7 @@ def test_apply__processes_at_once__each_migration_once(empty_url: str) -> None:
         )
         for _ in range(4)
     ]
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=ENDING) for process in processes]
     assert [error for _, error in outputs] == [""] * 4
     assert [name for said, _ in outputs for name in said.split()] == ALL
 

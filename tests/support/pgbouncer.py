@@ -15,7 +15,7 @@ import psycopg
 
 from tests.support.debian import debian_environ, debian_program
 from tests.support.servers import server_folder
-from tests.support.waiting import eventually
+from tests.support.waiting import ENDING, eventually
 
 PORT = 6432
 """Part of the socket's name; no TCP port is taken."""
@@ -72,7 +72,7 @@ def pgbouncer(url: str, mode: Mode, *, pool_size: int = 20) -> Iterator[str]:
             yield through
         finally:
             process.terminate()  # it drops its clients at once
-            process.wait(20)
+            process.wait(ENDING)
 
 
 def as_login(url: str, login: str) -> str:

@@ -10,18 +10,27 @@ T = TypeVar("T")
 
 INTERVAL = 0.01
 
+BUSY = 6
+"""How many times slower a machine may be that also does other work. A bound on a wait decides only
+how long a failure takes, so it may be generous."""
+
+ENDING = 120.0
+"""Seconds within which a process that was told to end, or has nothing left to do, must end."""
+
 
 def eventually(
     check: Callable[[], T | None], timeout: float = 10.0, what: str = "the condition"
 ) -> T:
-    """Call `check` until it returns something truthy, and give that; `timeout` is in seconds.
+    """Call `check` until it returns something truthy, and return that.
+
+    `timeout` is in seconds of a machine that does nothing else.
 
     An AssertionError from `check` means "not yet".
 
     Raises:
         AssertionError: the time is over; the last one from `check`, if it raised any.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * BUSY
     while True:
         try:
             if value := check():

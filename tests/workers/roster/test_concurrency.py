@@ -12,7 +12,7 @@ import redis
 
 from tests.pipeline.conftest import Start
 from tests.support.rosters import Database, await_halt, counts, halted, harm
-from tests.support.waiting import eventually
+from tests.support.waiting import ENDING, eventually
 from tests.support.workbooks import KOREAN, phone, roster, student, with_xlsxwriter
 
 PASSWORD = {"roster_password": "first-1234"}
@@ -26,7 +26,7 @@ def importing(start: Start, servers: Mapping[str, str], path: Path, job_id: str)
 
 def result_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     """Wait for the end of an import and give its result."""
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=ENDING)
     assert process.returncode == 0
     result: dict[str, Any] = orjson.loads(output)["result"]
     return result
@@ -145,7 +145,7 @@ def test_import_cancelled__says_so_and_leaves_whole_chunks(
         process = importing(start, servers, path, "a1")
         await_halt(database)
         process.terminate()
-        assert process.wait(60) == 1
+        assert process.wait(ENDING) == 1
     assert _events(redis_client)[-1]["type"] == "cancelled"
     eventually(lambda: counts(database) == (400,) * 4)
     assert harm(database) == []
