@@ -13,7 +13,6 @@ from consumers.faults import is_of_key
 from consumers.graveyard import Graveyard
 from consumers.groups import Delivery
 from streams.discovery import START, scan_streams
-from streams.events import MAX_EVENT_BYTES
 from streams.keys import Keys
 from streams.wire import ask, checked
 
@@ -26,24 +25,11 @@ SCAN_CALLS = 20
 class NotedDeadLetters(DeadLetters):
     """Buries, and notes whose the letter is."""
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        group: str,
-        *,
-        keys: Keys | None = None,
-        limits: Limits | None = None,
-        max_event_bytes: int = MAX_EVENT_BYTES,
-    ) -> None:
-        super().__init__(client, group, keys=keys, limits=limits, max_event_bytes=max_event_bytes)
-        self._noted_in = client, keys or Keys()
-
     def bury(self, delivery: Delivery, reason: str, detail: str) -> None:
         """Bury one entry; a note that is lost is made up for by `DeadTenants`."""
         super().bury(delivery, reason, detail)
-        client, keys = self._noted_in
         now = time.time_ns() // 1_000_000
-        ask(client, "ZADD", keys.dead_tenants(), now, delivery.tenant)
+        ask(self._client, "ZADD", self._keys.dead_tenants(), now, delivery.tenant)
 
 
 class DeadTenants:

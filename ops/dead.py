@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Annotated, Any
 
 import typer
 
-from consumers.asking import encodable
 from consumers.graveyard import Graveyard, Letter, NotKept
 from ops.addresses import command_settings
 from ops.arguments import check_known
 from ops.errors import CommandError
+from ops.letter_facts import burial_facts, letter_facts
 from ops.printing import print_facts, print_json, print_line, print_table
 from streams.connection import connect
 from streams.entry_ids import EntryId
@@ -195,34 +194,15 @@ def _print_table(letters: list[Letter]) -> None:
 
 
 def _facts(letter: Letter) -> dict[str, Any]:
-    buried: datetime = letter.buried_at.astimezone(UTC)
-    return {
-        "tenant": encodable(letter.tenant),
-        "id": encodable(letter.name),
-        "entry_id": encodable(letter.entry_id),
-        "group": encodable(letter.group),
-        "groups": [encodable(name) for name in letter.groups],
-        "reason": encodable(letter.reason),
-        "detail": encodable(letter.detail),
-        "deliveries": letter.deliveries,
-        "buried_at": buried.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "bytes": letter.size,
-        "sha256": letter.sha256,
-    }
+    facts = letter_facts(letter)
+    buried = facts["buried_at"].isoformat(timespec="milliseconds")
+    return facts | {"buried_at": buried.replace("+00:00", "Z")}
 
 
 def _content(letter: Letter) -> dict[str, Any]:
     event = {} if letter.event is None else _as_json("event", letter.event)
     others = [_as_json("name", name) | _as_json("value", value) for name, value in letter.others]
-    burials = [
-        {
-            "group": encodable(burial.group),
-            "reason": encodable(burial.reason),
-            "detail": encodable(burial.detail),
-            "deliveries": burial.deliveries,
-        }
-        for burial in letter.burials
-    ]
+    burials = [burial_facts(each) for each in letter.burials]
     return event | {"other_fields": others, "burials": burials}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC
 from itertools import islice
 from typing import Any
 
@@ -16,9 +15,10 @@ from consumers import graveyard
 from consumers.activity import per_minute
 from consumers.asking import encodable, server_ms, text_of
 from consumers.dead_tenants import dead_counts
-from consumers.graveyard import Burial, Graveyard, Letter
+from consumers.graveyard import Graveyard, Letter
 from consumers.heartbeat import heartbeats
 from consumers.lag import Lag, lag_of
+from ops.letter_facts import burial_facts, letter_facts
 from streams.appender import GROUPS
 from streams.connection import connect
 from streams.entry_ids import EntryId
@@ -197,29 +197,7 @@ def _lag(row: Lag) -> Facts:
 
 
 def _facts(letter: Letter) -> Facts:
-    return {
-        "tenant": encodable(letter.tenant),
-        "known_tenant": TENANT.match(letter.tenant) is not None,
-        "id": encodable(letter.name),
-        "entry_id": encodable(letter.entry_id),
-        "group": encodable(letter.group),
-        "groups": [encodable(name) for name in letter.groups],
-        "reason": encodable(letter.reason),
-        "detail": encodable(letter.detail),
-        "deliveries": letter.deliveries,
-        "buried_at": letter.buried_at.astimezone(UTC),
-        "bytes": letter.size,
-        "sha256": letter.sha256,
-    }
-
-
-def _burial(burial: Burial) -> Facts:
-    return {
-        "group": encodable(burial.group),
-        "reason": encodable(burial.reason),
-        "detail": encodable(burial.detail),
-        "deliveries": burial.deliveries,
-    }
+    return {**letter_facts(letter), "known_tenant": TENANT.match(letter.tenant) is not None}
 
 
 def _content(letter: Letter) -> Facts:
@@ -232,7 +210,7 @@ def _content(letter: Letter) -> Facts:
         "event": None if event is None else _bytes(event[:SHOWN_BYTES]),
         "cut": not letter.whole or (event is not None and len(event) > SHOWN_BYTES),
         "others": others,
-        "burials": [_burial(each) for each in letter.burials],
+        "burials": [burial_facts(each) for each in letter.burials],
     }
 
 
