@@ -482,8 +482,8 @@ def test_restore__rows_that_were_written_since__stay(
 
 def reset_again(client: redis.Redis, connect: Connect) -> int:
     """Reset the rows with sources of its own, which end with it."""
-    sources = Sources(client, connect())
-    return reset_rows(sources, RowsServed(sources.connection))
+    with connect() as connection:  # what it has read stays locked until it is closed
+        return reset_rows(Sources(client, connection), RowsServed(connection))
 
 
 def test_restore__two_resets_or_one_tenant__the_last_and_only_it(
