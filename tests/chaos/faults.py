@@ -146,18 +146,25 @@ def full_memory(rig: Rig, _chance: random.Random, seconds: float) -> None:
         rig.client.config_set("maxmemory", 0)
 
 
-def read_only_postgres(rig: Rig, _chance: random.Random, seconds: float) -> None:
-    """PostgreSQL takes no writes for a while; sessions begun meanwhile stay so until they end."""
-    options = "-c default_transaction_read_only=off"
-    with psycopg.connect(rig.postgres.url, autocommit=True, options=options) as session:
-        session.execute("ALTER DATABASE jobtrail SET default_transaction_read_only = on")
-        session.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND usename = current_user "
-            "AND pid <> pg_backend_pid()"
-        )
+REFUSE_WRITES = """
+CREATE FUNCTION refuse_writes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'refused by a fault' USING ERRCODE = '{code}';
+END
+$$;
+CREATE TRIGGER refuse_writes BEFORE INSERT OR UPDATE ON jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_writes();
+"""
+READ_ONLY, DISK_FULL = "25006", "53100"
+
+
+def refusing_postgres(rig: Rig, chance: random.Random, seconds: float) -> None:
+    """PostgreSQL takes no writes for a while: it is read-only, or its disk is full."""
+    refuse = REFUSE_WRITES.format(code=chance.choice([READ_ONLY, DISK_FULL]))
+    with psycopg.connect(rig.postgres.url, autocommit=True) as session:
+        session.execute(refuse.encode())
         rig.pause(seconds)
-        session.execute("ALTER DATABASE jobtrail RESET default_transaction_read_only")
+        session.execute("DROP FUNCTION refuse_writes CASCADE")
 
 
 def flush_scripts(rig: Rig, _chance: random.Random, _seconds: float) -> None:
@@ -207,7 +214,7 @@ FAULTS: dict[str, Fault] = {
         restart_postgres,
         crash_postgres,
         full_memory,
-        read_only_postgres,
+        refusing_postgres,
         flush_scripts,
         destroy_groups,
         lose_marks,
