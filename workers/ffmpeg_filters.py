@@ -63,11 +63,16 @@ def _is_wide(video: Video) -> bool:
 
 def _to_sdr(video: Video) -> list[str]:
     """Return the filters from wide colours to BT.709, after scaling: they work on floats."""
-    transfer = video.transfer or "bt2020-10"
-    told = f"tin={transfer}:pin={video.primaries or 'bt2020'}:min={video.matrix or 'bt2020nc'}"
+    transfer, primaries = video.transfer or "bt2020-10", video.primaries or "bt2020"
+    # Told to each frame: zscale's own options for its input leave the frame untagged, and the next
+    # zscale then finds no way from unknown colours.
+    told = (
+        f"color_trc={transfer}:color_primaries={primaries}:colorspace={video.matrix or 'bt2020nc'}"
+    )
     end = ["zscale=t=bt709:m=bt709:r=tv", "format=yuv420p"]
     # HDR10 counts in absolute light: 100 cd/m² is the white of SDR.
-    linear = [f"zscale={told}:t=linear:npl=100", "format=gbrpf32le", "zscale=p=bt709"]
+    light = ["zscale=t=linear:npl=100", "format=gbrpf32le", "zscale=p=bt709"]
+    linear = [f"setparams={told}", *light]
     if transfer not in _HDR_TRANSFERS:
         return [*linear, *end]
     return [*linear, "tonemap=hable:desat=0", *end]

@@ -222,6 +222,22 @@ def test_hdr_becomes_8_bits_that_say_so(film: Film, out: Path, transfer: str) ->
 
 
 @pytest.mark.parametrize(
+    "tags",
+    [
+        "colormatrix=bt2020nc",
+        "colorprim=bt2020",
+        "transfer=smpte2084",
+        "transfer=arib-std-b67:colorprim=bt2020",
+        "transfer=smpte2084:colormatrix=bt2020nc",
+    ],
+)
+def test_wide_colours_of_which_a_part_is_untagged(film: Film, out: Path, tags: str) -> None:
+    coding = ("-c:v", "libx265", "-x265-params", f"{tags}:log-level=error")
+    source = film("wide.mp4", *pictures(0.4), *coding, "-pix_fmt", "yuv420p10le")
+    assert "yuv420p(tv, bt709" in played(source, out).video
+
+
+@pytest.mark.parametrize(
     ("name", "arguments"),
     [
         ("rgb.mkv", ("-c:v", "libx264rgb", "-pix_fmt", "rgb24")),
