@@ -26,6 +26,7 @@ from api.cursors import MAX_LENGTH
 from api.problems import BadRequest
 from streams.events import LabelName, LabelValue, Word
 from streams.kinds import KINDS, Kind
+from streams.leap_seconds import next_second
 
 MAX_LIMIT, DEFAULT_LIMIT = 200, 50
 MAX_LABELS = 5
@@ -59,7 +60,8 @@ def _rfc_3339(value: object) -> object:
     day, time, zulu, sign, offset = found.groups()
     # Python's calendar has microseconds.
     time = time[:15]
-    return f"{day}T{time}{'Z' if zulu else (sign.replace(' ', '+') + offset)}"
+    moment = f"{day}T{time}{'Z' if zulu else (sign.replace(' ', '+') + offset)}"
+    return next_second(moment) or moment
 
 
 def _storable(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Leap seconds in an event's `at`: RFC 3339 allows a 60th second, `datetime` does not.
+"""Leap seconds in times that others write: RFC 3339 allows a 60th second, `datetime` does not.
 
 It is read as the first second of the next minute, which is also its Unix time (POSIX.1, 4.19).
 """

@@ -208,6 +208,8 @@ async def test_filters(ask: Asker, store: Store, database_url: str) -> None:
         "updated_since=2026-05-01T12:00:00+09:00": ["a"],  # as a blank, which + is in a query
         "updated_since=2026-05-01t03:00:00.000001z": [],
         "updated_since=1970-01-01T00:00:04Z&status=DONE": ["c"],
+        "updated_since=2026-05-01T02:59:60Z": ["a"],  # a leap second, as an event's `at` may have
+        "updated_since=2026-05-01T11:59:60.000001+09:00": [],
         "limit=1": ["c"],
     }
     async with ask(database_url=database_url) as client:
