@@ -10,7 +10,7 @@ import redis
 from ops.errors import CommandError, WrongWord
 from streams.connection import WrongServer, connect
 from streams.keys import Keys, check_tenant
-from streams.settings import Settings
+from streams.settings import PREFIX, Settings, SettingsError
 from streams.wire import ask
 
 START_SECONDS = 1.0
@@ -50,11 +50,28 @@ def check_servers(settings: Settings) -> None:
         InvalidUrl, SettingsError: a URL is of no known form.
         redis.RedisError: Redis is away or refuses.
     """
-    if settings.database_url is not None:
-        settings.require_database_url()
+    check_database_url(settings)
     if settings.redis_url is not None:
         with connect(settings.redis_url) as client:
             client.ping()
+
+
+def check_database_url(settings: Settings) -> None:
+    """Refuse to begin with a database URL that no wait makes right; the server is not asked.
+
+    Raises:
+        SettingsError: the URL is of no known form, or has an option that PostgreSQL does not know.
+    """
+    if settings.database_url is None:
+        return
+    from sql.sessions import unknown_option  # noqa: PLC0415 - commands without PostgreSQL
+
+    option = unknown_option(settings.require_database_url())
+    if option is not None:
+        raise SettingsError(
+            f"{PREFIX}DATABASE_URL: its option {option} is unknown: take those of libpq, such as"
+            " sslmode"
+        )
 
 
 def check_primary(settings: Settings) -> None:

@@ -16,7 +16,13 @@ import typer
 
 from ops.addresses import command_settings, running
 from ops.append import append_lines
-from ops.arguments import check_known, check_primary, check_servers, is_known
+from ops.arguments import (
+    check_database_url,
+    check_known,
+    check_primary,
+    check_servers,
+    is_known,
+)
 from ops.dead import dead
 from ops.errors import USAGE_STATUS, CommandError, UsageError, WrongWord, line_for, usage_line
 from ops.limits import check_pool
@@ -179,6 +185,8 @@ def consume(group: Annotated[str, typer.Argument(help="status or rows")]) -> Non
     if group not in PROJECTIONS:
         raise CommandError(f"no group {group!r}: take one of {', '.join(PROJECTIONS)}")
     settings = command_settings()
+    if group != "status":
+        check_database_url(settings)
     check_primary(settings)
     consume(group, settings)
 
@@ -191,6 +199,7 @@ def api() -> None:
 
     settings = command_settings()
     check_pool(settings)
+    check_database_url(settings)
     check_primary(settings)
     try:
         serve(settings, lambda url: announce([f"api: {url}"]), desk=RedisDesk.of(settings))

@@ -46,6 +46,8 @@ _CREDENTIALS = {"PGPASSWORD", "PGPASSFILE"}
 _UNLISTED = {"PGDATESTYLE", "PGTZ", "PGGEQO", "PGSERVICEFILE", "PGSYSCONFDIR"}
 """Variables that libpq reads beside those of its connection options."""
 
+_UNKNOWN_OPTION = re.compile(r'invalid (?:URI query parameter:|connection option) "(\w{1,64})"')
+
 _REPORTED = {
     "DateStyle": "ISO, MDY",
     "TimeZone": "UTC",
@@ -301,6 +303,16 @@ def check_encoding(connection: psycopg.Connection[Any] | psycopg.AsyncConnection
             f"the database {connection.info.dbname} has the encoding {encoding} and cannot hold all"
             " text: create one with ENCODING 'UTF8' TEMPLATE template0"
         )
+
+
+def unknown_option(url: str) -> str | None:
+    """Return the option of a URL that libpq does not know; None where it knows them all."""
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        found = _UNKNOWN_OPTION.search(str(error))  # of the rest, some may be a password
+        return found and found[1]
+    return None
 
 
 def _start(

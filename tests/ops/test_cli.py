@@ -395,6 +395,20 @@ def test_api_on_a_taken_port_or_without_a_way_to_know_who_asks(redis_url: str) -
     assert "JOBTRAIL_" in plain_failure(jobtrail("api", redis_url=redis_url))
 
 
+@pytest.mark.parametrize("words", [("api",), ("consume", "rows"), ("migrate",)], ids=" ".join)
+@pytest.mark.parametrize("form", ["postgresql://me:secret@127.0.0.1:1/x?ssl={}", "host=x pgssl={}"])
+def test_unknown_option_of_the_database_url__is_one_line_before_any_wait(
+    words: tuple[str, ...], form: str, redis_url: str
+) -> None:
+    result = jobtrail(
+        *words, redis_url=redis_url, database_url=form.format("secret"), auth="dev", api_port="0"
+    )
+    said = plain_failure(result)
+    assert "JOBTRAIL_DATABASE_URL" in said
+    assert re.search(r"\b(pg)?ssl\b", said)
+    assert "secret" not in said
+
+
 def test_unknown_group_is_refused(redis_url: str) -> None:
     assert "status, rows" in plain_failure(jobtrail("consume", "rowz", redis_url=redis_url))
 
