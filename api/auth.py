@@ -49,6 +49,8 @@ class Caller(NamedTuple):
     scopes: frozenset[str]
     identity: Hashable = None
     """The one who asks, for limits: the token's subject, or else what was signed."""
+    expires: float = inf
+    """When the token does, in seconds since 1970: an answer that goes on ends then."""
 
     def may_read(self, kind: str, job_id: str) -> bool:
         """Whether a job of the caller's tenant is one that the caller may know of."""
@@ -118,7 +120,7 @@ class TokenAuthenticator:
         if remembered is not None and time.time() < remembered[1]:
             return remembered[0]
         claims, until = self._verified(token)
-        caller = _caller(claims, token)
+        caller = _caller(claims, token, until)
         self._remember(token, caller, until)
         return caller
 
@@ -144,7 +146,7 @@ class TokenAuthenticator:
         self._remembered[token] = (caller, until)
 
 
-def _caller(claims: Claims, token: str) -> Caller:
+def _caller(claims: Claims, token: str, expires: float) -> Caller:
     scope, subject = claims.get("scope"), claims.get("sub")
     return Caller(
         _tenant(claims.get("tenant_id")),
@@ -152,6 +154,7 @@ def _caller(claims: Claims, token: str) -> Caller:
         frozenset(scope.split()) if isinstance(scope, str) else frozenset(),
         # What was signed has one spelling; the signature beside it has several. No token is kept.
         subject if isinstance(subject, str) else hash(token.rpartition(".")[0]),
+        expires,
     )
 
 

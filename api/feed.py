@@ -69,7 +69,7 @@ class Feed:
             raise NoSuchJob
         job = JobKey(caller.tenant, kind.name, job_id)
         known = last_event_id(scope)
-        with self._viewers.enter(job.tenant, beats=True) as bell:
+        with self._viewers.enter(job.tenant, beats=True, expires=caller.expires) as bell:
             try:
                 async with self._hub.watching(job.tenant, feed_name(job), bell):
                     state = await self._state(job)
@@ -91,7 +91,7 @@ class Feed:
         caller = self._caller(scope)
         if scope["method"] == "HEAD":
             return await answer_without_stream(send, HTTPStatus.OK)
-        with self._viewers.enter(caller.tenant, beats=True) as bell:
+        with self._viewers.enter(caller.tenant, beats=True, expires=caller.expires) as bell:
             try:
                 async with self._tenants.watching(caller.tenant, bell) as feed:
                     position = await self._first_position(caller.tenant, feed, last_event_id(scope))

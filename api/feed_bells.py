@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,8 @@ STOP_SECONDS = 1.0
 """The same while the process stops."""
 
 LONGEST_SECONDS = 3_600
-"""A stream ends after so long: the client comes back at once, and its token is looked at again."""
+"""A stream ends after so long, or soon after its token expires: the client comes back at once, and
+its token is looked at again."""
 
 MAX_VIEWERS = 12_000
 """In one process, of all tenants: below what the server takes at once, so that others get in."""
@@ -41,6 +43,7 @@ class Bell:
 
     __slots__ = (
         "_beats",
+        "_expires",
         "_sending_since",
         "_task",
         "_waiter",
@@ -50,7 +53,7 @@ class Bell:
         "over",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, expires: float = math.inf) -> None:
         self.changed = False
         """Something may be new."""
         self.beat = False
@@ -60,6 +63,7 @@ class Bell:
         self.dropped = False
         """The client takes nothing, and the viewer's task was cancelled for it."""
         self._beats = 0
+        self._expires = expires
         self._waiter: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._sending_since = 0.0
@@ -100,7 +104,7 @@ class Bell:
         if self._task is not None:
             self.drop_if_sending(now)
             return
-        if self._beats * BEAT_SECONDS >= LONGEST_SECONDS:
+        if self._beats * BEAT_SECONDS >= LONGEST_SECONDS or time.time() >= self._expires:
             self.over = True
         self.beat = True
         self._wake()
@@ -129,8 +133,13 @@ class Viewers:
         return len(self._bells)
 
     @contextmanager
-    def enter(self, tenant: str, *, beats: bool = False) -> Iterator[Bell]:
-        """Let a viewer in and give its bell; `beats`: it takes the timer's beats too.
+    def enter(
+        self, tenant: str, *, beats: bool = False, expires: float = math.inf
+    ) -> Iterator[Bell]:
+        """Let a viewer in and yield its bell.
+
+        `beats`: it takes the timer's beats too, of which the first after `expires` (in seconds
+        since 1970) ends it.
 
         Raises:
             TooManyRequests: the tenant has as many as it may.
@@ -140,7 +149,7 @@ class Viewers:
             raise TooManyRequests(1)
         if len(self._bells) >= MAX_VIEWERS:
             raise TryLater
-        bell, slot = Bell(), next(self._next_slot) % BEAT_SECONDS
+        bell, slot = Bell(expires), next(self._next_slot) % BEAT_SECONDS
         bell.over = self._stopping
         self._tenants[tenant] += 1
         self._bells.add(bell)

@@ -8,9 +8,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from itertools import count
+from itertools import count, islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -270,6 +271,25 @@ def test_narrowed_token__its_ids_alone(redis_url: str, write: Writer, tenant: st
     assert f'"path": "{TENANT}"' in log
     assert token.split(".")[2] not in log
     assert "access_token" not in log
+
+
+def test_token_expires__open_streams_end_and_come_back_in_vain(
+    redis_url: str, write: Writer, tenant: str
+) -> None:
+    """A stream is no way to go on reading with a token that is refused everywhere else."""
+    write(tenant, {"type": "processing", "id": "a1"})
+    paths = TENANT, JOB.format("a1") + "events"
+    with running_api(redis_url, auth="jwt", jwt_secret=SECRET) as api, ExitStack() as stack:
+        claims = {"exp": int(time.time()) + 5, "tenant_id": tenant}
+        query = f"?access_token={jwt.encode(claims, SECRET)}"
+        streams = [stack.enter_context(Stream(api.url, path + query)) for path in paths]
+        assert [received(stream).data["job_id"] for stream in streams] == ["a1", "a1"]
+        for stream in streams:
+            lines = list(islice(iter(stream.line, b""), 3))
+            assert len(lines) < 3, "comment lines go on after the token expired"
+        for path in paths:
+            with Stream(api.url, path + query) as stream:
+                assert stream.status == 401
 
 
 def test_one_subscription_a_tenant__while_somebody_looks(
