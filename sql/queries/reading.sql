@@ -195,7 +195,7 @@ LIMIT %(limit)s;
 SELECT true FROM jobs WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = %(id)s;
 
 -- name: events
--- A job's events in the order of their entries; what belongs to one job is sorted for each page.
+-- A job's events in the order of their entries, by the index job_events_in_order.
 SELECT entry_ms, entry_seq, event_id, type, attempt, at, event
 FROM job_events
 WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = %(id)s

@@ -191,8 +191,35 @@ def test_one_job_and_its_history__a_million_rows__are_looked_up_by_their_keys(mi
             assert found is not None
             for scan in Ran(name, found[0][0]["Plan"]).scans:
                 assert scan["Node Type"] in ("Index Scan", "Index Only Scan")
-                assert scan["Index Name"].endswith("_pkey")
+                own = "job_events" in scan["Relation Name"]
+                assert own or scan["Index Name"] == "jobs_pkey"
                 assert touched(scan) <= 1
+
+
+EVENTS = 200_000
+LONG_HISTORY = """
+INSERT INTO job_events
+    (tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt, at, event)
+SELECT 'long', 'job', 'long-1', 'e' || n, DATE '2026-06-01' + n / 50000, 1780000000000 + n, 0,
+       'progress', 1, TIMESTAMPTZ '2026-06-01' + n * interval '1 second', '{}'
+FROM generate_series(0, %s - 1) AS n
+"""
+
+
+def test_history__of_two_hundred_thousand_events__a_page_reads_about_a_page(
+    database_url: str,
+) -> None:
+    """Wherever the page lies, and before anything was analysed."""
+    job = {"tenant": "long", "kind": "job", "id": "long-1", "limit": LIMIT + 1}
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(LONG_HISTORY, (EVENTS,))
+        for place in (-1, EVENTS // 2, EVENTS - LIMIT):
+            after = {"after_ms": 1780000000000 + place, "after_seq": 0, "after_event": ""}
+            explain = SQL("EXPLAIN (ANALYZE, FORMAT JSON) ") + SQL(QUERIES["events"])
+            found = connection.execute(explain, {**job, **after}).fetchone()
+            assert found is not None
+            scans = Ran("events", found[0][0]["Plan"]).scans
+            assert sum(map(touched, scans)) <= 3 * LIMIT
 
 
 def test_reaper__a_million_rows__looks_at_the_jobs_at_work_alone(million: str) -> None:
