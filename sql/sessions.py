@@ -95,13 +95,24 @@ _TIMEOUTS = (
 """None of these is the session's own either, so that none strikes before a transaction has its
 settings, or while a session is idle that is needed again. A pooler's sessions are left alone."""
 
+_KEEPALIVES = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+"""The server must notice a client that is gone, too: its session may hold locks, and by default a
+kernel asks after two hours."""
+
+STATEMENT_PART = 0.8
+"""The server's limit for a statement, as a part of the client's limit for the answer."""
+
 _ON_CONNECTING = sql.SQL(
     "SELECT set_config(name, value, false) FROM (VALUES {}) AS wanted (name, value, reported)"
     " WHERE current_setting(name, true) <> value AND (reported OR pg_backend_pid() = {})"
 )
 _WANTED = sql.SQL(", ").join(
     sql.SQL("({}, {}, {})").format(name, value, name in _REPORTED)
-    for name, value in {**_REPORTED, **dict.fromkeys(_TIMEOUTS, "0")}.items()
+    for name, value in {**_REPORTED, **dict.fromkeys(_TIMEOUTS, "0"), **_KEEPALIVES}.items()
 )
 
 _OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)=((?:\\.|[^\s\\])*)\s*")
@@ -216,7 +227,9 @@ def connect(
 ) -> Session:
     """Open a session; `settings` are set in each of its transactions.
 
-    One answer may take `answer_seconds`; then the session is closed (`sql/deadlines.py`).
+    One answer may take `answer_seconds`; then the session is closed (`sql/deadlines.py`). A server
+    that works ends the statement by itself a little earlier, and the transaction of a client that
+    it does not hear of for so long: neither is left behind with its locks.
 
     Raises:
         psycopg.Error: the server is away or refuses, or the database is unfit (UnfitDatabase).
@@ -227,7 +240,7 @@ def connect(
     try:
         check_encoding(connection)
         connection.url = url
-        connection.own = {**named, **(settings or {})}
+        connection.own = {**_limits(answer_seconds), **named, **(settings or {})}
         connection.local_settings = _settings(connection, connection.own, local=True)
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.read_only = read_only
@@ -357,6 +370,16 @@ def _settings(
         *(_SET.format(name, value, local) for name, value in values.items()),
     ]
     return sql.SQL("SELECT {}").format(sql.SQL(", ").join(parts)).as_bytes(connection)
+
+
+def _limits(answer_seconds: float) -> dict[str, str]:
+    """Return the server's own limits for a session whose answers have one."""
+    if math.isinf(answer_seconds):
+        return {}
+    return {
+        "statement_timeout": f"{answer_seconds * STATEMENT_PART:.3f}s",
+        "idle_in_transaction_session_timeout": f"{answer_seconds:.3f}s",
+    }
 
 
 def _named(options: str) -> dict[str, str]:

@@ -19,6 +19,13 @@ _TURNS_TO_CLOSE = 3
 """Of the loop: a link's end is told, its transport aborts, its socket is closed."""
 
 
+class _Link:
+    """The condition of one connection."""
+
+    lost = False
+    """What is sent in it, either way, disappears."""
+
+
 class Proxy:
     """Forwards connections to a port of this machine; safe to control from any thread."""
 
@@ -26,7 +33,7 @@ class Proxy:
         self._target = target
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
-        self._links: set[asyncio.Task[None]] = set()
+        self._links: dict[asyncio.Task[None], _Link] = {}
         self._open = True
         self._flowing = asyncio.Event()
         self._severing = False
@@ -81,6 +88,15 @@ class Proxy:
         """Let through what was held back."""
         self._call(self._set_flowing(flowing=True))
 
+    def swallow(self) -> int:
+        """Lose all that is sent from now on in the connections that stand, and return their number.
+
+        None is closed, and new ones are whole: a path of the network is dead, and the server well.
+        """
+        for link in (links := list(self._links.values())):
+            link.lost = True
+        return len(links)
+
     def sever_replies(self) -> None:
         """Let requests through and cut the connection when the reply comes, until `start`."""
         self._severing = True
@@ -113,19 +129,26 @@ class Proxy:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of our own: one that the server makes reports its cancellation as an error.
-        link = self._loop.create_task(self._link(reader, writer))
-        self._links.add(link)
-        link.add_done_callback(self._links.discard)
+        condition = _Link()
+        link = self._loop.create_task(self._link(reader, writer, condition))
+        self._links[link] = condition
+        link.add_done_callback(self._links.pop)
         # One that is cancelled before it began never comes to its own `finally`.
         link.add_done_callback(lambda _: writer.transport.abort())
 
-    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _link(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link
+    ) -> None:
         ends = [writer]
         try:
             if self._open:
                 there, back = await asyncio.open_connection(HOST, self._target)
                 ends.append(back)
-                await self._both(self._pump(reader, back), self._pump(there, writer, reply=True))
+                await self._both(
+                    self._pump(reader, back, link), self._pump(there, writer, link, reply=True)
+                )
+                if link.lost:  # so is the news that it was closed
+                    await asyncio.Event().wait()
         except OSError:
             pass  # the server is away: so are we
         finally:
@@ -144,10 +167,17 @@ class Proxy:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, reply: bool = False
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        link: _Link,
+        *,
+        reply: bool = False,
     ) -> None:
         while chunk := await reader.read(CHUNK):
             await self._flowing.wait()
+            if link.lost:
+                continue
             if reply and self._severing:
                 return
             if self._delay:
