@@ -21,7 +21,7 @@ import structlog
 from api.feed_bells import Bell
 from api.metrics import FEED_MESSAGES, FEED_SUBSCRIPTIONS
 from projections.feed import named_in
-from streams.connection import refused_servers
+from streams.connection import refused_servers, refuses_writes
 from streams.keys import Keys
 
 _LOG = structlog.get_logger(__name__)
@@ -181,7 +181,7 @@ class Hub:
         asking = asyncio.create_task(self._ask(connection))
         try:
             while True:
-                self._heard(await connection.read_response(disable_decoding=True, timeout=math.inf))
+                self._heard(await next_reply(connection))
         finally:
             asking.cancel()
 
@@ -253,3 +253,13 @@ class Hub:
 def _ring(bells: Iterable[Bell]) -> None:
     for bell in bells:
         bell.ring()
+
+
+async def next_reply(connection: Any) -> Any:
+    """Wait for what the server sends next; None where it refuses a PING as it refuses writes."""
+    try:
+        return await connection.read_response(disable_decoding=True, timeout=math.inf)
+    except redis.ResponseError as error:
+        if refuses_writes(error):
+            return None
+        raise

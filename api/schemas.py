@@ -74,6 +74,13 @@ class Ready(Answer):
             " it does not answer (durable reads are 503), `none` where none is named."
         ),
     ]
+    redis: Annotated[
+        Literal["refuses writes"],
+        Field(
+            description="Only while Redis answers reads and refuses writes: it lacks memory, disk"
+            " or replicas, and what is served does not change."
+        ),
+    ] = ABSENT
 
 
 class JobProgressDetail(Answer):

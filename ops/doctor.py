@@ -17,7 +17,7 @@ from ops.errors import line_for
 from ops.findings import Finding
 from ops.limits import Budget, budget, read_limits
 from ops.odd_keys import odd_keys, printable
-from ops.redis_checks import config_of, largest_command, replicas, stream_ids
+from ops.redis_checks import config_of, largest_command, replicas, stream_ids, writes
 from projections.rebuild_replaced import kept
 from sql import queries, sessions
 from sql.migrate import missing
@@ -33,6 +33,8 @@ _QUERIES = queries("doctor")
 OLDEST_REDIS, OLDEST_VALKEY, OLDEST_POSTGRES = (7, 0), (7, 2), 150_000
 LATE_SECONDS = 60.0
 """An entry that has waited longer means that a group does not keep up, or does not run."""
+ANSWER_SECONDS = 60.0
+"""How long PostgreSQL may take for one answer."""
 SHOWN_TENANTS = 5
 NEAR = 0.8
 """The part of a limit from which on it is mentioned."""
@@ -77,6 +79,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         found=str(policy),
         advice="set maxmemory-policy noeviction: any other evicts logs and groups",
     )
+    yield writes(client)
     yield replicas(client, info, settings)
     yield largest_command(client, settings)
     yield stream_ids(client)
@@ -189,7 +192,9 @@ def _worst(what: str, counts: Mapping[str, int]) -> str:
 
 def _postgres(settings: Settings) -> Iterator[Finding]:
     url = settings.require_database_url()
-    with sessions.connect(url, "jobtrail-doctor", read_only=True) as connection:
+    with sessions.connect(
+        url, "jobtrail-doctor", read_only=True, answer_seconds=ANSWER_SECONDS
+    ) as connection:
         number = connection.info.server_version
         yield Finding(
             "postgres version",
@@ -216,6 +221,27 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
             yield _default_partition(connection)
             yield _replaced(connection)
         yield _connections(connection, settings)
+    yield _writes(url)
+
+
+def _writes(url: str) -> Finding:
+    """Try a write that is undone: a table of the session's own, which takes new space on disk."""
+    name = "postgres writes"
+    try:
+        with (
+            sessions.connect(url, "jobtrail-doctor", answer_seconds=ANSWER_SECONDS) as connection,
+            connection.transaction(force_rollback=True),
+        ):
+            connection.execute(_QUERIES["trial"])
+    except psycopg.errors.InsufficientPrivilege:
+        return Finding(name, ok=True, found="not ours to try", advice="")
+    except psycopg.Error as error:
+        if error.diag.sqlstate is None:
+            raise  # it is away
+        found = f"refused: {error.diag.message_primary}"
+        advice = "nothing is lost, but the consumers of rows wait: give it space, or make it the"
+        return Finding(name, ok=False, found=found, advice=f"{advice} primary")
+    return Finding(name, ok=True, found="taken", advice="")
 
 
 def _reading_roles(connection: psycopg.Connection) -> Finding:

@@ -11,7 +11,7 @@ import typer
 from api.listening import ListenError
 from consumers.faults import is_of_key
 from ops.devstack import EmbeddedError
-from streams.connection import InvalidUrl, LogUnavailable, WrongServer
+from streams.connection import InvalidUrl, LogUnavailable, WrongServer, refuses_writes
 from streams.events import InvalidEvent
 from streams.keys import InvalidTenant
 from streams.settings import SettingsError
@@ -31,6 +31,9 @@ class CommandError(Exception):
     """The command failed; the message is one line that says what is wrong and what to do."""
 
 
+_INSUFFICIENT_RESOURCES = "53"
+"""The class of the server's errors for a full disk, memory or too many connections."""
+
 _PLAIN = (
     CommandError,
     EmbeddedError,
@@ -39,6 +42,7 @@ _PLAIN = (
     ListenError,
     OSError,
     SettingsError,
+    WrongServer,
     WrongWord,
 )
 
@@ -47,8 +51,6 @@ def line_for(error: BaseException) -> str | None:
     """Give the line that says what went wrong, or None where it is our own fault."""
     if isinstance(error, _PLAIN):
         return _one_line(error)
-    if isinstance(error, WrongServer):
-        return _one_line(error)
     if isinstance(error, LogUnavailable):
         # Without a cause it is the server's own answer, for which the URL is not to blame.
         blamed = error.__cause__ and not isinstance(error.__cause__, WrongServer)
@@ -56,10 +58,16 @@ def line_for(error: BaseException) -> str | None:
     if isinstance(error, redis.RedisError | InvalidUrl):
         return _of_redis(error)
     if isinstance(error, psycopg.Error):
-        # The rest of what the server says would show our statement.
-        said = error.diag.message_primary or _one_line(error)
-        return f"PostgreSQL is away or refuses: {said}: check JOBTRAIL_DATABASE_URL"
+        return _of_postgres(error)
     return None
+
+
+def _of_postgres(error: psycopg.Error) -> str:
+    # The rest of what the server says would show our statement.
+    said = error.diag.message_primary or _one_line(error)
+    if (error.sqlstate or "").startswith(_INSUFFICIENT_RESOURCES):
+        return f"PostgreSQL refuses: {said}: it lacks space on disk, memory or connections"
+    return f"PostgreSQL is away or refuses: {said}: check JOBTRAIL_DATABASE_URL"
 
 
 def _of_redis(error: redis.RedisError | InvalidUrl) -> str:
@@ -67,6 +75,8 @@ def _of_redis(error: redis.RedisError | InvalidUrl) -> str:
         return f"JOBTRAIL_REDIS_URL: {_one_line(error)}"
     if str(error).startswith("NOREPLICAS"):
         return "Redis refuses writes while too few of its replicas are in step (NOREPLICAS)"
+    if refuses_writes(error):
+        return f"Redis refuses writes: {_one_line(error)}: run jobtrail doctor"
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
         return f"Redis refuses us: {_one_line(error)}: check the user and password in its URL"
     if is_of_key(error):

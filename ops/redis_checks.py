@@ -9,6 +9,8 @@ import redis
 
 from consumers.asking import round_trips, server_ms, text_of
 from ops.findings import Finding
+from streams.appender import GROUPS
+from streams.connection import refuses_writes
 from streams.discovery import all_streams
 from streams.durability import assurance_of
 from streams.entry_ids import EntryId, of_reply
@@ -85,6 +87,31 @@ def largest_command(client: redis.Redis, settings: Settings) -> Finding:
         ),
         warns=large,
     )
+
+
+def writes(client: redis.Redis) -> Finding:
+    """Try a write that changes nothing: the server's answer says what it lacks."""
+    name = "redis writes"
+    try:
+        ask(client, "ZADD", Keys().ready(GROUPS[0]), "XX", 0, "")
+    except redis.exceptions.NoPermissionError:
+        return Finding(name, ok=True, found="not ours to try")
+    except redis.ResponseError as error:
+        if not refuses_writes(error):
+            raise
+        return Finding(name, ok=False, found=f"refused: {error}", advice=_lacking(error))
+    return Finding(name, ok=True, found="taken")
+
+
+def _lacking(error: redis.ResponseError) -> str:
+    """Return what to do about a server that refuses writes."""
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        lacking = "raise maxmemory, or run: jobtrail trim"
+    elif str(error).startswith("MISCONF"):
+        lacking = "free or mend the disk that it saves to; its log has the error"
+    else:
+        lacking = "start the replicas that min-replicas-to-write asks for"
+    return f"{lacking}; until then appends fail and consumers wait"
 
 
 def stream_ids(client: redis.Redis) -> Finding:

@@ -31,6 +31,7 @@ __all__ = [
     "connect_async",
     "is_outage",
     "refused_servers",
+    "refuses_writes",
 ]
 
 
@@ -60,6 +61,19 @@ _REFUSALS = (
     "CLUSTERDOWN",
     "UNBLOCKED",  # demoted while a command was blocked
 )
+
+
+_REFUSED_WRITES = ("MISCONF", "NOREPLICAS")
+
+
+def refuses_writes(error: BaseException) -> bool:
+    """Return whether a server answers, but takes no writes: out of memory, disk or replicas.
+
+    A server that could not save (MISCONF) refuses even PING, and answers reads.
+    """
+    return isinstance(error, redis.exceptions.OutOfMemoryError) or (
+        isinstance(error, redis.ResponseError) and str(error).startswith(_REFUSED_WRITES)
+    )
 
 
 def is_outage(error: BaseException) -> bool:

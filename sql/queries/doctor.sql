@@ -31,3 +31,7 @@ WHERE r.oid IS NULL
    OR NOT (has_table_privilege(r.oid, 'jobs', 'SELECT')
            AND has_table_privilege(r.oid, 'job_events', 'SELECT'))
 ORDER BY needed.name;
+
+-- name: trial
+-- A write that takes new space, some 150 kB; the caller takes it back.
+CREATE TEMPORARY TABLE jobtrail_trial ON COMMIT DROP AS SELECT generate_series(1, 4096);

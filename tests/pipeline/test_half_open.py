@@ -170,6 +170,8 @@ def test_half_open_connection_to_redis__consumer_opens_another_and_goes_on(
     if group == "rows":
         assert stored(database_url) == [("DONE", 2)] * JOBS
     else:
-        shown = [redis_client.get(f"tenant:{TENANT}:job:a{number}:status") for number in range(JOBS)]
+        shown = [
+            redis_client.get(f"tenant:{TENANT}:job:a{number}:status") for number in range(JOBS)
+        ]
         assert all(b'"DONE"' in (document or b"") for document in shown)
     assert redis_client.xlen(f"tenant:{TENANT}:dead") == 0

@@ -23,6 +23,9 @@ from workers.roster.rows import Refused, Student
 CHUNK = 200
 """Rows that are saved, or fail, together."""
 
+ANSWER_SECONDS = 75.0
+"""How long PostgreSQL may take for one answer; by itself it ends a statement after a minute."""
+
 _QUERIES = queries("roster")
 _TRIES = 5
 """Of one chunk, when what stopped it was no fault of its rows."""
@@ -76,12 +79,15 @@ def connect(database_url: str, tenant: str) -> Session:
     # plan serves all chunks, and is made once.
     settings = {
         "app.tenant_id": tenant,
-        "statement_timeout": "60s",
         "enable_seqscan": "off",
         "plan_cache_mode": "force_generic_plan",
     }
     session = sessions.connect(
-        database_url, "jobtrail-roster", settings=settings, connect_seconds=10
+        database_url,
+        "jobtrail-roster",
+        settings=settings,
+        connect_seconds=10,
+        answer_seconds=ANSWER_SECONDS,
     )
     if not sessions.pooled(session):
         session.prepare_threshold = 0
