@@ -32,6 +32,8 @@ _AHEAD, _BEHIND = 2, 5
 
 _ENTRY_ID = re.compile(r"\d{1,15}-\d{1,20}\Z")
 
+MAKE_TRIES, MAKE_PAUSE_SECONDS = 10, 0.1
+"""Tries to make a partition, and the pause after each that could not have its locks."""
 MAKE_AGAIN_SECONDS = 10.0
 """After a partition could not be made because somebody reads the history for long."""
 DROP_TRIES = 5
@@ -233,9 +235,14 @@ def _held_days(
 class Partitions:
     """Makes the weeks that writers are about to need."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._made: set[date] = set()
         self._clock = clock
+        self._sleep = sleep
         self._next = float("-inf")
 
     def ensure(self, connection: psycopg.Connection, days: Iterable[date]) -> None:
@@ -249,15 +256,26 @@ class Partitions:
         first, last = _monday(today - _BEHIND * _WEEK), _monday(today + _AHEAD * _WEEK)
         wanted = {_monday(day) for day in (*days, today, today + _WEEK)}
         for monday in sorted(wanted - self._made):
-            if first <= monday <= last:
-                try:
-                    self._make(connection, f"job_events_{monday:%Y%m%d}", monday)
-                except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-                    # Attaching waits for all readers, and writers would wait behind it.
-                    _LOG.info("partition_not_made_yet", week=str(monday))
-                    self._next = self._clock() + MAKE_AGAIN_SECONDS
-                    return
+            if first <= monday <= last and not self._made_in_time(connection, monday):
+                _LOG.info("partition_not_made_yet", week=str(monday))
+                self._next = self._clock() + MAKE_AGAIN_SECONDS
+                return
             self._made.add(monday)
+
+    def _made_in_time(self, connection: psycopg.Connection, monday: date) -> bool:
+        """Make a partition unless another writer does; return whether it is there.
+
+        Attaching waits for all readers, and writers wait behind it, so that each try is short. The
+        pauses let them through, and are long enough for another writer that is making it.
+        """
+        for _ in range(MAKE_TRIES):
+            try:
+                self._make(connection, f"job_events_{monday:%Y%m%d}", monday)
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                self._sleep(MAKE_PAUSE_SECONDS)
+            else:
+                return True
+        return False
 
     def _make(self, connection: psycopg.Connection, name: str, monday: date) -> None:
         if _exists(connection, name):

@@ -25,7 +25,7 @@ from streams.keys import JobKey
 from streams.kinds import KINDS
 from tests.support.oracle import expected_state
 from tests.support.strategies import deliveries, entry_ids, logs
-from tests.support.waiting import eventually
+from tests.support.waiting import ENDING, eventually
 
 ONE = JobKey("42", "job", "a1")
 MIDNIGHT = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp() * 1_000)
@@ -184,7 +184,7 @@ def test_apply__two_writers_on_the_same_jobs_in_opposite_orders__exact_and_no_de
     with ThreadPoolExecutor(2) as pool:
         work_done = [pool.submit(work, writer(), batches) for batches in both]
         for each in work_done:
-            each.result(timeout=60)
+            each.result(timeout=ENDING)
     check(db, [entry for batches in both for batch in batches for entry in batch])
     deadlocks = db.execute(
         "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
@@ -340,7 +340,7 @@ def test_partitions__two_writers_starting_together__made_once(
 
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(work, number) for number in range(4)]:
-            future.result(timeout=60)
+            future.result(timeout=ENDING)
     assert set(partitions_of(db).values()) == {4}
     assert len(partitions_of(db)) == 6
     assert "job_events_default" not in partitions_of(db)

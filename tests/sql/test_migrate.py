@@ -89,7 +89,7 @@ def test_missing__looking__makes_nothing(empty_url: str) -> None:
 def test_apply__ten_threads_at_once__each_migration_once(empty_url: str) -> None:
     with ThreadPoolExecutor(10) as pool:
         done = [pool.submit(migrate.apply, empty_url) for _ in range(10)]
-        names = [name for each in done for name in each.result(timeout=60)]
+        names = [name for each in done for name in each.result(timeout=ENDING)]
     assert names == ALL
     assert applied(empty_url) == ALL
 
@@ -140,7 +140,7 @@ def test_apply__no_transaction_while_others_wait__does_not_deadlock(
     use(monkeypatch, **{"9000_indexes": CONCURRENTLY})
     with ThreadPoolExecutor(6) as pool:
         done = [pool.submit(migrate.apply, empty_url) for _ in range(6)]
-        names = [name for each in done for name in each.result(timeout=60)]
+        names = [name for each in done for name in each.result(timeout=ENDING)]
     assert names == [*ALL, "9000_indexes"]
 
 

@@ -7,6 +7,7 @@ environment sets that up for its own processes.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tempfile
 from contextlib import suppress
@@ -52,7 +53,8 @@ def _reset_variables() -> None:
 
 def _reset_folders() -> None:
     folder = tempfile.gettempdir()  # passes over a TMPDIR that cannot be used
-    if len(folder) > _LONGEST_FOLDER:
+    # Redis reads no file whose path has a space from an unquoted line of its configuration.
+    if len(folder) > _LONGEST_FOLDER or not re.fullmatch(r"[\w/.-]+", folder, re.ASCII):
         folder = "/tmp"
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     home = Path(os.environ.get("HOME", ""))
