@@ -35,7 +35,7 @@ EXAMPLE = Path(__file__).parents[2] / "deploy/nginx/jobtrail.conf"
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 NAME = "jobs.example.com"
 PATH = "/api/v1/jobs/a1/progress/"
-TIMEOUT = 20
+TIMEOUT = 60
 AROUND = """
 daemon off;
 pid {folder}/nginx.pid;

@@ -17,7 +17,7 @@ from api.limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
 from tests.pipeline.conftest import Start
 from tests.support.processes import runs
 
-TIMEOUT = 20
+TIMEOUT = 60
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 
 MALFORMED = {

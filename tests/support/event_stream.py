@@ -24,7 +24,7 @@ from api.server import serve
 from streams.settings import Settings
 serve(Settings.from_environ(), lambda url: print(url, flush=True))
 """
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 """Seconds that a client waits for something to read."""
 
 
