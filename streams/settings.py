@@ -21,6 +21,8 @@ _DATABASE_URL = re.compile(
     rf"postgres(?:ql)?://(?:[^/?#@]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?|\s*\w+\s*=.*", re.DOTALL
 )
 """A URL or `name=value` words, as libpq takes them."""
+_BAD_ESCAPE = re.compile(r"postgres(?:ql)?://.*%(?:00|(?![0-9A-Fa-f]{2}))", re.DOTALL)
+"""A URL with a `%` that libpq cannot decode: its error quotes what may be a password."""
 
 
 class SettingsError(ValueError):
@@ -114,6 +116,10 @@ class Settings(BaseModel):
             # The driver would say what it cannot read, which may be the password.
             raise SettingsError(
                 f"{PREFIX}DATABASE_URL is of no known form: give it, e.g. {example}"
+            )
+        if _BAD_ESCAPE.match(url):
+            raise SettingsError(
+                f"{PREFIX}DATABASE_URL: in a user, password or option, write % as %25"
             )
         return url
 

@@ -110,3 +110,17 @@ def test_missing_server_names_its_variable() -> None:
     settings = Settings.from_environ(SECRETS)
     assert settings.require_redis_url() == SECRETS["JOBTRAIL_REDIS_URL"]
     assert settings.require_database_url() == SECRETS["JOBTRAIL_DATABASE_URL"]
+
+
+@pytest.mark.parametrize("password", ["hunter%", "%hunter", "hunter%2", "hunter%g1", "hunter%00"])
+def test_database_password_with_a_bare_percent__refused_without_showing_it(password: str) -> None:
+    """The driver quotes what it cannot decode, so it is never asked."""
+    for url in (f"postgresql://me:{password}@h/x", f"postgres://me@h/x?password={password}"):
+        with pytest.raises(SettingsError, match=r"DATABASE_URL.* write % as %25") as raised:
+            Settings(database_url=url).require_database_url()
+        assert "hunter" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:a%25%2Fb@h/x", "host=h password=50%"])
+def test_database_password_with_a_percent_that_is_meant(url: str) -> None:
+    assert Settings(database_url=url).require_database_url() == url
