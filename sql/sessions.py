@@ -135,6 +135,18 @@ class Session(deadlines.Connection):
     """What it was opened with, to open another one."""
     own: Mapping[str, str] = MappingProxyType({})
     """Settings of this session's transactions, beside those that all have."""
+    settled = False
+    """Whether the session itself has all settings, so that its transactions need none."""
+
+    def settle(self) -> bool:
+        """Set everything once, for the session, where no pooler is in between; return whether.
+
+        Then a statement on its own is one statement at the server, too.
+        """
+        if not pooled(self):
+            super().execute(_settings(self, {**_DEFAULTS, **self.own}, local=False))
+            self.settled = True
+        return self.settled
 
     @override
     @contextmanager
@@ -155,7 +167,7 @@ class Session(deadlines.Connection):
                 raise psycopg.errors.ReadOnlySqlTransaction(
                     "the server is a standby, which takes no writes"
                 ) from error
-            if begins:
+            if begins and not self.settled:
                 super().execute(self.local_settings)
             yield transaction
 
@@ -170,6 +182,8 @@ class Session(deadlines.Connection):
             return super().execute(query, params, **options)
 
         def alone() -> psycopg.Cursor[Any]:
+            if self.settled:
+                return super(Session, self).execute(query, params, **options)
             with self.transaction():
                 return self.execute(query, params, **options)
 
@@ -300,7 +314,8 @@ def again(work: Callable[[], T]) -> T:
 
 def pooled(connection: Session) -> bool:
     """Whether a pooler stands in between: it reports a process id of its own making."""
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    # Without a transaction of ours, whose settings it does not need.
+    row = psycopg.Connection.execute(connection, "SELECT pg_backend_pid()").fetchone()
     return row is None or row[0] != connection.info.backend_pid
 
 

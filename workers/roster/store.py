@@ -89,7 +89,7 @@ def connect(database_url: str, tenant: str) -> Session:
         connect_seconds=10,
         answer_seconds=ANSWER_SECONDS,
     )
-    if not sessions.pooled(session):
+    if session.settle():
         session.prepare_threshold = 0
     return session
 

@@ -99,8 +99,10 @@ def test_import__5000_rows__at_most_27_statements_at_the_server(
     assert result == told(created=5_000)
     lines = server.log_path.read_text().splitlines()
     said = [line for line in lines if line.startswith("jobtrail-roster|LOG:")]
-    assert all("execute" in line for line in said), said
-    assert 25 < len(said) <= 27
+    work = [line for line in said if "execute" in line]
+    assert 25 < len(work) <= 27
+    # The session's settings, once; no statement has a transaction of its own around it.
+    assert len(said) - len(work) <= 3, said
     with psycopg.connect(server.url, autocommit=True) as database:
         assert counts(database) == (5_000,) * 4
         assert harm(database) == []
