@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import redis
+import structlog
 from hypothesis import settings
 
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
@@ -40,6 +42,11 @@ def no_logging_left() -> Iterator[None]:
     root = logging.getLogger()
     for handler in [each for each in root.handlers if type(each) is logging.StreamHandler]:
         root.removeHandler(handler)
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        for module in list(sys.modules.values()):
+            # A logger that was used keeps the configuration of that time.
+            getattr(vars(module).get("_LOG"), "__dict__", {}).pop("bind", None)
 
 
 @pytest.fixture

@@ -320,7 +320,8 @@ def test_a_job_that_does_not_appear_is_an_error(follower: Follower, troubles: Tr
 
     (problem,) = follower.seen["errors"]
     assert problem["status"] == 404
-    assert problem["detail"] == "진행 중인 작업이 아닙니다."
+    # In the browser's language.
+    assert problem["detail"] == "This job is not in progress."
     assert follower.states == []
 
 
