@@ -23,7 +23,7 @@ from streams.discovery import tenants
 from streams.entries import Entry, decode
 from streams.entry_ids import FIRST, EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES, InvalidEvent
-from streams.keys import Keys
+from streams.keys import TENANT, Keys
 from streams.wire import ask
 
 _LOG = structlog.get_logger(__name__)
@@ -133,6 +133,8 @@ class Promotions:
     def _compared(self) -> Iterator[int]:
         """Compare page by page; yield how many entries of each were missing."""
         for tenant in tenants(self._client, self._keys):
+            if not TENANT.match(tenant):
+                continue  # nothing of such a stream was ever applied
             stream = self._keys.stream(tenant)
             (states,) = group_states(self._client, [stream.encode()])
             settled = [each.last_delivered for each in states if each.name == self._group]
