@@ -63,6 +63,7 @@ class Acknowledged:
         self._url = url
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._began: set[int] = set()
 
     def __enter__(self) -> Self:
         with connect(self._url, timeout=1) as client:
@@ -70,6 +71,8 @@ class Acknowledged:
         for work in (self._append, self._append, lambda: asyncio.run(self._append_async())):
             self._threads.append(threading.Thread(target=work))
             self._threads[-1].start()
+        # A client that first connects after the failover has never seen the replica.
+        eventually(lambda: len(self._began) == len(self._threads), 30, "an append of each")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,6 +92,7 @@ class Acknowledged:
             while not self._stop.is_set():
                 with suppress(LogUnavailable):
                     self.entries.add(appender.append("42", DONE, durable=True))
+                    self._began.add(threading.get_ident())
 
     async def _append_async(self) -> None:
         client = connect_async(self._url, timeout=1)
@@ -96,6 +100,7 @@ class Acknowledged:
         while not self._stop.is_set():
             with suppress(LogUnavailable):
                 self.entries |= set(await appender.append_many([("42", DONE)] * 2, durable=True))
+                self._began.add(threading.get_ident())
         await client.aclose()
 
 
