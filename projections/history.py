@@ -102,11 +102,12 @@ def write_events(
     connection: psycopg.Connection,
     rows: Sequence[EventRow],
     earliest: Mapping[JobKey, EntryId],
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Add events to the history; those that it holds already change nothing.
 
     The caller holds a transaction, in which it has written and locked the events' jobs; `earliest`
-    are these jobs' earliest entries.
+    are these jobs' earliest entries. `meanwhile` is called while the server works.
     """
     rows = _once_each(rows)
     held = _held_days(connection, [row for row in rows if _undated(row)], earliest)
@@ -116,6 +117,7 @@ def write_events(
         for row in rows:
             day = held.get(row[:4]) if held else None
             copy.write_row(row if day is None else row._replace(day=day))
+        meanwhile()
     connection.execute(_QUERIES["insert_events"])
 
 

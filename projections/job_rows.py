@@ -58,11 +58,20 @@ class JobRows:
 
     Args:
         connect: makes a connection in autocommit mode; called again after one was lost.
+        meanwhile: called once in each `apply`, after the history's rows were sent and before their
+            end is awaited: PostgreSQL works then, and this process may, too. What it raises undoes
+            the batch.
     """
 
     group = "rows"
 
-    def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], psycopg.Connection],
+        *,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.meanwhile = meanwhile
         self._connect = connect
         self._connection: psycopg.Connection | None = None
         self._partitions = Partitions()
@@ -121,12 +130,13 @@ class JobRows:
         entries: Sequence[Entry],
         events: Sequence[EventRow],
     ) -> None:
+        meanwhile = _once(self.meanwhile)
         while True:
             try:
                 with connection.transaction():
                     jobs = self._write_jobs(connection, entries)
                     earliest = {job: state.created.entry_id for job, state in jobs.items()}
-                    write_events(connection, events, earliest)
+                    write_events(connection, events, earliest, meanwhile)
             except _LostRace:
                 continue
             return
@@ -153,6 +163,17 @@ class JobRows:
         if new < len(changed):
             connection.execute(_QUERIES["update_jobs"])
         return folded
+
+
+def _once(work: Callable[[], None]) -> Callable[[], None]:
+    """Return a callable that does the work the first time it is called, and then nothing."""
+    waiting = [work]
+
+    def do() -> None:
+        if waiting:
+            waiting.pop()()
+
+    return do
 
 
 def read_row(row: StoredJob) -> JobState:

@@ -151,6 +151,16 @@ def test_apply__nothing__stores_nothing(rows: JobRows, db: psycopg.Connection) -
     assert history(db) == []
 
 
+def test_apply__meanwhile__called_once_while_the_batch_is_not_yet_visible(
+    rows: JobRows, db: psycopg.Connection
+) -> None:
+    seen: list[int] = []
+    rows.meanwhile = lambda: seen.append(len(history(db)))
+    for _ in range(2):
+        rows.apply([event("1-0", "processing"), event("2-0", "done")])
+    assert seen == [0, 2]
+
+
 def overlapping(tenant: str) -> tuple[list[list[Entry]], list[list[Entry]]]:
     """Batches of two writers: the same jobs in opposite orders, old and new, with duplicates."""
 
