@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import redis
 import redis.asyncio
@@ -17,22 +18,75 @@ import redis.asyncio
 Command = Sequence[str | bytes | float]
 
 
-def round_trip(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
-    """Send commands and give their replies in order; a refused command's reply is its error.
+class Asked:
+    """Commands on their way: the server works at them while the caller does something else.
+
+    Their replies are read once with `replies`, or the connection is closed with `give_up`, so that
+    no later user of the pool reads them as its own. As a context manager it gives up by itself what
+    was not read.
 
     Raises:
         redis.ConnectionError, redis.TimeoutError: some may have been carried out.
     """
-    pool = client.connection_pool
-    connection: Any = pool.get_connection()
-    try:
-        return _exchange(connection, commands)
-    except BaseException:
-        # Replies are still on their way: the next user must not read them as its own.
-        connection.disconnect()
-        raise
-    finally:
-        pool.release(connection)
+
+    def __init__(self, client: redis.Redis, commands: Sequence[Command]) -> None:
+        self._pool = client.connection_pool
+        self._count = len(commands)
+        connection: Any = self._pool.get_connection()
+        self._connection = connection
+        try:
+            connection.send_packed_command(_packed(connection, commands))
+        except BaseException:
+            self.give_up()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.give_up()
+
+    def replies(self) -> list[Any]:
+        """Wait for the replies and return them in order; a refused command's reply is its error.
+
+        Raises:
+            RuntimeError: they were read or given up before.
+            redis.ConnectionError, redis.TimeoutError: some commands may have been carried out.
+        """
+        connection = self._connection
+        if connection is None:
+            raise RuntimeError("the replies were read or given up before")
+        try:
+            replies = [_reply(connection) for _ in range(self._count)]
+        except BaseException:
+            self.give_up()
+            raise
+        self._connection = None
+        self._pool.release(connection)
+        return replies
+
+    def give_up(self) -> None:
+        """Close the connection if its replies were not read; some may have been carried out."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.disconnect()
+            finally:
+                self._pool.release(connection)
+
+
+def round_trip(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
+    """Send commands and return their replies in order; a refused command's reply is its error.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError: some may have been carried out.
+    """
+    return Asked(client, commands).replies()
 
 
 @contextmanager
