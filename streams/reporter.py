@@ -308,15 +308,12 @@ class JobReport:
             if self._ended:
                 _LOG.warning("progress of job %s after its end was ignored", event.id)
                 return
-            wait = self._next_progress - self._reporter.clock()
-            if wait <= 0:
+            if self._seconds_to_wait() <= 0:
                 self._send_progress(event)
                 return
             self._waiting = event
             if self._timer is None:
-                self._timer = threading.Timer(wait, self._flush)
-                self._timer.daemon = True
-                self._timer.start()
+                self._start_timer()
 
     def done(self, result: Mapping[str, Any] | None = None) -> None:
         """End the job well."""
@@ -346,10 +343,23 @@ class JobReport:
         self._next_progress = self._reporter.clock() + self._reporter.progress_interval
         self._reporter.try_append(self._tenant, event)
 
+    def _seconds_to_wait(self) -> float:
+        return self._next_progress - self._reporter.clock()
+
+    def _start_timer(self) -> None:
+        self._timer = threading.Timer(self._seconds_to_wait(), self._flush)
+        self._timer.daemon = True
+        self._timer.start()
+
     def _flush(self) -> None:
         with self._lock:
             self._timer = None
-            if self._waiting is not None and not self._ended:
+            if self._waiting is None or self._ended:
+                return
+            if self._seconds_to_wait() > 0:
+                # The timer was late, and a newer value was sent at once meanwhile.
+                self._start_timer()
+            else:
                 self._send_progress(self._waiting)
 
     def _end(self, event: Event) -> None:

@@ -7,10 +7,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 import redis
@@ -263,6 +263,44 @@ def test_progress__ten_thousand_calls__a_handful_of_entries(
     assert told == sorted(told)
     assert 2 <= len(told) <= 3 + (time.monotonic() - started) * 4
     assert types(redis_client)[-1] == "done"
+
+
+class HeldTimer:
+    """A timer that runs when the test says so."""
+
+    made: ClassVar[list[HeldTimer]] = []
+
+    def __init__(self, seconds: float, work: Callable[[], None]) -> None:
+        self.seconds = seconds
+        self.run = work
+        self.made.append(self)
+
+    def start(self) -> None: ...
+
+    def cancel(self) -> None: ...
+
+
+def test_progress__timer_is_late__no_more_than_the_rate_all_the_same(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(HeldTimer, "made", [])
+    monkeypatch.setattr("streams.reporter.threading.Timer", HeldTimer)
+    reporter = Reporter(EventAppender(redis_client), progress_per_second=4, clock=lambda: now[0])
+    with reporter.job("a1", tenant="42") as job:
+        job.progress(percent=1)
+        job.progress(percent=2)
+        now[0] = 0.3
+        job.progress(percent=3)  # sent at once: the timer should have run long ago
+        job.progress(percent=4)
+        (late,) = HeldTimer.made
+        late.run()
+        assert percents(redis_client) == [1, 3]
+        again = HeldTimer.made[-1]
+        assert again.seconds == pytest.approx(0.25)
+        now[0] = 0.55
+        again.run()
+        assert percents(redis_client) == [1, 3, 4]
 
 
 def test_progress__worker_goes_silent__last_value_is_told_all_the_same(
