@@ -8,7 +8,7 @@ from itertools import islice
 
 import redis
 
-from benchmarks.measure import alternate, seconds
+from benchmarks.measure import Sample, compare
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import CHUNK, KEYS, Payload, job_id, lives, tenants
@@ -24,21 +24,29 @@ def append_one(bench: Bench) -> list[Figure]:
     appender, stream = EventAppender(bench.client), KEYS.stream("t0")
     raw = payload_of(_progress(0))
 
-    def product() -> float:
-        return seconds(lambda: [appender.append("t0", _progress(job)) for job in range(count)])
+    def product() -> Sample:
+        return bench.measured(
+            count, lambda: [appender.append("t0", _progress(job)) for job in range(count)]
+        )
 
-    def limit() -> float:
-        return seconds(lambda: [bench.client.xadd(stream, {FIELD: raw}) for _ in range(count)])
+    def limit() -> Sample:
+        return bench.measured(
+            count, lambda: [bench.client.xadd(stream, {FIELD: raw}) for _ in range(count)]
+        )
 
-    pair = alternate(7, product, limit)
+    found = compare(7, product, limit)
     return [
         Figure(
             "append one, time / bare XADD",
-            pair.ratio,
-            1.3,
-            product=f"{pair.product / count * 1e6:.0f} µs",
-            limit=f"{pair.limit / count * 1e6:.0f} µs",
-            details={"limit": "bare redis-py XADD", "appends": count, "rounds": pair.rounds},
+            1 / found.pair.ratio,
+            1.25,
+            key="append_one",
+            product=f"{1e6 / found.pair.product:.0f} µs",
+            limit=f"{1e6 / found.pair.limit:.0f} µs",
+            cpu=found.cpu,
+            limit_cpu=found.limit_cpu,
+            rounds=found.pair.rounds,
+            details={"limit": "bare redis-py XADD", "appends": count},
         )
     ]
 
@@ -51,30 +59,26 @@ def append_many(bench: Bench) -> list[Figure]:
     same = [(tenant, payload_of(event)) for tenant, event in events]
     appender = EventAppender(bench.client)
 
-    def product() -> float:
+    def product() -> Sample:
         bench.empty()
-        return count / seconds(lambda: appender.append_many(events))
+        return bench.measured(count, lambda: appender.append_many(events))
 
-    def limit() -> float:
+    def limit() -> Sample:
         bench.empty()
-        return count / seconds(lambda: _pipelined(bench.client, same))
+        return bench.measured(count, lambda: _pipelined(bench.client, same))
 
     count = len(events)
-    pair = alternate(5, product, limit)
     return [
         Figure(
             "append many, events / pipelined XADD",
-            pair.ratio,
-            0.7,
-            at_least=True,
-            product=f"{pair.product:,.0f} /s",
-            limit=f"{pair.limit:,.0f} /s",
+            aim=0.75,
+            key="append_many",
+            **compare(5, product, limit).fields(),
             details={
                 "input": "pydantic events made before",
                 "limit": f"redis-py XADD of the same bytes, {CHUNK} a pipeline",
                 "events": count,
                 "bytes": sum(len(raw) for _, raw in same) // count,
-                "rounds": pair.rounds,
             },
         )
     ]

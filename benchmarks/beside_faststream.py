@@ -1,7 +1,9 @@
 """FastStream beside the consumers: batches, validated events, the least that keeps a projection.
 
 It does what its user writes first: each event is validated and written as it stands, a batch by one
-pipeline or one upsert of many. No fold, no guard against an older state, no history.
+pipeline or one upsert of many. No fold, no guard against an older state. Rows are measured twice:
+beside the upsert alone, and beside the upsert with the same rows in the same history table, in the
+same transaction.
 """
 
 from __future__ import annotations
@@ -9,28 +11,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import datetime
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString, NamedTuple
 
 import orjson
 import psycopg
 import redis.asyncio
 from faststream.redis import RedisBroker, StreamSub
+from faststream.redis.annotations import RedisBatchStreamMessage
 from pydantic import BaseModel
 
 from benchmarks.delivery import EVENTS_A_JOB, NAMES, drain
-from benchmarks.measure import alternate, seconds
+from benchmarks.measure import Cpu, Sample, compare
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import CHUNK, fill, lives
 from consumers.__main__ import build
+from consumers.runner import Consumer
 from streams.wire import checked, round_trip
 
 ROUNDS = 3
 BATCH = 1_000
-AIM = 4.0
 SECONDS = 60.0
 """What it cannot handle it goes on without: then it never comes to the end."""
 
@@ -47,6 +58,13 @@ INSERT INTO faststream_jobs VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (tenant, kind, id)
 DO UPDATE SET attempt = excluded.attempt, state = excluded.state, document = excluded.document
 """
+_HISTORY = """
+INSERT INTO job_events (
+    tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt, at, event
+) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT DO NOTHING
+"""
+"""Events come again after a crash; what is there stays."""
 
 
 class Event(BaseModel):
@@ -71,96 +89,113 @@ class Event(BaseModel):
 _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.CRITICAL)  # to it, being stopped amid a read is an error worth a traceback
 
-Write = Callable[[str, Sequence[Event]], Awaitable[None]]
+
+class Batch(NamedTuple):
+    """Events that a subscriber was handed at once."""
+
+    events: Sequence[Event]
+    raw: Any
+    """The message as the broker read it: the entries' ids and bytes."""
+
+
+Write = Callable[[str, Batch], Awaitable[None]]
 """Stores a tenant's events."""
 
 
 def faststream(bench: Bench) -> list[Figure]:
     """Project into Redis and into PostgreSQL, either way."""
-    return [_status(bench), _rows(bench)]
+    with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
+        connection.execute(_TABLE)
+    return [
+        _status(bench),
+        _rows(bench, "rows beside an upsert without history", 2.0, "faststream_rows", [_UPSERT]),
+        _rows(
+            bench, "rows beside the same history", 4.0, "faststream_history", [_UPSERT, _HISTORY]
+        ),
+    ]
 
 
 def _status(bench: Bench) -> Figure:
-    consumer = build("status", bench.settings(), bench.client, "bench")
-
-    async def theirs(count: int) -> float:
+    async def theirs(count: int) -> Sample:
         async with redis.asyncio.Redis.from_url(bench.redis.url) as client:
 
-            async def write(tenant: str, events: Sequence[Event]) -> None:
+            async def write(tenant: str, batch: Batch) -> None:
                 async with client.pipeline(transaction=False) as pipeline:
-                    for event in events:
+                    for event in batch.events:
                         key = f"faststream:{tenant}:{event.kind}:{event.id}:status"
                         pipeline.set(key, _document(event), ex=_TTL_SECONDS)
                     await pipeline.execute()
 
             return await _consume(bench, count, write)
 
+    consumer = build("status", bench.settings(), bench.client, "bench")
     jobs = bench.scaled(800, least=40)
-    return _compared(bench, "status", jobs, lambda count: drain(consumer, count), theirs)
+    return Figure(
+        "project status, events / FastStream in batches",
+        aim=4.5,
+        key="faststream_status",
+        **_compared(bench, consumer, jobs, theirs),
+    )
 
 
-def _rows(bench: Bench) -> Figure:
-    consumer = build("rows", bench.settings(), bench.client, "bench")
-    with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
-        connection.execute(_TABLE)
+def _rows(
+    bench: Bench, what: str, aim: float, key: str, statements: Sequence[LiteralString]
+) -> Figure:
+    async def theirs(count: int) -> Sample:
+        turn = asyncio.Lock()  # its subscribers work side by side
+        url = bench.postgres.url
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as writer:
 
-        def ours(count: int) -> None:
-            drain(consumer, count)
+            async def write(tenant: str, batch: Batch) -> None:
+                async with turn, writer.transaction(), writer.cursor() as cursor:
+                    for statement in statements:
+                        await cursor.executemany(statement, _ROWS[statement](tenant, batch))
 
-        async def theirs(count: int) -> float:
-            url = bench.postgres.url
-            turn = asyncio.Lock()  # its subscribers work side by side
-            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as writer:
+            return await _consume(bench, count, write)
 
-                async def write(tenant: str, events: Sequence[Event]) -> None:
-                    async with turn, writer.transaction(), writer.cursor() as cursor:
-                        await cursor.executemany(_UPSERT, [_row(tenant, each) for each in events])
-
-                return await _consume(bench, count, write)
-
-        def empty() -> None:
+    def empty() -> None:
+        with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
             connection.execute("TRUNCATE jobs, job_events, faststream_jobs")
 
-        jobs = bench.scaled(400, least=40)
-        return _compared(bench, "rows and history", jobs, ours, theirs, empty=empty)
+    consumer = build("rows", bench.settings(), bench.client, "bench")
+    jobs = bench.scaled(400, least=40)
+    return Figure(
+        f"project {what}, events / FastStream in batches",
+        aim=aim,
+        key=key,
+        **_compared(bench, consumer, jobs, theirs, empty=empty),
+    )
 
 
 def _compared(
     bench: Bench,
-    what: str,
+    consumer: Consumer,
     jobs: int,
-    ours: Callable[[int], None],
-    theirs: Callable[[int], Coroutine[Any, Any, float]],
+    theirs: Callable[[int], Coroutine[Any, Any, Sample]],
     *,
     empty: Callable[[], None] = lambda: None,
-) -> Figure:
+) -> Mapping[str, Any]:
     count = jobs * EVENTS_A_JOB * len(NAMES)
 
-    def product() -> float:
+    def product() -> Sample:
         bench.empty()
         empty()
         fill(bench.client, lives(NAMES, jobs))
-        return count / seconds(lambda: ours(count))
+        return bench.measured(count, lambda: drain(consumer, count))
 
-    def limit() -> float:
+    def limit() -> Sample:
         bench.empty()
+        empty()
         _fill(bench, jobs)
-        return count / asyncio.run(theirs(count))
+        return asyncio.run(theirs(count))
 
-    pair = alternate(ROUNDS, product, limit)
-    return Figure(
-        f"project {what}, events / FastStream in batches",
-        pair.ratio,
-        AIM,
-        at_least=True,
-        product=f"{pair.product:,.0f} /s",
-        limit=f"{pair.limit:,.0f} /s",
-        details={
+    return {
+        **compare(ROUNDS, product, limit).fields(),
+        "details": {
             "limit": f"FastStream, batches of {BATCH}, every event written as it stands",
             "events": count,
-            "rounds": pair.rounds,
         },
-    )
+    }
 
 
 def _fill(bench: Bench, jobs: int) -> None:
@@ -173,10 +208,11 @@ def _fill(bench: Bench, jobs: int) -> None:
         bench.client.xgroup_create(_stream(name), _GROUP, "0")
 
 
-async def _consume(bench: Bench, count: int, write: Write) -> float:
-    """Run a broker until it has had so many events; give the seconds since the first came in."""
+async def _consume(bench: Bench, count: int, write: Write) -> Sample:
+    """Run a broker until it has had so many events; measure from the first that came in."""
     broker = RedisBroker(bench.redis.url, logger=_LOG, log_level=logging.DEBUG)
-    done, left, began = asyncio.Event(), count, 0.0
+    done, left = asyncio.Event(), count
+    began: tuple[float, Cpu] | None = None
 
     def subscribe(tenant: str) -> None:
         stream = StreamSub(
@@ -184,10 +220,10 @@ async def _consume(bench: Bench, count: int, write: Write) -> float:
         )
 
         @broker.subscriber(stream=stream)
-        async def handle(events: list[Event]) -> None:
+        async def handle(events: list[Event], message: RedisBatchStreamMessage) -> None:
             nonlocal left, began
-            began = began or time.perf_counter()
-            await write(tenant, events)
+            began = began or (time.perf_counter(), bench.spent())
+            await write(tenant, Batch(events, message.raw_message))
             left -= len(events)
             if left <= 0:
                 done.set()
@@ -198,7 +234,11 @@ async def _consume(bench: Bench, count: int, write: Write) -> float:
     try:
         async with asyncio.timeout(SECONDS):
             await done.wait()
-        return time.perf_counter() - began
+        if began is None:
+            raise RuntimeError("FastStream handled nothing")
+        started, before = began
+        elapsed = time.perf_counter() - started
+        return Sample(count / elapsed, bench.spent().since(before).each(count))
     finally:
         await broker.stop()
 
@@ -211,6 +251,26 @@ def _document(event: Event) -> bytes:
     return orjson.dumps(event.model_dump(exclude_none=True))
 
 
-def _row(tenant: str, event: Event) -> tuple[object, ...]:
-    document = _document(event).decode()
-    return tenant, event.kind, event.id, event.attempt, event.type, document
+def _job_rows(tenant: str, batch: Batch) -> list[tuple[object, ...]]:
+    return [
+        (tenant, event.kind, event.id, event.attempt, event.type, _document(event).decode())
+        for event in batch.events
+    ]
+
+
+def _history_rows(tenant: str, batch: Batch) -> Iterator[tuple[object, ...]]:
+    """Return the rows that our own projection keeps of these events."""
+    entries = zip(batch.raw["message_ids"], batch.raw["data"], batch.events, strict=True)
+    for entry_id, fields, event in entries:
+        ms, _, seq = entry_id.decode().partition("-")
+        at = event.at or datetime.fromtimestamp(int(ms) / 1000, UTC)
+        yield (
+            tenant, event.kind, event.id, event.event_id, at.date(), int(ms), int(seq),
+            event.type, event.attempt, at, fields[_FIELD.encode()].decode(),
+        )  # fmt: skip
+
+
+_ROWS: Mapping[str, Callable[[str, Batch], Iterable[tuple[object, ...]]]] = {
+    _UPSERT: _job_rows,
+    _HISTORY: _history_rows,
+}

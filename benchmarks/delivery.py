@@ -9,7 +9,7 @@ from typing import Any, cast
 import psycopg
 import redis
 
-from benchmarks.measure import alternate, seconds
+from benchmarks.measure import Sample, compare
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import KEYS, fill, lives, tenants
@@ -38,31 +38,27 @@ def status(bench: Bench) -> list[Figure]:
     count = _fill(bench, 200)
     drain(consumer, count)
 
-    def product() -> float:
+    def product() -> Sample:
         bench.empty()
         fill(bench.client, lives(NAMES, jobs))
-        return count / seconds(lambda: drain(consumer, count))
+        return bench.measured(count, lambda: drain(consumer, count))
 
-    def limit() -> float:
+    def limit() -> Sample:
         for name in NAMES:
             bench.client.xgroup_create(KEYS.stream(name), "raw", "0")
-        return count / seconds(lambda: _read_all(bench.client, count))
+        return bench.measured(count, lambda: _read_all(bench.client, count))
 
     jobs = bench.scaled(800, least=40)
     count = jobs * EVENTS_A_JOB * len(NAMES)
-    pair = alternate(ROUNDS, product, limit)
     return [
         Figure(
             "project status, events / read and acknowledge",
-            pair.ratio,
-            0.45,
-            at_least=True,
-            product=f"{pair.product:,.0f} /s",
-            limit=f"{pair.limit:,.0f} /s",
+            aim=0.45,
+            key="status",
+            **compare(ROUNDS, product, limit).fields(),
             details={
                 "limit": "redis-py XREADGROUP COUNT 1000 + XACK, the same streams",
                 "events": count,
-                "rounds": pair.rounds,
             },
         )
     ]
@@ -75,38 +71,29 @@ def rows(bench: Bench) -> list[Figure]:
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
         connection.execute(_BARE)
 
-        def product() -> float:
+        def product() -> Sample:
             bench.empty()
             connection.execute("TRUNCATE jobs, job_events")
             fill(bench.client, lives(NAMES, jobs))
-            return count / seconds(lambda: drain(consumer, count))
+            return bench.measured(count, lambda: drain(consumer, count))
 
-        def limit() -> float:
+        def limit() -> Sample:
             connection.execute("TRUNCATE bare_events")
-            batches: list[list[EventRow]] = []
-            making = seconds(lambda: batches.extend(_batches(bench.client, NAMES)))
-            copying = seconds(lambda: _copy(connection, batches))
-            with_making.append(count / (making + copying))
-            return count / copying
+            batches = list(_batches(bench.client, NAMES))
+            return bench.measured(count, lambda: _copy(connection, batches))
 
-        with_making: list[float] = []
         jobs = bench.scaled(400, least=40)
         count = jobs * EVENTS_A_JOB * len(NAMES)
-        pair = alternate(ROUNDS, product, limit)
+        found = compare(ROUNDS, product, limit)
     return [
         Figure(
             "project rows and history, events / bare COPY",
-            pair.ratio,
-            0.6,
-            at_least=True,
-            product=f"{pair.product:,.0f} /s",
-            limit=f"{pair.limit:,.0f} /s",
+            key="rows_copy",
+            **found.fields(),
             details={
                 "limit": "psycopg binary COPY of ready rows, the same primary key and batches",
                 "events": count,
                 "batch": BATCH,
-                "limit_with_reading_and_decoding": with_making,
-                "rounds": pair.rounds,
             },
         )
     ]

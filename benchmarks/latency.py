@@ -56,7 +56,7 @@ def latency(bench: Bench) -> list[Figure]:
             unit="ms",
             details=details,
         )
-        for name, share, aim in (("p50", 0.5, 10), ("p99", 0.99, 50))
+        for name, share, aim in (("p50", 0.5, 5), ("p99", 0.99, 20))
     ]
 
 

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
+
+
+class Cpu(NamedTuple):
+    """CPU time by who spent it: of one event or request in microseconds, of a run in seconds."""
+
+    python: float
+    """The process that is measured; of a peer in another language, that one's process."""
+    redis: float
+    postgres: float
+
+    def since(self, before: Cpu) -> Cpu:
+        """Return what was spent after an earlier reading."""
+        return Cpu(*(now - then for now, then in zip(self, before, strict=True)))
+
+    def each(self, count: int) -> Cpu:
+        """Return the microseconds of one of `count` events that took so many seconds."""
+        return Cpu(*(1e6 * spent / count for spent in self))
+
+
+class Sample(NamedTuple):
+    """One round: a rate, and the CPU microseconds of each event."""
+
+    rate: float
+    cpu: Cpu
 
 
 class Pair(NamedTuple):
@@ -19,6 +44,26 @@ class Pair(NamedTuple):
     rounds: Sequence[tuple[float, float]]
 
 
+class Comparison(NamedTuple):
+    """A pair of rates with the medians of what an event cost on both sides."""
+
+    pair: Pair
+    cpu: Cpu
+    limit_cpu: Cpu
+
+    def fields(self) -> Mapping[str, Any]:
+        """Return the fields of a figure whose value is the ratio of the two rates."""
+        return {
+            "value": self.pair.ratio,
+            "at_least": True,
+            "product": f"{self.pair.product:,.0f} /s",
+            "limit": f"{self.pair.limit:,.0f} /s",
+            "cpu": self.cpu,
+            "limit_cpu": self.limit_cpu,
+            "rounds": self.pair.rounds,
+        }
+
+
 def alternate(rounds: int, product: Callable[[], float], limit: Callable[[], float]) -> Pair:
     """Measure both in turn (A B A B ...), so that what slows the machine slows both."""
     pairs = [(product(), limit()) for _ in range(rounds)]
@@ -28,6 +73,24 @@ def alternate(rounds: int, product: Callable[[], float], limit: Callable[[], flo
         median(ours / theirs for ours, theirs in pairs),
         pairs,
     )
+
+
+def compare(rounds: int, product: Callable[[], Sample], limit: Callable[[], Sample]) -> Comparison:
+    """Measure the rates of both in turn, and what an event costs each of them."""
+    spent: tuple[list[Cpu], list[Cpu]] = [], []
+
+    def rate(side: int, measured: Callable[[], Sample]) -> float:
+        sample = measured()
+        spent[side].append(sample.cpu)
+        return sample.rate
+
+    pair = alternate(rounds, lambda: rate(0, product), lambda: rate(1, limit))
+    return Comparison(pair, medians(spent[0]), medians(spent[1]))
+
+
+def medians(spent: Sequence[Cpu]) -> Cpu:
+    """Return the median of each part."""
+    return Cpu(*(median(part) for part in zip(*spent, strict=True)))
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -64,6 +127,25 @@ class CpuMeter:
         processes = [self._process, *self._process.children(recursive=True)]
         times = [process.cpu_times() for process in processes]
         return float(sum(part.user + part.system for part in times))
+
+
+def own_cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of the children that it has waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of a process and of all its children, those that ended included."""
+    process = psutil.Process(pid)
+    spent = 0.0
+    for each in [process, *process.children(recursive=True)]:
+        try:
+            times = each.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        spent += times.user + times.system + times.children_user + times.children_system
+    return spent
 
 
 def resident_bytes(pid: int) -> int:

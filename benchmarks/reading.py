@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import jwt
 import orjson
@@ -16,13 +15,15 @@ import orjson
 from benchmarks.delivery import NAMES, drain
 from benchmarks.hello import PATH
 from benchmarks.load import CONNECTIONS, Load, generate, generator, get
-from benchmarks.measure import CpuMeter, alternate, quantile
+from benchmarks.measure import Sample, alternate, compare, quantile
 from benchmarks.report import Figure
 from benchmarks.servers import Bench, Running
 from benchmarks.workload import fill, job_id, lives
 from consumers.__main__ import build
 
 ROUNDS = 3
+SECONDS = 4.0
+"""Of load in each round of a whole run."""
 WARM_UP_SECONDS = 0.5
 STEPS = 5
 """Events a job here: it is under way, as jobs that somebody polls are."""
@@ -42,112 +43,120 @@ ENVIRON = {
 }
 
 
-class _Sample(NamedTuple):
-    """One round of load, and how busy everything was: shares of one core."""
-
-    load: Load
-    server_cpu: float
-    redis_cpu: float
-
-
 def progress(bench: Bench) -> list[Figure]:
     """Poll ten thousand jobs; limit: "hello" of Starlette on the same server."""
     jobs = bench.scaled(10_000, least=1_000)
-    requests = {"product": _polls(jobs), "limit": [get(PATH)]}
-    _project(bench, jobs)
-    seconds = max(1.0, 4 * bench.scale)
-    samples: dict[str, list[_Sample]] = {"product": [], "limit": []}
+    project(bench, jobs)
     with api(bench) as product, _hello(bench) as limit, generator() as pool:
-        servers = {"product": product, "limit": limit}
-
-        def rate(name: str) -> float:
-            server = servers[name]
-            ours, theirs = CpuMeter(server.pid), CpuMeter(bench.redis.pid)
-            load = pool.submit(generate, port_of(server), requests[name], seconds).result()
-            samples[name].append(_Sample(load, ours.share(), theirs.share()))
-            return load.rate
-
-        for name, server in servers.items():
-            pool.submit(generate, port_of(server), requests[name], WARM_UP_SECONDS).result()
-        pair = alternate(ROUNDS, lambda: rate("product"), lambda: rate("limit"))
-    ours, theirs = _p99(samples["product"]), _p99(samples["limit"])
-    p99 = alternate(ROUNDS, lambda: next(ours), lambda: next(theirs))
-    details = {
-        "limit": "Starlette hello, same server",
-        "jobs": jobs,
-        "connections": CONNECTIONS,
-        "auth": "jwt, HS256, one token a tenant",
-        "rounds": pair.rounds,
-        "runs": {name: [_facts(sample) for sample in samples[name]] for name in samples},
-    }
+        ours = Loaded(bench, pool, product, polls(jobs))
+        theirs = Loaded(bench, pool, limit, [get(PATH)])
+        found = compare(ROUNDS, ours.sample, theirs.sample)
+    p99 = alternate(ROUNDS, ours.p99(), theirs.p99())
     return [
         Figure(
             f"poll progress, {CONNECTIONS} connections, requests / hello",
-            pair.ratio,
-            0.6,
-            at_least=True,
-            product=f"{pair.product:,.0f} /s",
-            limit=f"{pair.limit:,.0f} /s",
-            details=details,
+            aim=0.6,
+            key="poll",
+            **found.fields(),
+            details={
+                "limit": "Starlette hello, same server",
+                "jobs": jobs,
+                "connections": CONNECTIONS,
+                "auth": "jwt, HS256, one token a tenant",
+                "runs": {"product": ours.facts(), "limit": theirs.facts()},
+            },
         ),
         Figure(
             f"poll progress, {CONNECTIONS} connections, p99 / hello",
             p99.ratio,
-            2.5,
+            2.0,
+            key="poll_p99",
+            rounds=p99.rounds,
             product=f"{p99.product * 1e3:.1f} ms",
             limit=f"{p99.limit * 1e3:.1f} ms",
         ),
     ]
 
 
+class Loaded:
+    """A server under load, and what was seen of it in each round.
+
+    Args:
+        each: what one request counts for.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        pool: ProcessPoolExecutor,
+        server: Running,
+        requests: Sequence[bytes],
+        *,
+        connections: int = CONNECTIONS,
+        each: int = 1,
+    ) -> None:
+        self.loads: list[Load] = []
+        self._bench, self._pool, self._pid = bench, pool, server.pid
+        self._port = port_of(server)
+        self._requests, self._connections, self._each = requests, connections, each
+        self._load(WARM_UP_SECONDS)
+
+    def sample(self) -> Sample:
+        """Load the server for one round."""
+        before = self._bench.spent(self._pid)
+        load = self._load(max(1.0, SECONDS * self._bench.scale))
+        spent = self._bench.spent(self._pid).since(before)
+        self.loads.append(load)
+        return Sample(load.rate * self._each, spent.each(len(load.latencies) * self._each))
+
+    def p99(self) -> Callable[[], float]:
+        """Return what gives the 99th percentile of each round in turn, in seconds."""
+        values = iter([quantile(load.latencies, 0.99) for load in self.loads])
+        return lambda: next(values)
+
+    def facts(self) -> list[Mapping[str, float]]:
+        """Return each round's rate, latencies, and how busy the generator itself was."""
+        return [
+            {
+                "requests_per_second": load.rate,
+                "p50_ms": quantile(load.latencies, 0.5) * 1e3,
+                "p99_ms": quantile(load.latencies, 0.99) * 1e3,
+                "generator_cpu": load.cpu_share,
+            }
+            for load in self.loads
+        ]
+
+    def _load(self, seconds: float) -> Load:
+        arguments = self._port, self._requests, seconds, self._connections
+        return self._pool.submit(generate, *arguments).result()
+
+
 def query(bench: Bench) -> list[Figure]:
     """Ask for 100 jobs at once; limit: 100 single requests."""
     jobs = bench.scaled(10_000, least=1_000)
-    _project(bench, jobs)
+    project(bench, jobs)
     with api(bench) as server, generator() as pool:
         return [
-            _queried(bench, jobs, port_of(server), pool, connections)
+            _queried(bench, jobs, server, pool, connections)
             for connections in (BROWSER_CONNECTIONS, CONNECTIONS)
         ]
 
 
 def _queried(
-    bench: Bench, jobs: int, port: int, pool: ProcessPoolExecutor, connections: int
+    bench: Bench, jobs: int, server: Running, pool: ProcessPoolExecutor, connections: int
 ) -> Figure:
-    requests = {"product": _queries(jobs), "limit": _polls(jobs)}
-    seconds = max(1.0, 4 * bench.scale)
-    loads: dict[str, list[Load]] = {"product": [], "limit": []}
-
-    def rate(name: str, ids: int) -> float:
-        load = pool.submit(generate, port, requests[name], seconds, connections).result()
-        loads[name].append(load)
-        return load.rate * ids
-
-    for each in requests.values():
-        pool.submit(generate, port, each, WARM_UP_SECONDS).result()
-    pair = alternate(ROUNDS, lambda: rate("product", IDS), lambda: rate("limit", 1))
+    many = Loaded(bench, pool, server, _queries(jobs), connections=connections, each=IDS)
+    single = Loaded(bench, pool, server, polls(jobs), connections=connections)
     return Figure(
         f"query of {IDS} ids, {connections} connections, ids / single requests",
-        pair.ratio,
-        20,
-        at_least=True,
-        product=f"{pair.product:,.0f} /s",
-        limit=f"{pair.limit:,.0f} /s",
-        details={
-            "jobs": jobs,
-            "rounds": pair.rounds,
-            "p99_ms": {
-                name: [quantile(load.latencies, 0.99) * 1e3 for load in runs]
-                for name, runs in loads.items()
-            },
-            "generator_cpu": {
-                name: [load.cpu_share for load in runs] for name, runs in loads.items()
-            },
-        },
+        aim=20 if connections == BROWSER_CONNECTIONS else None,
+        key=f"query_{connections}",
+        **compare(ROUNDS, many.sample, single.sample).fields(),
+        details={"jobs": jobs, "runs": {"product": many.facts(), "limit": single.facts()}},
     )
 
 
-def _project(bench: Bench, jobs: int) -> None:
+def project(bench: Bench, jobs: int) -> None:
     """Fill Redis with so many jobs that are under way."""
     bench.empty()
     count = fill(bench.client, lives(NAMES, jobs // len(NAMES), steps=STEPS))
@@ -180,7 +189,7 @@ def poll(tenant: str, job: str) -> bytes:
     return get(f"/api/v1/jobs/{job}/progress/", credentials(tenant))
 
 
-def _polls(jobs: int) -> list[bytes]:
+def polls(jobs: int) -> list[bytes]:
     requests = [poll(name, job_id(job)) for job in range(jobs // len(NAMES)) for name in NAMES]
     random.Random(1).shuffle(requests)
     return requests
@@ -208,18 +217,3 @@ def _hello(bench: Bench) -> Iterator[Running]:
     with bench.process(argv, environ=ENVIRON) as running:
         running.said("api: ")
         yield running
-
-
-def _p99(samples: Sequence[_Sample]) -> Iterator[float]:
-    return (quantile(sample.load.latencies, 0.99) for sample in samples)
-
-
-def _facts(sample: _Sample) -> Mapping[str, float]:
-    return {
-        "requests_per_second": sample.load.rate,
-        "p50_ms": quantile(sample.load.latencies, 0.5) * 1e3,
-        "p99_ms": quantile(sample.load.latencies, 0.99) * 1e3,
-        "generator_cpu": sample.load.cpu_share,
-        "server_cpu": sample.server_cpu,
-        "redis_cpu": sample.redis_cpu,
-    }

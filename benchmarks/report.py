@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,48 +14,106 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import Cpu
+
 RESULTS = Path(__file__).parent / "results" / "latest.json"
+WIDTH = 160
+"""Of a table that is not printed on a terminal."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing measured: `value` is what the aim is about, a ratio unless it has a unit."""
+    """One thing measured: `value` is what the aim is about, a ratio unless it has a unit.
+
+    A figure without an aim is there to compare others with.
+    """
 
     name: str
     value: float
-    aim: float
+    aim: float | None = None
+    _: KW_ONLY
     at_least: bool = False
     """Whether more is better; otherwise the aim is a bound from above."""
     unit: str = ""
     product: str = ""
     limit: str = ""
+    cpu: Cpu | None = None
+    """CPU microseconds of each event or request."""
+    limit_cpu: Cpu | None = None
+    """The same of what it is measured beside."""
+    rounds: Sequence[tuple[float, float]] = ()
+    """The product and its limit, round by round."""
+    key: str = ""
+    """A short name that does not change with the scale: plots find their figures by it."""
+    doubt: str = ""
+    """Why the figure is not to be believed: the machine was too busy. Empty in a quiet run."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def reached(self) -> bool:
-        """Whether the aim was reached."""
+    def reached(self) -> bool | None:
+        """Whether the aim was reached; None where there is none."""
+        if self.aim is None:
+            return None
         return self.value >= self.aim if self.at_least else self.value <= self.aim
 
     def shown(self, number: float) -> str:
         """Write a number as this figure's."""
         if not self.unit:
-            return f"{number:.2f} ×"
+            return f"{number:.2f} ×" if abs(number) < 100 else f"{number:,.0f} ×"
         return f"{number:,.0f} {self.unit}" if number >= 100 else f"{number:.3g} {self.unit}"
+
+    @property
+    def aim_shown(self) -> str:
+        """The aim as text; empty where there is none."""
+        sign = "≥" if self.at_least else "≤"
+        return "" if self.aim is None else f"{sign} {self.shown(self.aim)}"
+
+
+def cpu_shown(cpu: Cpu | None) -> str:
+    """Write CPU microseconds, parts that are nothing left out."""
+    if cpu is None:
+        return ""
+    named = zip(("py", "redis", "pg"), cpu, strict=True)
+    parts = [f"{name} {spent:,.1f}" for name, spent in named if spent >= 0.05]
+    return " + ".join(parts) or "0"
 
 
 def print_table(figures: Sequence[Figure], title: str) -> None:
-    """Print the figures; an aim that was not reached is shown plainly."""
+    """Print the figures; an aim that was not reached is shown plainly, and what is doubtful too."""
+    console = Console(width=None if Console().is_terminal else WIDTH)
     table = Table(title=title, title_justify="left")
     table.add_column("what")
-    for heading in ("product", "limit", "value", "aim"):
+    headings = (
+        "jobtrail",
+        "beside it",
+        "value",
+        "aim",
+        "met",
+        "CPU µs each",
+        "CPU µs each, beside it",
+    )
+    for heading in headings:
         table.add_column(heading, justify="right")
-    table.add_column("reached")
     for figure in figures:
-        aim = f"{'≥' if figure.at_least else '≤'} {figure.shown(figure.aim)}"
-        reached = "[green]yes" if figure.reached else "[bold red]NO"
-        value = figure.shown(figure.value)
-        table.add_row(figure.name, figure.product, figure.limit, value, aim, reached)
-    Console(width=None if Console().is_terminal else 132).print(table)
+        table.add_row(
+            figure.name,
+            figure.product,
+            figure.limit,
+            figure.shown(figure.value),
+            figure.aim_shown,
+            _MET[figure.reached] + (" [yellow]?" if figure.doubt else ""),
+            cpu_shown(figure.cpu),
+            cpu_shown(figure.limit_cpu),
+        )
+    console.print(table)
+    doubtful = [figure for figure in figures if figure.doubt]
+    if doubtful:
+        console.print("[yellow]? The machine was too busy for these figures to be believed:")
+    for figure in doubtful:
+        console.print(f"  {figure.name}: {figure.doubt}", highlight=False)
+
+
+_MET = {True: "[green]yes", False: "[bold red]NO", None: ""}
 
 
 def write_json(
@@ -68,14 +126,19 @@ def write_json(
         "scale": scale,
         "machine": facts,
         "figures": [
-            {**{name: getattr(figure, name) for name in _SHOWN}, "details": figure.details}
+            {
+                **{name: getattr(figure, name) for name in _SHOWN},
+                "cpu_us": figure.cpu and figure.cpu._asdict(),
+                "limit_cpu_us": figure.limit_cpu and figure.limit_cpu._asdict(),
+                "details": figure.details,
+            }
             for figure in figures
         ],
     }
     path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
-_SHOWN = "name value aim at_least unit reached product limit".split()
+_SHOWN = "key name value aim at_least unit reached doubt product limit rounds".split()
 
 
 def machine() -> dict[str, Any]:

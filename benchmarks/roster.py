@@ -89,7 +89,7 @@ def _beside_rows(bench: Bench, folder: Path) -> Figure:
         at_least=True,
         product=f"{pair.product:,.0f} /s",
         limit=f"{pair.limit:,.0f} /s",
-        details={"rounds": pair.rounds},
+        rounds=pair.rounds,
     )
 
 

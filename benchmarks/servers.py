@@ -8,13 +8,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psycopg
 
+from benchmarks.measure import Cpu, Sample, own_cpu_seconds, tree_cpu_seconds
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from ops.supervisor import Child
 from sql.migrate import apply
@@ -32,6 +32,7 @@ class Bench:
     def __init__(self, scale: float) -> None:
         self.scale = scale
         self._stack = ExitStack()
+        self._postgres: EmbeddedPostgres | None = None
 
     def __enter__(self) -> Self:
         self._folder = Path(
@@ -50,13 +51,45 @@ class Bench:
     ) -> None:
         self._stack.close()
 
-    @cached_property
+    @property
     def postgres(self) -> EmbeddedPostgres:
         """A PostgreSQL with all migrations, started when first asked for."""
-        server = EmbeddedPostgres(self._subfolder("postgres"), fast=False)
-        self._stack.enter_context(server)
-        apply(server.url)
-        return server
+        if self._postgres is None:
+            server = EmbeddedPostgres(self._subfolder("postgres"), fast=False)
+            self._postgres = self._stack.enter_context(server)
+            apply(server.url)
+        return self._postgres
+
+    @contextmanager
+    def fresh_postgres(self) -> Iterator[EmbeddedPostgres]:
+        """Put a new cluster, of which the planner knows nothing, in the place of `postgres`."""
+        shared = self._postgres
+        with EmbeddedPostgres(Path(tempfile.mkdtemp(dir=self._folder)), fast=False) as server:
+            apply(server.url)
+            self._postgres = server
+            try:
+                yield server
+            finally:
+                self._postgres = shared
+
+    def measured(self, count: int, work: Callable[[], object], *pids: int) -> Sample:
+        """Do the work on so many events: their rate, and the CPU time of each.
+
+        `pids` are the processes whose CPU time counts as the measured one's, with their children;
+        without any it is this process, with the commands that it waited for.
+        """
+        spent, started = self.spent(*pids), time.perf_counter()
+        work()
+        elapsed = time.perf_counter() - started
+        return Sample(count / elapsed, self.spent(*pids).since(spent).each(count))
+
+    def spent(self, *pids: int) -> Cpu:
+        """Return the CPU seconds spent until now."""
+        return Cpu(
+            sum(map(tree_cpu_seconds, pids)) if pids else own_cpu_seconds(),
+            tree_cpu_seconds(self.redis.pid),
+            tree_cpu_seconds(self._postgres.pid) if self._postgres else 0.0,
+        )
 
     def scaled(self, whole: int, *, least: int = 1) -> int:
         """Give the size of something in this run, of which a whole run has `whole`."""
