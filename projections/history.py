@@ -259,7 +259,9 @@ class Partitions:
         wanted = {_monday(day) for day in (*days, today, today + _WEEK)}
         for monday in sorted(wanted - self._made):
             if first <= monday <= last and not self._made_in_time(connection, monday):
-                _LOG.info("partition_not_made_yet", week=str(monday))
+                _LOG.warning(
+                    "partition_not_made_yet", week=str(monday), kept_in="job_events_default"
+                )
                 self._next = self._clock() + MAKE_AGAIN_SECONDS
                 return
             self._made.add(monday)

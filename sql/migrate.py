@@ -1,9 +1,10 @@
 """Applying migrations: each file once, in order, one process at a time.
 
-A migration is one transaction. A file whose first line is `-- no transaction` runs its statements
-(separated by a line `-- next`) one by one outside of one, for what cannot run inside, such as
-CREATE INDEX CONCURRENTLY; such statements must be safe to repeat. An invalid index that a crash
-left is dropped before it is created again.
+A migration is one transaction, run again until it gets its locks; the sessions in its way are
+logged (`sql/waits.py`), and writers go on in between. A file whose first line is `-- no
+transaction` runs its statements (separated by a line `-- next`) one by one outside of one, for what
+cannot run inside, such as CREATE INDEX CONCURRENTLY; such statements must be safe to repeat. An
+invalid index that a crash left is dropped before it is created again.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ from psycopg.sql import SQL
 
 from sql.indexes import clear_way
 from sql.sessions import Session, connect
+from sql.waits import reported_waits
 
 _LOG = structlog.get_logger(__name__)
 
 TURN_SECONDS = 0.05
 """Between two tries to take it."""
+LOCK_SECONDS = 0.5
+"""The longest wait of a migration for a lock: whoever wants the same table waits behind it."""
+PAUSE_SECONDS = 1.0
+"""Between two tries of a migration that could not have its locks; meanwhile others go on."""
 
 _HELD = (
     psycopg.errors.LockNotAvailable,
@@ -34,6 +40,7 @@ _HELD = (
 )
 _NO_TRANSACTION = "-- no transaction"
 _NEXT = "\n-- next\n"
+_PATIENCE = "SELECT set_config('lock_timeout', %s, true)"
 _BOOKKEEPING: LiteralString = """
 CREATE TABLE IF NOT EXISTS jobtrail_migrations (
     name text PRIMARY KEY,
@@ -103,7 +110,8 @@ def turn(connection: Session) -> Iterator[None]:
     with connect(connection.url, "jobtrail-migrate", connect_seconds=10) as holder:
         while not _lock(holder):
             time.sleep(TURN_SECONDS)
-        yield
+        with reported_waits(connection):
+            yield
 
 
 def _lock(holder: Session) -> bool:
@@ -136,14 +144,29 @@ def _missing(connection: psycopg.Connection) -> list[Migration]:
 
 def _apply(connection: Session, migration: Migration) -> None:
     if migration.in_transaction:
-        with connection.transaction():
-            connection.execute(migration.text)
-            _record(connection, migration)
+        while not _apply_whole(connection, migration):
+            time.sleep(PAUSE_SECONDS)
         return
     for statement in migration.text.split(_NEXT):
         clear_way(connection, statement)
         connection.outside(SQL(statement))
     _record(connection, migration)
+
+
+def _apply_whole(connection: Session, migration: Migration) -> bool:
+    """Apply a migration in one transaction, or return False where a lock was not to be had.
+
+    A reader may hold a table for as long as it likes. An unlimited wait for it would stop every
+    writer, as these queue behind the migration.
+    """
+    try:
+        with connection.transaction():
+            connection.execute(_PATIENCE, (f"{LOCK_SECONDS}s",))
+            connection.execute(migration.text)
+            _record(connection, migration)
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+        return False
+    return True
 
 
 def _record(connection: psycopg.Connection, migration: Migration) -> None:
