@@ -15,8 +15,8 @@ from benchmarks.servers import Bench
 from benchmarks.workload import KEYS, fill, lives, tenants
 from consumers.__main__ import build
 from consumers.runner import BATCH, QUANTUM, Consumer
+from projections.decoding import decode
 from projections.history import COLUMNS, EventRow, event_row
-from streams.entries import decode
 from streams.entry_ids import of_reply
 
 ROUNDS = 3

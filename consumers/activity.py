@@ -11,7 +11,7 @@ from math import exp
 from operator import itemgetter
 
 from consumers.protocols import Projection
-from streams.entries import Entry
+from projections.decoding import Entry
 from streams.keys import Keys
 from streams.wire import Command
 

@@ -19,8 +19,8 @@ import structlog
 from consumers import metrics
 from consumers.faults import is_outage
 from consumers.groups import group_states
+from projections.decoding import Entry, decode
 from streams.discovery import tenants
-from streams.entries import Entry, decode
 from streams.entry_ids import FIRST, EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES, InvalidEvent
 from streams.keys import TENANT, Keys

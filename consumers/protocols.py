@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from streams.entries import Entry
+from projections.decoding import Entry
 
 
 class Stop(Protocol):

@@ -23,7 +23,7 @@ from consumers.protocols import Chore, Projection, Stop
 from consumers.ready import ReadyQueue
 from consumers.sweep import Sweep
 from consumers.trials import TRIALS, Suspect
-from streams.entries import Entry, decode
+from projections.decoding import Entry, decode
 from streams.events import MAX_EVENT_BYTES, InvalidEvent
 
 _LOG = structlog.get_logger(__name__)

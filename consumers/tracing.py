@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from consumers.protocols import Projection
-from streams.entries import Entry
+from projections.decoding import Entry
 from streams.tracing import remote_span
 
 try:

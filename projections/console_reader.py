@@ -17,10 +17,11 @@ from typing import Any, LiteralString, NamedTuple
 
 from psycopg import AsyncConnection
 
+from projections.decoding import decode_event
 from projections.explain import Told
 from sql import queries
 from streams.entry_ids import EntryId
-from streams.events import InvalidEvent, load_json, parse_event
+from streams.events import InvalidEvent, load_json
 from streams.keys import JobKey
 from streams.kinds import KINDS, State
 
@@ -267,7 +268,7 @@ async def read_telling(connection: AsyncConnection[Any], job: JobKey) -> Telling
     counts = set()
     for ms, seq, text, last_ms, last_seq, count in rows:
         try:
-            event = parse_event(text.encode(), _ANY_SIZE)
+            event = decode_event(text.encode(), _ANY_SIZE)
         except InvalidEvent:
             continue  # of a version that this process does not know yet
         counts.add((event.type == "progress", count))

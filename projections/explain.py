@@ -10,14 +10,13 @@ from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
 
+from projections.decoding import DecodedEvent, happened_at
 from projections.fold import RANKS, fold_all
-from streams.entries import happened_at
 from streams.entry_ids import EntryId
-from streams.events import Event
 
 FIRST_END = RANKS["failed"]
 
-Told = tuple[EntryId, Event]
+Told = tuple[EntryId, DecodedEvent]
 """An event and where it stands in the log."""
 
 
@@ -130,13 +129,15 @@ def _strongest(told: Sequence[Told], winner: EntryId) -> Iterator[Told]:
     return (best[key] for key in order)
 
 
-def _lost(told: Told, won: EntryId, winner: Event) -> Loser:
+def _lost(told: Told, won: EntryId, winner: DecodedEvent) -> Loser:
     entry_id, event = told
     rule, because = _rule(entry_id, event, won, winner)
     return Loser(entry_id, event.type, event.attempt, rule, because)
 
 
-def _rule(entry_id: EntryId, event: Event, won: EntryId, winner: Event) -> tuple[str, str]:
+def _rule(
+    entry_id: EntryId, event: DecodedEvent, won: EntryId, winner: DecodedEvent
+) -> tuple[str, str]:
     if event.attempt != winner.attempt:
         return "attempt", f"attempt {winner.attempt} is higher than {event.attempt}"
     rank, held = RANKS[event.type], RANKS[winner.type]
@@ -147,7 +148,7 @@ def _rule(entry_id: EntryId, event: Event, won: EntryId, winner: Event) -> tuple
     return "entry_id", f"of one rank the later stands: {won} after {entry_id}"
 
 
-def _won_because(winner: Event, losers: Sequence[Loser]) -> str:
+def _won_because(winner: DecodedEvent, losers: Sequence[Loser]) -> str:
     """Name the rules that it took, in the contract's order."""
     if not losers:
         return "it is the only event"

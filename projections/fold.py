@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from projections.decoding import DecodedEvent, Progress, happened_at
 from projections.state import PROGRESS_FIELDS, JobState, Moment, ProgressState, Told
-from streams.entries import happened_at
 from streams.entry_ids import EntryId
-from streams.events import Event, Progress
 from streams.kinds import State
 
 RANKS = {
@@ -30,7 +29,7 @@ _STATES = {
 MAX_LABELS = 16
 
 
-def fold(state: JobState | None, event: Event, entry_id: EntryId) -> JobState:
+def fold(state: JobState | None, event: DecodedEvent, entry_id: EntryId) -> JobState:
     """Fold one event into a job's state; None is a job of which nothing is known."""
     if state is None:
         return _first(event, entry_id)
@@ -41,7 +40,9 @@ def fold(state: JobState | None, event: Event, entry_id: EntryId) -> JobState:
     return _with_job_facts(state, event, entry_id)
 
 
-def fold_all(state: JobState | None, events: Iterable[tuple[EntryId, Event]]) -> JobState | None:
+def fold_all(
+    state: JobState | None, events: Iterable[tuple[EntryId, DecodedEvent]]
+) -> JobState | None:
     """Fold many events of one job.
 
     The order does not matter, so take the quickest: the oldest up to the first sign of work, which
@@ -59,11 +60,11 @@ def fold_all(state: JobState | None, events: Iterable[tuple[EntryId, Event]]) ->
     return state
 
 
-def _entry_id(pair: tuple[EntryId, Event]) -> EntryId:
+def _entry_id(pair: tuple[EntryId, DecodedEvent]) -> EntryId:
     return pair[0]
 
 
-def _wins(event: Event, entry_id: EntryId, state: JobState) -> bool:
+def _wins(event: DecodedEvent, entry_id: EntryId, state: JobState) -> bool:
     """Compare an event with the one that has won so far."""
     if event.attempt != state.attempt:
         return event.attempt > state.attempt
@@ -73,11 +74,11 @@ def _wins(event: Event, entry_id: EntryId, state: JobState) -> bool:
     return entry_id < state.entry_id if rank >= _FIRST_END else entry_id > state.entry_id
 
 
-def _moment(event: Event, entry_id: EntryId) -> Moment:
+def _moment(event: DecodedEvent, entry_id: EntryId) -> Moment:
     return Moment(entry_id, happened_at(event, entry_id))
 
 
-def _first(event: Event, entry_id: EntryId) -> JobState:
+def _first(event: DecodedEvent, entry_id: EntryId) -> JobState:
     moment = _moment(event, entry_id)
     told = event.job_type
     return JobState(
@@ -97,7 +98,7 @@ def _first(event: Event, entry_id: EntryId) -> JobState:
     )
 
 
-def _won(state: JobState, event: Event, entry_id: EntryId) -> JobState:
+def _won(state: JobState, event: DecodedEvent, entry_id: EntryId) -> JobState:
     """Take the winner's words; a higher attempt leaves the lower one's progress behind."""
     same = event.attempt == state.attempt
     return JobState(
@@ -117,7 +118,7 @@ def _won(state: JobState, event: Event, entry_id: EntryId) -> JobState:
     )
 
 
-def _with_attempt_facts(state: JobState, event: Event, entry_id: EntryId) -> JobState:
+def _with_attempt_facts(state: JobState, event: DecodedEvent, entry_id: EntryId) -> JobState:
     """Add what an event of the winning attempt knows of it."""
     if RANKS[event.type] != _WORKING:
         return state
@@ -128,7 +129,7 @@ def _with_attempt_facts(state: JobState, event: Event, entry_id: EntryId) -> Job
     return state
 
 
-def _with_job_facts(state: JobState, event: Event, entry_id: EntryId) -> JobState:
+def _with_job_facts(state: JobState, event: DecodedEvent, entry_id: EntryId) -> JobState:
     """Add what an event of any attempt knows of the job."""
     if entry_id < state.created.entry_id:
         state = state._replace(created=_moment(event, entry_id))
@@ -146,7 +147,7 @@ def _later(told: Told | None, attempt: int, entry_id: EntryId) -> bool:
 
 
 def _merged_labels(
-    labels: Mapping[str, Told], event: Event, entry_id: EntryId
+    labels: Mapping[str, Told], event: DecodedEvent, entry_id: EntryId
 ) -> Mapping[str, Told]:
     """Join labels name by name, and keep the first by name: bounded, whatever the order."""
     merged = dict(labels)
@@ -156,7 +157,7 @@ def _merged_labels(
     return {name: merged[name] for name in sorted(merged)[:MAX_LABELS]}
 
 
-def _error(event: Event) -> str | None:
+def _error(event: DecodedEvent) -> str | None:
     if event.type == "failed":
         return event.error
     return event.reason if event.type == "cancelled" else None

@@ -13,8 +13,8 @@ import psycopg
 import structlog
 from psycopg import sql
 
+from projections.decoding import Entry, happened_at
 from sql import queries
-from streams.entries import Entry, happened_at
 from streams.entry_ids import EntryId
 from streams.event_ids import time_of
 from streams.keys import JobKey

@@ -10,12 +10,12 @@ import psycopg
 from psycopg.types.json import Json, Jsonb
 
 from projections.batch import by_job
+from projections.decoding import Entry
 from projections.documents import from_positions, progress_fields, write_positions
 from projections.fold import fold_all
 from projections.history import EventRow, Partitions, event_row, lacking_events, write_events
 from projections.state import JobState, OmittedResult
 from sql import queries
-from streams.entries import Entry
 from streams.events import dump_json, load_json
 from streams.keys import JobKey
 from streams.kinds import KINDS, State

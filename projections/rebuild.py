@@ -13,12 +13,12 @@ from typing import NamedTuple, Protocol
 
 import psycopg
 
+from projections.decoding import Entry
 from projections.job_rows import JobRows, _LostRace
 from projections.rebuild_served import StatusServed
 from projections.sources import Part, Sources
 from projections.status_cache import StatusCache
 from projections.verify import fold_part
-from streams.entries import Entry
 from streams.keys import JobKey
 
 BATCH = 4_000

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 import redis
 import structlog
 
+from projections.decoding import Entry, decode, decode_event
 from projections.history import COLUMNS, EventRow, event_row
 from sql import queries
 from sql.sessions import Session
 from streams.discovery import tenants
-from streams.entries import Entry, decode
 from streams.entry_ids import FIRST, LAST, EntryId, of_reply
-from streams.events import MAX_EVENT_BYTES, InvalidEvent, parse_event
+from streams.events import MAX_EVENT_BYTES, InvalidEvent
 from streams.keys import JobKey, Keys
 from streams.wire import ask
 
@@ -268,7 +268,7 @@ def _add(part: Part, row: tuple[Any, ...]) -> None:
     tenant, _, _, ms, seq, event, landings = row
     raw = event.encode()
     try:
-        entry = Entry(tenant, EntryId(ms, seq), parse_event(raw, _ANY_SIZE), raw)
+        entry = Entry(tenant, EntryId(ms, seq), decode_event(raw, _ANY_SIZE), raw)
     except InvalidEvent as error:
         _LOG.error("event_in_history_cannot_be_read", job=part.job, error=str(error))
         return

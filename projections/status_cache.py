@@ -16,11 +16,11 @@ import redis
 import structlog
 
 from projections.batch import EventsByJob, by_job
+from projections.decoding import Entry
 from projections.documents import Documents, read_documents, write_documents
 from projections.feed import feed_name
 from projections.fold import RANKS, fold_all
 from projections.state import JobState
-from streams.entries import Entry
 from streams.keys import JobKey, Keys
 from streams.kinds import KINDS, State
 

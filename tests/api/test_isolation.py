@@ -15,9 +15,9 @@ import pytest
 import redis
 from psycopg import AsyncCursor
 
+from projections.decoding import decode
 from projections.job_rows import JobRows
 from sql import sessions
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
 from tests.api.conftest import Asker, Writer

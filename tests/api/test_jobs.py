@@ -20,9 +20,9 @@ from api.cursors import read_cursor, write_cursor
 from api.parameters import HistoryParameters, ListParameters, list_parameters
 from api.problems import BadRequest
 from projections import console_reader
+from projections.decoding import decode
 from projections.job_rows import JobRows
 from sql import sessions
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
 from streams.keys import JobKey

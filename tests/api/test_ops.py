@@ -18,11 +18,11 @@ from structlog.testing import capture_logs
 
 from api.app import create_app
 from ops.desk import RedisDesk
+from projections.decoding import decode
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
 from sql import sessions
 from streams import wire
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
 from streams.keys import Keys

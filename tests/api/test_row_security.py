@@ -17,9 +17,9 @@ from psycopg.sql import SQL, Identifier
 
 from ops.devstack import EmbeddedPostgres
 from projections import history_reader, job_reader
+from projections.decoding import decode
 from projections.job_rows import JobRows
 from sql import migrate, queries, sessions
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
 from tests.api.conftest import Asker

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import psycopg
 import redis
 
+from projections.decoding import Entry, from_model
 from projections.state import JobState, ProgressState
-from streams.entries import Entry
 from streams.entry_ids import EntryId
 from streams.events import parse_event
 from streams.wire import ask
@@ -139,7 +139,7 @@ def _events(
                 continue
             entry_id, fields = EntryId.parse(text), json.loads(raw)
             job = (tenant, fields["kind"], fields["id"])
-            jobs[job].append(Entry(tenant, entry_id, parse_event(raw), raw))
+            jobs[job].append(Entry(tenant, entry_id, from_model(parse_event(raw)), raw))
             event_ids[(*job, fields.get("event_id", text))].add((entry_id, raw.decode()))
     return jobs, event_ids
 
@@ -318,7 +318,7 @@ def _replay_differs(history: Sequence[Any], expected: Mapping[Job, JobState]) ->
         raw = event.encode()
         for ms, seq in (first, (last_ms, last_seq)):
             if ms is not None:
-                entry = Entry(tenant, EntryId(ms, seq), parse_event(raw), raw)
+                entry = Entry(tenant, EntryId(ms, seq), from_model(parse_event(raw)), raw)
                 jobs[tenant, kind, job_id].append(entry)
     return sum(
         _row(job[1], expected_state(entries)) != _row(job[1], expected[job])

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from consumers.__main__ import PROJECTIONS
-from streams.entries import decode
+from projections.decoding import decode
 from streams.entry_ids import EntryId
 from streams.settings import Settings
 from tests.chaos.checker import Verdict, check

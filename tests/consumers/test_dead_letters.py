@@ -19,10 +19,10 @@ from consumers.protocols import Projection
 from consumers.ready import ReadyQueue
 from consumers.runner import Consumer
 from consumers.sweep import Sweep
+from projections.decoding import Entry
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
 from streams.connection import connect
-from streams.entries import Entry
 from tests.support.groups import entries, pending, settled
 
 STREAM, DEAD = "tenant:42:events", "tenant:42:dead"

@@ -19,8 +19,8 @@ from consumers.ready import ReadyQueue
 from consumers.runner import Consumer, Stopped
 from consumers.sweep import Sweep
 from consumers.trials import CROWD, TRIAL, TRIALS
+from projections.decoding import Entry
 from streams.appender import EventAppender
-from streams.entries import Entry
 from streams.wire import ask
 from tests.support.groups import entries, pending, settled
 from tests.support.waiting import eventually

@@ -9,10 +9,10 @@ import redis
 
 from consumers.groups import ConsumerGroup
 from consumers.reaper import Reaper
+from projections.decoding import decode
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
 from streams.appender import EventAppender
-from streams.entries import decode
 from streams.wire import ask
 from tests.support.groups import entries
 

@@ -15,9 +15,9 @@ from consumers.groups import ConsumerGroup
 from consumers.ready import ReadyQueue
 from consumers.runner import Consumer
 from consumers.sweep import Sweep
+from projections.decoding import Entry
 from streams.appender import EventAppender
 from streams.connection import connect
-from streams.entries import Entry
 from tests.support.groups import entries, pending, settled
 from tests.support.waiting import eventually
 

@@ -13,8 +13,8 @@ from consumers.dead_tenants import NotedDeadLetters
 from consumers.groups import ConsumerGroup
 from consumers.heartbeat import heartbeats
 from consumers.samples import Samples
+from projections.decoding import Entry, decode
 from streams.appender import EventAppender
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import Keys
 

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from projections.decoding import decode
 from projections.status_cache import StatusCache
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from tests.support.debian import debian_environ, debian_program
 from tests.support.event_stream import running_api

@@ -17,8 +17,8 @@ import redis
 
 from ops.cli import main
 from ops.devstack import EmbeddedPostgres
+from projections.decoding import decode
 from projections.status_cache import StatusCache
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from tests.support.groups import entries
 from tests.support.servers import login

@@ -9,8 +9,8 @@ from consumers.dead_tenants import NotedDeadLetters
 from consumers.groups import ConsumerGroup
 from consumers.samples import Samples
 from ops.desk import SHOWN_BYTES, RedisDesk
+from projections.decoding import decode
 from streams.appender import EventAppender
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.keys import Keys
 from streams.settings import Settings

@@ -16,11 +16,11 @@ import psycopg
 import pytest
 
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
+from projections.decoding import decode
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
 from sql import sessions
 from streams.connection import connect
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from tests.support.commands import Outcome, Request, run_all
 from tests.support.processes import frozen

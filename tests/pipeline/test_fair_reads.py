@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psycopg
 
+from projections.decoding import decode
 from projections.job_rows import JobRows
 from sql import sessions
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from tests.support.event_stream import running_api
 

@@ -17,12 +17,12 @@ import pytest
 
 from api.database import MARGIN_SECONDS
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
+from projections.decoding import decode
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
 from sql import deadlines, sessions
 from streams.appender import EventAppender
 from streams.connection import connect
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.settings import Settings
 from tests.pipeline.conftest import starting

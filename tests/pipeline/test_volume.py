@@ -10,12 +10,12 @@ from typing import Any
 import psycopg
 import redis
 
+from projections.decoding import Entry, decode
 from projections.documents import Documents, write_documents
 from projections.job_rows import StoredJob, read_row
 from projections.state import JobState
 from sql import queries
 from streams.appender import EventAppender
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.event_ids import new_event_id
 from streams.keys import JobKey, Keys

@@ -11,9 +11,9 @@ import pytest
 
 from projections import console_reader as reader
 from projections.console_reader import NEWEST, Filter, Place
+from projections.decoding import decode
 from projections.job_rows import JobRows
 from sql import queries, sessions
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
 from streams.keys import JobKey

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from hypothesis import given
 
+from projections.decoding import Entry, decode
 from projections.explain import explain, timeline
 from projections.fold import RANKS, fold_all
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
 from streams.keys import JobKey

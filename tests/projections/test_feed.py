@@ -15,12 +15,12 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from projections.decoding import Entry, decode
 from projections.documents import Documents
 from projections.feed import AT_ONCE, Change, FeedReader, feed_name, named_in
 from projections.readers import DocumentReader
 from projections.status_cache import StatusCache
 from streams.connection import connect_async
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import JobKey, Keys
 from streams.kinds import KINDS

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from projections.decoding import Entry, decode
 from projections.documents import Documents, read_documents, write_documents
 from projections.fold import RANKS, fold, fold_all
 from projections.state import JobState, OmittedResult
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
 from streams.kinds import JOB, KINDS, VIDEO, Kind, State

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from projections import job_reader
+from projections.decoding import Entry, decode
 from projections.job_reader import Filters, Page, Position, Reading, read_job, read_page
 from projections.job_rows import JobRows
 from sql import queries, sessions
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
 from streams.kinds import State

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.sql import SQL, Identifier
 
+from projections.decoding import Entry, decode
 from projections.documents import write_documents
 from projections.job_rows import JobRows, StoredJob, read_row
 from projections.state import JobState
 from sql import sessions
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.event_ids import new_event_id, time_of
 from streams.keys import JobKey

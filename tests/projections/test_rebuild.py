@@ -16,6 +16,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 
 from projections import job_rows
+from projections.decoding import Entry, decode
 from projections.fold import fold_all
 from projections.job_rows import JobRows
 from projections.rebuild import RowsRepair, StatusRepair, Step, repair
@@ -28,7 +29,6 @@ from projections.status_cache import StatusCache
 from projections.verify import Comparison, Verifier
 from sql import sessions
 from sql.sessions import Session
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import JobKey, Keys
 from tests.support.strategies import logs

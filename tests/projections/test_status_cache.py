@@ -13,10 +13,10 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from projections.decoding import Entry, decode
 from projections.documents import Documents, write_documents
 from projections.state import JobState
 from projections.status_cache import StatusCache
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import JobKey, Keys
 from streams.kinds import JOB, KINDS

@@ -10,13 +10,13 @@ import psycopg
 import pytest
 import redis
 
+from projections.decoding import Entry, decode
 from projections.job_rows import JobRows
 from projections.rebuild_served import RowsServed, Served, StatusServed
 from projections.sources import Sources
 from projections.status_cache import StatusCache
 from projections.verify import Verifier
 from sql import sessions
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import Keys
 

@@ -19,9 +19,9 @@ import pytest
 import redis
 
 from ops.devstack import EmbeddedRedis
+from projections.decoding import decode
 from projections.status_cache import StatusCache
 from streams.connection import connect
-from streams.entries import decode
 from streams.entry_ids import of_reply
 from tests.support.servers import server_folder
 from tests.support.waiting import eventually

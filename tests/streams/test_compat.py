@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.devstack import EmbeddedRedis
+from projections.decoding import decode
 from projections.status_cache import StatusCache
 from streams import compat_bridge
 from streams.appender import EventAppender
@@ -32,7 +33,6 @@ from streams.compat_states import (
     refresh_video_progress_ttl,
 )
 from streams.connection import InvalidUrl, LogUnavailable, connect
-from streams.entries import decode
 from streams.entry_ids import of_reply
 from streams.kinds import State
 from streams.reporter import Reporter

@@ -12,10 +12,10 @@ from celery import Celery, signals
 from celery.contrib.testing.worker import start_worker
 from celery.worker.state import revoked
 
+from projections.decoding import decode
 from projections.status_cache import StatusCache
 from streams.compat_bridge import Bridge
 from streams.compat_celery import report_tasks
-from streams.entries import decode
 from streams.entry_ids import of_reply
 from tests.support.waiting import eventually
 

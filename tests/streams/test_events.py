@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.entries import decode, happened_at
+from projections.decoding import decode, happened_at
 from streams.entry_ids import EntryId
 from streams.events import (
     MAX_EVENT_BYTES,

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.devstack import EmbeddedRedis
+from projections.decoding import Entry, decode
 from projections.fold import fold_all
 from streams.appender import PIPELINE, Appendable, AsyncEventAppender, EventAppender
 from streams.connection import LogUnavailable, connect, connect_async
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.events import Done, Progress, parse_event
 from streams.reporter import Reporter

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from consumers.tracing import TRACES, Traced
+from projections.decoding import Entry, decode
 from streams.appender import EventAppender, payload_of
-from streams.entries import Entry, decode
 from streams.entry_ids import EntryId
 from streams.events import parse_event
 from streams.reporter import Reporter

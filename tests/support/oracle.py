@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from projections.decoding import Entry
 from projections.state import JobState, Moment, ProgressState, Told
-from streams.entries import Entry
 from streams.entry_ids import EntryId
 from streams.kinds import State
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from streams.entries import Entry, decode
+from projections.decoding import Entry, decode
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
 
