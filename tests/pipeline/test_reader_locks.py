@@ -15,13 +15,13 @@ from psycopg.sql import SQL, Identifier
 from structlog.testing import capture_logs
 
 from ops.devstack import EmbeddedPostgres
+from projections.decoding import decode
 from projections.history import _attach as attach
 from projections.history import drop_before
 from projections.job_rows import JobRows
 from projections.rebuild_replaced import when_free
 from sql import migrate, sessions
 from sql.migrate import Migration
-from streams.entries import decode
 from streams.entry_ids import EntryId
 from streams.events import dump_json
 from tests.support.logins import new_login
