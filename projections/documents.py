@@ -11,13 +11,23 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import orjson
+
 from projections.state import PROGRESS_FIELDS, JobState, Moment, OmittedResult, ProgressState, Told
 from streams.entry_ids import EntryId
-from streams.events import dump_json, load_json
-from streams.kinds import Kind, State
+from streams.events import compact, dump_json, load_json
+from streams.kinds import KINDS, Kind, State
 
 RESULT_CACHE_BYTES = 10_000
 """A result of so many bytes as JSON, or more, is left out of the document."""
+
+_NO_RESULT = {
+    name: dict.fromkeys(kind.result_fields or ("result",)) for name, kind in KINDS.items()
+}
+# An f-string takes three times as long for integers.
+_POSITION, _TOLD_POSITION = "%d-%d", "%d/%d-%d"
+_TIMES = ("updated_at", "created_at", "started_at")
+_new = tuple.__new__  # builds a named tuple without the cost of its own constructor
 
 
 class Documents(NamedTuple):
@@ -30,9 +40,13 @@ class Documents(NamedTuple):
 def write_documents(
     kind: Kind, state: JobState, result_cache_bytes: int = RESULT_CACHE_BYTES
 ) -> Documents:
-    """Give the documents of a state; equal states give equal bytes."""
-    status = dump_json(_status(kind, state, result_cache_bytes))
-    return Documents(status, state.progress and dump_json(progress_fields(state.progress)))
+    """Return the documents of a state; equal states give equal bytes."""
+    progress = state.progress
+    written = (
+        _dump_status(_status(kind, state, result_cache_bytes)),
+        None if progress is None else dump_json(progress_fields(progress)),
+    )
+    return _new(Documents, written)
 
 
 def read_documents(kind: Kind, documents: Documents) -> JobState:
@@ -60,15 +74,20 @@ def read_documents(kind: Kind, documents: Documents) -> JobState:
 
 
 def write_positions(state: JobState) -> dict[str, Any]:
-    """Give what the fold must know beside the facts: which entries told them."""
-    job_type, started, progress = state.job_type, state.started, state.progress
+    """Return what the fold must know beside the facts: which entries told them."""
+    job_type, labels, started, progress = (
+        state.job_type,
+        state.labels,
+        state.started,
+        state.progress,
+    )
     return {
-        "entry_id": str(state.entry_id),
-        "created": str(state.created.entry_id),
-        "started": started and str(started.entry_id),
-        "job_type": job_type and _position(job_type),
-        "labels": {name: _position(told) for name, told in state.labels.items()},
-        "progress": progress and str(progress.entry_id),
+        "entry_id": _POSITION % state.entry_id,
+        "created": _POSITION % state.created.entry_id,
+        "started": None if started is None else _POSITION % started.entry_id,
+        "job_type": None if job_type is None else _position(job_type),
+        "labels": {name: _position(told) for name, told in labels.items()} if labels else labels,
+        "progress": None if progress is None else _POSITION % progress.entry_id,
     }
 
 
@@ -98,18 +117,19 @@ def from_positions(
 
 
 def progress_fields(progress: ProgressState) -> dict[str, Any]:
-    """Give the progress document as a mapping; `extra`'s own keys never cover the named ones."""
-    return {
-        **progress.extra,
-        "step": progress.step,
-        "percent": progress.percent,
-        "step_index": progress.step_index,
-        "step_total": progress.step_total,
-        "step_name": progress.step,
-        "step_name_display": progress.step_name_display,
-        "step_percent": progress.step_percent,
-        "remaining_seconds": progress.remaining_seconds,
+    """Return the progress document as a mapping; `extra`'s own keys never cover the named ones."""
+    _, step, percent, index, total, display, step_percent, remaining, extra = progress
+    named = {
+        "step": step,
+        "percent": percent,
+        "step_index": index,
+        "step_total": total,
+        "step_name": step,
+        "step_name_display": display,
+        "step_percent": step_percent,
+        "remaining_seconds": remaining,
     }
+    return {**extra, **named} if extra else named
 
 
 def read_progress(entry_id: EntryId, fields: Mapping[str, Any]) -> ProgressState:
@@ -128,40 +148,50 @@ def read_progress(entry_id: EntryId, fields: Mapping[str, Any]) -> ProgressState
 
 
 def _status(kind: Kind, state: JobState, result_cache_bytes: int) -> dict[str, Any]:
-    job_type, started = state.job_type, state.started
+    job_type, started, labels = state.job_type, state.started, state.labels
     return {
         "status": kind.words[state.state],
-        "job_type": job_type and job_type.value,
+        "job_type": None if job_type is None else job_type.value,
         kind.error_field: state.error,
         **_result_fields(kind, state, result_cache_bytes),
         "attempt": state.attempt,
-        "updated_at": _text(state.updated_at),
-        "created_at": _text(state.created.at),
-        "started_at": started and _text(started.at),
+        "updated_at": state.updated_at,
+        "created_at": state.created.at,
+        "started_at": None if started is None else started.at,
         "code": state.code,
         "worker": state.worker,
-        "labels": {name: told.value for name, told in state.labels.items()},
+        "labels": {name: told.value for name, told in labels.items()} if labels else labels,
         "fold": write_positions(state),
     }
 
 
 def _result_fields(kind: Kind, state: JobState, limit: int) -> dict[str, Any]:
-    """Give the result as this kind's documents show it, or its size where it is too large."""
+    """Return the result as this kind's documents show it, or its size where it is too large."""
     result = state.result
-    nothing: dict[str, Any] = dict.fromkeys(kind.result_fields or ("result",))
     if result is None:
-        return nothing
+        return _NO_RESULT[kind.name]
     if isinstance(result, OmittedResult):
-        return nothing | {"result_omitted": True, "result_bytes": result.bytes}
-    shown = (
-        {"result": dict(result)}
-        if kind.result_fields is None
-        else {name: result.get(name) for name in kind.result_fields}
-    )
-    size = len(dump_json(shown["result"] if kind.result_fields is None else shown))
-    if size >= limit:
-        return nothing | {"result_omitted": True, "result_bytes": size}
-    return shown
+        return _omitted(kind, result.bytes)
+    if kind.result_fields is None:
+        written = dump_json(result)
+        # What was written to learn its size is put into the document as it is.
+        shown: dict[str, Any] = {"result": orjson.Fragment(written)}
+    else:
+        shown = {name: result.get(name) for name in kind.result_fields}
+        written = dump_json(shown)
+    return _omitted(kind, len(written)) if len(written) >= limit else shown
+
+
+def _omitted(kind: Kind, size: int) -> dict[str, Any]:
+    return {**_NO_RESULT[kind.name], "result_omitted": True, "result_bytes": size}
+
+
+def _dump_status(status: dict[str, Any]) -> bytes:
+    try:
+        return compact(orjson.dumps(status, option=orjson.OPT_UTC_Z))
+    except TypeError:  # a whole number of more than 64 bits in a field of the result
+        times = {name: _text(status[name]) for name in _TIMES if status[name] is not None}
+        return dump_json(status | times)
 
 
 def _read_result(kind: Kind, status: Mapping[str, Any]) -> Mapping[str, Any] | OmittedResult | None:
@@ -179,7 +209,7 @@ def _text(at: datetime) -> str:
 
 
 def _position(told: Told) -> str:
-    return f"{told.attempt}/{told.entry_id}"
+    return _TOLD_POSITION % (told.attempt, *told.entry_id)
 
 
 def _told(position: str, value: str) -> Told:

@@ -2,12 +2,16 @@
 
 The event that wins is the greatest by attempt, then rank, then entry id (among ends of one rank the
 earliest). A late event adds what only it knows and takes nothing away.
+
+`fold` is the definition: one event at a time. `fold_all` gives the same state of many events in one
+pass; a property test holds the two together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from projections.decoding import DecodedEvent, Progress, happened_at
 from projections.state import PROGRESS_FIELDS, JobState, Moment, ProgressState, Told
@@ -27,12 +31,36 @@ _STATES = {
     name: State.PROCESSING if rank == _WORKING else State(name) for name, rank in RANKS.items()
 }
 MAX_LABELS = 16
+_FULL = 100.0
+
+Pair = tuple[EntryId, DecodedEvent]
+_BEFORE_ALL, _AFTER_ALL = EntryId(-1, 0), EntryId(2**64, 0)
+_NOTHING = JobState(
+    attempt=0,
+    state=State.QUEUED,
+    entry_id=_BEFORE_ALL,
+    updated_at=datetime.fromtimestamp(0, UTC),
+    worker=None,
+    result=None,
+    error=None,
+    code=None,
+    created=Moment(_AFTER_ALL, datetime.fromtimestamp(0, UTC)),
+    started=None,
+    job_type=None,
+    labels={},
+    progress=None,
+)
+"""The state before the first event: each event wins over it and was earlier."""
+WonFacts = tuple[
+    int, State, EntryId, datetime, str | None, Mapping[str, Any] | None, str | None, str | None
+]
+"""The first fields of a state, from `attempt` to `code`: what the event that won says."""
+_new = tuple.__new__  # builds a named tuple without the cost of its own constructor
 
 
 def fold(state: JobState | None, event: DecodedEvent, entry_id: EntryId) -> JobState:
     """Fold one event into a job's state; None is a job of which nothing is known."""
-    if state is None:
-        return _first(event, entry_id)
+    state = _NOTHING if state is None else state
     if event.attempt >= state.attempt:
         if _wins(event, entry_id, state):
             state = _won(state, event, entry_id)
@@ -40,28 +68,95 @@ def fold(state: JobState | None, event: DecodedEvent, entry_id: EntryId) -> JobS
     return _with_job_facts(state, event, entry_id)
 
 
-def fold_all(
-    state: JobState | None, events: Iterable[tuple[EntryId, DecodedEvent]]
-) -> JobState | None:
-    """Fold many events of one job.
+def fold_all(state: JobState | None, events: Sequence[Pair]) -> JobState | None:
+    """Fold many events of one job: the state that `fold` gives of one after the other.
 
-    The order does not matter, so take the quickest: the oldest up to the first sign of work, which
-    settle how it began, then the newest first, which usually settle the rest.
+    Each fact of a state comes from one event. So the first pass only compares, to find these few
+    among all, and then one state is put together from them.
     """
-    ascending = sorted(events, key=_entry_id)
-    began = 0
-    for entry_id, event in ascending:
-        state = fold(state, event, entry_id)
-        began += 1
-        if RANKS[event.type] == _WORKING:
-            break
-    for entry_id, event in reversed(ascending[began:]):
-        state = fold(state, event, entry_id)
-    return state
+    if not events:
+        return state
+    state = _NOTHING if state is None else state
+    return _put_together(state, _deciding(state, events))
 
 
-def _entry_id(pair: tuple[EntryId, DecodedEvent]) -> EntryId:
-    return pair[0]
+class _Deciding(NamedTuple):
+    """The events of a batch that decide a fact each; None where the stored fact stands.
+
+    Beside each is its position, or that of the stored fact.
+    """
+
+    attempt: int
+    """The winning attempt."""
+    winner: DecodedEvent | None
+    won_at: EntryId
+    created: DecodedEvent | None
+    created_at: EntryId
+    started: DecodedEvent | None
+    started_at: EntryId
+    progress: Progress | None
+    progress_at: EntryId
+    tellers: Sequence[Pair]
+    """The entries that tell a job type or labels: `_later` decides among them word by word."""
+
+
+def _deciding(state: JobState, events: Iterable[Pair]) -> _Deciding:
+    """Find the events that decide; this loop is all that most events cost."""
+    top, held, won_at = state.attempt, RANKS[state.state], state.entry_id
+    created_at = state.created.entry_id
+    started_at = _AFTER_ALL if state.started is None else state.started.entry_id
+    progress_at = _BEFORE_ALL if state.progress is None else state.progress.entry_id
+    winner = created = started = None
+    progress: Progress | None = None
+    tellers = list[Pair]()
+    ranks = RANKS
+    for entry_id, event in events:
+        if entry_id < created_at:
+            created_at, created = entry_id, event
+        if event.job_type is not None or event.labels:
+            tellers.append((entry_id, event))
+        attempt = event.attempt
+        if attempt < top:
+            continue
+        rank = ranks[event.type]
+        if attempt > top:
+            top, held, won_at, winner = attempt, rank, entry_id, event
+            started_at, started = _AFTER_ALL, None
+            progress_at, progress = _BEFORE_ALL, None
+        elif rank > held or (
+            rank == held and (entry_id > won_at if rank < _FIRST_END else entry_id < won_at)
+        ):
+            held, won_at, winner = rank, entry_id, event
+        if rank == _WORKING:
+            if entry_id < started_at:
+                started_at, started = entry_id, event
+            if event.type == "progress" and entry_id > progress_at:
+                progress_at, progress = entry_id, event
+    facts = winner, won_at, created, created_at, started, started_at, progress, progress_at
+    return _new(_Deciding, (top, *facts, tellers))
+
+
+def _put_together(state: JobState, deciding: _Deciding) -> JobState:
+    """Return the state with the facts that these events tell."""
+    attempt, winner, won_at, first, first_at, working, working_at, latest, latest_at, tellers = (
+        deciding
+    )
+    created, started, job_type, labels, progress = state[8:]  # after the winner's eight facts
+    if attempt > state.attempt:
+        started = progress = None
+    for entry_id, event in tellers:
+        if event.job_type is not None and _later(job_type, event.attempt, entry_id):
+            job_type = _new(Told, (event.attempt, entry_id, event.job_type))
+        if event.labels:
+            labels = _merged_labels(labels, event, entry_id)
+    if first is not None:
+        created = _moment(first, first_at)
+    if working is not None:
+        started = _moment(working, working_at)
+    if latest is not None:
+        progress = _progress(latest, latest_at)
+    won = state[:8] if winner is None else _won_facts(winner, won_at)
+    return _new(JobState, (*won, created, started, job_type, labels, progress))
 
 
 def _wins(event: DecodedEvent, entry_id: EntryId, state: JobState) -> bool:
@@ -75,46 +170,32 @@ def _wins(event: DecodedEvent, entry_id: EntryId, state: JobState) -> bool:
 
 
 def _moment(event: DecodedEvent, entry_id: EntryId) -> Moment:
-    return Moment(entry_id, happened_at(event, entry_id))
-
-
-def _first(event: DecodedEvent, entry_id: EntryId) -> JobState:
-    moment = _moment(event, entry_id)
-    told = event.job_type
-    return JobState(
-        attempt=event.attempt,
-        state=_STATES[event.type],
-        entry_id=entry_id,
-        updated_at=moment.at,
-        worker=event.worker,
-        result=event.result or {} if event.type == "done" else None,
-        error=_error(event),
-        code=event.code if event.type == "failed" else None,
-        created=moment,
-        started=moment if RANKS[event.type] == _WORKING else None,
-        job_type=None if told is None else Told(event.attempt, entry_id, told),
-        labels=_merged_labels({}, event, entry_id) if event.labels else {},
-        progress=_progress(event, entry_id) if event.type == "progress" else None,
-    )
+    return _new(Moment, (entry_id, happened_at(event, entry_id)))
 
 
 def _won(state: JobState, event: DecodedEvent, entry_id: EntryId) -> JobState:
-    """Take the winner's words; a higher attempt leaves the lower one's progress behind."""
+    """Take the winner's facts; a higher attempt leaves the lower one's progress behind."""
     same = event.attempt == state.attempt
     return JobState(
-        attempt=event.attempt,
-        state=_STATES[event.type],
-        entry_id=entry_id,
-        updated_at=happened_at(event, entry_id),
-        worker=event.worker,
-        result=event.result or {} if event.type == "done" else None,
-        error=_error(event),
-        code=event.code if event.type == "failed" else None,
+        *_won_facts(event, entry_id),
         created=state.created,
         started=state.started if same else None,
         job_type=state.job_type,
         labels=state.labels,
         progress=state.progress if same else None,
+    )
+
+
+def _won_facts(event: DecodedEvent, entry_id: EntryId) -> WonFacts:
+    return (
+        event.attempt,
+        _STATES[event.type],
+        entry_id,
+        happened_at(event, entry_id),
+        event.worker,
+        event.result or {} if event.type == "done" else None,
+        _error(event),
+        event.code if event.type == "failed" else None,
     )
 
 
@@ -165,17 +246,18 @@ def _error(event: DecodedEvent) -> str | None:
 
 def _progress(event: Progress, entry_id: EntryId) -> ProgressState:
     remaining = event.remaining_seconds
-    return ProgressState(
-        entry_id=entry_id,
-        step=event.step,
-        percent=_clamped(event.percent),
-        step_index=event.step_index,
-        step_total=event.step_total,
-        step_name_display=event.step_name_display,
-        step_percent=_clamped(event.step_percent),
-        remaining_seconds=None if remaining is None else _whole(remaining),
-        extra=_beside_named(event.extra) if event.extra else {},
+    fields = (
+        entry_id,
+        event.step,
+        _clamped(event.percent),
+        event.step_index,
+        event.step_total,
+        event.step_name_display,
+        _clamped(event.step_percent),
+        None if remaining is None else _whole(remaining),
+        _beside_named(event.extra) if event.extra else {},
     )
+    return _new(ProgressState, fields)
 
 
 def _beside_named(extra: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -183,7 +265,9 @@ def _beside_named(extra: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _clamped(percent: float | None) -> float | None:
-    return None if percent is None else _whole(min(100.0, max(0.0, percent)))
+    if percent is None:
+        return None
+    return _whole(percent if 0 <= percent <= _FULL else 0.0 if percent < 0 else _FULL)
 
 
 def _whole(value: float) -> float:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,11 +19,14 @@ from streams.entry_ids import EntryId
 from streams.keys import JobKey
 from streams.kinds import JOB, KINDS, VIDEO, Kind, State
 from tests.support.oracle import expected_state
+from tests.support.plain_documents import plain_documents
 from tests.support.strategies import TYPES, deliveries, json_objects, logs
 
 KEYS = {kind: JobKey("42", kind, "a1") for kind in KINDS}
 
 any_log = st.sampled_from(sorted(KINDS)).flatmap(lambda kind: logs(KEYS[kind]))
+long_log = st.sampled_from(sorted(KINDS)).flatmap(lambda kind: logs(KEYS[kind], max_size=20))
+long_delivery = long_log.flatmap(lambda log: st.tuples(st.just(log), deliveries(log)))
 any_delivery = any_log.flatmap(lambda log: st.tuples(st.just(log), deliveries(log)))
 
 
@@ -66,16 +71,37 @@ def test_fold__any_order_duplication_and_regrouping__same_state(
     assert write_documents(kind_of(log), state) == write_documents(kind_of(log), state_of([log]))
 
 
-@given(any_delivery)
+def one_by_one(state: JobState | None, entries: Iterable[Entry]) -> JobState | None:
+    """Fold as `fold` defines it."""
+    for entry in entries:
+        state = fold(state, entry.event, entry.entry_id)
+    return state
+
+
+@given(long_delivery, st.data())
+@settings(deadline=None, max_examples=150)
+def test_fold_all__any_order_and_any_split_into_a_stored_state_and_a_rest__as_one_by_one(
+    delivered: tuple[list[Entry], list[list[Entry]]], data: st.DataObject
+) -> None:
+    """The fast way equals the plain one, to the type of each number and the order of each key."""
+    entries = [entry for batch in delivered[1] for entry in batch]
+    cut = data.draw(st.integers(0, len(entries)))
+    stored = one_by_one(None, entries[:cut])
+    plain = one_by_one(stored, entries[cut:])
+    assert repr(fold_all(stored, told(entries[cut:]))) == repr(plain)
+    assert repr(fold_all(fold_all(None, told(entries[:cut])), told(entries[cut:]))) == repr(plain)
+
+
+@given(long_delivery)
 @settings(deadline=None, max_examples=80)
-def test_fold__one_event_at_a_time__same_state(
+def test_fold_all__nothing_new_or_nothing_at_all__the_stored_state(
     delivered: tuple[list[Entry], list[list[Entry]]],
 ) -> None:
-    log, batches = delivered
-    state: JobState | None = None
-    for entry in (entry for batch in batches for entry in batch):
-        state = fold(state, entry.event, entry.entry_id)
-    assert state == state_of([log])
+    log, _ = delivered
+    state = one_by_one(None, log)
+    assert fold_all(state, told(log)) == state
+    assert fold_all(state, []) is state
+    assert fold_all(None, []) is None
 
 
 @given(any_log)
@@ -84,6 +110,46 @@ def test_fold__any_log__agrees_with_the_contract_read_as_a_sort(log: list[Entry]
     state, expected = state_of([log]), expected_state(log)
     assert state == expected
     assert write_documents(kind_of(log), state) == write_documents(kind_of(log), expected)
+
+
+@given(any_log, st.sampled_from([0, 30, 10_000]))
+@settings(deadline=None, max_examples=150)
+def test_documents__any_state__the_bytes_of_the_plain_way(log: list[Entry], limit: int) -> None:
+    kind, state = kind_of(log), state_of([log])
+    for each in (state, read_documents(kind, write_documents(kind, state, limit))):
+        assert write_documents(kind, each, limit) == plain_documents(kind, each, limit)
+
+
+@pytest.mark.parametrize(
+    "at", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2026-01-01T00:00:00.000001Z"]
+)
+def test_documents__any_time__the_bytes_of_the_plain_way(at: str) -> None:
+    state = state_of([[event("1-0", "processing", at=at)]])
+    assert write_documents(JOB, state) == plain_documents(JOB, state, 10_000)
+    assert at.encode() in write_documents(JOB, state).status
+
+
+def test_documents__many_kept__take_little_more_than_their_own_bytes() -> None:
+    """The serializer alone leaves each small document in a block of 4 KiB."""
+    kept = 20_000
+    script = f"""
+import psutil
+from projections.documents import write_documents
+from projections.fold import fold
+from projections.decoding import decode
+from streams.entry_ids import EntryId
+from streams.kinds import JOB
+
+raw = b'{{"type":"progress","id":"a1","percent":5}}'
+state = fold(None, decode("42", EntryId(1, 0), [b"event", raw]).event, EntryId(1, 0))
+used = psutil.Process().memory_info().rss
+documents = [write_documents(JOB, state) for _ in range({kept})]
+print(psutil.Process().memory_info().rss - used)
+print(sum(len(each.status) + len(each.progress) for each in documents))
+"""
+    words = [sys.executable, "-c", script]
+    used, held = map(int, subprocess.run(words, check=True, capture_output=True).stdout.split())
+    assert used < held + kept * 500
 
 
 @given(any_log, st.sampled_from([0, 30, 10_000]))
