@@ -11,6 +11,7 @@ import typer
 from api.listening import ListenError
 from consumers.faults import is_of_key
 from ops.devstack import EmbeddedError
+from sql.sessions import PASSING
 from streams.connection import InvalidUrl, LogUnavailable, WrongServer, refuses_writes
 from streams.events import InvalidEvent
 from streams.keys import InvalidTenant
@@ -67,6 +68,8 @@ def _of_postgres(error: psycopg.Error) -> str:
     said = error.diag.message_primary or _one_line(error)
     if (error.sqlstate or "").startswith(_INSUFFICIENT_RESOURCES):
         return f"PostgreSQL refuses: {said}: it lacks space on disk, memory or connections"
+    if isinstance(error, PASSING):
+        return f"other sessions were in the way ({said}): run the command again"
     return f"PostgreSQL is away or refuses: {said}: check JOBTRAIL_DATABASE_URL"
 
 

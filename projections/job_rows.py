@@ -16,6 +16,7 @@ from projections.fold import fold_all
 from projections.history import EventRow, Partitions, event_row, lacking_events, write_events
 from projections.state import JobState, OmittedResult
 from sql import queries
+from sql.sessions import again
 from streams.events import dump_json, load_json
 from streams.keys import JobKey
 from streams.kinds import KINDS, State
@@ -174,6 +175,16 @@ def _once(work: Callable[[], None]) -> Callable[[], None]:
             waiting.pop()()
 
     return do
+
+
+def _until_won(transaction: Callable[[], None]) -> None:
+    """Run a whole transaction until no other session is in its way."""
+    while True:
+        try:
+            again(transaction)
+        except _LostRace:
+            continue
+        return
 
 
 def read_row(row: StoredJob) -> JobState:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import psycopg
 
 from projections.decoding import Entry
-from projections.job_rows import JobRows, _LostRace
+from projections.job_rows import JobRows, _until_won
 from projections.rebuild_served import StatusServed
 from projections.sources import Part, Sources
 from projections.status_cache import StatusCache
@@ -92,13 +92,12 @@ class _RowsAlone(JobRows):
         if not entries:
             return
         connection = self._ready_connection()
-        while True:
-            try:
-                with connection.transaction():
-                    self._write_jobs(connection, entries)
-            except _LostRace:
-                continue
-            return
+
+        def write() -> None:
+            with connection.transaction():
+                self._write_jobs(connection, entries)
+
+        _until_won(write)
 
 
 def repair(sources: Sources, writer: Writer, after: JobKey | None = None) -> Iterator[Step]:

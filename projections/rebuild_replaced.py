@@ -17,6 +17,7 @@ import psycopg
 
 from projections.sources import columns
 from sql import queries
+from sql.sessions import PASSING
 from streams.keys import JobKey
 
 _QUERIES = queries("rebuild")
@@ -155,7 +156,7 @@ def when_free(
                 connection.execute(_QUERIES["patience"], {"milliseconds": int(seconds * 1000)})
                 connection.execute(_QUERIES["lock_rows"])
                 return work()
-        except psycopg.errors.LockNotAvailable:
+        except (psycopg.errors.LockNotAvailable, *PASSING):
             on_wait()
     raise Busy("the table jobs was in use all the time; nothing was changed, try again later")
 

@@ -10,7 +10,7 @@ import itertools
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -178,21 +178,27 @@ class Battery:
 
     def command(self, *words: str, checked: bool = True) -> str:
         """Run a command in this process to its end, and return what it printed."""
-        printed, complaint = io.StringIO(), io.StringIO()
-        on_term = signal.getsignal(signal.SIGTERM)
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in {**environ(self._settings), **self._shell}.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["jobtrail", *words])
-            with redirect_stdout(printed), redirect_stderr(complaint):
-                try:
-                    main()
-                except SystemExit as ended:
-                    status = ended.code or 0
-        signal.signal(signal.SIGTERM, on_term)
-        assert status == 0 or not checked, (words, printed.getvalue(), complaint.getvalue())
-        assert "Traceback" not in complaint.getvalue()
-        return printed.getvalue()
+        status, printed, complaint = run_here({**environ(self._settings), **self._shell}, words)
+        assert status == 0 or not checked, (words, printed, complaint)
+        return printed
+
+
+def run_here(variables: Mapping[str, str], words: Sequence[str]) -> tuple[int, str, str]:
+    """Run a command in this process, and return its status and what it printed and complained."""
+    printed, complaint = io.StringIO(), io.StringIO()
+    on_term = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["jobtrail", *words])
+        with redirect_stdout(printed), redirect_stderr(complaint):
+            try:
+                main()
+            except SystemExit as ended:
+                status = int(ended.code or 0)
+    signal.signal(signal.SIGTERM, on_term)
+    assert "Traceback" not in complaint.getvalue()
+    return status, printed.getvalue(), complaint.getvalue()
 
 
 @contextmanager

@@ -24,6 +24,8 @@ class _Link:
 
     lost = False
     """What is sent in it, either way, disappears."""
+    severed = False
+    """It is cut when the next reply comes."""
 
 
 class Proxy:
@@ -37,6 +39,7 @@ class Proxy:
         self._open = True
         self._flowing = asyncio.Event()
         self._severing = False
+        self._severed_words: bytes | None = None
         self._delay = 0.0
         self.port = 0
 
@@ -100,6 +103,14 @@ class Proxy:
     def sever_replies(self) -> None:
         """Let requests through and cut the connection when the reply comes, until `start`."""
         self._severing = True
+
+    def sever_reply_to(self, words: bytes) -> None:
+        """Let the next request with these words through, and cut its connection at the reply."""
+        self._severed_words = words
+
+    def has_severed(self) -> bool:
+        """Return whether no request is waited for any more to sever the reply to."""
+        return self._severed_words is None
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
@@ -178,8 +189,10 @@ class Proxy:
             await self._flowing.wait()
             if link.lost:
                 continue
-            if reply and self._severing:
+            if reply and (self._severing or link.severed):
                 return
+            if not reply and self._severed_words and self._severed_words in chunk:
+                self._severed_words, link.severed = None, True
             if self._delay:
                 await asyncio.sleep(self._delay)
             writer.write(chunk)
