@@ -180,6 +180,7 @@ def _drop(connection: psycopg.Connection, schema: str, name: str) -> bool:
     for _ in range(DROP_TRIES):
         try:
             with connection.transaction():
+                connection.execute(_RETENTION["become_owner"])
                 # Whoever wants the history meanwhile queues behind this wait.
                 connection.execute(_RETENTION["lock_partitions"])
                 connection.execute(statement)
@@ -285,6 +286,7 @@ class Partitions:
         if _exists(connection, name):
             return
         with connection.transaction():
+            connection.execute(_RETENTION["become_owner"])
             connection.execute(_RETENTION["lock_partitions"])
             if _exists(connection, name):
                 return

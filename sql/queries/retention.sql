@@ -5,6 +5,17 @@
 SET LOCAL lock_timeout = '100ms';
 LOCK TABLE ONLY job_events IN SHARE UPDATE EXCLUSIVE MODE;
 
+-- name: become_owner
+-- For the rest of the transaction: a partition made by a writer with a login of its own must belong to
+-- the owner of the history, who could change neither of them otherwise.
+SELECT set_config('role', r.rolname, true)
+FROM pg_class AS c
+JOIN pg_roles AS r ON r.oid = c.relowner
+WHERE c.oid = 'job_events'::regclass
+  AND r.rolname <> current_user
+  AND pg_has_role(r.oid, CASE WHEN current_setting('server_version_num')::integer >= 160000
+                              THEN 'SET' ELSE 'MEMBER' END);
+
 -- name: partition_exists
 SELECT to_regclass(%s) IS NOT NULL;
 

@@ -26,12 +26,13 @@ def new_login(server: EmbeddedPostgres, url: str, word: str, rights: str) -> Ite
     with psycopg.connect(server.url, autocommit=True) as connection:
         statement = f"CREATE ROLE {{}} LOGIN PASSWORD {{}} {rights}"
         connection.execute(SQL(statement).format(Identifier(name), Literal(password)))
+        # What this login makes is to be taken over in the end.
+        connection.execute(SQL("GRANT {} TO CURRENT_USER").format(Identifier(name)))
         let_in(server, name)
         own = login(url, name, password)
         eventually(lambda: _lets_in(own), what="the login")
         yield own
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(SQL("GRANT {} TO CURRENT_USER").format(Identifier(name)))
         connection.execute(SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(Identifier(name)))
         connection.execute(SQL("DROP OWNED BY {}").format(Identifier(name)))
         connection.execute(SQL("DROP ROLE {}").format(Identifier(name)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -39,12 +39,19 @@ ignore_startup_parameters = extra_float_digits
 
 
 @contextmanager
-def pgbouncer(url: str, mode: Mode, *, pool_size: int = 20) -> Iterator[str]:
-    """Start PgBouncer in front of a database and return the URL through it."""
+def pgbouncer(
+    url: str, mode: Mode, *, pool_size: int = 20, others: Sequence[str] = ()
+) -> Iterator[str]:
+    """Start PgBouncer in front of a database and return the URL through it.
+
+    `others` are URLs of the same database with other logins, for which `as_login` is.
+    """
     program, server = debian_program("pgbouncer"), urlsplit(url)
     with server_folder() as folder:
         user = _unprivileged()
-        (folder / "users.txt").write_text(f'"{server.username}" "{server.password or ""}"\n')
+        logins = [urlsplit(each) for each in (url, *others)]
+        users = [f'"{each.username}" "{each.password or ""}"\n' for each in logins]
+        (folder / "users.txt").write_text("".join(users))
         (folder / "pgbouncer.ini").write_text(
             CONFIGURATION.format(
                 host=server.hostname,
