@@ -34,18 +34,12 @@ def append_one(bench: Bench) -> list[Figure]:
             count, lambda: [bench.client.xadd(stream, {FIELD: raw}) for _ in range(count)]
         )
 
-    found = compare(7, product, limit)
     return [
         Figure(
             "append one, time / bare XADD",
-            1 / found.pair.ratio,
-            1.25,
+            aim=1.25,
             key="append_one",
-            product=f"{1e6 / found.pair.product:.0f} µs",
-            limit=f"{1e6 / found.pair.limit:.0f} µs",
-            cpu=found.cpu,
-            limit_cpu=found.limit_cpu,
-            rounds=found.pair.rounds,
+            **compare(7, product, limit).time_fields(),
             details={"limit": "bare redis-py XADD", "appends": count},
         )
     ]

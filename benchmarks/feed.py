@@ -118,6 +118,7 @@ def _figures(crowd: Crowd, seen: Seen, cost: _Cost, rate: float) -> list[Figure]
             seen.ends_expected - seen.ends_seen,
             0,
             unit="ends",
+            timed=False,
             details=details,
         ),
         Figure(f"{name}: append to received, p50", quantile(latencies, 0.5) * 1e3, 20, unit="ms"),

@@ -63,6 +63,20 @@ class Comparison(NamedTuple):
             "rounds": self.pair.rounds,
         }
 
+    def time_fields(self) -> Mapping[str, Any]:
+        """Return the fields of a figure whose value is the ratio of the times of one event."""
+        return {
+            **self.fields(),
+            "value": 1 / self.pair.ratio,
+            "at_least": False,
+            "product": _time_shown(1 / self.pair.product),
+            "limit": _time_shown(1 / self.pair.limit),
+        }
+
+
+def _time_shown(seconds: float) -> str:
+    return f"{seconds * 1e6:.0f} µs" if seconds < 0.001 else f"{seconds * 1e3:.0f} ms"
+
 
 def alternate(rounds: int, product: Callable[[], float], limit: Callable[[], float]) -> Pair:
     """Measure both in turn (A B A B ...), so that what slows the machine slows both."""

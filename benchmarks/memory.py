@@ -36,11 +36,13 @@ def memory(bench: Bench) -> list[Figure]:
             f"{name} / {FEW:,}",
             after / before,
             1.1,
+            key="memory",
+            timed=False,
             product=f"{after / _MIB:.0f} MiB",
             limit=f"{before / _MIB:.0f} MiB",
             details={"resident_bytes": held},
         ),
-        Figure(name, after / 1e6, 150, unit="MB"),
+        Figure(name, after / 1e6, 150, unit="MB", timed=False),
     ]
 
 

@@ -43,6 +43,8 @@ class Figure:
     """The same of what it is measured beside."""
     rounds: Sequence[tuple[float, float]] = ()
     """The product and its limit, round by round."""
+    timed: bool = True
+    """Whether a busy machine changes it."""
     key: str = ""
     """A short name that does not change with the scale: plots find their figures by it."""
     doubt: str = ""
