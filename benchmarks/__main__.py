@@ -22,10 +22,12 @@ from benchmarks import (
     rebuild,
     replay,
     roster,
+    rows,
     sizes,
     startup,
     tenants,
 )
+from benchmarks.peers import bullmq, celery_results, polling
 from benchmarks.quiet import Witness, doubt
 from benchmarks.report import RESULTS, Figure, machine, print_table, write_json
 from benchmarks.servers import DURABILITY, Bench
@@ -37,9 +39,12 @@ BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "append_one": append.append_one,
     "append_many": append.append_many,
     "status": delivery.status,
-    "rows": delivery.rows,
+    "rows": rows.rows,
     "faststream": beside_faststream.faststream,
     "progress": reading.progress,
+    "drf": polling.polling,
+    "celery": celery_results.celery_results,
+    "bullmq": bullmq.bullmq,
     "query": reading.query,
     "feed": feed.feed,
     "listing": listing.listing,

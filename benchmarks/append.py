@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import islice
 
 import redis
@@ -11,10 +10,9 @@ import redis
 from benchmarks.measure import Sample, compare
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
-from benchmarks.workload import CHUNK, KEYS, Payload, job_id, lives, tenants
+from benchmarks.workload import CHUNK, KEYS, Payload, lives, progress_event, tenants
 from streams.appender import FIELD, EventAppender, payload_of
-from streams.event_ids import new_event_id
-from streams.events import Event, Progress, parse_event
+from streams.events import Event, parse_event
 
 
 def append_one(bench: Bench) -> list[Figure]:
@@ -22,11 +20,11 @@ def append_one(bench: Bench) -> list[Figure]:
     bench.empty()
     count = bench.scaled(2_000, least=200)
     appender, stream = EventAppender(bench.client), KEYS.stream("t0")
-    raw = payload_of(_progress(0))
+    raw = payload_of(progress_event(0))
 
     def product() -> Sample:
         return bench.measured(
-            count, lambda: [appender.append("t0", _progress(job)) for job in range(count)]
+            count, lambda: [appender.append("t0", progress_event(job)) for job in range(count)]
         )
 
     def limit() -> Sample:
@@ -76,20 +74,6 @@ def append_many(bench: Bench) -> list[Figure]:
             },
         )
     ]
-
-
-def _progress(job: int) -> Progress:
-    """Make an event as the SDK does."""
-    return Progress(
-        id=job_id(job),
-        event_id=new_event_id(),
-        at=datetime.now(UTC),
-        worker="worker-1",
-        step="sheet-4",
-        percent=40,
-        step_index=4,
-        step_total=9,
-    )
 
 
 def _pipelined(client: redis.Redis, appends: Sequence[Payload]) -> None:

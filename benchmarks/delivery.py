@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-import psycopg
 import redis
 
 from benchmarks.measure import Sample, compare
@@ -14,22 +12,13 @@ from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import KEYS, fill, lives, tenants
 from consumers.__main__ import build
-from consumers.runner import BATCH, QUANTUM, Consumer
-from projections.decoding import decode
-from projections.history import COLUMNS, EventRow, event_row
-from streams.entry_ids import of_reply
+from consumers.runner import Consumer
 
 ROUNDS = 3
 EVENTS_A_JOB = 10
 NAMES = tenants(10)
 
 _IDLE_TURNS = 20
-_COPY = "COPY bare_events FROM STDIN (FORMAT BINARY)"
-_BARE = """
-CREATE TABLE IF NOT EXISTS bare_events (
-    LIKE job_events, PRIMARY KEY (tenant, kind, id, event_id, day)
-)
-"""
 
 
 def status(bench: Bench) -> list[Figure]:
@@ -64,41 +53,6 @@ def status(bench: Bench) -> list[Figure]:
     ]
 
 
-def rows(bench: Bench) -> list[Figure]:
-    """Project into PostgreSQL with the history; limit: COPY of the same events' rows."""
-    consumer = build("rows", bench.settings(), bench.client, "bench")
-    drain(consumer, _fill(bench, 200))
-    with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
-        connection.execute(_BARE)
-
-        def product() -> Sample:
-            bench.empty()
-            connection.execute("TRUNCATE jobs, job_events")
-            fill(bench.client, lives(NAMES, jobs))
-            return bench.measured(count, lambda: drain(consumer, count))
-
-        def limit() -> Sample:
-            connection.execute("TRUNCATE bare_events")
-            batches = list(_batches(bench.client, NAMES))
-            return bench.measured(count, lambda: _copy(connection, batches))
-
-        jobs = bench.scaled(400, least=40)
-        count = jobs * EVENTS_A_JOB * len(NAMES)
-        found = compare(ROUNDS, product, limit)
-    return [
-        Figure(
-            "project rows and history, events / bare COPY",
-            key="rows_copy",
-            **found.fields(),
-            details={
-                "limit": "psycopg binary COPY of ready rows, the same primary key and batches",
-                "events": count,
-                "batch": BATCH,
-            },
-        )
-    ]
-
-
 def drain(consumer: Consumer, count: int) -> None:
     """Let the consumer work until so many entries are settled.
 
@@ -128,32 +82,3 @@ def _read_all(client: redis.Redis, count: int) -> None:
             for name, entries in reply:
                 client.xack(name, "raw", *[entry_id for entry_id, _ in entries])
                 count -= len(entries)
-
-
-def _batches(client: redis.Redis, names: Sequence[str]) -> Iterator[list[EventRow]]:
-    """Give the rows of the history, in the batches that a consumer gets to see."""
-    quantum = max(1, min(QUANTUM, BATCH // len(names)))
-    waiting = {name: _rows(client, name) for name in names}
-    while any(waiting.values()):
-        yield [row for name in names for row in waiting[name][:quantum]]
-        waiting = {name: rows[quantum:] for name, rows in waiting.items()}
-
-
-def _rows(client: redis.Redis, tenant: str) -> list[EventRow]:
-    entries = cast("Any", client.xrange(KEYS.stream(tenant)))
-    return [
-        event_row(decode(tenant, of_reply(entry_id), [b"event", fields[b"event"]]))
-        for entry_id, fields in entries
-    ]
-
-
-def _copy(connection: psycopg.Connection, batches: Sequence[Sequence[EventRow]]) -> None:
-    for batch in batches:
-        with (
-            connection.transaction(),
-            connection.cursor() as cursor,
-            cursor.copy(_COPY) as copy,
-        ):
-            copy.set_types(COLUMNS)
-            for row in batch:
-                copy.write_row(row)

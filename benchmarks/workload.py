@@ -16,6 +16,7 @@ import redis
 
 from streams.appender import FIELD, GROUPS, mark
 from streams.event_ids import new_event_id
+from streams.events import Progress
 from streams.keys import Keys
 from streams.wire import checked, round_trip
 
@@ -57,6 +58,20 @@ def payload(job: int, step: int) -> bytes:
         **_facts(job, step),
     }
     return orjson.dumps(fields, option=orjson.OPT_UTC_Z)
+
+
+def progress_event(job: int) -> Progress:
+    """Make an event as the SDK does."""
+    return Progress(
+        id=job_id(job),
+        event_id=new_event_id(),
+        at=datetime.now(UTC),
+        worker="worker-1",
+        step="sheet-4",
+        percent=40,
+        step_index=4,
+        step_total=9,
+    )
 
 
 def job_id(job: int) -> str:

@@ -1,0 +1,167 @@
+"""Statements as the product sent them, recorded once and sent again without the product.
+
+Sent again, they are the limit of a projection: the same transactions, statements and ready-made
+rows, with nothing read, folded or made into rows. As they are recorded, they follow the product
+when its statements change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import psycopg
+
+from sql import sessions
+from sql.sessions import Session
+
+PLACE = "place"
+"""The column with the ctid of a row that the product locked. When the statements are sent again,
+rows may have other ctids: a vacuum may have run at another moment."""
+
+
+class Begin(NamedTuple):
+    """A transaction, or a savepoint within one."""
+
+
+class End(NamedTuple):
+    """The end of the innermost one."""
+
+
+class Execute(NamedTuple):
+    """A statement, and the places that it returned."""
+
+    query: Any
+    params: Any
+    places: Sequence[str]
+
+
+class Copy(NamedTuple):
+    """Rows for COPY."""
+
+    statement: Any
+    types: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+Step = Begin | End | Execute | Copy
+
+
+class Recorder:
+    """Records what sessions send that are opened while it records."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record sessions that are opened in here."""
+        original = sessions.connect
+
+        def connect(*arguments: Any, **options: Any) -> _RecordedSession:
+            return _RecordedSession(original(*arguments, **options), self.steps)
+
+        with patch.object(sessions, "connect", connect):
+            yield
+
+
+class _RecordedSession:
+    """A session whose transactions, statements and copies are recorded."""
+
+    def __init__(self, session: Session, steps: list[Step]) -> None:
+        self._session, self._steps = session, steps
+        session.cursor_factory = _cursors(steps)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Transaction]:
+        self._steps.append(Begin())
+        with self._session.transaction() as transaction:
+            yield transaction
+        self._steps.append(End())
+
+
+def _cursors(steps: list[Step]) -> type[psycopg.Cursor[Any]]:
+    class RecordedCursor(psycopg.Cursor[Any]):
+        def execute(self, query: Any, params: Any = None, **options: Any) -> RecordedCursor:
+            super().execute(query, params, **options)
+            steps.append(Execute(query, params, _places(self)))
+            return self
+
+        @contextmanager
+        def copy(self, statement: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
+            with super().copy(statement, *arguments, **options) as copy:
+                recorded = _RecordedCopy(copy)
+                yield recorded
+            steps.append(Copy(statement, recorded.types, recorded.rows))
+
+    return RecordedCursor
+
+
+class _RecordedCopy:
+    """COPY row by row."""
+
+    def __init__(self, copy: psycopg.Copy) -> None:
+        self._copy = copy
+        self.types: Sequence[str] = ()
+        self.rows: list[Sequence[Any]] = []
+
+    def set_types(self, types: Sequence[str]) -> None:
+        self.types = types
+        self._copy.set_types(types)
+
+    def write_row(self, row: Sequence[Any]) -> None:
+        self.rows.append(row)
+        self._copy.write_row(row)
+
+
+def send_again(session: Session, steps: Sequence[Step]) -> None:
+    """Send recorded steps to tables that are as empty as they were then."""
+    _send(session, iter(steps), {})
+
+
+def _send(session: Session, steps: Iterator[Step], moved: dict[str, str]) -> None:
+    for step in steps:
+        if isinstance(step, Begin):
+            with session.transaction():
+                _send(session, steps, moved)
+        elif isinstance(step, End):
+            return
+        elif isinstance(step, Copy):
+            _copy(session, step, moved)
+        else:
+            found = session.execute(step.query, _at_new_places(step.params, moved))
+            if step.places:
+                places = zip(step.places, _places(found), strict=True)
+                moved.clear()
+                moved.update((then, now) for then, now in places if then != now)
+
+
+def _copy(session: Session, step: Copy, moved: Mapping[str, str]) -> None:
+    with session.cursor() as cursor, cursor.copy(step.statement) as copy:
+        copy.set_types(step.types)
+        write = copy.write_row
+        for row in step.rows:
+            write([moved.get(value, value) for value in row] if moved else row)
+
+
+def _at_new_places(params: Any, moved: Mapping[str, str]) -> Any:
+    """Return the parameters with each place put right; places are the last array."""
+    if not moved or not params or not isinstance(params[-1], list):
+        return params
+    return [*params[:-1], [moved.get(value, value) for value in params[-1]]]
+
+
+def _places(cursor: psycopg.Cursor[Any]) -> Sequence[str]:
+    """Return the column of places of a result, if it has one, and leave the rest of it unread."""
+    result = cursor.pgresult
+    names = [column.name for column in cursor.description or ()]
+    if result is None or PLACE not in names:
+        return ()
+    at = names.index(PLACE)
+    values = [result.get_value(row, at) for row in range(result.ntuples)]
+    return [bytes(value).decode() for value in values if value is not None]
