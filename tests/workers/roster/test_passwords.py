@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import django  # type: ignore[import-untyped]
+import django
 import psycopg
 import pytest
-from django.conf import settings  # type: ignore[import-untyped]
-from django.contrib.auth.hashers import (  # type: ignore[import-untyped]
+from django.conf import settings
+from django.contrib.auth.hashers import (
     PBKDF2PasswordHasher,
     check_password,
     identify_hasher,
