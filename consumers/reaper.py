@@ -30,6 +30,7 @@ GROUP = "rows"
 """The group whose rows are looked at; a tenant that it is behind with is left for later."""
 INTERVAL_SECONDS = 10.0
 AT_ONCE = 500
+"""Jobs that one run ends at most; every tenant has a share of them."""
 
 
 class Stalled(NamedTuple):

@@ -15,6 +15,7 @@ from projections.status_cache import StatusCache
 from streams.appender import EventAppender
 from streams.wire import ask
 from tests.support.groups import entries
+from tests.support.waiting import eventually
 
 
 class Setting:
@@ -81,6 +82,53 @@ def test_stream_that_takes_no_entry__keeps_no_other_tenants_jobs_from_ending(
     setting.reaper.run()
     assert setting.client.xlen("tenant:1:events") == 1
     assert b'"code":"stalled"' in entries(setting.client, "tenant:43:events")[-1]["event"]
+
+
+def silent(setting: Setting, tenant: str, *seconds_ago: float) -> None:
+    """Let a tenant have a silent job for each age."""
+    for number, seconds in enumerate(seconds_ago):
+        ms = int((time.time() - seconds) * 1000)
+        event = b'{"type":"processing","id":"a%d"}' % number
+        setting.client.xadd(f"tenant:{tenant}:events", {"event": event}, id=f"{ms}-{number}")
+    deliveries = setting.group.read([tenant], 100)
+    setting.rows.apply([decode(one.tenant, one.entry_id, one.fields) for one in deliveries])
+    setting.group.acknowledge(deliveries)
+
+
+def ends(setting: Setting, tenant: str) -> int:
+    found = entries(setting.client, f"tenant:{tenant}:events")
+    return sum(b'"code":"stalled"' in each["event"] for each in found)
+
+
+def test_tenant_with_very_many_silent_jobs__keeps_no_other_waiting(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.reaper.AT_ONCE", 4)
+    silent(setting, "huge", *(900.0 - number for number in range(20)))
+    silent(setting, "small", 70, 69)
+    silent(setting, "tiny", 61)
+    setting.reaper.run()
+    ended = {tenant: ends(setting, tenant) for tenant in ("tiny", "small", "huge")}
+    assert sum(ended.values()) == 4
+    assert min(ended.values()) == 1
+
+
+def test_tenants_whose_jobs_cannot_be_ended__are_not_first_in_every_run(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.reaper.AT_ONCE", 1)
+    for tenant in ("1", "2"):
+        silent(setting, tenant, 900)
+        spent = f"{2**64 - 1}-{2**64 - 1}"
+        ask(setting.client, "XSETID", f"tenant:{tenant}:events", spent)
+    silent(setting, "43", 61)
+
+    def ended() -> bool:
+        setting.client.delete("jobtrail:reaper")
+        setting.reaper.run()
+        return ends(setting, "43") == 1
+
+    eventually(ended, what="its turn")
 
 
 def test_job_heard_of_in_time_is_left_alone(setting: Setting) -> None:
