@@ -60,7 +60,7 @@ class ClientAddresses:
         client = scope.get("client")
         peer = str(client[0]) if client else ""
         stated = self._stated(scope) if self._header and self._is_proxy(peer) else None
-        return _network_of(stated or peer)
+        return network_of(stated or peer)
 
     def _stated(self, scope: Scope) -> str | None:
         """Return the last address in the header that is not a trusted proxy's, if it is valid."""
@@ -84,7 +84,8 @@ def _parsed(address: str) -> object:
     return getattr(found, "ipv4_mapped", None) or found
 
 
-def _network_of(address: str) -> str:
+def network_of(address: str) -> str:
+    """Return the address in its one form; of IPv6 the network of 64 bits, which is one host's."""
     found = _parsed(address)
     if isinstance(found, IPv6Address):
         return str(ip_network((found, NETWORK_BITS), strict=False))

@@ -97,6 +97,8 @@ class ProgressEndpoint:
             raise MethodNotAllowed
         caller = caller_of(self._authenticator, scope)
         wait = wait_of(scope["query_string"]) if scope["query_string"] else 0.0
+        if wait:  # no longer than the token is valid
+            wait = min(wait, max(0.0, caller.expires - time.time()))
         kind, job_id, _ = path
         if not JOB_ID.match(job_id):
             raise NoSuchJob

@@ -24,7 +24,7 @@ from api.app import create_app
 from api.feed_bells import STALLED_SECONDS, Viewers
 from api.listening import BACKLOG, address_of, listen, url_of
 from api.ops_desk import Desk
-from api.silent_connections import bound_silent_connections
+from api.silent_connections import Answering, bound_silent_connections
 from streams import logs
 from streams.interrupts import on_stop
 from streams.settings import Settings
@@ -85,7 +85,8 @@ async def _serve(
     listener: socket.socket,
     announce: Callable[[str], None] | None,
 ) -> None:
-    server = _Server(app, listener)
+    answering = Answering(app)
+    server = _Server(answering, listener)
     _cut_off_who_takes_nothing(listener)
 
     def stop() -> None:
@@ -96,13 +97,15 @@ async def _serve(
     loop = asyncio.get_running_loop()
     on_stop(lambda: loop.call_soon_threadsafe(stop))
     serving = asyncio.create_task(server.serve())
-    answering = asyncio.create_task(_first_answer(listener))
-    bounding = asyncio.create_task(bound_silent_connections(address_of(listener)[1]))
-    await asyncio.wait((serving, answering), return_when=asyncio.FIRST_COMPLETED)
+    first_answer = asyncio.create_task(_first_answer(listener))
+    bounding = asyncio.create_task(
+        bound_silent_connections(address_of(listener)[1], answering.clients)
+    )
+    await asyncio.wait((serving, first_answer), return_when=asyncio.FIRST_COMPLETED)
     _settle()
     if not serving.done() and announce is not None:
         announce(url_of(listener))
-    answering.cancel()
+    first_answer.cancel()
     try:
         await serving
     except TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -74,6 +75,26 @@ async def test_wait__nothing_changes__not_modified(ask: Asker, write: Writer) ->
             assert (answer.status_code, answer.content) == (304, b"")
             assert answer.headers["etag"] == known["if-none-match"]
             assert answer.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize("job_id", ["a1", "none"])
+async def test_wait__token_expires_meanwhile__answers_then(
+    ask: Asker, write: Writer, job_id: str
+) -> None:
+    write("t", {"type": "processing", "id": "a1"})
+    secret, path = "s" * 32, JOB.format(job_id)
+
+    def bearer(seconds: float) -> dict[str, str]:
+        claims = {"exp": int(time.time() + seconds), "tenant_id": "t"}
+        return {"authorization": f"Bearer {jwt.encode(claims, secret)}"}
+
+    async with ask(auth="jwt", jwt_secret=secret) as client:
+        tag = (await client.get(JOB.format("a1"), headers=bearer(60))).headers["etag"]
+        deadline = asyncio.get_running_loop().time() + 29
+        headers = {**bearer(2), "if-none-match": tag}
+        answer = await client.get(f"{path}?wait=30", headers=headers)
+        assert asyncio.get_running_loop().time() < deadline
+        assert answer.status_code == (304 if job_id == "a1" else 404)
 
 
 async def test_wait__another_state_is_known__answers_at_once(ask: Asker, write: Writer) -> None:
