@@ -7,15 +7,14 @@ kernel drops the lock however it ends, so that the file of one that was killed i
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
-
-import orjson
+from typing import TYPE_CHECKING, NamedTuple
 
 from ops.devstack.private import (
     NotPrivate,
@@ -25,9 +24,14 @@ from ops.devstack.private import (
     private_folder,
 )
 from ops.errors import CommandError
-from streams.settings import PREFIX, Settings
+from streams.environment import DATA_DIR, PREFIX, TEXTS, given, required_redis_url
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
 
 FILE = "up.json"
+TEST_PREFIX = f"{PREFIX}TEST_"
+"""Variables of the project's own tests, which mean nothing to a command."""
 LOCK_SECONDS = 2.0
 """How long a starting `up` waits for commands that look at the file at this moment."""
 
@@ -63,7 +67,7 @@ class Publisher:
     def publish(self, addresses: Addresses) -> None:
         """Let other commands find these addresses."""
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, orjson.dumps(addresses._asdict()), 0)
+        os.pwrite(self._fd, json.dumps(addresses._asdict()).encode(), 0)
 
 
 @contextmanager
@@ -124,6 +128,8 @@ def command_settings() -> Settings:
         SettingsError: a value is not valid.
         NotPrivate: the data directory is another user's.
     """
+    from streams.settings import Settings  # noqa: PLC0415 - `command_redis_url` may not need it
+
     settings = Settings.from_environ()
     if settings.redis_url is not None or settings.database_url is not None:
         return settings
@@ -132,6 +138,30 @@ def command_settings() -> Settings:
         return settings
     forget_libpq_variables(os.environ)
     return settings.model_copy(update={"redis_url": found.redis, "database_url": found.database})
+
+
+def command_redis_url() -> str:
+    """Return the Redis URL of `command_settings`, without its validation where that has no say.
+
+    Raises:
+        SettingsError, NotPrivate: as `command_settings` and `Settings.require_redis_url`.
+    """
+    if not only_plain_variables(os.environ):
+        return command_settings().require_redis_url()
+    redis_url, database_url, data_dir = (given(os.environ, name) for name in TEXTS)
+    if redis_url is None and database_url is None:
+        found = running(Path(data_dir or DATA_DIR))
+        redis_url = found and found.redis
+    return required_redis_url(redis_url)
+
+
+def only_plain_variables(environ: Mapping[str, str]) -> bool:
+    """Return whether all of our variables are known, and such that no text is wrong for them."""
+    exported = [f"{name}_url" for name in Addresses._fields]
+    plain = {PREFIX + name.upper() for name in (*TEXTS, *exported)}
+    return all(
+        name in plain or name.startswith(TEST_PREFIX) for name in environ if name.startswith(PREFIX)
+    )
 
 
 def _locked(fd: int) -> bool:
@@ -157,7 +187,7 @@ def _free(fd: int) -> bool:
 def _read(raw: bytes) -> Addresses | None:
     """Return what was published; None before it is complete."""
     try:
-        found: Mapping[str, str] = orjson.loads(raw)
+        found: Mapping[str, str] = json.loads(raw)
         return Addresses(**found)
     except (ValueError, TypeError):
         return None

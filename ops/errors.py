@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
-import redis
 import typer
 
-from api.listening import ListenError
-from consumers.faults import is_of_key
-from ops.devstack import EmbeddedError
-from sql.sessions import PASSING
-from streams.connection import InvalidUrl, LogUnavailable, WrongServer, refuses_writes
-from streams.events import InvalidEvent
+from streams.environment import SettingsError
 from streams.keys import InvalidTenant
-from streams.settings import SettingsError
 
 USAGE_STATUS = 2
 """Exit status where the words of the command were wrong."""
@@ -32,59 +24,16 @@ class CommandError(Exception):
     """The command failed; the message is one line that says what is wrong and what to do."""
 
 
-_INSUFFICIENT_RESOURCES = "53"
-"""The class of the server's errors for a full disk, memory or too many connections."""
-
-_PLAIN = (
-    CommandError,
-    EmbeddedError,
-    InvalidEvent,
-    InvalidTenant,
-    ListenError,
-    OSError,
-    SettingsError,
-    WrongServer,
-    WrongWord,
-)
+_PLAIN = (CommandError, InvalidTenant, OSError, SettingsError, WrongWord)
 
 
 def line_for(error: BaseException) -> str | None:
-    """Give the line that says what went wrong, or None where it is our own fault."""
+    """Return the line that says what went wrong, or None where it is our own fault."""
     if isinstance(error, _PLAIN):
-        return _one_line(error)
-    if isinstance(error, LogUnavailable):
-        # Without a cause it is the server's own answer, for which the URL is not to blame.
-        blamed = error.__cause__ and not isinstance(error.__cause__, WrongServer)
-        return f"{_one_line(error)}{': check JOBTRAIL_REDIS_URL' if blamed else ''}"
-    if isinstance(error, redis.RedisError | InvalidUrl):
-        return _of_redis(error)
-    if isinstance(error, psycopg.Error):
-        return _of_postgres(error)
-    return None
+        return one_line(error)
+    from ops import outside_errors  # noqa: PLC0415 - imports all that can fail
 
-
-def _of_postgres(error: psycopg.Error) -> str:
-    # The rest of what the server says would show our statement.
-    said = error.diag.message_primary or _one_line(error)
-    if (error.sqlstate or "").startswith(_INSUFFICIENT_RESOURCES):
-        return f"PostgreSQL refuses: {said}: it lacks space on disk, memory or connections"
-    if isinstance(error, PASSING):
-        return f"other sessions were in the way ({said}): run the command again"
-    return f"PostgreSQL is away or refuses: {said}: check JOBTRAIL_DATABASE_URL"
-
-
-def _of_redis(error: redis.RedisError | InvalidUrl) -> str:
-    if isinstance(error, InvalidUrl):
-        return f"JOBTRAIL_REDIS_URL: {_one_line(error)}"
-    if str(error).startswith("NOREPLICAS"):
-        return "Redis refuses writes while too few of its replicas are in step (NOREPLICAS)"
-    if refuses_writes(error):
-        return f"Redis refuses writes: {_one_line(error)}: run jobtrail doctor"
-    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
-        return f"Redis refuses us: {_one_line(error)}: check the user and password in its URL"
-    if is_of_key(error):
-        return f"a key holds what does not belong there: {_one_line(error)}: run jobtrail doctor"
-    return f"Redis is away or refuses: {_one_line(error)}: check JOBTRAIL_REDIS_URL"
+    return outside_errors.line_for(error)
 
 
 def usage_line(error: Any) -> str:
@@ -97,7 +46,8 @@ def usage_line(error: Any) -> str:
     return f"{said}: see {error.ctx.command_path} --help"
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Return the message of an error as one line, or else the name of its class."""
     return _one_line_of(str(error)) or type(error).__name__
 
 

@@ -14,15 +14,15 @@ import select
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TextIO
-
-import orjson
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, TextIO
 
 from ops.errors import CommandError
 from streams.visible import bounded, visible, visible_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 STANDARD_OUTPUT = 1
 
@@ -68,6 +68,8 @@ def print_table(
     headers: Sequence[str], rows: Iterable[Sequence[object]], *, whole: Sequence[str] = ()
 ) -> None:
     """Print a table; the columns in `whole` are never wrapped, so that they can be copied."""
+    from rich.table import Table  # noqa: PLC0415 - only what draws tables needs all of this
+
     table = Table()
     for name in headers:
         table.add_column(name, no_wrap=name in whole, overflow="fold")
@@ -78,6 +80,8 @@ def print_table(
 
 def print_facts(facts: Mapping[str, object], length: int = CELL_LENGTH) -> None:
     """Print names and values, one of each a line."""
+    from rich.table import Table  # noqa: PLC0415 - as in `print_table`
+
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -95,6 +99,8 @@ def complain(text: str) -> None:
 
 def error_console() -> Console:
     """Return what progress is drawn on: standard error. Text of others must not be drawn there."""
+    from rich.console import Console  # noqa: PLC0415 - as in `print_table`
+
     return Console(stderr=True)
 
 
@@ -144,6 +150,8 @@ def _write(text: str) -> None:
 
 
 def _render(table: Table) -> None:
+    from rich.console import Console  # noqa: PLC0415 - as in `print_table`
+
     # Rendered first: an error in between would otherwise leave half a table.
     console = Console()
     with console.capture() as captured:
@@ -154,11 +162,15 @@ def _render(table: Table) -> None:
 
 def _cell(value: object, length: int) -> Text:
     """Return a value as text that is no markup."""
+    from rich.text import Text  # noqa: PLC0415 - as in `print_table`
+
     text = value if isinstance(value, str) else _dumped(value)
     return Text(bounded(visible(text), length))
 
 
 def _dumped(value: object) -> str:
+    import orjson  # noqa: PLC0415 - nothing of it for lists of commands, and it imports a lot
+
     try:
         return orjson.dumps(value, default=str).decode()
     except TypeError:  # a lone surrogate, or an integer of more than 64 bits

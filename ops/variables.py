@@ -5,17 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
-from ops.addresses import Addresses
-from streams.settings import PREFIX, Settings
+from ops.addresses import TEST_PREFIX, Addresses, only_plain_variables
+from streams.environment import PREFIX
 
 OTHERS = ("ROSTER_PASSWORD",)
 """Variables that are read elsewhere than in the settings."""
 
-_TESTS = f"{PREFIX}TEST_"
-
 
 def known_variables() -> list[str]:
     """Return every variable that means something, those that `jobtrail env` exports included."""
+    from streams.settings import Settings  # noqa: PLC0415 - only where a variable is not plain
+
     exported = [f"{name}_url" for name in Addresses._fields]
     return [PREFIX + name.upper() for name in (*Settings.model_fields, *exported, *OTHERS)]
 
@@ -25,9 +25,11 @@ def unknown_variables(environ: Mapping[str, str], words: Sequence[str]) -> Itera
 
     A variable that the command line names, as `--initial-password-env` does, is known.
     """
+    if only_plain_variables(environ):
+        return
     known = known_variables()
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or name.startswith(_TESTS) or name in known:
+        if not name.startswith(PREFIX) or name.startswith(TEST_PREFIX) or name in known:
             continue
         if not any(name in word for word in words):
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)

@@ -4,24 +4,31 @@ A worker's application installs this package with redis, pydantic and orjson, an
 the project needs to be importable there.
 """
 
-from streams.appender import AsyncEventAppender, EventAppender
-from streams.connection import InvalidUrl, LogUnavailable, connect, connect_async
-from streams.entry_ids import EntryId
-from streams.events import (
-    Cancelled,
-    Done,
-    Event,
-    Failed,
-    InvalidEvent,
-    Processing,
-    Progress,
-    Queued,
-    parse_event,
-)
-from streams.keys import InvalidTenant, JobKey, Keys
-from streams.kinds import KINDS, Kind, State
-from streams.reporter import JobReport, Reporter
-from streams.shedding import SHED
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streams.lazy_names import importer
+
+if TYPE_CHECKING:
+    from streams.appender import AsyncEventAppender, EventAppender
+    from streams.connection import InvalidUrl, LogUnavailable, connect, connect_async
+    from streams.entry_ids import EntryId
+    from streams.events import (
+        Cancelled,
+        Done,
+        Event,
+        Failed,
+        InvalidEvent,
+        Processing,
+        Progress,
+        Queued,
+        parse_event,
+    )
+    from streams.keys import InvalidTenant, JobKey, Keys
+    from streams.kinds import KINDS, Kind, State
+    from streams.reporter import JobReport, Reporter
+    from streams.shedding import SHED
 
 __all__ = [
     "KINDS",
@@ -50,3 +57,18 @@ __all__ = [
     "connect_async",
     "parse_event",
 ]
+
+# None of these needs the modules of all others: a command that reads two keys starts fast.
+__getattr__ = importer(
+    __name__,
+    {
+        "appender": "AsyncEventAppender EventAppender",
+        "connection": "InvalidUrl LogUnavailable connect connect_async",
+        "entry_ids": "EntryId",
+        "events": "Cancelled Done Event Failed InvalidEvent Processing Progress Queued parse_event",
+        "keys": "InvalidTenant JobKey Keys",
+        "kinds": "KINDS Kind State",
+        "reporter": "JobReport Reporter",
+        "shedding": "SHED",
+    },
+)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 import re
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+if TYPE_CHECKING:
+    import ssl
 
 SCHEMES = ("redis", "rediss", "unix")
 _FORMS = "redis://USER:PASSWORD@HOST:PORT/DB, rediss://… or unix:///PATH"
@@ -204,6 +206,8 @@ def _requirement(text: str) -> str:
 
 
 def _tls_version(text: str) -> ssl.TLSVersion:
+    import ssl  # noqa: PLC0415 - a tenth of a start, and few URLs have TLS
+
     found = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3}
     found |= {str(int(version)): version for version in found.values()}
     if text not in found:
@@ -240,6 +244,10 @@ _TLS_OPTIONS: dict[str, Callable[[str], Any]] = {
 
 def _check_tls(options: Mapping[str, Any]) -> None:
     """Load what the options name, as each connection will."""
+    if not options.keys() & _TLS_OPTIONS:
+        return
+    import ssl  # noqa: PLC0415 - as above
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     certificate, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
     for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
@@ -273,7 +281,7 @@ def _read(name: str, path: str) -> None:
 def _load(name: str, load: Callable[..., None], *arguments: Any) -> None:
     try:
         load(*arguments)
-    except (ssl.SSLError, ValueError, TypeError, OSError):
+    except (ValueError, TypeError, OSError):  # an SSLError is an OSError
         paths = {"ssl_ca_certs", "ssl_certfile"}
         where = f": {arguments[0]}" if name in paths else ""
         what = " (or its key or ssl_password)" if name == "ssl_certfile" else ""

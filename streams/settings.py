@@ -14,7 +14,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
-PREFIX = "JOBTRAIL_"
+from streams.environment import DATA_DIR, PREFIX, SettingsError, given, required, required_redis_url
+
+__all__ = ["PREFIX", "Settings", "SettingsError"]
 
 _HOST = r"(?:\[[^\]]*\]|[^:/?#,@\[\]]*)(?::\d*)?"
 _DATABASE_URL = re.compile(
@@ -25,10 +27,6 @@ _BAD_ESCAPE = re.compile(r"postgres(?:ql)?://.*%(?:00|(?![0-9A-Fa-f]{2}))", re.D
 """A URL with a `%` that libpq cannot decode: its error quotes what may be a password."""
 
 
-class SettingsError(ValueError):
-    """The environment is wrong; the message names the variable and what it takes."""
-
-
 class Settings(BaseModel):
     """What a process was told by its environment; all durations are in seconds."""
 
@@ -37,7 +35,7 @@ class Settings(BaseModel):
     redis_url: str | None = Field(default=None, repr=False)  # may hold a password
     database_url: str | None = Field(default=None, repr=False)
     durable_replicas: NonNegativeInt | None = None
-    data_dir: Path = Path(".jobtrail")
+    data_dir: Path = Path(DATA_DIR)
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
     api_pool_size: int = Field(default=4, ge=1, le=100)
@@ -81,15 +79,13 @@ class Settings(BaseModel):
             SettingsError: a value is not what its variable takes.
         """
         environ = os.environ if environ is None else environ
-        given = {
-            name: value.strip()
-            for name in cls.model_fields
-            if (value := environ.get(PREFIX + name.upper())) is not None and value.strip()
+        found = {
+            name: value for name in cls.model_fields if (value := given(environ, name)) is not None
         }
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(found)
         except ValidationError as error:
-            raise SettingsError("; ".join(_lines(error, given))) from None
+            raise SettingsError("; ".join(_lines(error, found))) from None
 
     @classmethod
     def durable_replicas_of(cls, environ: Mapping[str, str] | None = None) -> int | None:
@@ -101,17 +97,17 @@ class Settings(BaseModel):
             SettingsError: the value is not a whole number from 0.
         """
         name = f"{PREFIX}DURABLE_REPLICAS"
-        given = (os.environ if environ is None else environ).get(name, "")
-        return cls.from_environ({name: given}).durable_replicas
+        value = (os.environ if environ is None else environ).get(name, "")
+        return cls.from_environ({name: value}).durable_replicas
 
     def require_redis_url(self) -> str:
         """Give the Redis URL, or raise SettingsError where none is set."""
-        return _required(self.redis_url, "redis_url", "redis://127.0.0.1:6379/0")
+        return required_redis_url(self.redis_url)
 
     def require_database_url(self) -> str:
         """Give the PostgreSQL URL, or raise SettingsError where none, or no such URL, is set."""
         example = "postgresql://user@127.0.0.1/jobtrail"
-        url = _required(self.database_url, "database_url", example)
+        url = required(self.database_url, "database_url", example)
         if not _DATABASE_URL.fullmatch(url):
             # The driver would say what it cannot read, which may be the password.
             raise SettingsError(
@@ -124,19 +120,11 @@ class Settings(BaseModel):
         return url
 
 
-def _required(value: str | None, name: str, example: str) -> str:
-    if value is None:
-        raise SettingsError(
-            f"{PREFIX}{name.upper()} is not set: give it, e.g. {example}, or start jobtrail up"
-        )
-    return value
-
-
-def _lines(error: ValidationError, given: Mapping[str, str]) -> list[str]:
+def _lines(error: ValidationError, found: Mapping[str, str]) -> list[str]:
     """One line a wrong variable, with its value unless the field is a secret."""
     lines = []
     for problem in error.errors(include_url=False, include_context=False):
         name = str(problem["loc"][0])
-        shown = repr(given[name]) if Settings.model_fields[name].repr else "the value given"
+        shown = repr(found[name]) if Settings.model_fields[name].repr else "the value given"
         lines.append(f"{PREFIX}{name.upper()}: {shown} will not do: {problem['msg'].lower()}")
     return lines

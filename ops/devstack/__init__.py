@@ -7,11 +7,16 @@ says whose it is.
 
 from __future__ import annotations
 
-from ops.devstack.data_dir import DataDirInUse
-from ops.devstack.errors import EmbeddedError, EmbeddedUnavailable
-from ops.devstack.postgres_server import EmbeddedPostgres
-from ops.devstack.redis_server import EmbeddedRedis
-from ops.devstack.server import EmbeddedServer, PortTaken, StartFailed
+from typing import TYPE_CHECKING
+
+from streams.lazy_names import importer
+
+if TYPE_CHECKING:
+    from ops.devstack.data_dir import DataDirInUse
+    from ops.devstack.errors import EmbeddedError, EmbeddedUnavailable
+    from ops.devstack.postgres_server import EmbeddedPostgres
+    from ops.devstack.redis_server import EmbeddedRedis
+    from ops.devstack.server import EmbeddedServer, PortTaken, StartFailed
 
 __all__ = [
     "DataDirInUse",
@@ -23,3 +28,15 @@ __all__ = [
     "PortTaken",
     "StartFailed",
 ]
+
+# Most commands start no server.
+__getattr__ = importer(
+    __name__,
+    {
+        "data_dir": "DataDirInUse",
+        "errors": "EmbeddedError EmbeddedUnavailable",
+        "postgres_server": "EmbeddedPostgres",
+        "redis_server": "EmbeddedRedis",
+        "server": "EmbeddedServer PortTaken StartFailed",
+    },
+)

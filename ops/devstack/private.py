@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -107,6 +106,8 @@ def write_password(folder: Path, password: str) -> None:
 
 def new_password() -> str:
     """Return a random password that needs no escaping in a URL, a statement or a file."""
+    import secrets  # noqa: PLC0415 - the other commands, which only look here, start faster
+
     return secrets.token_urlsafe(32)
 
 

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 LOADED = (
-    "api.server ops.cli ops.doctor ops.examining ops.old_tables sql.migrate consumers.lag"
-    " consumers.retention workers.roster.importer workers.video"
-).split()
+    "ops.cli ops.outside_errors consumers.retention workers.roster.importer workers.video".split()
+)
 CRASHED = 70
 
 
@@ -60,7 +59,8 @@ def run_all(request: Request, settings: Mapping[str, str]) -> dict[str, Outcome]
 
 def _main() -> None:
     request = Request(*json.load(sys.stdin))
-    for name in LOADED:
+    commands = import_module("ops.commands").COMMANDS.values()
+    for name in (*LOADED, *(place.module for place in commands)):
         import_module(name)
     for path, value in request.attributes.items():
         module, _, attribute = path.partition(":")

@@ -1,0 +1,23 @@
+"""`jobtrail api`."""
+
+from __future__ import annotations
+
+from api.server import ServerFailed, serve
+from ops.addresses import command_settings
+from ops.arguments import check_database_url, check_primary
+from ops.desk import RedisDesk
+from ops.errors import CommandError
+from ops.limits import check_pool
+from ops.printing import announce
+
+
+def api() -> None:
+    """Serve the read API until SIGTERM or Ctrl-C."""
+    settings = command_settings()
+    check_pool(settings)
+    check_database_url(settings)
+    check_primary(settings)
+    try:
+        serve(settings, lambda url: announce([f"api: {url}"]), desk=RedisDesk.of(settings))
+    except ServerFailed as error:
+        raise CommandError(str(error)) from None

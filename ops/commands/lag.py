@@ -1,0 +1,50 @@
+"""`jobtrail lag`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from consumers import lag as lags
+from consumers.asking import encodable
+from ops.addresses import command_settings
+from ops.arguments import check_known
+from ops.commands.words import AsJson
+from ops.printing import print_json, print_table
+from streams.appender import GROUPS
+from streams.connection import connect
+from streams.keys import check_tenant
+
+
+def lag(
+    *,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far each group is behind, by tenant."""
+    client = connect(command_settings().require_redis_url())
+    if tenant is not None:
+        check_known(client, check_tenant(tenant))
+    rows = [
+        row._replace(tenant=encodable(row.tenant))
+        for row in lags.lag(client, GROUPS)
+        if tenant in (None, row.tenant)
+    ]
+    if as_json:
+        print_json([row._asdict() for row in rows])
+        return
+    ordered = sorted(rows, key=lambda row: (row.group, -row.oldest_age_seconds, row.tenant))
+    print_table(
+        ["group", "tenant", "waiting", "pending", "oldest (s)"],
+        [
+            (
+                row.group,
+                row.tenant,
+                "?" if row.waiting is None else row.waiting,
+                row.pending,
+                f"{row.oldest_age_seconds:.1f}",
+            )
+            for row in ordered
+        ],
+    )

@@ -1,0 +1,61 @@
+"""Lines for errors of what the commands use: servers, their client libraries, other packages.
+
+It imports all of these, which a command that succeeds may not need.
+"""
+
+from __future__ import annotations
+
+import psycopg
+import redis
+
+from api.listening import ListenError
+from consumers.faults import is_of_key
+from ops.devstack import EmbeddedError
+from ops.errors import one_line
+from sql.sessions import PASSING
+from streams.connection import InvalidUrl, LogUnavailable, WrongServer, refuses_writes
+from streams.events import InvalidEvent
+
+_INSUFFICIENT_RESOURCES = "53"
+"""The class of the server's errors for a full disk, memory or too many connections."""
+
+_PLAIN = (EmbeddedError, InvalidEvent, ListenError, WrongServer)
+
+
+def line_for(error: BaseException) -> str | None:
+    """Return the line that says what went wrong, or None where it is our own fault."""
+    if isinstance(error, _PLAIN):
+        return one_line(error)
+    if isinstance(error, LogUnavailable):
+        # Without a cause it is the server's own answer, for which the URL is not to blame.
+        blamed = error.__cause__ and not isinstance(error.__cause__, WrongServer)
+        return f"{one_line(error)}{': check JOBTRAIL_REDIS_URL' if blamed else ''}"
+    if isinstance(error, redis.RedisError | InvalidUrl):
+        return _of_redis(error)
+    if isinstance(error, psycopg.Error):
+        return _of_postgres(error)
+    return None
+
+
+def _of_postgres(error: psycopg.Error) -> str:
+    # The rest of what the server says would show our statement.
+    said = error.diag.message_primary or one_line(error)
+    if (error.sqlstate or "").startswith(_INSUFFICIENT_RESOURCES):
+        return f"PostgreSQL refuses: {said}: it lacks space on disk, memory or connections"
+    if isinstance(error, PASSING):
+        return f"other sessions were in the way ({said}): run the command again"
+    return f"PostgreSQL is away or refuses: {said}: check JOBTRAIL_DATABASE_URL"
+
+
+def _of_redis(error: redis.RedisError | InvalidUrl) -> str:
+    if isinstance(error, InvalidUrl):
+        return f"JOBTRAIL_REDIS_URL: {one_line(error)}"
+    if str(error).startswith("NOREPLICAS"):
+        return "Redis refuses writes while too few of its replicas are in step (NOREPLICAS)"
+    if refuses_writes(error):
+        return f"Redis refuses writes: {one_line(error)}: run jobtrail doctor"
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+        return f"Redis refuses us: {one_line(error)}: check the user and password in its URL"
+    if is_of_key(error):
+        return f"a key holds what does not belong there: {one_line(error)}: run jobtrail doctor"
+    return f"Redis is away or refuses: {one_line(error)}: check JOBTRAIL_REDIS_URL"
