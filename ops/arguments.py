@@ -60,18 +60,16 @@ def check_database_url(settings: Settings) -> None:
     """Refuse to begin with a database URL that no wait makes right; the server is not asked.
 
     Raises:
-        SettingsError: the URL is of no known form, or has an option that PostgreSQL does not know.
+        SettingsError: the URL is of no known form, or has an option that is not known, has no
+            valid value or names a file that cannot be used.
     """
     if settings.database_url is None:
         return
-    from sql.sessions import unknown_option  # noqa: PLC0415 - commands without PostgreSQL
+    from sql.url_check import wrong_option  # noqa: PLC0415 - commands without PostgreSQL
 
-    option = unknown_option(settings.require_database_url())
-    if option is not None:
-        raise SettingsError(
-            f"{PREFIX}DATABASE_URL: its option {option} is unknown: take those of libpq, such as"
-            " sslmode"
-        )
+    problem = wrong_option(settings.require_database_url())
+    if problem is not None:
+        raise SettingsError(f"{PREFIX}DATABASE_URL: {problem}")
 
 
 def check_primary(settings: Settings) -> None:

@@ -343,15 +343,20 @@ def unknown_option(url: str) -> str | None:
     return None
 
 
-def _start(
-    url: str, application: str, connect_seconds: int
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what a connection is opened with, and the settings that its URL names."""
+def forget_variables() -> None:
+    """Remove the variables that libpq reads from this process, save those that name a password."""
     for option in Conninfo.get_defaults():
         if option.envvar and option.envvar.decode() not in _CREDENTIALS:
             os.environ.pop(option.envvar.decode(), None)
     for name in _UNLISTED:
         os.environ.pop(name, None)
+
+
+def _start(
+    url: str, application: str, connect_seconds: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what a connection is opened with, and the settings that its URL names."""
+    forget_variables()
     try:
         given = str(psycopg.conninfo.conninfo_to_dict(url).get("options") or "")
     except psycopg.ProgrammingError:
