@@ -88,7 +88,8 @@ def typed_payload(
 
 def _dump(event: Event) -> bytes:
     try:
-        return event.model_dump_json(exclude_none=True).encode()
+        # `model_dump_json` decodes these bytes, which would only be encoded again.
+        return event.__pydantic_serializer__.to_json(event, exclude_none=True)
     except (PydanticSerializationError, ValueError) as error:
         raise InvalidEvent("not_json", f"it cannot be written as JSON: {error}") from None
 

@@ -12,8 +12,12 @@ from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+import hiredis
 import redis
 import redis.asyncio
+
+PIECE_BYTES = 65_536
+"""Commands are sent together until they take so many bytes."""
 
 Command = Sequence[str | bytes | float]
 
@@ -35,7 +39,7 @@ class Asked:
         connection: Any = self._pool.get_connection()
         self._connection = connection
         try:
-            connection.send_packed_command(_packed(connection, commands))
+            connection.send_packed_command(packed(commands))
         except BaseException:
             self.give_up()
             raise
@@ -126,7 +130,7 @@ async def one_async_connection(
     async def send(commands: Sequence[Command]) -> list[Any]:
         nonlocal first
         check, first = first, False
-        await connection.send_packed_command(_packed(connection, commands), check_health=check)
+        await connection.send_packed_command(packed(commands), check_health=check)
         return [await _async_reply(connection) for _ in commands]
 
     try:
@@ -157,21 +161,34 @@ def checked(replies: Sequence[Any]) -> Sequence[Any]:
 
 
 def _exchange(connection: Any, commands: Sequence[Command], *, check: bool = True) -> list[Any]:
-    connection.send_packed_command(_packed(connection, commands), check_health=check)
+    connection.send_packed_command(packed(commands), check_health=check)
     return [_reply(connection) for _ in commands]
 
 
-def _packed(connection: Any, commands: Sequence[Command]) -> Any:
+def packed(commands: Sequence[Command]) -> list[bytes]:
+    """Return the bytes of commands, in pieces that are sent one after another.
+
+    The client library packs one command at a time, tests each part and sends 6 KB a system call.
+    These parts need no test, and a piece is as large as many commands or one large event.
+    """
+    pieces, small, size = list[bytes](), list[bytes](), 0
+    for command in commands:
+        one = _pack(command)
+        small.append(one)
+        size += len(one)
+        if size >= PIECE_BYTES:
+            pieces.append(b"".join(small))
+            small, size = [], 0
+    pieces.append(b"".join(small))
+    return pieces
+
+
+def _pack(command: Sequence[Any]) -> Any:
     try:
-        return connection.pack_commands(commands)
+        return hiredis.pack_command(tuple(command))
     except UnicodeEncodeError:
         # A log that somebody named in another encoding: its name goes back byte for byte.
-        return connection.pack_commands(
-            [
-                [as_bytes(part) if isinstance(part, str) else part for part in command]
-                for command in commands
-            ]
-        )
+        return _pack([as_bytes(part) if isinstance(part, str) else part for part in command])
 
 
 async def _async_reply(connection: Any) -> Any:
