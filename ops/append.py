@@ -98,8 +98,9 @@ def _valid(line: Line, appender: EventAppender, complain: Callable[[str], None])
 def _arrivals(source: IO[bytes], longest: int) -> Iterator[list[Line]]:
     """Yield the lines as they arrive, so that a pipe that stays open is appended without delay.
 
-    A byte order mark before the first line is left out, and so are blank lines. Of a line that is
-    longer than any event may be only so much is kept that it is refused as such.
+    A byte order mark before a line is left out, also before one in the middle, where `cat` joined
+    files that begin with one. Blank lines are left out too. Of a line that is longer than any event
+    may be only so much is kept that it is refused as such.
     """
     number, rest = 0, b""
     while True:
@@ -111,7 +112,7 @@ def _arrivals(source: IO[bytes], longest: int) -> Iterator[list[Line]]:
         lines = []
         for text in texts:
             number += 1
-            event = text.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").strip()
+            event = text.removeprefix(codecs.BOM_UTF8).strip()
             if event:
                 lines.append(Line(number, event))
         if lines:

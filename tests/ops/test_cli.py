@@ -105,16 +105,42 @@ def test_append_takes_lines_of_json(redis_url: str, redis_client: redis.Redis) -
     assert redis_client.zscore("jobtrail:ready:rows", "42")
 
 
-def test_append_with_a_bad_line_says_which_and_appends_nothing(
-    redis_url: str, redis_client: redis.Redis
+@pytest.mark.parametrize("bad", [1, 2, 3, 4, 50])
+def test_append_with_bad_lines__one_line_says_which_and_nothing_is_appended(
+    bad: int, here: Here, redis_url: str, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
-    lines = b'{"type":"queued","id":"a1"}\n{"type":"paused","id":"a1"}\nnot json\n'
-    result = jobtrail("append", "--tenant", "42", stdin=lines, redis_url=redis_url)
-    assert result.returncode == 1
-    said = result.stderr.decode().splitlines()
-    assert "line 2: unknown_type" in said[0]
-    assert "line 3: not_json" in said[1]
+    lines = [b'{"type":"queued","id":"a1"}', b'{"type":"paused","id":"a1"}', *[b"not json"] * 49]
+    (tmp_path / "events").write_bytes(b"\n".join(lines[: bad + 1]))
+    printed = here("append", "--tenant", "42", redis_url=redis_url)
+    assert printed.status == 1
+    assert re.fullmatch(r"jobtrail: line 2: unknown_type: .+; nothing was appended\n", printed.err)
+    assert re.findall(r"line \d+: ", printed.err) == [
+        f"line {at + 2}: " for at in range(min(bad, 3))
+    ]
+    assert ("more bad line" in printed.err) == (bad > 3)
     assert redis_client.xlen("tenant:42:events") == 0
+
+
+@pytest.mark.parametrize("at", ["start", "middle", "alone", "after a space"])
+def test_append__byte_order_mark_before_a_line__is_left_out(
+    at: str, here: Here, redis_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    mark, event = b"\xef\xbb\xbf", b'{"type":"done","id":"a1"}'
+    text = {
+        "start": mark + event,
+        "middle": event + b"\n" + mark + event,  # as `cat` joins two files
+        "alone": event + b"\n" + mark + b"\n",
+        "after a space": b" " + mark + event,
+    }[at]
+    (tmp_path / "events").write_bytes(text)
+    printed = here("append", "--tenant", "42", redis_url=redis_url)
+    if at == "after a space":
+        assert "line 1: not_json" in printed.err
+        return
+    assert (printed.status, printed.err) == (0, "")
+    assert redis_client.xlen("tenant:42:events") == text.count(b"done")
+    for entry in entries(redis_client, "tenant:42:events"):
+        assert entry["event"].startswith(b"{")
 
 
 def test_append_keep_going_appends_the_rest(redis_url: str, redis_client: redis.Redis) -> None:
@@ -123,6 +149,9 @@ def test_append_keep_going_appends_the_rest(redis_url: str, redis_client: redis.
         "append", "--tenant", "42", "--keep-going", "--json", stdin=lines, redis_url=redis_url
     )
     assert result.returncode == 1
+    first, last = result.stderr.decode().splitlines()
+    assert first.startswith("jobtrail: line 2: not_json")
+    assert last == "jobtrail: 1 bad lines; the rest was appended"
     assert json.loads(result.stdout) == {"appended": 2, "refused": 1}
     assert redis_client.xlen("tenant:42:events") == 2
 
@@ -406,6 +435,24 @@ def test_unknown_option_of_the_database_url__is_one_line_before_any_wait(
     assert "JOBTRAIL_DATABASE_URL" in said
     assert re.search(r"\b(pg)?ssl\b", said)
     assert "secret" not in said
+
+
+@pytest.mark.parametrize("words", [("api",), ("consume", "rows"), ("up",)], ids=" ".join)
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/x?sslmode=zzz", 'invalid sslmode value: "zzz"'),
+        ("postgresql://me:secret@127.0.0.1:99999/x", 'invalid port number: "99999"'),
+        ("postgresql://me:secret@h/x?sslrootcert=/nowhere.crt", "sslrootcert: /nowhere.crt: No"),
+    ],
+)
+def test_database_url_that_no_wait_makes_right__is_one_line_before_any_wait(
+    words: tuple[str, ...], url: str, said: str, here: Here, redis_url: str
+) -> None:
+    line = here(*words, redis_url=redis_url, database_url=url, auth="dev", api_port="0").line
+    assert line.startswith("jobtrail: JOBTRAIL_DATABASE_URL: ")
+    assert said in line
+    assert "secret" not in line
 
 
 def test_unknown_group_is_refused(redis_url: str) -> None:
