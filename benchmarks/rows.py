@@ -25,7 +25,7 @@ from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import KEYS, fill, lives
 from consumers.__main__ import build
-from consumers.runner import BATCH, QUANTUM
+from consumers.reading import BATCH, QUANTUM
 from projections.decoding import decode
 from projections.history import COLUMNS, EventRow, event_row
 from sql import sessions

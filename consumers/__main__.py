@@ -114,7 +114,7 @@ def build(
     idle = settings.reclaim_idle_seconds
     made = PROJECTIONS[group](client, settings)
     projection = traced(made, group)
-    return Consumer(
+    built = Consumer(
         group=ConsumerGroup(client, group, consumer),
         projection=projection if tally is None else Counted(projection, tally),
         ready=ReadyQueue(client, group, lease_seconds=idle),
@@ -135,6 +135,9 @@ def build(
         reclaim_idle_seconds=idle,
         max_event_bytes=settings.max_event_bytes,
     )
+    if isinstance(made, JobRows):
+        made.meanwhile = built.look_ahead
+    return built
 
 
 def _dead_limits(settings: Settings) -> Limits:

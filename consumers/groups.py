@@ -6,7 +6,9 @@ start at 0, so that a group made late, or made again after a flush, sees everyth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, repeat
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import redis
@@ -17,7 +19,7 @@ from consumers.faults import is_of_key
 from consumers.portions import LIGHT_BYTES, Portions
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
-from streams.wire import Command, ask, checked, round_trip
+from streams.wire import Asked, Command, ask, checked, round_trip
 
 ALIVE_SECONDS = 30
 """How long a consumer that says nothing counts as alive."""
@@ -35,6 +37,33 @@ class Delivery(NamedTuple):
     def entry_id(self) -> EntryId:
         """Where the entry stands in its log."""
         return of_reply(self.id)
+
+
+class Received(NamedTuple):
+    """New entries that were delivered."""
+
+    deliveries: list[Delivery]
+    filled: list[str]
+    """Tenants whose quantum was filled: they may have more."""
+
+
+class Reading:
+    """New entries that were asked for and are not yet received."""
+
+    def __init__(self, receive: Callable[[], Received], asked: Asked | None = None) -> None:
+        self._asked = asked
+        self.receive = receive
+        """Wait for the entries; call it once. Raises what `ConsumerGroup.read` raises."""
+
+    @property
+    def on_its_way(self) -> bool:
+        """Whether the server delivers now, not only when the entries are received."""
+        return self._asked is not None
+
+    def give_up(self) -> None:
+        """Do not wait for them: what was delivered stays pending."""
+        if self._asked is not None:
+            self._asked.give_up()
 
 
 class Claimed(NamedTuple):
@@ -81,21 +110,48 @@ class ConsumerGroup:
         A tenant whose stream is refused is set aside. Never retried: what a lost reply delivered is
         pending, and taken over in time.
         """
+        return self.ask(tenants, count).receive().deliveries
+
+    def ask(self, tenants: Sequence[str], count: int) -> Reading:
+        """Ask for what `read` delivers, and return what waits for it.
+
+        A heavy tenant is asked for no sooner than its entries are received: they are many bytes.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: entries may have been delivered.
+        """
         unread = {tenant for tenant in tenants if tenant not in self._read}
         self._read |= unread
-        deliveries: list[Delivery] = []
+        if len(tenants) == 1 and self.portions.is_heavy(tenants[0]):
+            return Reading(
+                lambda: self._received(tenants, 1, [self._read_heavy(tenants[0], count)], unread)
+            )
+        asked = Asked(self._client, [self._read_command(name, count) for name in tenants])
+        return Reading(lambda: self._received(tenants, count, asked.replies(), unread), asked)
+
+    def _received(
+        self, tenants: Sequence[str], count: int, replies: Sequence[Any], unread: Collection[str]
+    ) -> Received:
+        """Return what the replies deliver; `count` entries fill a tenant's quantum."""
+        received = Received([], [])
         lost: list[str] = []
-        for tenant, reply in zip(tenants, self._delivered(tenants, count), strict=True):
+        for tenant, reply in zip(tenants, replies, strict=True):
             if isinstance(reply, redis.ResponseError) and str(reply).startswith("NOGROUP"):
                 lost.append(tenant)
             elif self._answered(tenant, reply) and reply:
-                deliveries += _deliveries(tenant, reply[0][1])
+                ((_, entries),) = reply
+                received.deliveries.extend(_deliveries(tenant, entries))
+                if len(entries) >= count:
+                    received.filled.append(tenant)
         if lost and (made := self._create(lost)):
             for tenant in made:
                 why = "new" if tenant in unread else "lost"
                 metrics.GROUPS_MADE.labels(self.group, why).inc()
-            deliveries += self.read(made, count)
-        return deliveries
+            again = self.ask(made, count).receive()
+            received = Received(
+                received.deliveries + again.deliveries, received.filled + again.filled
+            )
+        return received
 
     def read_again(self, count: int) -> Iterator[list[Delivery]]:
         """Yield batches of the entries that were delivered to us and are still pending.
@@ -136,6 +192,17 @@ class ConsumerGroup:
             lambda stream, ids: ("XCLAIM", stream, self.group, self.consumer, 0, *ids, "JUSTID"),
         )
 
+    def give_back(self, deliveries: Iterable[Delivery], idle_seconds: float) -> None:
+        """Let others take these over at once, as if they had been idle for so long.
+
+        No delivery is counted; what is no longer pending is passed over.
+        """
+        options = ("IDLE", int(idle_seconds * 1000), "JUSTID")
+        self._for_each_tenant(
+            deliveries,
+            lambda stream, ids: ("XCLAIM", stream, self.group, self.consumer, 0, *ids, *options),
+        )
+
     def _for_each_tenant(
         self, deliveries: Iterable[Delivery], command: Callable[[str, Sequence[bytes]], Command]
     ) -> None:
@@ -145,15 +212,12 @@ class ConsumerGroup:
         for tenant, reply in zip(tenants, round_trip(self._client, commands), strict=True):
             self._answered(tenant, reply)
 
-    def _delivered(self, tenants: Sequence[str], count: int) -> list[Any]:
-        """Return the replies of XREADGROUP, an error in the place of a reply included."""
-        if len(tenants) != 1 or not self.portions.is_heavy(tenants[0]):
-            commands = [self._read_command(name, count) for name in tenants]
-            return round_trip(self._client, commands)
+    def _read_heavy(self, tenant: str, count: int) -> Any:
+        """Return the reply of XREADGROUP, or its error."""
         try:
-            return [self.portions.read_heavy(tenants[0], self.group, self.consumer, count)]
+            return self.portions.read_heavy(tenant, self.group, self.consumer, count)
         except redis.ResponseError as error:
-            return [error]
+            return error
 
     def _answered(self, tenant: str, reply: Any) -> bool:
         """Whether a reply is no refusal; one that concerns the tenant's stream sets it aside.
@@ -259,12 +323,23 @@ def _group_state(row: Sequence[Any]) -> GroupState:
 
 
 def _deliveries(tenant: str, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Delivery]:
-    # An entry that was trimmed while it was pending comes without fields; reclaiming counts it.
-    return [Delivery(tenant, raw, fields) for raw, fields in entries if fields]
+    if not all(map(_FIELDS, entries)):
+        # An entry that was trimmed while it was pending has no fields; reclaiming counts it.
+        entries = [entry for entry in entries if entry[1]]
+    if not entries:
+        return []
+    return list(map(_new, repeat(Delivery), zip(repeat(tenant), *zip(*entries, strict=True))))
 
 
 def _by_tenant(deliveries: Iterable[Delivery]) -> Mapping[str, list[bytes]]:
     tenants: dict[str, list[bytes]] = {}
-    for tenant, entry_id, _ in deliveries:
-        tenants.setdefault(tenant, []).append(entry_id)
+    for tenant, run in groupby(deliveries, _TENANT):
+        tenants.setdefault(tenant, []).extend(map(_ID, run))
     return tenants
+
+
+# A named tuple's own constructor takes three times as long.
+_new = tuple.__new__
+_TENANT: Callable[[Delivery], str] = itemgetter(0)
+_ID: Callable[[Delivery], bytes] = itemgetter(1)
+_FIELDS: Callable[[tuple[bytes, Sequence[bytes]]], Sequence[bytes]] = itemgetter(1)

@@ -60,6 +60,11 @@ class ReadyQueue:
             names = [*more, *(set(lease.tenants) - set(more))]
             self._finish(keys=self._names, args=[lease.expires, len(more), *map(as_bytes, names)])
 
+    def mark(self, tenants: Sequence[str]) -> None:
+        """Mark tenants that have more to read; one that is marked stays where it is."""
+        if tenants:
+            self._finish(keys=self._names, args=[0, len(tenants), *map(as_bytes, tenants)])
+
     def _leased(self, limit: int, first: bytes) -> Lease:
         expires, *tenants = self._take(keys=self._names, args=[limit, self._lease_ms, first])
         return Lease(

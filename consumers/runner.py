@@ -1,47 +1,35 @@
-"""One consumer: take ready tenants, read, decode, apply, acknowledge, again.
+"""One consumer: take ready tenants, read, settle, again.
 
-At least once, effect once: an entry is acknowledged only after its effect is stored, and applying
-it again changes nothing.
+Its parts: `consumers.reading` says which entries come next, `consumers.settling` sees them stored
+and acknowledged. Between batches the consumer sweeps, does chores, and takes over what a dead
+consumer held.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 
 import redis
 import structlog
 
 from consumers import metrics
-from consumers.aside import BURYING, READING
+from consumers.aside import READING
 from consumers.dead_letters import DeadLetters
-from consumers.faults import is_of_key, is_outage, server_of
-from consumers.groups import ConsumerGroup, Delivery
+from consumers.faults import is_of_key, is_outage
+from consumers.groups import ConsumerGroup
 from consumers.protocols import Chore, Projection, Stop
+from consumers.reading import QUANTUM, Reader
 from consumers.ready import ReadyQueue
+from consumers.settling import FIRST_BACKOFF, LAST_BACKOFF, Batch, Settler, Stopped, one_line
 from consumers.sweep import Sweep
-from consumers.trials import TRIALS, Suspect
-from projections.decoding import Entry, decode
-from streams.events import MAX_EVENT_BYTES, InvalidEvent
+from streams.events import MAX_EVENT_BYTES
 
 _LOG = structlog.get_logger(__name__)
 
-TENANTS = 64
-"""Tenants in one batch."""
-BATCH = 4_000
-"""Entries in one batch, about; each tenant has an equal share, so that none delays the others."""
-QUANTUM = 1_000
-"""Entries of one tenant in one batch at most."""
 BLOCK_SECONDS = 0.5
 """How long to wait for a ready tenant before looking about; a stop waits as long."""
 SHORTEST_BLOCK = 0.01  # 0 would wait for ever
-FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
-
-
-class Stopped(Exception):
-    """Told to stop while waiting out an outage: the batch stays pending and is taken over."""
 
 
 class Consumer:
@@ -67,22 +55,24 @@ class Consumer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._group = group
-        self._projection = projection
-        self._ready = ready
-        self._dead_letters = dead_letters
-        self._trials = dead_letters.trials(group.consumer)
-        self._suspect: Suspect | None = None
+        self._settler = Settler(
+            group=group,
+            projection=projection,
+            dead_letters=dead_letters,
+            hold_ahead=self._hold_ahead,
+            max_event_bytes=max_event_bytes,
+            clock=clock,
+        )
+        self._reader = Reader(group, ready, self._settler.decoded)
         self._sweep = sweep
         self._chores = chores
         self._reclaim_idle = reclaim_idle_seconds
-        self._max_event_bytes = max_event_bytes
-        self._clock = clock
         self._name = group.group
         metrics.begin(self._name)
         self._log = _LOG.bind(group=group.group, consumer=group.consumer)
 
     def run(self, stop: Stop) -> None:
-        """Work until told to stop; finish the batch in hand, then leave."""
+        """Work until told to stop; finish the batches in hand and ahead, then leave."""
         self._log.info("consumer_started")
         metrics.RUNNING.labels(self._name).set(1)
         pause, broken = FIRST_BACKOFF, False
@@ -93,18 +83,19 @@ class Consumer:
                 self.turn(stop)
                 pause, broken = FIRST_BACKOFF, False
             except Stopped:
+                broken = True
                 break
             except redis.RedisError as error:
                 if not is_outage(error) and not is_of_key(error):
                     raise
-                self._wait(stop, error, pause)
+                self._settler.wait(stop, error, pause)
                 pause, broken = min(pause * 2, LAST_BACKOFF), True
-        self._leave()
+        self._end(stop, outage=broken)
         metrics.RUNNING.labels(self._name).set(0)
         self._log.info("consumer_stopped")
 
     def turn(self, stop: Stop) -> int:
-        """Do one round and give how many entries it settled."""
+        """Do one round and return how many entries it settled."""
         metrics.LAST_TURN.labels(self._name).set_to_current_time()
         if self._sweep.due():
             self._group.register()
@@ -113,29 +104,23 @@ class Consumer:
             self._sweep.check_more()
         self._do_chores()
         settled = sum(self._claim(tenant, stop) for tenant in self._sweep.take_stale())
-        return settled + self._read(stop)
-
-    def _read(self, stop: Stop) -> int:
-        """Read and settle what is ready, so much at once as memory allows."""
         block = min(BLOCK_SECONDS, self._sweep.seconds_left())
-        lease = self._ready.take(TENANTS, max(block, SHORTEST_BLOCK))
-        if not lease.tenants:
-            return 0
-        quantum = max(1, min(QUANTUM, BATCH // len(lease.tenants)))
-        aside, portions = self._group.aside, self._group.portions
-        tenants = [name for name in lease.tenants if not aside.holds(name, READING)]
-        settled, more = 0, list[str]()
-        for portion in portions.of(tenants, quantum):
-            if stop.is_set():
-                more += portion
-                continue
-            deliveries = self._group.read(portion, quantum)
-            self._settle(deliveries, stop)
-            settled += len(deliveries)
-            full = 1 if portions.is_heavy(portion[0]) else quantum
-            more += _with_more(portion, deliveries, full)
-        self._ready.finish(lease, more)
-        return settled
+        batch = self._reader.next(max(block, SHORTEST_BLOCK))
+        if batch is None:
+            return settled
+        self._settle(batch, stop)
+        return settled + len(batch.deliveries)
+
+    def look_ahead(self) -> None:
+        """Take in the next batch, if it is on its way; call it while another server works."""
+        self._reader.look_ahead()
+
+    def _settle(self, batch: Batch, stop: Stop) -> None:
+        try:
+            self._settler.settle(batch, stop)
+        except Stopped:
+            self._give_back(batch)
+            raise
 
     def _do_chores(self) -> None:
         for chore in self._chores:
@@ -147,14 +132,15 @@ class Consumer:
                         raise
                     what = type(chore).__name__.lower()
                     metrics.CHORES_PUT_OFF.labels(what).inc()
-                    self._log.warning("chore_put_off", chore=what, error=_one_line(error))
+                    self._log.warning("chore_put_off", chore=what, error=one_line(error))
 
     def _recover(self, stop: Stop) -> None:
         """Settle what was delivered to us in replies that a broken connection swallowed."""
+        self._reader.give_up()
         for deliveries in self._group.read_again(QUANTUM):
             metrics.REDELIVERED.labels(self._name).inc(len(deliveries))
             self._log.info("deliveries_read_again", count=len(deliveries))
-            self._settle(deliveries, stop)
+            self._settle(self._settler.decoded(deliveries), stop)
 
     def _claim(self, tenant: str, stop: Stop) -> int:
         """Take over what a dead consumer held of this tenant."""
@@ -166,174 +152,43 @@ class Consumer:
             metrics.CLAIMED.labels(self._name).inc(len(claimed.deliveries))
             metrics.REDELIVERED.labels(self._name).inc(len(claimed.deliveries))
             self._log.info("deliveries_claimed", tenant=tenant, count=len(claimed.deliveries))
+            # What is ahead is decoded before a trial begins: if it kills, it convicts nobody.
+            self._reader.look_ahead()
             try:
-                self._settle_claimed(tenant, claimed.deliveries, stop)
+                self._settler.settle_claimed(tenant, claimed.deliveries, stop)
             except redis.ResponseError as error:
                 if not is_of_key(error):
                     raise
                 self._group.aside.add(tenant, READING, error)
         return len(claimed.deliveries)
 
-    def _settle_claimed(self, tenant: str, deliveries: Sequence[Delivery], stop: Stop) -> None:
-        """Settle together what was not delivered too often, and each of the rest alone."""
-        suspects = self._trials.suspects(tenant, deliveries)
-        alone = {suspect.delivery.id for suspect in suspects}
-        self._settle([each for each in deliveries if each.id not in alone], stop)
-        for suspect in suspects:
-            if suspect.trials < TRIALS:
-                self._try_alone(suspect, stop)
-            else:
-                detail = f"delivered {suspect.deliveries} times; no consumer survived it alone"
-                self._bury(suspect.delivery, "kills_consumer", detail, stop)
+    def _hold_ahead(self) -> None:
+        self._reader.hold()
 
-    def _try_alone(self, suspect: Suspect, stop: Stop) -> None:
-        """Settle one entry under trial, from before it is decoded until it is acknowledged."""
-        self._suspect = suspect
+    def _end(self, stop: Stop, *, outage: bool) -> None:
+        """Settle what is ahead, or give it back, so that nobody waits for it; then leave."""
         try:
-            self._trials.begin(suspect)
-            self._settle([suspect.delivery], stop)
-            if self._group.aside.holds(suspect.delivery.tenant, BURYING):
-                self._trials.end(suspect)  # survived, and still pending
-        finally:
-            self._suspect = None
-
-    @contextmanager
-    def _on_trial(self) -> Iterator[None]:
-        """Try the suspect, if there is one; an error is survival, and an outage convicts nobody."""
-        suspect = self._suspect
-        if suspect is None:
-            yield
-            return
-        self._trials.begin(suspect)
-        try:
-            yield
-        except Exception:
-            try:
-                self._trials.end(suspect)
-            except redis.RedisError as error:
-                self._log.debug("trial_not_ended", error=_one_line(error))
-            raise
-
-    def _settle(self, deliveries: Sequence[Delivery], stop: Stop) -> None:
-        """See every delivery stored and acknowledged, or buried."""
-        if not deliveries:
-            return
-        metrics.BATCH.labels(self._name).observe(len(deliveries))
-        good, entries = list[Delivery](), list[Entry]()
-        for delivery in deliveries:
-            try:
-                entry = decode(
-                    delivery.tenant, delivery.entry_id, delivery.fields, self._max_event_bytes
-                )
-            except InvalidEvent as error:
-                self._bury(delivery, error.reason, error.detail, stop)
-            else:
-                good.append(delivery)
-                entries.append(entry)
-        if good:
-            self._apply(good, entries, stop)
-
-    def _apply(self, deliveries: Sequence[Delivery], entries: Sequence[Entry], stop: Stop) -> None:
-        """Store and acknowledge; split what fails for its data until the bad one is alone."""
-        try:
-            self._patiently(lambda: self._store(deliveries, entries), deliveries, stop)
+            batch = self._reader.last()
+            if batch is not None and outage:
+                self._give_back(batch)
+            elif batch is not None:
+                self._settle(batch, stop)
         except Stopped:
-            raise
-        except Exception as error:
-            if is_outage(error):
-                raise
-            if len(deliveries) == 1:
-                self._log.warning("entry_cannot_be_applied", error=repr(error))
-                self._bury(deliveries[0], "cannot_be_applied", repr(error), stop)
-                return
-            middle = len(deliveries) // 2
-            self._apply(deliveries[:middle], entries[:middle], stop)
-            self._apply(deliveries[middle:], entries[middle:], stop)
-
-    def _store(self, deliveries: Sequence[Delivery], entries: Sequence[Entry]) -> None:
-        with self._on_trial():
-            started = self._clock()
-            self._projection.apply(entries)
-            metrics.APPLY_SECONDS.labels(self._name).observe(self._clock() - started)
-            self._group.acknowledge(deliveries)
-        metrics.APPLIED.labels(self._name).inc(len(entries))
-        metrics.ACKNOWLEDGED.labels(self._name).inc(len(entries))
-        times = [entry.entry_id.ms for entry in entries]
-        metrics.DELAY_SECONDS.observe_ages(self._name, time.time() * 1000, times)
-
-    def _bury(self, delivery: Delivery, reason: str, detail: str, stop: Stop) -> None:
-        """Bury one entry; where the tenant's dead letters are refused it stays pending."""
-        aside = self._group.aside
-        if aside.holds(delivery.tenant, BURYING):
-            return
-        work = partial(self._dead_letters.bury, delivery, reason, detail)
-        try:
-            self._patiently(work, [delivery], stop)
-        except redis.ResponseError as error:
-            if not is_of_key(error):
-                raise
-            aside.add(delivery.tenant, BURYING, error)
-            return
-        metrics.DEAD.labels(self._name, reason).inc()
-        metrics.ACKNOWLEDGED.labels(self._name).inc()
-        self._log.warning(
-            "entry_dead_lettered",
-            tenant=delivery.tenant,
-            entry_id=delivery.id.decode(),
-            reason=reason,
-            detail=detail,
-        )
-
-    def _patiently(
-        self,
-        work: Callable[[], None],
-        held: Sequence[Delivery],
-        stop: Stop,
-    ) -> None:
-        """Do the work, waiting out outages; meanwhile say that the batch is still in our hands."""
-        pause = FIRST_BACKOFF
-        while True:
-            try:
-                work()
-            except Exception as error:
-                if not is_outage(error):
-                    raise
-                self._wait(stop, error, pause)
-                if stop.is_set():
-                    raise Stopped from error
-                pause = min(pause * 2, LAST_BACKOFF)
-                self._hold(held)
-            else:
-                return
-
-    def _hold(self, held: Sequence[Delivery]) -> None:
-        try:
-            self._group.hold(held)
+            pass
         except redis.RedisError as error:
-            self._log.debug("hold_failed", error=str(error))
-
-    def _wait(self, stop: Stop, error: BaseException, seconds: float) -> None:
-        server = server_of(error)
-        metrics.OUTAGES.labels(self._name, server).inc()
-        metrics.OUTAGE_SECONDS.labels(self._name, server).inc(seconds)
-        self._log.warning("waiting_for_server", error=_one_line(error), seconds=round(seconds, 1))
-        stop.wait(seconds)
+            self._log.warning("batch_left_behind", error=one_line(error))
+        self._leave()
 
     def _leave(self) -> None:
         try:
             self._sweep.resign()
             self._group.leave()
         except redis.RedisError as error:
-            self._log.warning("consumer_name_left_behind", error=_one_line(error))
+            self._log.warning("consumer_name_left_behind", error=one_line(error))
 
-
-def _with_more(tenants: Sequence[str], deliveries: Sequence[Delivery], quantum: int) -> list[str]:
-    """Give the tenants whose quantum was filled."""
-    counts = dict.fromkeys(tenants, 0)
-    for delivery in deliveries:
-        counts[delivery.tenant] += 1
-    return [tenant for tenant, count in counts.items() if count >= quantum]
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    def _give_back(self, batch: Batch) -> None:
+        """Let others take the batch over at once."""
+        try:
+            self._group.give_back(batch.deliveries, self._reclaim_idle)
+        except redis.RedisError as error:
+            self._log.debug("batch_not_given_back", error=one_line(error))

@@ -16,7 +16,8 @@ import redis
 from consumers.dead_letters import DeadLetters
 from consumers.groups import ConsumerGroup
 from consumers.ready import ReadyQueue
-from consumers.runner import Consumer, Stopped
+from consumers.runner import Consumer
+from consumers.settling import Stopped
 from consumers.sweep import Sweep
 from consumers.trials import CROWD, TRIAL, TRIALS
 from projections.decoding import Entry

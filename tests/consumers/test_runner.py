@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from consumers.dead_letters import DeadLetters
-from consumers.groups import ConsumerGroup
+from consumers.groups import ConsumerGroup, Reading, Received
 from consumers.ready import ReadyQueue
 from consumers.runner import Consumer
 from consumers.sweep import Sweep
@@ -152,14 +152,18 @@ def test_connection_cut_in_the_middle_of_a_read__its_deliveries_are_read_again(
     projection, stop = Recording(), threading.Event()
     me = consumer(redis_client, projection)
     group: Any = me._group
-    read = group.read
+    ask = group.ask
 
-    def cut(tenants: Sequence[str], count: int) -> Any:
-        monkeypatch.setattr(group, "read", read)
-        read(tenants, count)
-        raise redis.ConnectionError("cut")
+    def cut(tenants: Sequence[str], count: int) -> Reading:
+        monkeypatch.setattr(group, "ask", ask)
+        ask(tenants, count).receive()
 
-    monkeypatch.setattr(group, "read", cut)
+        def receive() -> Received:
+            raise redis.ConnectionError("cut")
+
+        return Reading(receive)
+
+    monkeypatch.setattr(group, "ask", cut)
     running = threading.Thread(target=me.run, args=(stop,))
     running.start()
     eventually(lambda: projection.applied == ["a1"])
