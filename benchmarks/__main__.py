@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks import (
     append,
     beside_faststream,
+    contention,
     delivery,
     feed,
     latency,
@@ -40,6 +41,7 @@ BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "append_many": append.append_many,
     "status": delivery.status,
     "rows": rows.rows,
+    "contention": contention.contention,
     "faststream": beside_faststream.faststream,
     "progress": reading.progress,
     "drf": polling.polling,

@@ -8,7 +8,8 @@ consumer held.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import redis
 import structlog
@@ -17,7 +18,7 @@ from consumers import metrics
 from consumers.aside import READING
 from consumers.dead_letters import DeadLetters
 from consumers.faults import is_of_key, is_outage
-from consumers.groups import ConsumerGroup
+from consumers.groups import ConsumerGroup, Delivery
 from consumers.protocols import Chore, Projection, Stop
 from consumers.reading import QUANTUM, Reader
 from consumers.ready import ReadyQueue
@@ -116,11 +117,8 @@ class Consumer:
         self._reader.look_ahead()
 
     def _settle(self, batch: Batch, stop: Stop) -> None:
-        try:
+        with self._given_back(batch.deliveries):
             self._settler.settle(batch, stop)
-        except Stopped:
-            self._give_back(batch)
-            raise
 
     def _do_chores(self) -> None:
         for chore in self._chores:
@@ -155,7 +153,8 @@ class Consumer:
             # What is ahead is decoded before a trial begins: if it kills, it convicts nobody.
             self._reader.look_ahead()
             try:
-                self._settler.settle_claimed(tenant, claimed.deliveries, stop)
+                with self._given_back(claimed.deliveries):
+                    self._settler.settle_claimed(tenant, claimed.deliveries, stop)
             except redis.ResponseError as error:
                 if not is_of_key(error):
                     raise
@@ -170,7 +169,7 @@ class Consumer:
         try:
             batch = self._reader.last()
             if batch is not None and outage:
-                self._give_back(batch)
+                self._give_back(batch.deliveries)
             elif batch is not None:
                 self._settle(batch, stop)
         except Stopped:
@@ -186,9 +185,18 @@ class Consumer:
         except redis.RedisError as error:
             self._log.warning("consumer_name_left_behind", error=one_line(error))
 
-    def _give_back(self, batch: Batch) -> None:
-        """Let others take the batch over at once."""
+    @contextmanager
+    def _given_back(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+        """Give back what a stop leaves unsettled."""
         try:
-            self._group.give_back(batch.deliveries, self._reclaim_idle)
+            yield
+        except Stopped:
+            self._give_back(deliveries)
+            raise
+
+    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Let others take these over at once."""
+        try:
+            self._group.give_back(deliveries, self._reclaim_idle)
         except redis.RedisError as error:
             self._log.debug("batch_not_given_back", error=one_line(error))

@@ -1,0 +1,91 @@
+"""Contention: several consumers of a group on one busy tenant, and on ten, beside one consumer.
+
+Consumers are processes of their own. They are stopped while the log is filled, so that all of them
+begin with the whole backlog.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import psycopg
+
+from benchmarks.delivery import EVENTS_A_JOB
+from benchmarks.measure import Sample, compare
+from benchmarks.report import Figure
+from benchmarks.servers import Bench, wait_until
+from benchmarks.waiting import wait_until_drained
+from benchmarks.workload import fill, lives, tenants
+
+ROUNDS = 3
+GROUPS = {"status": 10_000, "rows": 5_000}
+"""Jobs of all tenants together in a whole run, by the group that projects them."""
+TENANTS = (1, 10)
+CONSUMERS = (2, 4)
+WARM_JOBS = 20
+DRAIN_SECONDS = 300
+
+
+def contention(bench: Bench) -> list[Figure]:
+    """Compare two and four consumers with one; what is lost to races shows in the CPU time."""
+    return [
+        _beside_one(bench, group, tenants(count), consumers)
+        for group in GROUPS
+        for count in TENANTS
+        for consumers in CONSUMERS
+    ]
+
+
+def _beside_one(bench: Bench, group: str, names: Sequence[str], consumers: int) -> Figure:
+    jobs = bench.scaled(GROUPS[group] // len(names), least=WARM_JOBS)
+    found = compare(
+        ROUNDS,
+        lambda: _drained(bench, group, names, jobs, consumers),
+        lambda: _drained(bench, group, names, jobs, 1),
+    )
+    on = "one tenant" if len(names) == 1 else f"{len(names)} tenants"
+    return Figure(
+        f"project {group}, {consumers} consumers on {on} / 1 consumer",
+        aim=1.0,
+        key=f"contention_{group}_{len(names)}_{consumers}",
+        **found.fields(),
+        details={
+            "limit": "one consumer process, the same events",
+            "events": jobs * EVENTS_A_JOB * len(names),
+            "cores": os.cpu_count(),
+        },
+    )
+
+
+def _drained(bench: Bench, group: str, names: Sequence[str], jobs: int, consumers: int) -> Sample:
+    bench.empty()
+    with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
+        connection.execute("TRUNCATE jobs, job_events")
+    with ExitStack() as stack:
+        running = [stack.enter_context(bench.jobtrail("consume", group)) for _ in range(consumers)]
+        pids = [each.pid for each in running]
+        for each in running:
+            each.said("consumer_started")
+        fill(bench.client, lives(names, WARM_JOBS))
+        wait_until_drained(bench.client, group, names, DRAIN_SECONDS)
+        with _standing_still(bench, pids):
+            count = fill(bench.client, lives(names, jobs, first=WARM_JOBS))
+        return bench.measured(
+            count, lambda: wait_until_drained(bench.client, group, names, DRAIN_SECONDS), *pids
+        )
+
+
+@contextmanager
+def _standing_still(bench: Bench, pids: Sequence[int]) -> Iterator[None]:
+    """Stop processes; none of them waits in the server then, and takes what comes first."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: not bench.client.info("clients")["blocked_clients"], "none waits", 30)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
