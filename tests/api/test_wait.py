@@ -261,9 +261,10 @@ async def test_wait__not_a_number_from_0_to_30__refused(ask: Asker, wait: str) -
 
 
 @pytest.mark.parametrize("query", ["wait=30", "wait=0", "w%61it=0", "waiter=x", "other=1", "&&"])
-async def test_wait__and_other_queries__accepted(ask: Asker, query: str) -> None:
+async def test_wait__and_other_queries__accepted(ask: Asker, write: Writer, query: str) -> None:
+    write("t", {"type": "processing", "id": "a1"})
     async with ask() as client:
-        assert (await client.get(f"{JOB.format('a1')}?{query}")).status_code == 404
+        assert (await client.get(f"{JOB.format('a1')}?{query}")).status_code == 200
 
 
 async def test_wait__state_changed_between_reading_and_waiting__seen(
