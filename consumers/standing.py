@@ -19,7 +19,7 @@ import redis
 from consumers import metrics
 from consumers.groups import GroupState
 from consumers.lag import Unsettled, unsettled
-from streams.keys import Keys
+from streams.keys import TENANT, Keys
 from streams.wire import Command, checked, round_trip
 
 KEEP_SECONDS = 180.0
@@ -139,6 +139,8 @@ class Standing:
         by_group: dict[str, list[tuple[int, str, int]]] = {}
         for log, (_, groups) in self._looked.items():
             tenant = self._keys.tenant_of(log.decode(errors="replace"))
+            if not TENANT.match(tenant):
+                continue  # anybody who may XADD chooses that name; no label is made of it
             for group, figures in groups.items():
                 count = _waiting(figures) + figures.pending
                 by_group.setdefault(group, []).append((-figures.oldest_ms, tenant, count))

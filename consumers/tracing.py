@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from consumers.protocols import Projection
 from projections.decoding import Entry
 from streams.tracing import remote_span
+from streams.visible import bounded, visible
 
 try:
     from opentelemetry import trace
@@ -26,6 +27,8 @@ else:
 TRACES = 32
 """Traces that are continued in one batch: the first ones."""
 
+ERROR_LENGTH = 500
+"""Characters of an error's text in a span, at most."""
 _SAMPLED = frozenset("13579bdf")
 """Last digits of the flags of a sampled trace."""
 
@@ -33,6 +36,14 @@ _SAMPLED = frozenset("13579bdf")
 def traced(projection: Projection, group: str) -> Projection:
     """Give the projection with spans, or as it is where OpenTelemetry is not installed."""
     return Traced(projection, group) if INSTALLED else projection
+
+
+def _record(span: trace.Span, error: Exception) -> None:
+    """Record an error that a server's answer or an event's text may be part of, in bounded form."""
+    kind = type(error).__qualname__
+    message = bounded(visible(" ".join(str(error).split())), ERROR_LENGTH)
+    span.add_event("exception", {"exception.type": kind, "exception.message": message})
+    span.set_status(trace.Status(trace.StatusCode.ERROR, f"{kind}: {message}"))
 
 
 class Traced:
@@ -56,8 +67,14 @@ class Traced:
             kind=trace.SpanKind.CONSUMER,
             links=[trace.Link(context) for context, _ in continued],
             attributes={**self._facts(), "messaging.batch.message_count": len(entries)},
+            record_exception=False,
+            set_status_on_exception=False,
         ) as batch:
-            self._projection.apply(entries)
+            try:
+                self._projection.apply(entries)
+            except Exception as error:
+                _record(batch, error)
+                raise
         link = trace.Link(batch.get_span_context())
         for context, entry in continued:
             self._continue(context, entry, started, link)

@@ -165,6 +165,29 @@ def test_tenants_are_labels_only_where_it_is_switched_on_and_then_of_a_bounded_n
     assert set(said.values()) == {1.0}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"\xff\xfe",
+        b'a"} 1\nforged{x="',
+        b"${__from}",
+        b"{{tenant}}",
+        b"<img src=x onerror=alert(1)>",
+        b"\x1b[2J",
+        "\u202ekcatta".encode(),
+        b"a" * 200,
+    ],
+)
+def test_stream_of_another_name_makes_no_label(redis_client: redis.Redis, name: bytes) -> None:
+    """Whoever may XADD chooses it: dashboards and alerts would show it."""
+    for tenant in (name, b"good"):
+        redis_client.xadd(b"tenant:" + tenant + b":events", {"event": '{"type":"done","id":"a"}'})
+    sweep(redis_client, tenants=True).run()
+    labelled = [line for line in generate_latest().decode().splitlines() if 'tenant="' in line]
+    assert len(labelled) == 4
+    assert all('tenant="good"' in line for line in labelled)
+
+
 def test_idle_log_costs_the_sweep_no_command_of_its_own(redis_client: redis.Redis) -> None:
     """However many logs there are: those that nobody is behind with are not asked after."""
     names = [f"t{number}" for number in range(300)]

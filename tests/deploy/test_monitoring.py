@@ -54,6 +54,26 @@ def test_every_metric_is_on_the_dashboard() -> None:
     assert set(metric_table.described()) - asked == set()
 
 
+def test_dashboard_renders_no_text_as_markup_and_follows_none() -> None:
+    """Labels may hold what a tenant chose: they stand in legends, where they are text."""
+    dashboard = json.loads(DASHBOARD.read_text())
+    assert dashboard.get("links", []) == []
+    assert [each["type"] for each in dashboard["templating"]["list"]] == ["datasource"]
+    assert {panel["type"] for panel in panels()} <= {"timeseries", "stat", "heatmap"}
+    written = json.dumps(dashboard)
+    for word in ('"dataLinks"', '"content"', "${__data", "${__field", "${__series", "<"):
+        assert word not in written, word
+    assert not any(panel.get("links") for panel in panels())
+    assert not any(panel["fieldConfig"]["defaults"].get("links") for panel in panels())
+
+
+def test_no_alert_says_what_a_tenant_chose() -> None:
+    """Summaries go to chats and mails, some of which render markup."""
+    for rule in rules():
+        assert "tenant }}" not in json.dumps(rule["annotations"])
+        assert "$labels.tenant" not in json.dumps(rule)
+
+
 def test_labels_that_are_asked_for_exist() -> None:
     """A selector or grouping by a label that no metric of the query has finds nothing, silently."""
     known = metric_table.labels()

@@ -12,11 +12,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from consumers.tracing import TRACES, Traced
+from consumers.tracing import ERROR_LENGTH, TRACES, Traced
 from projections.decoding import Entry, decode
 from streams.appender import EventAppender, payload_of
 from streams.entry_ids import EntryId
-from streams.events import parse_event
+from streams.events import dump_json, parse_event
 from streams.reporter import Reporter
 from streams.tracing import current_traceparent, remote_span
 from tests.support.groups import entries
@@ -182,6 +182,44 @@ def test_batch_that_fails_is_a_failed_span_and_continues_nothing(
     (span,) = spans.get_finished_spans()
     assert span.name == "apply rows"
     assert span.status.status_code is trace.StatusCode.ERROR
+
+
+HOSTILE = "secret\x1b[2J\n<img src=x onerror=alert(1)>{{tenant}}${__from}\u202e\x00" * 10
+
+
+def test_spans_hold_no_text_that_a_worker_chose(spans: InMemorySpanExporter) -> None:
+    """Identities alone, which have a form: text may be long, hostile or secret."""
+    event = {
+        "type": "failed",
+        "id": "a1",
+        "traceparent": REMOTE,
+        "worker": HOSTILE[:200],
+        "job_type": HOSTILE[:100],
+        "labels": {HOSTILE[:60]: HOSTILE[:60]},
+        "error": HOSTILE,
+        "code": HOSTILE[:60],
+        HOSTILE: HOSTILE,
+    }
+    one = decode("42", EntryId(1_000, 0), [b"event", dump_json(event)])
+    Traced(Recording(), "status").apply([one])
+    assert set(finished(spans)) == {"apply status", "project status"}
+    for span in spans.get_finished_spans():
+        said = span.to_json()
+        assert "secret" not in said
+        assert "onerror" not in said
+        assert all(len(str(value)) <= 130 for value in (span.attributes or {}).values())
+
+
+def test_error_in_a_span_is_one_bounded_line(spans: InMemorySpanExporter) -> None:
+    with pytest.raises(OSError, match="secret"):
+        Traced(Recording(OSError(HOSTILE * 1_000)), "rows").apply([entry(1, REMOTE)])
+    (span,) = spans.get_finished_spans()
+    (recorded,) = span.events
+    assert recorded.attributes is not None
+    assert recorded.attributes["exception.type"] == "OSError"
+    for said in (recorded.attributes["exception.message"], span.status.description):
+        assert len(str(said)) <= ERROR_LENGTH + 20
+        assert str(said).isprintable()
 
 
 def test_unsampled_span_is_handed_on_as_unsampled(redis_client: redis.Redis) -> None:
