@@ -60,7 +60,7 @@ def _rows(_client: redis.Redis, settings: Settings) -> Projection:
     return JobRows(_connector(settings))
 
 
-def _connector(settings: Settings) -> Callable[[], psycopg.Connection]:
+def _connector(settings: Settings) -> Callable[[], sessions.Session]:
     return partial(
         sessions.connect,
         settings.require_database_url(),

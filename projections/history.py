@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from typing import NamedTuple
 
 import psycopg
@@ -14,9 +12,16 @@ import structlog
 from psycopg import sql
 
 from projections.decoding import Entry, happened_at
+from projections.history_days import (
+    WEEK,
+    day_at,
+    day_of,
+    is_undated,
+    monday_of,
+    partition_name,
+)
 from sql import queries
 from streams.entry_ids import EntryId
-from streams.event_ids import time_of
 from streams.keys import JobKey
 
 _LOG = structlog.get_logger(__name__)
@@ -26,11 +31,8 @@ _RETENTION = queries("retention")
 COLUMNS = "text text text text date int8 int8 text int8 timestamptz text int8 int8 int4".split()
 """Types of the columns of `copy_events`, in its order."""
 
-_WEEK = timedelta(weeks=1)
 _AHEAD, _BEHIND = 2, 5
 """Weeks from now within which partitions are made; events of others go to the default one."""
-
-_ENTRY_ID = re.compile(r"\d{1,15}-\d{1,20}\Z")
 
 MAKE_TRIES, MAKE_PAUSE_SECONDS = 10, 0.1
 """Tries to make a partition, and the pause after each that could not have its locks."""
@@ -39,10 +41,6 @@ MAKE_AGAIN_SECONDS = 10.0
 DROP_TRIES = 5
 DELETE_BATCH, DELETE_BATCHES = 5_000, 20
 """Rows of the default partition in one DELETE, and DELETEs in one run."""
-
-_DAY_MS = 86_400_000
-_TRUSTED_MS = 30 * _DAY_MS
-"""How far the time in an event id may lie from its entry's before it is not believed."""
 
 
 class EventRow(NamedTuple):
@@ -69,6 +67,11 @@ class EventRow(NamedTuple):
         """Where the event's earliest entry stands."""
         return self.entry_ms, self.entry_seq
 
+    @property
+    def undated(self) -> bool:
+        """Whether a retried append of the event may have another day."""
+        return is_undated(self.event_id, EntryId(*self.entry))
+
 
 def event_row(entry: Entry) -> EventRow:
     """Give the row of an entry."""
@@ -88,16 +91,6 @@ def event_row(entry: Entry) -> EventRow:
     )
 
 
-def day_of(event_id: str | None, entry_id: EntryId) -> date:
-    """Give the day that an event belongs to.
-
-    A retried append of the same event must share it even across midnight, so it comes from the
-    event id where that is a believable UUIDv7.
-    """
-    made = None if event_id is None else _made(event_id, entry_id.ms)
-    return _day(entry_id.ms if made is None else made)
-
-
 def write_events(
     connection: psycopg.Connection,
     rows: Sequence[EventRow],
@@ -110,7 +103,7 @@ def write_events(
     are these jobs' earliest entries. `meanwhile` is called while the server works.
     """
     rows = _once_each(rows)
-    held = _held_days(connection, [row for row in rows if _undated(row)], earliest)
+    held = _held_days(connection, [row for row in rows if row.undated], earliest)
     connection.execute(_QUERIES["stage_events"])
     with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_events"]) as copy:
         copy.set_types(COLUMNS)
@@ -192,32 +185,6 @@ def _drop(connection: psycopg.Connection, schema: str, name: str) -> bool:
     return False
 
 
-def _made(event_id: str, entry_ms: int) -> int | None:
-    """Give the milliseconds in an event id, or None where there are none to be believed."""
-    made = time_of(event_id)
-    if made is None and _ENTRY_ID.match(event_id):
-        # A requeued dead letter without an id of its own goes by its first entry's.
-        return int(event_id.partition("-")[0])
-    return None if made is None or abs(made - entry_ms) > _TRUSTED_MS else made
-
-
-def _day(ms: int) -> date:
-    return _day_of_number(ms // _DAY_MS)
-
-
-@lru_cache(maxsize=64)
-def _day_of_number(number: int) -> date:
-    return EntryId(number * _DAY_MS, 0).time.date()
-
-
-def _undated(row: EventRow) -> bool:
-    """Whether the day came from the entry, so that a retried append may have another."""
-    return (
-        _made(row.event_id, row.entry_ms) is None
-        and row.event_id != f"{row.entry_ms}-{row.entry_seq}"
-    )
-
-
 def _held_days(
     connection: psycopg.Connection, rows: Sequence[EventRow], earliest: Mapping[JobKey, EntryId]
 ) -> dict[tuple[object, ...], date]:
@@ -225,7 +192,7 @@ def _held_days(
     today = datetime.now(UTC).date()
     asked = []
     for row in rows:
-        began = _day(earliest[JobKey(*row[:3])].ms)
+        began = day_at(earliest[JobKey(*row[:3])].ms)
         if began < row.day or row.day < today:  # else there is no other day
             asked.append((*row[:4], began))
     if not asked:
@@ -256,8 +223,8 @@ class Partitions:
         if self._clock() < self._next:
             return
         today = datetime.now(UTC).date()
-        first, last = _monday(today - _BEHIND * _WEEK), _monday(today + _AHEAD * _WEEK)
-        wanted = {_monday(day) for day in (*days, today, today + _WEEK)}
+        first, last = monday_of(today - _BEHIND * WEEK), monday_of(today + _AHEAD * WEEK)
+        wanted = {monday_of(day) for day in (*days, today, today + WEEK)}
         for monday in sorted(wanted - self._made):
             if first <= monday <= last and not self._made_in_time(connection, monday):
                 _LOG.warning(
@@ -275,7 +242,7 @@ class Partitions:
         """
         for _ in range(MAKE_TRIES):
             try:
-                self._make(connection, f"job_events_{monday:%Y%m%d}", monday)
+                self._make(connection, partition_name(monday), monday)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 self._sleep(MAKE_PAUSE_SECONDS)
             else:
@@ -313,10 +280,6 @@ def _attach(name: str, monday: date) -> Sequence[sql.Composed]:
         # By its own name nobody but the owner sees anything in it; policies are on the parent.
         sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(table),
         sql.SQL("ALTER TABLE job_events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
-            table, sql.Literal(monday), sql.Literal(monday + _WEEK)
+            table, sql.Literal(monday), sql.Literal(monday + WEEK)
         ),
     )
-
-
-def _monday(day: date) -> date:
-    return day - timedelta(days=day.weekday())

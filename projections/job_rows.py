@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.types.json import Json, Jsonb
 
-from projections.batch import by_job
+from projections.batch import EventsByJob, by_job
 from projections.decoding import Entry
 from projections.documents import from_positions, progress_fields, write_positions
 from projections.fold import fold_all
-from projections.history import EventRow, Partitions, event_row, lacking_events, write_events
+from projections.history import Partitions, event_row, lacking_events
+from projections.new_events import Batch, HistoryWriter, NewEvents, new_events
 from projections.state import JobState, OmittedResult
 from sql import queries
-from sql.sessions import again
+from sql.sessions import Session, again
 from streams.events import dump_json, load_json
 from streams.keys import JobKey
 from streams.kinds import KINDS, State
 
 _QUERIES = queries("rows")
-
-_COLUMNS = (
-    "text text text int8 text text text jsonb text json json text text "
-    "timestamptz timestamptz timestamptz timestamptz json bool"
-).split()
 
 
 class _LostRace(Exception):
@@ -54,6 +51,20 @@ class StoredJob(NamedTuple):
     positions: str
 
 
+class PreparedEntries(list[Entry]):
+    """Entries, and what can be made of them before a server is asked."""
+
+    @cached_property
+    def jobs(self) -> EventsByJob:
+        """The events by job."""
+        return by_job(self)
+
+    @cached_property
+    def new_events(self) -> NewEvents:
+        """The events as the history takes them."""
+        return new_events(self)
+
+
 class JobRows:
     """Writes `jobs` and `job_events`.
 
@@ -68,14 +79,23 @@ class JobRows:
 
     def __init__(
         self,
-        connect: Callable[[], psycopg.Connection],
+        connect: Callable[[], Session],
         *,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         self.meanwhile = meanwhile
         self._connect = connect
-        self._connection: psycopg.Connection | None = None
+        self._connection: Session | None = None
         self._partitions = Partitions()
+        self._history = HistoryWriter()
+
+    def prepare(self, entries: Sequence[Entry]) -> PreparedEntries:
+        """Return the entries for `apply`, with what needs no server done ahead."""
+        if isinstance(entries, PreparedEntries):
+            return entries
+        prepared = PreparedEntries(entries)
+        _ = prepared.jobs, prepared.new_events
+        return prepared
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Fold the entries into rows and history; applying them again changes nothing.
@@ -83,11 +103,11 @@ class JobRows:
         Raises:
             psycopg.Error: nothing of the batch was stored; apply it again.
         """
-        events = [event_row(entry) for entry in entries]
+        prepared = self.prepare(entries)
         try:
             connection = self._ready_connection()
-            self._partitions.ensure(connection, {row.day for row in events})
-            self._write(connection, entries, events)
+            self._partitions.ensure(connection, prepared.new_events.days)
+            self._write(connection, prepared)
         except psycopg.errors.ReadOnlySqlTransaction:
             # This session may stay read-only for ever, though the server takes writes again.
             self.close()
@@ -119,50 +139,43 @@ class JobRows:
             self._connection.close()
             self._connection = None
 
-    def _ready_connection(self) -> psycopg.Connection:
+    def _ready_connection(self) -> Session:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
+            self._connection.settle()
             self._partitions = Partitions()
         return self._connection
 
-    def _write(
-        self,
-        connection: psycopg.Connection,
-        entries: Sequence[Entry],
-        events: Sequence[EventRow],
-    ) -> None:
+    def _write(self, connection: Session, prepared: PreparedEntries) -> None:
         meanwhile = _once(self.meanwhile)
-        while True:
-            try:
-                with connection.transaction():
-                    jobs = self._write_jobs(connection, entries)
-                    earliest = {job: state.created.entry_id for job, state in jobs.items()}
-                    write_events(connection, events, earliest, meanwhile)
-            except _LostRace:
-                continue
-            return
 
-    def _write_jobs(
-        self, connection: psycopg.Connection, entries: Sequence[Entry]
-    ) -> Mapping[JobKey, JobState]:
-        """Write what the entries change, and give the states of all their jobs."""
-        jobs = by_job(entries)
-        known = _lock(connection, list(jobs))
-        told = {job: fold_all(known.get(job), events) for job, events in jobs.items()}
+        def write() -> None:
+            with connection.transaction():
+                jobs = self._write_jobs(connection, prepared.jobs)
+                earliest = {job: state.created.entry_id for job, state in jobs.items()}
+                self._history.write(connection, prepared.new_events, Batch(earliest, meanwhile))
+
+        _until_won(write)
+
+    def _write_jobs(self, connection: Session, jobs: EventsByJob) -> Mapping[JobKey, JobState]:
+        """Write what the events change, and return the states of all their jobs."""
+        connection.execute(_QUERIES["plan_by_keys"])
+        stored = _lock(connection, jobs)
+        told = {
+            job: fold_all(stored[job].state if job in stored else None, events)
+            for job, events in jobs.items()
+        }
         folded = {job: state for job, state in told.items() if state}
-        changed = {job: new for job, new in folded.items() if new != known.get(job)}
-        if not changed:
-            return folded
-        connection.execute(_QUERIES["stage_jobs"])
-        with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_jobs"]) as copy:
-            copy.set_types(_COLUMNS)
-            for job, state in changed.items():
-                copy.write_row((*job_row(job, state), job in known))
-        new = len(changed.keys() - known.keys())
-        if new and connection.execute(_QUERIES["insert_jobs"]).rowcount != new:
+        new = [job_values(job, state) for job, state in folded.items() if job not in stored]
+        if new and connection.execute(_QUERIES["insert_jobs"], _arrays(new)).rowcount != len(new):
             raise _LostRace
-        if new < len(changed):
-            connection.execute(_QUERIES["update_jobs"])
+        changed = [
+            (*job_values(job, folded[job]), row.place)
+            for job, row in stored.items()
+            if folded[job] != row.state
+        ]
+        if changed:
+            _update(connection, changed)
         return folded
 
 
@@ -207,7 +220,15 @@ def read_row(row: StoredJob) -> JobState:
 
 
 def job_row(job: JobKey, state: JobState) -> tuple[Any, ...]:
-    """Give the row of a state, in the order of COPY."""
+    """Return the row of a state, in the order of COPY."""
+    return tuple(
+        value if value is None or form is None else form(value, str.encode)
+        for value, form in zip(job_values(job, state), _JSON_FORMS, strict=True)
+    )
+
+
+def job_values(job: JobKey, state: JobState) -> tuple[Any, ...]:
+    """Return the row of a state, with JSON as its text."""
     result = state.result
     if isinstance(result, OmittedResult):
         raise TypeError("a row is folded from rows and events, which hold whole results")
@@ -219,22 +240,50 @@ def job_row(job: JobKey, state: JobState) -> tuple[Any, ...]:
         state.state.value,
         KINDS[job.kind].words[state.state],
         state.job_type and state.job_type.value,
-        Jsonb({name: told.value for name, told in state.labels.items()}, dump_json),
+        _json({name: told.value for name, told in state.labels.items()}),
         state.worker,
-        None if state.progress is None else Json(progress_fields(state.progress), dump_json),
-        None if result is None else Json(result, dump_json),
+        None if state.progress is None else _json(progress_fields(state.progress)),
+        None if result is None else _json(result),
         state.error,
         state.code,
         state.created.at,
         state.started and state.started.at,
         state.updated_at,
         state.updated_at if state.state.ended else None,
-        Json(write_positions(state), dump_json),
+        _json(write_positions(state)),
     )
 
 
-def _lock(connection: psycopg.Connection, jobs: Sequence[JobKey]) -> dict[JobKey, JobState]:
-    columns = [[job[part] for job in jobs] for part in range(3)]
-    rows = connection.execute(_QUERIES["lock_jobs"], columns).fetchall()
-    stored = [StoredJob(*row) for row in rows]
-    return {JobKey(row.tenant, row.kind, row.id): read_row(row) for row in stored}
+_JSON_FORMS = [*[None] * 7, Jsonb, None, Json, Json, *[None] * 6, Json]
+
+
+def _json(value: object) -> str:
+    return dump_json(value).decode()
+
+
+class _Locked(NamedTuple):
+    """A locked row."""
+
+    state: JobState
+    place: str
+    """Its ctid, which it keeps while it is locked."""
+
+
+def _lock(connection: psycopg.Connection, jobs: Collection[JobKey]) -> dict[JobKey, _Locked]:
+    """Lock the rows that there are of these jobs, and read them."""
+    keys = [[job[part] for job in jobs] for part in range(3)]
+    found = connection.execute(_QUERIES["lock_jobs"], keys)
+    return {
+        JobKey(*row[:3]): _Locked(read_row(StoredJob(*row)), place)
+        for *row, place in found.fetchall()
+    }
+
+
+def _update(connection: psycopg.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    if connection.execute(_QUERIES["update_jobs"], _arrays(rows)).rowcount != len(rows):
+        raise psycopg.errors.SerializationFailure("a locked row is not at its place any more")
+
+
+def _arrays(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """Return the columns of rows, each as an array."""
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
-import psycopg
-
+from projections.batch import by_job
 from projections.decoding import Entry
 from projections.job_rows import JobRows, _until_won
 from projections.rebuild_served import StatusServed
 from projections.sources import Part, Sources
 from projections.status_cache import StatusCache
 from projections.verify import fold_part
+from sql.sessions import Session
 from streams.keys import JobKey
 
 BATCH = 4_000
@@ -68,7 +68,7 @@ class StatusRepair:
 class RowsRepair:
     """Brings rows back, and into the history what only the logs hold."""
 
-    def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
+    def __init__(self, connect: Callable[[], Session]) -> None:
         self._rows = JobRows(connect)
         self._rows_alone = _RowsAlone(connect)
 
@@ -95,7 +95,7 @@ class _RowsAlone(JobRows):
 
         def write() -> None:
             with connection.transaction():
-                self._write_jobs(connection, entries)
+                self._write_jobs(connection, by_job(entries))
 
         _until_won(write)
 

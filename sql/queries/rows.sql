@@ -1,26 +1,33 @@
+-- name: plan_by_keys
+-- Rows are looked up by their keys and places, whatever the planner guesses: without statistics, or
+-- of a small table, it would read all rows once a batch.
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_bitmapscan = off;
+
 -- name: lock_jobs
--- Lock the rows of these jobs in key order, so that writers never deadlock, and read them.
+-- Lock the rows of these jobs in key order, so that writers never deadlock, and read them. The bounds,
+-- the order and LIMIT keep the look-up one by the primary key: as an equality it may go by another
+-- index that begins alike, as long as the table has no statistics.
 SELECT j.tenant, j.kind, j.id, j.attempt, j.state, j.job_type, j.labels, j.worker,
        j.progress::text, j.result::text, j.error, j.code,
-       j.created_at, j.started_at, j.updated_at, j.positions::text
-FROM unnest(%b::text[], %b::text[], %b::text[]) AS wanted (tenant, kind, id)
-JOIN jobs AS j USING (tenant, kind, id)
-ORDER BY j.tenant, j.kind, j.id
-FOR UPDATE OF j;
-
--- name: stage_jobs
--- Tables of one transaction through which a batch goes: COPY is the fastest way in. In transaction
--- mode a pooler gives the next transaction to another session, which would not have them.
-CREATE TEMPORARY TABLE staged_jobs (LIKE jobs, known boolean NOT NULL) ON COMMIT DROP;
+       j.created_at, j.started_at, j.updated_at, j.positions::text, j.place
+FROM (
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::text[]) AS w (tenant, kind, id)
+    ORDER BY tenant, kind, id
+) AS wanted,
+LATERAL (
+    SELECT *, ctid::text AS place FROM jobs AS j
+    WHERE (j.tenant, j.kind, j.id) >= (wanted.tenant, wanted.kind, wanted.id)
+      AND (j.tenant, j.kind, j.id) <= (wanted.tenant, wanted.kind, wanted.id)
+    ORDER BY j.tenant, j.kind, j.id
+    LIMIT 1
+    FOR UPDATE
+) AS j;
 
 -- name: stage_events
+-- A table of one transaction through which a batch goes: COPY is the fastest way in. In transaction
+-- mode a pooler gives the next transaction to another session, which would not have it.
 CREATE TEMPORARY TABLE staged_events (LIKE job_events) ON COMMIT DROP;
-
--- name: copy_jobs
-COPY staged_jobs (
-    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-    error, code, created_at, started_at, updated_at, ended_at, positions, known
-) FROM STDIN (FORMAT BINARY);
 
 -- name: copy_events
 COPY staged_events (
@@ -28,26 +35,65 @@ COPY staged_events (
     last_ms, last_seq, landings
 ) FROM STDIN (FORMAT BINARY);
 
+-- name: keep_partitions
+-- Until the transaction ends, no partition is detached or dropped: as an INSERT through the parent
+-- sees to it, and in its order, the parent before the partition.
+LOCK TABLE ONLY job_events IN ROW EXCLUSIVE MODE;
+
+-- name: open_partitions
+-- Those of these tables that are partitions, and that COPY may name: this login may write to them, and
+-- row-level security does not bind it there (as the owner's, it binds on the parent alone).
+SELECT n.nspname, c.relname
+FROM pg_inherits AS i
+JOIN pg_class AS c ON c.oid = i.inhrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE i.inhparent = 'job_events'::regclass AND NOT i.inhdetachpending AND c.relkind = 'r'
+  AND has_table_privilege(c.oid, 'INSERT') AND NOT row_security_active(c.oid)
+  AND c.relname = ANY (%s);
+
+-- name: copy_new_events
+COPY {} (
+    tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt, at, event
+) FROM STDIN (FORMAT BINARY);
+
 -- name: update_jobs
+-- A locked row stays at its place. The key is compared beside it, so that a wrong place changes
+-- nothing; IS NOT DISTINCT FROM, which no index serves, so that the place is what the row is found by.
 UPDATE jobs AS j
 SET attempt = s.attempt, state = s.state, status = s.status, job_type = s.job_type,
-    labels = s.labels, worker = s.worker, progress = s.progress, result = s.result,
-    error = s.error, code = s.code, created_at = s.created_at, started_at = s.started_at,
-    updated_at = s.updated_at, ended_at = s.ended_at, positions = s.positions
-FROM staged_jobs AS s
-WHERE s.known AND (j.tenant, j.kind, j.id) = (s.tenant, s.kind, s.id);
+    labels = s.labels::jsonb, worker = s.worker, progress = s.progress::json,
+    result = s.result::json, error = s.error, code = s.code, created_at = s.created_at,
+    started_at = s.started_at, updated_at = s.updated_at, ended_at = s.ended_at,
+    positions = s.positions::json
+FROM unnest(
+    %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[], %b::text[],
+    %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[],
+    %b::timestamptz[], %b::timestamptz[], %b::timestamptz[], %b::text[], %b::tid[]
+) AS s (
+    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
+    error, code, created_at, started_at, updated_at, ended_at, positions, place
+)
+WHERE j.ctid = s.place
+  AND (j.tenant, j.kind, j.id) IS NOT DISTINCT FROM (s.tenant, s.kind, s.id);
 
 -- name: insert_jobs
 -- Insert those that no row stood for when we looked; a conflict is another writer's new row.
 INSERT INTO jobs (
     tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-    error, code, created_at, started_at, updated_at, ended_at, positions
+    error, code, created_at, started_at, updated_at, ended_at, positions, listed_at
 )
 SELECT
+    tenant, kind, id, attempt, state, status, job_type, labels::jsonb, worker, progress::json,
+    result::json, error, code, created_at, started_at, updated_at, ended_at, positions::json,
+    created_at
+FROM unnest(
+    %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[], %b::text[],
+    %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[],
+    %b::timestamptz[], %b::timestamptz[], %b::timestamptz[], %b::text[]
+) AS s (
     tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
     error, code, created_at, started_at, updated_at, ended_at, positions
-FROM staged_jobs
-WHERE NOT known
+)
 ORDER BY tenant, kind, id
 ON CONFLICT DO NOTHING;
 

@@ -22,6 +22,7 @@ from consumers.sweep import Sweep
 from projections.decoding import Entry
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
+from sql import sessions
 from streams.connection import connect
 from tests.support.groups import entries, pending, settled
 
@@ -238,7 +239,7 @@ def test_requeue__other_group_had_applied_it__history_holds_it_once(
     redis_client.xadd(STREAM, {"event": raw})
     with (
         psycopg.connect(database_url, autocommit=True) as connection,
-        psycopg.connect(database_url, autocommit=True) as writer,
+        sessions.connect(database_url, "test") as writer,
     ):
         rows = _consumer(redis_client, "rows", JobRows(lambda: writer))
         broken = _Refusing(StatusCache(redis_client))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 import redis
 
@@ -12,6 +11,7 @@ from consumers.reaper import Reaper
 from projections.decoding import decode
 from projections.job_rows import JobRows
 from projections.status_cache import StatusCache
+from sql import sessions
 from streams.appender import EventAppender
 from streams.wire import ask
 from tests.support.groups import entries
@@ -28,8 +28,8 @@ class Setting:
         self.group = ConsumerGroup(client, "rows", "me")
         self.reaper = Reaper(client, self.connect, "me", stalled_after_seconds=60)
 
-    def connect(self) -> psycopg.Connection:
-        return psycopg.connect(self.url, autocommit=True)
+    def connect(self) -> sessions.Session:
+        return sessions.connect(self.url, "test")
 
     def add(self, event: bytes, seconds_ago: float) -> None:
         ms = int((time.time() - seconds_ago) * 1000)

@@ -1,0 +1,61 @@
+"""The day that an event belongs to in the history, and the week whose partition holds it.
+
+A retried append of an event must share its day even across midnight, so the day comes from the
+event id where that carries a believable time.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from functools import lru_cache
+
+from streams.entry_ids import EntryId
+from streams.event_ids import time_of
+
+DAY_MS = 86_400_000
+WEEK = timedelta(weeks=1)
+
+_ENTRY_ID = re.compile(r"\d{1,15}-\d{1,20}\Z")
+_TRUSTED_MS = 30 * DAY_MS
+"""How far the time in an event id may lie from its entry's before it is not believed."""
+
+
+def made_at(event_id: str, entry_ms: int) -> int | None:
+    """Return the milliseconds in an event id, or None where there are none to be believed."""
+    made = time_of(event_id)
+    if made is None and _ENTRY_ID.match(event_id):
+        # A requeued dead letter without an id of its own goes by its first entry's.
+        return int(event_id.partition("-")[0])
+    return None if made is None or abs(made - entry_ms) > _TRUSTED_MS else made
+
+
+def day_of(event_id: str | None, entry_id: EntryId) -> date:
+    """Return the day that an event belongs to."""
+    made = None if event_id is None else made_at(event_id, entry_id.ms)
+    return day_at(entry_id.ms if made is None else made)
+
+
+def is_undated(event_id: str, entry_id: EntryId) -> bool:
+    """Return whether the day came from the entry, so that a retried append may have another."""
+    return made_at(event_id, entry_id.ms) is None and event_id != str(entry_id)
+
+
+def day_at(ms: int) -> date:
+    """Return the day of a moment; the last that there is for moments after the year 9999."""
+    return _day_of_number(ms // DAY_MS)
+
+
+@lru_cache(maxsize=64)
+def _day_of_number(number: int) -> date:
+    return EntryId(number * DAY_MS, 0).time.date()
+
+
+def monday_of(day: date) -> date:
+    """Return the first day of a day's week."""
+    return day - timedelta(days=day.weekday())
+
+
+def partition_name(monday: date) -> str:
+    """Return the name of a week's partition."""
+    return f"job_events_{monday:%Y%m%d}"
