@@ -42,16 +42,16 @@ WAITING_PER_CONNECTION = 64
 """Requests of one tenant that may wait for each; those beyond are refused at once."""
 
 MARGIN_SECONDS = 0.5
-"""How much longer a whole read may take than one statement of it."""
+"""The time, in seconds, that a whole read may take beyond that of one statement."""
 
 CONNECT_SECONDS = 2
-"""How long the server may take to accept a connection, and again for what sets it up."""
+"""The time limit, in seconds, for connecting, and again for setting the connection up."""
 
 RECONNECT_SECONDS = 2.0
 """For how long the pool tries by itself to connect; after that a request makes it try again."""
 
 CLOSE_SECONDS = 1.0
-"""How long connections that are being made may take to end with the pool."""
+"""The time limit, in seconds, for closing connections that are still being made."""
 
 ANSWER_SECONDS = 0.5
 """How long the database may take to answer whether it is there."""

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 _CODING = rb"[-;:+.]{1,2}(?:(?:x-)?gzip|br|zstd|deflate|compress|dcb|dcz)"
 _CODINGS = re.compile(rb"(?:%b)*" % _CODING)
-"""What proxies that compress append to a tag: `"x-gzip"` (Apache), `"x--gzip"` (Jetty), `"x;br"`"""
+"""Suffixes of tags from compressing proxies: `"x-gzip"` (Apache), `"x--gzip"` (Jetty), `"x;br"`"""
 _TAG = re.compile(
     # Old versions of Apache append behind the closing quote.
     rb'(?:\A|,)[ \t]*(?:W/)?"([!#-~\x80-\xff]*)"(?:%b)?(?=[ \t]*(?:,|\Z))' % _CODING
@@ -27,7 +27,7 @@ def known_tags(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 
 
 def matches(if_none_match: bytes, etag: bytes) -> bool:
-    """Whether a value (`*`, one tag or a list) covers a tag of ours.
+    """Return whether a value (`*`, one tag or a list) covers a tag of ours.
 
     A weak tag covers it too, and so does one that names the coding which a proxy applied to the
     answer. What is not of the form of a tag covers nothing.
@@ -42,6 +42,6 @@ def matches(if_none_match: bytes, etag: bytes) -> bool:
 
 
 def is_known(headers: Iterable[tuple[bytes, bytes]], etag: bytes) -> bool:
-    """Whether a request says that it has the answer of this tag, so that 304 is enough."""
+    """Return whether a request names this tag as known, so that 304 is the answer."""
     known = known_tags(headers)
     return known is not None and matches(known, etag)

@@ -28,7 +28,7 @@ READS_AT_ONCE = 4
 """Also the connections to Redis that they take."""
 
 TURN_SECONDS = 5.0
-"""How long a read may wait for its turn until its viewers are told that Redis is away."""
+"""The time a read may wait for its turn before its viewers are told that Redis is away."""
 
 
 class Item(NamedTuple):

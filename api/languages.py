@@ -18,13 +18,13 @@ def answer_to(headers: Sequence[tuple[bytes, bytes]]) -> None:
 
 
 def wants_english() -> bool:
-    """Whether the request that is being answered prefers English to Korean."""
+    """Return whether the current request prefers English to Korean."""
     values = [value for name, value in _HEADERS.get() if name == b"accept-language"]
     return bool(values) and prefers_english(b",".join(values))
 
 
 def prefers_english(accept_language: bytes) -> bool:
-    """Whether a header's value ranks English above Korean (RFC 9110, 12.5.4).
+    """Return whether a header's value ranks English above Korean (RFC 9110, 12.5.4).
 
     Of two of equal weight the first wins; what is not of the header's form is passed over.
     """

@@ -82,7 +82,7 @@ class LoopbackOnly:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a name or address is of the loopback by itself, whatever a name server says."""
+    """Return whether a name or address is a loopback one, without asking a name server."""
     if name.removesuffix(".").rpartition(".")[2] == "localhost":
         return True
     try:

@@ -19,7 +19,7 @@ from sql.sessions import AsyncSession, Pool
 CONNECTIONS = 2
 WAIT_SECONDS = 2.0
 LEND_SECONDS = 4.0
-"""How long a request may have a connection, the wait for it included; then it is closed."""
+"""The time a request may use a connection, including the wait for it; then it is closed."""
 CHECK_SECONDS = 1.0
 CONNECT_SECONDS = 2
 CLOSE_SECONDS = 1.0

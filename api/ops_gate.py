@@ -24,7 +24,7 @@ from api.within import within
 
 HEADER = "x-jobtrail-console"
 ANSWER_SECONDS = 4.2
-"""How long an answer may take; what hangs is left to deadlines of its own."""
+"""The time limit for an answer; work that hangs has deadlines of its own."""
 
 NOW = "x-jobtrail-now"
 """The server's clock in milliseconds since 1970; beside the body, so that its tag stands still."""

@@ -177,7 +177,7 @@ async def _no_state() -> None:
 
 
 def _is_news(state: Rendered | None, known: bytes | None) -> bool:
-    """Whether there is a state, and not one that `If-None-Match` covers."""
+    """Return whether there is a state that `If-None-Match` does not cover."""
     return state is not None and (known is None or not matches(known, state.etag))
 
 

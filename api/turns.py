@@ -26,7 +26,7 @@ class Turns:
 
     def __init__(self, size: int, *, most_waiting: int) -> None:
         self.share = (size + 1) // 2
-        """How many of them one tenant may have."""
+        """The number of turns that one tenant may hold."""
         self._free = size
         self._most_waiting = most_waiting
         self._held: Counter[Hashable] = Counter()
@@ -35,7 +35,7 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """The number of waiting callers."""
         return sum(map(len, self._waiting.values()))
 
     @asynccontextmanager
@@ -93,7 +93,7 @@ class Turns:
         self._serve_next()
 
     def _serve_next(self) -> None:
-        """Give a free turn to the first tenant in rotation that may have one."""
+        """Assign a free turn to the next tenant in rotation that may have one."""
         while self._free and (found := self._next_tenant()) is not None:
             tenant, queue = found
             del self._waiting[tenant]

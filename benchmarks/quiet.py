@@ -1,4 +1,4 @@
-"""Whether the machine was quiet enough for a benchmark's figures to be believed."""
+"""A check that the machine was quiet enough for a benchmark's figures to be believed."""
 
 from __future__ import annotations
 

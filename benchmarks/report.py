@@ -44,7 +44,7 @@ class Figure:
     rounds: Sequence[tuple[float, float]] = ()
     """The product and its limit, round by round."""
     timed: bool = True
-    """Whether a busy machine changes it."""
+    """True where a busy machine changes it."""
     key: str = ""
     """A short name that does not change with the scale: plots find their figures by it."""
     doubt: str = ""
@@ -53,7 +53,7 @@ class Figure:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the aim was reached; None where there is none."""
+        """True where the aim was reached; None where there is none."""
         if self.aim is None:
             return None
         return self.value >= self.aim if self.at_least else self.value <= self.aim

@@ -163,7 +163,7 @@ def _out_of_the_collectors_way() -> Iterator[None]:
 
 
 def _batches(client: redis.Redis, names: Sequence[str]) -> Iterator[list[EventRow]]:
-    """Give the rows of the history, in the batches that a consumer gets to see."""
+    """Return the rows of the history, in the batches that a consumer reads."""
     quantum = max(1, min(QUANTUM, BATCH // len(names)))
     waiting = {name: _rows(client, name) for name in names}
     while any(waiting.values()):

@@ -42,7 +42,7 @@ from streams.connection import connect
 from streams.settings import Settings
 
 ANSWER_SECONDS = 60.0
-"""How long PostgreSQL may take for one statement of a batch, which usually takes milliseconds."""
+"""The time limit for one statement of a batch, which usually takes milliseconds."""
 
 _LOG = structlog.get_logger(__name__)
 

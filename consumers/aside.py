@@ -20,9 +20,9 @@ _LOG = structlog.get_logger(__name__)
 READING, BURYING = "reading", "burying"
 """Kinds of work that can be refused."""
 PAUSE_SECONDS = 5.0
-"""How long refused work is not tried again."""
+"""The time for which refused work is not tried again."""
 LOG_SECONDS = 60.0
-"""How often the same refusal is logged."""
+"""The shortest time between two log lines about the same refusal."""
 
 
 class SetAside:
@@ -52,7 +52,7 @@ class SetAside:
             )
 
     def holds(self, tenant: str, work: str) -> bool:
-        """Whether this work of the tenant is not to be tried yet."""
+        """Return whether this work of the tenant must not be tried yet."""
         return bool(self._until) and self._clock() < self._until.get((tenant, work), 0.0)
 
     def _forget(self, now: float) -> None:

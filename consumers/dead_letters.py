@@ -33,7 +33,7 @@ DETAIL_LENGTH = 500
 FOUND_FIELDS = 3_000
 """Fields beside `event` that a letter keeps at most: a script takes no more words."""
 HEAD_BYTES = 16_384
-"""What is kept of the bytes of an entry that is too large."""
+"""The part that is kept of an entry that is too large."""
 NO_EVENT = "no_event_field"
 FOUND = b"found:"
 """In front of the names of an entry's other fields, so that none is taken for the letter's own."""
@@ -41,7 +41,7 @@ DROPPED_AT_ONCE = 1_000
 
 
 class Limits(NamedTuple):
-    """How much of one tenant's dead letters is kept."""
+    """The limits on one tenant's dead letters."""
 
     max_bytes: int = 16 * 1024 * 1024
     keep_seconds: int = 30 * 86_400
@@ -90,7 +90,7 @@ class DeadLetters:
             count_dropped(delivery.tenant, *map(int, done[1:]))
 
     def trials(self, consumer: str) -> Trials:
-        """Give the trials of entries that may kill this consumer."""
+        """Return the trials of entries that may kill this consumer."""
         return Trials(self._client, self._group, consumer, self._keys)
 
 

@@ -14,7 +14,7 @@ from streams.interrupts import INTERRUPTED_STATUS
 _LOG = structlog.get_logger(__name__)
 
 STOP_SECONDS = 5.0
-"""How long the batch in hand may take once the process is told to stop."""
+"""The time limit for the current batch once the process is told to stop."""
 
 LOG_SECONDS = 0.5
 

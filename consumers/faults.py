@@ -36,7 +36,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_of_key(error: BaseException) -> bool:
-    """Whether the server refuses because of what stands at the key that was named."""
+    """Return whether the server refuses because of the value at the key of the command."""
     if not isinstance(error, redis.ResponseError):
         return False
     said = str(error)

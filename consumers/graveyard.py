@@ -68,7 +68,7 @@ class Letter:
 
     @property
     def whole(self) -> bool:
-        """Whether all bytes of the entry were kept."""
+        """True where all bytes of the entry were kept."""
         return self.sha256 is None
 
     @property
@@ -93,7 +93,7 @@ class Letter:
 
     @property
     def deliveries(self) -> int:
-        """How often the entry was delivered to one group, at most."""
+        """The highest number of deliveries of the entry to one group."""
         return max(burial.deliveries for burial in self.burials)
 
     @property

@@ -57,7 +57,7 @@ class Reading:
 
     @property
     def on_its_way(self) -> bool:
-        """Whether the server delivers now, not only when the entries are received."""
+        """True where the server delivers now, not only when the entries are received."""
         return self._asked is not None
 
     def give_up(self) -> None:
@@ -220,7 +220,7 @@ class ConsumerGroup:
             return error
 
     def _answered(self, tenant: str, reply: Any) -> bool:
-        """Whether a reply is no refusal; one that concerns the tenant's stream sets it aside.
+        """Return whether a reply is no refusal; one about the tenant's stream sets it aside.
 
         Raises:
             redis.RedisError: the server refuses for another reason.

@@ -24,11 +24,11 @@ LIGHT_BYTES = 16 * 1024 * 1024
 PORTION_BYTES = 2 * LIGHT_BYTES
 """Entries of several tenants that are held at once, about."""
 MEASURE_SECONDS = 1.0
-"""How long a measurement is relied on."""
+"""The time for which a measurement is used."""
 REMEMBERED = 10_000
 """Measurements that are kept."""
 UNEVEN = 4
-"""How much larger than the stream's average the next entries are taken to be."""
+"""The factor by which the next entries are assumed to exceed the stream's average."""
 
 
 class _Measured(NamedTuple):
@@ -73,7 +73,7 @@ class Portions:
             yield portion
 
     def is_heavy(self, tenant: str) -> bool:
-        """Whether the tenant's stream may hold more than is to be read at once."""
+        """Return whether the tenant's stream may hold more than one read should return."""
         known = self._known.get(tenant)
         return known is not None and known.size > LIGHT_BYTES
 

@@ -34,7 +34,7 @@ Page = Sequence[tuple[bytes, list[bytes]]]
 INTERVAL_SECONDS = 5.0
 """Between two looks at which server it is: one small statement."""
 SLICE_SECONDS = 0.5
-"""How long entries are compared before the next batch is consumed."""
+"""The time for which entries are compared before the next batch is consumed."""
 READ_AT_ONCE = 1_000
 """Entries in one page."""
 
@@ -83,7 +83,7 @@ class Promotions:
         self._restored = 0
 
     def due(self) -> bool:
-        """Whether it is time to look, or there is more to compare."""
+        """Return whether the next look is due, or a comparison is unfinished."""
         return self._comparing is not None or self._clock() >= self._next
 
     def run(self) -> None:
@@ -102,7 +102,7 @@ class Promotions:
             raise
 
     def _is_other(self, server: str) -> bool:
-        """Whether this process, or the last that compared, was on another server.
+        """Return whether this process, or the last that compared, used another server.
 
         Both count: while others had compared already, this one may still have written to the old
         primary.

@@ -9,10 +9,10 @@ from projections.decoding import Entry
 
 
 class Stop(Protocol):
-    """What tells a consumer to stop; a threading.Event is one."""
+    """A signal for a consumer to stop, such as a threading.Event."""
 
     def is_set(self) -> bool:
-        """Whether to stop after the batch in hand."""
+        """Return whether the consumer is to stop after the current batch."""
         ...
 
     def wait(self, timeout: float) -> bool:
@@ -21,7 +21,7 @@ class Stop(Protocol):
 
 
 class Projection(Protocol):
-    """What a group derives from the log."""
+    """The data that a group derives from the streams."""
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Store the effect of the entries; doing it again changes nothing."""
@@ -32,7 +32,7 @@ class Chore(Protocol):
     """Work that one consumer at a time does for all, between batches."""
 
     def due(self) -> bool:
-        """Whether it is time."""
+        """Return whether the chore is due."""
         ...
 
     def run(self) -> None:

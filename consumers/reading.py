@@ -69,7 +69,7 @@ class Reader:
         self._filled: set[str] = set()
         """Tenants whose quantum was filled when they were last read."""
         self._full = False
-        """Whether the last lease was full: more tenants may be ready."""
+        """True where the last lease was full: more tenants may be ready."""
 
     def next(self, block_seconds: float) -> Batch | None:
         """Return the next batch, or None where no tenant became ready.

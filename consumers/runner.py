@@ -187,7 +187,7 @@ class Consumer:
 
     @contextmanager
     def _given_back(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
-        """Give back what a stop leaves unsettled."""
+        """Release the deliveries that a stop leaves unsettled."""
         try:
             yield
         except Stopped:

@@ -53,7 +53,7 @@ SCAN_CALLS, SCAN_SECONDS = 400, 0.15
 CHECK = 1_000
 """Logs checked at once, and marks in a ready queue up to which more are added by checking."""
 CHECK_SECONDS = 0.1
-"""How soon the next logs are checked where more are waiting."""
+"""The pause, in seconds, before more of the waiting streams are checked."""
 LOOK_AT = 1_000
 """Logs in one XREAD."""
 FOLLOW = 500
@@ -97,7 +97,7 @@ class Sweep:
         return self._clock() >= self._next
 
     def check_due(self) -> bool:
-        """Whether more logs were discovered than were checked, and it is time to go on."""
+        """Return whether discovered streams are unchecked and the next check is due."""
         return bool(self._unchecked) and self._clock() >= self._check_next
 
     def check_more(self) -> None:
@@ -123,7 +123,7 @@ class Sweep:
         self._standing.publish(groups, len(self._seen), self._interval * SHOWN_INTERVALS)
 
     def seconds_left(self) -> float:
-        """How long until it is time to sweep again, or to check more."""
+        """Return the seconds until the next sweep or check is due."""
         next_run = min(self._next, self._check_next) if self._unchecked else self._next
         return max(0.0, next_run - self._clock())
 

@@ -33,7 +33,7 @@ FILE = "up.json"
 TEST_PREFIX = f"{PREFIX}TEST_"
 """Variables of the project's own tests, which mean nothing to a command."""
 LOCK_SECONDS = 2.0
-"""How long a starting `up` waits for commands that look at the file at this moment."""
+"""The time a starting `up` waits for commands that are reading the file."""
 
 POLL = 0.05
 

@@ -14,7 +14,7 @@ from streams.settings import PREFIX, Settings, SettingsError
 from streams.wire import ask
 
 START_SECONDS = 1.0
-"""How long a command that waits for its servers looks at Redis before it begins."""
+"""The time limit for the first look at Redis of a command that waits for its servers."""
 
 
 def check_known(client: redis.Redis, tenant: str) -> str:

@@ -29,7 +29,7 @@ from streams.wire import ask
 ALIVE_MS = 35_000
 """A consumer beats every 10 s, but for a batch that takes longer."""
 REDIS_SECONDS = 2.0
-"""How long Redis may take for one command: an operator's request must not hold a thread longer."""
+"""The time limit for one Redis command: a request must not hold a thread for longer."""
 DEAD_TENANTS = 200
 """Tenants with dead letters that are named."""
 COUNTED_TENANTS = 1_000

@@ -34,7 +34,7 @@ OLDEST_REDIS, OLDEST_VALKEY, OLDEST_POSTGRES = (7, 0), (7, 2), 150_000
 LATE_SECONDS = 60.0
 """An entry that has waited longer means that a group does not keep up, or does not run."""
 ANSWER_SECONDS = 60.0
-"""How long PostgreSQL may take for one answer."""
+"""The time limit, in seconds, for one answer of PostgreSQL."""
 SHOWN_TENANTS = 5
 NEAR = 0.8
 """The part of a limit from which on it is mentioned."""
@@ -160,7 +160,7 @@ def _dead(client: redis.Redis) -> Finding:
 
 
 def _dead_bytes(client: redis.Redis, settings: Settings) -> Finding:
-    """Name the tenants whose oldest dead letters are about to be dropped, or are already."""
+    """List the tenants whose oldest dead letters are dropped now or soon."""
     tenants = list(Graveyard(client).tenants())
     names = [Keys().dead(tenant) for tenant in tenants]
     replies = round_trips(client, (("MEMORY", "USAGE", name, "SAMPLES", 0) for name in names))

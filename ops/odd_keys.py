@@ -26,7 +26,7 @@ _TYPES = ("string", "list", "set", "hash", "zset", "stream")
 
 
 def odd_keys(client: redis.Redis) -> Finding:
-    """Name keys of another type than theirs: they keep their tenant from being served.
+    """Report keys of the wrong type, which keep their tenant from being served.
 
     The server is asked by type, so that it returns hardly more keys than those.
     """

@@ -1,4 +1,4 @@
-"""What the doctor checks of Redis beyond versions: replicas, size of commands, ids of streams."""
+"""The doctor's checks of Redis beyond versions: replicas, command size, stream ids."""
 
 from __future__ import annotations
 

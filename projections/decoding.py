@@ -52,7 +52,7 @@ LabelValue = Annotated[str, Meta(max_length=256)]
 
 
 class _Decoded(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
-    """What every event carries; fields are named as the judge's models name them."""
+    """The fields of every event, named as in the judge's models."""
 
     id: str
     v: Version = VERSION
@@ -295,7 +295,7 @@ def _decoded_together(raws: Sequence[bytes], max_bytes: int) -> Sequence[Decoded
 
 
 def _is_plain(raw: bytes) -> bool:
-    """Whether the bytes are UTF-8 and hold no text that the judge reads in another way."""
+    """Return whether the bytes are UTF-8 without text that the judge reads in another way."""
     if not raw.isascii():
         try:
             raw.decode()
@@ -310,7 +310,7 @@ def _is_shallow(raw: bytes) -> bool:
 
 
 def _is_small(raw: bytes, event: DecodedEvent) -> bool:
-    """Whether the event's `extra`, if it has one, is as small as it must be."""
+    """Return whether the event's `extra`, if it has one, is within its size limit."""
     if len(raw) <= _SURELY_SMALL or event.type != "progress" or not event.extra:
         return True
     return len(dump_json(event.extra)) <= MAX_EXTRA_BYTES

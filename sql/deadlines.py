@@ -59,7 +59,7 @@ class Connection(psycopg.Connection[Any]):
     """
 
     answer_seconds: float = math.inf
-    """How long one answer may take, whatever the server says of itself."""
+    """The time limit for one answer, even from a server that is alive."""
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """Wait for one answer.

@@ -70,7 +70,7 @@ _DEFAULTS = {
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
 }
-"""What BEGIN says elsewhere."""
+"""Session defaults in place of the options that BEGIN has elsewhere."""
 _SINCE_17 = {"transaction_timeout": "0"}
 
 _COMPUTED = {
@@ -132,11 +132,11 @@ class Session(deadlines.Connection):
     local_settings = b""
     """The statement that sets what a transaction relies on, until it ends."""
     url = ""
-    """What it was opened with, to open another one."""
+    """The URL that it was opened with, to open another session."""
     own: Mapping[str, str] = MappingProxyType({})
     """Settings of this session's transactions, beside those that all have."""
     settled = False
-    """Whether the session itself has all settings, so that its transactions need none."""
+    """True where the session itself has all settings, so that transactions need none."""
 
     def settle(self) -> bool:
         """Set everything once, for the session, where no pooler is in between; return whether.
@@ -313,7 +313,7 @@ def again(work: Callable[[], T]) -> T:
 
 
 def pooled(connection: Session) -> bool:
-    """Whether a pooler stands in between: it reports a process id of its own making."""
+    """Return whether a pooler is in between: it reports a process id of its own."""
     # Without a transaction of ours, whose settings it does not need.
     row = psycopg.Connection.execute(connection, "SELECT pg_backend_pid()").fetchone()
     return row is None or row[0] != connection.info.backend_pid

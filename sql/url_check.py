@@ -1,4 +1,4 @@
-"""What is wrong with a PostgreSQL URL, found without asking a server.
+"""Checks of a PostgreSQL URL that need no server.
 
 libpq judges most values itself: it is asked to connect to sockets that cannot exist, which it tries
 only after it has looked at all options. Files that a URL names are looked at here, because libpq
@@ -21,7 +21,7 @@ from sql.sessions import forget_variables, unknown_option
 _NOWHERE = "/dev/null/nowhere"
 """A folder of sockets that cannot exist."""
 _UNREACHED = "connection to server"
-"""What libpq says first where all options were good."""
+"""The beginning of libpq's message where all options were valid."""
 _NUMBERS = (
     "connect_timeout keepalives keepalives_count keepalives_idle keepalives_interval"
     " tcp_user_timeout"

@@ -1,4 +1,4 @@
-"""What a durable append waits for: replicas, and the disk.
+"""The confirmations that a durable append waits for: replicas, and the disk.
 
 The replicas needed are a number that was configured, or else as many as the primary was ever seen
 to have. A server that has fewer cannot lower that number: after a failover an open connection may
@@ -37,7 +37,7 @@ class NotDurable(LogUnavailable):
 
 
 class Assurance(NamedTuple):
-    """What an append needs."""
+    """The confirmations that one append needs."""
 
     disk: bool = False
     replicas: int = 0
@@ -102,7 +102,7 @@ def _not_for_us(error: redis.RedisError) -> bool:
 
 
 class Durability:
-    """What the durable appends of one client need; safe to share between threads.
+    """The needs of one client's durable appends; safe to share between threads.
 
     Args:
         seconds: how long to wait for the disk, and as long for the replicas.

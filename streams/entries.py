@@ -33,7 +33,7 @@ def event_bytes(tenant: str, entry_id: EntryId, fields: Sequence[bytes]) -> byte
 
 @lru_cache(maxsize=10_000)
 def is_tenant(name: str) -> bool:
-    """Whether the name is a valid tenant's."""
+    """Return whether the name is valid for a tenant."""
     return TENANT.match(name) is not None
 
 

@@ -47,7 +47,7 @@ class EntryId(NamedTuple):
 
     @property
     def can_be_stored(self) -> bool:
-        """Whether every projection can hold the id: both parts are below 2^63.
+        """True where every projection can hold the id: both parts are below 2^63.
 
         No server's clock makes a larger one; a producer that chooses its own ids can.
         """

@@ -14,7 +14,7 @@ TEXTS = ("redis_url", "database_url", "data_dir")
 
 
 DATA_DIR = ".jobtrail"
-"""Where the embedded servers keep their data unless `data_dir` says otherwise."""
+"""The default folder for the data of the embedded servers."""
 
 
 class SettingsError(ValueError):

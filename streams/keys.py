@@ -133,7 +133,7 @@ class Keys:
         return "jobtrail:retention"
 
     def database(self, group: str) -> str:
-        """Name the text that says which database server a group was last compared with."""
+        """Return the key of the database server that a group was last compared with."""
         return f"jobtrail:database:{group}"
 
     def sampler(self) -> str:

@@ -28,7 +28,7 @@ class WrongServer(redis.ConnectionError):
 
 
 class Roles:
-    """What the connections of one client found; `seconds` inf asks at the beginning alone."""
+    """The server's role as one client's connections found it; inf `seconds` ask only once."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -37,7 +37,7 @@ class Roles:
 
 
 class _Asking:
-    """What blocking and asyncio connections have in common."""
+    """The common part of blocking and asyncio connections."""
 
     _due = math.inf
     _roles: Roles

@@ -17,7 +17,7 @@ import hiredis
 from streams.redis_url import InvalidUrl, parse_redis_url
 
 QUICK_SECONDS = 1.0
-"""How long connecting, and each reply, may take before the client library is asked instead."""
+"""The time limit for connecting, and for each reply, before the client library is used."""
 
 _READ_BYTES = 65_536
 _PLAIN = {"host", "port", "path", "db", "username", "password"}

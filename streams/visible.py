@@ -13,7 +13,7 @@ _BLANK = re.compile(
 
 _SPACES = frozenset(map(chr, (0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)))
 _ESCAPED_BYTES = range(0xDC80, 0xDD00)
-"""What bytes that are not UTF-8 become under `surrogateescape`."""
+"""The code points of bytes that are not UTF-8 under `surrogateescape`."""
 
 
 def visible(text: str, kept: str = "") -> str:

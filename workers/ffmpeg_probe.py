@@ -1,4 +1,4 @@
-"""What is in a media file: by ffprobe where it is on PATH, else by reading `ffmpeg -i`."""
+"""Contents of a media file, from ffprobe where it is on PATH, else from `ffmpeg -i`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a source may be and may use. Sources are untrusted.
+"""Limits on a source and on the resources it may use. Sources are untrusted.
 
 A playlist or a concat list is a "video" that makes ffmpeg open other files or the network, and a
 small file can ask for any amount of memory. Every command that reads a source carries

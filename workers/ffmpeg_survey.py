@@ -39,7 +39,7 @@ class Timeline:
     seconds: float
     rate: Fraction
     complaints: str = ""
-    """What ffmpeg wrote to standard error meanwhile."""
+    """The text that ffmpeg wrote to standard error."""
 
 
 @dataclass(slots=True)

@@ -68,7 +68,7 @@ def fitted(video: Video, short_side: int) -> Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is made of a source: its chosen streams and when they play."""
+    """The plan for a source: its chosen streams and when they play."""
 
     source: str
     video: Video

@@ -45,7 +45,7 @@ class Rendering:
     limits: Limits
     plan: hls.Plan = field(init=False)
     duration: float = field(init=False)
-    """How long the playlists play, once they are made; until then how long they shall."""
+    """The playlists' duration in seconds: the planned one until they are made."""
 
     @property
     def folder(self) -> Path:

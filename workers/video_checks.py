@@ -1,4 +1,4 @@
-"""What is refused before work on it begins: files, sizes, lengths and full disks."""
+"""Checks before any work begins: files, sizes, lengths and full disks."""
 
 from __future__ import annotations
 

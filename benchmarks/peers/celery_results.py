@@ -50,7 +50,7 @@ def celery_results(bench: Bench) -> list[Figure]:
 
 
 def report_all(bench: Bench, answers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give tasks the states from which a view answers so."""
+    """Set the states of tasks from which a view gives these answers."""
     task = _task(bench)
     for task_id, answer in answers.items():
         told = {key: value for key, value in answer.items() if key not in ("job_id", "status")}

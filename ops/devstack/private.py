@@ -1,4 +1,4 @@
-"""What keeps a folder, its files and the servers in it this user's alone."""
+"""Access control that keeps a folder, its files and its servers private to this user."""
 
 from __future__ import annotations
 

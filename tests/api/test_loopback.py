@@ -99,7 +99,7 @@ async def test_origin_that_the_setting_names__answered_to_a_loopback_host_alone(
 
 
 async def test_tokens__any_host(ask: Asker) -> None:
-    """Where callers prove who they are, a name proves nothing."""
+    """With tokens, the Host header does not matter."""
     async with ask({"host": "jobs.example.com"}, auth="jwt", jwt_secret="s" * 32) as client:
         assert (await client.get("/healthz")).status_code == 200
 

@@ -63,7 +63,7 @@ class Died(BaseException):
 
 
 class Store:
-    """What is stored, and what was acknowledged, by all consumers."""
+    """The entries that all consumers stored and acknowledged."""
 
     def __init__(self) -> None:
         self.applied: set[tuple[str, str]] = set()

@@ -1,4 +1,4 @@
-"""What a consumer does with the batch that it asks for ahead of the one in hand."""
+"""Reading ahead: the batch that a consumer requests before it settles the current one."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_backlog__the_next_batch_is_delivered_while_this_one_is_applied(
 
 
 def test_no_backlog__nothing_is_asked_for(redis_client: redis.Redis) -> None:
-    """What comes while this batch is applied is another consumer's to take."""
+    """Entries that arrive while this batch is applied are left to other consumers."""
     append(redis_client, QUANTUM - 1)
     projection = Recording(lambda: append(redis_client, 1, first=QUANTUM))
     consumer(redis_client, projection).turn(threading.Event())

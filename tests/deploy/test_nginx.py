@@ -177,7 +177,7 @@ def test_progress_is_served(proxy: Proxy) -> None:
 
 
 def test_bad_tokens_are_limited_by_the_clients_own_address(proxy: Proxy) -> None:
-    """What a client itself says of its address changes nothing."""
+    """An address that the client itself states changes nothing."""
     statuses = [
         proxy.get(
             PATH,

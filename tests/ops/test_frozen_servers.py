@@ -73,7 +73,7 @@ NAMES = {"redis": ("Redis",), "postgres": ("PostgreSQL", "the database stayed aw
 """Words of which each line has one."""
 EVENT = b'{"type":"queued","id":"a1"}\n'
 DONE_BEFORE = {("doctor", "redis")}
-"""What asks a server only before it waits for the locks of the test."""
+"""The commands that ask a server only before they wait for the test's locks."""
 REPORTS = ("doctor",)
 """Commands whose findings are on standard output."""
 

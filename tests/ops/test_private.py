@@ -105,7 +105,7 @@ def mode(path: Path) -> int:
 
 
 def others_may(path: Path) -> list[Path]:
-    """Give what stands in a folder and is open to others, its own closed parents aside."""
+    """Return the paths in a folder that others may open, closed parents aside."""
     found = [path, *path.rglob("*")]
     return [each for each in found if not each.is_symlink() and mode(each) & 0o077]
 

@@ -1,4 +1,4 @@
-"""What a command imports before it does its work, and what it must not miss for that."""
+"""Imports of a command before its work, and the checks that must still be made."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from tests.support.waiting import eventually
 from tests.support.workbooks import KOREAN, student, with_openpyxl
 
 TIMES = 2
-"""How often each fault strikes."""
+"""The number of times that each fault strikes."""
 
 FAULTS = {
     "deadlock": "RAISE EXCEPTION 'injected' USING ERRCODE = '40P01'",

@@ -29,7 +29,7 @@ from tests.support.waiting import eventually
 
 TENANT, JOBS = "1", 5
 RECOVERY_SECONDS = 60.0
-"""How long a test waits on a machine that has much else to do; it takes a few."""
+"""The time limit for recovery on a busy machine; a few seconds are usual."""
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ from tests.support.waiting import eventually
 POOL = 4
 OPS_POOL = 2
 BOUND_SECONDS = 20.0
-"""How long a test waits for one answer; hanging, it would come never."""
+"""The time limit for one answer; one that hangs would never come."""
 
 ME = {"x-tenant-id": "1"}
 
@@ -189,7 +189,7 @@ def test_postgres_hangs__durable_reads_are_refused_and_progress_goes_on(
 
 
 def _whole(rig: Rig) -> bool:
-    """Whether client and server agree on idle connections, within the pools' sizes."""
+    """Return whether client and server agree on idle connections, within the pools' sizes."""
     with psycopg.connect(rig.postgres.url, autocommit=True) as connection:
         found = connection.execute(
             "SELECT application_name, state FROM pg_stat_activity"

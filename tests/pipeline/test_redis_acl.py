@@ -53,7 +53,7 @@ class Shipped(OpenRedis):
 
     @property
     def url(self) -> str:
-        """Where the administrator finds it."""
+        """The administrator's URL of the server."""
         return self.url_of("admin")
 
     def url_of(self, user: str) -> str:

@@ -50,7 +50,7 @@ PAST = (
     " -c lock_timeout=0 -c transaction_timeout=0 -c idle_session_timeout=0 -c row_security=on"
     " -c default_transaction_read_only=off"
 )
-"""What the test itself looks with."""
+"""The options of the test's own connections."""
 
 SHELL = {
     "PGOPTIONS": "-c datestyle=German -c search_path=elsewhere -c default_transaction_read_only=on",

@@ -50,7 +50,7 @@ ENDS = {
     "return_a_set": ("DONE", 1, None),
     "grade": ("DONE", 1, None),
 }
-"""How the job of each task ends: its status, attempt and code."""
+"""The expected end of each task's job: its status, attempt and code."""
 
 
 class Academy:

@@ -1,4 +1,4 @@
-"""What was acknowledged as durable is still there after a failover."""
+"""Events acknowledged as durable are still there after a failover."""
 
 from __future__ import annotations
 

@@ -24,18 +24,18 @@ CRASHED = 70
 
 
 class Request(NamedTuple):
-    """What to run: the commands by name, and values for attributes (`module:attribute`)."""
+    """The commands to run by name, and values for attributes (`module:attribute`)."""
 
     commands: Mapping[str, Sequence[str]]
     stdin: str
     """A file that each reads as its standard input."""
     attributes: Mapping[str, float]
     seconds: float
-    """How long all together may take; who runs on is killed."""
+    """The time limit for all together; commands that run on are killed."""
 
 
 class Outcome(NamedTuple):
-    """What became of a command."""
+    """The result of a command."""
 
     status: int | None
     """None where it had to be killed."""

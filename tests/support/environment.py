@@ -25,7 +25,7 @@ _LONGEST_FOLDER = 40
 
 
 def make_usual() -> None:
-    """Give this process, and all that it starts, the usual signals, variables and folders."""
+    """Set the usual signals, variables and folders for this process and its children."""
     _reset_signals()
     _reset_variables()
     _reset_folders()

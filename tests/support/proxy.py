@@ -23,9 +23,9 @@ class _Link:
     """The condition of one connection."""
 
     lost = False
-    """What is sent in it, either way, disappears."""
+    """True where everything sent over it, either way, is lost."""
     severed = False
-    """It is cut when the next reply comes."""
+    """True where it is to be cut when the next reply comes."""
 
 
 class Proxy:

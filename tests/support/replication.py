@@ -41,7 +41,7 @@ def replicate(replica: EmbeddedRedis, master: EmbeddedRedis) -> None:
 
 
 def is_online(replica: dict[str, Any]) -> bool:
-    """Tell whether a replica of INFO is in step."""
+    """Return whether a replica in the reply of INFO is in step."""
     return bool(replica["state"] == "online")
 
 
@@ -87,7 +87,7 @@ class OpenRedis(EmbeddedRedis):
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def _prepare(self, lock_fd: int) -> None:

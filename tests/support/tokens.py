@@ -1,4 +1,4 @@
-"""What tests put into tokens."""
+"""Claims that tests put into tokens."""
 
 from __future__ import annotations
 

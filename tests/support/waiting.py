@@ -11,7 +11,7 @@ T = TypeVar("T")
 INTERVAL = 0.01
 
 BUSY = 6
-"""How many times slower a machine may be that also does other work. A bound on a wait decides only
+"""The factor by which other work may slow a machine down. A bound on a wait decides only
 how long a failure takes, so it may be generous."""
 
 ENDING = 120.0

@@ -58,7 +58,7 @@ class Header(NamedTuple):
 class _Heading(NamedTuple):
     claims: Claims
     cells: list[str]
-    """What stands below it in the sample."""
+    """The sample's cells below it."""
 
 
 def find_header(rows: Sequence[Row], merged: Sequence[Merge]) -> Header | None:

@@ -11,13 +11,13 @@ from workers.roster.cells import plain
 FIELDS = (
     "name parent_phone phone school school_type grade high_school_class major gender memo"
 ).split()
-"""What a column can be."""
+"""The meanings that a column can have."""
 
 PARENT = "parent"
 """A column about a parent in person; nothing of it is imported."""
 
 CLEAR, LIKELY, POSSIBLE = 3, 2, 1
-"""How much a heading says: the field, the field or a person, or the field where cells agree."""
+"""The strength of a heading: the field, the field or a person, or only with its cells."""
 
 Claims = Mapping[str, int]
 """The fields that a heading can stand for, and how clearly it says so."""

@@ -20,7 +20,7 @@ End = Callable[[str], None]
 
 
 class Handlers:
-    """What is called for a part's elements and text; names come without the root's prefix."""
+    """The callbacks for a part's elements and text; names come without the root's prefix."""
 
     def start(self, name: str, attributes: Attributes) -> None:
         """Handle the start of an element."""

@@ -22,7 +22,7 @@ _MOBILE = re.compile(
 
 _SIGN = re.compile(r"[+\-\u2010-\u2015\u2212]")
 _BARE_AROUND = re.compile(r"[^+\-\u2010-\u2015\u2212%\u2030^*(A-Za-z]*")
-"""What may stand around a number without its leading zero: no sign, no unit, no unknown."""
+"""The text allowed around a number without its leading zero: no sign, unit or unknown."""
 
 _EXPONENT = re.compile(r"[\s'`\u2018\u2019]*([+-]?[0-9.]{1,24}[eE][+-]?[0-9]{1,3})\s*")
 _ANY_EXPONENT = re.compile(r"[0-9.,]\s*(?:[eE]\s*[+\-\u2212]?|[x×*]\s*10\s*\^?\s*)\s*[0-9]+")

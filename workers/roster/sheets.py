@@ -14,7 +14,7 @@ from workers.roster.merges import MergedDown
 from workers.roster.workbook import SheetRows, Texts, Workbook
 
 NAME_LENGTH = 40
-"""How much of a sheet's name is shown; the format's own limit is 31."""
+"""The longest part of a sheet's name that is shown; the format's own limit is 31."""
 
 _NOTE = re.compile(
     r"[※*#▶▷●○◎■□◆◇★☆→⇒·•<\[(-]|비고|참고|주의|문의|합계|총계|(notes?|total)\b", re.IGNORECASE
@@ -108,7 +108,7 @@ def _read(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
 
 
 def _is_note(number: int, texts: Texts, wide: set[tuple[int, int]]) -> bool:
-    """Tell a note from a student: one cell alone, merged over columns or marked as a note."""
+    """Return whether a row is a note: one cell alone, merged over columns or marked as one."""
     if len(texts) != 1:
         return False
     [(index, text)] = texts.items()

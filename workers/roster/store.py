@@ -24,7 +24,7 @@ CHUNK = 200
 """Rows that are saved, or fail, together."""
 
 ANSWER_SECONDS = 75.0
-"""How long PostgreSQL may take for one answer; by itself it ends a statement after a minute."""
+"""The time limit, in seconds, for one answer; the server ends a statement after a minute."""
 
 _QUERIES = queries("roster")
 _TRIES = 5
