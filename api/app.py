@@ -26,7 +26,7 @@ from api.feed_bells import Viewers
 from api.feed_hub import Hub
 from api.jobs import job_routes
 from api.languages import answer_to
-from api.metrics import READ_BATCH, observe_request, watch_redis_pool
+from api.metrics import READ_BATCH, REQUEST_SECONDS, watch_redis_pool
 from api.monitoring import monitoring_routes
 from api.openapi import openapi_routes
 from api.ops import ops_routes
@@ -153,52 +153,53 @@ class Application:
             await self._rest(scope, receive, send)
             return
         start = time.perf_counter()
-        answer_to(scope["headers"])
         try:
             receive = self._edge.check(scope, receive)
         except Problem as refused:
-            route, status = "refused", refused.status.value
-            await send_response(send, refused.response, head=scope["method"] == "HEAD")
+            route: str = "refused"
+            answer: Awaitable[int] = _send_instead(scope, send, refused)
         else:
-            route, status = await self._answer(scope, receive, send)
+            route, answer = self._way(scope, receive, send)
+        status = await answer
         seconds = time.perf_counter() - start
-        if b"wait" in scope["query_string"] and route.endswith("/progress/"):
+        if not route:
+            route = getattr(scope.get("route"), "path", "none")
+        elif b"wait" in scope["query_string"] and route.endswith("/progress/"):
             route += "?wait"  # or what is held back on purpose would count as slow
-        observe_request(route, status, seconds)
+        REQUEST_SECONDS.observe(route, status, seconds)
         if self._logs:
             # The path alone: a query may carry a token.
             method, shown = scope["method"], scope["path"]
             _LOG.debug("request", method=method, path=shown, status=status, seconds=seconds)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> tuple[str, int]:
+    def _way(self, scope: Scope, receive: Receive, send: Send) -> tuple[str, Awaitable[int]]:
+        """Return the pattern of a path, and what answers the request and returns the status.
+
+        The pattern is empty where the router has to find it.
+        """
         path: str = scope["path"]
         found = match_path(path)
         if found is not None:
-            kind, job_id, events = found
-            if events:
-                stream = self._feed.job(scope, receive, send, kind, job_id)
-                return found.route, await self._streamed(scope, send, stream)
+            if found.events:
+                stream = self._feed.job(scope, receive, send, found.kind, found.job_id)
+                return found.route, self._streamed(scope, send, stream)
             response = self._progress.respond(scope, receive, found)
-            return found.route, await self._answered(scope, send, response)
+            return found.route, self._answered(scope, send, response)
         bare = path.removesuffix("/")
         if bare == TENANT_PATH:
             stream = self._feed.tenant(scope, receive, send)
-            return TENANT_PATH, await self._streamed(scope, send, stream)
+            return TENANT_PATH, self._streamed(scope, send, stream)
         if bare == QUERY_PATH:
             response = self._query.respond(scope, receive)
-            return QUERY_PATH, await self._answered(scope, send, response)
-        status = await self._answer_rest(scope, receive, send)
-        return getattr(scope.get("route"), "path", "none"), status
+            return QUERY_PATH, self._answered(scope, send, response)
+        return "", self._answer_rest(scope, receive, send)
 
     async def _answered(self, scope: Scope, send: Send, answer: Awaitable[Response]) -> int:
-        """Send an answer, or the problem that comes instead; give its status."""
+        """Send an answer, or the problem that comes instead; return its status."""
         try:
             response = await answer
-        except Problem as problem:
-            response = problem.response
-        except Exception:
-            _LOG.exception("request_failed", path=scope["path"])
-            response = OurFault().response
+        except Exception as error:
+            return await _send_instead(scope, send, error)
         await send_response(send, response, head=scope["method"] == "HEAD")
         return response.status
 
@@ -206,15 +207,11 @@ class Application:
         """Let a stream run to its end; as long as it has not begun, a problem may come instead."""
         try:
             return await stream
-        except Problem as problem:
-            response = problem.response
-        except Exception:
-            _LOG.exception("request_failed", path=scope["path"])
-            response = OurFault().response
-        await send_response(send, response, head=scope["method"] == "HEAD")
-        return response.status
+        except Exception as error:
+            return await _send_instead(scope, send, error)
 
     async def _answer_rest(self, scope: Scope, receive: Receive, send: Send) -> int:
+        answer_to(scope["headers"])
         status = OurFault.status.value
         head = scope["method"] == "HEAD"
 
@@ -232,6 +229,18 @@ class Application:
         except Exception:  # it was answered by `_problem`, which cannot keep it from coming here
             _LOG.exception("request_failed", route=getattr(scope.get("route"), "path", "none"))
         return status
+
+
+async def _send_instead(scope: Scope, send: Send, error: Exception) -> int:
+    """Send the problem in the place of an answer, in the request's language; return its status."""
+    answer_to(scope["headers"])
+    if isinstance(error, Problem):
+        response = error.response
+    else:
+        _LOG.error("request_failed", path=scope["path"], exc_info=error)
+        response = OurFault().response
+    await send_response(send, response, head=scope["method"] == "HEAD")
+    return response.status
 
 
 def _with_defaults(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -109,19 +109,22 @@ class TokenAuthenticator:
     def __init__(self, keys: list[TokenKey], *, expiry_required: bool = True) -> None:
         self._keys = keys
         self._options: Any = {**_CHECKS, "require": ["exp"] if expiry_required else []}
-        self._remembered: dict[str, tuple[Caller, float]] = {}
+        self._remembered: dict[str, Caller] = {}
+        """By the whole value of the header, which names a token in one spelling of several."""
 
     def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:  # noqa: ARG002 - the other mode's
         """Verify the bearer's token, unless it is remembered and has not expired since."""
-        scheme, _, token = (authorization or "").partition(" ")
+        if authorization is None:
+            raise BadCredentials
+        remembered = self._remembered.get(authorization)
+        if remembered is not None and time.time() < remembered.expires:
+            return remembered
+        scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise BadCredentials
-        remembered = self._remembered.get(token)
-        if remembered is not None and time.time() < remembered[1]:
-            return remembered[0]
         claims, until = self._verified(token)
         caller = _caller(claims, token, until)
-        self._remember(token, caller, until)
+        self._remember(authorization, caller)
         return caller
 
     def _verified(self, token: str) -> tuple[Claims, float]:
@@ -140,10 +143,10 @@ class TokenAuthenticator:
             raise BadCredentials from None
         raise BadCredentials
 
-    def _remember(self, token: str, caller: Caller, until: float) -> None:
+    def _remember(self, authorization: str, caller: Caller) -> None:
         if len(self._remembered) >= REMEMBERED_TOKENS:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[token] = (caller, until)
+        self._remembered[authorization] = caller
 
 
 def _caller(claims: Claims, token: str, expires: float) -> Caller:

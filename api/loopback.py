@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.languages import answer_to
-from api.metrics import observe_request
+from api.metrics import REQUEST_SECONDS
 from api.problems import Problem
 from api.responses import send_response
 
@@ -50,7 +50,7 @@ class LoopbackOnly:
             return
         answer_to(scope["headers"])
         refusal = NotThisMachine().response
-        observe_request("refused", refusal.status, 0.0)
+        REQUEST_SECONDS.observe("refused", refusal.status, 0.0)
         await send_response(send, refusal, head=scope["method"] == "HEAD")
 
     def _is_local(self, scope: Scope) -> bool:

@@ -6,18 +6,18 @@ No tenant and no id is ever a label: whoever may scrape learns nothing of anybod
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
 import redis.asyncio
 from prometheus_client import Counter, Gauge, Histogram
 
+from api.request_seconds import RequestSeconds
 from sql.sessions import Pool
 
-REQUEST_SECONDS = Histogram(
+REQUEST_SECONDS = RequestSeconds(
     "jobtrail_http_request_seconds",
     "Seconds from a request to the end of its answer; its count is the count of requests."
     " Long-polls have a route of their own, which ends in `?wait`.",
-    ["route", "status"],
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
 )
 READ_BATCH = Histogram(
@@ -76,14 +76,3 @@ def watch_postgres_pool(pool: Pool, waiting: Callable[[], int]) -> None:
     POOL_CONNECTIONS.labels("postgres", "used").set_function(used)
     POOL_CONNECTIONS.labels("postgres", "idle").set_function(partial(count, "pool_available"))
     POOL_WAITING.set_function(lambda: count("requests_waiting") + waiting())
-
-
-def observe_request(route: str, status: int, seconds: float) -> None:
-    """Count one answered request under its route's pattern and its class of status."""
-    _request_seconds(route, status // 100).observe(seconds)
-
-
-@lru_cache
-def _request_seconds(route: str, status_class: int) -> Histogram:
-    """Find the child once: `labels` costs more than the observation itself."""
-    return REQUEST_SECONDS.labels(route, f"{status_class}xx")

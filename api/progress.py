@@ -26,7 +26,7 @@ from api.feed_bells import Viewers, until_gone
 from api.feed_hub import Hub
 from api.problems import BadRequest, MethodNotAllowed, NoSuchJob, TryLater
 from api.rendered import Rendered, rendered
-from api.responses import JSON, REVALIDATED, Headers, Response
+from api.responses import Response
 from projections.feed import feed_name
 from projections.readers import DocumentReader
 from streams.keys import JOB_ID, JobKey
@@ -39,17 +39,15 @@ WARNING_INTERVAL = 5.0
 
 MAX_WAIT_SECONDS = 30.0
 
-_KIND_BY_URL = {kind.url: kind for kind in KINDS.values()}
+_ENDINGS = {"": False, "/": False, "/events": True, "/events/": True}
+"""Whether it is the stream, by what follows `/progress` in a path."""
+_KINDS = tuple((f"{kind.url}/", kind) for kind in KINDS.values())
 _ROUTES = {
-    (url, events): f"{url}/{{id}}/progress/{'events' if events else ''}"
-    for url in _KIND_BY_URL
+    (kind.name, events): f"{kind.url}/{{id}}/progress/{'events' if events else ''}"
+    for kind in KINDS.values()
     for events in (False, True)
 }
-_PATH = re.compile(
-    rf"({'|'.join(map(re.escape, _KIND_BY_URL))})/(.*)/progress(/events)?/?\Z", re.DOTALL
-)
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?\Z")
-_SHOWN: Headers = (*JSON, *REVALIDATED)
 
 
 Read = Callable[[], Awaitable[Rendered | None]]
@@ -66,13 +64,19 @@ class ProgressPath(NamedTuple):
     @property
     def route(self) -> str:
         """The path's pattern, for metrics."""
-        return _ROUTES[self.kind.url, self.events]
+        return _ROUTES[self.kind.name, self.events]
 
 
 def match_path(path: str) -> ProgressPath | None:
     """Read a path; with and without the trailing slash it names the same."""
-    found = _PATH.match(path)
-    return found and ProgressPath(_KIND_BY_URL[found[1]], found[2], found[3] is not None)
+    # An expression would look for the middle from the end of the path, step by step.
+    start, _, ending = path.rpartition("/progress")
+    events = _ENDINGS.get(ending)
+    if events is not None:
+        for prefix, kind in _KINDS:
+            if start.startswith(prefix):
+                return ProgressPath(kind, start.removeprefix(prefix), events)
+    return None
 
 
 class ProgressEndpoint:
@@ -104,13 +108,15 @@ class ProgressEndpoint:
             raise NoSuchJob
         job = JobKey(caller.tenant, kind.name, job_id)
         # A job that the caller may not read is answered as one that does not exist, also in time.
-        read = partial(self._state, job) if caller.may_read(kind.name, job_id) else _no_state
+        may_read = caller.may_read(kind.name, job_id)
         known = known_tags(scope["headers"])
         try:
-            state = await read()
+            documents = await self._reader.read(job) if may_read else None
+            state = documents and rendered(job, documents)
             if state is None:
                 known = None  # any state is news to a caller for whom there was none
             if wait and not _is_news(state, known):
+                read = partial(self._state, job) if may_read else _no_state
                 state = await self._news(job, read, known, wait, receive)
         except redis.RedisError as error:
             self._warn(error)
@@ -118,8 +124,8 @@ class ProgressEndpoint:
         if state is None:
             raise NoSuchJob
         if _is_news(state, known):
-            return Response(200, _headers(state), state.body)
-        return Response(304, _headers(state), b"")
+            return Response(200, state.headers, state.body)
+        return Response(304, state.headers, b"")
 
     async def _news(
         self, job: JobKey, read: Read, known: bytes | None, wait: float, receive: Receive
@@ -179,9 +185,3 @@ async def _no_state() -> None:
 def _is_news(state: Rendered | None, known: bytes | None) -> bool:
     """Return whether there is a state that `If-None-Match` does not cover."""
     return state is not None and (known is None or not matches(known, state.etag))
-
-
-def _headers(state: Rendered) -> Headers:
-    if state.ended:
-        return (*_SHOWN, (b"etag", state.etag))
-    return (*_SHOWN, (b"etag", state.etag), (b"retry-after", state.poll_after))

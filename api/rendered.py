@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from api.answers import answer
 from api.etags import etag_of
-from api.responses import json_bytes
+from api.responses import JSON, REVALIDATED, Headers, json_bytes
 from projections.documents import Documents
 from streams.keys import JobKey
 from streams.kinds import KINDS, Kind
@@ -16,22 +16,27 @@ from streams.kinds import KINDS, Kind
 REMEMBERED_ANSWERS = 16_384
 REMEMBERED_BYTES = 2_048
 """Who polls mostly finds the documents as they were, and the same documents give the same answer.
-Those of up to so many bytes are remembered with it, some 30 MB in all as documents go."""
+Of so many jobs the last answer is remembered, with its documents where these have up to so many
+bytes: some 30 MB in all as documents go."""
 
 POLL_SECONDS = 2
 """When to poll again a job of which nothing better is known."""
 MAX_POLL_SECONDS = 10
+_SHOWN: Headers = (*JSON, *REVALIDATED)
+
 LOOKS = 20
 """How often somebody who does as told looks at a job whose worker says how long it will take."""
 
 
 class Rendered(NamedTuple):
-    """One answer. Bytes go in and out, so that the garbage collector has nothing to follow."""
+    """One answer."""
 
     body: bytes
     etag: bytes
     poll_after: bytes
     """Whole seconds until the next poll; empty once the job has ended."""
+    headers: Headers
+    """Of the response with this answer, whether it is sent or the reader has it."""
 
     @property
     def ended(self) -> bool:
@@ -44,24 +49,39 @@ class Rendered(NamedTuple):
         return self.etag[1:-1]
 
 
+_remembered: OrderedDict[tuple[str, ...], tuple[tuple[object, ...], Rendered | None]] = (
+    OrderedDict()
+)
+"""By job, in plain tuples: the garbage collector does not visit those of bytes and texts again."""
+
+
 def rendered(job: JobKey, documents: Documents) -> Rendered | None:
-    """Give the answer; None where the status document is not one."""
-    _, kind, job_id = job
+    """Return the answer; None where the status document is not one."""
+    found = _remembered.get(job)
+    # Comparing bytes costs a tenth of hashing them, as a cache by documents would.
+    if found is not None and found[0] == documents:
+        return found[1]
+    state = render(job, documents)
     status, progress = documents
-    if len(status) + (len(progress) if progress else 0) <= REMEMBERED_BYTES:
-        return _remembered(kind, job_id, status, progress)
-    return _render(kind, job_id, status, progress)
+    if len(status) + len(progress or b"") <= REMEMBERED_BYTES:
+        _remembered[tuple(job)] = tuple(documents), state
+        if len(_remembered) > REMEMBERED_ANSWERS:
+            _remembered.popitem(last=False)
+    return state
 
 
-def _render(kind: str, job_id: str, status: bytes, progress: bytes | None) -> Rendered | None:
-    shown = answer(KINDS[kind], job_id, Documents(status, progress))
+def render(job: JobKey, documents: Documents) -> Rendered | None:
+    """Return the answer, put together anew."""
+    kind = KINDS[job.kind]
+    shown = answer(kind, job.id, documents)
     if shown is None:
         return None
     body = json_bytes(shown)
-    return Rendered(body, etag_of(body), _poll_after(KINDS[kind], shown))
-
-
-_remembered = lru_cache(REMEMBERED_ANSWERS)(_render)
+    etag, poll_after = etag_of(body), _poll_after(kind, shown)
+    headers = (*_SHOWN, (b"etag", etag))
+    if poll_after:
+        headers = (*headers, (b"retry-after", poll_after))
+    return Rendered(body, etag, poll_after, headers)
 
 
 def _poll_after(kind: Kind, shown: Mapping[str, Any]) -> bytes:

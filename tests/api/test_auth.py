@@ -206,6 +206,17 @@ def test_token__remembered_until_it_expires() -> None:
     eventually(refused, what="the end of the token")
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_token__remembered_by_the_whole_header_alone(scheme: str) -> None:
+    identify = authenticator(Settings(jwt_secret=SECRET)).identify
+    known = token()
+    for _ in range(2):
+        assert identify(f"{scheme} {known}", None, {}).tenant == "t"
+        for wrong in (known, f"{scheme}{known}", f"Basic {known}", f"{scheme}  {known}", scheme):
+            with pytest.raises(BadCredentials):
+                identify(wrong, None, {})
+
+
 async def test_token__memory_is_bounded(ask: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.auth.REMEMBERED_TOKENS", 2)
     async with ask(jwt_secret=SECRET, auth="jwt") as client:
