@@ -1,4 +1,8 @@
-"""`python -m benchmarks [NAME...] [--scale S]`: the product beside its raw limits, in one run."""
+"""`python -m benchmarks [NAME...] [--scale S]`: the product beside its raw limits, in one run.
+
+`python -m benchmarks plot` draws the plots of the last results, `python -m benchmarks table` prints
+them as the README's table.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ from benchmarks import (
 )
 from benchmarks.peers import bullmq, celery_results, polling
 from benchmarks.quiet import Witness, doubt
-from benchmarks.report import RESULTS, Figure, machine, print_table, write_json
+from benchmarks.report import RESULTS, Figure, machine, markdown, print_table, write_json
 from benchmarks.servers import DURABILITY, Bench
 from consumers.__main__ import tune_collector
 from streams import logs
@@ -68,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="size of the run; 0.1 is quick")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON to write")
     given = parser.parse_args(arguments)
+    if given.names in (["plot"], ["table"]):
+        show(given.names[0], given.results)
+        return
     if unknown := set(given.names) - BENCHMARKS.keys():
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: take {', '.join(BENCHMARKS)}")
     if not 0 < given.scale <= 100:
@@ -75,6 +82,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logs.configure(Settings(log_level="error"))
     tune_collector()  # as a consumer's process does; limits are measured under the same
     run(given.names or list(BENCHMARKS), given.scale, given.results)
+
+
+def show(what: str, results: Path) -> None:
+    """Make the plots, or print the README's table, of results that were written before."""
+    if what == "table":
+        print(markdown(results))
+        return
+    from benchmarks.plots import PLOTS, draw  # noqa: PLC0415 - nothing is measured beside matplotlib
+
+    for path in draw(results, PLOTS):
+        print(path)
 
 
 def run(names: Sequence[str], scale: float, results: Path) -> None:

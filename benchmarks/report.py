@@ -118,6 +118,22 @@ def print_table(figures: Sequence[Figure], title: str) -> None:
 _MET = {True: "[green]yes", False: "[bold red]NO", None: ""}
 
 
+def markdown(results: Path) -> str:
+    """Return written results as a table in Markdown."""
+    content = orjson.loads(results.read_bytes())
+    lines = ["| what | jobtrail | beside it | value | aim |", "|---|---|---|---|---|"]
+    for found in content["figures"]:
+        figure = Figure(found["name"], found["value"], found["aim"], **_told(found))
+        aim = figure.aim_shown + ("" if figure.reached is not False else " (missed)")
+        value = figure.shown(figure.value) + (" ?" if figure.doubt else "")
+        lines.append(f"| {figure.name} | {figure.product} | {figure.limit} | {value} | {aim} |")
+    return "\n".join(lines)
+
+
+def _told(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: found[name] for name in ("at_least", "unit", "product", "limit", "doubt")}
+
+
 def write_json(
     figures: Sequence[Figure], facts: Mapping[str, Any], scale: float, path: Path
 ) -> None:
