@@ -37,7 +37,7 @@ def append_one(bench: Bench) -> list[Figure]:
             "append one, time / bare XADD",
             aim=1.25,
             key="append_one",
-            **compare(7, product, limit).time_fields(),
+            **compare(bench.rounds(7), product, limit).time_fields(),
             details={"limit": "bare redis-py XADD", "appends": count},
         )
     ]
@@ -65,7 +65,7 @@ def append_many(bench: Bench) -> list[Figure]:
             "append many, events / pipelined XADD",
             aim=0.75,
             key="append_many",
-            **compare(5, product, limit).fields(),
+            **compare(bench.rounds(5), product, limit).fields(),
             details={
                 "input": "pydantic events made before",
                 "limit": f"redis-py XADD of the same bytes, {CHUNK} a pipeline",

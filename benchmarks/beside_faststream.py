@@ -190,7 +190,7 @@ def _compared(
         return asyncio.run(theirs(count))
 
     return {
-        **compare(ROUNDS, product, limit).fields(),
+        **compare(bench.rounds(ROUNDS), product, limit).fields(),
         "details": {
             "limit": f"FastStream, batches of {BATCH}, every event written as it stands",
             "events": count,

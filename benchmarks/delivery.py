@@ -44,7 +44,7 @@ def status(bench: Bench) -> list[Figure]:
             "project status, events / read and acknowledge",
             aim=0.45,
             key="status",
-            **compare(ROUNDS, product, limit).fields(),
+            **compare(bench.rounds(ROUNDS), product, limit).fields(),
             details={
                 "limit": "redis-py XREADGROUP COUNT 1000 + XACK, the same streams",
                 "events": count,

@@ -36,7 +36,7 @@ _PROBE = "probe"
 def latency(bench: Bench) -> list[Figure]:
     """Measure with both groups and the API as processes, and appends from one of their own."""
     bench.empty()
-    seconds = max(3.0, 10 * bench.scale)
+    seconds = max(1.0, 10 * bench.scale)
     with ExitStack() as stack:
         for group in ("status", "rows"):
             stack.enter_context(bench.jobtrail("consume", group)).said("consumer_started")

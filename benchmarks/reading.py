@@ -51,8 +51,8 @@ def progress(bench: Bench) -> list[Figure]:
     with api(bench) as product, _hello(bench) as limit, generator() as pool:
         ours = Loaded(bench, pool, product, polls(jobs))
         theirs = Loaded(bench, pool, limit, [get(PATH)])
-        found = compare(ROUNDS, ours.sample, theirs.sample)
-    p99 = alternate(ROUNDS, ours.p99(), theirs.p99())
+        found = compare(bench.rounds(ROUNDS), ours.sample, theirs.sample)
+    p99 = alternate(bench.rounds(ROUNDS), ours.p99(), theirs.p99())
     return [
         Figure(
             f"poll progress, {CONNECTIONS} connections, requests / hello",
@@ -100,12 +100,12 @@ class Loaded:
         self._bench, self._pool, self._pid = bench, pool, server.pid
         self._port = port_of(server)
         self._requests, self._connections, self._each = requests, connections, each
-        self._load(WARM_UP_SECONDS)
+        self._load(min(WARM_UP_SECONDS, SECONDS * bench.scale))
 
     def sample(self) -> Sample:
         """Load the server for one round."""
         before = self._bench.spent(self._pid)
-        load = self._load(max(1.0, SECONDS * self._bench.scale))
+        load = self._load(max(0.1, SECONDS * self._bench.scale))
         spent = self._bench.spent(self._pid).since(before)
         self.loads.append(load)
         return Sample(load.rate * self._each, spent.each(len(load.latencies) * self._each))
@@ -152,7 +152,7 @@ def _queried(
         f"query of {IDS} ids, {connections} connections, ids / single requests",
         aim=20 if connections == BROWSER_CONNECTIONS else None,
         key=f"query_{connections}",
-        **compare(ROUNDS, many.sample, single.sample).fields(),
+        **compare(bench.rounds(ROUNDS), many.sample, single.sample).fields(),
         details={"jobs": jobs, "runs": {"product": many.facts(), "limit": single.facts()}},
     )
 

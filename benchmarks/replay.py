@@ -28,14 +28,14 @@ def replay(bench: Bench) -> list[Figure]:
     found: Samples = {}
     jobs = bench.scaled(150_000, least=4_000) // (EVENTS_A_JOB * len(NAMES))
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
-        for _ in range(ROUNDS):
+        for _ in range(bench.rounds(ROUNDS)):
             _round(bench, connection, jobs, found)
     return [
         Figure(
             f"{command} {group}, events / live",
             aim=REPLAY_AIMS[group] if command == "replay" else VERIFY_AIM,
             key=f"{command}_{group}",
-            **compare(ROUNDS, iter(found[command, group]).__next__, live).fields(),
+            **compare(bench.rounds(ROUNDS), iter(found[command, group]).__next__, live).fields(),
             details={"limit": "one consumer, the same events; a command's start is its own"},
         )
         for command in ("replay", "verify")

@@ -81,7 +81,7 @@ def _beside_rows(bench: Bench, folder: Path) -> Figure:
         _clear(bench)
         return count / seconds(lambda: _row_by_row(bench, path))
 
-    pair = alternate(ROUNDS, as_a_set, row_by_row)
+    pair = alternate(bench.rounds(ROUNDS), as_a_set, row_by_row)
     return Figure(
         f"import {count:,} students, beside row by row",
         pair.ratio,

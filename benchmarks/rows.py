@@ -88,7 +88,7 @@ def _beside_statements(
         _out_of_the_collectors_way(),
     ):
         session.settle()
-        found = compare(ROUNDS, product, limit)
+        found = compare(bench.rounds(ROUNDS), product, limit)
     return Figure(
         f"project rows and history, {count:,} events / the same statements, rows ready-made",
         aim=0.55,
@@ -129,7 +129,7 @@ def _beside_copy(bench: Bench, connection: psycopg.Connection, jobs: int) -> Fig
     return Figure(
         f"project rows and history, {count:,} events / bare COPY of the history",
         key="rows_copy",
-        **compare(ROUNDS, product, limit).fields(),
+        **compare(bench.rounds(ROUNDS), product, limit).fields(),
         details={
             "limit": "psycopg binary COPY of ready rows, the same primary key and batches",
             "batch": BATCH,

@@ -24,6 +24,8 @@ from streams.settings import PREFIX, Settings
 DURABILITY = "Redis without persistence, PostgreSQL with fsync and synchronous commit"
 START_SECONDS = 30.0
 POLL = 0.02
+SMALLEST_SCALE = 0.01
+"""Below it nothing is measured, only tried."""
 
 
 class Bench:
@@ -94,6 +96,10 @@ class Bench:
     def scaled(self, whole: int, *, least: int = 1) -> int:
         """Give the size of something in this run, of which a whole run has `whole`."""
         return max(least, round(whole * self.scale))
+
+    def rounds(self, whole: int) -> int:
+        """Return how many rounds there are; a run that only shows that all works has one."""
+        return whole if self.scale >= SMALLEST_SCALE else 1
 
     def empty(self) -> None:
         """Empty the Redis."""

@@ -48,7 +48,7 @@ def _started(bench: Bench, name: str, words: Sequence[str], key: str) -> Figure:
         f"{name}, time / python -c pass",
         aim=AIM,
         key=f"startup_{key}",
-        **compare(bench.scaled(15, least=3), command, python).time_fields(),
+        **compare(bench.scaled(15, least=1), command, python).time_fields(),
     )
 
 

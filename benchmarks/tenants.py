@@ -36,7 +36,7 @@ def _idle(bench: Bench, names: list[str]) -> list[Figure]:
         wait_until_drained(bench.client, "status", names, 30)
         time.sleep(SETTLE_SECONDS)
         ours, theirs = CpuMeter(consumer.pid), CpuMeter(bench.redis.pid)
-        time.sleep(max(4.0, 10 * bench.scale))
+        time.sleep(max(0.5, 10 * bench.scale))
         steady = {"consumer": ours.share(), "redis": theirs.share()}
     first = _sweep_from_nothing(bench)
     return [
@@ -71,7 +71,7 @@ def _spread(bench: Bench, names: list[str]) -> Figure:
         return count / seconds(lambda: drain(consumer, count))
 
     rate(NAMES)
-    pair = alternate(SPREAD_ROUNDS, lambda: rate(names), lambda: rate(NAMES))
+    pair = alternate(bench.rounds(SPREAD_ROUNDS), lambda: rate(names), lambda: rate(NAMES))
     return Figure(
         f"status over {len(names):,} tenants, events / over ten",
         pair.ratio,

@@ -70,7 +70,7 @@ def _figures(bench: Bench, folder: Path) -> list[Figure]:
         latencies.extend(found["steady"]["latencies"])
         return Sample(found["single"]["rate"], Cpu(found["single"]["cpu_us"], 0, 0))
 
-    compared = compare(ROUNDS, product, peer)
+    compared = compare(bench.rounds(ROUNDS), product, peer)
     return [
         Figure(
             "report progress, one step a call / BullMQ's updateProgress in Node",

@@ -41,7 +41,7 @@ def celery_results(bench: Bench) -> list[Figure]:
     figure = Figure(
         "report progress, one step a call / Celery's update_state",
         key="report_celery",
-        **compare(ROUNDS, product, peer).fields(),
+        **compare(bench.rounds(ROUNDS), product, peer).fields(),
         details={"limit": "Celery's Redis result backend, the same fields"},
     )
     if AsyncResult(job_id(0), app=task.app).info != _meta(0):

@@ -52,7 +52,7 @@ def polling(bench: Bench) -> list[Figure]:
         watched = Watched(watching, Loaded(bench, pool, product, polls(jobs)))
         rows, tasks = (
             compare(
-                ROUNDS,
+                bench.rounds(ROUNDS),
                 watched.sample,
                 Loaded(bench, pool, peer, _requests(source, jobs)).sample,
             )
