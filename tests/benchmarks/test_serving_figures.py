@@ -1,0 +1,14 @@
+"""The benchmarks of what is read and run still run; a file of its own, to run beside the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.benchmarks import SERVING, expect_complete, run_small
+
+
+@pytest.mark.parametrize("names", SERVING)
+def test_the_benchmarks_of_serving_run_small(names: str, tmp_path: Path) -> None:
+    expect_complete(run_small(names, tmp_path))
