@@ -60,7 +60,7 @@ class Sample(NamedTuple):
 
 def listing(bench: Bench) -> list[Figure]:
     """Page through the lists of a tenant with half a million jobs."""
-    rows, pages = bench.scaled(ROWS, least=20_000), bench.scaled(PAGES, least=2)
+    rows, pages = bench.scaled(ROWS, least=2_000), bench.scaled(PAGES, least=2)
     url = _filled(bench, rows)
     lists = [query.format(recent=_rfc_3339(FIRST + rows * STEP)) for query in LISTS]
     with bench.jobtrail("api", environ={**ENVIRON, "JOBTRAIL_DATABASE_URL": url}) as server:

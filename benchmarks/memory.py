@@ -10,6 +10,7 @@ from benchmarks.waiting import wait_until_drained
 from benchmarks.workload import fill, lives
 
 FEW = 10_000
+FEW_OF_A_TRIAL = 1_000
 STEP = 50_000
 """Events between two looks: the log is emptied then, so that Redis stays small."""
 
@@ -19,10 +20,11 @@ _MIB = 2**20
 def memory(bench: Bench) -> list[Figure]:
     """Measure a status consumer after ten thousand events and after a million."""
     bench.empty()
-    many = bench.scaled(1_000_000, least=FEW + STEP)
+    few = FEW_OF_A_TRIAL if bench.trial else FEW
+    many = bench.scaled(1_000_000, least=2 * few if bench.trial else few + STEP)
     with bench.jobtrail("consume", "status") as consumer:
         consumer.said("consumer_started")
-        done = _feed(bench, 0, FEW)
+        done = _feed(bench, 0, few)
         before = after = resident_bytes(consumer.pid)
         held = [before]
         while done < many:
@@ -33,7 +35,7 @@ def memory(bench: Bench) -> list[Figure]:
     name = f"consumer's memory after {done:,} events"
     return [
         Figure(
-            f"{name} / {FEW:,}",
+            f"{name} / {few:,}",
             after / before,
             1.1,
             key="memory",

@@ -36,7 +36,7 @@ FROM jobs WHERE kind = 'job' AND tenant = ANY(%s) AND id = ANY(%s)
 def rebuild(bench: Bench) -> list[Figure]:
     """Reset the rows of a million events, one row in ten of them wrong."""
     bench.empty()
-    jobs = bench.scaled(1_000_000, least=20_000) // (EVENTS_A_JOB * len(NAMES))
+    jobs = bench.scaled(1_000_000, least=10_000) // (EVENTS_A_JOB * len(NAMES))
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
         connection.execute("TRUNCATE jobs, job_events")
         count = fill(bench.client, lives(NAMES, jobs))

@@ -26,7 +26,7 @@ Samples = dict[tuple[str, str], list[Sample]]
 def replay(bench: Bench) -> list[Figure]:
     """Project live, verify, lose Redis and the rows, and bring all back by the command."""
     found: Samples = {}
-    jobs = bench.scaled(150_000, least=4_000) // (EVENTS_A_JOB * len(NAMES))
+    jobs = bench.scaled(100_000, least=4_000) // (EVENTS_A_JOB * len(NAMES))
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
         for _ in range(bench.rounds(ROUNDS)):
             _round(bench, connection, jobs, found)

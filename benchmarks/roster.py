@@ -70,7 +70,7 @@ def roster(bench: Bench) -> list[Figure]:
 
 
 def _beside_rows(bench: Bench, folder: Path) -> Figure:
-    count = bench.scaled(5_000, least=500)
+    count = bench.scaled(5_000, least=100)
     path = _workbook(folder, count)
 
     def as_a_set() -> float:
@@ -95,7 +95,7 @@ def _beside_rows(bench: Bench, folder: Path) -> Figure:
 
 def _growing(bench: Bench, folder: Path) -> list[Figure]:
     """Four times the students: in four times the time, in the same memory."""
-    few, many = (bench.scaled(count, least=1_000) for count in (50_000, 200_000))
+    few, many = (bench.scaled(count, least=500) for count in (50_000, 200_000))
     costs = [_import(bench, _workbook(folder, count)) for count in (few, many)]
     each = [cost.seconds / count for cost, count in zip(costs, (few, many), strict=True)]
     details = {"students": [few, many], "costs": [cost._asdict() for cost in costs]}

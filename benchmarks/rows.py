@@ -31,7 +31,7 @@ from projections.history import COLUMNS, EventRow, event_row
 from sql import sessions
 from streams.entry_ids import of_reply
 
-SIZES = {"small": 200, "large": 1_500}
+SIZES = {"small": 200, "large": 1_000}
 """Jobs a tenant."""
 
 _NEVER_ANALYSED = "ALTER TABLE jobs SET (autovacuum_analyze_threshold = 2000000000)"

@@ -98,8 +98,13 @@ class Bench:
         return max(least, round(whole * self.scale))
 
     def rounds(self, whole: int) -> int:
-        """Return how many rounds there are; a run that only shows that all works has one."""
-        return whole if self.scale >= SMALLEST_SCALE else 1
+        """Return how many rounds there are; a trial has one."""
+        return 1 if self.trial else whole
+
+    @property
+    def trial(self) -> bool:
+        """Whether the run is so small that it only shows that everything works."""
+        return self.scale < SMALLEST_SCALE
 
     def empty(self) -> None:
         """Empty the Redis."""

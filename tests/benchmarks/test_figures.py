@@ -9,7 +9,7 @@ import pytest
 from benchmarks.__main__ import BENCHMARKS
 from tests.support.benchmarks import PROJECTING, SERVING, expect_complete, run_small
 
-ELSEWHERE = {"contention", "storm"}
+ELSEWHERE = {"storm"}
 """Benchmarks with tests of their own."""
 
 

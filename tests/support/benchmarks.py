@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PROJECTING = ["append_one append_many status rows faststream celery bytes", "memory replay rebuild"]
+PROJECTING = [
+    "append_one append_many status rows faststream celery bytes",
+    "contention memory replay rebuild",
+]
 SERVING = ["progress query drf latency", "feed listing tenants startup roster bullmq"]
 """Benchmarks by what they are about, those of one line in one run."""
 
