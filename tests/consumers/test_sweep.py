@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from threading import Event
+
 import redis
 
+from consumers.__main__ import build
 from consumers.groups import ConsumerGroup
-from consumers.sweep import Sweep
+from consumers.reading import TENANTS
+from consumers.sweep import CHECK, Sweep
+from streams.settings import Settings
 from tests.support.waiting import eventually
 
 EVENT = {"event": b'{"type":"done","id":"a1"}'}
@@ -115,6 +120,35 @@ def test_very_many_new_logs__delay_no_known_one_and_not_the_last_of_them(
         one.check_more()
         found += marked(redis_client, "status")
     assert set(found) == {b"known", *(b"new%d" % number for number in range(5_000))}
+
+
+def test_very_many_new_streams__another_tenants_raw_entry_waits_for_one_bounded_part_of_them(
+    redis_client: redis.Redis,
+) -> None:
+    """The part is CHECK and a batch, however many there are: with 50,000 it is the same."""
+    consumer, stop = build("status", Settings(redis_url="unused"), redis_client, "me"), Event()
+
+    def apply_one(job_id: str) -> None:
+        redis_client.xadd("tenant:known:events", {"event": f'{{"type":"done","id":"{job_id}"}}'})
+        consumer._sweep._next = float("-inf")  # the interval's end is not waited for
+        while not redis_client.exists(f"tenant:known:job:{job_id}:status"):
+            consumer.turn(stop)
+
+    apply_one("first")
+    with redis_client.pipeline(transaction=False) as pipeline:
+        for number in range(4_000):
+            pipeline.xadd(f"tenant:new{number}:events", EVENT)  # type: ignore[arg-type]
+        pipeline.execute()
+    for number in range(2):
+        before = new_documents(redis_client)
+        apply_one(f"a{number}")
+        assert (
+            new_documents(redis_client) - before <= CHECK + 3 * TENANTS
+        )  # one in hand, one read ahead
+
+
+def new_documents(client: redis.Redis) -> int:
+    return sum(1 for _ in client.scan_iter("tenant:new*:status", 1_000))
 
 
 def test_log_that_is_a_stream_no_more__stops_no_other(redis_client: redis.Redis) -> None:
