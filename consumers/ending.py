@@ -29,6 +29,7 @@ def stop_on_signals(seconds: float = STOP_SECONDS) -> threading.Event:
 
     def tell(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
+            signal.signal(number, signal.SIG_IGN)  # a third one must not begin this again
             _cut_off(INTERRUPTED_STATUS if number == signal.SIGINT else 0)
         stop.set()
         timer = threading.Timer(seconds, _cut_off)

@@ -61,6 +61,8 @@ def _on_interrupt(first: Callable[[], object]) -> None:
     def handle(*_: object) -> None:
         nonlocal asked
         if asked:
+            # A key that is held down would begin to end it again and again, and never be done.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             end_now()
         asked = True
         first()
