@@ -137,7 +137,10 @@ class Reader:
             self._take_in()
         ahead, self._ahead = self._ahead, None
         if isinstance(ahead, Exception):
-            raise ahead
+            try:
+                raise ahead
+            finally:
+                del ahead  # or its traceback would refer to itself
         return ahead
 
     def _take_in(self) -> None:
