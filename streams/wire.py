@@ -195,11 +195,16 @@ async def _async_reply(connection: Any) -> Any:
     try:
         return await connection.read_response(disable_decoding=True)
     except redis.ResponseError as refusal:
-        return refusal
+        return _as_reply(refusal)
 
 
 def _reply(connection: Any) -> Any:
     try:
         return connection.read_response(disable_decoding=True)
     except redis.ResponseError as refusal:
-        return refusal
+        return _as_reply(refusal)
+
+
+def _as_reply(refusal: redis.ResponseError) -> redis.ResponseError:
+    """Return an error that is a value: the frames of its traceback would keep whole batches."""
+    return refusal.with_traceback(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -394,3 +395,23 @@ def test_batch_of_nothing_is_nothing(redis_client: redis.Redis) -> None:
     me = consumer(redis_client, Recording())
     me._settler.settle(Batch((), ()), threading.Event())
     assert me._settler.decoded(list[Delivery]()) == Batch((), ())
+
+
+def test_settled_batches_are_freed_at_once__refusals_or_not(redis_client: redis.Redis) -> None:
+    """A consumer collects garbage rarely: what it keeps in cycles is as much as not freed."""
+    append(redis_client, 2 * QUANTUM)
+    redis_client.xadd(STREAM, {"event": b"no JSON"})
+    append(redis_client, QUANTUM, tenant="new")
+    me, stop = consumer(redis_client, Recording()), threading.Event()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        while me.turn(stop):
+            pass
+        gc.collect()
+        assert not [each for each in gc.garbage if isinstance(each, Entry | Delivery)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()

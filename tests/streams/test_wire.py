@@ -42,6 +42,14 @@ def test_replies_come_in_order__a_refusal_in_its_place(client: redis.Redis) -> N
     assert connections(client) == (1, 0)
 
 
+def test_refusal_keeps_no_frame_of_its_caller(client: redis.Redis) -> None:
+    """A frame would keep what its callers work at, until the garbage collector runs."""
+    done, refused = round_trip(client, [("SET", "a", "1"), ("LPUSH", "a", "x")])
+    assert done == b"OK"
+    assert refused.__traceback__ is None
+    assert refused.__context__ is None
+
+
 def test_commands_are_carried_out_before_their_replies_are_read(client: redis.Redis) -> None:
     with Asked(client, [("SET", "a", "1")]) as asked:
         eventually(lambda: ask(client, "GET", "a") == b"1")
