@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import jwt
 import pytest
 import redis
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from streams.appender import EventAppender
 from tests.browser.conftest import NewPage, ServeApi, Troubles, seen_by
@@ -176,6 +177,67 @@ def test_hostile_texts_are_shown_and_never_run(page: Page, deployment: Deploymen
     page.locator("tr", has_text="unknown_type").first.get_by_role("link").click()
     expect(page.locator("pre")).to_contain_text("<script>")
     assert page.locator("main img, main script").count() == 0
+
+
+HOSTILES = (
+    "\x1b]8;;http://evil\x07\x1b[2J\x00\x9b31m",
+    "first line\r\nsecond: forged\u2028third",
+    "\u202etxt.exe \u2066\u200b",
+    "${__from} {{tenant}} {% x %} <%= x %> $(id) `id`",
+    "javascript:alert(1)//\"'><svg onload=alert(1)>",
+    "W" * 200,
+)
+
+
+def test_every_kind_of_hostile_text_is_text_in_every_field(
+    page: Page, start: Start, serve_api: ServeApi, servers: dict[str, str]
+) -> None:
+    client = redis.Redis.from_url(servers["redis_url"])
+    for group in ("status", "rows"):
+        start("consume", group, **servers)
+    events: list[dict[str, Any]] = []
+    for number, text in enumerate(HOSTILES):
+        one = {
+            "id": f"j{number}",
+            "job_type": text[:100],
+            "worker": text,
+            "labels": {text[:64]: text},
+        }
+        events += [
+            {"type": "processing", **one},
+            {
+                "type": "progress",
+                "step": text,
+                "step_name_display": text,
+                "extra": {text: text},
+                **one,
+            },
+            {"type": "failed", "error": text, "code": text[:64], **one},
+            {"type": "cancelled", "reason": text, "id": f"c{number}"},
+        ]
+    for event in events:
+        client.xadd("tenant:acme:events", {"event": json.dumps(event)})
+    for text in HOSTILES:
+        client.xadd("tenant:acme:events", {"event": text, text: text})
+    eventually(lambda: settled(client, "acme", "status", "rows"), 60)
+    dialogs, errors = list[str](), list[str]()
+
+    def dismiss(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    console = f"{serve_api(**servers)}/console/"
+    jobs = [f"jobs/acme/job/j{number}" for number in range(len(HOSTILES))]
+    for where in ("", "jobs", *jobs, "stalled", "dead?tenant=acme", "tenants"):
+        page.goto("about:blank")
+        page.goto(f"{console}#/{where}")
+        expect(page.locator("main .panel, main .empty").first).to_be_visible(timeout=30_000)
+        assert page.locator("main img, main script, main iframe, main svg[onload]").count() == 0
+        assert page.locator("main a[href^='javascript']").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), where
+    assert (dialogs, errors) == ([], [])
 
 
 def test_a_requeued_letter_is_gone_and_its_event_is_applied(
