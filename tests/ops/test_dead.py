@@ -205,3 +205,22 @@ def test_tenant_without_letters__an_empty_list(run: Run, redis_client: redis.Red
     words = ("--tenant", "42", "--all", "--json")
     assert json.loads(run("requeue", *words).stdout) == {"requeued": 0}
     assert json.loads(run("discard", *words, "--yes").stdout) == {"discarded": 0}
+
+
+@pytest.mark.parametrize("name", [b"\xb0\xa1", b"\xff\xfe\x1b[2J"])
+def test_letters_of_a_stream_named_in_another_encoding__are_shown_and_discarded(
+    run: Run, redis_client: redis.Redis, name: bytes
+) -> None:
+    """Its name comes from the shell as it is, with its bytes as surrogates."""
+    bury(redis_client, "5-1", event=b"\xb0\xa1{", **found("odd", b"\xff"))
+    redis_client.rename("tenant:42:dead", b"tenant:" + name + b":dead")
+    tenant = ("--tenant", name.decode(errors="surrogateescape"))
+    shown = run("show", "5-1", *tenant)
+    assert shown.exit_code == 0
+    assert "\\xb0\\xa1{" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    facts = json.loads(run("show", "5-1", *tenant, "--json").stdout)
+    assert base64.b64decode(facts["event_base64"]) == b"\xb0\xa1{"
+    assert "is no tenant" in said(run("requeue", "5-1", *tenant))
+    assert run("discard", "5-1", *tenant).exit_code == 0
+    assert "no dead letter" in said(run("show", "5-1", *tenant))
