@@ -19,10 +19,10 @@ import structlog
 from consumers import metrics
 from consumers.faults import is_outage
 from consumers.groups import group_states
-from projections.decoding import Entry, decode
+from projections.decoding import Entry, decode_each
 from streams.discovery import tenants
 from streams.entry_ids import FIRST, EntryId, of_reply
-from streams.events import MAX_EVENT_BYTES, InvalidEvent
+from streams.events import MAX_EVENT_BYTES
 from streams.keys import TENANT, Keys
 from streams.wire import ask
 
@@ -154,13 +154,10 @@ class Promotions:
             after = of_reply(page[-1][0])
 
     def _decoded(self, tenant: str, page: Page) -> list[Entry]:
-        entries = []
-        for raw_id, fields in page:
-            try:
-                entries.append(decode(tenant, of_reply(raw_id), fields, self._max_event_bytes))
-            except InvalidEvent:
-                continue  # a dead letter
-        return entries
+        """Return the entries of a page, without those that are dead letters."""
+        ids, fields = zip(*page, strict=True)
+        decoded = decode_each([tenant] * len(page), ids, fields, self._max_event_bytes)
+        return [each for each in decoded if isinstance(each, Entry)]
 
     def _restore(self, entries: Sequence[Entry]) -> int:
         """Restore them together; where one cannot be applied, the others alone."""

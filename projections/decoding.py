@@ -133,6 +133,8 @@ _SURELY_SMALL = MAX_EXTRA_BYTES // 8
 
 The worst case is `1e15`, which becomes `1000000000000000.0`.
 """
+_SURELY_STORABLE = 20
+"""Characters of an entry id up to which both of its parts are below 2^63."""
 # ASCII written as an escape: a NUL, which the judge replaces, or a disguise of what is looked for.
 _ESCAPED_ASCII = re.compile(rb"\\u00[0-7]")
 # A time finer than microseconds: the judge cuts it, the decoder rounds.
@@ -230,7 +232,8 @@ def decode_entries(
     """
     entry_ids = of_replies(ids)
     raws = _event_fields(fields)
-    storable = not entry_ids or max(map(max, entry_ids)) <= LAST.ms
+    short = max(map(len, ids), default=0) <= _SURELY_STORABLE
+    storable = short or max(map(max, entry_ids)) <= LAST.ms
     if raws is None or not storable or not all(map(is_tenant, set(tenants))):
         return [decode(*entry, max_bytes) for entry in zip(tenants, entry_ids, fields, strict=True)]
     events = decode_events(raws, max_bytes)
@@ -302,7 +305,7 @@ def _is_plain(raw: bytes) -> bool:
             raw.decode()
         except UnicodeDecodeError:
             return False
-    escaped = b"\\u00" in raw and _ESCAPED_ASCII.search(raw)
+    escaped = b"\\" in raw and _ESCAPED_ASCII.search(raw)
     return not escaped and _FINE_TIME.search(raw) is None
 
 

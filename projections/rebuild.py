@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from projections.batch import by_job
 from projections.decoding import Entry
 from projections.job_rows import JobRows, _until_won
 from projections.rebuild_served import StatusServed
-from projections.sources import Part, Sources
+from projections.sources import READ_BYTES, Part, Sources
 from projections.status_cache import StatusCache
 from projections.verify import fold_part
 from sql.sessions import Session
 from streams.keys import JobKey
 
 BATCH = 4_000
-"""Events applied at once, about."""
+"""Events applied at once, about; fewer where they are large."""
 
 
 class Step(NamedTuple):
@@ -58,7 +59,7 @@ class StatusRepair:
         return len(parts) - len(living)
 
     def _expired(self, part: Part) -> bool:
-        newest = max(entry.entry_id for entry in (*part.held, *part.tail))
+        newest = max(entry_id for entry_id, _ in part.events)
         if not part.whole or self._served.is_young(newest):
             return False
         folded = fold_part(part)
@@ -106,14 +107,15 @@ def repair(sources: Sources, writer: Writer, after: JobKey | None = None) -> Ite
     Raises:
         redis.RedisError, psycopg.Error: a server is away; go on after the last step's job.
     """
-    finished, pending, events = after, list[Part](), 0
-    for job, parts in groupby(sources.walk(after), lambda part: part.job):
+    finished, pending, events, size = after, list[Part](), 0, 0
+    for job, parts in groupby(sources.walk(after), itemgetter(0)):
         for part in parts:
             pending.append(part)
-            events += len(part.held) + len(part.tail)
-            if events >= BATCH:
+            events += part.length
+            size += part.bytes
+            if events >= BATCH or size >= READ_BYTES:
                 yield _applied(writer, pending, finished)
-                pending, events = [], 0
+                pending, events, size = [], 0, 0
         finished = job
     if pending:
         yield _applied(writer, pending, finished)
@@ -121,5 +123,5 @@ def repair(sources: Sources, writer: Writer, after: JobKey | None = None) -> Ite
 
 def _applied(writer: Writer, parts: Sequence[Part], finished: JobKey | None) -> Step:
     expired = writer.apply(parts)
-    events = sum(len(part.held) + len(part.tail) for part in parts)
+    events = sum(part.length for part in parts)
     return Step(finished, events, len({part.job for part in parts}), expired)

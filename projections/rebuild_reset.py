@@ -30,9 +30,6 @@ _COLUMNS = (
     "timestamptz timestamptz timestamptz timestamptz json int8"
 ).split()
 
-FOLD_AT_ONCE = 500
-"""Jobs."""
-
 
 class StatusReset(StatusCache):
     """Overwrites documents.
@@ -163,8 +160,7 @@ class RowsReset:
         stale = [
             JobKey(*row) for row in self._connection.execute(_QUERIES["stale_mended"]).fetchall()
         ]
-        for at in range(0, len(stale), FOLD_AT_ONCE):
-            jobs = stale[at : at + FOLD_AT_ONCE]
+        for jobs in self._sources.portions(stale):
             parts = self._sources.events_of(jobs).values()
             self._connection.execute(_QUERIES["forget_mended"], columns(jobs))
             self._keep([folded for part in parts if (folded := fold_part(part))])

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from projections.fold import fold_all
 from projections.rebuild_served import Difference, Facts, Served, differences
-from projections.sources import Part, Sources
+from projections.sources import READ_BYTES, Part, Sources
 from projections.state import JobState
 from streams.entry_ids import FIRST, EntryId
 from streams.keys import JobKey
@@ -40,6 +41,8 @@ class Folded(NamedTuple):
     events: int
     held: int
     """How many of the events the history holds."""
+    bytes: int
+    """The size of the events."""
 
 
 class Look(NamedTuple):
@@ -60,7 +63,7 @@ class Look(NamedTuple):
 
 def fold_jobs(parts: Iterable[Part]) -> Iterator[Folded]:
     """Fold a walk's events, job by job."""
-    for job, own in groupby(parts, lambda part: part.job):
+    for job, own in groupby(parts, itemgetter(0)):
         folded = _fold(job, own)
         if folded is not None:
             yield folded
@@ -72,9 +75,15 @@ def fold_part(part: Part) -> Folded | None:
 
 
 def batched(folded: Iterable[Folded], size: int = BATCH) -> Iterator[list[Folded]]:
-    """Give them so many at a time."""
-    remaining = iter(folded)
-    while batch := list(islice(remaining, size)):
+    """Give so many at a time, or fewer where their events are large."""
+    batch, held = list[Folded](), 0
+    for each in folded:
+        batch.append(each)
+        held += each.bytes
+        if len(batch) >= size or held >= READ_BYTES:
+            yield batch
+            batch, held = [], 0
+    if batch:
         yield batch
 
 
@@ -98,6 +107,10 @@ class Comparison:
 
     def again(self, jobs: Collection[JobKey]) -> Iterator[Look]:
         """Look at jobs again: what is served first, and then all events, the newest included."""
+        for portion in self._sources.portions(jobs):
+            yield from self._again(portion)
+
+    def _again(self, jobs: Collection[JobKey]) -> Iterator[Look]:
         served = self._served.read(jobs)
         self._sources.refresh(sorted({job.tenant for job in jobs}))
         for job, part in self._sources.events_of(jobs).items():
@@ -229,13 +242,13 @@ class Verifier:
 
 def _fold(job: JobKey, parts: Iterable[Part]) -> Folded | None:
     state: JobState | None = None
-    newest, events, held = FIRST, 0, 0
+    newest, events, held, size = FIRST, 0, 0, 0
     for part in parts:
-        said = list(part.events)
+        said = part.events
         state = fold_all(state, said)
-        newest = max([newest, *(entry_id for entry_id, _ in said)])
-        events, held = events + len(said), held + sum(part.landings)
-    return None if state is None else Folded(job, state, newest, events, held)
+        newest = max(newest, max(map(itemgetter(0), said), default=FIRST))
+        events, held, size = events + len(said), held + sum(part.landings), size + part.bytes
+    return None if state is None else Folded(job, state, newest, events, held, size)
 
 
 def _entry_id(position: object) -> EntryId | None:

@@ -56,16 +56,24 @@ WHERE (entry_ms, entry_seq)
 SET LOCAL work_mem = '64MB';
 
 -- name: walk
--- Every event, job by job; a job touched by an event in the range comes with all its events.
-SELECT tenant, kind, id, ms, seq, event, landings
+-- Every event, job by job; a job touched by an event in the range comes with all its events. Large
+-- events are left out of the rows, which are read many at once: their size and key stand instead.
+SELECT tenant, kind, id, ms, seq, event, landings, large_bytes,
+       CASE WHEN large_bytes > 0 THEN event_id END, CASE WHEN large_bytes > 0 THEN day END
 FROM (
-    SELECT h.tenant, h.kind, h.id, e.ms, e.seq, h.event, e.landings
+    SELECT h.tenant, h.kind, h.id, e.ms, e.seq, e.landings, h.event_id, h.day,
+           CASE WHEN octet_length(h.event) <= %(small)s::int THEN h.event END AS event,
+           CASE WHEN octet_length(h.event) > %(small)s::int THEN octet_length(h.event) END
+               AS large_bytes
     FROM job_events AS h,
     LATERAL (VALUES (h.entry_ms, h.entry_seq, h.landings), (h.last_ms, h.last_seq, 0))
         AS e (ms, seq, landings)
     WHERE e.ms IS NOT NULL
     UNION ALL
-    SELECT tenant, kind, id, entry_ms, entry_seq, event, NULL FROM tail_events
+    SELECT tenant, kind, id, entry_ms, entry_seq, NULL, event_id, day,
+           CASE WHEN octet_length(event) <= %(small)s::int THEN event END,
+           CASE WHEN octet_length(event) > %(small)s::int THEN octet_length(event) END
+    FROM tail_events
 ) AS said
 WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
   AND (%(after_tenant)s::text IS NULL
@@ -73,6 +81,23 @@ WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
   AND (NOT %(narrowed)s::boolean
        OR (tenant, kind, id) IN (SELECT t.tenant, t.kind, t.id FROM touched_jobs AS t))
 ORDER BY tenant, kind, id;
+
+-- name: large_events
+-- Events that were left out of the rows of a walk, from where each of them was found.
+SELECT w.*, e.event
+FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[], %(ms)s::bigint[],
+            %(seqs)s::bigint[], %(tails)s::boolean[], %(event_ids)s::text[], %(days)s::date[])
+    AS w (tenant, kind, id, ms, seq, tail, event_id, day),
+LATERAL (
+    SELECT h.event FROM job_events AS h
+    WHERE NOT w.tail AND (h.tenant, h.kind, h.id, h.event_id, h.day)
+                         = (w.tenant, w.kind, w.id, w.event_id, w.day)
+    UNION ALL
+    SELECT t.event FROM tail_events AS t
+    WHERE w.tail AND (t.tenant, t.kind, t.id, t.entry_ms, t.entry_seq)
+                     = (w.tenant, w.kind, w.id, w.ms, w.seq)
+    LIMIT 1
+) AS e;
 
 -- name: size
 -- How much the walk will read: events in the history, events in the tail alone, jobs.
@@ -112,6 +137,19 @@ LATERAL (
     FROM tail_events AS t
     WHERE (t.tenant, t.kind, t.id) = (w.tenant, w.kind, w.id)
 ) AS e;
+
+-- name: bytes_of
+-- The size of all events of these jobs; those without events are left out.
+SELECT w.tenant, w.kind, w.id, sum(e.bytes)
+FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tenant, kind, id),
+LATERAL (
+    SELECT octet_length(h.event) AS bytes FROM job_events AS h
+    WHERE (h.tenant, h.kind, h.id) = (w.tenant, w.kind, w.id)
+    UNION ALL
+    SELECT octet_length(t.event) FROM tail_events AS t
+    WHERE (t.tenant, t.kind, t.id) = (w.tenant, w.kind, w.id)
+) AS e
+GROUP BY w.tenant, w.kind, w.id;
 
 -- name: without_events
 -- Which of these jobs have no event at all.

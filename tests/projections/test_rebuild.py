@@ -242,6 +242,7 @@ def test_repair__interrupted__goes_on_after_the_last_finished_job(
     writer = Listening()
     writer.applied = []
     monkeypatch.setattr("projections.sources.PART", 1)
+    monkeypatch.setattr("projections.sources.READ_AT_ONCE", 1)
     with closing(cast("Generator[Step, None, None]", repair(sources, writer))) as steps:
         assert next(steps).last is None
         assert next(steps).last == JobKey("1", "job", "a1")
