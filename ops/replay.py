@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple, Protocol
+from functools import partial
+from typing import Annotated, Any, NamedTuple
 
 import psycopg
 import redis
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from consumers.__main__ import tune_collector
 from consumers.groups import group_states
 from ops.addresses import command_settings
 from ops.errors import CommandError
-from ops.printing import complain, error_console, print_json, print_line
+from ops.parallel import Send, run_parts
+from ops.printing import complain, print_json, print_line
+from ops.progress import EventProgress
 from projections.history import has_events
 from projections.rebuild import RowsRepair, StatusRepair, Step, repair
-from projections.rebuild_checkpoint import Checkpoint
+from projections.rebuild_checkpoint import Checkpoint, Standing
 from projections.rebuild_replaced import Busy, KeptDocuments, drop, restore
 from projections.rebuild_reset import RowsReset, StatusReset, reset_status
 from projections.rebuild_served import NOTHING, Difference, RowsServed, Served, StatusServed
+from projections.shares import ALL, Share, divided, events_by_tenant
 from projections.sources import Range, Sources
 from projections.status_cache import StatusCache
 from projections.verify import Comparison, Verifier
@@ -46,29 +42,58 @@ from streams.settings import Settings
 from streams.wire import checked, round_trip
 
 PROJECTIONS = ("status", "rows")
-TELL_SECONDS = 5.0
-"""Between two lines of progress where there is no terminal."""
+EVENTS_A_PROCESS = 50_000
+"""With fewer, another process does not pay."""
+MOST_PROCESSES = 4
+"""Without --processes: each takes two or three of the database's connections."""
 _DAY_MS = 86_400_000
 
 Projection = Annotated[str, typer.Argument(help=" or ".join(PROJECTIONS))]
 Tenant = Annotated[str | None, typer.Option("--tenant", help="Only this one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        min=1,
+        help="Divide the tenants among so many processes; by default as many as pay here.",
+    ),
+]
 
 
-class _Speed(ProgressColumn):
-    """Events a second."""
+class _Work(NamedTuple):
+    """What a command is to do."""
 
-    def render(self, task: Task) -> Text:
-        """Give it as text; nothing before it is known."""
-        return Text("events" if task.speed is None else f"events, {task.speed:,.0f} a second")
+    settings: Settings
+    projection: str
+    tenant: str | None
+    reset: bool = False
+    wanted: Range = Range()
+    counted: bool = False
+    """Whether the events that are expected are to be counted first."""
 
 
-class Tell(Protocol):
-    """Shows how far the work is."""
+class _Expected(NamedTuple):
+    """A share of the work will go through so many events."""
 
-    def __call__(self, events: int) -> None:
-        """So many more events are done."""
-        ...
+    events: int
+
+
+class _Ended(NamedTuple):
+    """A share of the work is done."""
+
+    jobs: int = 0
+    kept: int = 0
+    skipped: int = 0
+    unknown: bool = False
+    """Whether the tenant that was asked for has no events at all."""
+
+
+class _Said(NamedTuple):
+    """A difference, as it is printed."""
+
+    facts: dict[str, Any]
+    text: str
 
 
 class _Servers(NamedTuple):
@@ -118,6 +143,7 @@ def replay(
             help="Put back the rows that the last reset replaced and nobody wrote since.",
         ),
     ] = False,
+    processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
     """Fold history and log again into a projection.
@@ -146,53 +172,77 @@ def replay(
         "since": since,
         "until": until,
     }
+    work = _Work(settings, projection, tenant, reset, wanted)
+    if dry_run:
+        _say_size(work, as_json=as_json)
+        return
     checkpoint = Checkpoint(settings.data_dir, command)
-    with _servers(settings, projection, tenant) as servers:
-        servers.sources.read_logs()
-        unknown = tenant is not None and not servers.sources.events()
-        if tenant is not None and unknown and dry_run:
-            raise CommandError(_unknown(tenant))
-        servers.sources.narrow(wanted)
-        if dry_run:
-            _say_size(servers, projection, as_json=as_json)
-            return
-        if restart:
-            checkpoint.forget()
-        summary = _replay(servers, projection, checkpoint, reset=reset)
+    if restart:
+        checkpoint.forget()
+    with EventProgress("replay") as progress:
+        work = work._replace(counted=progress.shows_total)
+        if reset and projection == "rows":
+            summary = _reset_rows(work, progress)
+        else:
+            summary = _replay(work, checkpoint, processes, progress)
+    unknown = summary.pop("unknown")
     if tenant is not None and unknown and not summary["kept"]:
         raise CommandError(_unknown(tenant))
     _print(summary, as_json=as_json, text=_sentence(summary))
 
 
-def verify(projection: Projection, tenant: Tenant = None, *, as_json: AsJson = False) -> None:
+def verify(
+    projection: Projection,
+    tenant: Tenant = None,
+    *,
+    processes: Processes = None,
+    as_json: AsJson = False,
+) -> None:
     """Fold everything again and compare with what is served.
 
     Exit status 0 and `verified N jobs`, or 1 and every difference. What a consumer has not got to
     yet is waited for.
     """
     _check(projection, tenant)
-    settings = command_settings()
-    count = 0
-    with (
-        _servers(settings, projection, tenant) as servers,
-        _progress("verify", servers.sources.events) as tell,
-    ):
-        verifier = Verifier(
-            servers.sources,
-            servers.served,
-            lambda tenants: settled(servers.client, projection, tenants),
-            horizon=servers.horizon,
-            on_progress=tell,
-        )
-        for difference in verifier.run():
+    count = verified = 0
+
+    def receive(_index: int, sent: object) -> None:
+        nonlocal count, verified
+        if isinstance(sent, _Expected):
+            progress.expect(sent.events)
+        elif isinstance(sent, _Said):
             count += 1
-            _print(_told(difference), as_json=as_json, text=str(difference))
-    verified = verifier.verified
+            _print(sent.facts, as_json=as_json, text=sent.text)
+        elif isinstance(sent, _Ended):
+            verified += sent.jobs
+        elif isinstance(sent, int):
+            progress.advance(sent)
+
+    with EventProgress("verify") as progress:
+        work = _Work(command_settings(), projection, tenant, counted=progress.shows_total)
+        run_parts(_shares(work, processes), partial(_verify_share, work), receive)
     if count:
         raise CommandError(f"{count} differences in {verified} jobs")
     if tenant is not None and not verified:
         raise CommandError(_unknown(tenant))
     _print({"verified": verified}, as_json=as_json, text=f"verified {verified} jobs")
+
+
+def _verify_share(work: _Work, share: Share, send: Send) -> None:
+    """Verify a share; send the differences, and the events that are done."""
+    with _servers(work, share) as servers:
+        if work.counted:
+            send(_Expected(servers.sources.events()))
+        verifier = Verifier(
+            servers.sources,
+            servers.served,
+            lambda tenants: settled(servers.client, work.projection, tenants),
+            horizon=servers.horizon,
+            on_progress=send,
+        )
+        for difference in verifier.run():
+            send(_Said(_told(difference), str(difference)))
+        send(_Ended(jobs=verifier.verified))
 
 
 def settled(
@@ -316,18 +366,39 @@ def _wait_for_writers() -> None:
 
 
 @contextmanager
-def _servers(settings: Settings, projection: str, tenant: str | None) -> Iterator[_Servers]:
+def _servers(work: _Work, share: Share = ALL) -> Iterator[_Servers]:
+    settings = work.settings
     logs.configure(settings)
     tune_collector()
     client = connect(settings.require_redis_url())
     with client, _plainly(), _database(settings) as connection:
         sources = Sources(
-            client, connection, tenant=tenant, max_event_bytes=settings.max_event_bytes
+            client,
+            connection,
+            tenant=work.tenant,
+            share=share,
+            max_event_bytes=settings.max_event_bytes,
         )
         served: Served = (
-            _status_served(client, settings) if projection == "status" else RowsServed(connection)
+            _status_served(client, settings)
+            if work.projection == "status"
+            else RowsServed(connection)
         )
         yield _Servers(settings, client, sources, served, _horizon(settings))
+
+
+def _shares(work: _Work, processes: int | None) -> list[Share]:
+    """Divide the tenants, where that was asked for or pays."""
+    if work.tenant is not None or processes == 1:
+        return [ALL]
+    cores = len(os.sched_getaffinity(0))
+    if processes is None and cores == 1:
+        return [ALL]
+    client = connect(work.settings.require_redis_url())
+    with client, _plainly(), _database(work.settings) as connection:
+        counts = events_by_tenant(client, connection)
+    paying = sum(counts.values()) // EVENTS_A_PROCESS
+    return divided(counts, processes or max(1, min(cores, MOST_PROCESSES, paying)))
 
 
 def _database(settings: Settings) -> Session:
@@ -355,35 +426,66 @@ def _horizon(settings: Settings) -> EntryId | None:
 
 
 def _replay(
-    servers: _Servers, projection: str, checkpoint: Checkpoint, *, reset: bool
+    work: _Work, checkpoint: Checkpoint, processes: int | None, progress: EventProgress
 ) -> dict[str, Any]:
-    if reset and projection == "rows":
-        return _reset_rows(servers)
-    after = checkpoint.read()
-    if after is not None:
-        complain(f"going on after {' '.join(after)} (--restart begins again)")
-    started = time.monotonic()
-    events = jobs = expired = 0
-    with (
-        closing(KeptDocuments(lambda: _database(servers.settings))) as kept,
-        _progress("replay", servers.sources.events) as tell,
-    ):
-        for step in _steps(servers, projection, after, kept if reset else None):
-            events, jobs = events + step.events, jobs + step.jobs
-            expired += step.expired
-            if step.last is not None:
-                checkpoint.write(step.last)
-            tell(step.events)
+    standings = checkpoint.read()
+    for standing in standings:
+        if standing.finished is not None and not standing.done:
+            complain(f"going on after {' '.join(standing.finished)} (--restart begins again)")
+    standings = standings or [Standing(share) for share in _shares(work, processes)]
+    open_ = [at for at, standing in enumerate(standings) if not standing.done]
+    started, totals, unknown = time.monotonic(), Counter[str](), False
+
+    def receive(index: int, sent: object) -> None:
+        nonlocal unknown
+        at = open_[index]
+        if isinstance(sent, _Expected):
+            progress.expect(sent.events)
+        elif isinstance(sent, Step):
+            totals.update(events=sent.events, jobs=sent.jobs, expired=sent.expired)
+            if sent.last is not None:
+                standings[at] = standings[at]._replace(finished=sent.last)
+                checkpoint.write(standings)
+            progress.advance(sent.events)
+        elif isinstance(sent, _Ended):
+            totals.update(kept=sent.kept, skipped=sent.skipped)
+            unknown = sent.unknown
+            standings[at] = standings[at]._replace(done=True)
+            checkpoint.write(standings)
+
+    run_parts([standings[at] for at in open_], partial(_replay_share, work), receive)
     checkpoint.forget()
     return {
-        "projection": projection,
-        "events": events,
-        "jobs": jobs,
-        "left_expired": expired,
-        "kept": kept.states,
-        "skipped": servers.sources.skipped,
+        "projection": work.projection,
+        "events": totals["events"],
+        "jobs": totals["jobs"],
+        "left_expired": totals["expired"],
+        "kept": totals["kept"],
+        "skipped": totals["skipped"],
         "seconds": round(time.monotonic() - started, 3),
+        "unknown": unknown,
     }
+
+
+def _replay_share(work: _Work, standing: Standing, send: Send) -> None:
+    """Replay a share from where it stands; send each step."""
+    with _servers(work, standing.share) as servers:
+        unknown = _read_logs(work, servers)
+        if work.counted:
+            send(_Expected(servers.sources.events()))
+        with closing(KeptDocuments(lambda: _database(servers.settings))) as kept:
+            reset = kept if work.reset else None
+            for step in _steps(servers, work.projection, standing.finished, reset):
+                send(step)
+        send(_Ended(kept=kept.states, skipped=servers.sources.skipped, unknown=unknown))
+
+
+def _read_logs(work: _Work, servers: _Servers) -> bool:
+    """Read the logs and leave the jobs that are wanted; return whether the tenant is unknown."""
+    servers.sources.read_logs()
+    unknown = work.tenant is not None and not servers.sources.events()
+    servers.sources.narrow(work.wanted)
+    return unknown
 
 
 def _steps(
@@ -407,15 +509,19 @@ def _steps(
     yield from repair(sources, cache, after)
 
 
-def _reset_rows(servers: _Servers) -> dict[str, Any]:
+def _reset_rows(work: _Work, progress: EventProgress) -> dict[str, Any]:
+    """Reset the rows, in one process: one transaction puts all of them in place."""
     started = time.monotonic()
     events = jobs = 0
-    rebuild = RowsReset(servers.sources, servers.comparison)
-    with _progress("replay", servers.sources.events) as tell:
+    with _servers(work) as servers:
+        unknown = _read_logs(work, servers)
+        if work.counted:
+            progress.expect(servers.sources.events())
+        rebuild = RowsReset(servers.sources, servers.comparison)
         for step in rebuild.prepare():
             events, jobs = events + step.events, jobs + step.jobs
-            tell(step.events)
-    changed = rebuild.swap(_wait_for_writers)
+            progress.advance(step.events)
+        changed = rebuild.swap(_wait_for_writers)
     return {
         "projection": "rows",
         "events": events,
@@ -424,11 +530,16 @@ def _reset_rows(servers: _Servers) -> dict[str, Any]:
         "kept": changed,
         "skipped": servers.sources.skipped,
         "seconds": round(time.monotonic() - started, 3),
+        "unknown": unknown,
     }
 
 
-def _say_size(servers: _Servers, projection: str, *, as_json: bool) -> None:
-    held, tail, jobs = servers.sources.size()
+def _say_size(work: _Work, *, as_json: bool) -> None:
+    with _servers(work) as servers:
+        if _read_logs(work, servers):
+            raise CommandError(_unknown(work.tenant or ""))
+        held, tail, jobs = servers.sources.size()
+    projection = work.projection
     facts = {"projection": projection, "jobs": jobs, "history_events": held, "log_events": tail}
     text = (
         f"would read {held + tail} events ({held} in the history, {tail} in the logs alone) of"
@@ -454,39 +565,6 @@ def _sentence(summary: Mapping[str, Any]) -> str:
         text += f"; {kept} replaced states kept until: jobtrail replay {summary['projection']}"
         text += " --drop-old"
     return text
-
-
-@contextmanager
-def _progress(word: str, total: Callable[[], int]) -> Iterator[Tell]:
-    """Show a bar on a terminal, and lines now and then elsewhere, on standard error."""
-    console = error_console()
-    if not console.is_terminal:
-        yield _lines(word)
-        return
-    bar = Progress(
-        TextColumn(word),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bar:
-        task = bar.add_task(word, total=total())
-        yield lambda events: bar.advance(task, events)
-
-
-def _lines(word: str) -> Tell:
-    done, told = 0, time.monotonic()
-
-    def tell(events: int) -> None:
-        nonlocal done, told
-        done += events
-        if time.monotonic() - told >= TELL_SECONDS:
-            told = time.monotonic()
-            complain(f"{word}: {done} events")
-
-    return tell
 
 
 def _print(facts: Mapping[str, Any], *, as_json: bool, text: str) -> None:

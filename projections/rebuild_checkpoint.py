@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from projections.shares import Share
 from streams.keys import JobKey
 
 
+class Standing(NamedTuple):
+    """How far a share of a replay is."""
+
+    share: Share = Share()
+    finished: JobKey | None = None
+    """The last job that is done; None before the first."""
+    done: bool = False
+    """Whether the whole share is."""
+
+
 class Checkpoint:
-    """Remembers the last job that a command has finished.
+    """Remembers how far the shares of a command are.
 
     Args:
         folder: where the file lies; made when it is first written.
@@ -25,18 +37,19 @@ class Checkpoint:
         name = f"replay-{hashlib.sha256(told).hexdigest()[:16]}.json"
         self._file = folder / name
 
-    def read(self) -> JobKey | None:
-        """Give the job after which to go on; None from the beginning."""
+    def read(self) -> list[Standing]:
+        """Return the shares as they stand; none where the command begins from the beginning."""
         try:
             told = json.loads(self._file.read_bytes())
             if told["command"] != self._command:
-                return None
-            tenant, kind, job_id = told["finished"]
+                return []
+            if "shares" not in told:  # one of a version that knew no shares
+                return [Standing(finished=JobKey(*told["finished"]))]
+            return [_standing(each) for each in told["shares"]]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-        return JobKey(tenant, kind, job_id)
+            return []
 
-    def write(self, finished: JobKey) -> None:
+    def write(self, standings: Sequence[Standing]) -> None:
         """Remember; a crash leaves the old file or the new one.
 
         Raises:
@@ -44,9 +57,16 @@ class Checkpoint:
         """
         self._file.parent.mkdir(parents=True, exist_ok=True)
         beside = self._file.with_suffix(".new")
-        beside.write_text(json.dumps({"command": self._command, "finished": list(finished)}))
+        shares = [each._asdict() for each in standings]
+        beside.write_text(json.dumps({"command": self._command, "shares": shares}))
         beside.replace(self._file)
 
     def forget(self) -> None:
         """Begin from the beginning the next time."""
         self._file.unlink(missing_ok=True)
+
+
+def _standing(told: Mapping[str, Any]) -> Standing:
+    first, end = told["share"]
+    finished = None if told["finished"] is None else JobKey(*told["finished"])
+    return Standing(Share(first, end), finished, bool(told["done"]))

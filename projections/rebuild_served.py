@@ -15,6 +15,7 @@ import redis
 
 from projections.documents import progress_fields, write_documents, write_positions
 from projections.job_rows import job_row
+from projections.shares import ALL, Share
 from projections.sources import columns
 from projections.state import JobState
 from sql import queries
@@ -77,8 +78,8 @@ class Served(Protocol):
         """Whether the job may rightly be served no more."""
         ...
 
-    def pages(self, tenant: str | None) -> Iterator[list[JobKey]]:
-        """Give the keys of all that is served; some may come twice."""
+    def pages(self, tenant: str | None, share: Share = ALL) -> Iterator[list[JobKey]]:
+        """Give the keys of all that is served of a tenant or a share; some may come twice."""
         ...
 
 
@@ -139,13 +140,14 @@ class StatusServed:
         least = self._ttl if self._ended_ttl is None else min(self._ttl, self._ended_ttl)
         return self._clock() - newest.ms / 1000 < least
 
-    def pages(self, tenant: str | None) -> Iterator[list[JobKey]]:
+    def pages(self, tenant: str | None, share: Share = ALL) -> Iterator[list[JobKey]]:
         """Look through the keyspace."""
         cursor: Any = 0
         pattern = f"tenant:{tenant or '*'}:*:status"
         while True:
             cursor, names = self._client.scan(cursor, match=pattern, count=PAGE)
-            jobs = [job for name in cast("list[bytes]", names) if (job := _job_of(name))]
+            found = filter(None, map(_job_of, cast("list[bytes]", names)))
+            jobs = [job for job in found if share.holds(job.tenant)]
             if jobs:
                 yield jobs
             if cursor == 0:
@@ -183,7 +185,7 @@ class RowsServed:
         del state, newest
         return False
 
-    def pages(self, tenant: str | None) -> Iterator[list[JobKey]]:
+    def pages(self, tenant: str | None, share: Share = ALL) -> Iterator[list[JobKey]]:
         """Walk along the primary key."""
         after = JobKey("", "", "")
         while True:
@@ -195,6 +197,7 @@ class RowsServed:
                     "after_id": after.id,
                     "tenant": tenant,
                     "limit": PAGE,
+                    **share._asdict(),
                 },
             ).fetchall()
             if not found:

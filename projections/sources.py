@@ -31,6 +31,7 @@ from projections.decoding import (
     decode_events,
 )
 from projections.history import COLUMNS, EventRow, event_row
+from projections.shares import ALL, Share
 from sql import queries
 from sql.sessions import Session
 from streams.discovery import tenants
@@ -122,7 +123,7 @@ class Size(NamedTuple):
 
 
 class Sources:
-    """Reads history and logs, of one tenant or all; use it from one thread.
+    """Reads history and logs, of one tenant, of a share or of all; use it from one thread.
 
     Args:
         connection: nobody else's: it is in a transaction until it is closed.
@@ -135,11 +136,13 @@ class Sources:
         connection: Session,
         *,
         tenant: str | None = None,
+        share: Share = ALL,
         keys: Keys | None = None,
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         self.connection = connection
         self.tenant = tenant
+        self.share = share
         self.skipped = 0
         """Entries of the logs that can never be applied; they are dead letters."""
         self._client = client
@@ -169,9 +172,8 @@ class Sources:
         Raises:
             redis.RedisError, psycopg.Error: a server is away; make new sources later.
         """
-        self.refresh(
-            [self.tenant] if self.tenant is not None else tenants(self._client, self._keys)
-        )
+        known = [self.tenant] if self.tenant is not None else tenants(self._client, self._keys)
+        self.refresh(filter(self.share.holds, known))
         self._began = dict(self._read_to)
         self.connection.execute(_QUERIES["analyze_tail"])
 
@@ -206,7 +208,7 @@ class Sources:
                 "until_seq": min(until.seq, LAST.seq),
                 "since_day": _day_before(since),
                 "until_day": _day_after(until),
-                "tenant": self.tenant,
+                **self._whom(),
             },
         )
 
@@ -286,7 +288,7 @@ class Sources:
         return of_reply(found[0][0]) if found else None
 
     def _whom(self) -> dict[str, Any]:
-        return {"tenant": self.tenant, "narrowed": self._narrowed}
+        return {"tenant": self.tenant, "narrowed": self._narrowed, **self.share._asdict()}
 
     def _new_entries(self, tenant: str) -> Iterator[list[Entry]]:
         """Give what was appended since the last time, up to where the log ends now."""

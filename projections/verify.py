@@ -129,7 +129,7 @@ class Comparison:
 
     def surplus(self) -> Iterator[list[JobKey]]:
         """Give what is served though nothing was ever said of it; look at it again."""
-        for page in self._served.pages(self._sources.tenant):
+        for page in self._served.pages(self._sources.tenant, self._sources.share):
             if jobs := self._sources.without_events(page):
                 yield jobs
 

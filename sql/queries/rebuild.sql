@@ -1,3 +1,6 @@
+-- name: events_by_tenant
+SELECT tenant, count(*) FROM job_events GROUP BY tenant;
+
 -- name: prepare
 -- Tables of one transaction. tail_events: entries of the logs that the history lacked when they were
 -- read. touched_jobs: whom --since and --until leave. mended_jobs and surplus_jobs: what a reset of
@@ -45,6 +48,8 @@ WHERE (entry_ms, entry_seq)
           AND (%(until_ms)s::bigint, %(until_seq)s::bigint)
   AND day BETWEEN %(since_day)s::date AND %(until_day)s::date
   AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+  AND (%(first)s::text IS NULL OR tenant COLLATE "C" >= %(first)s)
+  AND (%(end)s::text IS NULL OR tenant COLLATE "C" < %(end)s)
 UNION
 SELECT tenant, kind, id FROM tail_events
 WHERE (entry_ms, entry_seq)
@@ -76,6 +81,8 @@ FROM (
     FROM tail_events
 ) AS said
 WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+  AND (%(first)s::text IS NULL OR tenant COLLATE "C" >= %(first)s)
+  AND (%(end)s::text IS NULL OR tenant COLLATE "C" < %(end)s)
   AND (%(after_tenant)s::text IS NULL
        OR (tenant, kind, id) > (%(after_tenant)s, %(after_kind)s::text, %(after_id)s::text))
   AND (NOT %(narrowed)s::boolean
@@ -109,6 +116,8 @@ FROM (
     SELECT tenant, kind, id, false AS held FROM tail_events
 ) AS said
 WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+  AND (%(first)s::text IS NULL OR tenant COLLATE "C" >= %(first)s)
+  AND (%(end)s::text IS NULL OR tenant COLLATE "C" < %(end)s)
   AND (NOT %(narrowed)s::boolean
        OR (tenant, kind, id) IN (SELECT t.tenant, t.kind, t.id FROM touched_jobs AS t));
 
@@ -116,6 +125,8 @@ WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
 -- The same number for the progress bar, without counting jobs.
 SELECT (SELECT count(*) FROM job_events AS h
         WHERE (%(tenant)s::text IS NULL OR h.tenant = %(tenant)s)
+          AND (%(first)s::text IS NULL OR h.tenant COLLATE "C" >= %(first)s)
+          AND (%(end)s::text IS NULL OR h.tenant COLLATE "C" < %(end)s)
           AND (NOT %(narrowed)s::boolean OR (h.tenant, h.kind, h.id) IN
                (SELECT t.tenant, t.kind, t.id FROM touched_jobs AS t)))
      + (SELECT count(*) FROM tail_events AS e
@@ -174,6 +185,8 @@ JOIN jobs AS j USING (tenant, kind, id);
 SELECT tenant, kind, id FROM jobs
 WHERE (tenant, kind, id) > (%(after_tenant)s::text, %(after_kind)s::text, %(after_id)s::text)
   AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+  AND (%(first)s::text IS NULL OR tenant COLLATE "C" >= %(first)s)
+  AND (%(end)s::text IS NULL OR tenant COLLATE "C" < %(end)s)
 ORDER BY tenant, kind, id
 LIMIT %(limit)s;
 

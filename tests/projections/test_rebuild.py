@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any, LiteralString, cast
 
 import psycopg
@@ -20,10 +21,11 @@ from projections.decoding import Entry, decode
 from projections.fold import fold_all
 from projections.job_rows import JobRows
 from projections.rebuild import RowsRepair, StatusRepair, Step, repair
-from projections.rebuild_checkpoint import Checkpoint
+from projections.rebuild_checkpoint import Checkpoint, Standing
 from projections.rebuild_replaced import Busy, KeptDocuments, drop, kept, restore
 from projections.rebuild_reset import RowsReset, StatusReset, reset_status
 from projections.rebuild_served import RowsServed, StatusServed
+from projections.shares import Share
 from projections.sources import Range, Sources
 from projections.status_cache import StatusCache
 from projections.verify import Comparison, Verifier
@@ -253,12 +255,24 @@ def test_repair__interrupted__goes_on_after_the_last_finished_job(
 
 def test_checkpoint__of_another_command__is_not_taken(tmp_path: Any) -> None:
     mine = Checkpoint(tmp_path / "new", {"projection": "rows"})
-    assert mine.read() is None
-    mine.write(JobKey("1", "job", "a"))
-    assert Checkpoint(tmp_path / "new", {"projection": "rows"}).read() == JobKey("1", "job", "a")
-    assert Checkpoint(tmp_path / "new", {"projection": "status"}).read() is None
+    assert mine.read() == []
+    standings = [
+        Standing(Share(None, "5"), JobKey("1", "job", "a")),
+        Standing(Share("5", None), None, done=True),
+    ]
+    mine.write(standings)
+    assert Checkpoint(tmp_path / "new", {"projection": "rows"}).read() == standings
+    assert Checkpoint(tmp_path / "new", {"projection": "status"}).read() == []
     mine.forget()
-    assert mine.read() is None
+    assert mine.read() == []
+
+
+def test_checkpoint__of_a_version_without_shares__is_gone_on_from(tmp_path: Path) -> None:
+    command = {"projection": "rows"}
+    Checkpoint(tmp_path, command).write([])
+    (file,) = tmp_path.iterdir()
+    file.write_text(json.dumps({"command": command, "finished": ["1", "job", "a"]}))
+    assert Checkpoint(tmp_path, command).read() == [Standing(finished=JobKey("1", "job", "a"))]
 
 
 # --- resetting ---

@@ -1,0 +1,124 @@
+"""Several processes of one command, each with a part of its work.
+
+Each is a fork of the command, which saves a second start, and sends what it does through a pipe. A
+failure of one ends all, with the one line that the command would have said alone. So does Ctrl-C,
+which only the command itself obeys.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from typing import NamedTuple, TypeVar
+
+from ops.errors import CommandError, line_for
+
+T = TypeVar("T")
+Send = Callable[[object], None]
+Receive = Callable[[int, object], None]
+"""Takes the index of the part and what its process has sent."""
+
+_FORK = multiprocessing.get_context("fork")
+
+
+class _Ended(NamedTuple):
+    """The last word of a process."""
+
+    line: str | None = None
+    """What is wrong, in one line; None where nothing is, or where that is our own fault."""
+    trace: str | None = None
+    """The traceback where it is."""
+
+
+def run_parts(parts: Sequence[T], work: Callable[[T, Send], None], receive: Receive) -> None:
+    """Do the work for each part; a single part is done in this process.
+
+    Nothing that must not be shared, such as a connection, may be open.
+
+    Raises:
+        CommandError: one of them failed; the others were ended.
+    """
+    if len(parts) == 1:
+        work(parts[0], lambda sent: receive(0, sent))
+        return
+    processes, pipes = list[ForkProcess](), list[Connection]()
+    try:
+        # A child must not meet Ctrl-C before it ignores it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        for part in parts:
+            reader, writer = _FORK.Pipe(duplex=False)
+            pipes.append(reader)
+            process = _FORK.Process(target=_work, args=(part, work, writer, tuple(pipes)))
+            processes.append(process)
+            process.start()
+            writer.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        _receive_all(processes, pipes, receive)
+    finally:
+        for process in processes:
+            if process.pid is not None:
+                process.terminate()
+                process.join()
+
+
+def _receive_all(
+    processes: Sequence[ForkProcess], pipes: Sequence[Connection], receive: Receive
+) -> None:
+    working = dict(enumerate(pipes))
+    while working:
+        readable = wait(list(working.values()))
+        for index in [index for index, pipe in working.items() if pipe in readable]:
+            try:
+                sent = pipes[index].recv()
+            except EOFError:
+                sent = _killed(processes[index])
+            if not isinstance(sent, _Ended):
+                receive(index, sent)
+                continue
+            del working[index]
+            if sent.trace:
+                raise RuntimeError(f"in one of its processes: {sent.trace}")
+            if sent.line:
+                raise CommandError(sent.line)
+
+
+def _killed(process: ForkProcess) -> _Ended:
+    process.join()
+    return _Ended(
+        f"one of its processes ended before its work was done (status {process.exitcode}): was it"
+        " killed, or memory short? run it again, with fewer --processes"
+    )
+
+
+def _work(
+    part: T, work: Callable[[T, Send], None], pipe: Connection, readers: Sequence[Connection]
+) -> None:
+    # Once the command is gone, sending must fail: nobody else may hold the other end.
+    for reader in readers:
+        reader.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        pipe.send(_attempt(part, work, pipe))
+    except OSError:
+        os._exit(1)  # the command is gone
+
+
+def _attempt(part: T, work: Callable[[T, Send], None], pipe: Connection) -> _Ended:
+    try:
+        work(part, pipe.send)
+    except Exception as error:
+        line = line_for(error)
+        if line is None:
+            return _Ended(trace="".join(traceback.format_exception(error)))
+        return _Ended(line)
+    finally:
+        sys.stdout.flush()
+    return _Ended()
