@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import NamedTuple, TypeVar
@@ -49,22 +50,30 @@ def run_parts(parts: Sequence[T], work: Callable[[T, Send], None], receive: Rece
         return
     processes, pipes = list[ForkProcess](), list[Connection]()
     try:
-        # A child must not meet Ctrl-C before it ignores it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        for part in parts:
-            reader, writer = _FORK.Pipe(duplex=False)
-            pipes.append(reader)
-            process = _FORK.Process(target=_work, args=(part, work, writer, tuple(pipes)))
-            processes.append(process)
-            process.start()
-            writer.close()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        with _interrupts_held():
+            for part in parts:
+                reader, writer = _FORK.Pipe(duplex=False)
+                pipes.append(reader)
+                process = _FORK.Process(target=_work, args=(part, work, writer, tuple(pipes)))
+                processes.append(process)
+                process.start()
+                writer.close()
         _receive_all(processes, pipes, receive)
     finally:
         for process in processes:
             if process.pid is not None:
                 process.terminate()
                 process.join()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait: a child must not meet it before it ignores it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _receive_all(

@@ -57,7 +57,8 @@ class EventProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:  # else it would print an empty line
+            self._bar.stop()
 
     def expect(self, events: int) -> None:
         """Expect so many events more."""
