@@ -15,8 +15,9 @@ from typing import NamedTuple, Protocol
 from projections.batch import by_job
 from projections.decoding import Entry
 from projections.job_rows import JobRows, _until_won
+from projections.parts import READ_BYTES, Part
 from projections.rebuild_served import StatusServed
-from projections.sources import READ_BYTES, Part, Sources
+from projections.sources import Sources
 from projections.status_cache import StatusCache
 from projections.verify import fold_part
 from sql.sessions import Session

@@ -12,94 +12,51 @@ in the history before, so nothing falls through the seam. What is seen twice cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from importlib.resources import files
-from itertools import groupby, repeat
+from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import psycopg
 import redis
-import structlog
 
-from projections.decoding import (
-    DecodedEvent,
-    Entry,
-    decode_each,
-    decode_event,
-    decode_events,
-)
+from projections.decoding import Entry, decode_each
 from projections.history import COLUMNS, EventRow, event_row
+from projections.parts import (
+    EVENT,
+    LANDINGS,
+    RAW,
+    READ_BYTES,
+    Part,
+    Row,
+    by_bytes,
+    decoded,
+    in_parts,
+)
 from projections.shares import ALL, Share
 from sql import queries
 from sql.sessions import Session
 from streams.discovery import tenants
 from streams.entry_ids import FIRST, LAST, EntryId, of_reply
-from streams.events import MAX_EVENT_BYTES, InvalidEvent
+from streams.events import MAX_EVENT_BYTES
 from streams.keys import JobKey, Keys
 from streams.wire import ask
 
-_LOG = structlog.get_logger(__name__)
 _QUERIES = queries("rebuild")
 _STAGE = queries("rows")
 
 READ_AT_ONCE = 2_000
 """Entries in one page of a log and in one COPY; rows in one fetch."""
-READ_BYTES = 16 * 1024 * 1024
-"""Bytes of events that are read at once, about; one that is larger is read alone."""
 SMALL_BYTES = READ_BYTES // READ_AT_ONCE
 """Larger events are not in the rows of a walk: they are read when it comes to them."""
 JOBS_AT_ONCE = 500
 """Jobs whose events are looked up together."""
-PART = 10_000
-"""Events of one job that are held at once; a longer or larger job comes in several parts."""
-_ANY_SIZE = 2**62
-"""The history's events were let in when they came, whatever the limit is now."""
 _DAYS_OFF = timedelta(days=31)
 _JOB_OF_PART = itemgetter(0)
-_ID_AND_EVENT = itemgetter(1, 2)
-_RAW: Callable[[Entry], bytes] = itemgetter(3)
-_Row = tuple[Any, ...]
-"""A row of the query `walk`."""
-_EVENT, _LANDINGS, _BYTES = 5, 6, 7
-_new = tuple.__new__
-T = TypeVar("T")
-
-
-class Part(NamedTuple):
-    """Events of one job: all of them, or so many of a very long job that come together."""
-
-    job: JobKey
-    held: list[Entry]
-    """In the history."""
-    tail: list[Entry]
-    """In the log alone."""
-    landings: list[int]
-    """How often each event in the history was appended, as far as that is known."""
-    whole: bool = True
-    """Whether these are all of the job's events."""
-
-    @property
-    def length(self) -> int:
-        """How many entries it has."""
-        return len(self.held) + len(self.tail)
-
-    def add(self, piece: Part) -> None:
-        """Add more of the job's events."""
-        self.held.extend(piece.held)
-        self.tail.extend(piece.tail)
-        self.landings.extend(piece.landings)
-
-    @property
-    def events(self) -> list[tuple[EntryId, DecodedEvent]]:
-        """The events and their entry ids, as the fold takes them."""
-        return list(map(_ID_AND_EVENT, (*self.held, *self.tail)))
-
-    @property
-    def bytes(self) -> int:
-        """The size of the events."""
-        return sum(map(len, map(_RAW, (*self.held, *self.tail))))
+_BYTES = 7
+"""Where a row of a walk has the size of an event that is left out of it."""
 
 
 class Range(NamedTuple):
@@ -187,7 +144,7 @@ class Sources:
         for tenant in whose:
             for entries in self._new_entries(tenant):
                 waiting += map(event_row, entries)
-                waiting_bytes += sum(map(len, map(_RAW, entries)))
+                waiting_bytes += sum(map(len, map(RAW, entries)))
                 if len(waiting) >= READ_AT_ONCE or waiting_bytes >= READ_BYTES:
                     self._keep(waiting)
                     waiting, waiting_bytes = [], 0
@@ -234,17 +191,17 @@ class Sources:
             self.connection.execute(_QUERIES["sorting_room"])
             cursor.execute(_QUERIES["walk"], self._whom() | bounds | {"small": SMALL_BYTES})
             for job, pieces in groupby(self._pieces(cursor), _JOB_OF_PART):
-                yield from _parts(job, pieces)
+                yield from in_parts(job, pieces)
 
     def _pieces(self, cursor: psycopg.ServerCursor[Any]) -> Iterator[Part]:
         """Give the events of a walk, those of one job in as many pieces as they were read in."""
         while page := cursor.fetchmany(READ_AT_ONCE):
             for rows in _portions(page):
-                yield from _decoded(self._with_large(rows))
+                yield from decoded(self._with_large(rows))
 
-    def _with_large(self, rows: Sequence[_Row]) -> Sequence[_Row]:
+    def _with_large(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Put the events in that are not in the rows of the walk."""
-        large = [_key(row) for row in rows if row[_EVENT] is None]
+        large = [_key(row) for row in rows if row[EVENT] is None]
         if not large:
             return rows
         keys = map(list, zip(*large, strict=True))
@@ -255,16 +212,16 @@ class Sources:
         texts = {tuple(key): text for *key, text in found}
         # Where there is none any more, it went with old history meanwhile.
         return [
-            row if row[_EVENT] is not None else (*row[:_EVENT], texts[_key(row)], row[_LANDINGS])
+            row if row[EVENT] is not None else (*row[:EVENT], texts[_key(row)], row[LANDINGS])
             for row in rows
-            if row[_EVENT] is not None or _key(row) in texts
+            if row[EVENT] is not None or _key(row) in texts
         ]
 
     def events_of(self, jobs: Collection[JobKey]) -> Mapping[JobKey, Part]:
         """Give all events of these jobs, as history and tail stand now."""
         parts = {job: Part(job, [], [], []) for job in jobs}
         rows = self.connection.execute(_QUERIES["events_of"], columns(jobs)).fetchall()
-        for piece in _decoded(rows):
+        for piece in decoded(rows):
             parts[piece.job].add(piece)
         return parts
 
@@ -275,7 +232,7 @@ class Sources:
             some = listed[at : at + JOBS_AT_ONCE]
             found = self.connection.execute(_QUERIES["bytes_of"], columns(some))
             sizes = dict.fromkeys(some, 0) | {JobKey(*row[:3]): int(row[3]) for row in found}
-            yield from _divided(some, sizes.__getitem__)
+            yield from by_bytes(some, sizes.__getitem__)
 
     def without_events(self, jobs: Collection[JobKey]) -> list[JobKey]:
         """Give those of which nothing was ever said."""
@@ -303,9 +260,9 @@ class Sources:
             )
             if found:
                 ids, fields = zip(*found, strict=True)
-                decoded = decode_each([tenant] * len(ids), ids, fields, self._max_event_bytes)
-                entries = [each for each in decoded if isinstance(each, Entry)]
-                self.skipped += len(decoded) - len(entries)
+                read = decode_each([tenant] * len(ids), ids, fields, self._max_event_bytes)
+                entries = [each for each in read if isinstance(each, Entry)]
+                self.skipped += len(read) - len(entries)
                 yield entries
             last = of_reply(found[-1][0]) if found else end
             self._read_to[tenant] = last
@@ -328,90 +285,17 @@ def columns(jobs: Iterable[JobKey]) -> dict[str, list[str]]:
     return {name: [job[part] for job in listed] for part, name in enumerate(names)}
 
 
-def _parts(job: JobKey, pieces: Iterable[Part]) -> Iterator[Part]:
-    """Put pieces together to parts that are neither too long nor too large."""
-    part, size = Part(job, [], [], []), 0
-    for piece in pieces:
-        if part.length and (part.length + piece.length > PART or size + piece.bytes > READ_BYTES):
-            yield part._replace(whole=False)
-            part, size = Part(job, [], [], [], whole=False), 0
-        part.add(piece)
-        size += piece.bytes
-    if part.length:
-        yield part
-
-
-def _decoded(rows: Sequence[_Row]) -> Iterator[Part]:
-    """Give the events of rows, decoded together, job by job."""
-    raws = [row[_EVENT].encode() for row in rows]
-    try:
-        events = decode_events(raws, _ANY_SIZE)
-    except InvalidEvent:
-        yield from _readable(rows)
-        return
-    columns_ = [list(map(itemgetter(at), rows)) for at in range(_LANDINGS + 1)]
-    tenants, kinds, ids, ms, seqs, _, landings = columns_
-    entry_ids = map(_new, repeat(EntryId), zip(ms, seqs, strict=True))
-    entries = list(map(_new, repeat(Entry), zip(tenants, entry_ids, events, raws, strict=True)))
-    start = 0
-    for job, run in groupby(zip(tenants, kinds, ids, strict=True)):
-        end = start + len(list(run))
-        yield _piece(JobKey(*job), entries[start:end], landings[start:end])
-        start = end
-
-
-def _readable(rows: Sequence[_Row]) -> Iterator[Part]:
-    """Give the events of rows, decoded one by one, without those that cannot be read."""
-    for row in rows:
-        try:
-            decode_event(row[_EVENT].encode(), _ANY_SIZE)
-        except InvalidEvent as error:
-            job = JobKey(*row[:3])
-            _LOG.error("event_in_history_cannot_be_read", job=job, error=str(error))
-        else:
-            yield from _decoded([row])
-
-
-def _piece(job: JobKey, entries: list[Entry], landings: Sequence[int | None]) -> Part:
-    """Return entries that came together.
-
-    `landings` is None for an entry of the log alone, and 0 for an event's latest entry, whose
-    landings count with its earliest.
-    """
-    if None not in landings:
-        return Part(job, entries, [], [each for each in landings if each])
-    piece = Part(job, [], [], [])
-    for entry, each in zip(entries, landings, strict=True):
-        (piece.tail if each is None else piece.held).append(entry)
-        if each:
-            piece.landings.append(each)
-    return piece
-
-
-def _key(row: _Row) -> tuple[Any, ...]:
+def _key(row: Row) -> tuple[Any, ...]:
     """Return what a large event of a walk is found by."""
     tenant, kind, id_, ms, seq, _, landings, _, event_id, day = row
     return tenant, kind, id_, ms, seq, landings is None, event_id, day
 
 
-def _portions(page: Sequence[_Row]) -> Iterable[Sequence[_Row]]:
+def _portions(page: Sequence[Row]) -> Iterable[Sequence[Row]]:
     """Divide a page so that the large events of each portion can be held at once."""
     if not any(row[_BYTES] for row in page):
         return [page]
-    return _divided(page, lambda row: row[_BYTES] or 0)
-
-
-def _divided(items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """Divide items into portions of `READ_BYTES` at most; a larger item is a portion of its own."""
-    portion, taken = list[T](), 0
-    for item in items:
-        if portion and taken + size(item) > READ_BYTES:
-            yield portion
-            portion, taken = [], 0
-        portion.append(item)
-        taken += size(item)
-    if portion:
-        yield portion
+    return by_bytes(page, lambda row: row[_BYTES] or 0)
 
 
 def _day_before(entry_id: EntryId) -> date:

@@ -16,8 +16,9 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from projections.fold import fold_all
+from projections.parts import READ_BYTES, Part
 from projections.rebuild_served import Difference, Facts, Served, differences
-from projections.sources import READ_BYTES, Part, Sources
+from projections.sources import Sources
 from projections.state import JobState
 from streams.entry_ids import FIRST, EntryId
 from streams.keys import JobKey
@@ -102,8 +103,10 @@ class Comparison:
 
     def suspects(self, batch: Sequence[Folded]) -> list[JobKey]:
         """Give those of the batch that seem to be served otherwise."""
-        served = self._served.read([folded.job for folded in batch])
-        return [each.job for each in batch if self._differing(each, served.get(each.job))]
+        matching = set(self._served.matching({each.job: each.state for each in batch}))
+        others = [each for each in batch if each.job not in matching]
+        served = self._served.read([each.job for each in others])
+        return [each.job for each in others if self._differing(each, served.get(each.job))]
 
     def again(self, jobs: Collection[JobKey]) -> Iterator[Look]:
         """Look at jobs again: what is served first, and then all events, the newest included."""

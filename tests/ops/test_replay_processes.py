@@ -8,10 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 import redis
@@ -22,7 +21,7 @@ from projections.rebuild_checkpoint import Checkpoint
 from projections.status_cache import StatusCache
 from sql import sessions
 from streams.entry_ids import EntryId
-from tests.support.processes import descendants, runs
+from tests.support.processes import descendants, runs, signal_all
 from tests.support.waiting import ENDING, eventually
 
 TENANTS, JOBS, EVENTS = 6, 180, 5
@@ -48,7 +47,8 @@ class Command:
         try:
             yield process
         finally:
-            process.kill()
+            if runs(process.pid):
+                signal_all(process.pid, signal.SIGKILL)
             process.communicate(timeout=ENDING)
 
     def run(self, *words: str, status: int = 0) -> tuple[str, str]:
@@ -223,17 +223,15 @@ def test_outage_in_one_process__one_line__and_none_is_left(
 def test_command_is_killed__its_processes_end_by_themselves(
     command: Command, database_url: str
 ) -> None:
-    with (
-        held_rows(database_url),
-        command.running("replay", "rows", "--processes", "3") as process,
-    ):
-        workers = [psutil.Process(pid) for pid in working(process)]
-        all_waiting(database_url, 3)
-        process.kill()
-        process.wait(ENDING)
-    # The rows are free again, and nobody hears of what was done.
-    psutil.wait_procs(workers, timeout=ENDING)
-    assert not any(each.is_running() and runs(each.pid) for each in workers)
+    with ExitStack() as stack:
+        with held_rows(database_url):
+            process = stack.enter_context(command.running("replay", "rows", "--processes", "3"))
+            workers = working(process)
+            all_waiting(database_url, 3)
+            process.kill()
+            process.wait(ENDING)
+        # The rows are free again, and nobody hears of what is done.
+        eventually(lambda: not any(runs(each) for each in workers), ENDING)
 
 
 @pytest.mark.usefixtures("projected")

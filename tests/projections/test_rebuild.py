@@ -118,6 +118,32 @@ def ours() -> list[Entry]:
     ]
 
 
+@given(log=logs(JobKey("1", "job", "a1"), max_size=4))
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_matching__what_writers_wrote__is_found_without_reading_its_facts(
+    redis_client: redis.Redis, rows: JobRows, cache: StatusCache, connect: Connect, log: list[Entry]
+) -> None:
+    """Any event there is; another state of the job is never taken for it."""
+    redis_client.flushall()
+    job = log[0].job
+    connection = connect()
+    connection.execute("TRUNCATE jobs, job_events")
+    rows.apply(log)
+    cache.apply(log)
+    state = fold_all(None, [(each.entry_id, each.event) for each in log])
+    assert state is not None
+    for served in (StatusServed(redis_client), RowsServed(connection)):
+        assert list(served.matching({job: state})) == [job]
+        for other in (
+            state._replace(worker="another"),
+            state._replace(created=state.created._replace(entry_id=EntryId(0, 1))),
+        ):
+            assert list(served.matching({job: other})) == []
+            assert served.matching({JobKey("1", "job", "a2"): state}) == []
+
+
 # --- the sources ---
 
 
@@ -243,7 +269,7 @@ def test_repair__interrupted__goes_on_after_the_last_finished_job(
 
     writer = Listening()
     writer.applied = []
-    monkeypatch.setattr("projections.sources.PART", 1)
+    monkeypatch.setattr("projections.parts.PART", 1)
     monkeypatch.setattr("projections.sources.READ_AT_ONCE", 1)
     with closing(cast("Generator[Step, None, None]", repair(sources, writer))) as steps:
         assert next(steps).last is None
