@@ -67,10 +67,11 @@ class Proxy(NamedTuple):
                 f"https://127.0.0.1:{self.port}{path}", headers={"host": NAME, **headers}
             )
 
-    def connect(self) -> ssl.SSLSocket:
+    def connect(self, source: str = "127.0.0.1") -> ssl.SSLSocket:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        plain = socket.create_connection(("127.0.0.1", self.port), TIMEOUT)
+        here = ("127.0.0.1", self.port)
+        plain = socket.create_connection(here, TIMEOUT, source_address=(source, 0))
         return context.wrap_socket(plain, server_hostname=NAME)
 
     def append(self, ms: int, event: bytes) -> None:
@@ -190,6 +191,68 @@ def test_bad_tokens_are_limited_by_the_clients_own_address(proxy: Proxy) -> None
     assert statuses == [401, 429, 429]
     assert proxy.get(PATH, "127.0.0.3", **bearer("x" * 40)).status_code == 401
     assert proxy.get("/api/v1/jobs/none/progress/", "127.0.0.2", **bearer()).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-Real-IP", "X_Real_IP", "x-real-ip ", "X-Forwarded-For", "Forwarded", "True-Client-IP"],
+)
+def test_an_address_forged_in_any_field_counts_for_nothing(proxy: Proxy, name: str) -> None:
+    source = f"127.0.1.{sum(name.encode()) % 250 + 1}"
+    statuses = []
+    for number in range(3):
+        forged = f"{name}: 192.0.2.{number}\r\n{name}: 198.51.100.{number}\r\n"
+        token = f"Authorization: {bearer('x' * 40)['authorization']}\r\n"
+        head = f"GET {PATH} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n{forged}{token}\r\n"
+        with closing(proxy.connect(source)) as connection:
+            connection.sendall(head.encode())
+            statuses.append(int(connection.makefile("rb").readline().split()[1]))
+    assert statuses in ([401, 429, 429], [400, 400, 400])
+
+
+def test_oversized_bodies_end_at_the_proxy(proxy: Proxy) -> None:
+    for length in (65_537, 10**12):
+        head = (
+            f"POST /api/v1/progress/query HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        )
+        with closing(proxy.connect()) as connection:
+            connection.sendall(head.encode())
+            assert connection.makefile("rb").readline().split()[1] == b"413"
+
+
+@pytest.mark.parametrize("inside", ["overview/", "jobs/", "jobs/t/job/a1/", "console"])
+def test_operators_paths_are_closed_to_the_outside_however_they_are_written(
+    proxy: Proxy, inside: str
+) -> None:
+    path = "/console/" if inside == "console" else f"/api/v1/ops/{inside}"
+    last = path.rstrip("/").rpartition("/")[2]
+    variants = [
+        path,
+        path.rstrip("/"),
+        f"/{path}",
+        f"/.{path}",
+        f"/x/..{path}",
+        path.replace("/", "//"),
+        path.replace("o", "%6f"),
+        path.replace("/", "/%2e/"),
+        f"{path.rstrip('/')}/{last}/../../{last}/",
+        f"{path}..%2f..%2f..%2f..%2fhealthz",
+        f"{path}../../../../healthz",
+        f"{path};x",
+        f"{path}?access_token=x",
+        path.replace("/api/v1/ops", "/api/v1/ops%2f"),
+        path.replace("/api/v1/ops", "/api/v1/%6fps"),
+        path.replace("/", "\\"),
+    ]
+    token = bearer(scope="ops")["authorization"]
+    for variant in variants:
+        head = f"GET {variant} HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: {token}\r\n"
+        with closing(proxy.connect("127.0.0.2")) as connection:
+            connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
+            status = int(connection.makefile("rb").readline().split()[1])
+        allowed = (403,) if variant == path else (400, 403, 404)
+        assert status in allowed, (variant, status)
 
 
 def test_streams_are_not_held_back__and_their_tokens_are_in_no_log(proxy: Proxy) -> None:
