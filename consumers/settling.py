@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import redis
 import structlog
@@ -89,15 +89,22 @@ class Settler:
         if not batch.deliveries:
             return
         metrics.BATCH.labels(self._name).observe(len(batch.deliveries))
-        good, entries = list[Delivery](), list[Entry]()
+        deliveries, entries = batch
+        if InvalidEvent in set(map(type, entries)):
+            deliveries, entries = self._without_refused(batch, stop)
+        if entries:
+            self._apply(deliveries, cast("Sequence[Entry]", entries), stop, suspect)
+
+    def _without_refused(self, batch: Batch, stop: Stop) -> Batch:
+        """Bury what can never be applied, and return the rest."""
+        deliveries, entries = list[Delivery](), list[Entry]()
         for delivery, entry in zip(*batch, strict=True):
             if isinstance(entry, InvalidEvent):
                 self._bury(delivery, entry.reason, entry.detail, stop)
             else:
-                good.append(delivery)
+                deliveries.append(delivery)
                 entries.append(entry)
-        if good:
-            self._apply(good, entries, stop, suspect)
+        return Batch(deliveries, entries)
 
     def settle_claimed(self, tenant: str, deliveries: Sequence[Delivery], stop: Stop) -> None:
         """Settle together what was not delivered too often, and each of the rest alone.
