@@ -26,6 +26,7 @@ from consumers.ending import stop_on_signals
 from consumers.groups import ConsumerGroup
 from consumers.promotions import Promotions
 from consumers.protocols import Chore, Projection
+from consumers.reading import BATCH
 from consumers.ready import ReadyQueue
 from consumers.reaper import Reaper
 from consumers.retention import Retention
@@ -100,6 +101,10 @@ PROJECTIONS: dict[str, Callable[[redis.Redis, Settings], Projection]] = {
 }
 """The groups that can be consumed."""
 
+ROWS_BATCH = 8_000
+"""Entries in one batch of `rows`: each transaction has its price, and a batch of 4,000 costs 11 %
+more CPU time an event."""
+
 
 def build(
     group: str,
@@ -132,6 +137,7 @@ def build(
             tenants_in_metrics=settings.metrics_tenants == "on",
         ),
         chores=[*_chores(made, settings, client, consumer), *chores],
+        batch_entries=ROWS_BATCH if isinstance(made, JobRows) else BATCH,
         reclaim_idle_seconds=idle,
         max_event_bytes=settings.max_event_bytes,
     )

@@ -52,6 +52,7 @@ class Reader:
 
     Args:
         decoded: makes a batch of deliveries.
+        batch_entries: about so many entries are in one batch.
     """
 
     def __init__(
@@ -59,10 +60,13 @@ class Reader:
         group: ConsumerGroup,
         ready: ReadyQueue,
         decoded: Callable[[Sequence[Delivery]], Batch],
+        *,
+        batch_entries: int = BATCH,
     ) -> None:
         self._group = group
         self._ready = ready
         self._decoded = decoded
+        self._batch_entries = batch_entries
         self._leased: _Leased | None = None
         self._asked: _Asked | None = None
         self._ahead: Batch | Exception | None = None
@@ -182,7 +186,7 @@ class Reader:
         lease = self._ready.take(TENANTS, block_seconds)
         if not lease.tenants:
             return None
-        quantum = max(1, min(QUANTUM, BATCH // len(lease.tenants)))
+        quantum = max(1, min(QUANTUM, self._batch_entries // len(lease.tenants)))
         aside, portions = self._group.aside, self._group.portions
         tenants = [name for name in lease.tenants if not aside.holds(name, READING)]
         leased = _Leased(lease, quantum, portions.of(tenants, quantum))

@@ -20,7 +20,7 @@ from consumers.dead_letters import DeadLetters
 from consumers.faults import is_of_key, is_outage
 from consumers.groups import ConsumerGroup, Delivery
 from consumers.protocols import Chore, Projection, Stop
-from consumers.reading import QUANTUM, Reader
+from consumers.reading import BATCH, QUANTUM, Reader
 from consumers.ready import ReadyQueue
 from consumers.settling import FIRST_BACKOFF, LAST_BACKOFF, Batch, Settler, Stopped, one_line
 from consumers.sweep import Sweep
@@ -38,6 +38,7 @@ class Consumer:
 
     Args:
         chores: what to do between batches; one that meets an outage is put off.
+        batch_entries: about so many entries are in one batch.
         reclaim_idle_seconds: after so long a silent consumer's deliveries are taken over.
         max_event_bytes: longer events are dead-lettered.
     """
@@ -51,6 +52,7 @@ class Consumer:
         dead_letters: DeadLetters,
         sweep: Sweep,
         chores: Sequence[Chore] = (),
+        batch_entries: int = BATCH,
         reclaim_idle_seconds: float = 30.0,
         max_event_bytes: int = MAX_EVENT_BYTES,
         clock: Callable[[], float] = time.monotonic,
@@ -64,7 +66,7 @@ class Consumer:
             max_event_bytes=max_event_bytes,
             clock=clock,
         )
-        self._reader = Reader(group, ready, self._settler.decoded)
+        self._reader = Reader(group, ready, self._settler.decoded, batch_entries=batch_entries)
         self._sweep = sweep
         self._chores = chores
         self._reclaim_idle = reclaim_idle_seconds

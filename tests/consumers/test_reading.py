@@ -415,3 +415,24 @@ def test_settled_batches_are_freed_at_once__refusals_or_not(redis_client: redis.
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+
+
+def test_batch_of_many_tenants_has_about_so_many_entries(redis_client: redis.Redis) -> None:
+    """The groups' batches differ; each tenant has its equal share."""
+    for name in "abcd":
+        append(redis_client, QUANTUM, tenant=name)
+    sizes = {}
+    for entries_ in (8, 16):
+        projection = Recording()
+        me = Consumer(
+            group=ConsumerGroup(redis_client, f"group{entries_}", "me"),
+            projection=projection,
+            ready=ReadyQueue(redis_client, f"group{entries_}"),
+            dead_letters=DeadLetters(redis_client, f"group{entries_}"),
+            sweep=Sweep(redis_client, f"group{entries_}", "me"),
+            batch_entries=entries_,
+        )
+        me._reader._ready.mark([*"abcd"])
+        me.turn(threading.Event())
+        sizes[entries_] = len(projection.batches[0])
+    assert sizes == {8: 8, 16: 16}
