@@ -9,17 +9,16 @@ is kept (`rebuild_replaced`).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import redis
 
-from projections.feed import feed_name
 from projections.job_rows import job_row
 from projections.rebuild import Step
 from projections.rebuild_replaced import LOCK_SECONDS, KeptDocuments, Replaced, new_run, when_free
 from projections.sources import Sources, columns
-from projections.status_cache import StatusCache, _Stored
+from projections.status_cache import StatusCache
+from projections.status_store import REMOVE, UNMARKED, StatusStore, Stored, Write
 from projections.verify import Comparison, Folded, batched, fold_jobs, fold_part
 from sql import queries
 from streams.keys import JobKey
@@ -41,6 +40,8 @@ class StatusReset(StatusCache):
 
     def __init__(self, client: redis.Redis, kept: KeptDocuments, **options: Any) -> None:
         super().__init__(client, **options)
+        # Marks that were left while ended documents had a time to live are removed too.
+        self._store = StatusStore(client, self._keys, marked=True)
         self._kept = kept
 
     def mend(self, comparison: Comparison, jobs: Collection[JobKey]) -> int:
@@ -48,7 +49,7 @@ class StatusReset(StatusCache):
         mended, remaining = 0, list(jobs)
         while remaining:
             # Read before the events are: what a consumer writes later is a lost race.
-            stored = self._load(remaining)
+            stored = self._store.load(remaining)
             looks = comparison.again(remaining)
             wrong = {look.job: look.folded for look in looks if look.found}
             remaining = self._overwrite(wrong, stored) if wrong else []
@@ -56,7 +57,7 @@ class StatusReset(StatusCache):
         return mended
 
     def _overwrite(
-        self, wrong: Mapping[JobKey, Folded | None], stored: Mapping[JobKey, _Stored]
+        self, wrong: Mapping[JobKey, Folded | None], stored: Mapping[JobKey, Stored]
     ) -> list[JobKey]:
         """Keep what stands and write what is right, or nothing; give those that were too late."""
         self._kept.keep(
@@ -65,26 +66,19 @@ class StatusReset(StatusCache):
                 for job, folded in wrong.items()
             }
         )
-        arguments = [
-            self._nothing(job, stored[job])
+        lost = self._store.write(
+            _removal(job, stored[job])
             if folded is None
-            else self._arguments(job, stored[job], folded.state)
+            else self._write(job, stored[job], folded.state)
             for job, folded in wrong.items()
-        ]
-        jobs = list(wrong)
-        positions = self._compare_and_set(
-            keys=list(chain.from_iterable(map(self._names, jobs))),
-            args=list(chain.from_iterable(arguments)),
-        )
-        lost = [jobs[position - 1] for position in positions]
+        ).lost()
         self._kept.forget(lost)
         return lost
 
-    def _nothing(
-        self, job: JobKey, found: _Stored
-    ) -> tuple[bytes, bytes, bytes, bytes, int, bytes, str]:
-        """Give the script's arguments that remove a job's documents, if they are what was read."""
-        return found.status, b"*", b"-", b"", 0, b"", feed_name(job)
+
+def _removal(job: JobKey, found: Stored) -> Write:
+    """Return what removes a job's documents, if they are what was read."""
+    return Write(job, found._replace(mark=UNMARKED), REMOVE, b"", 0)
 
 
 def reset_status(

@@ -1,16 +1,16 @@
 """The projection `status`: two Redis documents a job, and each tenant's feed of what changed.
 
-A batch is one MGET and one script that compares and sets. Whoever loses a race reads and folds
-again, so that two consumers, a stale one and a replay agree whatever their order. In the same
-script every changed document is told to the tenant's feed: no reader sees one without the other.
+Jobs are read and written some at a time: one MGET, and one script that compares and sets. Whoever
+loses a race reads and folds again, so that two consumers, a stale one and a replay agree whatever
+their order. In the same script every changed document is told to the tenant's feed: no reader sees
+one without the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
-from typing import NamedTuple, cast
 
 import redis
 import structlog
@@ -18,27 +18,17 @@ import structlog
 from projections.batch import EventsByJob, by_job
 from projections.decoding import Entry
 from projections.documents import Documents, read_documents, write_documents
-from projections.feed import feed_name
 from projections.fold import RANKS, fold_all
+from projections.recent_states import RecentStates
 from projections.state import JobState
+from projections.status_store import REMOVE, UNMARKED, StatusStore, Stored, Write
 from streams.keys import JobKey, Keys
 from streams.kinds import KINDS, State
 
 _LOG = structlog.get_logger(__name__)
 
-CHUNK = 250
+CHUNK = 125
 """Jobs in one script call: the server is held for about a millisecond."""
-
-_UNMARKED = b"*"
-_REMOVE = b"-"
-
-
-class _Stored(NamedTuple):
-    """What Redis held of a job when it was read."""
-
-    status: bytes
-    progress: bytes
-    mark: bytes
 
 
 class StatusCache:
@@ -61,13 +51,12 @@ class StatusCache:
         ended_ttl_seconds: int | None = None,
         result_cache_bytes: int = 10_000,
     ) -> None:
-        self._client = client
-        self._keys = keys or Keys()
         self._ttl = ttl_seconds
         self._ended_ttl = ended_ttl_seconds
         self._result_cache_bytes = result_cache_bytes
-        script = files("projections").joinpath("status_cache.lua").read_text()
-        self._compare_and_set = client.register_script(script)
+        self._keys = keys or Keys()
+        self._store = StatusStore(client, self._keys, marked=ended_ttl_seconds is not None)
+        self._recent = RecentStates()
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Fold the entries into the documents; applying them again changes nothing.
@@ -75,101 +64,109 @@ class StatusCache:
         Raises:
             redis.RedisError: some documents may have been written; apply the entries again.
         """
-        remaining = iter(by_job(entries).items())
-        while chunk := dict(islice(remaining, CHUNK)):
-            contested: EventsByJob = chunk
-            while contested:
-                contested = self._write(contested)
+        jobs = by_job(entries)
+        while jobs:
+            lost = self._write_once(jobs)
+            jobs = {job: jobs[job] for job in lost}
 
-    def _write(self, jobs: EventsByJob) -> EventsByJob:
-        """Fold and write once; give the jobs that somebody else wrote meanwhile."""
-        stored = self._load(list(jobs))
-        names: list[str] = []
-        arguments: list[bytes | int | str] = []
-        written: list[JobKey] = []
+    def _write_once(self, jobs: EventsByJob) -> list[JobKey]:
+        """Fold and write each job once, and return those that somebody else wrote meanwhile.
+
+        While a chunk is folded, the server writes the one before it and reads the one after it.
+        """
+        lost: list[JobKey] = []
+        chunks = _chunks(jobs)
+        with ExitStack() as unread:
+            reading, writing = self._store.ask(chunks[0]), None
+            unread.callback(reading.give_up)
+            for chunk, following in zip(chunks, [*chunks[1:], None], strict=True):
+                stored = reading.stored()
+                if following:
+                    reading = self._store.ask(following)
+                    unread.callback(reading.give_up)
+                writes = list(self._folded(chunk, stored))
+                if writing:
+                    lost += writing.lost()
+                writing = self._store.write(writes) if writes else None
+                if writing:
+                    unread.callback(writing.give_up)
+            if writing:
+                lost += writing.lost()
+        return lost
+
+    def _folded(self, jobs: EventsByJob, stored: Mapping[JobKey, Stored]) -> Iterator[Write]:
         for job, events in jobs.items():
             found = stored[job]
-            old = _state(job, found)
+            old = self._known(job, found)
             state = fold_all(old, events)
             if state is None or (not found.status and _outlived(state, found.mark)):
                 continue
-            written.append(job)
-            names += self._names(job)
-            arguments += self._arguments(job, found, state, old)
-        if not written:
-            return {}
-        lost = self._compare_and_set(keys=names, args=arguments)
-        return {written[position - 1]: jobs[written[position - 1]] for position in lost}
+            yield self._write(job, found, state, old)
 
-    def _load(self, jobs: Sequence[JobKey]) -> Mapping[JobKey, _Stored]:
-        marked = self._ended_ttl is not None
-        names: list[str] = []
-        for job in jobs:
-            names += (self._keys.status(job), self._keys.progress(job))
-            if marked:
-                names.append(self._keys.ended(job))
-        values = iter(cast("list[bytes | None]", self._client.mget(names)))
-        return {
-            job: _Stored(
-                next(values) or b"",
-                next(values) or b"",
-                (next(values) or b"") if marked else _UNMARKED,
-            )
-            for job in jobs
-        }
-
-    def _names(self, job: JobKey) -> tuple[str, str, str, str]:
-        """Name the keys that the script takes for a job."""
-        keys = self._keys
-        return keys.status(job), keys.progress(job), keys.ended(job), keys.feed(job.tenant)
-
-    def _arguments(
-        self, job: JobKey, found: _Stored, state: JobState, old: JobState | None = None
-    ) -> tuple[bytes, bytes, bytes, bytes, int, bytes, str]:
+    def _write(
+        self, job: JobKey, found: Stored, state: JobState, old: JobState | None = None
+    ) -> Write:
+        """Return what makes the documents those of this state."""
         documents = write_documents(KINDS[job.kind], state, self._result_cache_bytes)
         ended = state.state.ended
-        seconds = (self._ended_ttl or 0) if ended else self._ttl
-        return (
-            found.status,
-            found.mark,
-            b"" if documents.status == found.status else documents.status,
-            _changed(found.progress, documents.progress),
-            seconds,
-            _mark(state) if ended and self._ended_ttl is not None else b"",
-            feed_name(job) if old is None or _shown(old) != _shown(state) else "",
+        if not ended:
+            self._recent.remember(job, documents, state)
+        return _new(
+            Write,
+            (
+                job,
+                found,
+                b"" if documents.status == found.status else documents.status,
+                _changed(found.progress, documents.progress),
+                (self._ended_ttl or 0) if ended else self._ttl,
+                _mark(state) if ended and self._ended_ttl is not None else b"",
+                old is None or _shows_change(old, state),
+            ),
         )
+
+    def _known(self, job: JobKey, found: Stored) -> JobState | None:
+        """Return the state that the documents say."""
+        if not found.status:
+            return None
+        documents = Documents(found.status, found.progress or None)
+        return self._recent.take(job, documents) or _read(job, documents)
+
+
+_new = tuple.__new__  # builds a named tuple without the cost of its own constructor
+
+
+def _chunks(jobs: EventsByJob) -> list[EventsByJob]:
+    remaining = iter(jobs.items())
+    return list(iter(lambda: dict(islice(remaining, CHUNK)), {}))
 
 
 def _changed(old: bytes, new: bytes | None) -> bytes:
     if new is None:
-        return _REMOVE if old else b""
+        return REMOVE if old else b""
     return b"" if new == old else new
 
 
-def _state(job: JobKey, found: _Stored) -> JobState | None:
-    if not found.status:
-        return None
+def _read(job: JobKey, documents: Documents) -> JobState | None:
     # Without the progress next: a foreign one there must not lift the guard of the status.
-    for progress in (found.progress or None, None):
+    for progress in (documents.progress, None):
         try:
-            return read_documents(KINDS[job.kind], Documents(found.status, progress))
+            return read_documents(KINDS[job.kind], Documents(documents.status, progress))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             # A key of the old writers, or one mended by hand: the events say what is right.
             _LOG.info("foreign_document_replaced", key=Keys().status(job), error=repr(error))
     return None
 
 
-def _shown(state: JobState) -> tuple[object, ...]:
-    """Give what answers show; a late event may add to the documents and change nothing of it."""
-    job_type = state.job_type and state.job_type.value
+def _shows_change(old: JobState, new: JobState) -> bool:
+    """Whether answers show a difference; a late event may add to the documents and nothing else."""
     return (
-        state.state,
-        state.attempt,
-        state.updated_at,
-        job_type,
-        state.progress if state.state is State.PROCESSING else None,
-        state.error,
-        state.result,
+        old.updated_at != new.updated_at
+        or old.state != new.state
+        or old.attempt != new.attempt
+        or (old.job_type and old.job_type.value) != (new.job_type and new.job_type.value)
+        or (new.state is State.PROCESSING and old.progress != new.progress)
+        or old.error != new.error
+        or old.result != new.result
     )
 
 
@@ -179,7 +176,7 @@ def _mark(state: JobState) -> bytes:
 
 def _outlived(state: JobState, mark: bytes) -> bool:
     """Whether an ended job's documents expired, and this older state must not bring it back."""
-    if mark in (b"", _UNMARKED):
+    if mark in (b"", UNMARKED):
         return False
     attempt, rank = map(int, mark.split())
     return (state.attempt, RANKS[state.state]) <= (attempt, rank)

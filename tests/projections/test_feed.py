@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, cast
@@ -24,6 +24,7 @@ from streams.connection import connect_async
 from streams.entry_ids import EntryId
 from streams.keys import JobKey, Keys
 from streams.kinds import KINDS
+from tests.support.interrupted import interrupted
 from tests.support.strategies import deliveries, logs
 
 KEYS = Keys()
@@ -131,18 +132,10 @@ def test_lost_race__only_what_was_written_is_told(client: redis.Redis) -> None:
     """Whoever loses tells nothing; what it writes at the second try, it tells."""
     listener = Listener(client)
 
-    class Interrupted(StatusCache):
-        moves = 1
-
-        def _load(self, jobs: Sequence[JobKey]) -> Any:
-            stored = super()._load(jobs)
-            if self.moves:
-                self.moves -= 1
-                StatusCache(client).apply([event("9-0", "done")])
-            return stored
-
+    moves = iter([[event("9-0", "done")]])
+    slow = interrupted(client, lambda: StatusCache(client).apply(next(moves, [])))
     other = JobKey("42", "job", "b1")
-    Interrupted(client).apply(
+    StatusCache(slow).apply(
         [event("1-0", "queued", job_type="x"), event("1-0", "queued", job=other)]
     )
     told = [list(named_in(message)) for message in listener.heard()]

@@ -344,7 +344,7 @@ def test_reset_status__consumer_writes_between_reading_and_writing__its_event_st
     rows.apply(entries[:2])
     cache.apply([entry("1", "5000000000000-0", "processing", attempt=9)])
     last = entries[2]
-    written = StatusReset._arguments
+    written = StatusReset._write
     moves = [last]
 
     def meanwhile(self: Any, *arguments: Any) -> Any:
@@ -353,7 +353,7 @@ def test_reset_status__consumer_writes_between_reading_and_writing__its_event_st
             cache.apply([moves.pop()])
         return written(self, *arguments)
 
-    monkeypatch.setattr(StatusReset, "_arguments", meanwhile)
+    monkeypatch.setattr(StatusReset, "_write", meanwhile)
     assert reset(redis_client, sources) == 1
     monkeypatch.undo()
     assert differences(sources, StatusServed(redis_client)) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, zip_longest
 from typing import Any, cast
 
 import fakeredis
@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from projections.decoding import Entry, decode
 from projections.documents import Documents, write_documents
 from projections.state import JobState
-from projections.status_cache import StatusCache
+from projections.status_cache import CHUNK, StatusCache
 from streams.entry_ids import EntryId
 from streams.keys import JobKey, Keys
 from streams.kinds import JOB, KINDS
+from tests.support.interrupted import Interrupted, interrupted
 from tests.support.oracle import expected_state
 from tests.support.strategies import deliveries, logs
 
@@ -43,28 +44,6 @@ def client(request: pytest.FixtureRequest) -> redis.Redis:
     if request.param == "fake":
         return cast("redis.Redis", fakeredis.FakeRedis())
     return cast("redis.Redis", request.getfixturevalue("redis_client"))
-
-
-class Interrupted:
-    """A client between whose reading and writing somebody else comes in."""
-
-    def __init__(self, client: redis.Redis, meanwhile: Callable[[], None]) -> None:
-        self._client = client
-        self._meanwhile = meanwhile
-        self.reads = 0
-
-    def mget(self, names: Sequence[str]) -> Any:
-        values = self._client.mget(names)
-        self.reads += 1
-        self._meanwhile()
-        return values
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-
-def interrupted(client: redis.Redis, meanwhile: Callable[[], None]) -> redis.Redis:
-    return cast("redis.Redis", Interrupted(client, meanwhile))
 
 
 def event(position: str, type_: str, *, job: JobKey = ONE, **fields: Any) -> Entry:
@@ -142,6 +121,117 @@ def test_apply__more_jobs_than_one_script_takes__all_written(client: redis.Redis
     jobs = [JobKey("42", "job", f"a{number}") for number in range(600)]
     StatusCache(client).apply([event("1-0", "processing", job=job) for job in jobs])
     assert {status_of(client, job)["status"] for job in jobs} == {"PROCESSING"}
+
+
+def test_apply__races_lost_in_every_chunk__all_written_in_the_end(client: redis.Redis) -> None:
+    """Whoever comes in before each of the first writes is not overwritten, and nothing is lost."""
+    jobs = [JobKey("42", "job", f"a{number}") for number in range(3 * CHUNK)]
+    others = iter([jobs[at : at + CHUNK : 5] for at in range(0, len(jobs), CHUNK)])
+
+    def meanwhile() -> None:
+        StatusCache(client).apply([event("9-0", "done", job=job) for job in next(others, [])])
+
+    StatusCache(interrupted(client, meanwhile)).apply(
+        [event("1-0", "processing", job=job, job_type="excel") for job in jobs]
+    )
+    told = [(status_of(client, job)["status"], status_of(client, job)["job_type"]) for job in jobs]
+    ended, working = ("DONE", "excel"), ("PROCESSING", "excel")
+    assert told == [working if number % CHUNK % 5 else ended for number in range(len(jobs))]
+
+
+def test_apply__entries_of_tenants_in_turn__each_job_written_and_told(client: redis.Redis) -> None:
+    jobs = [JobKey(f"t{number % 7}", "job", f"a{number}") for number in range(2 * CHUNK + 1)]
+    StatusCache(client).apply([event("1-0", "processing", job=job) for job in jobs])
+    assert {status_of(client, job)["status"] for job in jobs} == {"PROCESSING"}
+    told = {
+        (tenant, name.decode())
+        for tenant in {job.tenant for job in jobs}
+        for name in cast("list[bytes]", client.zrange(KEYS.feed(tenant), 0, -1))
+    }
+    assert told == {(job.tenant, f"job:{job.id}") for job in jobs}
+
+
+def test_scripts_flushed_between_chunks__loaded_again(client: redis.Redis) -> None:
+    jobs = [JobKey("42", "job", f"a{number}") for number in range(3 * CHUNK)]
+    cache = StatusCache(interrupted(client, client.script_flush))
+    cache.apply([event("1-0", "processing", job=job) for job in jobs])
+    assert {status_of(client, job)["status"] for job in jobs} == {"PROCESSING"}
+
+
+def leave(client: redis.Redis) -> None:
+    """Let it be."""
+
+
+def refuse(client: redis.Redis) -> None:
+    """Refuse writes for want of memory."""
+    client.config_set("maxmemory", 1)
+
+
+def hold(client: redis.Redis) -> None:
+    """Let writes wait."""
+    client.client_pause(60_000, all=False)
+
+
+def hang_up(client: redis.Redis) -> None:
+    """Close the connections on which replies are to come."""
+    client.client_kill_filter(_type="normal", skipme=True)
+    client.client_unpause()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "error"),
+    [
+        (leave, refuse, redis.exceptions.OutOfMemoryError),
+        (hold, hang_up, redis.ConnectionError),
+    ],
+)
+def test_fault_between_chunks__raised__no_reply_is_left_for_others(
+    redis_url: str,
+    redis_client: redis.Redis,
+    first: Callable[[redis.Redis], None],
+    second: Callable[[redis.Redis], None],
+    error: type[Exception],
+) -> None:
+    """Replies on their way when a batch fails are never taken for those of later commands."""
+    jobs = [JobKey("42", "job", f"a{number}") for number in range(4 * CHUNK)]
+    batch = [event("1-0", "processing", job=job) for job in jobs]
+    faults = iter([first, second])
+
+    def meanwhile() -> None:
+        with redis.Redis.from_url(redis_url) as other:
+            next(faults, leave)(other)
+
+    with pytest.raises(error):
+        StatusCache(interrupted(redis_client, meanwhile)).apply(batch)
+    redis_client.config_set("maxmemory", 0)
+    pool: Any = redis_client.connection_pool
+    connections = [pool.get_connection() for _ in range(4)]
+    for number, connection in enumerate(connections):
+        connection.send_command("ECHO", f"own-{number}")
+    assert [each.read_response() for each in connections] == [
+        f"own-{number}".encode() for number in range(4)
+    ]
+    for connection in connections:
+        pool.release(connection)
+    StatusCache(redis_client).apply(batch)
+    assert {status_of(redis_client, job)["status"] for job in jobs} == {"PROCESSING"}
+
+
+@given(raced)
+@shared_client
+def test_apply__one_writer_that_remembers__documents_of_one_that_reads_all(
+    client: redis.Redis, drawn: tuple[list[list[Entry]], list[list[Entry]]]
+) -> None:
+    """States that are remembered change nothing, whoever writes between two batches."""
+    tenant = f"t{next(fresh)}"
+    ours, theirs = (of_a_fresh_tenant(batches, tenant) for batches in drawn)
+    remembers = StatusCache(client)
+    for mine, other in zip_longest(ours, theirs, fillvalue=list[Entry]()):
+        remembers.apply(mine)
+        StatusCache(client).apply(other)
+        remembers.apply(mine)
+    everything = [entry for batch in ours + theirs for entry in batch]
+    assert stored(client, everything[0].job) == expected(everything)
 
 
 def test_apply__lost_race_in_a_batch__only_the_lost_job_is_written_again(
