@@ -76,7 +76,7 @@ class QueryEndpoint:
         for job, each in zip(jobs, documents, strict=True):
             state = each and rendered(job, each)
             if state:
-                found[job.kind][job.id] = state[0]
+                found[job.kind][job.id] = state.body
         return found
 
 
@@ -128,8 +128,14 @@ def _is_id(value: object) -> bool:
 
 
 def _members(ids: Iterable[str], bodies: Mapping[str, bytes]) -> list[bytes]:
-    """Write the answers beside their ids, without parsing what is JSON already."""
-    return [b"%b:%b" % (json_bytes(job_id), bodies.get(job_id, b"null")) for job_id in ids]
+    """Return each id beside its answer, without parsing what is JSON already."""
+    return [
+        # The id of a job that was found has no character that JSON escapes.
+        b'"%b":%b' % (job_id.encode(), bodies[job_id])
+        if job_id in bodies
+        else b"%b:null" % json_bytes(job_id)
+        for job_id in ids
+    ]
 
 
 async def _body(receive: Receive) -> bytes:

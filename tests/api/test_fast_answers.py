@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -13,10 +14,12 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from api import rendered as remembering
 from api.progress import match_path
+from api.query import _members
 from api.rendered import render, rendered
 from api.request_seconds import RequestSeconds
+from api.responses import json_bytes
 from projections.documents import Documents
-from streams.keys import JobKey
+from streams.keys import JOB_ID, JobKey
 from streams.kinds import KINDS
 from tests.support.scraping import parsed
 
@@ -129,3 +132,10 @@ def test_answers_remembered_are_bounded_in_number_and_size(
     before = list(remembering._remembered)
     assert rendered(JobKey("t", "job", "large"), large) is not None
     assert list(remembering._remembered) == before
+
+
+@given(st.lists(st.from_regex(JOB_ID) | st.text(), unique=True), st.randoms())
+def test_ids_in_the_answer_of_a_query_are_json(ids: Sequence[str], chance: random.Random) -> None:
+    found = {each: b"{}" for each in ids if JOB_ID.match(each) and chance.random() < 0.8}
+    plain = [b"%b:%b" % (json_bytes(each), found.get(each, b"null")) for each in ids]
+    assert _members(ids, found) == plain
