@@ -30,6 +30,7 @@ from benchmarks import (
     rows,
     sizes,
     startup,
+    storm,
     tenants,
 )
 from benchmarks.peers import bullmq, celery_results, polling
@@ -53,6 +54,7 @@ BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "bullmq": bullmq.bullmq,
     "query": reading.query,
     "feed": feed.feed,
+    "storm": storm.storm,
     "listing": listing.listing,
     "latency": latency.latency,
     "tenants": tenants.idle_and_spread,
