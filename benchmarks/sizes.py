@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import psycopg
@@ -15,7 +16,7 @@ from streams.keys import JobKey
 from streams.wire import checked, round_trip
 
 _SIZE = """
-SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class AS c
+SELECT sum(pg_table_size(c.oid))::bigint, sum(pg_indexes_size(c.oid))::bigint FROM pg_class AS c
 WHERE c.relkind = 'r' AND c.relname ~ %s
 """
 _HISTORY, _ROWS = "^job_events", "^job(s|_facets)$"
@@ -34,16 +35,18 @@ def held_bytes(bench: Bench) -> list[Figure]:
         drain(build("status", bench.settings(), bench.client, "bench"), count)
         projected = _redis_bytes(bench)
         history, rows = (
-            cast("Any", connection.execute(_SIZE, (which,)).fetchone())[0]
+            cast("Any", connection.execute(_SIZE, (which,)).fetchone())
             for which in (_HISTORY, _ROWS)
         )
     event, job = _mean_bytes(payloads), _documents_bytes(bench, jobs)
     all_jobs = count // EVENTS_A_JOB
     return [
         _figure("PostgreSQL bytes an event, history and its indexes / the event's own bytes",
-                history / count, event, 2.0, key="postgres_event"),
+                sum(history) / count, event, 2.0, key="postgres_event",
+                details={"table": history[0] / count, "indexes": history[1] / count}),
         _figure("PostgreSQL bytes a job, its row, facets and indexes / its documents' bytes",
-                rows / all_jobs, job, key="postgres_job"),
+                sum(rows) / all_jobs, job, key="postgres_job",
+                details={"tables": rows[0] / all_jobs, "indexes": rows[1] / all_jobs}),
         _figure("Redis bytes an event in the log / the event's own bytes",
                 appended / count, event, key="redis_event"),
         _figure("Redis bytes a job, feed included / its documents' bytes",
@@ -51,7 +54,15 @@ def held_bytes(bench: Bench) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _figure(name: str, held: float, own: float, aim: float | None = None, *, key: str) -> Figure:
+def _figure(
+    name: str,
+    held: float,
+    own: float,
+    aim: float | None = None,
+    *,
+    key: str,
+    details: Mapping[str, float] | None = None,
+) -> Figure:
     return Figure(
         name,
         held / own,
@@ -60,6 +71,7 @@ def _figure(name: str, held: float, own: float, aim: float | None = None, *, key
         timed=False,
         product=f"{held:,.0f} bytes",
         limit=f"{own:,.0f} bytes",
+        details=details or {},
     )
 
 
