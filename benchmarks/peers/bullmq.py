@@ -43,7 +43,7 @@ def _install(folder: Path) -> str:
     words = [npm, "install", "--prefix", str(folder), "--silent", "--no-save", "--no-audit"]
     try:
         subprocess.run(
-            [*words, "--no-fund", *PACKAGES],
+            [*words, "--no-fund", "--fetch-retries=0", *PACKAGES],
             check=True,
             capture_output=True,
             timeout=INSTALL_SECONDS,
