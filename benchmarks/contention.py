@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 import psycopg
 
@@ -26,6 +26,7 @@ GROUPS = {"status": 4_000, "rows": 2_500}
 TENANTS = (1, 10)
 CONSUMERS = (2, 4)
 WARM_JOBS = 20
+LEAST_JOBS = 2_000
 DRAIN_SECONDS = 300
 
 
@@ -40,7 +41,7 @@ def contention(bench: Bench) -> list[Figure]:
 
 
 def _beside_one(bench: Bench, group: str, names: Sequence[str], consumers: int) -> Figure:
-    jobs = bench.scaled(GROUPS[group] // len(names), least=WARM_JOBS)
+    jobs = bench.scaled(GROUPS[group] // len(names), least=LEAST_JOBS // len(names))
     found = compare(
         bench.rounds(ROUNDS),
         lambda: _drained(bench, group, names, jobs, consumers),
@@ -61,6 +62,10 @@ def _beside_one(bench: Bench, group: str, names: Sequence[str], consumers: int) 
 
 
 def _drained(bench: Bench, group: str, names: Sequence[str], jobs: int, consumers: int) -> Sample:
+    def drain() -> None:
+        _send(signal.SIGCONT, pids)
+        wait_until_drained(bench.client, group, names, DRAIN_SECONDS)
+
     bench.empty()
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
         connection.execute("TRUNCATE jobs, job_events")
@@ -71,21 +76,20 @@ def _drained(bench: Bench, group: str, names: Sequence[str], jobs: int, consumer
             each.said("consumer_started")
         fill(bench.client, lives(names, WARM_JOBS))
         wait_until_drained(bench.client, group, names, DRAIN_SECONDS)
-        with _standing_still(bench, pids):
+        _send(signal.SIGSTOP, pids)
+        try:
+            # None waits in the server any more, and takes what is marked first.
+            wait_until(lambda: not _blocked(bench), "no consumer waits for a tenant", 30)
             count = fill(bench.client, lives(names, jobs, first=WARM_JOBS))
-        return bench.measured(
-            count, lambda: wait_until_drained(bench.client, group, names, DRAIN_SECONDS), *pids
-        )
+            return bench.measured(count, drain, *pids)
+        finally:
+            _send(signal.SIGCONT, pids)
 
 
-@contextmanager
-def _standing_still(bench: Bench, pids: Sequence[int]) -> Iterator[None]:
-    """Stop processes; none of them waits in the server then, and takes what comes first."""
+def _send(number: signal.Signals, pids: Sequence[int]) -> None:
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        wait_until(lambda: not bench.client.info("clients")["blocked_clients"], "none waits", 30)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        os.kill(pid, number)
+
+
+def _blocked(bench: Bench) -> int:
+    return int(bench.client.info("clients")["blocked_clients"])
