@@ -28,14 +28,14 @@ _SCRIPT = Path(__file__).with_suffix(".mjs")
 def bullmq(bench: Bench) -> list[Figure]:
     """Report progress, one step a call; listen at a steady rate."""
     with tempfile.TemporaryDirectory(prefix="jobtrail-bench-") as folder:
-        missing = _install(Path(folder))
+        missing = install(Path(folder))
         if missing:
             print(f"bullmq is left out: {missing}")
             return []
         return _figures(bench, Path(folder))
 
 
-def _install(folder: Path) -> str:
+def install(folder: Path) -> str:
     """Install BullMQ in a folder; return why that cannot be, else nothing."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:

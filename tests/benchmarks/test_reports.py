@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.measure import Cpu
+from benchmarks.peers.bullmq import install
 from benchmarks.plots import ALL, THEMES, draw
 from benchmarks.quiet import doubt
 from benchmarks.report import Figure, cpu_shown, markdown, write_json
@@ -103,3 +104,10 @@ def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_json([Figure("it", 1.0, key="append_one")], FACTS, 1, path)
     assert draw(path, tmp_path) == []
+
+
+def test_bullmq_is_left_out_with_a_reason_where_there_is_no_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert install(tmp_path) == "there is no node or no npm"
