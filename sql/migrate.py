@@ -37,6 +37,7 @@ _HELD = (
     # Two that create the table at once: the slower one looks again.
     psycopg.errors.UniqueViolation,
     psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
 )
 _NO_TRANSACTION = "-- no transaction"
 _NEXT = "\n-- next\n"

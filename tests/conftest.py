@@ -27,6 +27,7 @@ from tests.support.servers import (
     migrate,
     server_folder,
 )
+from tests.support.waiting import ENDING
 
 make_usual()
 
@@ -74,7 +75,9 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
 @pytest.fixture
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
     """A client of an empty Redis; replies are bytes."""
-    with redis.Redis.from_url(redis_url, decode_responses=False, protocol=2) as client:
+    with redis.Redis.from_url(
+        redis_url, decode_responses=False, protocol=2, socket_timeout=ENDING
+    ) as client:
         yield client
 
 

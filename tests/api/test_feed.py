@@ -339,7 +339,7 @@ def test_client_that_never_reads__memory_stays_flat_and_others_are_served(
         received(quick)
         process = psutil.Process(api.process.pid)
         before = process.memory_info().rss
-        sent = 1_500
+        sent, stalled_since = 1_500, time.monotonic()
         for number in range(sent):
             pad = f"{number:08}" * 900
             write(tenant, {"type": "progress", "id": "a1", "extra": {"pad": pad}})
@@ -347,8 +347,12 @@ def test_client_that_never_reads__memory_stays_flat_and_others_are_served(
         write(tenant, {"type": "done", "id": "a1"})
         assert quick.rest()[-1].data["status"] == "DONE"
         taken = b""
-        while b'"DONE"' not in taken[-4_000:]:
-            taken += slow.recv(1_048_576)
+        try:
+            while b'"DONE"' not in taken[-4_000:]:
+                taken += slow.recv(1_048_576)
+        except ConnectionResetError:
+            # On a busy machine the writes may take longer than a client may read nothing.
+            assert time.monotonic() - stalled_since > feed_bells.STALLED_SECONDS
         assert taken.count(b"event: state") < sent / 2
 
 

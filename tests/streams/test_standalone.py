@@ -53,7 +53,7 @@ def test_streams_needs_only_redis_pydantic_and_orjson(tmp_path: Path) -> None:
     for name in ("sql", "api", "ops", "consumers", "projections", "workers", "tests"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the application was imported')\n")
     done = subprocess.run(
-        [sys.executable, "-c", WORKER, str(tmp_path)],
+        [sys.executable, "-X", "faulthandler", "-c", WORKER, str(tmp_path)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -67,7 +67,7 @@ def test_decoys_would_be_noticed(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "streams", tmp_path / "streams")
     (tmp_path / "streams" / "leak.py").write_text("import structlog\n")
     done = subprocess.run(
-        [sys.executable, "-c", WORKER, str(tmp_path)],
+        [sys.executable, "-X", "faulthandler", "-c", WORKER, str(tmp_path)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
