@@ -461,3 +461,20 @@ def test_row_security__role_that_may_read_every_table__sees_nothing_past_the_par
     db.execute(SQL("SET ROLE {}").format(Identifier(plain_role)))
     for name in names:
         assert db.execute(SQL("SELECT * FROM {}").format(Identifier(name))).fetchall() == []
+
+
+def test_facets__left_behind_by_a_deletion_past_the_triggers__are_there_once(
+    rows: JobRows, db: psycopg.Connection
+) -> None:
+    new = [event("1-0", "queued", job_type="excel", labels={"source": "upload"})]
+    other = [event("1-0", "queued", job=JobKey("42", "job", "b"), job_type="excel")]
+    rows.apply(new)
+    facets = db.execute("SELECT * FROM job_facets ORDER BY name").fetchall()
+    assert len(facets) == 2
+    db.execute("ALTER TABLE jobs DISABLE TRIGGER USER; DELETE FROM jobs")
+    db.execute("ALTER TABLE jobs ENABLE TRIGGER USER")
+    rows.apply([*new, *other])
+    check(db, [*new, *other])
+    held = db.execute("SELECT * FROM job_facets WHERE id = 'a1' ORDER BY name").fetchall()
+    assert held == facets
+    assert db.execute("SELECT name FROM job_facets WHERE id = 'b'").fetchall() == [("job_type",)]
