@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import psycopg
@@ -51,20 +50,6 @@ class StoredJob(NamedTuple):
     positions: str
 
 
-class PreparedEntries(list[Entry]):
-    """Entries, and what can be made of them before a server is asked."""
-
-    @cached_property
-    def jobs(self) -> EventsByJob:
-        """The events by job."""
-        return by_job(self)
-
-    @cached_property
-    def new_events(self) -> NewEvents:
-        """The events as the history takes them."""
-        return new_events(self)
-
-
 class JobRows:
     """Writes `jobs` and `job_events`.
 
@@ -89,25 +74,17 @@ class JobRows:
         self._partitions = Partitions()
         self._history = HistoryWriter()
 
-    def prepare(self, entries: Sequence[Entry]) -> PreparedEntries:
-        """Return the entries for `apply`, with what needs no server done ahead."""
-        if isinstance(entries, PreparedEntries):
-            return entries
-        prepared = PreparedEntries(entries)
-        _ = prepared.jobs, prepared.new_events
-        return prepared
-
     def apply(self, entries: Sequence[Entry]) -> None:
         """Fold the entries into rows and history; applying them again changes nothing.
 
         Raises:
             psycopg.Error: nothing of the batch was stored; apply it again.
         """
-        prepared = self.prepare(entries)
+        jobs, new = by_job(entries), new_events(entries)
         try:
             connection = self._ready_connection()
-            self._partitions.ensure(connection, prepared.new_events.days)
-            self._write(connection, prepared)
+            self._partitions.ensure(connection, new.days)
+            self._write(connection, jobs, new)
         except psycopg.errors.ReadOnlySqlTransaction:
             # This session may stay read-only for ever, though the server takes writes again.
             self.close()
@@ -146,14 +123,14 @@ class JobRows:
             self._partitions = Partitions()
         return self._connection
 
-    def _write(self, connection: Session, prepared: PreparedEntries) -> None:
+    def _write(self, connection: Session, jobs: EventsByJob, new: NewEvents) -> None:
         meanwhile = _once(self.meanwhile)
 
         def write() -> None:
             with connection.transaction():
-                jobs = self._write_jobs(connection, prepared.jobs)
-                earliest = {job: state.created.entry_id for job, state in jobs.items()}
-                self._history.write(connection, prepared.new_events, Batch(earliest, meanwhile))
+                states = self._write_jobs(connection, jobs)
+                earliest = {job: state.created.entry_id for job, state in states.items()}
+                self._history.write(connection, new, Batch(earliest, meanwhile))
 
         _until_won(write)
 

@@ -263,3 +263,23 @@ def test_requeue__other_group_had_applied_it__history_holds_it_once(
     document = json.loads(redis_client.get("tenant:42:job:a1:status") or b"{}")
     assert (document["status"], document["result"]) == ("DONE", {"n": 1})
     assert settled(redis_client, "42", "status", "rows")
+
+
+def test_rows__one_event_that_the_history_refuses__found_and_buried_alone(
+    redis_client: redis.Redis, database_url: str
+) -> None:
+    with (
+        psycopg.connect(database_url, autocommit=True) as connection,
+        sessions.connect(database_url, "test") as writer,
+    ):
+        connection.execute("ALTER TABLE job_events ADD CONSTRAINT none CHECK (type <> 'failed')")
+        for number in range(20):
+            type_ = "failed" if number == 13 else "done"
+            redis_client.xadd(STREAM, {"event": f'{{"type":"{type_}","id":"a{number}"}}'})
+        rows = _consumer(redis_client, "rows", JobRows(lambda: writer))
+        rows.turn(threading.Event())
+        (letter,) = Graveyard(redis_client).letters("42")
+        assert letter.reason == "cannot_be_applied"
+        ids = "SELECT array_agg(id ORDER BY entry_ms, entry_seq) FROM job_events"
+        held = connection.execute(ids).fetchone()
+    assert held == ([f"a{number}" for number in range(20) if number != 13],)
