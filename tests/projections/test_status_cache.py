@@ -205,6 +205,7 @@ def test_fault_between_chunks__raised__no_reply_is_left_for_others(
         StatusCache(interrupted(redis_client, meanwhile)).apply(batch)
     redis_client.config_set("maxmemory", 0)
     pool: Any = redis_client.connection_pool
+    assert not pool._in_use_connections, "every connection was given back"
     connections = [pool.get_connection() for _ in range(4)]
     for number, connection in enumerate(connections):
         connection.send_command("ECHO", f"own-{number}")
