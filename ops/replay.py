@@ -391,7 +391,7 @@ def _shares(work: _Work, processes: int | None) -> list[Share]:
     """Divide the tenants, where that was asked for or pays."""
     if work.tenant is not None or processes == 1:
         return [ALL]
-    cores = len(os.sched_getaffinity(0))
+    cores = _cores()
     if processes is None and cores == 1:
         return [ALL]
     client = connect(work.settings.require_redis_url())
@@ -399,6 +399,13 @@ def _shares(work: _Work, processes: int | None) -> list[Share]:
         counts = events_by_tenant(client, connection)
     paying = sum(counts.values()) // EVENTS_A_PROCESS
     return divided(counts, processes or max(1, min(cores, MOST_PROCESSES, paying)))
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
 
 
 def _database(settings: Settings) -> Session:
