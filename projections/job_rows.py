@@ -30,7 +30,7 @@ class _LostRace(Exception):
 
 
 class StoredJob(NamedTuple):
-    """A row of `jobs` as `lock_jobs` reads it."""
+    """A row of `jobs` as `lock_jobs` reads it, without its place."""
 
     tenant: str
     kind: str

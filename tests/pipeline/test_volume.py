@@ -107,7 +107,7 @@ def _check_rows(connection: psycopg.Connection, jobs: dict[JobKey, JobState]) ->
     columns = [[job[part] for job in jobs] for part in range(3)]
     with connection.transaction():
         rows = connection.execute(queries("rows")["lock_jobs"], columns).fetchall()
-    stored = [StoredJob(*row) for row in rows]
+    stored = [StoredJob(*row) for *row, _place in rows]
     assert {JobKey(*row[:3]): read_row(row) for row in stored} == jobs
 
 
