@@ -67,6 +67,7 @@ FOREIGN_IMPORTS = {"rich", "click"}
 MAY_WRITE = {
     "ops/printing.py",  # the one place
     "ops/cli.py",  # flushes what typer's own help wrote
+    "ops/parallel.py",  # flushes what a share printed before its process ends
     "streams/logs.py",  # logs go to standard error
     "streams/interrupts.py",  # the cursor is shown again
     "workers/roster/reader.py",  # standard output is a pipe to its parent
