@@ -189,7 +189,9 @@ def _omitted(kind: Kind, size: int) -> dict[str, Any]:
 def _dump_status(status: dict[str, Any]) -> bytes:
     try:
         return compact(orjson.dumps(status, option=orjson.OPT_UTC_Z))
-    except TypeError:  # a whole number of more than 64 bits in a field of the result
+    except TypeError:
+        # A whole number of more than 64 bits, in a result that is shown by fields: any other result
+        # is a Fragment, which is written already.
         times = {name: _text(status[name]) for name in _TIMES if status[name] is not None}
         return dump_json(status | times)
 

@@ -3,15 +3,15 @@
 The event that wins is the greatest by attempt, then rank, then entry id (among ends of one rank the
 earliest). A late event adds what only it knows and takes nothing away.
 
-`fold` is the definition: one event at a time. `fold_all` gives the same state of many events in one
-pass; a property test holds the two together.
+`fold` is the definition: one event at a time. `fold_all`, which the projections call, gives the
+same state of many events in one pass; a property test compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from projections.decoding import DecodedEvent, Progress, happened_at
 from projections.state import PROGRESS_FIELDS, JobState, Moment, ProgressState, Told
@@ -55,6 +55,7 @@ WonFacts = tuple[
     int, State, EntryId, datetime, str | None, Mapping[str, Any] | None, str | None, str | None
 ]
 """The first fields of a state, from `attempt` to `code`: what the event that won says."""
+_WON: Final = 8  # of them; a literal, so that types of slices are known
 _new = tuple.__new__  # builds a named tuple without the cost of its own constructor
 
 
@@ -141,7 +142,7 @@ def _put_together(state: JobState, deciding: _Deciding) -> JobState:
     attempt, winner, won_at, first, first_at, working, working_at, latest, latest_at, tellers = (
         deciding
     )
-    created, started, job_type, labels, progress = state[8:]  # after the winner's eight facts
+    created, started, job_type, labels, progress = state[_WON:]
     if attempt > state.attempt:
         started = progress = None
     for entry_id, event in tellers:
@@ -155,7 +156,7 @@ def _put_together(state: JobState, deciding: _Deciding) -> JobState:
         started = _moment(working, working_at)
     if latest is not None:
         progress = _progress(latest, latest_at)
-    won = state[:8] if winner is None else _won_facts(winner, won_at)
+    won = state[:_WON] if winner is None else _won_facts(winner, won_at)
     return _new(JobState, (*won, created, started, job_type, labels, progress))
 
 

@@ -17,8 +17,9 @@ MOST_BYTES = 4 * 1024 * 1024
 class RecentStates:
     """Remembers the state behind the documents last written of a job; forgets the oldest first.
 
-    Equal bytes have equal states. So a state is returned only for exactly the documents that were
-    written from it: whoever else wrote since, or whatever was lost, what is stored stands.
+    The documents of an unended job determine everything that is written next. So a state is
+    returned only for exactly the documents that were written from it: whoever else wrote since, or
+    whatever was lost, what is stored stands.
     """
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:

@@ -67,7 +67,9 @@ end
 local marks = ARGV[1] == 'marks'
 local keys_each, values_each = marks and 3 or 2, marks and 7 or 5
 
--- Whether the keys of a job are still what its writer had read.
+-- Whether the keys of a job are still what its writer had read. Of the documents only the status is
+-- compared: it names the entry of the progress document. A progress document that expired alone is
+-- noticed by the writer's MGET, which must therefore stay.
 local function stands(key, value)
   return get(KEYS[key]) == ARGV[value] and
     (not marks or ARGV[value + 5] == '*' or get(KEYS[key + 2]) == ARGV[value + 5])

@@ -73,6 +73,8 @@ class StatusCache:
         """Fold and write each job once, and return those that somebody else wrote meanwhile.
 
         While a chunk is folded, the server writes the one before it and reads the one after it.
+        Chunks have no job in common. A write is sent only after the reply to the previous one, so
+        that at most two connections are in use.
         """
         lost: list[JobKey] = []
         chunks = _chunks(jobs)
@@ -109,7 +111,7 @@ class StatusCache:
         """Return what makes the documents those of this state."""
         documents = write_documents(KINDS[job.kind], state, self._result_cache_bytes)
         ended = state.state.ended
-        if not ended:
+        if not ended:  # of an ended job the document may lack parts of the result
             self._recent.remember(job, documents, state)
         return _new(
             Write,

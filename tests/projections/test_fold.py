@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from projections.decoding import Entry, decode
 from projections.documents import Documents, read_documents, write_documents
-from projections.fold import RANKS, fold, fold_all
+from projections.fold import _WON, RANKS, fold, fold_all
 from projections.state import JobState, OmittedResult
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
@@ -399,3 +399,7 @@ def test_number_beyond_a_double_beside_a_big_integer_is_still_projected() -> Non
     raw = b'{"type":"done","id":"a1","result":{"x":1e400,"y":%d}}' % 10**40
     state = state_of([[decode("42", EntryId(1, 0), [b"event", raw])]])
     assert json.loads(write_documents(JOB, state).status)["result"] == {"x": None, "y": 10**40}
+
+
+def test_the_winners_facts_are_the_first_fields_of_a_state() -> None:
+    assert JobState._fields[_WON - 1 : _WON + 1] == ("code", "created")
