@@ -38,8 +38,9 @@ def read_keys(url: str, keys: Sequence[str]) -> list[bytes | None] | None:
             *begun, hello, found = _exchange(connection, commands)
     except (InvalidUrl, OSError, hiredis.HiredisError):
         return None
-    refused = any(isinstance(reply, Exception) for reply in (*begun, hello, found))
-    return None if refused or not _is_primary(hello) else found
+    if any(isinstance(reply, Exception) for reply in begun) or not _is_primary(hello):
+        return None
+    return found if isinstance(found, list) and len(found) == len(keys) else None
 
 
 def _login(options: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -81,6 +82,9 @@ def _exchange(connection: socket.socket, commands: Sequence[tuple[Any, ...]]) ->
     return replies
 
 
-def _is_primary(hello: Sequence[Any]) -> bool:
-    facts = dict(zip(hello[::2], hello[1::2], strict=False))
-    return facts.get(b"role") == b"master" and facts.get(b"mode") == b"standalone"
+def _is_primary(hello: object) -> bool:
+    """Whether the answer to HELLO is that of a primary; other servers may answer anything."""
+    if not isinstance(hello, list):
+        return False
+    facts = list(zip(hello[::2], hello[1::2], strict=False))
+    return (b"role", b"master") in facts and (b"mode", b"standalone") in facts

@@ -64,6 +64,8 @@ def _split(url: str) -> SplitResult:
     scheme, separator, _ = url.partition("://")
     if not separator or scheme.lower() not in SCHEMES:
         raise InvalidUrl("its scheme is not known")
+    if not _is_text(url):
+        raise InvalidUrl(f"it is not UTF-8: {_ENCODE}")
     if _CONTROL.search(url):
         raise InvalidUrl("it contains a space or a control character")
     try:
@@ -86,7 +88,7 @@ def _tcp_address(parts: SplitResult) -> dict[str, Any]:
     host = _decoded(parts.hostname or "")
     if not host:
         raise InvalidUrl("it names no host")
-    if not _HOST.fullmatch(host):
+    if not _HOST.fullmatch(host) or not _can_be_looked_up(host):
         raise InvalidUrl("its host is not valid")
     address: dict[str, Any] = {"host": host}
     if port is not None:
@@ -94,6 +96,24 @@ def _tcp_address(parts: SplitResult) -> dict[str, Any]:
     if path := parts.path.strip("/"):
         address["db"] = _database(_decoded(path))
     return address
+
+
+def _is_text(url: str) -> bool:
+    """Whether an environment variable's bytes were UTF-8: what was not cannot be sent."""
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _can_be_looked_up(host: str) -> bool:
+    """Whether the system takes the name, which it encodes first: no label is empty or too long."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _unix_address(parts: SplitResult) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -197,6 +199,29 @@ def test_quick_read__of_what_is_not_plain__is_left_to_the_client(url: str) -> No
 
 def test_quick_read__of_what_refuses__is_left_to_the_client(redis_url: str) -> None:
     assert read_keys(login(redis_url, "nobody", "nothing"), KEYS) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(b":1\r\n:1\r\n", b"*-1\r\n*-1\r\n", b"*2\r\n*0\r\n:1\r\n*2\r\n$-1\r\n$-1\r\n"),
+        b"*4\r\n+role\r\n+master\r\n+mode\r\n+standalone\r\n:1\r\n",
+        b"*4\r\n+role\r\n+master\r\n+mode\r\n+standalone\r\n*0\r\n",
+    ],
+)
+def test_quick_read__of_a_server_that_is_no_redis__is_left_to_the_client(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        assert read_keys(f"redis://127.0.0.1:{server.getsockname()[1]}", KEYS) is None
+        serving.join(ENDING)
 
 
 def test_quick_read__of_a_replica__is_left_to_the_client(open_redis: RedisFactory) -> None:
