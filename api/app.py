@@ -33,6 +33,7 @@ from api.ops import ops_routes
 from api.ops_database import OpsDatabase
 from api.ops_desk import Desk
 from api.ops_jobs import OpsJobs
+from api.portions import Portions
 from api.problems import MethodNotAllowed, NoSuchPage, OurFault, Problem, problem_response
 from api.progress import ProgressEndpoint, match_path
 from api.query import PATH as QUERY_PATH
@@ -72,8 +73,8 @@ def create_app(
 
     if viewers is None:
         viewers = Viewers(settings.max_streams_per_tenant)
-    hub = Hub(client)
-    feed = Feed(identify, viewers, hub, reader, FeedReader(client, reader))
+    hub, portions = Hub(client), Portions()
+    feed = Feed(identify, viewers, hub, reader, FeedReader(client, reader), portions)
 
     database = Database.from_settings(settings)
     ops_database = OpsDatabase(settings.database_url)
@@ -109,7 +110,7 @@ def create_app(
     )
     rest.router.redirect_slashes = False  # see `api.slashes`
     app = Application(
-        ProgressEndpoint(identify, reader, viewers, hub),
+        ProgressEndpoint(identify, reader, viewers, hub, portions),
         feed,
         QueryEndpoint(identify, reader),
         rest,

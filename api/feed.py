@@ -25,6 +25,7 @@ from api.feed_sse import (
 )
 from api.feed_tenant import TenantFeed, TenantFeeds, first_bytes
 from api.metrics import STREAM_EVENTS
+from api.portions import Portions
 from api.problems import MethodNotAllowed, NoSuchJob, TryLater
 from api.rendered import Rendered, rendered
 from projections.feed import FeedReader, feed_name
@@ -43,18 +44,20 @@ RETRY_SECONDS = 1.0
 class Feed:
     """Answers requests for streams."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - each of another type
         self,
         authenticator: Authenticator,
         viewers: Viewers,
         hub: Hub,
         documents: DocumentReader,
         changes: FeedReader,
+        portions: Portions,
     ) -> None:
         self._authenticator = authenticator
         self._viewers = viewers
         self._hub = hub
         self._documents = documents
+        self._portions = portions
         self._reads = FeedReads(changes)
         self._tenants = TenantFeeds(hub, self._reads)
 
@@ -71,6 +74,7 @@ class Feed:
         known = last_event_id(scope)
         with self._viewers.enter(job.tenant, beats=True, expires=caller.expires) as bell:
             try:
+                await self._portions.join(job.tenant)
                 async with self._hub.watching(job.tenant, feed_name(job), bell):
                     state = await self._state(job)
                     if state is None:
@@ -93,6 +97,7 @@ class Feed:
             return await answer_without_stream(send, HTTPStatus.OK)
         with self._viewers.enter(caller.tenant, beats=True, expires=caller.expires) as bell:
             try:
+                await self._portions.join(caller.tenant)
                 async with self._tenants.watching(caller.tenant, bell) as feed:
                     position = await self._first_position(caller.tenant, feed, last_event_id(scope))
                     work = partial(self._follow_tenant, caller, feed, bell, position)
@@ -108,6 +113,7 @@ class Feed:
 
     async def _state(self, job: JobKey) -> Rendered | None:
         documents = await self._documents.read(job)
+        await self._portions.join(job.tenant)
         return documents and rendered(job, documents)
 
     async def _follow_job(

@@ -24,6 +24,7 @@ from api.callers import MAX_FIELDS, caller_of
 from api.etags import known_tags, matches
 from api.feed_bells import Viewers, until_gone
 from api.feed_hub import Hub
+from api.portions import Portions
 from api.problems import BadRequest, MethodNotAllowed, NoSuchJob, TryLater
 from api.rendered import Rendered, rendered
 from api.responses import Response
@@ -83,12 +84,18 @@ class ProgressEndpoint:
     """Answers progress requests."""
 
     def __init__(
-        self, authenticator: Authenticator, reader: DocumentReader, viewers: Viewers, hub: Hub
+        self,
+        authenticator: Authenticator,
+        reader: DocumentReader,
+        viewers: Viewers,
+        hub: Hub,
+        portions: Portions,
     ) -> None:
         self._authenticator = authenticator
         self._reader = reader
         self._viewers = viewers
         self._hub = hub
+        self._portions = portions
         self._next_warning = float("-inf")
 
     async def respond(self, scope: Scope, receive: Receive, path: ProgressPath) -> Response:
@@ -110,8 +117,12 @@ class ProgressEndpoint:
         # A job that the caller may not read is answered as one that does not exist, also in time.
         may_read = caller.may_read(kind.name, job_id)
         known = known_tags(scope["headers"])
+        if wait:
+            await self._portions.join(job.tenant)
         try:
             documents = await self._reader.read(job) if may_read else None
+            if wait:
+                await self._portions.join(job.tenant)
             state = documents and rendered(job, documents)
             if state is None:
                 known = None  # any state is news to a caller for whom there was none
@@ -148,6 +159,7 @@ class ProgressEndpoint:
 
     async def _state(self, job: JobKey) -> Rendered | None:
         documents = await self._reader.read(job)
+        await self._portions.join(job.tenant)
         return documents and rendered(job, documents)
 
     def _warn(self, error: redis.RedisError) -> None:
