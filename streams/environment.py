@@ -26,6 +26,15 @@ def given(environ: Mapping[str, str], name: str) -> str | None:
     return environ.get(PREFIX + name.upper(), "").strip() or None
 
 
+def is_utf8(value: str) -> bool:
+    """Return whether a variable's bytes were UTF-8; what was not cannot be sent to a server."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def required(value: str | None, name: str, example: str) -> str:
     """Return a value, or raise SettingsError where it is None."""
     if value is None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from streams.environment import is_utf8
+
 if TYPE_CHECKING:
     import ssl
 
@@ -64,7 +66,7 @@ def _split(url: str) -> SplitResult:
     scheme, separator, _ = url.partition("://")
     if not separator or scheme.lower() not in SCHEMES:
         raise InvalidUrl("its scheme is not known")
-    if not _is_text(url):
+    if not is_utf8(url):
         raise InvalidUrl(f"it is not UTF-8: {_ENCODE}")
     if _CONTROL.search(url):
         raise InvalidUrl("it contains a space or a control character")
@@ -96,15 +98,6 @@ def _tcp_address(parts: SplitResult) -> dict[str, Any]:
     if path := parts.path.strip("/"):
         address["db"] = _database(_decoded(path))
     return address
-
-
-def _is_text(url: str) -> bool:
-    """Whether an environment variable's bytes were UTF-8: what was not cannot be sent."""
-    try:
-        url.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _can_be_looked_up(host: str) -> bool:

@@ -14,7 +14,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
-from streams.environment import DATA_DIR, PREFIX, SettingsError, given, required, required_redis_url
+from streams.environment import (
+    DATA_DIR,
+    PREFIX,
+    SettingsError,
+    given,
+    is_utf8,
+    required,
+    required_redis_url,
+)
 
 __all__ = ["PREFIX", "Settings", "SettingsError"]
 
@@ -25,6 +33,9 @@ _DATABASE_URL = re.compile(
 """A URL or `name=value` words, as libpq takes them."""
 _BAD_ESCAPE = re.compile(r"postgres(?:ql)?://.*%(?:00|(?![0-9A-Fa-f]{2}))", re.DOTALL)
 """A URL with a `%` that libpq cannot decode: its error quotes what may be a password."""
+
+_PATHS = {"data_dir", "limits"}
+"""Settings that may have any bytes: names of files need not be UTF-8."""
 
 
 class Settings(BaseModel):
@@ -82,6 +93,9 @@ class Settings(BaseModel):
         found = {
             name: value for name in cls.model_fields if (value := given(environ, name)) is not None
         }
+        for name in found.keys() - _PATHS:
+            if not is_utf8(found[name]):
+                raise SettingsError(f"{PREFIX}{name.upper()} is not UTF-8")
         try:
             return cls.model_validate(found)
         except ValidationError as error:

@@ -66,6 +66,26 @@ def test_wrong_value_is_one_line_that_names_the_variable(variable: str, value: s
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        name
+        for name, field in Settings.model_fields.items()
+        if "str" in str(field.annotation) and "Path" not in str(field.annotation)
+    ),
+)
+def test_value_that_is_not_utf8_is_named_and_not_shown(name: str) -> None:
+    variable = f"JOBTRAIL_{name.upper()}"
+    value = b"postgresql://u:hunter2@h\xff/x".decode(errors="surrogateescape")
+    with pytest.raises(SettingsError, match=f"^{variable} is not UTF-8$"):
+        Settings.from_environ({variable: value})
+
+
+def test_names_of_files_may_have_any_bytes() -> None:
+    name = b"/srv/\xff".decode(errors="surrogateescape")
+    assert Settings.from_environ({"JOBTRAIL_DATA_DIR": name}).data_dir == Path(name)
+
+
 def test_two_wrong_values_are_both_named() -> None:
     wrong = {"JOBTRAIL_API_PORT": "x", "JOBTRAIL_AUTH": "y"}
     with pytest.raises(SettingsError, match=r"JOBTRAIL_API_PORT.*; JOBTRAIL_AUTH"):
