@@ -123,9 +123,17 @@ _FORMS: dict[str, type[DecodedEvent]] = {
 _DECODE: Callable[[bytes], DecodedEvent] = Decoder(DecodedEvent).decode
 
 _LONGEST = 4_000
-"""Bytes of an event beyond which the judge decides: it limits the digits of a number to 4,300."""
+"""Bytes up to which an event is decoded here.
+
+Longer events go to `parse_event`, which refuses numbers of over 4,300 digits; a shorter event
+cannot hold one.
+"""
 _BRACKETS = 190
-"""Opening brackets beyond which the judge decides: it limits the depth to 200."""
+"""Opening brackets up to which an event is decoded here.
+
+Events with more go to `parse_event`, which refuses a depth of over 200; fewer brackets cannot
+reach it.
+"""
 _SURELY_SHALLOW = 2 * _BRACKETS
 """Bytes up to which an event cannot be nested so deep."""
 _SURELY_SMALL = MAX_EXTRA_BYTES // 8
