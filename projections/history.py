@@ -14,12 +14,14 @@ from psycopg import sql
 from projections.decoding import Entry, happened_at
 from projections.history_days import (
     WEEK,
+    WEEKS_AHEAD,
     day_at,
     day_of,
-    is_undated,
+    has_time,
+    is_day_uncertain,
     monday_of,
-    partition_name,
 )
+from projections.history_weeks import MOVE_AGAIN_SECONDS, TooManyEvents, make_partition
 from sql import queries
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
@@ -31,7 +33,7 @@ _RETENTION = queries("retention")
 COLUMNS = "text text text text date int8 int8 text int8 timestamptz text int8 int8 int4".split()
 """Types of the columns of `copy_events`, in its order."""
 
-_AHEAD, _BEHIND = 2, 5
+_AHEAD, _BEHIND = WEEKS_AHEAD, 5
 """Weeks from now within which partitions are made; events of others go to the default one."""
 
 MAKE_TRIES, MAKE_PAUSE_SECONDS = 10, 0.1
@@ -41,6 +43,11 @@ MAKE_AGAIN_SECONDS = 10.0
 DROP_TRIES = 5
 DELETE_BATCH, DELETE_BATCHES = 5_000, 20
 """Rows of the default partition in one DELETE, and DELETEs in one run."""
+
+
+_Event = tuple[object, ...]
+"""Tenant, kind, id and event id."""
+_EntryId = tuple[int, int]
 
 
 class EventRow(NamedTuple):
@@ -68,13 +75,13 @@ class EventRow(NamedTuple):
         return self.entry_ms, self.entry_seq
 
     @property
-    def undated(self) -> bool:
-        """Whether a retried append of the event may have another day."""
-        return is_undated(self.event_id, EntryId(*self.entry))
+    def day_uncertain(self) -> bool:
+        """Whether the day may differ between two appends of the event."""
+        return is_day_uncertain(self.event_id, EntryId(*self.entry))
 
 
 def event_row(entry: Entry) -> EventRow:
-    """Give the row of an entry."""
+    """Return the history row for an entry."""
     tenant, entry_id, event, raw = entry
     return EventRow(
         tenant,
@@ -97,19 +104,24 @@ def write_events(
     earliest: Mapping[JobKey, EntryId],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Add events to the history; those that it holds already change nothing.
+    """Add events to the history.
+
+    A redelivered entry changes nothing; another append of an event that the history holds updates
+    its earliest and latest entry and its count of appends.
 
     The caller holds a transaction, in which it has written and locked the events' jobs; `earliest`
     are these jobs' earliest entries. `meanwhile` is called while the server works.
     """
-    rows = _once_each(rows)
-    held = _held_days(connection, [row for row in rows if row.undated], earliest)
+    entries = _entries_by_event(rows)
+    rows = _once_each(rows, entries)
+    days = _held_days(connection, [row for row in rows if row.day_uncertain], earliest)
+    rows = [row._replace(day=days[row[:4]]) if row[:4] in days else row for row in rows]
+    rows = _with_new_landings(connection, rows, entries)
     connection.execute(_QUERIES["stage_events"])
     with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_events"]) as copy:
         copy.set_types(COLUMNS)
         for row in rows:
-            day = held.get(row[:4]) if held else None
-            copy.write_row(row if day is None else row._replace(day=day))
+            copy.write_row(row)
         meanwhile()
     connection.execute(_QUERIES["insert_events"])
 
@@ -128,18 +140,61 @@ def has_events(connection: psycopg.Connection, tenant: str) -> bool:
     return bool(found and found[0])
 
 
-def _once_each(rows: Sequence[EventRow]) -> list[EventRow]:
-    """Put an event and its retried appends together, also where a day lies between them."""
-    events: dict[tuple[object, ...], EventRow] = {}
+def _entries_by_event(rows: Sequence[EventRow]) -> dict[_Event, set[_EntryId]]:
+    """Return the distinct entries of each event."""
+    entries: dict[_Event, set[_EntryId]] = {}
     for row in rows:
-        known = events.setdefault(row[:4], row)
-        if known is not row and known.entry != row.entry:
-            first, last = sorted((known, row), key=lambda each: each.entry)
-            latest = max(last.entry, (known.last_ms or 0, known.last_seq or 0))
-            events[row[:4]] = first._replace(
-                last_ms=latest[0], last_seq=latest[1], landings=known.landings + 1
-            )
-    return list(events.values())
+        entries.setdefault(row[:4], set()).add(row.entry)
+    return entries
+
+
+def _once_each(rows: Sequence[EventRow], entries: Mapping[_Event, set[_EntryId]]) -> list[EventRow]:
+    """Merge the appends of each event into the row of the earliest, on whatever days they are."""
+    merged: dict[_Event, EventRow] = {}
+    for row in rows:
+        known = merged.setdefault(row[:4], row)
+        if row.entry < known.entry:
+            merged[row[:4]] = row
+    for event, appends in entries.items():
+        if len(appends) > 1:
+            ms, seq = max(appends)
+            merged[event] = merged[event]._replace(last_ms=ms, last_seq=seq, landings=len(appends))
+    return list(merged.values())
+
+
+def _with_new_landings(
+    connection: psycopg.Connection,
+    rows: Sequence[EventRow],
+    entries: Mapping[_Event, set[_EntryId]],
+) -> Sequence[EventRow]:
+    """Count in each merged row only the appends that the history does not know.
+
+    The jobs are locked: nobody adds to what is read here. A single append needs no such look-up,
+    for the INSERT compares it with what is held.
+    """
+    asked = [row[:5] for row in rows if row.landings > 1]
+    if not asked:
+        return rows
+    columns = [list(column) for column in zip(*asked, strict=True)]
+    found = connection.execute(_QUERIES["held_landings"], columns).fetchall()
+    held = {row[:4]: ((row[4], row[5]), (row[6], row[7]), row[8]) for row in found}
+    return [
+        row._replace(landings=_new_landings(entries[row[:4]], *held[row[:4]]))
+        if row[:4] in held
+        else row
+        for row in rows
+    ]
+
+
+def _new_landings(entries: set[_EntryId], first: _EntryId, last: _EntryId, landings: int) -> int:
+    """Return how many of an event's entries are new to a row of that many landings.
+
+    Entries between the row's earliest and latest are not stored. So many are counted as are surely
+    new: all of them where the row knows two landings.
+    """
+    outside = sum(not first <= each <= last for each in entries)
+    between = sum(first < each < last for each in entries)
+    return outside + max(0, len({first, last}) + between - landings)
 
 
 def drop_old(connect: Callable[[], psycopg.Connection], keep_days: int) -> list[str]:
@@ -187,19 +242,30 @@ def _drop(connection: psycopg.Connection, schema: str, name: str) -> bool:
 
 def _held_days(
     connection: psycopg.Connection, rows: Sequence[EventRow], earliest: Mapping[JobKey, EntryId]
-) -> dict[tuple[object, ...], date]:
-    """Look where the history may hold these events under another day than theirs."""
+) -> dict[_Event, date]:
+    """Return the days under which the history holds those of these events that it holds."""
     today = datetime.now(UTC).date()
     asked = []
     for row in rows:
         began = day_at(earliest[JobKey(*row[:3])].ms)
-        if began < row.day or row.day < today:  # else there is no other day
+        # If the job began on this day and the day is today, no other day is possible; but an id
+        # with a time that was trusted in another append has put that on the day of this time.
+        if began < row.day or row.day < today or has_time(row.event_id):
             asked.append((*row[:4], began))
     if not asked:
         return {}
     columns = [list(column) for column in zip(*asked, strict=True)]
     found = connection.execute(_QUERIES["held_days"], columns)
     return {tuple(event): day for *event, day in found}
+
+
+_KEPT = {"kept_in": "job_events_default"}
+_MAKE_LATER = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    # An event of the week came into the default partition since its events were counted.
+    psycopg.errors.CheckViolation,
+)
 
 
 class Partitions:
@@ -211,6 +277,7 @@ class Partitions:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._made: set[date] = set()
+        self._crowded: dict[date, float] = {}
         self._clock = clock
         self._sleep = sleep
         self._next = float("-inf")
@@ -218,18 +285,26 @@ class Partitions:
     def ensure(self, connection: psycopg.Connection, days: Iterable[date]) -> None:
         """Make the partitions of these days and of the week to come, outside any transaction.
 
-        One that cannot be made now is made later; until then its events go to the default one.
+        One that cannot be made now is made later; until then its events go to the default one, and
+        they are moved when it is made.
         """
-        if self._clock() < self._next:
+        now = self._clock()
+        if now < self._next:
             return
         today = datetime.now(UTC).date()
         first, last = monday_of(today - _BEHIND * WEEK), monday_of(today + _AHEAD * WEEK)
-        wanted = {monday_of(day) for day in (*days, today, today + WEEK)}
-        for monday in sorted(wanted - self._made):
-            if first <= monday <= last and not self._made_in_time(connection, monday):
-                _LOG.warning(
-                    "partition_not_made_yet", week=str(monday), kept_in="job_events_default"
-                )
+        wanted = {monday_of(day) for day in (*days, today, today + WEEK)} - self._made
+        for monday in sorted(wanted):
+            if not first <= monday <= last or now < self._crowded.get(monday, now):
+                continue
+            try:
+                made = self._made_in_time(connection, monday)
+            except TooManyEvents as error:
+                self._crowded[monday] = now + MOVE_AGAIN_SECONDS
+                _LOG.warning("partition_not_made", week=str(monday), reason=str(error), **_KEPT)
+                continue
+            if not made:
+                _LOG.warning("partition_not_made_yet", week=str(monday), **_KEPT)
                 self._next = self._clock() + MAKE_AGAIN_SECONDS
                 return
             self._made.add(monday)
@@ -242,44 +317,9 @@ class Partitions:
         """
         for _ in range(MAKE_TRIES):
             try:
-                self._make(connection, partition_name(monday), monday)
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                make_partition(connection, monday)
+            except _MAKE_LATER:
                 self._sleep(MAKE_PAUSE_SECONDS)
             else:
                 return True
         return False
-
-    def _make(self, connection: psycopg.Connection, name: str, monday: date) -> None:
-        if _exists(connection, name):
-            return
-        with connection.transaction():
-            connection.execute(_RETENTION["become_owner"])
-            connection.execute(_RETENTION["lock_partitions"])
-            if _exists(connection, name):
-                return
-            statements = _attach(name, monday)
-            try:
-                with connection.transaction():
-                    for statement in statements:
-                        connection.execute(statement)
-            except psycopg.errors.CheckViolation:
-                # The default partition holds events of that week already; there they stay.
-                _LOG.warning("partition_not_made", partition=name, kept_in="job_events_default")
-
-
-def _exists(connection: psycopg.Connection, name: str) -> bool:
-    found = connection.execute(_RETENTION["partition_exists"], (name,)).fetchone()
-    return bool(found and found[0])
-
-
-def _attach(name: str, monday: date) -> Sequence[sql.Composed]:
-    """Attach a table made beside: that locks the parent far less than PARTITION OF does."""
-    table = sql.Identifier(name)
-    return (
-        sql.SQL("CREATE TABLE {} (LIKE job_events INCLUDING ALL)").format(table),
-        # By its own name nobody but the owner sees anything in it; policies are on the parent.
-        sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(table),
-        sql.SQL("ALTER TABLE job_events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
-            table, sql.Literal(monday), sql.Literal(monday + WEEK)
-        ),
-    )

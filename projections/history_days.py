@@ -17,17 +17,32 @@ DAY_MS = 86_400_000
 WEEK = timedelta(weeks=1)
 
 _ENTRY_ID = re.compile(r"\d{1,15}-\d{1,20}\Z")
-_TRUSTED_MS = 30 * DAY_MS
-"""How far the time in an event id may lie from its entry's before it is not believed."""
+WEEKS_AHEAD = 2
+"""Weeks from now for which partitions are made."""
+_LATE_MS = 30 * DAY_MS
+"""How long after the time in a UUIDv7 an entry may be appended for that time to be trusted."""
+_EARLY_MS = WEEKS_AHEAD * 7 * DAY_MS
+"""How far the time in an event id may be ahead of its entry: there is a partition for it, still."""
 
 
 def made_at(event_id: str, entry_ms: int) -> int | None:
-    """Return the milliseconds in an event id, or None where there are none to be believed."""
+    """Return the milliseconds in an event id, or None where it has none that can be trusted.
+
+    A time too far ahead of the entry is not trusted in either form. The form of an entry id is a
+    requeued dead letter's, which goes by its first entry, however long ago that was appended.
+    """
     made = time_of(event_id)
-    if made is None and _ENTRY_ID.match(event_id):
-        # A requeued dead letter without an id of its own goes by its first entry's.
-        return int(event_id.partition("-")[0])
-    return None if made is None or abs(made - entry_ms) > _TRUSTED_MS else made
+    if made is not None:
+        return made if -_LATE_MS <= made - entry_ms <= _EARLY_MS else None
+    if _ENTRY_ID.match(event_id):
+        made = int(event_id.partition("-")[0])
+        return made if made - entry_ms <= _EARLY_MS else None
+    return None
+
+
+def has_time(event_id: str) -> bool:
+    """Return whether an event id carries a time, be it trusted or not."""
+    return time_of(event_id) is not None or _ENTRY_ID.match(event_id) is not None
 
 
 def day_of(event_id: str | None, entry_id: EntryId) -> date:
@@ -36,7 +51,7 @@ def day_of(event_id: str | None, entry_id: EntryId) -> date:
     return day_at(entry_id.ms if made is None else made)
 
 
-def is_undated(event_id: str, entry_id: EntryId) -> bool:
+def is_day_uncertain(event_id: str, entry_id: EntryId) -> bool:
     """Return whether the day came from the entry, so that a retried append may have another."""
     return made_at(event_id, entry_id.ms) is None and event_id != str(entry_id)
 

@@ -25,8 +25,14 @@ from streams.kinds import KINDS, State
 _QUERIES = queries("rows")
 
 
-class _LostRace(Exception):
+class _LostRace(psycopg.errors.SerializationFailure):
     """Another writer made a row of the batch meanwhile: read and fold again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "new rows of jobs could not be inserted: another writer was first; if this error"
+            " repeats, row-level security or a trigger hides rows of jobs from this login"
+        )
 
 
 class StoredJob(NamedTuple):
@@ -55,20 +61,16 @@ class JobRows:
 
     Args:
         connect: makes a connection in autocommit mode; called again after one was lost.
-        meanwhile: called once in each `apply`, after the history's rows were sent and before their
-            end is awaited: PostgreSQL works then, and this process may, too. What it raises undoes
-            the batch.
     """
 
     group = "rows"
+    meanwhile: Callable[[], None]
+    """Called at most once in each `apply`, even if the transaction is run again: after the
+    history's rows were sent and before their end is awaited, while PostgreSQL works. What it raises
+    undoes the batch."""
 
-    def __init__(
-        self,
-        connect: Callable[[], Session],
-        *,
-        meanwhile: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.meanwhile = meanwhile
+    def __init__(self, connect: Callable[[], Session]) -> None:
+        self.meanwhile = lambda: None
         self._connect = connect
         self._connection: Session | None = None
         self._partitions = Partitions()
@@ -132,7 +134,7 @@ class JobRows:
                 earliest = {job: state.created.entry_id for job, state in states.items()}
                 self._history.write(connection, new, Batch(earliest, meanwhile))
 
-        _until_won(write)
+        again(write)
 
     def _write_jobs(self, connection: Session, jobs: EventsByJob) -> Mapping[JobKey, JobState]:
         """Write what the events change, and return the states of all their jobs."""
@@ -142,6 +144,7 @@ class JobRows:
             job: fold_all(stored[job].state if job in stored else None, events)
             for job, events in jobs.items()
         }
+        # Each job has an event here, and so a state: the condition is for the type checker.
         folded = {job: state for job, state in told.items() if state}
         new = [job_values(job, state) for job, state in folded.items() if job not in stored]
         if new and connection.execute(_QUERIES["insert_jobs"], _arrays(new)).rowcount != len(new):
@@ -165,16 +168,6 @@ def _once(work: Callable[[], None]) -> Callable[[], None]:
             waiting.pop()()
 
     return do
-
-
-def _until_won(transaction: Callable[[], None]) -> None:
-    """Run a whole transaction until no other session is in its way."""
-    while True:
-        try:
-            again(transaction)
-        except _LostRace:
-            continue
-        return
 
 
 def read_row(row: StoredJob) -> JobState:

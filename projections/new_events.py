@@ -60,26 +60,31 @@ class NewEvents(NamedTuple):
 
     weeks: Mapping[date, Week]
     """By Monday."""
-    undated: Sequence[Entry]
-    """Entries whose events the history may hold under another day, which no key refuses."""
+    day_uncertain: Sequence[Entry]
+    """Entries whose day may differ between two appends.
+
+    The primary key cannot find the other one.
+    """
 
     @property
     def days(self) -> set[date]:
         """Days that need a partition; a Monday stands for its week."""
-        return {*self.weeks, *(day_of(each.event.event_id, each.entry_id) for each in self.undated)}
+        uncertain = self.day_uncertain
+        return {*self.weeks, *(day_of(each.event.event_id, each.entry_id) for each in uncertain)}
 
 
 def new_events(entries: Sequence[Entry]) -> NewEvents:
     """Sort entries out by week."""
     days: dict[int, tuple[int, Week]] = {}
     weeks: dict[date, Week] = {}
-    undated: list[Entry] = []
+    day_uncertain: list[Entry] = []
     for entry in entries:
         event_id, (ms, seq) = entry.event.event_id, entry.entry_id
+        # Inline for speed; must agree with `day_of` and `is_day_uncertain`.
         made = ms if event_id is None else made_at(event_id, ms)
         if made is None:
             if event_id != f"{ms}-{seq}":
-                undated.append(entry)
+                day_uncertain.append(entry)
                 continue
             made = ms
         found = days.get(made // DAY_MS)
@@ -90,10 +95,11 @@ def new_events(entries: Sequence[Entry]) -> NewEvents:
         wire_day, week = found
         week.rows.append(_wire_row(entry, wire_day))
         week.entries.append(entry)
-    return NewEvents(weeks, undated)
+    return NewEvents(weeks, day_uncertain)
 
 
 def _wire_row(entry: Entry, wire_day: int) -> WireRow:
+    # Inline for speed; must agree with `event_row`.
     tenant, (ms, seq), event, raw = entry
     at = happened_at(event, entry.entry_id) - _EPOCH
     return (
@@ -127,11 +133,14 @@ class HistoryWriter:
         self._plain_batches = 0
 
     def write(self, connection: psycopg.Connection, new: NewEvents, batch: Batch) -> None:
-        """Add events; those that the history holds already change nothing.
+        """Add events.
+
+        A redelivered entry changes nothing; another append of a held event updates its earliest
+        and latest entry and its count of appends.
 
         The caller holds a transaction, in which it has written and locked the events' jobs.
         """
-        rest = [*new.undated]
+        rest = [*new.day_uncertain]
         copied = self._copied(connection, new.weeks, batch)
         for monday, week in new.weeks.items():
             if monday not in copied:
@@ -150,6 +159,8 @@ class HistoryWriter:
             self._plain_batches -= 1
             return ()
         try:
+            # A savepoint: a refused COPY is undone alone. The rows of `jobs`, written before it,
+            # and their locks stay.
             with connection.transaction():
                 partitions = _partitions(connection, weeks)
                 for monday, table in partitions.items():

@@ -14,13 +14,13 @@ from typing import NamedTuple, Protocol
 
 from projections.batch import by_job
 from projections.decoding import Entry
-from projections.job_rows import JobRows, _until_won
+from projections.job_rows import JobRows
 from projections.parts import READ_BYTES, Part
 from projections.rebuild_served import StatusServed
 from projections.sources import Sources
 from projections.status_cache import StatusCache
 from projections.verify import fold_part
-from sql.sessions import Session
+from sql.sessions import Session, again
 from streams.keys import JobKey
 
 BATCH = 4_000
@@ -99,7 +99,7 @@ class _RowsAlone(JobRows):
             with connection.transaction():
                 self._write_jobs(connection, by_job(entries))
 
-        _until_won(write)
+        again(write)
 
 
 def repair(sources: Sources, writer: Writer, after: JobKey | None = None) -> Iterator[Step]:

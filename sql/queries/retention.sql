@@ -16,6 +16,34 @@ WHERE c.oid = 'job_events'::regclass
   AND pg_has_role(r.oid, CASE WHEN current_setting('server_version_num')::integer >= 160000
                               THEN 'SET' ELSE 'MEMBER' END);
 
+-- name: week_in_default
+-- How many events of a week the default partition holds, and their bytes; more than the limit are not
+-- counted.
+SELECT count(*), coalesce(sum(pg_column_size(w.event)), 0)
+FROM (
+    SELECT event FROM job_events_default
+    WHERE day >= %(first)s::date AND day < %(end)s::date
+    LIMIT %(limit)s
+) AS w;
+
+-- name: lock_default
+-- ATTACH takes this lock, too, to see that none of the week's events is here.
+LOCK TABLE job_events_default IN ACCESS EXCLUSIVE MODE;
+
+-- name: move_week
+WITH moved AS (
+    DELETE FROM job_events_default
+    WHERE day >= %(first)s::date AND day < %(end)s::date
+    RETURNING
+        tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt, at, event,
+        last_ms, last_seq, landings
+)
+INSERT INTO {} (
+    tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt, at, event,
+    last_ms, last_seq, landings
+)
+SELECT * FROM moved;
+
 -- name: partition_exists
 SELECT to_regclass(%s) IS NOT NULL;
 

@@ -59,6 +59,8 @@ COPY {} (
 -- name: update_jobs
 -- A locked row stays at its place. The key is compared beside it, so that a wrong place changes
 -- nothing; IS NOT DISTINCT FROM, which no index serves, so that the place is what the row is found by.
+-- The places are an array of tid: a cast in the condition is not leakproof, and row-level security
+-- would prevent the Tid Scan.
 UPDATE jobs AS j
 SET attempt = s.attempt, state = s.state, status = s.status, job_type = s.job_type,
     labels = s.labels::jsonb, worker = s.worker, progress = s.progress::json,
@@ -98,7 +100,9 @@ ORDER BY tenant, kind, id
 ON CONFLICT DO NOTHING;
 
 -- name: insert_events
--- An event that is there already keeps its earliest entry and gets to know its latest.
+-- An event that is there already keeps its earliest entry and gets to know its latest. A staged row of
+-- several entries counts only those that are new; a single one is new outside of the held ones, and
+-- between them where only these two are known.
 INSERT INTO job_events AS h
 SELECT * FROM staged_events
 ORDER BY tenant, kind, id, event_id, day
@@ -121,7 +125,11 @@ SET (entry_ms, entry_seq, at, event) = (
         LIMIT 1
     ),
     landings = h.landings + excluded.landings
-WHERE (excluded.entry_ms, excluded.entry_seq) < (h.entry_ms, h.entry_seq)
+WHERE excluded.last_ms IS NOT NULL AND excluded.landings > 0
+   OR (excluded.entry_ms, excluded.entry_seq) < (h.entry_ms, h.entry_seq)
+   OR excluded.last_ms IS NULL AND h.landings = 2
+      AND (excluded.entry_ms, excluded.entry_seq) > (h.entry_ms, h.entry_seq)
+      AND (excluded.entry_ms, excluded.entry_seq) < (h.last_ms, h.last_seq)
    OR (coalesce(excluded.last_ms, excluded.entry_ms),
        coalesce(excluded.last_seq, excluded.entry_seq))
     > (coalesce(h.last_ms, h.entry_ms), coalesce(h.last_seq, h.entry_seq));
@@ -138,6 +146,19 @@ LATERAL (
       AND h.day >= w.began
     LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
 ) AS held;
+
+-- name: held_landings
+-- What the history knows of these events: the earliest and the latest entry, and how many.
+SELECT h.tenant, h.kind, h.id, h.event_id, h.entry_ms, h.entry_seq,
+       coalesce(h.last_ms, h.entry_ms), coalesce(h.last_seq, h.entry_seq), h.landings
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[])
+    AS w (tenant, kind, id, event_id, day),
+LATERAL (
+    SELECT * FROM job_events AS h
+    WHERE (h.tenant, h.kind, h.id, h.event_id, h.day)
+        = (w.tenant, w.kind, w.id, w.event_id, w.day)
+    LIMIT 1
+) AS h;
 
 -- name: lacking_events
 -- Which of these entries (by their index) the history holds neither as an event's earliest nor as

@@ -21,8 +21,8 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from consumers.__main__ import PROJECTIONS, build
 from consumers.promotions import Promotions
-from projections.history import _attach as attach
 from projections.history import drop_old
+from projections.history_weeks import _attach as attach
 from projections.job_rows import JobRows
 from sql import sessions
 from streams.appender import EventAppender

@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 
 from ops.devstack import EmbeddedPostgres
 from projections.decoding import decode
-from projections.history import _attach as attach
 from projections.history import drop_before
+from projections.history_weeks import _attach as attach
 from projections.job_rows import JobRows
 from projections.rebuild_replaced import when_free
 from sql import migrate, sessions
@@ -163,6 +163,8 @@ def test_new_week_while_a_reader_holds_all_it_can__writers_go_on_and_it_is_made_
     coming = datetime.now(UTC).date() + timedelta(weeks=1)
     monday = coming - timedelta(days=coming.weekday())
     assert count(db, f"SELECT to_regclass('job_events_{monday:%Y%m%d}') IS NOT NULL")
+    assert count(db, "SELECT count(*) FROM job_events_default") == 0
+    assert count(db, "SELECT count(*) FROM job_events") == 21
 
 
 def test_old_week_while_a_reader_holds_all_it_can__stays_with_one_line_and_writers_go_on(

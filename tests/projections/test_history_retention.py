@@ -7,8 +7,8 @@ from datetime import date
 import psycopg
 import pytest
 
-from projections.history import _attach as attach
 from projections.history import drop_before
+from projections.history_weeks import _attach as attach
 
 ADD = (
     "INSERT INTO job_events (tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt,"

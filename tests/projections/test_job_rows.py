@@ -12,9 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.sql import SQL, Identifier
+from structlog.testing import capture_logs
 
+from consumers.faults import is_outage
 from projections.decoding import Entry
+from projections.history import Partitions
+from projections.history_days import monday_of, partition_name
+from projections.history_weeks import MOVE_AGAIN_SECONDS
 from projections.job_rows import JobRows
+from sql import sessions
 from streams.entry_ids import EntryId
 from streams.event_ids import new_event_id, time_of
 from streams.keys import JobKey
@@ -27,6 +33,7 @@ from tests.support.job_tables import (
     history,
     partitions_of,
     states,
+    uuid7_at,
     waiting_for_a_lock,
 )
 from tests.support.strategies import deliveries, entry_ids, logs
@@ -178,11 +185,6 @@ def test_history__same_event_id_in_another_job__a_row_each(
     assert (len(history(db, "42")), len(history(db, "43"))) == (3, 1)
 
 
-def uuid7_at(ms: int) -> str:
-    digits = f"{ms:012x}"
-    return f"{digits[:8]}-{digits[8:]}-7{new_event_id()[15:]}"
-
-
 @pytest.mark.parametrize("event_id", ["own", uuid7_at(MIDNIGHT - 500)], ids=["own", "uuid7"])
 @pytest.mark.parametrize("batches", ["one batch", "two batches"])
 @pytest.mark.parametrize("order", ["in order", "reversed"])
@@ -243,10 +245,18 @@ def milliseconds(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp() * 1_000)
 
 
-def test_partitions__two_writers_starting_together__made_once(
-    writer: Writer, db: psycopg.Connection
+ADD_TO_DEFAULT = (
+    "INSERT INTO job_events_default SELECT '42', 'job', 'old', 'e' || n, %s::date, n, 0,"
+    " 'done', 1, now(), '{}' FROM generate_series(1, %s) AS n"
+)
+
+
+@pytest.mark.parametrize("held", [0, 50], ids=["empty default", "events in the default"])
+def test_partitions__writers_starting_together__made_once(
+    writer: Writer, db: psycopg.Connection, held: int
 ) -> None:
     today = datetime.now(UTC).date()
+    db.execute(ADD_TO_DEFAULT, (today, held))
     weeks = [today + timedelta(weeks=offset) for offset in (-4, -3, -2, -1, 0, 1)]
     start = threading.Barrier(4)
 
@@ -259,22 +269,135 @@ def test_partitions__two_writers_starting_together__made_once(
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(work, number) for number in range(4)]:
             future.result(timeout=ENDING)
-    assert set(partitions_of(db).values()) == {4}
-    assert len(partitions_of(db)) == 6
+    assert sorted(partitions_of(db).values()) == [4, 4, 4, 4, 4, 4 + held]
     assert "job_events_default" not in partitions_of(db)
 
 
-def test_partitions__week_that_the_default_one_already_holds__events_stay_and_go_on(
+def test_partitions__week_that_the_default_one_already_holds__events_move_into_it(
     rows: JobRows, db: psycopg.Connection
 ) -> None:
+    today = datetime.now(UTC).date()
+    db.execute(ADD_TO_DEFAULT, (today, 3))
+    db.execute(ADD_TO_DEFAULT, (today + timedelta(weeks=30), 1))
+    before = history(db)
+    rows.apply([event(f"{milliseconds(today)}-0", "done")])
+    assert partitions_of(db) == {"job_events_default": 1, partition_name(monday_of(today)): 4}
+    assert [row for row in history(db) if row[1] == "old"] == before
+
+
+def test_partitions__week_with_too_many_events_in_the_default__left_and_tried_again_later(
+    rows: JobRows, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weeks after it are made, and it is made once the default partition was cleared."""
+    monkeypatch.setattr("projections.history_weeks.MOVE_ROWS", 3)
+    now = [0.0]
+    rows._ready_connection()
+    rows._partitions = Partitions(clock=lambda: now[0])
+    today = datetime.now(UTC).date()
+    days = today, today + timedelta(weeks=1)
+    db.execute(ADD_TO_DEFAULT, (today, 4))
+    with capture_logs() as logs:
+        for n in range(2):
+            rows.apply([event(f"{milliseconds(day) + n}-0", "done") for day in days])
+    last = partition_name(monday_of(days[1]))
+    assert partitions_of(db) == {"job_events_default": 6, last: 2}
+    warned = [(each["event"], each["log_level"]) for each in logs]
+    assert warned == [("partition_not_made", "warning")]
+    db.execute("DELETE FROM job_events_default WHERE id = 'old' AND event_id <> 'e1'")
+    now[0] += MOVE_AGAIN_SECONDS
+    rows.apply([event(f"{milliseconds(today) + 5}-0", "done")])
+    assert partitions_of(db) == {partition_name(monday_of(today)): 4, last: 2}
+
+
+def test_partitions__week_that_was_far_ahead__made_when_it_is_near(
+    rows: JobRows, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer's clock that is ahead takes the partition from nobody."""
+    day = datetime.now(UTC).date() + timedelta(weeks=4)
+    log = [event(f"{milliseconds(day) + n}-0", "progress") for n in range(2)]
+    rows.apply(log[:1])
+    assert partitions_of(db) == {"job_events_default": 1}
+    monkeypatch.setattr("projections.history._AHEAD", 5)  # weeks later, the same process
+    rows.apply(log[1:])
+    assert partitions_of(db) == {partition_name(monday_of(day)): 2}
+
+
+@pytest.mark.parametrize("days", [15, 25, 1_000_000])
+@pytest.mark.parametrize("form", ["uuid7", "entry id"])
+def test_history__event_id_of_a_time_far_ahead__goes_by_its_entry_and_stays_one_row(
+    rows: JobRows, db: psycopg.Connection, days: int, form: str
+) -> None:
     now = milliseconds(datetime.now(UTC).date())
+    ahead = now + days * 86_400_000
+    event_id = uuid7_at(ahead) if form == "uuid7" else f"{ahead}-0"
+    log = [event(f"{now + n}-0", "done", event_id=event_id) for n in range(3)]
+    for entry in [*log, log[0]]:
+        rows.apply([entry])
+    check(db, log)
+    assert "job_events_default" not in partitions_of(db)
+
+
+def test_history__event_that_is_held_under_the_day_its_id_tells__found_there(
+    rows: JobRows, db: psycopg.Connection
+) -> None:
+    today = datetime.now(UTC).date()
+    now, ahead = milliseconds(today), milliseconds(today + timedelta(days=20))
+    log = [event(f"{now + n}-0", "done", event_id=uuid7_at(ahead)) for n in range(2)]
+    rows.apply(log[:1])
+    db.execute("UPDATE job_events SET day = %s", (today + timedelta(days=20),))
+    rows.apply(log[1:])
+    check(db, log)
+
+
+@given(st.data())
+@real_server
+def test_landings__any_batches_and_redeliveries__number_of_distinct_entries(
+    rows: JobRows, db: psycopg.Connection, data: st.DataObject
+) -> None:
+    """Up to three appends in any order, or any number whose first deliveries are in order."""
+    job, now = JobKey(f"l{next(fresh)}", "job", "a1"), milliseconds(datetime.now(UTC).date())
+    event_id = data.draw(st.sampled_from(["own", uuid7_at(now)]))
+    start = data.draw(st.sampled_from([now, MIDNIGHT - 2]))
+    number = data.draw(st.integers(1, 6))
+    log = [event(f"{start + n}-0", "done", job=job, event_id=event_id) for n in range(number)]
+    batches = data.draw(deliveries(log) if number <= 3 else redeliveries(log))
+    for batch in batches:
+        rows.apply(batch)
+    found = db.execute(
+        "SELECT entry_ms, coalesce(last_ms, entry_ms), landings FROM job_events WHERE tenant = %s",
+        (job.tenant,),
+    ).fetchall()
+    assert found == [(start, start + number - 1, number)]
+
+
+@st.composite
+def redeliveries(draw: st.DrawFn, entries: list[Entry]) -> list[list[Entry]]:
+    """Batches in the stream's order, with deliveries again of what was delivered before."""
+    batches: list[list[Entry]] = []
+    done = 0
+    while done < len(entries):
+        end = draw(st.integers(done + 1, len(entries)))
+        again = draw(st.lists(st.sampled_from(entries[:end]), max_size=3))
+        batches += [[*entries[done:end], *again], again] if again else [entries[done:end]]
+        done = end
+    return batches
+
+
+def test_apply__conflicting_row_that_cannot_be_read__an_outage_after_some_tries(
+    rows: JobRows, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "LONGEST_PAUSE", 0.01)
+    rows.apply([event("1-0", "processing")])
     db.execute(
-        "INSERT INTO job_events_default SELECT '42', 'job', 'old', 'e', %s::date, %s, 0,"
-        " 'done', 1, now(), '{}'",
-        (datetime.now(UTC).date(), now),
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
     )
-    rows.apply([event(f"{now}-0", "done")])
-    assert partitions_of(db) == {"job_events_default": 2}
+    db.execute("CREATE TRIGGER hides BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION nothing()")
+    with pytest.raises(psycopg.OperationalError, match="row-level security or a trigger") as found:
+        rows.apply([event("1-0", "queued", job=JobKey("42", "job", "b"))])
+    assert is_outage(found.value)
+    db.execute("DROP TRIGGER hides ON jobs")
+    rows.apply([event("1-0", "queued", job=JobKey("42", "job", "b"))])
+    assert len(states(db)) == 2
 
 
 def test_apply__text_that_postgresql_cannot_hold__projected_and_kept(

@@ -17,12 +17,20 @@ from psycopg.sql import SQL, Identifier
 
 from projections import new_events
 from projections.decoding import Entry
+from projections.history import EventRow, event_row
 from projections.history_days import monday_of, partition_name
 from projections.job_rows import JobRows
 from streams.entry_ids import EntryId
 from streams.event_ids import new_event_id
 from streams.keys import JobKey
-from tests.support.job_tables import Writer, check, event, partitions_of, waiting_for_a_lock
+from tests.support.job_tables import (
+    Writer,
+    check,
+    event,
+    partitions_of,
+    uuid7_at,
+    waiting_for_a_lock,
+)
 from tests.support.strategies import deliveries, entry_ids, logs
 from tests.support.waiting import ENDING, eventually
 
@@ -96,6 +104,38 @@ def test_quick_way__any_batches__the_rows_of_the_plain_way(
     assert whole_history(db, f"q{number}") == whole_history(db, f"p{number}")
     quick.close()
     slow.close()
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [None, "own", "7-0", f"{NOW}-0", f"{NOW + 3 * WEEK_MS}-0", uuid7_at(NOW), uuid7_at(1)]
+            + [uuid7_at(NOW + weeks * WEEK_MS) for weeks in (-5, -4, 2, 3)]
+        ),
+        min_size=1,
+    ),
+    st.sampled_from([None, "2026-01-01T09:00:00.5+09:00", "0001-01-01T00:00:00Z"]),
+)
+def test_quick_way__any_event__sorted_and_written_as_the_plain_rows_say(
+    event_ids: list[str | None], at: str | None
+) -> None:
+    entries = [
+        event(f"{NOW}-{n}", "done", at=at, event_id=each) for n, each in enumerate(event_ids)
+    ]
+    new = new_events.new_events(entries)
+    rows = [(event_row(entry), entry) for entry in entries]
+    assert new.day_uncertain == [entry for row, entry in rows if row.day_uncertain]
+    for monday, week in new.weeks.items():
+        own = [row for row, _ in rows if not row.day_uncertain and monday_of(row.day) == monday]
+        assert [wire_row(row) for row in own] == week.rows
+    assert new.days == {row.day if row.day_uncertain else monday_of(row.day) for row, _ in rows}
+
+
+def wire_row(row: EventRow) -> new_events.WireRow:
+    """Return a plain row as COPY has it: days and microseconds since 2000, and bytes."""
+    day = (row.day - date(2000, 1, 1)).days
+    at = (row.at - datetime(2000, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return (*row[:4], day, *row[5:9], at, row.event.encode())
 
 
 def test_quick_way__new_events_of_several_weeks__each_copied_into_its_own(

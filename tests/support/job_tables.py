@@ -13,6 +13,7 @@ from projections.documents import write_documents
 from projections.job_rows import JobRows, StoredJob, read_row
 from projections.state import JobState
 from streams.entry_ids import EntryId
+from streams.event_ids import new_event_id
 from streams.keys import JobKey
 from streams.kinds import KINDS
 from tests.support.oracle import expected_state
@@ -25,6 +26,12 @@ Writer = Callable[[], JobRows]
 def event(position: str, type_: str, *, job: JobKey = ONE, **fields: Any) -> Entry:
     raw = json.dumps({"type": type_, "kind": job.kind, "id": job.id, **fields}).encode()
     return decode(job.tenant, EntryId.parse(position), [b"event", raw], 2**24)
+
+
+def uuid7_at(ms: int) -> str:
+    """Return an event id made at that time."""
+    digits = f"{ms:012x}"
+    return f"{digits[:8]}-{digits[8:]}-7{new_event_id()[15:]}"
 
 
 def states(connection: psycopg.Connection, tenant: str = "42") -> dict[JobKey, JobState]:
