@@ -6,8 +6,9 @@ start at 0, so that a group made late, or made again after a flush, sees everyth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, repeat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, groupby, repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ class Received(NamedTuple):
 
     deliveries: list[Delivery]
     filled: list[str]
-    """Tenants whose quantum was filled: they may have more."""
+    """Tenants whose quantum was filled, or that were not read: they may have more."""
 
 
 class Reading:
@@ -53,7 +54,7 @@ class Reading:
     def __init__(self, receive: Callable[[], Received], asked: Asked | None = None) -> None:
         self._asked = asked
         self.receive = receive
-        """Wait for the entries; call it once. Raises what `ConsumerGroup.read` raises."""
+        """Wait for the entries; call it once. Raises what `ConsumerGroup.ask` raises."""
 
     @property
     def on_its_way(self) -> bool:
@@ -119,20 +120,22 @@ class ConsumerGroup:
 
         Raises:
             redis.ConnectionError, redis.TimeoutError: entries may have been delivered.
+            redis.ResponseError: the server refuses for a reason that concerns no tenant's stream.
         """
         unread = {tenant for tenant in tenants if tenant not in self._read}
         self._read |= unread
         if len(tenants) == 1 and self.portions.is_heavy(tenants[0]):
-            return Reading(
-                lambda: self._received(tenants, 1, [self._read_heavy(tenants[0], count)], unread)
-            )
+            heavy = partial(self._read_heavy, tenants[0], count)
+            return Reading(lambda: self._received(tenants, count, 1, [heavy()], unread))
         asked = Asked(self._client, [self._read_command(name, count) for name in tenants])
-        return Reading(lambda: self._received(tenants, count, asked.replies(), unread), asked)
+        return Reading(
+            lambda: self._received(tenants, count, count, asked.replies(), unread), asked
+        )
 
     def _received(
-        self, tenants: Sequence[str], count: int, replies: Sequence[Any], unread: Collection[str]
+        self, tenants: Sequence[str], count: int, fills: int, replies: list[Any], unread: set[str]
     ) -> Received:
-        """Return what the replies deliver; `count` entries fill a tenant's quantum."""
+        """Return what the replies deliver; `fills` entries fill a tenant's quantum."""
         received = Received([], [])
         lost: list[str] = []
         for tenant, reply in zip(tenants, replies, strict=True):
@@ -141,16 +144,17 @@ class ConsumerGroup:
             elif self._answered(tenant, reply) and reply:
                 ((_, entries),) = reply
                 received.deliveries.extend(_deliveries(tenant, entries))
-                if len(entries) >= count:
+                if len(entries) >= fills:
                     received.filled.append(tenant)
         if lost and (made := self._create(lost)):
             for tenant in made:
                 why = "new" if tenant in unread else "lost"
                 metrics.GROUPS_MADE.labels(self.group, why).inc()
-            again = self.ask(made, count).receive()
-            received = Received(
-                received.deliveries + again.deliveries, received.filled + again.filled
-            )
+            # Divided again: streams may have grown since they were asked for.
+            first, *others = self.portions.of(made, count)
+            again = self.ask(first, count).receive()
+            received.deliveries.extend(again.deliveries)
+            received.filled.extend(chain(again.filled, *others))
         return received
 
     def read_again(self, count: int) -> Iterator[list[Delivery]]:

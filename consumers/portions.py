@@ -24,7 +24,7 @@ LIGHT_BYTES = 16 * 1024 * 1024
 PORTION_BYTES = 2 * LIGHT_BYTES
 """Entries of several tenants that are held at once, about."""
 MEASURE_SECONDS = 1.0
-"""The time for which a measurement is used."""
+"""The time for which `Portions.of` and `measure` use a measurement."""
 REMEMBERED = 10_000
 """Measurements that are kept."""
 UNEVEN = 4
@@ -53,9 +53,9 @@ class Portions:
         self._read_heavy = client.register_script(script)
 
     def of(self, tenants: Sequence[str], quantum: int) -> Iterator[list[str]]:
-        """Divide tenants into portions that are read together, each quantum an entry's number.
+        """Divide tenants into portions that are read together.
 
-        A heavy tenant is a portion of its own.
+        At most `quantum` entries of each tenant are read. A heavy tenant is a portion of its own.
         """
         self._measure(tenants)
         portion, taken = list[str](), 0.0
@@ -73,7 +73,10 @@ class Portions:
             yield portion
 
     def is_heavy(self, tenant: str) -> bool:
-        """Return whether the tenant's stream may hold more than one read should return."""
+        """Return whether the tenant's stream may hold more than one read should return.
+
+        It uses the last measurement, of whatever age: measure first (`of` does).
+        """
         known = self._known.get(tenant)
         return known is not None and known.size > LIGHT_BYTES
 

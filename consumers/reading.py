@@ -6,16 +6,15 @@ for PostgreSQL. There are never more than two batches: the one in hand and the o
 *portion* (`consumers.portions`), so that both are bounded in bytes.
 
 What is ahead was delivered, so it is pending: a crash leaves it to be taken over. A lease of the
-ready queue ends when all its tenants have been asked for, whether their entries are received or
-settled or not. A tenant whose quantum was filled last time is marked ready again at that moment, so
+ready queue ends when the turn of its last portion comes, before the entries are received or
+settled. A heavy portion is asked for only when it is received; a crash in between leaves it to the
+sweep. A tenant whose quantum was filled last time is marked ready again at that moment, so
 that another consumer never waits for this one to take its batch in.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from consumers.aside import READING
@@ -24,7 +23,7 @@ from consumers.ready import Lease, ReadyQueue
 from consumers.settling import Batch
 
 TENANTS = 64
-"""Tenants in one batch."""
+"""Tenants in one lease at most."""
 BATCH = 4_000
 """Entries in one batch, about; each tenant has an equal share, so that none delays the others."""
 QUANTUM = 1_000
@@ -32,12 +31,12 @@ QUANTUM = 1_000
 
 
 class _Leased:
-    """A lease in use, by portions of its tenants."""
+    """A lease in use, and those of its tenants that have not been asked for."""
 
-    def __init__(self, lease: Lease, quantum: int, portions: Iterable[Sequence[str]]) -> None:
+    def __init__(self, lease: Lease, quantum: int, unread: Sequence[str]) -> None:
         self.lease = lease
         self.quantum = quantum
-        self.unread = deque(portions)
+        self.unread = unread
 
 
 class _Asked(NamedTuple):
@@ -90,7 +89,9 @@ class Reader:
         if batch is not None and (self._leased or self._filled or self._full):
             try:
                 self._ask(0.0)
-            except Exception as error:  # raised in its turn: it does not concern this batch
+            except Exception as error:
+                # It does not concern this batch: the next call raises it. Where ending the lease
+                # failed, what was asked for replaces the error, and the lease expires by itself.
                 self._ahead = error
         return batch
 
@@ -120,8 +121,7 @@ class Reader:
         """
         left = list[str]()
         if self._leased is not None:
-            left += chain.from_iterable(self._leased.unread)
-            self._leased.unread.clear()
+            left += self._leased.unread
             self._finish(self._leased)
         if self._asked is not None and not self._asked.reading.on_its_way:
             left += self._asked.tenants
@@ -130,7 +130,11 @@ class Reader:
         return self._take()
 
     def give_up(self) -> None:
-        """Forget what is ahead: it stays pending, for `ConsumerGroup.read_again`."""
+        """Forget what is ahead.
+
+        What was delivered stays pending, for `ConsumerGroup.read_again`. What was not is found by
+        the sweep, or when the lease ends.
+        """
         if self._asked is not None:
             self._asked.reading.give_up()
         self._asked = self._ahead = self._leased = None
@@ -154,12 +158,14 @@ class Reader:
             self._ahead = error
 
     def _receive(self) -> Sequence[Delivery]:
-        """Receive what was asked for; mark who has more and was not known to."""
+        """Receive the requested entries; mark tenants that newly filled their quantum."""
         asked, self._asked = self._asked, None
         if asked is None:
             return ()
         received = asked.reading.receive()
         found = set(received.filled)
+        # Those that filled it last time, too, were marked when the lease ended. That mark may reach
+        # the server before the read does, which costs an empty read at most: an append marks again.
         self._ready.mark(sorted(found - self._filled))
         self._filled = self._filled.difference(asked.tenants) | found
         return received.deliveries
@@ -169,16 +175,17 @@ class Reader:
         leased = self._leased or self._lease(block_seconds)
         if leased is None:
             return
-        tenants = leased.unread.popleft()
+        # Divided anew each time: a tenant may have become heavy since the last portion.
+        tenants = next(self._group.portions.of(leased.unread, leased.quantum))
+        asked_for = set(tenants)
+        leased.unread = [name for name in leased.unread if name not in asked_for]
         self._asked = _Asked(tenants, self._group.ask(tenants, leased.quantum))
         if not leased.unread:
             self._finish(leased)
 
     def _finish(self, leased: _Leased) -> None:
         self._leased = None
-        tenants = leased.lease.tenants
-        self._filled.intersection_update(tenants)
-        self._full = len(tenants) >= TENANTS
+        self._full = len(leased.lease.tenants) >= TENANTS
         self._ready.finish(leased.lease, sorted(self._filled))
 
     def _lease(self, block_seconds: float) -> _Leased | None:
@@ -187,9 +194,12 @@ class Reader:
         if not lease.tenants:
             return None
         quantum = max(1, min(QUANTUM, self._batch_entries // len(lease.tenants)))
-        aside, portions = self._group.aside, self._group.portions
+        aside = self._group.aside
         tenants = [name for name in lease.tenants if not aside.holds(name, READING)]
-        leased = _Leased(lease, quantum, portions.of(tenants, quantum))
+        # Others were marked when they were received. One that is set aside must not be marked: it
+        # would be leased again at once, without end; the sweep marks it in time.
+        self._filled.intersection_update(tenants)
+        leased = _Leased(lease, quantum, tenants)
         if not leased.unread:
             self._finish(leased)
             return None

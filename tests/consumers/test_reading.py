@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -436,3 +437,79 @@ def test_batch_of_many_tenants_has_about_so_many_entries(redis_client: redis.Red
         me.turn(threading.Event())
         sizes[entries_] = len(projection.batches[0])
     assert sizes == {8: 8, 16: 16}
+
+
+def test_set_aside_with_a_full_quantum__it_is_not_leased_again_and_again(
+    redis_client: redis.Redis,
+) -> None:
+    """Its key becomes something else between the read and the acknowledgement."""
+    append(redis_client, QUANTUM)
+    append(redis_client, 2 * QUANTUM, tenant="odd")
+    projection = Recording(lambda: redis_client.set("tenant:odd:events", "odd"))
+    me, stop = consumer(redis_client, projection), threading.Event()
+    eventually(lambda: me.turn(stop) == 0 and me._group.aside.holds("odd", "reading"))
+    for _ in range(3):
+        me._reader.next(0.01)
+    assert redis_client.zscore("jobtrail:ready:status", "odd") is None
+
+
+def _append_large(client: redis.Redis, tenant: str, count: int) -> None:
+    event = {"type": "done", "id": tenant, "data": {"text": "x" * 2_000}}
+    EventAppender(client).append_many((tenant, event) for _ in range(count))
+
+
+def _few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("consumers.portions.LIGHT_BYTES", "consumers.groups.LIGHT_BYTES"):
+        monkeypatch.setattr(name, 8_000)
+    monkeypatch.setattr("consumers.portions.PORTION_BYTES", 1)
+
+
+def test_tenant_that_grew_heavy_while_its_turn_was_to_come__is_read_by_bytes(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _few_bytes(monkeypatch)
+    for name in "abc":
+        append(redis_client, 1, tenant=name)
+
+    def grow() -> None:
+        _append_large(redis_client, "c", QUANTUM - 1)
+        portions._clock = lambda: float("inf")
+
+    projection, stop = Recording(grow), threading.Event()
+    me = consumer(redis_client, projection)
+    portions = me._group.portions
+    eventually(lambda: me.turn(stop) == 0 and settled(redis_client, "c", "status"))
+    assert projection.batches[:2] == [["a-0"], ["b-0"]]
+    assert max(map(len, projection.batches)) <= 4
+    assert len(projection.applied) == 2 + QUANTUM
+
+
+def test_heavy_tenant_whose_measurement_was_dropped__is_read_by_bytes(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _few_bytes(monkeypatch)
+    monkeypatch.setattr("consumers.portions.REMEMBERED", 1)
+    for name in "ab":
+        append(redis_client, 1, tenant=name)
+    for name in "cd":
+        _append_large(redis_client, name, QUANTUM)
+    monkeypatch.setattr("consumers.portions.MEASURE_SECONDS", 3_600)
+    projection, stop = Recording(), threading.Event()
+    me = consumer(redis_client, projection)
+    projection.during = [partial(me._group.claim, "other", 3_600)]
+    eventually(lambda: me.turn(stop) == 0 and settled(redis_client, "d", "status"))
+    assert max(map(len, projection.batches)) <= 3
+    assert len(projection.applied) == 2 + 2 * QUANTUM
+
+
+def test_heavy_tenant_without_a_group__its_first_read_is_a_whole_portion(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("consumers.portions.LIGHT_BYTES", "consumers.groups.LIGHT_BYTES"):
+        monkeypatch.setattr(name, 7_000)
+    _append_large(redis_client, "42", QUANTUM)
+    group = ConsumerGroup(redis_client, "status", "me")
+    group.portions.measure("42")
+    received = group.ask(["42"], QUANTUM).receive()
+    assert len(received.deliveries) == 3
+    assert received.filled == ["42"]
