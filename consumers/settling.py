@@ -68,6 +68,8 @@ class Settler:
         self._hold_ahead = hold_ahead
         self._max_event_bytes = max_event_bytes
         self._clock = clock
+        self._in_hand: Sequence[Delivery] = ()
+        """What is held in an outage, settled or not: holding a settled one changes nothing."""
         self._name = group.group
         self._log = _LOG.bind(group=group.group, consumer=group.consumer)
 
@@ -78,13 +80,28 @@ class Settler:
         tenants, ids, fields = zip(*deliveries, strict=True)
         return Batch(deliveries, decode_each(tenants, ids, fields, self._max_event_bytes))
 
-    def settle(self, batch: Batch, stop: Stop, suspect: Suspect | None = None) -> None:
+    def settle(self, batch: Batch, stop: Stop) -> None:
         """See every delivery stored and acknowledged, or buried.
-
-        A `suspect` is the only delivery of its batch, and on trial.
 
         Raises:
             Stopped: an outage outlasted the stop; what is not settled is pending.
+        """
+        with self._holding(batch.deliveries):
+            self._settle(batch, stop)
+
+    @contextmanager
+    def _holding(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+        """Hold all of these, whichever of them an outage concerns."""
+        self._in_hand = deliveries
+        try:
+            yield
+        finally:
+            self._in_hand = ()
+
+    def _settle(self, batch: Batch, stop: Stop, suspect: Suspect | None = None) -> None:
+        """Settle what is in hand, or a part of it.
+
+        A `suspect` is the only delivery of its batch, and on trial.
         """
         if not batch.deliveries:
             return
@@ -114,13 +131,14 @@ class Settler:
         """
         suspects = self._trials.suspects(tenant, deliveries)
         alone = {suspect.delivery.id for suspect in suspects}
-        self.settle(self.decoded([each for each in deliveries if each.id not in alone]), stop)
-        for suspect in suspects:
-            if suspect.trials < TRIALS:
-                self._try_alone(suspect, stop)
-            else:
-                detail = f"delivered {suspect.deliveries} times; no consumer survived it alone"
-                self._bury(suspect.delivery, "kills_consumer", detail, stop)
+        with self._holding(deliveries):
+            self._settle(self.decoded([each for each in deliveries if each.id not in alone]), stop)
+            for suspect in suspects:
+                if suspect.trials < TRIALS:
+                    self._try_alone(suspect, stop)
+                else:
+                    detail = f"delivered {suspect.deliveries} times; no consumer survived it alone"
+                    self._bury(suspect.delivery, "kills_consumer", detail, stop)
 
     def wait(self, stop: Stop, error: BaseException, seconds: float) -> None:
         """Wait until a server that is away may be back."""
@@ -131,15 +149,20 @@ class Settler:
         stop.wait(seconds)
 
     def _try_alone(self, suspect: Suspect, stop: Stop) -> None:
-        """Settle one entry under trial, from before it is decoded until it is acknowledged."""
+        """Settle one entry under trial, from before it is decoded until its effect is stored."""
         self._trials.begin(suspect)
-        self.settle(self.decoded([suspect.delivery]), stop, suspect)
-        if self._group.aside.holds(suspect.delivery.tenant, BURYING):
-            self._trials.end(suspect)  # survived, and still pending
+        batch = self.decoded([suspect.delivery])
+        if isinstance(batch.entries[0], InvalidEvent):
+            self._end_trial(suspect)  # refused, and so survived
+        self._settle(batch, stop, suspect)
 
     @contextmanager
     def _on_trial(self, suspect: Suspect | None) -> Iterator[None]:
-        """Try the suspect, if there is one; an error is survival, and an outage convicts nobody."""
+        """Hold the suspect's trial, if there is one.
+
+        The trial ends where the consumer survived: the effect is stored, or there is an exception.
+        An outage is not counted as a trial.
+        """
         if suspect is None:
             yield
             return
@@ -147,11 +170,15 @@ class Settler:
         try:
             yield
         except Exception:
-            try:
-                self._trials.end(suspect)
-            except redis.RedisError as error:
-                self._log.debug("trial_not_ended", error=one_line(error))
+            self._end_trial(suspect)
             raise
+        self._end_trial(suspect)
+
+    def _end_trial(self, suspect: Suspect) -> None:
+        try:
+            self._trials.end(suspect)
+        except redis.RedisError as error:
+            self._log.debug("trial_not_ended", error=one_line(error))
 
     def _apply(
         self,
@@ -162,8 +189,7 @@ class Settler:
     ) -> None:
         """Store and acknowledge; split what fails for its data until the bad one is alone."""
         try:
-            work = partial(self._store, deliveries, entries, suspect)
-            self._patiently(work, deliveries, stop)
+            self._patiently(partial(self._store, deliveries, entries, suspect), stop)
         except Stopped:
             raise
         except Exception as error:
@@ -187,7 +213,7 @@ class Settler:
             started = self._clock()
             self._projection.apply(entries)
             metrics.APPLY_SECONDS.labels(self._name).observe(self._clock() - started)
-            self._group.acknowledge(deliveries)
+        self._group.acknowledge(deliveries)
         metrics.APPLIED.labels(self._name).inc(len(entries))
         metrics.ACKNOWLEDGED.labels(self._name).inc(len(entries))
         times = list(map(_APPENDED_MS, entries))
@@ -200,7 +226,7 @@ class Settler:
             return
         work = partial(self._dead_letters.bury, delivery, reason, detail)
         try:
-            self._patiently(work, [delivery], stop)
+            self._patiently(work, stop)
         except redis.ResponseError as error:
             if not is_of_key(error):
                 raise
@@ -216,13 +242,8 @@ class Settler:
             detail=detail,
         )
 
-    def _patiently(
-        self,
-        work: Callable[[], None],
-        held: Sequence[Delivery],
-        stop: Stop,
-    ) -> None:
-        """Do the work, waiting out outages; meanwhile say that the batch is still in our hands."""
+    def _patiently(self, work: Callable[[], None], stop: Stop) -> None:
+        """Do the work, waiting out outages; meanwhile keep all that is in hand and ahead."""
         pause = FIRST_BACKOFF
         while True:
             try:
@@ -234,13 +255,13 @@ class Settler:
                 if stop.is_set():
                     raise Stopped from error
                 pause = min(pause * 2, LAST_BACKOFF)
-                self._hold(held)
+                self._hold()
             else:
                 return
 
-    def _hold(self, held: Sequence[Delivery]) -> None:
+    def _hold(self) -> None:
         try:
-            self._group.hold(held)
+            self._group.hold(self._in_hand)
             self._hold_ahead()
         except redis.RedisError as error:
             self._log.debug("hold_failed", error=str(error))

@@ -2,8 +2,10 @@
 
 A consumer that dies leaves its whole batch pending, the guilty entry among many innocent ones. What
 was delivered too often is a *suspect*, and is tried alone. A *trial* is begun before the entry is
-applied and ended by whatever its consumer lives to see: success, a refusal, an outage. So a trial
-that still stands when the entry is taken over is one that nobody survived.
+applied and ended by whatever its consumer lives to see: its effect is stored, a refusal, an outage.
+So a trial that still stands when the entry is taken over is one that nobody survived. Deliveries
+alone, of batches in hand or ahead, convict nobody: they only lead to trials. Nor does a death
+between the end of a trial and the acknowledgement.
 
 The server's own counter of deliveries keeps both figures, so that nothing else must be kept in step
 with it: each delivery counts one, each trial that stands a million (`TRIAL`).

@@ -245,3 +245,73 @@ def test_settled_by_another_meanwhile__is_no_suspect(redis_client: redis.Redis) 
     assert trials.suspects("42", [delivery]) == []
     redis_client.delete(STREAM)
     assert trials.suspects("42", [delivery]) == []
+
+
+class _Killed(BaseException):
+    """The process was killed: nothing of it runs any more."""
+
+
+def test_killed_between_storing_and_acknowledging__however_often__is_not_buried(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry whose effect is stored has killed nobody."""
+    delivered(redis_client, {"a": 1})
+
+    def killed(*_: object) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(ConsumerGroup, "acknowledge", killed)
+        for _ in range(CROWD + 3 * TRIALS):
+            with pytest.raises(_Killed):
+                claim(redis_client, Recording())
+    projection = Recording()
+    claim(redis_client, projection)
+    assert projection.batches == [["a"]]
+    assert settled(redis_client, "42", "status")
+    assert redis_client.exists("tenant:42:dead") == 0
+
+
+def test_killed_with_it_read_ahead_or_among_suspects__however_often__is_not_buried(
+    redis_client: redis.Redis,
+) -> None:
+    """Deliveries alone convict nobody: only trials of this very entry do."""
+    delivered(redis_client, {"a": 1, "b": 1})
+    for _ in range(CROWD + 3 * TRIALS):  # read or taken over, and killed before it is applied
+        ConsumerGroup(redis_client, "status", "dead").claim("42", 0)
+
+    def killed(_: Sequence[Entry]) -> None:
+        raise _Killed
+
+    projection = Recording()
+    projection.apply = killed  # type: ignore[method-assign, assignment]
+    with pytest.raises(_Killed):
+        claim(redis_client, projection)
+    rows = redis_client.xpending_range(STREAM, "status", "-", "+", 10)
+    assert [int(row["times_delivered"]) // TRIAL for row in rows] == [1, 0]
+    assert claim(redis_client, survivor := Recording()) == 2
+    assert sorted(survivor.batches) == [["a"], ["b"]]
+    assert redis_client.exists("tenant:42:dead") == 0
+
+
+def test_refused_in_its_trial__an_outage_of_its_burial_convicts_nobody(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_client.xadd(STREAM, {"event": b"no JSON"})
+    (delivery,) = ConsumerGroup(redis_client, "status", "dead").read(["42"], 1)
+    who = ("XCLAIM", STREAM, "status", "dead", 0, delivery.id)
+    ask(redis_client, *who, "RETRYCOUNT", 6, "JUSTID")
+    failures = iter([redis.ResponseError("OOM command not allowed")] * 2)
+    bury = DeadLetters.bury
+
+    def refuse(letters: DeadLetters, *words: Any) -> None:
+        for failure in failures:
+            raise failure
+        bury(letters, *words)
+
+    monkeypatch.setattr(DeadLetters, "bury", refuse)
+    waits = Waits(redis_client, 20)
+    claim(redis_client, Recording(), waits)
+    assert waits.counters == [7, 7]
+    (letter,) = entries(redis_client, "tenant:42:dead")
+    assert (letter["reason"], letter["deliveries"]) == (b"not_json", b"7")

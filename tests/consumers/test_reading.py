@@ -513,3 +513,78 @@ def test_heavy_tenant_without_a_group__its_first_read_is_a_whole_portion(
     received = group.ask(["42"], QUANTUM).receive()
     assert len(received.deliveries) == 3
     assert received.filled == ["42"]
+
+
+def _old_at_each_wait(client: redis.Redis, name: str, waits: int) -> tuple[Any, list[int]]:
+    """Return a stop that makes all pending entries old in each wait, and how many were old."""
+    old: list[int] = []
+
+    def rows() -> list[Any]:
+        return client.xpending_range(STREAM, "status", "-", "+", 1_000)
+
+    def wait(_: float) -> bool:
+        old.append(sum(row["time_since_delivered"] >= 50_000 for row in rows()))
+        ids = [row["message_id"] for row in rows()]
+        ask(client, "XCLAIM", STREAM, "status", name, 0, *ids, "IDLE", 60_000, "JUSTID")
+        return len(old) >= waits
+
+    stop: Any = type(
+        "Stop", (), {"is_set": lambda _: len(old) >= waits, "wait": lambda _, s: wait(s)}
+    )()
+    return stop, old
+
+
+def test_outage_for_a_half_of_a_batch__the_other_half_is_held_too(
+    redis_client: redis.Redis,
+) -> None:
+    append(redis_client, QUANTUM - 1)
+
+    def refuse() -> None:
+        raise ValueError("no such thing")
+
+    def fail() -> None:
+        raise psycopg.OperationalError("away")
+
+    stop, old = _old_at_each_wait(redis_client, "me", 5)
+    projection = Recording(refuse, fail, fail, fail)
+    consumer(redis_client, projection).turn(stop)
+    assert old == [0, 0, 0]
+    assert settled(redis_client, "42", "status")
+
+
+def test_outage_of_burying__the_rest_of_the_batch_is_held_too(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(redis_client, 3)
+    redis_client.xadd(STREAM, {"event": b"no JSON"})
+    stop, old = _old_at_each_wait(redis_client, "me", 5)
+    failures = iter([redis.ResponseError("OOM command not allowed")] * 3)
+    bury = DeadLetters.bury
+
+    def refuse(letters: DeadLetters, *words: Any) -> None:
+        for failure in failures:
+            raise failure
+        bury(letters, *words)
+
+    monkeypatch.setattr(DeadLetters, "bury", refuse)
+    consumer(redis_client, Recording()).turn(stop)
+    assert old == [0, 0, 0]
+    assert settled(redis_client, "42", "status")
+
+
+def test_outage_for_what_was_taken_over__suspects_and_the_others_are_held(
+    redis_client: redis.Redis,
+) -> None:
+    append(redis_client, 4)
+    first, *_ = ConsumerGroup(redis_client, "status", "dead").read(["42"], 10)
+    who = ("XCLAIM", STREAM, "status", "dead", 0, first.id)
+    ask(redis_client, *who, "RETRYCOUNT", 6, "JUSTID")
+
+    def fail() -> None:
+        raise psycopg.OperationalError("away")
+
+    stop, old = _old_at_each_wait(redis_client, "me", 5)
+    projection = Recording(fail, fail)
+    consumer(redis_client, projection, idle=0)._claim("42", stop)
+    assert old == [0, 0]
+    assert projection.batches == [["42-1", "42-2", "42-3"], ["42-0"]]
