@@ -63,6 +63,7 @@ class ReadyQueue:
     def mark(self, tenants: Sequence[str]) -> None:
         """Mark tenants that have more to read; one that is marked stays where it is."""
         if tenants:
+            # No lease ends at 0: the script only marks.
             self._finish(keys=self._names, args=[0, len(tenants), *map(as_bytes, tenants)])
 
     def _leased(self, limit: int, first: bytes) -> Lease:
