@@ -42,7 +42,7 @@ from streams.discovery import tenants
 from streams.entry_ids import FIRST, LAST, EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES
 from streams.keys import JobKey, Keys
-from streams.wire import ask
+from streams.wire import as_bytes, ask
 
 _QUERIES = queries("rebuild")
 _STAGE = queries("rows")
@@ -256,7 +256,7 @@ class Sources:
         end, last = of_reply(newest[0][0]), self._read_to.get(tenant, FIRST)
         while last < end:
             found = self._read_range(
-                keys=[log], args=[str(last), str(end), READ_AT_ONCE, READ_BYTES]
+                keys=[as_bytes(log)], args=[str(last), str(end), READ_AT_ONCE, READ_BYTES]
             )
             if found:
                 ids, fields = zip(*found, strict=True)
