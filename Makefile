@@ -19,7 +19,8 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY) ## Start everything on embedded servers with real demo work
 	$(BIN)/jobtrail up --demo
 
-PYTEST_ARGS ?= -n auto --dist loadfile
+# Files in the order of their names: by default those with few tests, which are the longest, come last.
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 test: $(READY) ## Run the tests on real embedded servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

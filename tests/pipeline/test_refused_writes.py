@@ -10,17 +10,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 import httpx
 import psycopg
 import pytest
+import redis
 
 from api import feed_hub
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from ops.doctor import examine
 from ops.errors import line_for
 from ops.findings import Finding
+from streams.appender import EventAppender
 from streams.connection import LogUnavailable, connect, connect_async
 from streams.settings import Settings
 from tests.pipeline.test_half_open import (
@@ -157,6 +160,14 @@ async def test_redis_that_cannot_save__listening_for_changes_goes_on(rig: Rig) -
     await client.aclose()
 
 
+def append_large_ends(client: redis.Redis) -> None:
+    """End the jobs with results that need more room than PostgreSQL's files have left."""
+    EventAppender(client).append_many(
+        (TENANT, {"type": "done", "id": f"a{number}", "result": {"pad": token_hex(40_000)}})
+        for number in range(JOBS)
+    )
+
+
 def test_postgres_disk_full__rows_catch_up_and_all_reads_are_served(rig: Rig) -> None:
     url, before = rig.postgres.url, outages("rows", "postgres")
     with ExitStack() as consumers, connect(rig.redis.url) as client:
@@ -166,7 +177,7 @@ def test_postgres_disk_full__rows_catch_up_and_all_reads_are_served(rig: Rig) ->
         wait_until_settled(client, "rows")
 
         with refused_rows(rig.postgres) if rig.disk is None else full_disk(rig.disk):
-            append(client, "done")
+            append_large_ends(client)
             eventually(lambda: outages("rows", "postgres") > before, RECOVERY_SECONDS)
             wait_until_settled(client, "status")
             assert rig.served("/api/v1/jobs/a0/progress/") == "DONE"
