@@ -29,7 +29,7 @@ class Portions:
         self._left = size
         """Viewers that may still go on in this turn."""
         self._turn_ends = False
-        """Whether the end of this turn is scheduled."""
+        """True once the end of this turn is scheduled."""
         self._waiting: dict[str, deque[_Waiter]] = {}
         """By tenant, in the order in which tenants are served."""
 

@@ -41,7 +41,7 @@ WARNING_INTERVAL = 5.0
 MAX_WAIT_SECONDS = 30.0
 
 _ENDINGS = {"": False, "/": False, "/events": True, "/events/": True}
-"""Whether it is the stream, by what follows `/progress` in a path."""
+"""True for the stream, by what follows `/progress` in a path."""
 _KINDS = tuple((f"{kind.url}/", kind) for kind in KINDS.values())
 _ROUTES = {
     (kind.name, events): f"{kind.url}/{{id}}/progress/{'events' if events else ''}"

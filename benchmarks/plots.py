@@ -28,7 +28,7 @@ class Bar(NamedTuple):
     key: str
     side: str = PRODUCT
     raw_limit: bool = False
-    """Whether it is what no product can do better, rather than another product."""
+    """True for a limit that no product can exceed, False for another product."""
 
 
 class Group(NamedTuple):
@@ -45,7 +45,7 @@ class Plot(NamedTuple):
     axis: str
     groups: Sequence[Group]
     cpu: bool = False
-    """Whether bars are CPU time by who spent it, rather than rates."""
+    """True where bars are CPU time, by who spent it, False where they are rates."""
 
 
 _STATUS = (

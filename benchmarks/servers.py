@@ -103,7 +103,7 @@ class Bench:
 
     @property
     def trial(self) -> bool:
-        """Whether the run is so small that it only shows that everything works."""
+        """True for a run so small that it only shows that everything works."""
         return self.scale < SMALLEST_SCALE
 
     def empty(self) -> None:

@@ -46,7 +46,7 @@ def storm(bench: Bench) -> list[Figure]:
 
 
 class _Found(NamedTuple):
-    """What the clients of the storm saw, and how long others waited for polls, in seconds."""
+    """Observations of the clients of the storm, and the seconds that other polls took."""
 
     storm: Storm
     alone: list[float]

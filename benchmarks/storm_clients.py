@@ -50,7 +50,7 @@ class Follower(NamedTuple):
 
 
 class Storm(NamedTuple):
-    """What the clients saw after they reconnected."""
+    """Observations of the clients after they reconnected."""
 
     seconds: Sequence[float]
     """Until each saw the end of its job; clients that did not are missing."""
@@ -166,7 +166,7 @@ class _Client(asyncio.Protocol):
         self.loop.call_later(RETRY_SECONDS, self._ask)
 
     def _is_whole(self) -> bool:
-        """Whether an answer of known length, or without a body, has arrived."""
+        """Return True once an answer of known length, or without a body, has arrived."""
         head, found, body = self._received.partition(b"\r\n\r\n")
         if not found:
             return False

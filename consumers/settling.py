@@ -69,7 +69,7 @@ class Settler:
         self._max_event_bytes = max_event_bytes
         self._clock = clock
         self._in_hand: Sequence[Delivery] = ()
-        """What is held in an outage, settled or not: holding a settled one changes nothing."""
+        """Deliveries held in an outage, settled or not: to hold a settled one changes nothing."""
         self._name = group.group
         self._log = _LOG.bind(group=group.group, consumer=group.consumer)
 

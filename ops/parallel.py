@@ -32,7 +32,7 @@ class _Ended(NamedTuple):
     """The last word of a process."""
 
     line: str | None = None
-    """What is wrong, in one line; None where nothing is, or where that is our own fault."""
+    """The error, in one line; None where there is none, or where it is our own fault."""
     trace: str | None = None
     """The traceback where it is."""
 

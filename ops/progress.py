@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, and lines now and then elsewhere."""
+"""The progress of a long command: a bar on a terminal, and lines now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class EventProgress:
     def __init__(self, word: str) -> None:
         console = error_console()
         self.shows_total = console.is_terminal
-        """Whether it is of use to count what is expected."""
+        """Return True where it is of use to count what is expected."""
         self._word = word
         columns = TextColumn(word), BarColumn(), MofNCompleteColumn()
         self._bar = Progress(*columns, _Speed(), TimeRemainingColumn(), console=console)

@@ -62,7 +62,7 @@ Processes = Annotated[
 
 
 class _Work(NamedTuple):
-    """What a command is to do."""
+    """The work of one command."""
 
     settings: Settings
     projection: str
@@ -70,7 +70,7 @@ class _Work(NamedTuple):
     reset: bool = False
     wanted: Range = Range()
     counted: bool = False
-    """Whether the events that are expected are to be counted first."""
+    """True where the events that are expected are counted first."""
 
 
 class _Expected(NamedTuple):
@@ -86,7 +86,7 @@ class _Ended(NamedTuple):
     kept: int = 0
     skipped: int = 0
     unknown: bool = False
-    """Whether the tenant that was asked for has no events at all."""
+    """True where the tenant that was asked for has no events at all."""
 
 
 class _Said(NamedTuple):

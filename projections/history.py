@@ -76,7 +76,7 @@ class EventRow(NamedTuple):
 
     @property
     def day_uncertain(self) -> bool:
-        """Whether the day may differ between two appends of the event."""
+        """True where the day may differ between two appends of the event."""
         return is_day_uncertain(self.event_id, EntryId(*self.entry))
 
 

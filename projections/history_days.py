@@ -20,9 +20,9 @@ _ENTRY_ID = re.compile(r"\d{1,15}-\d{1,20}\Z")
 WEEKS_AHEAD = 2
 """Weeks from now for which partitions are made."""
 _LATE_MS = 30 * DAY_MS
-"""How long after the time in a UUIDv7 an entry may be appended for that time to be trusted."""
+"""The longest time between that in a UUIDv7 and its entry for which the former is trusted."""
 _EARLY_MS = WEEKS_AHEAD * 7 * DAY_MS
-"""How far the time in an event id may be ahead of its entry: there is a partition for it, still."""
+"""The most that the time in an event id may be ahead of its entry: such a day has a partition."""
 
 
 def made_at(event_id: str, entry_ms: int) -> int | None:

@@ -118,7 +118,7 @@ def _wire_row(entry: Entry, wire_day: int) -> WireRow:
 
 
 class Batch(NamedTuple):
-    """What a batch's events are written with."""
+    """The context in which a batch's events are written."""
 
     earliest: Mapping[JobKey, EntryId]
     """The earliest entries of their jobs."""

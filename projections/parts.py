@@ -40,13 +40,13 @@ class Part(NamedTuple):
     tail: list[Entry]
     """In the log alone."""
     landings: list[int]
-    """How often each event in the history was appended, as far as that is known."""
+    """The number of times that each event in the history was appended, as far as it is known."""
     whole: bool = True
-    """Whether these are all of the job's events."""
+    """True where these are all of the job's events."""
 
     @property
     def length(self) -> int:
-        """How many entries it has."""
+        """The number of its entries."""
         return len(self.held) + len(self.tail)
 
     def add(self, piece: Part) -> None:
@@ -80,7 +80,7 @@ def in_parts(job: JobKey, pieces: Iterable[Part]) -> Iterator[Part]:
 
 
 def decoded(rows: Sequence[Row]) -> Iterator[Part]:
-    """Give the events of rows, decoded together, job by job."""
+    """Yield the events of rows, decoded together, job by job."""
     raws = [row[EVENT].encode() for row in rows]
     try:
         events = decode_events(raws, _ANY_SIZE)
@@ -99,7 +99,7 @@ def decoded(rows: Sequence[Row]) -> Iterator[Part]:
 
 
 def _readable(rows: Sequence[Row]) -> Iterator[Part]:
-    """Give the events of rows, decoded one by one, without those that cannot be read."""
+    """Yield the events of rows, decoded one by one, without those that cannot be read."""
     for row in rows:
         try:
             decode_event(row[EVENT].encode(), _ANY_SIZE)

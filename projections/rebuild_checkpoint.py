@@ -13,13 +13,13 @@ from streams.keys import JobKey
 
 
 class Standing(NamedTuple):
-    """How far a share of a replay is."""
+    """The progress of one share of a replay."""
 
     share: Share = Share()
     finished: JobKey | None = None
     """The last job that is done; None before the first."""
     done: bool = False
-    """Whether the whole share is."""
+    """True once the whole share is done."""
 
 
 class Checkpoint:

@@ -30,7 +30,7 @@ _ROW = (
     "created_at started_at updated_at ended_at"
 ).split()
 _LABELS = 7
-"""Where labels stand in a row."""
+"""The index of the labels in a row."""
 PAGE = 1_000
 """Keys in one page of all that is served."""
 
@@ -88,7 +88,7 @@ class Served(Protocol):
         ...
 
     def pages(self, tenant: str | None, share: Share = ALL) -> Iterator[list[JobKey]]:
-        """Give the keys of all that is served of a tenant or a share; some may come twice."""
+        """Yield the keys of all that is served of a tenant or a share; some may come twice."""
         ...
 
 

@@ -33,7 +33,7 @@ class Share(NamedTuple):
     """None: to the end."""
 
     def holds(self, tenant: str) -> bool:
-        """Whether the tenant belongs to the share."""
+        """Return True if the tenant belongs to the share."""
         return (self.first or "") <= tenant and (self.end is None or tenant < self.end)
 
 

@@ -56,7 +56,7 @@ JOBS_AT_ONCE = 500
 _DAYS_OFF = timedelta(days=31)
 _JOB_OF_PART = itemgetter(0)
 _BYTES = 7
-"""Where a row of a walk has the size of an event that is left out of it."""
+"""The index, in a row of a walk, of the size of an event that is left out of it."""
 
 
 class Range(NamedTuple):
@@ -194,7 +194,7 @@ class Sources:
                 yield from in_parts(job, pieces)
 
     def _pieces(self, cursor: psycopg.ServerCursor[Any]) -> Iterator[Part]:
-        """Give the events of a walk, those of one job in as many pieces as they were read in."""
+        """Yield the events of a walk, those of one job in as many pieces as they were read in."""
         while page := cursor.fetchmany(READ_AT_ONCE):
             for rows in _portions(page):
                 yield from decoded(self._with_large(rows))

@@ -160,7 +160,7 @@ def _read(job: JobKey, documents: Documents) -> JobState | None:
 
 
 def _shows_change(old: JobState, new: JobState) -> bool:
-    """Whether answers show a difference; a late event may add to the documents and nothing else."""
+    """Return True if answers show a difference; a late event may change the documents alone."""
     return (
         old.updated_at != new.updated_at
         or old.state != new.state

@@ -26,7 +26,7 @@ _new = tuple.__new__  # builds a named tuple without the cost of its own constru
 
 
 class Stored(NamedTuple):
-    """What Redis held of a job when it was read; empty where it held nothing that is ours."""
+    """The values in Redis of a job when it was read; empty where they are none of ours."""
 
     status: bytes
     progress: bytes
@@ -34,7 +34,7 @@ class Stored(NamedTuple):
 
 
 class Write(NamedTuple):
-    """What to write over the documents of a job, if they are still what was read."""
+    """A write over the documents of a job, if they are still what was read."""
 
     job: JobKey
     stored: Stored
@@ -47,7 +47,7 @@ class Write(NamedTuple):
     mark: bytes = b""
     """The new mark of an ended job; empty to leave it."""
     told: bool = True
-    """Whether answers show the difference, so that the tenant's feed is to tell of it."""
+    """True where answers show the difference, so that the tenant's feed reports it."""
 
 
 class Reading:

@@ -76,7 +76,7 @@ def fold_part(part: Part) -> Folded | None:
 
 
 def batched(folded: Iterable[Folded], size: int = BATCH) -> Iterator[list[Folded]]:
-    """Give so many at a time, or fewer where their events are large."""
+    """Yield so many at a time, or fewer where their events are large."""
     batch, held = list[Folded](), 0
     for each in folded:
         batch.append(each)

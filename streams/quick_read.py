@@ -83,7 +83,7 @@ def _exchange(connection: socket.socket, commands: Sequence[tuple[Any, ...]]) ->
 
 
 def _is_primary(hello: object) -> bool:
-    """Whether the answer to HELLO is that of a primary; other servers may answer anything."""
+    """Return True if this is the answer of a primary; other servers may answer anything."""
     if not isinstance(hello, list):
         return False
     facts = list(zip(hello[::2], hello[1::2], strict=False))

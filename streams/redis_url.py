@@ -101,7 +101,7 @@ def _tcp_address(parts: SplitResult) -> dict[str, Any]:
 
 
 def _can_be_looked_up(host: str) -> bool:
-    """Whether the system takes the name, which it encodes first: no label is empty or too long."""
+    """Return True if the system takes the name: no label is empty or too long once encoded."""
     try:
         host.encode("idna")
     except UnicodeError:

@@ -1,4 +1,4 @@
-"""What a poll takes on the way is as fast as it can be, and says what the plain way says."""
+"""The quick ways of a poll give what the plain ways give."""
 
 from __future__ import annotations
 

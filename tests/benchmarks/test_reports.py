@@ -1,4 +1,4 @@
-"""What is made of figures: doubts, the table in Markdown, plots."""
+"""Reports of figures: doubts, the table in Markdown, plots."""
 
 from __future__ import annotations
 

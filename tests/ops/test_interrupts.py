@@ -51,7 +51,7 @@ OF_POSTGRES: Sequence[Sequence[str]] = [
     ("verify", "rows"),
 ]
 ASKED = {"redis": "/api/v1/jobs/a1/progress/", "postgres": "/api/v1/jobs/"}
-"""What somebody asks the API for, which has nothing to wait for otherwise."""
+"""A request to the API, which has nothing to wait for otherwise."""
 
 
 class Rig(NamedTuple):

@@ -82,7 +82,7 @@ def test_walk__events_of_any_size__are_given_as_they_came(
 def test_walk__large_event_appended_twice__is_given_under_both_entries(
     redis_client: redis.Redis, rows: JobRows, sources: Sources
 ) -> None:
-    """What only the log holds has the log's bytes, what the history holds has the history's."""
+    """An event that only the log holds has the log's bytes, others have the history's."""
     first, second = done("1", 1, SMALL * 2, event_id="e"), done("1", 1, SMALL * 3, event_id="e")
     third = done("1", 1, SMALL * 4, event_id="e")
     landed = [

@@ -53,7 +53,7 @@ def table(day: date = TODAY) -> str:
 
 @pytest.fixture
 def copied(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each COPY into a partition was given."""
+    """The number of rows that each COPY into a partition was given."""
     counts: list[int] = []
     copy = new_events._copy
 
@@ -274,7 +274,7 @@ def test_partition__detached_while_a_batch_is_copied__waits_for_the_batch(
 def test_batch_that_the_partition_refuses__stores_nothing_of_it(
     rows: JobRows, db: psycopg.Connection
 ) -> None:
-    """What the plain way refuses, too, is the batch's own fault: the runner looks for the entry."""
+    """An event that the plain way refuses, too, fails the batch: the runner looks for the entry."""
     db.execute("ALTER TABLE job_events ADD CONSTRAINT none CHECK (type <> 'failed')")
     rows.apply([event(f"{NOW}-0", "processing")])
     bad: list[Entry] = [

@@ -1,4 +1,4 @@
-"""What the tables of jobs and of their history hold, beside what they should hold."""
+"""The contents of the tables of jobs and of their history, beside what they should be."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def states(connection: psycopg.Connection, tenant: str = "42") -> dict[JobKey, J
 
 
 def history(connection: psycopg.Connection, tenant: str = "42") -> list[tuple[Any, ...]]:
-    """Give what the history holds of a tenant: whom, which event, and its bytes."""
+    """Return what the history holds of a tenant: the job, the event, and its bytes."""
     return connection.execute(
         "SELECT kind, id, event_id, type, attempt, event FROM job_events WHERE tenant = %s"
         " ORDER BY kind, id, event_id",
