@@ -55,8 +55,8 @@ def _report(session: Session, pid: int, stop: Event) -> None:
         except psycopg.Error:
             return  # the session that waits meets the same, and reports it
         now = time.monotonic()
-        # A session that was in the way before and is so again, as writers are, begins anew.
-        since = {other: since.get(other, now) for other, _, _ in found}
+        for other, _, _ in found:
+            since.setdefault(other, now)
         held = [row for row in found if now - since[row[0]] >= REPORT_AFTER_SECONDS]
         if held and now >= due:
             due = now + REPORT_AGAIN_SECONDS
