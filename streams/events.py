@@ -73,15 +73,25 @@ class EventBase(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
     v: Annotated[int, Field(ge=1)] = VERSION
+    """Version of this format."""
     kind: Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")] = "job"
+    """Kind of the job."""
     id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
+    """Id of the job, unique within its tenant and kind."""
     attempt: Annotated[int, Field(ge=1, le=2**53)] = 1
+    """Number of the run; a repeated run of the same job counts up."""
     event_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Producer's own id of the event; the history holds an event appended twice once."""
     at: AwareDatetime | None = None
+    """When it happened; by default the time of the entry id."""
     job_type: Word | None = None
+    """Application's name for the type of work, such as `excel`."""
     labels: Annotated[dict[LabelName, LabelValue], Field(max_length=16)] | None = None
+    """Short texts to filter lists by."""
     worker: Word | None = None
+    """Name of the process that reports."""
     traceparent: Word | None = None
+    """W3C trace context."""
 
 
 class Queued(EventBase):
@@ -101,13 +111,21 @@ class Progress(EventBase):
 
     type: Literal["progress"] = "progress"
     step: Word | None = None
+    """Name of the present step."""
     percent: float | None = None
+    """Progress of the whole job."""
     step_index: Count | None = None
+    """Number of the present step, from 1."""
     step_total: Count | None = None
+    """Number of all steps."""
     step_name_display: Word | None = None
+    """Name of the step as people read it."""
     step_percent: float | None = None
+    """Progress of the present step."""
     remaining_seconds: Annotated[Number, Field(ge=0)] | None = None
+    """Worker's own estimate of the time left."""
     extra: Annotated[dict[str, Any], AfterValidator(_small)] | None = None
+    """Free object, at most 8 KiB as JSON."""
 
 
 class Done(EventBase):
@@ -115,6 +133,7 @@ class Done(EventBase):
 
     type: Literal["done"] = "done"
     result: dict[str, Any] | None = None
+    """Free object; a video has `hls_path` and `duration` in it."""
 
 
 class Failed(EventBase):
@@ -122,7 +141,9 @@ class Failed(EventBase):
 
     type: Literal["failed"] = "failed"
     error: CutText | None = None
+    """Text for people, cut to 2,000 characters."""
     code: Word | None = None
+    """Short word for programs."""
 
 
 class Cancelled(EventBase):
@@ -130,6 +151,7 @@ class Cancelled(EventBase):
 
     type: Literal["cancelled"] = "cancelled"
     reason: CutText | None = None
+    """Text for people, cut to 2,000 characters."""
 
 
 Event = Queued | Processing | Progress | Done | Failed | Cancelled

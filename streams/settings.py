@@ -44,43 +44,85 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     redis_url: str | None = Field(default=None, repr=False)  # may hold a password
+    """Redis: `redis://`, `rediss://` (TLS) or `unix://`. It must lead to a primary."""
     database_url: str | None = Field(default=None, repr=False)
+    """PostgreSQL, directly or through PgBouncer."""
     durable_replicas: NonNegativeInt | None = None
+    """Replicas that a durable append waits for. By default as many as the process has ever seen."""
     data_dir: Path = Path(DATA_DIR)
+    """Folder in which `jobtrail up` keeps the data of its embedded servers."""
     api_host: str = "127.0.0.1"
+    """Address that the API listens on."""
     api_port: int = Field(default=8000, ge=0, le=65535)
+    """Port that the API listens on; 0 takes a free one."""
     api_pool_size: int = Field(default=4, ge=1, le=100)
+    """Connections to PostgreSQL that one API process may open."""
     api_statement_timeout_seconds: float = Field(default=3.5, ge=0.001, le=3_600)
+    """Longest time that one statement of a list, row or history request may run."""
     auth: Literal["jwt", "dev"] = "jwt"
+    """`jwt`, or `dev`, which believes `X-Tenant-ID` and listens on loopback only."""
     jwt_secret: str | None = Field(default=None, repr=False)
+    """Secret of HS256 tokens, at least 32 bytes."""
     jwks: str | None = Field(default=None, repr=False)
+    """Public keys of RS256, ES256 or EdDSA tokens, as a JSON Web Key Set: the JSON itself, or the
+    path of a file.
+    """
     tokens_without_exp: Literal["refuse", "allow"] = "refuse"
+    """`allow` accepts tokens that never expire."""
     cors_origins: str | None = None
+    """Origins, separated by commas, whose pages may call the API."""
     rate_limit: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Requests a second that one caller may make; without it there is no limit."""
     bad_token_rate_limit: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    """Refused tokens a second from one address before that address gets 429."""
     client_address_header: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
+    """Header in which the proxy passes the client's address on."""
     trusted_proxies: str | None = None
+    """Addresses or networks, separated by commas, whose `client_address_header` is believed."""
     max_body_bytes: PositiveInt = 65_536
+    """Largest request body."""
     hsts_seconds: PositiveInt | None = None
+    """`max-age` of `Strict-Transport-Security`; without it the header is not sent."""
     max_streams_per_tenant: PositiveInt = 5_000
+    """Live streams and held requests that one tenant may have open in one process."""
     status_ttl_seconds: PositiveInt = 21_600
+    """Time to live of the Redis documents of a job that has not ended, renewed by each event."""
     ended_ttl_seconds: PositiveInt | None = None
+    """Time to live of the Redis documents of an ended job; without it they stay."""
     result_cache_bytes: NonNegativeInt = 10_000
+    """Results of this size or more are left out of the Redis document; the row has them."""
     max_event_bytes: PositiveInt = 1_048_576
+    """Largest event. The SDK refuses a larger one; appended directly, it becomes a dead letter."""
     stream_max_bytes: PositiveInt | None = None
+    """Size of a tenant's stream above which appends drop `progress` events; never another type."""
     reclaim_idle_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+    """Time after which another consumer takes over entries that a consumer has not acknowledged."""
     stalled_after_seconds: PositiveInt | None = None
+    """Silence after which a processing job is ended as `failed` with the code `stalled`; off by
+    default.
+    """
     stream_keep_seconds: NonNegativeInt = 86_400
+    """Age from which settled entries may be trimmed from a stream."""
     dead_max_bytes: PositiveInt = 16_777_216
+    """Most bytes of dead letters that one tenant may have; the oldest are dropped."""
     dead_keep_days: PositiveInt = 30
+    """Age at which dead letters are dropped."""
     history_keep_days: PositiveInt | None = None
+    """Age at which whole weeks of the history are dropped; without it all is kept."""
     legacy_keys: Literal["on", "off"] = "off"
+    """`on` reads the progress keys of workers that do not append events yet."""
     limits: Path | None = None
+    """File with the replica limits of a deployment, which `jobtrail doctor` checks."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged."""
     log_format: Literal["json", "console"] | None = None
+    """`json` or `console`. By default `console` on a terminal, otherwise `json`."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port on which a consumer serves `/metrics`; 0 takes a free one, without it none is served."""
     metrics_host: str = "127.0.0.1"
+    """Address on which a consumer serves `/metrics`."""
     metrics_tenants: Literal["on", "off"] = "off"
+    """`on` adds the metrics that name the 100 tenants furthest behind."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
