@@ -21,6 +21,7 @@ WEEKS_AHEAD = 2
 """Weeks from now for which partitions are made."""
 _LATE_MS = 30 * DAY_MS
 """The longest time between that in a UUIDv7 and its entry for which the former is trusted."""
+_DAYS_OFF = timedelta(days=31)
 _EARLY_MS = WEEKS_AHEAD * 7 * DAY_MS
 """The most that the time in an event id may be ahead of its entry: such a day has a partition."""
 
@@ -74,3 +75,15 @@ def monday_of(day: date) -> date:
 def partition_name(monday: date) -> str:
     """Return the name of a week's partition."""
     return f"job_events_{monday:%Y%m%d}"
+
+
+def day_before(entry_id: EntryId) -> date:
+    """Return a day before which no event stands whose day comes from its id or this entry."""
+    day = entry_id.time.date()
+    return day - _DAYS_OFF if day - date.min > _DAYS_OFF else date.min
+
+
+def day_after(entry_id: EntryId) -> date:
+    """Return a day after which no such event stands."""
+    day = entry_id.time.date()
+    return day + _DAYS_OFF if date.max - day > _DAYS_OFF else date.max

@@ -27,6 +27,7 @@ RAW: Callable[[Entry], bytes] = itemgetter(3)
 Row = tuple[Any, ...]
 """Tenant, kind, id, both parts of the entry id, event, landings; more may follow."""
 EVENT, LANDINGS = 5, 6
+_LAST_MS = itemgetter(10)
 _new = tuple.__new__
 T = TypeVar("T")
 
@@ -79,6 +80,19 @@ def in_parts(job: JobKey, pieces: Iterable[Part]) -> Iterator[Part]:
         yield part
 
 
+def each_entry(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return rows of a walk, with one more for the latest entry of an event that has two."""
+    if not any(map(_LAST_MS, rows)):
+        return rows
+    both: list[Row] = []
+    for row in rows:
+        both.append(row)
+        *_, last_ms, last_seq = row
+        if last_ms is not None:
+            both.append((*row[:3], last_ms, last_seq, row[EVENT], 0, *row[LANDINGS + 1 :]))
+    return both
+
+
 def decoded(rows: Sequence[Row]) -> Iterator[Part]:
     """Yield the events of rows, decoded together, job by job."""
     raws = [row[EVENT].encode() for row in rows]
@@ -87,8 +101,9 @@ def decoded(rows: Sequence[Row]) -> Iterator[Part]:
     except InvalidEvent:
         yield from _readable(rows)
         return
-    columns_ = [list(map(itemgetter(at), rows)) for at in range(LANDINGS + 1)]
-    tenants, kinds, ids, ms, seqs, _, landings = columns_
+    if not rows:
+        return
+    tenants, kinds, ids, ms, seqs, _, landings, *_ = zip(*rows, strict=True)
     entry_ids = map(_new, repeat(EntryId), zip(ms, seqs, strict=True))
     entries = list(map(_new, repeat(Entry), zip(tenants, entry_ids, events, raws, strict=True)))
     start = 0

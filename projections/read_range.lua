@@ -1,16 +1,17 @@
--- Return entries after an id, as XRANGE does, so many as fit into some bytes, at least one.
--- KEYS: the stream. ARGV: the id, the last id, how many entries at most, how many bytes.
+-- Return entries of a range, as XRANGE does, so many as fit into some bytes, at least one.
+-- KEYS: the stream. ARGV: where the range starts and the last id, in the words of XRANGE, how many
+-- entries at most, how many bytes.
 local STEP = 16 -- read at once: each may be very large
 
-local after, most, bytes = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+local start, most, bytes = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 local found = {}
 while #found < most do
-  local page = redis.call('XRANGE', KEYS[1], '(' .. after, ARGV[2], 'COUNT', STEP)
+  local page = redis.call('XRANGE', KEYS[1], start, ARGV[2], 'COUNT', STEP)
   for _, entry in ipairs(page) do
     for _, text in ipairs(entry[2]) do bytes = bytes - #text end
     if #found == most or (bytes < 0 and #found > 0) then return found end
     found[#found + 1] = entry
-    after = entry[1]
+    start = '(' .. entry[1]
   end
   if #page < STEP then break end
 end

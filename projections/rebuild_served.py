@@ -24,7 +24,7 @@ from streams.events import dump_json, load_json
 from streams.keys import JOB_ID, TENANT, JobKey, Keys
 from streams.kinds import KINDS
 
-_QUERIES = queries("rebuild")
+_QUERIES, _ROWS = queries("rebuild"), queries("rows")
 _ROW = (
     "attempt state status job_type labels worker progress result error code "
     "created_at started_at updated_at ended_at"
@@ -188,7 +188,10 @@ class RowsServed:
     def _rows(self, jobs: Collection[JobKey]) -> Sequence[tuple[Any, ...]]:
         if not jobs:
             return []
-        return self._connection.execute(_QUERIES["rows_of"], columns(jobs)).fetchall()
+        self._connection.execute(_ROWS["plan_by_keys"])
+        found = self._connection.execute(_QUERIES["rows_of"], columns(jobs))
+        self._connection.execute(_QUERIES["plan_as_usual"])
+        return found.fetchall()
 
     def matching(self, states: Mapping[JobKey, JobState]) -> Collection[JobKey]:
         """Return the jobs whose rows have the very values that their states are written as."""

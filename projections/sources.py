@@ -12,9 +12,7 @@ in the history before, so nothing falls through the seam. What is seen twice cha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
-from importlib.resources import files
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -23,7 +21,9 @@ import psycopg
 import redis
 
 from projections.decoding import Entry, decode_each
+from projections.held_entries import HeldEntries
 from projections.history import COLUMNS, EventRow, event_row
+from projections.history_days import day_after, day_before
 from projections.parts import (
     EVENT,
     LANDINGS,
@@ -33,30 +33,28 @@ from projections.parts import (
     Row,
     by_bytes,
     decoded,
+    each_entry,
     in_parts,
 )
 from projections.shares import ALL, Share
+from projections.stream_pages import READ_AT_ONCE, Page, StreamPages
 from sql import queries
 from sql.sessions import Session
 from streams.discovery import tenants
-from streams.entry_ids import FIRST, LAST, EntryId, of_reply
+from streams.entry_ids import FIRST, LAST, EntryId
 from streams.events import MAX_EVENT_BYTES
 from streams.keys import JobKey, Keys
-from streams.wire import as_bytes, ask
 
 _QUERIES = queries("rebuild")
 _STAGE = queries("rows")
 
-READ_AT_ONCE = 2_000
-"""Entries in one page of a log and in one COPY; rows in one fetch."""
 SMALL_BYTES = READ_BYTES // READ_AT_ONCE
 """Larger events are not in the rows of a walk: they are read when it comes to them."""
 JOBS_AT_ONCE = 500
 """Jobs whose events are looked up together."""
-_DAYS_OFF = timedelta(days=31)
 _JOB_OF_PART = itemgetter(0)
-_BYTES = 7
-"""The index, in a row of a walk, of the size of an event that is left out of it."""
+_BYTES_OF: Callable[[Row], int | None] = itemgetter(7)
+"""Return, of a row of a walk, the size of an event that is left out of it."""
 
 
 class Range(NamedTuple):
@@ -104,12 +102,11 @@ class Sources:
         """Entries of the logs that can never be applied; they are dead letters."""
         self._client = client
         self._keys = keys or Keys()
+        self._pages = StreamPages(client, self._keys)
         self._max_event_bytes = max_event_bytes
         self._read_to: dict[str, EntryId] = {}
         self._began: dict[str, EntryId] = {}
         self._narrowed = False
-        script = files("projections").joinpath("read_range.lua").read_text(encoding="utf-8")
-        self._read_range = client.register_script(script)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -130,8 +127,15 @@ class Sources:
             redis.RedisError, psycopg.Error: a server is away; make new sources later.
         """
         known = [self.tenant] if self.tenant is not None else tenants(self._client, self._keys)
-        self.refresh(filter(self.share.holds, known))
+        held = HeldEntries(self.connection)
+        self._keep_pages(
+            (tenant, page)
+            for tenant in filter(self.share.holds, known)
+            for page in self._new_pages(tenant)
+            if not held.add(tenant, page)
+        )
         self._began = dict(self._read_to)
+        self._keep_pages(held.lacking(self._pages, self._whose()))
         self.connection.execute(_QUERIES["analyze_tail"])
 
     def began(self, tenant: str) -> EntryId:
@@ -140,15 +144,7 @@ class Sources:
 
     def refresh(self, whose: Iterable[str]) -> None:
         """Read on in the logs of these tenants."""
-        waiting, waiting_bytes = list[EventRow](), 0
-        for tenant in whose:
-            for entries in self._new_entries(tenant):
-                waiting += map(event_row, entries)
-                waiting_bytes += sum(map(len, map(RAW, entries)))
-                if len(waiting) >= READ_AT_ONCE or waiting_bytes >= READ_BYTES:
-                    self._keep(waiting)
-                    waiting, waiting_bytes = [], 0
-        self._keep(waiting)
+        self._keep_pages((tenant, page) for tenant in whose for page in self._new_pages(tenant))
 
     def narrow(self, wanted: Range) -> None:
         """Walk only the jobs with an event in the range, from now on."""
@@ -163,20 +159,20 @@ class Sources:
                 "since_seq": min(since.seq, LAST.seq),
                 "until_ms": min(until.ms, LAST.ms),
                 "until_seq": min(until.seq, LAST.seq),
-                "since_day": _day_before(since),
-                "until_day": _day_after(until),
-                **self._whom(),
+                "since_day": day_before(since),
+                "until_day": day_after(until),
+                **self._whose(),
             },
         )
 
     def size(self) -> Size:
         """Count what a walk will read."""
-        row = self.connection.execute(_QUERIES["size"], self._whom()).fetchone()
+        row = self.connection.execute(_QUERIES["size"], self._whose()).fetchone()
         return Size(*(row or (0, 0, 0)))
 
     def events(self) -> int:
         """Count the events that a walk will read."""
-        row = self.connection.execute(_QUERIES["events"], self._whom()).fetchone()
+        row = self.connection.execute(_QUERIES["events"], self._whose()).fetchone()
         return int(row[0]) if row else 0
 
     def walk(self, after: JobKey | None = None) -> Iterator[Part]:
@@ -189,7 +185,8 @@ class Sources:
         )
         with self.connection.cursor("walk") as cursor:
             self.connection.execute(_QUERIES["sorting_room"])
-            cursor.execute(_QUERIES["walk"], self._whom() | bounds | {"small": SMALL_BYTES})
+            wanted = self._whose() | bounds | {"small": SMALL_BYTES}
+            cursor.execute(_QUERIES["walk"], wanted, binary=True)
             for job, pieces in groupby(self._pieces(cursor), _JOB_OF_PART):
                 yield from in_parts(job, pieces)
 
@@ -197,13 +194,13 @@ class Sources:
         """Yield the events of a walk, those of one job in as many pieces as they were read in."""
         while page := cursor.fetchmany(READ_AT_ONCE):
             for rows in _portions(page):
-                yield from decoded(self._with_large(rows))
+                yield from decoded(each_entry(self._with_large(rows)))
 
     def _with_large(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Put the events in that are not in the rows of the walk."""
-        large = [_key(row) for row in rows if row[EVENT] is None]
-        if not large:
+        if not any(map(_BYTES_OF, rows)):
             return rows
+        large = [_key(row) for row in rows if row[EVENT] is None]
         keys = map(list, zip(*large, strict=True))
         names = ("tenants", "kinds", "ids", "ms", "seqs", "tails", "event_ids", "days")
         found = self.connection.execute(
@@ -212,7 +209,7 @@ class Sources:
         texts = {tuple(key): text for *key, text in found}
         # Where there is none any more, it went with old history meanwhile.
         return [
-            row if row[EVENT] is not None else (*row[:EVENT], texts[_key(row)], row[LANDINGS])
+            row if row[EVENT] is not None else (*row[:EVENT], texts[_key(row)], *row[LANDINGS:])
             for row in rows
             if row[EVENT] is not None or _key(row) in texts
         ]
@@ -241,31 +238,32 @@ class Sources:
 
     def first_in_log(self, tenant: str) -> EntryId | None:
         """Give the log's oldest entry; None where there is no log."""
-        found = ask(self._client, "XRANGE", self._keys.stream(tenant), "-", "+", "COUNT", 1)
-        return of_reply(found[0][0]) if found else None
+        return self._pages.first(tenant)
 
-    def _whom(self) -> dict[str, Any]:
+    def _whose(self) -> dict[str, Any]:
         return {"tenant": self.tenant, "narrowed": self._narrowed, **self.share._asdict()}
 
-    def _new_entries(self, tenant: str) -> Iterator[list[Entry]]:
-        """Give what was appended since the last time, up to where the log ends now."""
-        log = self._keys.stream(tenant)
-        newest = ask(self._client, "XREVRANGE", log, "+", "-", "COUNT", 1)
-        if not newest:
+    def _new_pages(self, tenant: str) -> Iterator[Page]:
+        """Yield what was appended since the last time, up to where the log ends now."""
+        last = self._pages.last(tenant)
+        if last is None:
             return
-        end, last = of_reply(newest[0][0]), self._read_to.get(tenant, FIRST)
-        while last < end:
-            found = self._read_range(
-                keys=[as_bytes(log)], args=[str(last), str(end), READ_AT_ONCE, READ_BYTES]
-            )
-            if found:
-                ids, fields = zip(*found, strict=True)
-                read = decode_each([tenant] * len(ids), ids, fields, self._max_event_bytes)
-                entries = [each for each in read if isinstance(each, Entry)]
-                self.skipped += len(read) - len(entries)
-                yield entries
-            last = of_reply(found[-1][0]) if found else end
-            self._read_to[tenant] = last
+        yield from self._pages.after(tenant, self._read_to.get(tenant, FIRST), last)
+        self._read_to[tenant] = max(last, self._read_to.get(tenant, FIRST))
+
+    def _keep_pages(self, pages: Iterable[tuple[str, Page]]) -> None:
+        """Keep the entries of pages that the history lacks."""
+        waiting, waiting_bytes = list[EventRow](), 0
+        for tenant, (ids, fields) in pages:
+            read = decode_each([tenant] * len(ids), ids, fields, self._max_event_bytes)
+            entries = [each for each in read if isinstance(each, Entry)]
+            self.skipped += len(read) - len(entries)
+            waiting += map(event_row, entries)
+            waiting_bytes += sum(map(len, map(RAW, entries)))
+            if len(waiting) >= READ_AT_ONCE or waiting_bytes >= READ_BYTES:
+                self._keep(waiting)
+                waiting, waiting_bytes = [], 0
+        self._keep(waiting)
 
     def _keep(self, rows: Sequence[EventRow]) -> None:
         if not rows:
@@ -287,22 +285,12 @@ def columns(jobs: Iterable[JobKey]) -> dict[str, list[str]]:
 
 def _key(row: Row) -> tuple[Any, ...]:
     """Return what a large event of a walk is found by."""
-    tenant, kind, id_, ms, seq, _, landings, _, event_id, day = row
+    tenant, kind, id_, ms, seq, _, landings, _, event_id, day, *_ = row
     return tenant, kind, id_, ms, seq, landings is None, event_id, day
 
 
 def _portions(page: Sequence[Row]) -> Iterable[Sequence[Row]]:
     """Divide a page so that the large events of each portion can be held at once."""
-    if not any(row[_BYTES] for row in page):
+    if not any(map(_BYTES_OF, page)):
         return [page]
-    return by_bytes(page, lambda row: row[_BYTES] or 0)
-
-
-def _day_before(entry_id: EntryId) -> date:
-    day = entry_id.time.date()
-    return day - _DAYS_OFF if day - date.min > _DAYS_OFF else date.min
-
-
-def _day_after(entry_id: EntryId) -> date:
-    day = entry_id.time.date()
-    return day + _DAYS_OFF if date.max - day > _DAYS_OFF else date.max
+    return by_bytes(page, lambda row: _BYTES_OF(row) or 0)

@@ -3,8 +3,13 @@ SELECT tenant, count(*) FROM job_events GROUP BY tenant;
 
 -- name: prepare
 -- Tables of one transaction. tail_events: entries of the logs that the history lacked when they were
--- read. touched_jobs: whom --since and --until leave. mended_jobs and surplus_jobs: what a reset of
--- the rows is about to change; `held` is how many landings of its events the history knew of then.
+-- read. read_entries: what entries that were read are known by. touched_jobs: whom --since and --until
+-- leave. mended_jobs and surplus_jobs: what a reset of the rows is about to change; `held` is how many
+-- landings of its events the history knew of then.
+CREATE TEMPORARY TABLE read_entries (
+    tenant text NOT NULL, kind text NOT NULL, id text NOT NULL, event_id text NOT NULL,
+    entry_ms bigint NOT NULL, entry_seq bigint NOT NULL
+) ON COMMIT DROP;
 CREATE TEMPORARY TABLE tail_events (LIKE job_events) ON COMMIT DROP;
 CREATE INDEX ON tail_events (tenant, kind, id);
 CREATE TEMPORARY TABLE touched_jobs (
@@ -35,6 +40,28 @@ WHERE h.held IS NULL;
 -- name: clear_staged
 TRUNCATE staged_events;
 
+-- name: copy_read_entries
+COPY read_entries (tenant, kind, id, event_id, entry_ms, entry_seq) FROM STDIN (FORMAT BINARY);
+
+-- name: lacking_entries
+-- Entries that were read and that the history does not hold as an event's earliest entry, under a day
+-- that is not long before the oldest of them. `keep_tail` looks at these exactly.
+SELECT r.tenant, r.entry_ms, r.entry_seq
+FROM read_entries AS r
+WHERE NOT EXISTS (
+    SELECT FROM job_events AS h
+    WHERE (h.tenant, h.kind, h.id, h.event_id, h.entry_ms, h.entry_seq)
+          = (r.tenant, r.kind, r.id, r.event_id, r.entry_ms, r.entry_seq)
+      AND h.day >= %(since_day)s::date
+      AND (%(tenant)s::text IS NULL OR h.tenant = %(tenant)s)
+      AND (%(first)s::text IS NULL OR h.tenant COLLATE "C" >= %(first)s)
+      AND (%(end)s::text IS NULL OR h.tenant COLLATE "C" < %(end)s)
+)
+ORDER BY r.tenant, r.entry_ms, r.entry_seq;
+
+-- name: clear_read
+TRUNCATE read_entries;
+
 -- name: analyze_tail
 ANALYZE tail_events;
 
@@ -63,19 +90,20 @@ SET LOCAL work_mem = '64MB';
 -- name: walk
 -- Every event, job by job; a job touched by an event in the range comes with all its events. Large
 -- events are left out of the rows, which are read many at once: their size and key stand instead.
+-- `landings` is NULL in the tail. An event that was appended more than once comes in one row, with its
+-- latest entry: as two rows, each event would have to be joined.
 SELECT tenant, kind, id, ms, seq, event, landings, large_bytes,
-       CASE WHEN large_bytes > 0 THEN event_id END, CASE WHEN large_bytes > 0 THEN day END
+       CASE WHEN large_bytes > 0 THEN event_id END, CASE WHEN large_bytes > 0 THEN day END,
+       last_ms, last_seq
 FROM (
-    SELECT h.tenant, h.kind, h.id, e.ms, e.seq, e.landings, h.event_id, h.day,
-           CASE WHEN octet_length(h.event) <= %(small)s::int THEN h.event END AS event,
-           CASE WHEN octet_length(h.event) > %(small)s::int THEN octet_length(h.event) END
+    SELECT tenant, kind, id, entry_ms AS ms, entry_seq AS seq, landings, event_id, day,
+           last_ms, last_seq,
+           CASE WHEN octet_length(event) <= %(small)s::int THEN event END AS event,
+           CASE WHEN octet_length(event) > %(small)s::int THEN octet_length(event) END
                AS large_bytes
-    FROM job_events AS h,
-    LATERAL (VALUES (h.entry_ms, h.entry_seq, h.landings), (h.last_ms, h.last_seq, 0))
-        AS e (ms, seq, landings)
-    WHERE e.ms IS NOT NULL
+    FROM job_events
     UNION ALL
-    SELECT tenant, kind, id, entry_ms, entry_seq, NULL, event_id, day,
+    SELECT tenant, kind, id, entry_ms, entry_seq, NULL, event_id, day, NULL, NULL,
            CASE WHEN octet_length(event) <= %(small)s::int THEN event END,
            CASE WHEN octet_length(event) > %(small)s::int THEN octet_length(event) END
     FROM tail_events
@@ -173,12 +201,24 @@ WHERE NOT EXISTS (
 );
 
 -- name: rows_of
--- What is served of these jobs; a plain read that waits for nobody.
+-- What is served of these jobs; a plain read that waits for nobody. The bounds, the order, LIMIT
+-- and `plan_by_keys` keep the look-up one by the primary key: as a join it reads the whole table each
+-- time, as long as that is small or without statistics.
 SELECT j.tenant, j.kind, j.id, j.attempt, j.state, j.status, j.job_type, j.labels, j.worker,
        j.progress::text, j.result::text, j.error, j.code,
        j.created_at, j.started_at, j.updated_at, j.ended_at, j.positions::text
-FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS wanted (tenant, kind, id)
-JOIN jobs AS j USING (tenant, kind, id);
+FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS wanted (tenant, kind, id),
+LATERAL (
+    SELECT * FROM jobs AS j
+    WHERE (j.tenant, j.kind, j.id) >= (wanted.tenant, wanted.kind, wanted.id)
+      AND (j.tenant, j.kind, j.id) <= (wanted.tenant, wanted.kind, wanted.id)
+    ORDER BY j.tenant, j.kind, j.id
+    LIMIT 1
+) AS j;
+
+-- name: plan_as_usual
+SET LOCAL enable_seqscan = DEFAULT;
+SET LOCAL enable_bitmapscan = DEFAULT;
 
 -- name: all_rows
 -- Keys of all rows, page by page in the order of the primary key.

@@ -13,6 +13,7 @@ from psycopg.sql import SQL
 
 from consumers.faults import is_outage
 from projections.job_rows import JobRows, _arrays, _lock, _update, job_values
+from projections.sources import columns
 from sql import queries, sessions
 from streams.keys import JobKey
 from tests.support.job_tables import ONE, event, states, waiting_for_a_lock
@@ -20,6 +21,7 @@ from tests.support.oracle import expected_state
 from tests.support.waiting import ENDING, eventually
 
 QUERIES = queries("rows")
+REBUILD = queries("rebuild")
 SIZES = (0, 0, 100, 5_000, 40_000)
 BATCHES = (1, 400, 4_000)
 FILL = """
@@ -40,7 +42,7 @@ def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def scans(connection: psycopg.Connection, name: str, values: Any) -> set[tuple[str, str | None]]:
     """Return how a statement reads `jobs`."""
-    explain = SQL("EXPLAIN (FORMAT JSON) ") + SQL(QUERIES[name])
+    explain = SQL("EXPLAIN (FORMAT JSON) ") + SQL({**QUERIES, **REBUILD}[name])
     row = connection.execute(explain, values).fetchone()
     assert row is not None
     return {
@@ -66,6 +68,8 @@ def test_plans__table_of_any_size_never_analysed__by_the_primary_key_and_by_plac
                     keys = [JobKey(f"t{n % 10}", "job", f"import-{n:07}") for n in range(batch)]
                     wanted = [list(column) for column in zip(*keys, strict=True)]
                     assert scans(writer, "lock_jobs", wanted) == {("Index Scan", "jobs_pkey")}
+                    served = columns(keys)
+                    assert scans(writer, "rows_of", served) == {("Index Scan", "jobs_pkey")}
                     values = [(*_values(key), f"({n},1)") for n, key in enumerate(keys)]
                     assert scans(writer, "update_jobs", _arrays(values)) == {("Tid Scan", None)}
             # The settings belong to the transaction.
