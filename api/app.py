@@ -16,32 +16,32 @@ from starlette.requests import Request
 from starlette.responses import Response as StarletteResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth import authenticator
-from api.client_files import client_routes
-from api.database import Database
-from api.docs import docs_routes
-from api.edge import Edge, limited, with_edge
-from api.feed import TENANT_PATH, Feed
-from api.feed_bells import Viewers
-from api.feed_hub import Hub
-from api.jobs import job_routes
-from api.languages import answer_to
+from api.access.auth import authenticator
+from api.access.request_guard import Edge, limited, with_edge
+from api.http.languages import answer_to
+from api.http.problems import MethodNotAllowed, NoSuchPage, OurFault, Problem, problem_response
+from api.http.responses import NO_CONTENT_RUNS, NO_STORE, SECURITY, Headers, Response, send_response
+from api.http.trailing_slashes import with_either_slash
+from api.jobs.database import Database
+from api.jobs.endpoint import job_routes
+from api.live.endpoint import TENANT_PATH, Feed
+from api.live.subscriptions import Hub
+from api.live.waiters import Viewers
 from api.metrics import READ_BATCH, REQUEST_SECONDS, watch_redis_pool
 from api.monitoring import monitoring_routes
-from api.openapi import openapi_routes
-from api.ops import ops_routes
-from api.ops_database import OpsDatabase
-from api.ops_desk import Desk
-from api.ops_jobs import OpsJobs
-from api.portions import Portions
-from api.problems import MethodNotAllowed, NoSuchPage, OurFault, Problem, problem_response
-from api.progress import ProgressEndpoint, match_path
-from api.query import PATH as QUERY_PATH
-from api.query import QueryEndpoint
-from api.responses import NO_CONTENT_RUNS, NO_STORE, SECURITY, Headers, Response, send_response
-from api.slashes import with_either_slash
-from projections.feed import FeedReader
-from projections.readers import DocumentReader
+from api.operators.database import OpsDatabase
+from api.operators.delivery import Desk
+from api.operators.jobs import OpsJobs
+from api.operators.routes import ops_routes
+from api.progress.endpoint import ProgressEndpoint, match_path
+from api.progress.query import PATH as QUERY_PATH
+from api.progress.query import QueryEndpoint
+from api.scheduling.viewer_turns import Portions
+from api.spec.client_files import client_routes
+from api.spec.docs_page import docs_routes
+from api.spec.document import openapi_routes
+from projections.reading.documents import DocumentReader
+from projections.reading.feed import FeedReader
 from streams.connection import connect_async
 from streams.settings import Settings
 
@@ -108,7 +108,7 @@ def create_app(
         lifespan=lifespan,
         exception_handlers={Problem: _problem, HTTPException: _http_problem, Exception: _problem},
     )
-    rest.router.redirect_slashes = False  # see `api.slashes`
+    rest.router.redirect_slashes = False  # see `api.http.trailing_slashes`
     app = Application(
         ProgressEndpoint(identify, reader, viewers, hub, portions),
         feed,

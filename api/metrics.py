@@ -11,7 +11,7 @@ from functools import partial
 import redis.asyncio
 from prometheus_client import Counter, Gauge, Histogram
 
-from api.request_seconds import RequestSeconds
+from api.request_histogram import RequestSeconds
 from sql.sessions import Pool
 
 REQUEST_SECONDS = RequestSeconds(

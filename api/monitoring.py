@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from api.database import Database
-from api.problems import TryLater
+from api.http.problems import TryLater
+from api.jobs.database import Database
 from streams.connection import refuses_writes
 
 PING_SECONDS = 0.8

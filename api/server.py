@@ -20,13 +20,13 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 from starlette.types import ASGIApp
 
+from api.access.listening import BACKLOG, address_of, listen, url_of
+from api.access.silent_connections import Answering, bound_silent_connections
 from api.app import create_app
-from api.feed_bells import STALLED_SECONDS, Viewers
-from api.listening import BACKLOG, address_of, listen, url_of
-from api.ops_desk import Desk
-from api.silent_connections import Answering, bound_silent_connections
-from streams import logs
-from streams.interrupts import on_stop
+from api.live.waiters import STALLED_SECONDS, Viewers
+from api.operators.delivery import Desk
+from streams import logging_setup
+from streams.runtime.interrupts import on_stop
 from streams.settings import Settings
 
 _LOG = structlog.get_logger(__name__)
@@ -36,7 +36,8 @@ STOP_SECONDS = 5
 
 MAX_CONNECTIONS = 16_384
 """Connections that are served at a time, idle ones and live streams included; those beyond wait in
-the listening socket's queue. Who sends nothing has at most 30 s (`api/silent_connections.py`)."""
+the listening socket's queue. Who sends nothing has at most 30 s
+(`api/access/silent_connections.py`)."""
 
 
 class ServerFailed(Exception):
@@ -58,7 +59,7 @@ def serve(
         ListenError: the address is not to be had.
         ServerFailed: it ended by itself.
     """
-    logs.configure(settings)
+    logging_setup.configure(settings)
     viewers = Viewers(settings.max_streams_per_tenant)
     app = create_app(settings, desk, viewers)
     _allow_many_connections()

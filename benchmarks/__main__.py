@@ -37,8 +37,8 @@ from benchmarks.peers import bullmq, celery_results, polling
 from benchmarks.quiet import Witness, doubt
 from benchmarks.report import RESULTS, Figure, machine, markdown, print_table, write_json
 from benchmarks.servers import DURABILITY, Bench
-from consumers.__main__ import tune_collector
-from streams import logs
+from consumers.composition import tune_collector
+from streams import logging_setup
 from streams.settings import Settings
 
 BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: take {', '.join(BENCHMARKS)}")
     if not 0 < given.scale <= 100:
         parser.error("the scale must be over 0 and at most 100")
-    logs.configure(Settings(log_level="error"))
+    logging_setup.configure(Settings(log_level="error"))
     tune_collector()  # as a consumer's process does; limits are measured under the same
     run(given.names or list(BENCHMARKS), given.scale, given.results)
 

@@ -36,8 +36,8 @@ from benchmarks.measure import Cpu, Sample, compare
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import CHUNK, fill, lives
-from consumers.__main__ import build
-from consumers.runner import Consumer
+from consumers.composition import build
+from consumers.loop.runner import Consumer
 from streams.wire import checked, round_trip
 
 ROUNDS = 3

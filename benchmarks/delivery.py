@@ -11,8 +11,8 @@ from benchmarks.measure import Sample, compare
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import KEYS, fill, lives, tenants
-from consumers.__main__ import build
-from consumers.runner import Consumer
+from consumers.composition import build
+from consumers.loop.runner import Consumer
 
 ROUNDS = 3
 EVENTS_A_JOB = 10

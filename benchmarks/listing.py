@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import httpx
 import psycopg
 
-from api.cursors import write_cursor
-from api.parameters import list_parameters
+from api.http.cursors import write_cursor
+from api.jobs.parameters import list_parameters
 from benchmarks.measure import quantile, seconds
 from benchmarks.million import BIG, ROWS, fill
 from benchmarks.reading import ENVIRON, credentials, port_of

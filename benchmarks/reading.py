@@ -20,7 +20,7 @@ from benchmarks.measure import Sample, alternate, compare, quantile
 from benchmarks.report import Figure
 from benchmarks.servers import Bench, Running
 from benchmarks.workload import fill, job_id, lives
-from consumers.__main__ import build
+from consumers.composition import build
 
 ROUNDS = 3
 SECONDS = 4.0

@@ -17,8 +17,8 @@ from benchmarks.measure import resident_bytes
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import fill, job_id, lives
-from consumers.__main__ import build
-from consumers.retention import trim
+from consumers.chores.retention import trim
+from consumers.composition import build
 from streams.keys import Keys
 
 WATCHED = 100

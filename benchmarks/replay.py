@@ -12,7 +12,7 @@ from benchmarks.measure import Sample, compare
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import fill, lives
-from consumers.__main__ import build
+from consumers.composition import build
 
 ROUNDS = 3
 REPLAY_AIMS = {"status": 1.2, "rows": 2.0}

@@ -22,8 +22,8 @@ from streams.event_ids import new_event_id
 from streams.reporter import Reporter
 from workers.roster.importer import Job, import_roster
 from workers.roster.passwords import hash_password
-from workers.roster.reading import read_workbook
-from workers.roster.rows import Student
+from workers.roster.reader_client import read_workbook
+from workers.roster.table.rows import Student
 
 ROUNDS = 3
 TENANT = "roster"

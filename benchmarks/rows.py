@@ -24,10 +24,10 @@ from benchmarks.recorded import Recorder, Step, send_again
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import KEYS, fill, lives
-from consumers.__main__ import ROWS_BATCH, build
-from consumers.reading import QUANTUM
+from consumers.composition import ROWS_BATCH, build
+from consumers.loop.read_ahead import QUANTUM
 from projections.decoding import decode
-from projections.history import COLUMNS, EventRow, event_row
+from projections.history.writer import COLUMNS, EventRow, event_row
 from sql import sessions
 from streams.entry_ids import of_reply
 

@@ -11,7 +11,7 @@ from benchmarks.delivery import EVENTS_A_JOB, NAMES, drain
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import CHUNK, KEYS, Payload, fill, job_id, lives
-from consumers.__main__ import build
+from consumers.composition import build
 from streams.keys import JobKey
 from streams.wire import checked, round_trip
 

@@ -12,7 +12,7 @@ from benchmarks.delivery import drain
 from benchmarks.measure import Cpu, Sample, compare
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
-from consumers.__main__ import build
+from consumers.composition import build
 from streams.appender import EventAppender
 from streams.settings import PREFIX
 

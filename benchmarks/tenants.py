@@ -10,8 +10,8 @@ from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.waiting import wait_until_drained
 from benchmarks.workload import KEYS, STEPS, fill, lives, tenants
-from consumers.__main__ import build
-from consumers.sweep import FORGET_SECONDS, Sweep
+from consumers.chores.sweep import FORGET_SECONDS, Sweep
+from consumers.composition import build
 
 SPREAD_ROUNDS = 3
 SETTLE_SECONDS = 3.0

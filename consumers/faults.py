@@ -2,7 +2,7 @@
 
 An outage stops the batch: wait and apply it again; it counts against no entry. Poison is the data's
 own fault: the one bad entry goes to the dead letters and the rest goes on. An odd key is the
-tenant's own fault: it delays that tenant alone (`consumers.aside`).
+tenant's own fault: it delays that tenant alone (`consumers.delivery.refused_tenants`).
 """
 
 from __future__ import annotations

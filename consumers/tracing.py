@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from consumers.protocols import Projection
 from projections.decoding import Entry
+from streams.runtime.safe_text import bounded, visible
 from streams.tracing import remote_span
-from streams.visible import bounded, visible
 
 try:
     from opentelemetry import trace

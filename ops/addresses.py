@@ -24,7 +24,7 @@ from ops.devstack.private import (
     private_folder,
 )
 from ops.errors import CommandError
-from streams.environment import DATA_DIR, PREFIX, TEXTS, given, required_redis_url
+from streams.runtime.environment import DATA_DIR, PREFIX, TEXTS, given, required_redis_url
 
 if TYPE_CHECKING:
     from streams.settings import Settings

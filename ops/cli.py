@@ -12,12 +12,12 @@ from typing import Annotated
 
 import typer
 
+from ops.command_line.lazy_group import lazy_group
 from ops.commands import COMMANDS
 from ops.errors import USAGE_STATUS, UsageError, WrongWord, line_for, usage_line
-from ops.lazy_group import lazy_group
 from ops.printing import complain, give_up_output, prepare_streams, print_line, writing
-from ops.variables import unknown_variables
-from streams.interrupts import obey_signals
+from ops.unknown_variables import unknown_variables
+from streams.runtime.interrupts import obey_signals
 
 app = typer.Typer(
     name="jobtrail",

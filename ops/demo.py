@@ -15,8 +15,8 @@ from streams.connection import connect
 from streams.keys import JobKey, Keys
 from streams.reporter import JobReport, Reporter
 from streams.settings import Settings
-from workers.ffmpeg import make_clip
-from workers.video import encode
+from workers.video.encoder import encode
+from workers.video.ffmpeg.process import make_clip
 
 _LOG = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import typer
 
-from streams.environment import SettingsError
 from streams.keys import InvalidTenant
+from streams.runtime.environment import SettingsError
 
 USAGE_STATUS = 2
 """Exit status where the words of the command were wrong."""

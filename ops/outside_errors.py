@@ -8,7 +8,7 @@ from __future__ import annotations
 import psycopg
 import redis
 
-from api.listening import ListenError
+from api.access.listening import ListenError
 from consumers.faults import is_of_key
 from ops.devstack import EmbeddedError
 from ops.errors import one_line

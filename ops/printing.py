@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from ops.errors import CommandError
-from streams.visible import bounded, visible, visible_json
+from streams.runtime.safe_text import bounded, visible, visible_json
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,17 +14,17 @@ from contextlib import ExitStack, contextmanager
 
 import structlog
 
-from api.auth import authenticator
+from api.access.auth import authenticator
 from ops.addresses import Addresses, published
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
 from ops.devstack.private import UMASK, forget_libpq_variables
 from ops.errors import CommandError
 from ops.printing import announce
-from ops.supervisor import Child, Supervisor
-from ops.variables import known_variables
+from ops.processes.supervisor import Child, Supervisor
+from ops.unknown_variables import known_variables
 from sql.migrate import apply
-from streams import logs
-from streams.interrupts import on_stop
+from streams import logging_setup
+from streams.runtime.interrupts import on_stop
 from streams.settings import PREFIX, Settings
 
 _LOG = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ def run(settings: Settings, *, demo: bool) -> None:
         EmbeddedError: an embedded server cannot be had.
     """
     os.umask(UMASK)
-    logs.configure(settings)
+    logging_setup.configure(settings)
     stop = threading.Event()
     on_stop(stop.set)
     settings = _settled(settings)

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
-from projections.history_days import day_before
+from projections.history.days import day_before
 from projections.stream_pages import READ_AT_ONCE, Page, StreamPages
 from sql import queries
 from sql.sessions import Session

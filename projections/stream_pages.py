@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from projections.parts import READ_BYTES
+from projections.replay.history_parts import READ_BYTES
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
 from streams.wire import as_bytes, ask, round_trip

@@ -1,20 +1,21 @@
 """The log: events, kinds, entry ids, keys, connections, appender and the worker SDK.
 
 A worker's application installs this package with redis, pydantic and orjson, and nothing else of
-the project needs to be importable there.
+the project needs to be importable there. Its modules lie side by side, more than elsewhere, because
+such an application imports them by these names.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.lazy_names import importer
+from .lazy_names import importer
 
 if TYPE_CHECKING:
-    from streams.appender import AsyncEventAppender, EventAppender
-    from streams.connection import InvalidUrl, LogUnavailable, connect, connect_async
-    from streams.entry_ids import EntryId
-    from streams.events import (
+    from .appender import AsyncEventAppender, EventAppender
+    from .connection import InvalidUrl, LogUnavailable, connect, connect_async
+    from .entry_ids import EntryId
+    from .events import (
         Cancelled,
         Done,
         Event,
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
         Queued,
         parse_event,
     )
-    from streams.keys import InvalidTenant, JobKey, Keys
-    from streams.kinds import KINDS, Kind, State
-    from streams.reporter import JobReport, Reporter
-    from streams.shedding import SHED
+    from .keys import InvalidTenant, JobKey, Keys
+    from .kinds import KINDS, Kind, State
+    from .reporter import JobReport, Reporter
+    from .shedding import SHED
 
 __all__ = [
     "KINDS",

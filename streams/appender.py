@@ -23,11 +23,11 @@ import redis
 import redis.asyncio
 from pydantic_core import PydanticSerializationError
 
-from streams.connection import LogUnavailable
-from streams.durability import DURABLE_SECONDS, INFO, Assurance, Durability, NotDurable, Wait
-from streams.entry_ids import EntryId, of_reply
-from streams.event_ids import new_event_id
-from streams.events import (
+from .connection import LogUnavailable
+from .durability import DURABLE_SECONDS, INFO, Assurance, Durability, NotDurable, Wait
+from .entry_ids import EntryId, of_reply
+from .event_ids import new_event_id
+from .events import (
     MAX_EVENT_BYTES,
     Event,
     EventBase,
@@ -35,11 +35,11 @@ from streams.events import (
     encode_fields,
     parse_event,
 )
-from streams.keys import Keys, check_tenant
-from streams.settings import Settings
-from streams.shedding import LOAD, SHEDDABLE, Cap, unscripted
-from streams.tracing import current_traceparent
-from streams.wire import Command, one_async_connection, one_connection, round_trip
+from .keys import Keys, check_tenant
+from .settings import Settings
+from .shedding import LOAD, SHEDDABLE, Cap, unscripted
+from .tracing import current_traceparent
+from .wire import Command, one_async_connection, one_connection, round_trip
 
 GROUPS = ("status", "rows")
 """The consumer groups that an append tells of its tenant; a sweep tells all others."""

@@ -14,8 +14,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from streams.primary import ASYNCIO, BLOCKING, ROLE_SECONDS, Roles, WrongServer
-from streams.redis_url import InvalidUrl, parse_redis_url
+from .servers.primary import ASYNCIO, BLOCKING, ROLE_SECONDS, Roles, WrongServer
+from .servers.redis_url import InvalidUrl, parse_redis_url
 
 SOCKET_TIMEOUT = 5.0
 """Seconds that one command may take. A blocking read must block for less."""

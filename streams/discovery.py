@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import redis
 
-from streams.keys import STREAM_PATTERN, Keys
-from streams.wire import ask
+from .keys import STREAM_PATTERN, Keys
+from .wire import ask
 
 START = b"0"
 """The cursor before the first step, and after the last."""

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import redis
 
-from streams.connection import LogUnavailable
-from streams.wire import Command
+from .connection import LogUnavailable
+from .wire import Command
 
 DURABLE_SECONDS = 3.0
 """How long to wait for the disk, and as long for the replicas."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from streams.entry_ids import EntryId
-from streams.events import InvalidEvent
-from streams.keys import TENANT
+from .entry_ids import EntryId
+from .events import InvalidEvent
+from .keys import TENANT
 
 FIELD = b"event"
 

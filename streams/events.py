@@ -25,9 +25,9 @@ from pydantic import (
     ValidationError,
 )
 
-from streams.keys import JOB_ID_PATTERN
-from streams.kinds import KINDS
-from streams.leap_seconds import next_second
+from .keys import JOB_ID_PATTERN
+from .kinds import KINDS
+from .leap_seconds import next_second
 
 VERSION = 1
 MAX_EVENT_BYTES = 1_048_576

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from streams.events import TEXT_LENGTH, WORD_LENGTH
+from .events import TEXT_LENGTH, WORD_LENGTH
 
 
 class Failure(NamedTuple):

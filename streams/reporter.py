@@ -25,11 +25,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from streams.appender import EventAppender, payload_of
-from streams.connection import LogUnavailable, connect
-from streams.durability import NotDurable
-from streams.event_ids import new_event_id
-from streams.events import (
+from .appender import EventAppender, payload_of
+from .connection import LogUnavailable, connect
+from .durability import NotDurable
+from .event_ids import new_event_id
+from .events import (
     MAX_EVENT_BYTES,
     Cancelled,
     Done,
@@ -42,10 +42,10 @@ from streams.events import (
     encode_fields,
     parse_event,
 )
-from streams.failure import failure_of, valid_text
-from streams.keys import check_tenant
-from streams.spool import Spool
-from streams.tracing import current_traceparent, job_span
+from .failure import failure_of, valid_text
+from .keys import check_tenant
+from .spool import Spool
+from .tracing import current_traceparent, job_span
 
 _LOG = logging.getLogger(__name__)
 

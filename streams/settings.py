@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
-from streams.environment import (
+from .runtime.environment import (
     DATA_DIR,
     PREFIX,
     SettingsError,

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis
 
-from streams.entry_ids import FIRST
-from streams.keys import Keys
-from streams.wire import Command, ask
+from .entry_ids import FIRST
+from .keys import Keys
+from .wire import Command, ask
 
 SHED = FIRST
 """Stands for the entry id of an event that was shed: 0-0, which no log gives to any entry."""
@@ -25,7 +25,7 @@ SHED = FIRST
 SHEDDABLE = "progress"
 """The only type that is ever shed: the next one of its job says more."""
 
-_SCRIPT = files("streams").joinpath("append_progress.lua").read_bytes()
+_SCRIPT = Path(__file__).with_name("append_progress.lua").read_bytes()
 _SHA = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
 
 

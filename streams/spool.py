@@ -17,9 +17,9 @@ from pathlib import Path
 
 import orjson
 
-from streams.appender import EventAppender
-from streams.connection import LogUnavailable
-from streams.event_ids import new_event_id
+from .appender import EventAppender
+from .connection import LogUnavailable
+from .event_ids import new_event_id
 
 _LOG = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from benchmarks.reading import ENVIRON, ROUNDS, STEPS, Loaded, api, credentials,
 from benchmarks.report import Figure
 from benchmarks.servers import Bench, Running, wait_until
 from benchmarks.workload import fill, job_id, lives
-from consumers.__main__ import build
+from consumers.composition import build
 
 COMPARED = 20
 """Jobs whose answers are held against each other before anything is measured."""

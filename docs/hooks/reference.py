@@ -14,7 +14,7 @@ import typer
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
-from api.openapi import document
+from api.spec.document import document
 from ops.cli import app
 from streams import events
 from streams.settings import PREFIX, Settings

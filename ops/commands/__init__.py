@@ -1,8 +1,8 @@
 """The commands of `jobtrail`: one a module, which imports what it needs.
 
 A module parses words, calls what does the work and prints. `COMMANDS` lists all of them for
-`ops/cli.py`, which imports none that is not called. They share the options in `words` and
-nothing else.
+`ops/cli.py`, which imports none that is not called. They share the options in
+`shared_options` and nothing else. There are as many modules as commands and groups of commands.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ops.lazy_group import Place
+from ops.command_line.lazy_group import Place
 
 COMMANDS: Mapping[str, Place] = MappingProxyType(
     {
         "trim": Place(
-            "ops.retention",
+            "ops.commands.retention",
             "trim",
             "Trim logs now, as far as is safe, and say what holds the rest back.",
         ),
-        "replay": Place("ops.replay", "replay", "Fold history and log again into a projection."),
+        "replay": Place(
+            "ops.commands.replay", "replay", "Fold history and log again into a projection."
+        ),
         "verify": Place(
-            "ops.replay", "verify", "Fold everything again and compare with what is served."
+            "ops.commands.replay",
+            "verify",
+            "Fold everything again and compare with what is served.",
         ),
         "up": Place(
             "ops.commands.up",
@@ -61,14 +65,14 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
             "doctor",
             "Check a deployment, and say what to do about each thing that is not right.",
         ),
-        "video": Place("ops.video", "video", "The reference video worker."),
-        "dead": Place("ops.dead", "dead", "Entries that could not be applied."),
-        "groups": Place("ops.retention", "groups", "Registered consumer groups."),
+        "video": Place("ops.commands.video", "video", "The reference video worker."),
+        "dead": Place("ops.commands.dead", "dead", "Entries that could not be applied."),
+        "groups": Place("ops.commands.retention", "groups", "Registered consumer groups."),
         "old-tables": Place(
-            "ops.old_tables",
+            "ops.commands.old_tables",
             "old_tables",
             "Indexes of the tables that were there before, in JOBTRAIL_DATABASE_URL.",
         ),
-        "roster": Place("ops.roster", "roster", "The reference import worker."),
+        "roster": Place("ops.commands.roster", "roster", "The reference import worker."),
     }
 )

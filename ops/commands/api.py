@@ -5,9 +5,9 @@ from __future__ import annotations
 from api.server import ServerFailed, serve
 from ops.addresses import command_settings
 from ops.arguments import check_database_url, check_primary
-from ops.desk import RedisDesk
+from ops.doctor.connection_budget import check_pool
 from ops.errors import CommandError
-from ops.limits import check_pool
+from ops.operator_view import RedisDesk
 from ops.printing import announce
 
 

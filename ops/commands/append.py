@@ -8,12 +8,12 @@ from typing import Annotated, BinaryIO
 import typer
 
 from ops.addresses import command_settings
-from ops.append import append_lines
 from ops.arguments import check_primary
-from ops.commands.words import AsJson, Tenant
+from ops.command_line.standard_streams import CLOSED_AT_START, STANDARD_INPUT
+from ops.commands.shared_options import AsJson, Tenant
 from ops.errors import CommandError
 from ops.printing import complain, print_json, print_line
-from ops.standard_streams import CLOSED_AT_START, STANDARD_INPUT
+from ops.tasks.event_lines import append_lines
 from streams.appender import EventAppender
 from streams.connection import connect
 from streams.keys import check_tenant

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from consumers.__main__ import PROJECTIONS, consume
+from consumers.composition import PROJECTIONS, consume
 from ops.addresses import command_settings
 from ops.arguments import check_database_url, check_primary
 from ops.errors import CommandError

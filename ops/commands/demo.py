@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ops.addresses import command_settings
 from ops.demo import run
-from streams import logs
+from streams import logging_setup
 
 
 def demo() -> None:
     """Do the demo's work once, against the servers of `jobtrail up --demo`."""
     settings = command_settings()
-    logs.configure(settings)
+    logging_setup.configure(settings)
     run(settings)

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from ops.addresses import command_settings
-from ops.commands.words import AsJson
+from ops.commands.shared_options import AsJson
+from ops.doctor.report import report
 from ops.errors import CommandError
-from ops.examining import report
 
 
 def doctor(

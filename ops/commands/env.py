@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ops.addresses import running
-from ops.commands.words import AsJson
+from ops.commands.shared_options import AsJson
 from ops.errors import CommandError
 from ops.printing import print_json, print_lines
 from streams.settings import Settings

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from consumers import lag as lags
-from consumers.asking import encodable
+from consumers.delivery import lag as lags
+from consumers.round_trips import encodable
 from ops.addresses import command_settings
 from ops.arguments import check_known
-from ops.commands.words import AsJson
+from ops.commands.shared_options import AsJson
 from ops.printing import print_json, print_table
 from streams.appender import GROUPS
 from streams.connection import connect

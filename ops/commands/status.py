@@ -8,12 +8,12 @@ import orjson
 import typer
 
 from ops.addresses import command_redis_url
-from ops.commands.words import AsJson, Tenant
+from ops.commands.shared_options import AsJson, Tenant
 from ops.errors import CommandError
 from ops.printing import print_facts, print_json
 from streams.keys import JOB_ID, JobKey, Keys, check_tenant
 from streams.kinds import KINDS
-from streams.quick_read import read_keys
+from streams.servers.quick_read import read_keys
 
 DOCUMENT_LENGTH = 2_000
 """Characters of one field that are shown; `--json` prints all."""

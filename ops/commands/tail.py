@@ -8,9 +8,9 @@ import typer
 
 from ops.addresses import command_settings
 from ops.arguments import is_known
-from ops.commands.words import AsJson, Tenant
+from ops.commands.shared_options import AsJson, Tenant
 from ops.printing import LINE_LENGTH, complain, print_json, print_line, reader_gone
-from ops.tail import check_start, describe, follow
+from ops.tasks.stream_tail import check_start, describe, follow
 from streams.connection import connect
 from streams.keys import check_tenant
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message
 
 from api.app import create_app
 from projections.decoding import Entry, decode
-from projections.status_cache import StatusCache
+from projections.status.writer import StatusCache
 from streams.entry_ids import EntryId
 from streams.events import dump_json
 from streams.settings import Settings

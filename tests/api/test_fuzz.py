@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.app import create_app
-from ops.desk import RedisDesk
+from ops.operator_view import RedisDesk
 from streams.settings import Settings
 from tests.api.conftest import Writer
 from tests.api.conftest import _running as running

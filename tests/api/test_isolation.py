@@ -16,7 +16,7 @@ import redis
 from psycopg import AsyncCursor
 
 from projections.decoding import decode
-from projections.job_rows import JobRows
+from projections.rows.writer import JobRows
 from sql import sessions
 from streams.entry_ids import EntryId
 from streams.events import dump_json

@@ -24,7 +24,7 @@ from tests.support.waiting import ENDING, eventually
 
 SCRIPT = """
 import sys
-from api.listening import ListenError
+from api.access.listening import ListenError
 from api.server import serve
 from streams.settings import Settings
 from tests.support.tokens import FAR

@@ -10,7 +10,7 @@ from benchmarks.delivery import NAMES
 from benchmarks.recorded import Begin, Copy, End, Execute, Recorder, send_again
 from benchmarks.workload import lives
 from projections.decoding import decode
-from projections.job_rows import JobRows
+from projections.rows.writer import JobRows
 from sql import sessions
 from streams.entry_ids import EntryId
 

@@ -25,8 +25,8 @@ from tests.browser.following import PATIENCE, Follower, assert_in_order
 from tests.pipeline.conftest import Start, environ
 from tests.support.servers import RedisFactory
 from tests.support.waiting import ENDING
-from workers.ffmpeg import make_clip
-from workers.video_steps import STEPS
+from workers.video.ffmpeg.process import make_clip
+from workers.video.steps import STEPS
 
 TRANSCODING = 1 + [step.name for step in STEPS].index("transcoding")
 

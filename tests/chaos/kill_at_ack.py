@@ -12,9 +12,9 @@ import sys
 import threading
 from collections.abc import Iterable
 
-from consumers.__main__ import build, consumer_name
-from consumers.groups import Delivery
-from streams import logs
+from consumers.composition import build, consumer_name
+from consumers.delivery.groups import Delivery
+from streams import logging_setup
 from streams.connection import connect
 from streams.settings import Settings
 
@@ -22,7 +22,7 @@ from streams.settings import Settings
 def main(times: int) -> int:
     """Fork them and wait for each one's death."""
     settings = Settings.from_environ()
-    logs.configure(settings)
+    logging_setup.configure(settings)
     for _ in range(times):
         pid = os.fork()
         if pid == 0:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import redis
 
-from consumers.__main__ import PROJECTIONS
+from consumers.composition import PROJECTIONS
 from projections.decoding import decode
 from streams.entry_ids import EntryId
 from streams.settings import Settings

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from consumers import metrics
-from consumers.__main__ import build
+from consumers.chores.stream_figures import TENANTS
+from consumers.chores.sweep import Sweep
 from consumers.collectors import EventHistogram, FleetingCounter, FleetingGauge
-from consumers.groups import ConsumerGroup
-from consumers.standing import TENANTS
-from consumers.sweep import Sweep
+from consumers.composition import build
+from consumers.delivery.groups import ConsumerGroup
 from streams.appender import EventAppender
 from streams.settings import Settings
 from tests.support.scraping import Samples, parsed, value

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from api.feed import TENANT_PATH
-from consumers.__main__ import PROJECTIONS
+from api.live.endpoint import TENANT_PATH
+from consumers.composition import PROJECTIONS
 from streams.kinds import KINDS
 from streams.settings import PREFIX, Settings
 

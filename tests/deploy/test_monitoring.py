@@ -102,7 +102,7 @@ def test_names_keep_to_the_conventions() -> None:
 
 def test_reasons_that_are_counted_from_zero_are_those_that_there_are() -> None:
     source = "".join(Path(str(module.__file__)).read_text() for module in (entries, events))
-    runner = (ROOT / "consumers" / "runner.py").read_text()
+    runner = (ROOT / "consumers" / "loop" / "runner.py").read_text()
     said = set(re.findall(r"InvalidEvent\(\s*\"(\w+)\"", source))
     buried = set(re.findall(r"_bury\([^\"\n]*\"(\w+)\"", runner))
     assert said | buried <= set(metrics.REASONS)

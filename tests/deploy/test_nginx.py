@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from projections.decoding import decode
-from projections.status_cache import StatusCache
+from projections.status.writer import StatusCache
 from streams.entry_ids import EntryId
 from tests.support.debian import debian_environ, debian_program
 from tests.support.event_stream import running_api

@@ -18,7 +18,7 @@ import redis
 from ops.cli import main
 from ops.devstack import EmbeddedPostgres
 from projections.decoding import decode
-from projections.status_cache import StatusCache
+from projections.status.writer import StatusCache
 from streams.entry_ids import EntryId
 from tests.support.groups import entries
 from tests.support.servers import login

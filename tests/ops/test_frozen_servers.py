@@ -17,8 +17,8 @@ import pytest
 
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from projections.decoding import decode
-from projections.job_rows import JobRows
-from projections.status_cache import StatusCache
+from projections.rows.writer import JobRows
+from projections.status.writer import StatusCache
 from sql import sessions
 from streams.connection import connect
 from streams.entry_ids import EntryId

@@ -17,7 +17,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.visible import bounded, visible, visible_json
+from streams.runtime.safe_text import bounded, visible, visible_json
 from tests.support.waiting import ENDING
 
 ROOT = Path(__file__).parents[2]
@@ -67,10 +67,10 @@ FOREIGN_IMPORTS = {"rich", "click"}
 MAY_WRITE = {
     "ops/printing.py",  # the one place
     "ops/cli.py",  # flushes what typer's own help wrote
-    "ops/parallel.py",  # flushes what a share printed before its process ends
-    "streams/logs.py",  # logs go to standard error
-    "streams/interrupts.py",  # the cursor is shown again
-    "workers/roster/reader.py",  # standard output is a pipe to its parent
+    "ops/tasks/parallel.py",  # flushes what a share printed before its process ends
+    "streams/logging_setup.py",  # logs go to standard error
+    "streams/runtime/interrupts.py",  # the cursor is shown again
+    "workers/roster/reader_process.py",  # standard output is a pipe to its parent
 }
 
 

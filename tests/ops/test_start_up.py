@@ -19,11 +19,11 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from ops.cli import app
+from ops.command_line.lazy_group import lazy_group
 from ops.commands import COMMANDS
 from ops.devstack import EmbeddedRedis
-from ops.lazy_group import lazy_group
 from streams.connection import connect
-from streams.quick_read import QUICK_SECONDS, read_keys
+from streams.servers.quick_read import QUICK_SECONDS, read_keys
 from tests.support.processes import frozen
 from tests.support.servers import RedisFactory, login
 from tests.support.waiting import ENDING

@@ -19,11 +19,11 @@ import pytest
 import redis
 from psycopg.sql import SQL, Identifier, Literal
 
-from consumers.__main__ import PROJECTIONS, build
-from consumers.promotions import Promotions
-from projections.history import drop_old
-from projections.history_weeks import _attach as attach
-from projections.job_rows import JobRows
+from consumers.chores.promotions import Promotions
+from consumers.composition import PROJECTIONS, build
+from projections.history.partitions import _attach as attach
+from projections.history.writer import drop_old
+from projections.rows.writer import JobRows
 from sql import sessions
 from streams.appender import EventAppender
 from streams.connection import connect
@@ -134,7 +134,7 @@ def consume(client: redis.Redis, rows: JobRows) -> None:
     settings, stop = Settings(redis_url="redis://unused", database_url="unused"), Event()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PROJECTIONS, "rows", lambda _client, _settings: rows)
-        patch.setattr("consumers.__main__._chores", lambda *_: ())
+        patch.setattr("consumers.composition._chores", lambda *_: ())
         consumer = build("rows", settings, client, "c1")
     settled = 0
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
-from consumers.graveyard import Graveyard
+from consumers.dead_letters.buried_entries import Graveyard
 from ops.cli import app
 from tests.pipeline.conftest import Start
 from tests.support.groups import settled

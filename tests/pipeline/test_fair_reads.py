@@ -9,7 +9,7 @@ import httpx
 import psycopg
 
 from projections.decoding import decode
-from projections.job_rows import JobRows
+from projections.rows.writer import JobRows
 from sql import sessions
 from streams.entry_ids import EntryId
 from tests.support.event_stream import running_api

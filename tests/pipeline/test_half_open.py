@@ -14,8 +14,7 @@ import psycopg
 import pytest
 import redis
 
-from consumers import __main__ as composition
-from consumers import metrics
+from consumers import composition, metrics
 from ops.devstack import EmbeddedPostgres
 from sql import deadlines, sessions
 from streams.appender import EventAppender

@@ -15,11 +15,11 @@ import httpx
 import psycopg
 import pytest
 
-from api.database import MARGIN_SECONDS
+from api.jobs.database import MARGIN_SECONDS
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from projections.decoding import decode
-from projections.job_rows import JobRows
-from projections.status_cache import StatusCache
+from projections.rows.writer import JobRows
+from projections.status.writer import StatusCache
 from sql import deadlines, sessions
 from streams.appender import EventAppender
 from streams.connection import connect

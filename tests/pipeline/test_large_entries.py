@@ -7,8 +7,8 @@ from pathlib import Path
 
 import redis
 
-from consumers.dead_letters import HEAD_BYTES
-from consumers.graveyard import Graveyard
+from consumers.dead_letters.buried_entries import Graveyard
+from consumers.dead_letters.letters import HEAD_BYTES
 from tests.pipeline.conftest import Start
 from tests.support.groups import settled
 from tests.support.waiting import eventually

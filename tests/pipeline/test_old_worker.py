@@ -55,7 +55,7 @@ def old_reader(client: redis.Redis, key: str) -> dict[str, Any]:
 
 
 def run_worker(mode: str, servers: dict[str, str]) -> None:
-    code = OLD_WORKER.format(adapters="streams.compat", states="streams.compat_states")
+    code = OLD_WORKER.format(adapters="streams.compat", states="streams.compat")
     command = [sys.executable, "-c", code, mode]
     subprocess.run(command, env=environ(servers), check=True, timeout=ENDING)
 

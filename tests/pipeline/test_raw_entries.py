@@ -9,8 +9,8 @@ import httpx
 import psycopg
 import redis
 
-from consumers.dead_letters import HEAD_BYTES
-from consumers.graveyard import Graveyard
+from consumers.dead_letters.buried_entries import Graveyard
+from consumers.dead_letters.letters import HEAD_BYTES
 from tests.pipeline.conftest import Start
 from tests.support.groups import settled
 from tests.support.waiting import eventually

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api.limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
+from api.access.limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
 from tests.pipeline.conftest import Start
 from tests.support.processes import runs
 

@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 
 from ops.devstack import EmbeddedPostgres
 from projections.decoding import decode
-from projections.history import drop_before
-from projections.history_weeks import _attach as attach
-from projections.job_rows import JobRows
-from projections.rebuild_replaced import when_free
+from projections.history.partitions import _attach as attach
+from projections.history.writer import drop_before
+from projections.replay.replaced_states import when_free
+from projections.rows.writer import JobRows
 from sql import migrate, sessions
 from sql.migrate import Migration
 from streams.entry_ids import EntryId

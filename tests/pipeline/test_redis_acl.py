@@ -16,8 +16,8 @@ import psycopg
 import pytest
 import redis
 
-from consumers.graveyard import Graveyard
-from ops.desk import RedisDesk
+from consumers.dead_letters.buried_entries import Graveyard
+from ops.operator_view import RedisDesk
 from streams.appender import AsyncEventAppender, EventAppender
 from streams.connection import connect, connect_async
 from streams.reporter import Reporter

@@ -18,11 +18,11 @@ import psycopg
 import pytest
 import redis
 
-from api import feed_hub
+from api.live import subscriptions
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
-from ops.doctor import examine
+from ops.doctor.checks import examine
+from ops.doctor.finding import Finding
 from ops.errors import line_for
-from ops.findings import Finding
 from streams.appender import EventAppender
 from streams.connection import LogUnavailable, connect, connect_async
 from streams.settings import Settings
@@ -149,13 +149,13 @@ async def test_redis_that_cannot_save__listening_for_changes_goes_on(rig: Rig) -
     pool: Any = client.connection_pool  # in part without type hints
     connection = await pool.get_connection()
     await connection.send_command("SUBSCRIBE", "tenant:1:feed")
-    await feed_hub.next_reply(connection)
+    await subscriptions.next_reply(connection)
     with REDIS_REFUSALS["MISCONF"](rig.redis):
         await connection.send_command("PING", check_health=False)
-        assert await feed_hub.next_reply(connection) is None
+        assert await subscriptions.next_reply(connection) is None
         with connect(rig.redis.url) as other:
             other.publish("tenant:1:feed", "changed")
-        assert (await feed_hub.next_reply(connection))[-1] == b"changed"
+        assert (await subscriptions.next_reply(connection))[-1] == b"changed"
     await connection.disconnect()
     await client.aclose()
 

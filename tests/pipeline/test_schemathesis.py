@@ -9,7 +9,7 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
-from api.schemas import QUERY_IDS
+from api.spec.models import QUERY_IDS
 from tests.pipeline.conftest import Start
 from tests.support.deployment import ENDED, GOING_ON, TENANT, Deployment, deploy, token
 
@@ -61,7 +61,7 @@ def _can_be_described(_context: schemathesis.HookContext, case: schemathesis.Cas
 
     A cursor is opaque and only a page's answer gives one; how many ids a query has in all its lists
     together is beyond JSON Schema. An answer that is held while its tag stands is not waited for:
-    `tests/api/test_wait.py` does that.
+    `tests/api/progress/test_wait.py` does that.
     """
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return True

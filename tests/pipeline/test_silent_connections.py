@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from api.silent_connections import FEW_FILES, SILENT_PER_ADDRESS
+from api.access.silent_connections import FEW_FILES, SILENT_PER_ADDRESS
 from tests.pipeline.conftest import Start
 from tests.support.waiting import eventually
 

@@ -12,7 +12,7 @@ import redis
 
 from projections.decoding import Entry, decode
 from projections.documents import Documents, write_documents
-from projections.job_rows import StoredJob, read_row
+from projections.rows.writer import StoredJob, read_row
 from projections.state import JobState
 from sql import queries
 from streams.appender import EventAppender

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from projections.job_rows import JobRows
+from projections.rows.writer import JobRows
 from sql import sessions
 from tests.support.job_tables import Writer
 

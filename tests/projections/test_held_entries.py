@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from projections.decoding import Entry, decode
 from projections.held_entries import identities
-from projections.job_rows import JobRows
-from projections.sources import Sources
+from projections.replay.sources import Sources
+from projections.rows.writer import JobRows
 from projections.stream_pages import Page
 from sql import sessions
 from streams.entry_ids import EntryId

@@ -19,7 +19,7 @@ from psycopg.sql import SQL
 
 from benchmarks.million import BIG, fill
 from ops.devstack import EmbeddedPostgres
-from projections.job_reader import SCAN, Filters, Page, Position, read_page
+from projections.reading.jobs import SCAN, Filters, Page, Position, read_page
 from sql import queries
 from streams.kinds import State
 from tests.support.servers import cloned_database

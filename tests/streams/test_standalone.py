@@ -31,8 +31,8 @@ import importlib, pkgutil
 import streams
 
 assert streams.__file__.startswith(sys.argv[1]), streams.__file__
-for module in pkgutil.iter_modules(streams.__path__):
-    importlib.import_module(f"streams.{module.name}")
+for module in pkgutil.walk_packages(streams.__path__, "streams."):
+    importlib.import_module(module.name)
 for name in streams.__all__:
     getattr(streams, name)
 

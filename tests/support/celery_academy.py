@@ -14,8 +14,8 @@ import redis
 from celery import Celery
 from celery.exceptions import Ignore, Reject
 
-from streams.compat_bridge import Bridge
-from streams.compat_celery import report_tasks
+from streams.compat.bridge import Bridge
+from streams.integrations.celery import report_tasks
 from tests.support.exceptions import Unprintable
 
 URL = os.environ["ACADEMY_REDIS_URL"]

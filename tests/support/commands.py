@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 LOADED = (
-    "ops.cli ops.outside_errors consumers.retention workers.roster.importer workers.video".split()
-)
+    "ops.cli ops.outside_errors consumers.chores.retention workers.roster.importer"
+    " workers.video.encoder"
+).split()
 CRASHED = 70
 
 

@@ -11,7 +11,7 @@ import jwt
 import psycopg
 import redis
 
-from consumers.graveyard import Graveyard
+from consumers.dead_letters.buried_entries import Graveyard
 from streams.appender import GROUPS, EventAppender
 from streams.connection import connect
 from tests.support.tokens import FAR

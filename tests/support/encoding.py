@@ -12,9 +12,9 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from workers.ffmpeg import ffmpeg_command, find_ffprobe, run
-from workers.rendering import Limits
-from workers.video import Encoded, VideoError, encode
+from workers.video.encoder import Encoded, VideoError, encode
+from workers.video.ffmpeg.process import ffmpeg_command, find_ffprobe, run
+from workers.video.rendering import Limits
 
 OFTEN = Limits(report_seconds=0.05)
 PICTURE = ("-f", "lavfi", "-i")

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from starlette.types import Message
 
-from api.feed import wait_for_change
-from api.feed_bells import Viewers
-from api.feed_sse import EventStream, state_block, stream_events
+from api.live.endpoint import wait_for_change
+from api.live.sse import EventStream, state_block, stream_events
+from api.live.waiters import Viewers
 
 SCRIPT = """
 from api.server import serve

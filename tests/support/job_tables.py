@@ -10,7 +10,7 @@ import psycopg
 
 from projections.decoding import Entry, decode
 from projections.documents import write_documents
-from projections.job_rows import JobRows, StoredJob, read_row
+from projections.rows.writer import JobRows, StoredJob, read_row
 from projections.state import JobState
 from streams.entry_ids import EntryId
 from streams.event_ids import new_event_id

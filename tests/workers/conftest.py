@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.ffmpeg import ffmpeg_command, make_clip, run
+from workers.video.ffmpeg.process import ffmpeg_command, make_clip, run
 
 FilmFactory = Callable[..., Path]
 

@@ -17,12 +17,12 @@ import orjson
 import psycopg
 
 from streams.reporter import JobReport, Reporter
-from workers.roster.cells import clean
 from workers.roster.errors import RosterError
 from workers.roster.passwords import hash_password, initial_password
-from workers.roster.reading import Reading, read_workbook
-from workers.roster.rows import Refused, Student
+from workers.roster.reader_client import Reading, read_workbook
 from workers.roster.store import Import, Outcome, connect, save_block
+from workers.roster.table.rows import Refused, Student
+from workers.roster.xlsx.cells import clean
 
 BLOCK = 5_000
 """Rows between two look-ups."""

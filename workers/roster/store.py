@@ -18,7 +18,7 @@ from psycopg import errors
 
 from sql import queries, sessions
 from sql.sessions import Session
-from workers.roster.rows import Refused, Student
+from workers.roster.table.rows import Refused, Student
 
 CHUNK = 200
 """Rows that are saved, or fail, together."""

@@ -10,8 +10,8 @@ import pytest
 from tests.support.workbooks import edited, phone, with_xlsxwriter
 from tests.workers.roster.test_workbooks import KIM, LEE, rows_of
 from workers.roster.errors import RosterError
-from workers.roster.reading import read_workbook
-from workers.roster.rows import Student
+from workers.roster.reader_client import read_workbook
+from workers.roster.table.rows import Student
 
 MOTHERS = "박정숙", "최은영"
 OWN = phone(50_000_001), phone(50_000_002)

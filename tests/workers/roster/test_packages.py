@@ -13,7 +13,7 @@ import xlsxwriter  # type: ignore[import-untyped]
 
 from tests.support.workbooks import edited, part, repacked, with_xlsxwriter
 from tests.workers.roster.test_workbooks import HEADER, KIM, LEE, rows_of
-from workers.roster import reader
+from workers.roster import reader_process
 from workers.roster.errors import RosterError
 
 MAIN = "xl/workbook.xml"
@@ -183,10 +183,10 @@ def test_stray_cell_far_away__needs_no_memory(
             book.active.append(cells)
         book.active.cell(1_048_576, 16_384, "x")
 
-    monkeypatch.setattr(reader, "_say", lambda _what: None)
+    monkeypatch.setattr(reader_process, "_say", lambda _what: None)
     path = edited(tmp_path / "a.xlsx", edit)
     with (tmp_path / "spool").open("wb") as spool:
-        assert reader._read(path, spool)["total"] == 1
+        assert reader_process._read(path, spool)["total"] == 1
     assert (tmp_path / "spool").stat().st_size < 1_000
 
 

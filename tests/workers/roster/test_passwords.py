@@ -70,7 +70,8 @@ def test_import__all_accounts_open_with_the_initial_password(
 
 def test_worker__needs_no_django() -> None:
     code = (
-        "import sys; sys.modules['django'] = None; import workers.roster.importer, ops.roster;"
+        "import sys; sys.modules['django'] = None;"
+        "import workers.roster.importer, ops.commands.roster;"
         "from workers.roster.passwords import hash_password; hash_password('first', iterations=1)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

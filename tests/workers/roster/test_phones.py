@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.support.workbooks import part, repacked, with_openpyxl, with_xlsxwriter
 from tests.workers.roster.test_workbooks import HEADER, NO_PHONE, rows_of
-from workers.roster.phones import normalise_phone
-from workers.roster.rows import WRONG_PHONE
+from workers.roster.table.phones import normalise_phone
+from workers.roster.table.rows import WRONG_PHONE
 
 NUMBER = "01012345678"
 SHEET = "xl/worksheets/sheet1.xml"

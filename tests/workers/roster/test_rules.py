@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.roster.cells import Dated, cell_text, clean, number_text
-from workers.roster.headings import field_of
-from workers.roster.phones import normalise_phone
-from workers.roster.reader import check_all
-from workers.roster.rows import Refused, Student, check_row, gender_value
-from workers.roster.schools import grade_value, school_type
-from workers.roster.scratch import Scratch
-from workers.roster.sheets import TextRow
+from workers.roster.reader_process import check_all
+from workers.roster.table.heading_words import field_of
+from workers.roster.table.phones import normalise_phone
+from workers.roster.table.rows import Refused, Student, check_row, gender_value
+from workers.roster.table.schools import grade_value, school_type
+from workers.roster.table.sheets import TextRow
+from workers.roster.xlsx.cells import Dated, cell_text, clean, number_text
+from workers.roster.xlsx.scratch import Scratch
 
 mobiles = st.from_regex(r"010[0-9]{8}", fullmatch=True)
 separators = st.sampled_from(["", "-", " ", ".", " - ", "–", ")", "·", "/"])

@@ -10,10 +10,10 @@ import xlsxwriter  # type: ignore[import-untyped]
 
 from tests.support.workbooks import edited, part, phone, repacked, with_openpyxl, with_xlsxwriter
 from tests.workers.roster.test_workbooks import HEADER, KIM, LEE, NO_NAME, NO_PHONE, rows_of
-from workers.roster.cells import clean
-from workers.roster.formats import date_text, is_date_format
-from workers.roster.reading import read_workbook
-from workers.roster.rows import Refused, Student, check_row
+from workers.roster.reader_client import read_workbook
+from workers.roster.table.rows import Refused, Student, check_row
+from workers.roster.xlsx.cells import clean
+from workers.roster.xlsx.formats import date_text, is_date_format
 
 SHEET = "xl/worksheets/sheet1.xml"
 INVISIBLE = [

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from tests.support.workbooks import KOREAN, part, repacked, student, with_openpyxl, with_xlsxwriter
 from tests.workers.roster.test_workbooks import AWKWARD, HEADER, Write
-from workers.roster.cells import cell_text, number_text
 from workers.roster.errors import RosterError
-from workers.roster.markup import PIECE
-from workers.roster.reading import read_workbook
-from workers.roster.rows import Student
-from workers.roster.scratch import Scratch
-from workers.roster.sheets import TextRow, open_table
-from workers.roster.workbook import Workbook
+from workers.roster.reader_client import read_workbook
+from workers.roster.table.rows import Student
+from workers.roster.table.sheets import TextRow, open_table
+from workers.roster.xlsx.cells import cell_text, number_text
+from workers.roster.xlsx.markup import PIECE
+from workers.roster.xlsx.scratch import Scratch
+from workers.roster.xlsx.workbook import Workbook
 
 SHEET = "xl/worksheets/sheet1.xml"
 STRINGS = "xl/sharedStrings.xml"

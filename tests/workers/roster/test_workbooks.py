@@ -21,8 +21,8 @@ from tests.support.workbooks import (
     with_openpyxl,
     with_xlsxwriter,
 )
-from workers.roster.reading import read_workbook
-from workers.roster.rows import Student
+from workers.roster.reader_client import read_workbook
+from workers.roster.table.rows import Student
 
 Write = Callable[[Path], Path]
 HEADER = ["이름", "학부모전화"]

@@ -1,0 +1,189 @@
+"""The composition root: the one place that knows both groups and projections.
+
+`consume(group, settings)` is one consumer process.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+
+import prometheus_client
+import psycopg
+import redis
+import structlog
+
+from consumers import metrics
+from consumers.chores.activity import Counted, Tally
+from consumers.chores.dead_tenants import NotedDeadLetters
+from consumers.chores.promotions import Promotions
+from consumers.chores.reaper import Reaper
+from consumers.chores.retention import Retention
+from consumers.chores.samples import Samples
+from consumers.chores.sweep import Sweep
+from consumers.dead_letters.letters import Limits
+from consumers.delivery.groups import ConsumerGroup
+from consumers.delivery.ready import ReadyQueue
+from consumers.loop.read_ahead import BATCH
+from consumers.loop.runner import Consumer
+from consumers.loop.shutdown import stop_on_signals
+from consumers.protocols import Chore, Projection
+from consumers.tracing import traced
+from projections.history.writer import drop_old
+from projections.rows.writer import JobRows
+from projections.status.writer import StatusCache
+from sql import sessions
+from streams import logging_setup
+from streams.connection import connect
+from streams.settings import Settings
+
+ANSWER_SECONDS = 60.0
+"""The time limit for one statement of a batch, which usually takes milliseconds."""
+
+_LOG = structlog.get_logger(__name__)
+
+
+def _status(client: redis.Redis, settings: Settings) -> Projection:
+    return StatusCache(
+        client,
+        ttl_seconds=settings.status_ttl_seconds,
+        ended_ttl_seconds=settings.ended_ttl_seconds,
+        result_cache_bytes=settings.result_cache_bytes,
+    )
+
+
+def _rows(_client: redis.Redis, settings: Settings) -> Projection:
+    return JobRows(_connector(settings))
+
+
+def _connector(settings: Settings) -> Callable[[], sessions.Session]:
+    return partial(
+        sessions.connect,
+        settings.require_database_url(),
+        "jobtrail-rows",
+        answer_seconds=ANSWER_SECONDS,
+    )
+
+
+def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:
+    metrics.PARTITIONS_DROPPED.inc(len(drop_old(connect, days)))
+
+
+def _chores(
+    projection: Projection, settings: Settings, client: redis.Redis, consumer: str
+) -> Iterator[Chore]:
+    """Return what one consumer does for all; only the group `rows` reaches both servers."""
+    if not isinstance(projection, JobRows):
+        return
+    # First: what a failover lost is not to be trimmed before it is found.
+    yield Promotions(client, projection, JobRows.group, max_event_bytes=settings.max_event_bytes)
+    connect, days = _connector(settings), settings.history_keep_days
+    yield Retention(
+        client,
+        consumer,
+        keep_seconds=settings.stream_keep_seconds,
+        drop_history=None if days is None else partial(_drop_history, connect, days),
+    )
+    if settings.stalled_after_seconds is not None:
+        yield Reaper(
+            client, connect, consumer, stalled_after_seconds=settings.stalled_after_seconds
+        )
+
+
+PROJECTIONS: dict[str, Callable[[redis.Redis, Settings], Projection]] = {
+    StatusCache.group: _status,
+    JobRows.group: _rows,
+}
+"""The groups that can be consumed."""
+
+ROWS_BATCH = 8_000
+"""Entries in one batch of `rows`: each transaction has its price, and a batch of 4,000 costs 11 %
+more CPU time an event. One tenant gives at most `QUANTUM` of them."""
+
+
+def build(
+    group: str,
+    settings: Settings,
+    client: redis.Redis,
+    consumer: str,
+    *,
+    chores: Sequence[Chore] = (),
+    tally: Tally | None = None,
+) -> Consumer:
+    """Put one consumer together, with more chores than its own; `tally` counts what it applies."""
+    idle = settings.reclaim_idle_seconds
+    made = PROJECTIONS[group](client, settings)
+    projection = traced(made, group)
+    built = Consumer(
+        group=ConsumerGroup(client, group, consumer),
+        projection=projection if tally is None else Counted(projection, tally),
+        ready=ReadyQueue(client, group, lease_seconds=idle),
+        dead_letters=NotedDeadLetters(
+            client,
+            group,
+            limits=_dead_limits(settings),
+            max_event_bytes=settings.max_event_bytes,
+        ),
+        sweep=Sweep(
+            client,
+            group,
+            consumer,
+            reclaim_idle_seconds=idle,
+            tenants_in_metrics=settings.metrics_tenants == "on",
+        ),
+        chores=[*_chores(made, settings, client, consumer), *chores],
+        batch_entries=ROWS_BATCH if isinstance(made, JobRows) else BATCH,
+        reclaim_idle_seconds=idle,
+        max_event_bytes=settings.max_event_bytes,
+    )
+    if isinstance(made, JobRows):
+        made.meanwhile = built.look_ahead
+    return built
+
+
+def _dead_limits(settings: Settings) -> Limits:
+    return Limits(settings.dead_max_bytes, settings.dead_keep_days * 86_400)
+
+
+def consumer_name() -> str:
+    """Name this process among its group's consumers."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def tune_collector() -> None:
+    """Let the garbage collector look less often.
+
+    A batch is tens of thousands of small objects that all live until it is acknowledged and form no
+    cycles; by default the collector walks them again and again, for a third of the whole time.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def consume(group: str, settings: Settings) -> None:
+    """Consume until SIGTERM or SIGINT; both finish the batch in hand, if it does not hang.
+
+    Raises:
+        SettingsError: a server's URL is missing.
+        OSError: the metrics port is taken.
+    """
+    logging_setup.configure(settings)
+    tune_collector()
+    stop = stop_on_signals()
+    client = connect(settings.require_redis_url())
+    name, tally = consumer_name(), Tally()
+    samples = Samples(client, group, name, tally, dead_limits=_dead_limits(settings))
+    consumer = build(group, settings, client, name, chores=[samples], tally=tally)
+    if settings.metrics_port is not None:
+        server, _ = prometheus_client.start_http_server(
+            settings.metrics_port, settings.metrics_host
+        )
+        _LOG.info("metrics_served", port=server.server_port)
+    consumer.run(stop)
+    with suppress(redis.RedisError):  # whoever is elected forgets us in time
+        samples.leave()

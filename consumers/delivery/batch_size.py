@@ -1,0 +1,117 @@
+"""Portions: how many entries to read at once, so that a consumer's memory stays bounded.
+
+Entries differ by a factor of a million, and the server delivers by number, not by size. So a
+tenant's stream is measured before it is read: a *light* one, which is nearly every one, cannot
+hold more than `LIGHT_BYTES` altogether. Of a *heavy* one a script reads as many entries as fit into
+that, at least one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import redis
+
+from consumers.round_trips import round_trips
+from streams.keys import Keys
+from streams.wire import as_bytes
+
+LIGHT_BYTES = 16 * 1024 * 1024
+"""Entries of one tenant that are held at once, about; one that is larger is read alone."""
+PORTION_BYTES = 2 * LIGHT_BYTES
+"""Entries of several tenants that are held at once, about."""
+MEASURE_SECONDS = 1.0
+"""The time for which `Portions.of` and `measure` use a measurement."""
+REMEMBERED = 10_000
+"""Measurements that are kept."""
+UNEVEN = 4
+"""The factor by which the next entries are assumed to exceed the stream's average."""
+
+
+class _Measured(NamedTuple):
+    until: float
+    size: int
+    """Bytes of the whole stream."""
+    average: float
+    """Bytes of an entry."""
+
+
+class Portions:
+    """Measures tenants' streams and divides tenants by what reading them takes."""
+
+    def __init__(
+        self, client: redis.Redis, keys: Keys, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._clock = clock
+        self._known: dict[str, _Measured] = {}
+        script = files("consumers.delivery").joinpath("read_heavy.lua").read_text(encoding="utf-8")
+        self._read_heavy = client.register_script(script)
+
+    def of(self, tenants: Sequence[str], quantum: int) -> Iterator[list[str]]:
+        """Divide tenants into portions that are read together.
+
+        At most `quantum` entries of each tenant are read. A heavy tenant is a portion of its own.
+        """
+        self._measure(tenants)
+        portion, taken = list[str](), 0.0
+        for tenant in tenants:
+            if self.is_heavy(tenant):
+                yield [tenant]
+                continue
+            needed = self._needed(tenant, quantum)
+            if portion and taken + needed > PORTION_BYTES:
+                yield portion
+                portion, taken = [], 0.0
+            portion.append(tenant)
+            taken += needed
+        if portion:
+            yield portion
+
+    def is_heavy(self, tenant: str) -> bool:
+        """Return whether the tenant's stream may hold more than one read should return.
+
+        It uses the last measurement, of whatever age: measure first (`of` does).
+        """
+        known = self._known.get(tenant)
+        return known is not None and known.size > LIGHT_BYTES
+
+    def measure(self, tenant: str) -> None:
+        """Measure one tenant's stream, if that was not done lately."""
+        self._measure([tenant])
+
+    def read_heavy(self, tenant: str, group: str, consumer: str, count: int) -> Any:
+        """Deliver new entries of a heavy tenant; the reply is that of XREADGROUP.
+
+        Raises:
+            redis.ResponseError: as XREADGROUP does.
+        """
+        stream = as_bytes(self._keys.stream(tenant))
+        return self._read_heavy(keys=[stream], args=[group, consumer, count, LIGHT_BYTES])
+
+    def _measure(self, tenants: Sequence[str]) -> None:
+        now = self._clock()
+        if len(self._known) > REMEMBERED:
+            self._known.clear()
+        old = [name for name in tenants if name not in self._known or self._known[name].until < now]
+        streams = [self._keys.stream(name) for name in old]
+        commands = [
+            command
+            for name in streams
+            for command in (("MEMORY", "USAGE", name, "SAMPLES", 0), ("XLEN", name))
+        ]
+        replies = round_trips(self._client, commands)
+        for tenant, size, length in zip(old, replies[::2], replies[1::2], strict=True):
+            # A server that does not tell is read without regard to sizes.
+            known = size if isinstance(size, int) else 0
+            entries = length if isinstance(length, int) else 0
+            average = known / max(1, entries)
+            self._known[tenant] = _Measured(now + MEASURE_SECONDS, known, average)
+
+    def _needed(self, tenant: str, quantum: int) -> float:
+        known = self._known.get(tenant)
+        return 0.0 if known is None else min(known.size, UNEVEN * quantum * known.average)

@@ -1,0 +1,99 @@
+"""`jobtrail trim` and `jobtrail groups`: what leaves the logs, and what keeps it there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ops.addresses import command_settings
+from ops.arguments import check_known
+from ops.errors import CommandError
+from ops.printing import print_json, print_line, print_table
+from streams import logging_setup
+from streams.connection import connect
+from streams.keys import Keys, check_tenant
+
+groups = typer.Typer(help="Registered consumer groups.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def trim(
+    *,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trim logs now, as far as is safe, and say what holds the rest back."""
+    from consumers.chores import retention  # noqa: PLC0415 - other commands start faster
+    from consumers.round_trips import encodable  # noqa: PLC0415 - as above
+
+    settings = command_settings()
+    client = connect(settings.require_redis_url())
+    tenants = None if tenant is None else [check_known(client, check_tenant(tenant))]
+    rows = [
+        row._replace(tenant=encodable(row.tenant), held_by=tuple(map(encodable, row.held_by)))
+        for row in retention.trim(client, Keys(), settings.stream_keep_seconds, tenants)
+    ]
+    if as_json:
+        print_json([row._asdict() for row in rows])
+        return
+    print_table(
+        ["tenant", "trimmed", "left", "held back by"],
+        [
+            (
+                row.tenant,
+                row.trimmed,
+                row.left,
+                ", ".join(row.held_by) or ("age" if row.left else ""),
+            )
+            for row in rows
+        ],
+    )
+
+
+@groups.command("list")
+def list_groups(*, as_json: AsJson = False) -> None:
+    """List the registered groups, and in how many logs each holds trimming back."""
+    from consumers.chores import retention  # noqa: PLC0415 - as in `trim`
+    from consumers.round_trips import encodable  # noqa: PLC0415 - as in `trim`
+
+    settings = command_settings()
+    client, keys = connect(settings.require_redis_url()), Keys()
+    held = list(retention.trim(client, keys, settings.stream_keep_seconds, dry_run=True))
+    rows = [
+        row._replace(group=encodable(row.group))
+        for row in retention.group_reports(client, keys, held)
+    ]
+    if as_json:
+        print_json([row._asdict() for row in rows])
+        return
+    print_table(["group", "streams", "pending", "consumers alive", "holds back"], rows)
+
+
+@groups.command()
+def deregister(
+    group: Annotated[str, typer.Argument(help="A registered group.")],
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="Though consumers of it seem alive.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget a group that is gone for good, so that it holds nothing back any more."""
+    from consumers.chores import retention  # noqa: PLC0415 - as in `trim`
+
+    settings = command_settings()
+    logging_setup.configure(settings)
+    client, keys = connect(settings.require_redis_url()), Keys()
+    known = retention.registered(client, keys)
+    if group not in known:
+        raise CommandError(f"no group {group!r} is registered: {', '.join(known) or 'none is'}")
+    try:
+        streams = retention.deregister(client, group, force=force, keys=keys)
+    except retention.ConsumersAlive as error:
+        raise CommandError(f"{error}, or give --force") from None
+    if as_json:
+        print_json({"group": group, "streams": streams})
+    else:
+        print_line(f"group {group} forgotten on {streams} logs")

@@ -1,0 +1,225 @@
+"""The operators' desk: what the console shows of delivery, and does with dead letters."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import orjson
+import redis
+
+from api.operators.delivery import Facts, Letters, NotKept
+from consumers.chores.activity import per_minute
+from consumers.chores.dead_tenants import dead_counts
+from consumers.chores.heartbeat import heartbeats
+from consumers.dead_letters import buried_entries
+from consumers.dead_letters.buried_entries import Graveyard, Letter
+from consumers.delivery.lag import Lag, lag_of
+from consumers.round_trips import encodable, server_ms, text_of
+from ops.tasks.dead_letter_facts import burial_facts, letter_facts
+from streams.appender import GROUPS
+from streams.connection import connect
+from streams.entry_ids import EntryId
+from streams.keys import TENANT, Keys
+from streams.settings import Settings
+from streams.wire import ask
+
+ALIVE_MS = 35_000
+"""A consumer beats every 10 s, but for a batch that takes longer."""
+REDIS_SECONDS = 2.0
+"""The time limit for one Redis command: a request must not hold a thread for longer."""
+DEAD_TENANTS = 200
+"""Tenants with dead letters that are named."""
+COUNTED_TENANTS = 1_000
+"""Tenants whose dead letters are counted: those with the latest ones."""
+LATEST_OF = 20
+"""Tenants whose letters are looked at for the latest of all."""
+SHOWN_BYTES = 65_536
+"""Of a letter's event or other field; the whole of it is for the command line."""
+
+
+class RedisDesk:
+    """The desk over one Redis."""
+
+    def __init__(
+        self, client: redis.Redis, graveyard: Graveyard, *, keys: Keys | None = None
+    ) -> None:
+        self._client = client
+        self._graveyard = graveyard
+        self._keys = keys or Keys()
+
+    @classmethod
+    def of(cls, settings: Settings) -> RedisDesk:
+        """Make it from the settings; nothing is sent yet."""
+        client = connect(
+            settings.require_redis_url(), timeout=REDIS_SECONDS, connect_timeout=REDIS_SECONDS
+        )
+        return cls(client, Graveyard(client, max_event_bytes=settings.max_event_bytes))
+
+    def samples(self) -> Facts:
+        """Give the samples of the last hour as columns; rates are entries a second."""
+        taken = [
+            orjson.loads(text) for text in ask(self._client, "LRANGE", self._keys.samples(), 0, -1)
+        ]
+        groups = dict.fromkeys([*GROUPS, *(name for sample in taken for name in sample["groups"])])
+        return {
+            "at": [sample["at"] for sample in taken],
+            "dead": sum(count for _, count in self._dead_tenants(COUNTED_TENANTS)),
+            "groups": {group: _columns(taken, group) for group in groups},
+        }
+
+    def consumers(self) -> Sequence[Facts]:
+        """Give every consumer of late, its silence in milliseconds."""
+        now = server_ms(self._client)
+        known = [
+            said | {"alive": now - said["beat"] < ALIVE_MS}
+            for said in heartbeats(self._client, self._keys)
+        ]
+        return sorted(known, key=lambda each: (each["group"], each["since"], each["name"]))
+
+    def health(self) -> str:
+        """Describe the server: version, memory, what it does when that is full."""
+        info: Mapping[str, Any] = self._client.info()
+        return (
+            f"{info.get('server_name', 'redis')} {info['redis_version']}, "
+            f"{info['used_memory_human']} in use, {info['maxmemory_policy']}"
+        )
+
+    def tenants(self, order: str, limit: int) -> Sequence[Facts]:
+        """Give the tenants that were busiest of late, or furthest behind at the last sample."""
+        names = self._furthest(limit) if order == "lag" else self._busiest(limit)
+        lags: dict[str, dict[str, Facts]] = {name: {} for name in names}
+        for row in lag_of(self._client, names, GROUPS, self._keys):
+            lags[row.tenant][row.group] = _lag(row)
+        activity = {
+            group: ask(self._client, "ZMSCORE", self._keys.activity(group), *names)
+            for group in GROUPS
+            if names
+        }
+        dead = dead_counts(self._client, names, self._keys)
+        return [
+            {
+                "tenant": name,
+                "groups": lags[name],
+                "per_minute": {
+                    group: per_minute(float(scores[number] or 0))
+                    for group, scores in activity.items()
+                },
+                "dead": dead[number],
+            }
+            for number, name in enumerate(names)
+        ]
+
+    def letters(self, tenant: str | None, before: str | None, limit: int) -> Letters:
+        """Give letters of a tenant after a place, or the latest of the latest tenants'."""
+        last = None if before is None else EntryId.parse(before)
+        known = self._dead_tenants(DEAD_TENANTS)
+        named = [{"tenant": encodable(name), "letters": count} for name, count in known]
+        if tenant is not None:
+            items = list(islice(self._graveyard.letters(tenant, before=last), limit + 1))
+            more = len(items) > limit
+            after = str(items[limit - 1].id) if more else None
+            return Letters([_facts(each) for each in items[:limit]], after, named)
+        latest = sorted(self._latest(known, limit), key=lambda letter: letter.id, reverse=True)
+        return Letters([_facts(each) for each in latest[:limit]], None, named)
+
+    def letter(self, tenant: str, letter_id: str) -> Facts | None:
+        """Give one letter with so many of its bytes as can be shown."""
+        letter = self._graveyard.find(tenant, letter_id)
+        return None if letter is None else {**_facts(letter), **_content(letter)}
+
+    def requeue(self, tenant: str, letter_id: str) -> str | None:
+        """Append the letter's entry again."""
+        letter = self._graveyard.find(tenant, letter_id)
+        try:
+            added = None if letter is None else self._graveyard.requeue(letter)
+        except buried_entries.NotKept as error:
+            raise NotKept(str(error)) from None
+        return None if added is None else str(added)
+
+    def discard(self, tenant: str, letter_id: str) -> bool:
+        """Delete a letter for ever."""
+        letter = self._graveyard.find(tenant, letter_id)
+        return letter is not None and self._graveyard.discard(letter)
+
+    def _busiest(self, limit: int) -> list[str]:
+        names = ask(self._client, "ZREVRANGE", self._keys.activity(GROUPS[0]), 0, limit - 1)
+        return [name for name in map(text_of, names) if TENANT.match(name)]
+
+    def _furthest(self, limit: int) -> list[str]:
+        known = ask(self._client, "GET", self._keys.behind())
+        return list(orjson.loads(known)["tenants"])[:limit] if known else []
+
+    def _dead_tenants(self, limit: int) -> list[tuple[str, int]]:
+        noted = ask(self._client, "ZREVRANGE", self._keys.dead_tenants(), 0, limit - 1)
+        names = list(map(text_of, noted))
+        counts = dead_counts(self._client, names, self._keys)
+        return [(name, count) for name, count in zip(names, counts, strict=True) if count]
+
+    def _latest(self, known: Sequence[tuple[str, int]], limit: int) -> Iterator[Letter]:
+        for tenant, _ in known[:LATEST_OF]:
+            yield from islice(self._graveyard.letters(tenant), limit)
+
+
+def _columns(taken: Sequence[Any], group: str) -> Facts:
+    """Give one group's samples as columns; a rate needs two samples, and a total that grew."""
+    rows = [sample["groups"].get(group) for sample in taken]
+    rates: list[float | None] = [None] * len(taken)
+    for number in range(1, len(taken)):
+        here, last = rows[number], rows[number - 1]
+        seconds = (taken[number]["at"] - taken[number - 1]["at"]) / 1000
+        if here and last and seconds > 0 and here["applied"] >= last["applied"]:
+            rates[number] = round((here["applied"] - last["applied"]) / seconds, 2)
+    return {
+        "rate": rates,
+        "waiting": [row and row["waiting"] for row in rows],
+        "pending": [row and row["pending"] for row in rows],
+        "oldest_seconds": [
+            row and _age(sample["at"], row["oldest_ms"])
+            for row, sample in zip(rows, taken, strict=True)
+        ],
+    }
+
+
+def _age(at_ms: int, oldest_ms: int | None) -> float:
+    """Return the age in seconds of the oldest unsettled entry; 0 where all were settled."""
+    return 0.0 if oldest_ms is None else max(0.0, (at_ms - oldest_ms) / 1000)
+
+
+def _lag(row: Lag) -> Facts:
+    return {
+        "waiting": row.waiting,
+        "pending": row.pending,
+        "oldest_seconds": round(row.oldest_age_seconds, 3),
+    }
+
+
+def _facts(letter: Letter) -> Facts:
+    return {**letter_facts(letter), "known_tenant": TENANT.match(letter.tenant) is not None}
+
+
+def _content(letter: Letter) -> Facts:
+    others = [
+        {"name": _bytes(name[:SHOWN_BYTES]), "value": _bytes(value[:SHOWN_BYTES])}
+        for name, value in letter.others
+    ]
+    event = letter.event
+    return {
+        "event": None if event is None else _bytes(event[:SHOWN_BYTES]),
+        "cut": not letter.whole or (event is not None and len(event) > SHOWN_BYTES),
+        "others": others,
+        "burials": [burial_facts(each) for each in letter.burials],
+    }
+
+
+def _bytes(raw: bytes) -> Facts:
+    """Give bytes as text where they are text, else in base64."""
+    try:
+        return {"text": raw.decode()}
+    except UnicodeDecodeError as error:
+        # Cut in the middle of the last character.
+        if error.start >= len(raw) - 3 and len(raw) == SHOWN_BYTES:
+            return {"text": raw[: error.start].decode()}
+        return {"base64": base64.b64encode(raw).decode()}

@@ -1,0 +1,36 @@
+"""Dead letters as the command line and the console show them."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any
+
+from consumers.dead_letters.buried_entries import Burial, Letter
+from consumers.round_trips import encodable
+
+
+def letter_facts(letter: Letter) -> dict[str, Any]:
+    """Return what identifies a letter and why it is one; `buried_at` is a time in UTC."""
+    return {
+        "tenant": encodable(letter.tenant),
+        "id": encodable(letter.name),
+        "entry_id": encodable(letter.entry_id),
+        "group": encodable(letter.group),
+        "groups": [encodable(name) for name in letter.groups],
+        "reason": encodable(letter.reason),
+        "detail": encodable(letter.detail),
+        "deliveries": letter.deliveries,
+        "buried_at": letter.buried_at.astimezone(UTC),
+        "bytes": letter.size,
+        "sha256": letter.sha256,
+    }
+
+
+def burial_facts(burial: Burial) -> dict[str, Any]:
+    """Return what one group found wrong with the letter's entry."""
+    return {
+        "group": encodable(burial.group),
+        "reason": encodable(burial.reason),
+        "detail": encodable(burial.detail),
+        "deliveries": burial.deliveries,
+    }

@@ -1,0 +1,36 @@
+"""Variables of the environment that look like settings and are none."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+
+from ops.addresses import TEST_PREFIX, Addresses, only_plain_variables
+from streams.runtime.environment import PREFIX
+
+OTHERS = ("ROSTER_PASSWORD",)
+"""Variables that are read elsewhere than in the settings."""
+
+
+def known_variables() -> list[str]:
+    """Return every variable that means something, those that `jobtrail env` exports included."""
+    from streams.settings import Settings  # noqa: PLC0415 - only where a variable is not plain
+
+    exported = [f"{name}_url" for name in Addresses._fields]
+    return [PREFIX + name.upper() for name in (*Settings.model_fields, *exported, *OTHERS)]
+
+
+def unknown_variables(environ: Mapping[str, str], words: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each unknown variable with the nearest known one.
+
+    A variable that the command line names, as `--initial-password-env` does, is known.
+    """
+    if only_plain_variables(environ):
+        return
+    known = known_variables()
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name.startswith(TEST_PREFIX) or name in known:
+            continue
+        if not any(name in word for word in words):
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
+            yield f"{name} is not a setting: did you mean {nearest[0]}?"

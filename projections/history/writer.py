@@ -1,0 +1,325 @@
+"""The history: every distinct event as it came, in partitions of a week."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from projections.decoding import Entry, happened_at
+from projections.history.days import (
+    WEEK,
+    WEEKS_AHEAD,
+    day_at,
+    day_of,
+    has_time,
+    is_day_uncertain,
+    monday_of,
+)
+from projections.history.partitions import MOVE_AGAIN_SECONDS, TooManyEvents, make_partition
+from sql import queries
+from streams.entry_ids import EntryId
+from streams.keys import JobKey
+
+_LOG = structlog.get_logger(__name__)
+_QUERIES = queries("rows")
+_RETENTION = queries("retention")
+
+COLUMNS = "text text text text date int8 int8 text int8 timestamptz text int8 int8 int4".split()
+"""Types of the columns of `copy_events`, in its order."""
+
+_AHEAD, _BEHIND = WEEKS_AHEAD, 5
+"""Weeks from now within which partitions are made; events of others go to the default one."""
+
+MAKE_TRIES, MAKE_PAUSE_SECONDS = 10, 0.1
+"""Tries to make a partition, and the pause after each that could not have its locks."""
+MAKE_AGAIN_SECONDS = 10.0
+"""After a partition could not be made because somebody reads the history for long."""
+DROP_TRIES = 5
+DELETE_BATCH, DELETE_BATCHES = 5_000, 20
+"""Rows of the default partition in one DELETE, and DELETEs in one run."""
+
+
+_Event = tuple[object, ...]
+"""Tenant, kind, id and event id."""
+_EntryId = tuple[int, int]
+
+
+class EventRow(NamedTuple):
+    """One row of `job_events`, in the order of COPY."""
+
+    tenant: str
+    kind: str
+    id: str
+    event_id: str
+    day: date
+    entry_ms: int
+    entry_seq: int
+    type: str
+    attempt: int
+    at: datetime
+    event: str
+    last_ms: int | None = None
+    """The event's latest entry, where it was appended more than once."""
+    last_seq: int | None = None
+    landings: int = 1
+
+    @property
+    def entry(self) -> tuple[int, int]:
+        """Where the event's earliest entry stands."""
+        return self.entry_ms, self.entry_seq
+
+    @property
+    def day_uncertain(self) -> bool:
+        """True where the day may differ between two appends of the event."""
+        return is_day_uncertain(self.event_id, EntryId(*self.entry))
+
+
+def event_row(entry: Entry) -> EventRow:
+    """Return the history row for an entry."""
+    tenant, entry_id, event, raw = entry
+    return EventRow(
+        tenant,
+        event.kind,
+        event.id,
+        entry.event_id,
+        day_of(event.event_id, entry_id),
+        entry_id.ms,
+        entry_id.seq,
+        event.type,
+        event.attempt,
+        happened_at(event, entry_id),
+        raw.decode(),
+    )
+
+
+def write_events(
+    connection: psycopg.Connection,
+    rows: Sequence[EventRow],
+    earliest: Mapping[JobKey, EntryId],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Add events to the history.
+
+    A redelivered entry changes nothing; another append of an event that the history holds updates
+    its earliest and latest entry and its count of appends.
+
+    The caller holds a transaction, in which it has written and locked the events' jobs; `earliest`
+    are these jobs' earliest entries. `meanwhile` is called while the server works.
+    """
+    entries = _entries_by_event(rows)
+    rows = _once_each(rows, entries)
+    days = _held_days(connection, [row for row in rows if row.day_uncertain], earliest)
+    rows = [row._replace(day=days[row[:4]]) if row[:4] in days else row for row in rows]
+    rows = _with_new_landings(connection, rows, entries)
+    connection.execute(_QUERIES["stage_events"])
+    with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_events"]) as copy:
+        copy.set_types(COLUMNS)
+        for row in rows:
+            copy.write_row(row)
+        meanwhile()
+    connection.execute(_QUERIES["insert_events"])
+
+
+def lacking_events(connection: psycopg.Connection, rows: Sequence[EventRow]) -> list[int]:
+    """Return the indexes of those rows that the history does not hold, under the day they have."""
+    if not rows:
+        return []
+    columns = [list(column) for column in zip(*(row[:7] for row in rows), strict=True)]
+    return [index for (index,) in connection.execute(_QUERIES["lacking_events"], columns)]
+
+
+def has_events(connection: psycopg.Connection, tenant: str) -> bool:
+    """Whether the history holds anything of the tenant."""
+    found = connection.execute(_QUERIES["tenant_has_events"], (tenant,)).fetchone()
+    return bool(found and found[0])
+
+
+def _entries_by_event(rows: Sequence[EventRow]) -> dict[_Event, set[_EntryId]]:
+    """Return the distinct entries of each event."""
+    entries: dict[_Event, set[_EntryId]] = {}
+    for row in rows:
+        entries.setdefault(row[:4], set()).add(row.entry)
+    return entries
+
+
+def _once_each(rows: Sequence[EventRow], entries: Mapping[_Event, set[_EntryId]]) -> list[EventRow]:
+    """Merge the appends of each event into the row of the earliest, on whatever days they are."""
+    merged: dict[_Event, EventRow] = {}
+    for row in rows:
+        known = merged.setdefault(row[:4], row)
+        if row.entry < known.entry:
+            merged[row[:4]] = row
+    for event, appends in entries.items():
+        if len(appends) > 1:
+            ms, seq = max(appends)
+            merged[event] = merged[event]._replace(last_ms=ms, last_seq=seq, landings=len(appends))
+    return list(merged.values())
+
+
+def _with_new_landings(
+    connection: psycopg.Connection,
+    rows: Sequence[EventRow],
+    entries: Mapping[_Event, set[_EntryId]],
+) -> Sequence[EventRow]:
+    """Count in each merged row only the appends that the history does not know.
+
+    The jobs are locked: nobody adds to what is read here. A single append needs no such look-up,
+    for the INSERT compares it with what is held.
+    """
+    asked = [row[:5] for row in rows if row.landings > 1]
+    if not asked:
+        return rows
+    columns = [list(column) for column in zip(*asked, strict=True)]
+    found = connection.execute(_QUERIES["held_landings"], columns).fetchall()
+    held = {row[:4]: ((row[4], row[5]), (row[6], row[7]), row[8]) for row in found}
+    return [
+        row._replace(landings=_new_landings(entries[row[:4]], *held[row[:4]]))
+        if row[:4] in held
+        else row
+        for row in rows
+    ]
+
+
+def _new_landings(entries: set[_EntryId], first: _EntryId, last: _EntryId, landings: int) -> int:
+    """Return how many of an event's entries are new to a row of that many landings.
+
+    Entries between the row's earliest and latest are not stored. So many are counted as are surely
+    new: all of them where the row knows two landings.
+    """
+    outside = sum(not first <= each <= last for each in entries)
+    between = sum(first < each < last for each in entries)
+    return outside + max(0, len({first, last}) + between - landings)
+
+
+def drop_old(connect: Callable[[], psycopg.Connection], keep_days: int) -> list[str]:
+    """Drop the history older than so many days, over a connection of its own in autocommit mode."""
+    with connect() as connection:
+        return drop_before(connection, datetime.now(UTC).date() - timedelta(days=keep_days))
+
+
+def drop_before(connection: psycopg.Connection, day: date) -> list[str]:
+    """Drop the partitions whose every day is before that one; give the names of those dropped.
+
+    A partition in use is left for another time, so that writers never wait for long behind it. Rows
+    of the default partition go a bounded number at a time. Not for use within a transaction.
+    """
+    with connection.transaction():
+        # The bounds are read as the server writes them.
+        connection.execute("SET LOCAL datestyle = 'ISO, YMD'")
+        old = connection.execute(_RETENTION["partitions_before"], (day,)).fetchall()
+    dropped = [name for schema, name in old if _drop(connection, schema, name)]
+    for _ in range(DELETE_BATCHES):
+        deleted = connection.execute(_RETENTION["delete_default"], (day, DELETE_BATCH)).rowcount
+        if deleted:
+            _LOG.info("history_rows_deleted", before=str(day), count=deleted)
+        if deleted < DELETE_BATCH:
+            break
+    return dropped
+
+
+def _drop(connection: psycopg.Connection, schema: str, name: str) -> bool:
+    statement = sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(schema, name))
+    for _ in range(DROP_TRIES):
+        try:
+            with connection.transaction():
+                connection.execute(_RETENTION["become_owner"])
+                # Whoever wants the history meanwhile queues behind this wait.
+                connection.execute(_RETENTION["lock_partitions"])
+                connection.execute(statement)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            continue
+        _LOG.info("partition_dropped", partition=name)
+        return True
+    _LOG.warning("partition_in_use", partition=name)
+    return False
+
+
+def _held_days(
+    connection: psycopg.Connection, rows: Sequence[EventRow], earliest: Mapping[JobKey, EntryId]
+) -> dict[_Event, date]:
+    """Return the days under which the history holds those of these events that it holds."""
+    today = datetime.now(UTC).date()
+    asked = []
+    for row in rows:
+        began = day_at(earliest[JobKey(*row[:3])].ms)
+        # If the job began on this day and the day is today, no other day is possible; but an id
+        # with a time that was trusted in another append has put that on the day of this time.
+        if began < row.day or row.day < today or has_time(row.event_id):
+            asked.append((*row[:4], began))
+    if not asked:
+        return {}
+    columns = [list(column) for column in zip(*asked, strict=True)]
+    found = connection.execute(_QUERIES["held_days"], columns)
+    return {tuple(event): day for *event, day in found}
+
+
+_KEPT = {"kept_in": "job_events_default"}
+_MAKE_LATER = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    # An event of the week came into the default partition since its events were counted.
+    psycopg.errors.CheckViolation,
+)
+
+
+class Partitions:
+    """Makes the weeks that writers are about to need."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._made: set[date] = set()
+        self._crowded: dict[date, float] = {}
+        self._clock = clock
+        self._sleep = sleep
+        self._next = float("-inf")
+
+    def ensure(self, connection: psycopg.Connection, days: Iterable[date]) -> None:
+        """Make the partitions of these days and of the week to come, outside any transaction.
+
+        One that cannot be made now is made later; until then its events go to the default one, and
+        they are moved when it is made.
+        """
+        now = self._clock()
+        if now < self._next:
+            return
+        today = datetime.now(UTC).date()
+        first, last = monday_of(today - _BEHIND * WEEK), monday_of(today + _AHEAD * WEEK)
+        wanted = {monday_of(day) for day in (*days, today, today + WEEK)} - self._made
+        for monday in sorted(wanted):
+            if not first <= monday <= last or now < self._crowded.get(monday, now):
+                continue
+            try:
+                made = self._made_in_time(connection, monday)
+            except TooManyEvents as error:
+                self._crowded[monday] = now + MOVE_AGAIN_SECONDS
+                _LOG.warning("partition_not_made", week=str(monday), reason=str(error), **_KEPT)
+                continue
+            if not made:
+                _LOG.warning("partition_not_made_yet", week=str(monday), **_KEPT)
+                self._next = self._clock() + MAKE_AGAIN_SECONDS
+                return
+            self._made.add(monday)
+
+    def _made_in_time(self, connection: psycopg.Connection, monday: date) -> bool:
+        """Make a partition unless another writer does; return whether it is there.
+
+        Attaching waits for all readers, and writers wait behind it, so that each try is short. The
+        pauses let them through, and are long enough for another writer that is making it.
+        """
+        for _ in range(MAKE_TRIES):
+            try:
+                make_partition(connection, monday)
+            except _MAKE_LATER:
+                self._sleep(MAKE_PAUSE_SECONDS)
+            else:
+                return True
+        return False

@@ -1,0 +1,74 @@
+"""The old calls: workers that wrote Redis keys change one import, and append events instead.
+
+    from streams.compat import RedisProgressAdapter, VideoProgressAdapter, cache_job_status
+
+The names and signatures are those that such workers have always called. They go through `bridge`
+to the appender and the reporter; only `streams.integrations` imports this package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy_names import importer
+
+if TYPE_CHECKING:
+    from .bridge import Bridge, use
+    from .progress import TTL_SECONDS, RedisProgressAdapter, VideoProgressAdapter
+    from .reading import (
+        StepDetail,
+        get_job_status,
+        get_job_status_from_redis,
+        get_video_encoding_progress,
+        get_video_encoding_remaining_seconds,
+        get_video_encoding_step_detail,
+        get_video_status,
+        get_video_status_from_redis,
+    )
+    from .states import (
+        Outcome,
+        VideoCalls,
+        cache_job_status,
+        cache_video_status,
+        refresh_job_progress_ttl,
+        refresh_video_progress_ttl,
+    )
+
+__all__ = [
+    "TTL_SECONDS",
+    "Bridge",
+    "Outcome",
+    "RedisProgressAdapter",
+    "StepDetail",
+    "VideoCalls",
+    "VideoProgressAdapter",
+    "cache_job_status",
+    "cache_video_status",
+    "get_job_status",
+    "get_job_status_from_redis",
+    "get_video_encoding_progress",
+    "get_video_encoding_remaining_seconds",
+    "get_video_encoding_step_detail",
+    "get_video_status",
+    "get_video_status_from_redis",
+    "refresh_job_progress_ttl",
+    "refresh_video_progress_ttl",
+    "use",
+]
+
+__getattr__ = importer(
+    __name__,
+    {
+        "bridge": "Bridge use",
+        "progress": "TTL_SECONDS RedisProgressAdapter VideoProgressAdapter",
+        "reading": (
+            "StepDetail get_job_status get_job_status_from_redis get_video_encoding_progress"
+            " get_video_encoding_remaining_seconds get_video_encoding_step_detail"
+            " get_video_status get_video_status_from_redis"
+        ),
+        "states": (
+            "Outcome VideoCalls cache_job_status cache_video_status refresh_job_progress_ttl"
+            " refresh_video_progress_ttl"
+        ),
+    },
+)

@@ -1,0 +1,96 @@
+"""The old readers: how a job stands and how far it is, for views that run in Django.
+
+Nothing here needs Django, and nothing raises while Redis is away or not named: a reader that was
+always given None then still is.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TypedDict
+
+import redis
+
+from ..keys import JobKey
+from ..kinds import KINDS
+from ..progress_display import overall_percent, step_shown, whole
+from .bridge import Bridge, Id, if_named
+
+_LOG = logging.getLogger(__name__)
+
+
+class StepDetail(TypedDict):
+    """The (n/7) display of a stepped video; `step_percent` is the step's own, 0–100."""
+
+    step_index: int
+    step_total: int
+    step_name: str
+    step_name_display: str
+    step_percent: int
+
+
+def get_video_status(
+    tenant_id: Id, video_id: Id, *, through: Bridge | None = None
+) -> dict[str, Any] | None:
+    """Give a video's status document, or None."""
+    return _status(JobKey(str(tenant_id), "video", str(video_id)), through)
+
+
+def get_job_status(
+    tenant_id: Id, job_id: Id, *, through: Bridge | None = None
+) -> dict[str, Any] | None:
+    """Give a job's status document, or None."""
+    return _status(JobKey(str(tenant_id), "job", str(job_id)), through)
+
+
+get_video_status_from_redis = get_video_status
+get_job_status_from_redis = get_job_status
+
+
+def get_video_encoding_progress(
+    video_id: Id, tenant_id: Id | None = None, *, through: Bridge | None = None
+) -> int | None:
+    """Give the whole's percent, 0–100; None where nothing is known."""
+    progress = _progress(video_id, tenant_id, through)
+    return None if progress is None else overall_percent(KINDS["video"], progress)
+
+
+def get_video_encoding_remaining_seconds(
+    video_id: Id, tenant_id: Id | None = None, *, through: Bridge | None = None
+) -> int | None:
+    """Give the worker's own estimate in seconds, or None."""
+    return whole((_progress(video_id, tenant_id, through) or {}).get("remaining_seconds"))
+
+
+def get_video_encoding_step_detail(
+    video_id: Id, tenant_id: Id | None = None, *, through: Bridge | None = None
+) -> StepDetail | None:
+    """Give the step's display, or None where any part of it is missing."""
+    step = step_shown(_progress(video_id, tenant_id, through) or {})
+    if step.index is None or step.total is None or step.name is None or step.percent is None:
+        return None
+    return StepDetail(
+        step_index=step.index,
+        step_total=step.total,
+        step_name=step.name,
+        step_name_display=step.display or step.name,
+        step_percent=step.percent,
+    )
+
+
+def _progress(video_id: Id, tenant_id: Id | None, through: Bridge | None) -> dict[str, Any] | None:
+    bridge = if_named(through)
+    if bridge is None:
+        return None
+    if tenant_id:
+        return bridge.progress(JobKey(str(tenant_id), "video", str(video_id)))
+    return bridge.tenantless_progress("video", str(video_id))
+
+
+def _status(job: JobKey, through: Bridge | None) -> dict[str, Any] | None:
+    bridge = if_named(through)
+    try:
+        return None if bridge is None else bridge.served(job)
+    except redis.RedisError as error:
+        _LOG.warning("the status of %s %s cannot be read: %s", job.kind, job.id, error)
+        return None

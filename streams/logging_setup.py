@@ -1,0 +1,67 @@
+"""Structured logs of a process: JSON lines, or coloured text on a terminal, on standard error.
+
+Only the processes of this project call `configure`; the SDK logs through the standard library and
+leaves configuration to the application it lives in. That is why structlog is imported inside.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+from .runtime.safe_text import visible, visible_json
+from .settings import Settings
+
+
+def configure(settings: Settings) -> None:
+    """Send structlog and the standard library's logging to standard error in one format."""
+    import structlog  # noqa: PLC0415 - the SDK must import without it
+
+    style = settings.log_format or ("console" if sys.stderr.isatty() else "json")
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderers: list[structlog.typing.Processor] = (
+        [_visible_values, structlog.dev.ConsoleRenderer()]
+        if style == "console"
+        else [structlog.processors.JSONRenderer(_json)]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+
+
+def _visible_values(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Escape what would act on the terminal; tracebacks keep their lines."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = visible(value, "\n\t" if name in _OF_SEVERAL_LINES else "")
+    return event
+
+
+_OF_SEVERAL_LINES = ("exception", "stack")
+
+
+def _json(event: MutableMapping[str, Any], **options: Any) -> str:
+    return visible_json(json.dumps(event, ensure_ascii=False, **options))

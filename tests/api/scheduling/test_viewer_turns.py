@@ -1,0 +1,122 @@
+"""Viewers in portions: however many come back at once, polls are answered between them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+import redis
+from starlette.types import Message, Scope
+
+from api.app import create_app
+from api.scheduling.viewer_turns import Portions
+from streams.settings import Settings
+from tests.api.conftest import Writer, _running
+
+pytestmark = pytest.mark.anyio
+
+VIEWERS = 500
+
+
+async def joined(portions: Portions, tenants: str) -> tuple[str, list[asyncio.Task[None]]]:
+    """Let viewers of these tenants join; return in which order they went on."""
+    order = list[str]()
+
+    async def view(tenant: str) -> None:
+        await portions.join(tenant)
+        order.append(tenant)
+
+    tasks = [asyncio.create_task(view(tenant)) for tenant in tenants]
+    await asyncio.gather(*tasks)
+    return "".join(order), tasks
+
+
+async def test_waiting__tenants_go_on_in_rotation() -> None:
+    order, _ = await joined(Portions(1), "aaaabbc")
+    assert order == "aabcaba"
+
+
+async def test_few__go_on_at_once() -> None:
+    portions = Portions(2)
+    for _ in range(3):
+        for _ in range(2):
+            joining = portions.join("a")
+            with pytest.raises(StopIteration):  # it has not waited
+                joining.send(None)
+        await asyncio.sleep(0)
+    assert portions.waiting == 0
+
+
+async def test_each_turn__lets_a_portion_go_on() -> None:
+    portions = Portions(3)
+    tasks = [asyncio.create_task(portions.join("a")) for _ in range(30)]
+    await asyncio.sleep(0)
+    waited = list[int]()
+    while portions.waiting:
+        waited.append(portions.waiting)
+        await asyncio.sleep(0)
+    assert waited == sorted(set(waited), reverse=True)
+    assert len(waited) >= 9
+    await asyncio.gather(*tasks)
+
+
+async def test_cancelled__others_go_on() -> None:
+    portions = Portions(1)
+    tasks = [asyncio.create_task(portions.join("a")) for _ in range(10)]
+    await asyncio.sleep(0)
+    for task in tasks[2:8]:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task
+    assert [task.cancelled() for task in tasks] == [False] * 2 + [True] * 6 + [False] * 2
+    assert portions.waiting == 0
+
+
+@pytest.mark.parametrize("path", ["progress/events", "progress/?wait=30"])
+async def test_many_viewers_come_at_once__a_poll_is_answered_before_the_last(
+    redis_url: str, redis_client: redis.Redis, write: Writer, path: str
+) -> None:
+    """None is refused."""
+    write("other", {"type": "processing", "id": "a1"})
+    write("t", {"type": "done", "id": "a1"})
+    app = create_app(Settings(redis_url=redis_url, auth="dev"))
+    answered = list[str]()
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()  # the client stays
+        return {"type": "http.disconnect"}
+
+    async def ask(tenant: str, path: str) -> int:
+        statuses = list[int]()
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered.append(tenant)
+                statuses.append(message["status"])
+
+        await app(_request(tenant, path), receive, send)
+        return statuses[0]
+
+    async with _running(app):
+        await ask("t", path)
+        viewers = [asyncio.create_task(ask("t", path)) for _ in range(VIEWERS)]
+        poll = asyncio.create_task(ask("other", "progress/"))
+        assert await poll == 200
+        opened = answered.count("t") - 1
+        assert await asyncio.gather(*viewers) == [200] * VIEWERS
+    assert opened < VIEWERS / 5
+
+
+def _request(tenant: str, path: str) -> Scope:
+    path, _, query = f"/api/v1/jobs/a1/{path}".partition("?")
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [(b"host", b"localhost"), (b"x-tenant-id", tenant.encode())],
+        "client": ("127.0.0.1", 1),
+        "scheme": "http",
+    }

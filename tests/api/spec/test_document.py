@@ -1,0 +1,209 @@
+"""The OpenAPI document says what the routes are, and the routes are what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route
+
+from api.app import Application, create_app
+from api.spec.all_operations import operations
+from api.spec.document import document
+from api.spec.operation import EVENT_STREAM
+from ops.operator_view import RedisDesk
+from streams.kinds import KINDS
+from streams.settings import Settings
+from tests.api.conftest import Asker
+
+pytestmark = pytest.mark.anyio
+
+SETTINGS = Settings(redis_url="redis://127.0.0.1:1/0", auth="jwt", jwt_secret="s" * 32)
+PAGES = ("/console", "/docs/", "/client.")
+"""What begins with these is for browsers to load, and no operation."""
+
+
+@pytest.fixture(params=["jwt", "dev"])
+def api(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return document(request.param)
+
+
+def described(api: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in api["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def test_document__is_openapi(api: dict[str, Any]) -> None:
+    """It is valid by the specification's own schema, and so are its schemas by theirs."""
+    schemathesis.openapi.from_dict(api).validate()
+    for name, schema in api["components"]["schemas"].items():
+        jsonschema_rs.meta.validate(
+            schema | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+        )
+        assert schema["description"], name
+
+
+def test_document__every_reference_leads_somewhere(api: dict[str, Any]) -> None:
+    for reference in references(api):
+        found: Any = api
+        for name in reference.removeprefix("#/").split("/"):
+            found = found[name]
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for inner in value.values():
+            yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def test_document__operations(api: dict[str, Any]) -> None:
+    """Each has a name of its own, says whom it serves and what may go wrong."""
+    found = list(described(api))
+    names = [operation["operationId"] for _, _, operation in found]
+    assert len(names) == len(set(names)) == len(operations())
+    for _, path, operation in found:
+        open_to_all = operation["tags"] == ["monitoring"]
+        assert bool(operation["security"]) is not open_to_all, path
+        assert {"200", "414", "431", "500"} <= operation["responses"].keys()
+        assert open_to_all or "429" in operation["responses"], path
+
+
+def test_document__examples_validate(api: dict[str, Any]) -> None:
+    """Every example is one by the schema beside it; all words of all kinds are possible."""
+    counted = 0
+    for content in contents(api):
+        for example in examples_of(content):
+            validator(api, content["schema"]).validate(example)
+            counted += 1
+    assert counted >= 20
+    for kind in KINDS.values():
+        schema = api["components"]["schemas"][f"{kind.name.capitalize()}Progress"]
+        assert schema["properties"]["status"]["enum"] == list(kind.words.values())
+
+
+def contents(api: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for _, _, operation in described(api):
+        yield from operation.get("requestBody", {"content": {}})["content"].values()
+        for response in operation["responses"].values():
+            yield from response.get("content", {}).values()
+    for response in api["components"]["responses"].values():
+        yield from response["content"].values()
+
+
+def examples_of(content: dict[str, Any]) -> Iterator[Any]:
+    if "example" in content:
+        yield content["example"]
+    for example in content.get("examples", {}).values():
+        yield example["value"]
+
+
+def validator(api: dict[str, Any], schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    return jsonschema_rs.Draft202012Validator(
+        {**schema, "components": api["components"]}, validate_formats=True
+    )
+
+
+def test_routes__are_in_the_document() -> None:
+    """Every route is described, or is a page; one without its trailing slash counts as with it."""
+    paths = document("dev")["paths"]
+    for route in routes():
+        if route.path.startswith(PAGES):
+            continue
+        bare = route.path.rstrip("/")
+        path = bare if bare in paths else f"{bare}/"
+        assert path in paths, (
+            f"{route.path} is in no operation: add it to api/spec/all_operations.py"
+        )
+        methods = {method.lower() for method in route.methods or ()} - {"head"}
+        assert methods == paths[path].keys(), route.path
+
+
+def routes() -> list[Route]:
+    app = cast(Application, create_app(SETTINGS, RedisDesk.of(SETTINGS)))
+    found: list[BaseRoute] = cast(Starlette, app._rest).routes
+    assert all(isinstance(route, Route) for route in found)
+    return cast(list[Route], found)
+
+
+async def test_document__is_served_by_routes(ask: Asker) -> None:
+    """Every operation is answered by something, and refuses other methods by naming its own."""
+    settings = SETTINGS.model_dump(include={"redis_url"})
+    async with ask(**settings) as client:
+        api = (await client.get("/openapi.json")).json()
+        for method, path, _ in described(api):
+            concrete = path.replace("{id}", "a1")
+            wrong = await client.request("DELETE", concrete)
+            assert wrong.status_code == 405, path
+            assert method.upper() in wrong.headers["allow"], path
+            assert wrong.headers["content-type"] == "application/problem+json"
+
+
+async def test_document__without_a_desk(ask: Asker) -> None:
+    """Where nobody serves operators, the document does not promise it."""
+    async with ask() as client:
+        api = (await client.get("/openapi.json")).json()
+    assert not any("/ops/" in path for path in api["paths"])
+
+
+async def test_document__cached(ask: Asker) -> None:
+    async with ask() as client:
+        first = await client.get("/openapi.json")
+        again = await client.get("/openapi.json", headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert first.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("auth", "schemes"),
+    [("jwt", {"bearer", "bearerInQuery"}), ("dev", {"tenant", "tenantInQuery"})],
+)
+def test_document__security(auth: str, schemes: set[str]) -> None:
+    """Each mode has its own schemes; only streams, which browsers open, take one in the query."""
+    api = document(auth)
+    assert api["components"]["securitySchemes"].keys() == schemes
+    for _, path, operation in described(api):
+        in_query = any(name.endswith("InQuery") for each in operation["security"] for name in each)
+        streams = EVENT_STREAM in operation["responses"]["200"]["content"]
+        assert in_query is streams, path
+
+
+async def test_page(ask: Asker) -> None:
+    """The page and all that it loads come from here, under a policy without exceptions."""
+    async with ask(headers={"accept": "*/*"}) as client:
+        page = await client.get("/docs")
+        loaded = [await client.get(path) for path in ("/docs/docs.css", "/docs/docs.js")]
+        again = await client.get("/docs", headers={"if-none-match": page.headers["etag"]})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "://" not in page.text
+    assert "<script>" not in page.text
+    assert "style=" not in page.text
+    assert again.status_code == 304
+    for answer in (page, *loaded):
+        assert answer.status_code == 200
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "camera=()" in answer.headers["permissions-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_document__query_parameters__as_generated_clients_send_them(api: dict[str, Any]) -> None:
+    """Each is one value or a list of them: generators write an object as `name[key]=value`."""
+    for _, path, operation in described(api):
+        for parameter in operation.get("parameters", []):
+            schema = parameter["schema"]
+            if schema["type"] == "array":
+                assert (parameter["style"], parameter["explode"]) == ("form", True), path
+                schema = schema["items"]
+            assert schema["type"] in ("string", "integer", "number"), (path, parameter["name"])

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from threading import Event
+
+import redis
+
+from consumers.chores.sweep import CHECK, Sweep
+from consumers.composition import build
+from consumers.delivery.groups import ConsumerGroup
+from consumers.loop.read_ahead import TENANTS
+from streams.settings import Settings
+from tests.support.waiting import eventually
+
+EVENT = {"event": b'{"type":"done","id":"a1"}'}
+
+
+def sweep(client: redis.Redis, consumer: str = "me", idle: float = 30) -> Sweep:
+    return Sweep(client, "status", consumer, reclaim_idle_seconds=idle)
+
+
+def marked(client: redis.Redis, group: str) -> list[bytes]:
+    found: list[bytes] = client.zrange(f"jobtrail:ready:{group}", 0, -1)  # type: ignore[assignment]
+    return found
+
+
+def test_raw_entry_marks_its_tenant_for_all_groups(client: redis.Redis) -> None:
+    client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    client.sadd("jobtrail:groups", "audit")
+    sweep(client).run()
+    assert [marked(client, group) for group in ("status", "rows", "audit")] == [[b"42"]] * 3
+
+
+def test_other_keys_are_no_logs(client: redis.Redis) -> None:
+    client.set("tenant:42:events", "not a stream")
+    client.xadd("tenant:42:dead", EVENT)  # type: ignore[arg-type]
+    sweep(client).run()
+    assert marked(client, "status") == []
+
+
+def test_settled_log_is_not_marked_again(client: redis.Redis) -> None:
+    client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    one = sweep(client)
+    one.run()
+    for name in ("status", "rows"):
+        group = ConsumerGroup(client, name, "me")
+        group.acknowledge(group.read(["42"], 10))
+        client.delete(f"jobtrail:ready:{name}")
+    one.run()
+    one.run()
+    assert marked(client, "status") == marked(client, "rows") == []
+
+
+def test_lost_mark_of_a_known_log_is_set_again(client: redis.Redis) -> None:
+    client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    one = sweep(client)
+    one.run()
+    client.delete("jobtrail:ready:status")
+    one.run()
+    assert marked(client, "status") == [b"42"]
+
+
+def test_only_one_consumer_sweeps(client: redis.Redis) -> None:
+    first, second = sweep(client, "first"), sweep(client, "second")
+    first.run()
+    client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    second.run()
+    assert marked(client, "status") == []
+    first.run()
+    assert marked(client, "status") == [b"42"]
+
+
+def test_after_a_flush_entries_with_lower_ids_are_found(client: redis.Redis) -> None:
+    client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    one = sweep(client)
+    one.run()
+    client.flushall()
+    client.xadd("tenant:42:events", EVENT, id="1-1")  # type: ignore[arg-type]
+    one.run()
+    assert marked(client, "status") == [b"42"]
+
+
+def test_old_deliveries_are_given_to_their_group(redis_client: redis.Redis) -> None:
+    redis_client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
+    ConsumerGroup(redis_client, "rows", "dead").read(["42"], 10)
+    one = sweep(redis_client, idle=0.01)
+
+    def given() -> bool:
+        one.run()
+        return redis_client.zcard("jobtrail:stale:rows") == 1
+
+    eventually(given)
+    assert one.take_stale() == []
+    assert Sweep(redis_client, "rows", "me").take_stale() == ["42"]
+
+
+def test_very_many_new_logs__delay_no_known_one_and_not_the_last_of_them(
+    redis_client: redis.Redis,
+) -> None:
+    redis_client.xadd("tenant:known:events", EVENT)  # type: ignore[arg-type]
+    one = sweep(redis_client)
+    one.run()
+    for name in ("status", "rows"):
+        group = ConsumerGroup(redis_client, name, "me")
+        group.acknowledge(group.read(["known"], 10))
+        redis_client.delete(f"jobtrail:ready:{name}")
+    with redis_client.pipeline(transaction=False) as pipeline:
+        for number in range(5_000):
+            pipeline.xadd(f"tenant:new{number}:events", EVENT)  # type: ignore[arg-type]
+        pipeline.execute()
+    redis_client.xadd("tenant:known:events", EVENT)  # type: ignore[arg-type]
+    one.run()
+    found = marked(redis_client, "status")
+    assert b"known" in found
+    assert 500 <= len(found) <= 1_100  # more wait until consumers have taken these
+    one.check_more()
+    assert len(marked(redis_client, "status")) == len(found)
+    for _ in range(12):
+        for name in ("status", "rows"):
+            redis_client.delete(f"jobtrail:ready:{name}")
+        one.check_more()
+        found += marked(redis_client, "status")
+    assert set(found) == {b"known", *(b"new%d" % number for number in range(5_000))}
+
+
+def test_very_many_new_streams__another_tenants_raw_entry_waits_for_one_bounded_part_of_them(
+    redis_client: redis.Redis,
+) -> None:
+    """The part is CHECK and a batch, however many there are: with 50,000 it is the same."""
+    consumer, stop = build("status", Settings(redis_url="unused"), redis_client, "me"), Event()
+
+    def apply_one(job_id: str) -> None:
+        redis_client.xadd("tenant:known:events", {"event": f'{{"type":"done","id":"{job_id}"}}'})
+        consumer._sweep._next = float("-inf")  # the interval's end is not waited for
+        while not redis_client.exists(f"tenant:known:job:{job_id}:status"):
+            consumer.turn(stop)
+
+    apply_one("first")
+    with redis_client.pipeline(transaction=False) as pipeline:
+        for number in range(4_000):
+            pipeline.xadd(f"tenant:new{number}:events", EVENT)  # type: ignore[arg-type]
+        pipeline.execute()
+    for number in range(2):
+        before = new_documents(redis_client)
+        apply_one(f"a{number}")
+        assert (
+            new_documents(redis_client) - before <= CHECK + 3 * TENANTS
+        )  # one in hand, one read ahead
+
+
+def new_documents(client: redis.Redis) -> int:
+    return sum(1 for _ in client.scan_iter("tenant:new*:status", 1_000))
+
+
+def test_log_that_is_a_stream_no_more__stops_no_other(redis_client: redis.Redis) -> None:
+    for tenant in ("1", "2"):
+        redis_client.xadd(f"tenant:{tenant}:events", EVENT)  # type: ignore[arg-type]
+    one = sweep(redis_client)
+    one.run()
+    redis_client.set("tenant:1:events", "odd")
+    redis_client.delete("jobtrail:ready:status")
+    redis_client.xadd("tenant:2:events", EVENT)  # type: ignore[arg-type]
+    one.run()
+    assert marked(redis_client, "status") == [b"2"]

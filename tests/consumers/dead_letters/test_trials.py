@@ -1,0 +1,317 @@
+"""Entries that kill their consumer, and outages that look a little like it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from consumers.chores.sweep import Sweep
+from consumers.dead_letters.letters import DeadLetters
+from consumers.dead_letters.trials import CROWD, TRIAL, TRIALS
+from consumers.delivery.groups import ConsumerGroup
+from consumers.delivery.ready import ReadyQueue
+from consumers.loop.runner import Consumer
+from consumers.loop.settling import Stopped
+from projections.decoding import Entry
+from streams.appender import EventAppender
+from streams.wire import ask
+from tests.support.groups import entries, pending, settled
+from tests.support.waiting import eventually
+
+STREAM = "tenant:42:events"
+
+CONSUMER = """
+import os, sys, threading
+from consumers.dead_letters.letters import DeadLetters
+from consumers.delivery.groups import ConsumerGroup
+from consumers.delivery.ready import ReadyQueue
+from consumers.loop.runner import Consumer
+from consumers.chores.sweep import Sweep
+from streams.connection import connect
+
+url, name = sys.argv[1:]
+client = connect(url)
+
+class Mortal:
+    def apply(self, entries):
+        if any(entry.event.id.startswith("poison") for entry in entries):
+            os._exit(9)
+        client.sadd("applied", *(entry.event.id for entry in entries))
+
+Consumer(
+    group=ConsumerGroup(client, "status", name),
+    projection=Mortal(),
+    ready=ReadyQueue(client, "status", lease_seconds=0.1),
+    dead_letters=DeadLetters(client, "status"),
+    sweep=Sweep(client, "status", name, reclaim_idle_seconds=0.1, interval_seconds=0.1),
+    reclaim_idle_seconds=0.1,
+).run(threading.Event())
+"""
+
+
+class _Loop:
+    """Several consumers, each started again when it died."""
+
+    def __init__(self, url: str, size: int) -> None:
+        self._url = url
+        self._started = 0
+        self.processes = [self._start() for _ in range(size)]
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._started += 1
+        words = [sys.executable, "-c", CONSUMER, self._url, f"c{self._started}"]
+        root = Path(__file__).parents[3]
+        return subprocess.Popen(words, cwd=root, stdout=subprocess.DEVNULL)
+
+    @property
+    def deaths(self) -> int:
+        return self._started - len(self.processes)
+
+    def tend(self) -> None:
+        for place, process in enumerate(self.processes):
+            code = process.poll()
+            if code is not None:
+                assert code == 9
+                self.processes[place] = self._start()
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+def test_poison_that_kills__is_buried_and_all_the_good_ones_are_applied(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    good = [f"a{number}" for number in range(60)]
+    ids = [*good[:20], "poison1", *good[20:40], "poison2", *good[40:]]
+    EventAppender(redis_client).append_many(("42", {"type": "done", "id": each}) for each in ids)
+    loop = _Loop(redis_url, 2)
+
+    def done() -> bool:
+        loop.tend()
+        return redis_client.xlen("tenant:42:dead") == 2 and settled(redis_client, "42", "status")
+
+    try:
+        eventually(done, timeout=90)
+    finally:
+        loop.end()
+    assert redis_client.smembers("applied") == {each.encode() for each in good}
+    letters = entries(redis_client, "tenant:42:dead")
+    assert {letter["reason"] for letter in letters} == {b"kills_consumer"}
+    assert sorted(b'"poison1"' in letter["event"] for letter in letters) == [False, True]
+    for letter in letters:
+        assert int(letter["deliveries"]) > CROWD + TRIALS
+    assert loop.deaths >= CROWD + TRIALS
+
+
+class Recording:
+    """A projection that remembers its batches, and may fail."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.batches: list[list[str]] = []
+        self.counters: list[int] = []
+        self.client: redis.Redis | None = None
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        if self.client is not None:
+            self.counters.append(counter(self.client))
+        if self.failures:
+            raise self.failures.pop(0)
+        self.batches.append([entry.event.id for entry in entries])
+
+
+class Waits:
+    """A stop that waits for nothing, sees the counters meanwhile, and is set after some waits."""
+
+    def __init__(self, client: redis.Redis, patience: int) -> None:
+        self.client = client
+        self.patience = patience
+        self.counters: list[int] = []
+
+    def is_set(self) -> bool:
+        return self.patience <= 0
+
+    def wait(self, timeout: float) -> bool:
+        self.patience -= 1
+        self.counters.append(counter(self.client))
+        return self.is_set()
+
+
+def counter(client: redis.Redis) -> int:
+    (row,) = client.xpending_range(STREAM, "status", "-", "+", 1)
+    return int(row["times_delivered"])
+
+
+def consumer(client: redis.Redis, projection: Recording) -> Consumer:
+    return Consumer(
+        group=ConsumerGroup(client, "status", "me"),
+        projection=projection,
+        ready=ReadyQueue(client, "status"),
+        dead_letters=DeadLetters(client, "status"),
+        sweep=Sweep(client, "status", "me", reclaim_idle_seconds=0),
+        reclaim_idle_seconds=0,
+    )
+
+
+def delivered(client: redis.Redis, counters: dict[str, int]) -> None:
+    """Have entries pending under a dead consumer, delivered so often."""
+    EventAppender(client).append_many(("42", {"type": "done", "id": each}) for each in counters)
+    for delivery, count in zip(
+        ConsumerGroup(client, "status", "dead").read(["42"], 100), counters.values(), strict=True
+    ):
+        who = ("XCLAIM", STREAM, "status", "dead", 0, delivery.id)
+        ask(client, *who, "RETRYCOUNT", count, "JUSTID")
+
+
+def claim(client: redis.Redis, projection: Recording, stop: Any = None) -> int:
+    return consumer(client, projection)._claim("42", stop or threading.Event())
+
+
+def test_delivered_often__is_tried_alone_after_the_others(redis_client: redis.Redis) -> None:
+    delivered(redis_client, {"a": 5, "b": 1, "c": TRIAL + 7, "d": 900, "e": 4})
+    projection = Recording()
+    assert claim(redis_client, projection) == 5
+    assert projection.batches == [["b", "e"], ["a"], ["d"], ["c"]]
+    assert settled(redis_client, "42", "status")
+    assert redis_client.exists("tenant:42:dead") == 0
+
+
+def test_no_consumer_survived_it__is_buried_untried(redis_client: redis.Redis) -> None:
+    delivered(redis_client, {"a": TRIALS * TRIAL + 8, "b": 1})
+    projection = Recording()
+    claim(redis_client, projection)
+    assert projection.batches == [["b"]]
+    (letter,) = entries(redis_client, "tenant:42:dead")
+    assert (letter["reason"], letter["deliveries"]) == (b"kills_consumer", b"9")
+    assert pending(redis_client, "42", "status") == 0
+
+
+def test_trial__stands_while_the_entry_is_applied(redis_client: redis.Redis) -> None:
+    delivered(redis_client, {"a": 6})
+    projection = Recording()
+    projection.client = redis_client
+    claim(redis_client, projection)
+    assert projection.counters == [TRIAL + 7]
+
+
+@pytest.mark.parametrize(
+    "outage", [psycopg.OperationalError("away"), redis.ConnectionError("away")], ids=str
+)
+def test_outage__convicts_nobody(redis_client: redis.Redis, outage: Exception) -> None:
+    """Not while it lasts, for who is killed meanwhile, and not once it is over."""
+    delivered(redis_client, {"a": 6})
+    waits = Waits(redis_client, 20)
+    projection = Recording(*[outage] * 10)
+    claim(redis_client, projection, waits)
+    assert projection.batches == [["a"]]
+    assert waits.counters == [7] * 10
+    assert settled(redis_client, "42", "status")
+
+
+def test_stopped_in_outages__however_often__is_not_buried(redis_client: redis.Redis) -> None:
+    delivered(redis_client, {"a": 6})
+    for _ in range(3 * TRIALS):
+        stop = Waits(redis_client, 1)
+        with pytest.raises(Stopped):
+            claim(redis_client, Recording(psycopg.OperationalError("away")), stop)
+    projection = Recording()
+    claim(redis_client, projection)
+    assert projection.batches == [["a"]]
+    assert redis_client.exists("tenant:42:dead") == 0
+
+
+def test_tried_alone_and_refused__is_buried_for_what_it_is(redis_client: redis.Redis) -> None:
+    delivered(redis_client, {"a": 6})
+    claim(redis_client, Recording(ValueError("no such thing")))
+    (letter,) = entries(redis_client, "tenant:42:dead")
+    assert (letter["reason"], letter["deliveries"]) == (b"cannot_be_applied", b"7")
+
+
+def test_settled_by_another_meanwhile__is_no_suspect(redis_client: redis.Redis) -> None:
+    delivered(redis_client, {"a": 9})
+    (delivery,) = ConsumerGroup(redis_client, "status", "me").claim("42", 0).deliveries
+    redis_client.xack(STREAM, "status", delivery.id)
+    trials = DeadLetters(redis_client, "status").trials("me")
+    assert trials.suspects("42", [delivery]) == []
+    redis_client.delete(STREAM)
+    assert trials.suspects("42", [delivery]) == []
+
+
+class _Killed(BaseException):
+    """The process was killed: nothing of it runs any more."""
+
+
+def test_killed_between_storing_and_acknowledging__however_often__is_not_buried(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry whose effect is stored has killed nobody."""
+    delivered(redis_client, {"a": 1})
+
+    def killed(*_: object) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(ConsumerGroup, "acknowledge", killed)
+        for _ in range(CROWD + 3 * TRIALS):
+            with pytest.raises(_Killed):
+                claim(redis_client, Recording())
+    projection = Recording()
+    claim(redis_client, projection)
+    assert projection.batches == [["a"]]
+    assert settled(redis_client, "42", "status")
+    assert redis_client.exists("tenant:42:dead") == 0
+
+
+def test_killed_with_it_read_ahead_or_among_suspects__however_often__is_not_buried(
+    redis_client: redis.Redis,
+) -> None:
+    """Deliveries alone convict nobody: only trials of this very entry do."""
+    delivered(redis_client, {"a": 1, "b": 1})
+    for _ in range(CROWD + 3 * TRIALS):  # read or taken over, and killed before it is applied
+        ConsumerGroup(redis_client, "status", "dead").claim("42", 0)
+
+    def killed(_: Sequence[Entry]) -> None:
+        raise _Killed
+
+    projection = Recording()
+    projection.apply = killed  # type: ignore[method-assign, assignment]
+    with pytest.raises(_Killed):
+        claim(redis_client, projection)
+    rows = redis_client.xpending_range(STREAM, "status", "-", "+", 10)
+    assert [int(row["times_delivered"]) // TRIAL for row in rows] == [1, 0]
+    assert claim(redis_client, survivor := Recording()) == 2
+    assert sorted(survivor.batches) == [["a"], ["b"]]
+    assert redis_client.exists("tenant:42:dead") == 0
+
+
+def test_refused_in_its_trial__an_outage_of_its_burial_convicts_nobody(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_client.xadd(STREAM, {"event": b"no JSON"})
+    (delivery,) = ConsumerGroup(redis_client, "status", "dead").read(["42"], 1)
+    who = ("XCLAIM", STREAM, "status", "dead", 0, delivery.id)
+    ask(redis_client, *who, "RETRYCOUNT", 6, "JUSTID")
+    failures = iter([redis.ResponseError("OOM command not allowed")] * 2)
+    bury = DeadLetters.bury
+
+    def refuse(letters: DeadLetters, *words: Any) -> None:
+        for failure in failures:
+            raise failure
+        bury(letters, *words)
+
+    monkeypatch.setattr(DeadLetters, "bury", refuse)
+    waits = Waits(redis_client, 20)
+    claim(redis_client, Recording(), waits)
+    assert waits.counters == [7, 7]
+    (letter,) = entries(redis_client, "tenant:42:dead")
+    assert (letter["reason"], letter["deliveries"]) == (b"not_json", b"7")

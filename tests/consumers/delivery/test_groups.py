@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from consumers.dead_letters.letters import DeadLetters
+from consumers.delivery.groups import ConsumerGroup, Delivery, group_states
+from streams.entry_ids import EntryId
+from tests.support.groups import entries, pending
+
+STREAM = "tenant:42:events"
+
+
+def add(client: redis.Redis, *ids: str) -> None:
+    for entry_id in ids:
+        client.xadd(STREAM, {"event": b'{"type":"done","id":"a1"}'}, id=entry_id)
+
+
+def ids(deliveries: list[Delivery]) -> list[str]:
+    return [delivery.id.decode() for delivery in deliveries]
+
+
+def test_read_makes_the_group_at_the_beginning(client: redis.Redis) -> None:
+    add(client, "1-1", "2-1")
+    group = ConsumerGroup(client, "status", "me")
+    assert ids(group.read(["42"], 10)) == ["1-1", "2-1"]
+
+
+def test_read_of_a_log_that_is_not_there_is_nothing(redis_client: redis.Redis) -> None:
+    """On the real server alone: the fake answers XREADGROUP with XGROUP's error."""
+    assert ConsumerGroup(redis_client, "status", "me").read(["nobody"], 10) == []
+    assert redis_client.exists("tenant:nobody:events") == 0
+
+
+def test_read_heals_a_destroyed_group_among_others(client: redis.Redis) -> None:
+    add(client, "1-1")
+    client.xadd("tenant:43:events", {"event": b"x"}, id="7-1")
+    group = ConsumerGroup(client, "status", "me")
+    group.acknowledge(group.read(["42", "43"], 10))
+    client.xgroup_destroy(STREAM, "status")
+    add(client, "2-1")
+    assert ids(group.read(["43", "42"], 10)) == ["1-1", "2-1"]
+
+
+def test_read_gives_each_tenant_its_quantum(client: redis.Redis) -> None:
+    add(client, "1-1", "2-1", "3-1")
+    client.xadd("tenant:43:events", {"event": b"x"}, id="7-1")
+    deliveries = ConsumerGroup(client, "status", "me").read(["42", "43"], 2)
+    assert [(one.tenant, one.id) for one in deliveries] == [
+        *(("42", b"1-1"), ("42", b"2-1")),
+        ("43", b"7-1"),
+    ]
+
+
+def test_acknowledged_deliveries_are_no_longer_pending(client: redis.Redis) -> None:
+    add(client, "1-1", "2-1")
+    group = ConsumerGroup(client, "status", "me")
+    deliveries = group.read(["42"], 10)
+    group.acknowledge(deliveries[:1])
+    assert pending(client, "42", "status") == 1
+
+
+def test_read_again_gives_what_a_lost_reply_left_behind(client: redis.Redis) -> None:
+    add(client, "1-1", "2-1")
+    group = ConsumerGroup(client, "status", "me")
+    group.acknowledge(group.read(["42"], 10)[:1])
+    assert [ids(batch) for batch in group.read_again(10)] == [["2-1"]]
+
+
+def test_claim_follows_the_cursor_through_all_that_is_pending(client: redis.Redis) -> None:
+    add(client, *(f"{number}-1" for number in range(1, 251)))
+    ConsumerGroup(client, "status", "dead").read(["42"], 1_000)
+    claimed = ConsumerGroup(client, "status", "me").claim("42", 0)
+    assert len(claimed.deliveries) == 250
+    assert claimed.deleted == 0
+
+
+def test_claim_leaves_what_is_not_old_enough(client: redis.Redis) -> None:
+    add(client, "1-1")
+    ConsumerGroup(client, "status", "slow").read(["42"], 10)
+    assert ConsumerGroup(client, "status", "me").claim("42", 60).deliveries == []
+
+
+def test_claim_counts_what_was_trimmed_while_pending(redis_client: redis.Redis) -> None:
+    add(redis_client, "1-1", "2-1")
+    ConsumerGroup(redis_client, "status", "dead").read(["42"], 10)
+    redis_client.xdel(STREAM, "1-1")
+    claimed = ConsumerGroup(redis_client, "status", "me").claim("42", 0)
+    assert (ids(claimed.deliveries), claimed.deleted) == (["2-1"], 1)
+
+
+def test_hold_counts_no_delivery(redis_client: redis.Redis) -> None:
+    add(redis_client, "1-1")
+    group = ConsumerGroup(redis_client, "status", "me")
+    deliveries = group.read(["42"], 10)
+    for _ in range(10):
+        group.hold(deliveries)
+    found: Any = redis_client.xpending_range(STREAM, "status", "-", "+", 10)
+    assert found[0]["times_delivered"] == 1
+
+
+def test_leave_keeps_the_name_where_something_is_pending(redis_client: redis.Redis) -> None:
+    add(redis_client, "1-1")
+    redis_client.xadd("tenant:43:events", {"event": b"x"}, id="7-1")
+    group = ConsumerGroup(redis_client, "status", "me")
+    deliveries = group.read(["42", "43"], 10)
+    group.acknowledge(deliveries[1:])
+    group.leave()
+    names: Any = [row["name"] for row in redis_client.xinfo_consumers(STREAM, "status")]
+    assert names == [b"me"]
+    assert redis_client.xinfo_consumers("tenant:43:events", "status") == []
+
+
+def test_group_states_of_logs_with_and_without_groups(client: redis.Redis) -> None:
+    add(client, "9-1", "10-1")
+    ConsumerGroup(client, "status", "me").read(["42"], 1)
+    (state,), nothing = group_states(client, [STREAM.encode(), b"tenant:nobody:events"])
+    assert nothing == []
+    assert (state.name, state.pending, state.last_delivered) == ("status", 1, EntryId(9, 1))
+
+
+def test_dead_letter_has_all_that_is_known_and_is_acknowledged(redis_client: redis.Redis) -> None:
+    redis_client.xadd(STREAM, {"event": b"\xff\x00raw"}, id="5-1")
+    (delivery,) = ConsumerGroup(redis_client, "status", "me").read(["42"], 10)
+    DeadLetters(redis_client, "status").bury(delivery, "not_json", "two\nlines  of detail")
+    (letter,) = entries(redis_client, "tenant:42:dead")
+    assert int(letter.pop("at")) > 1_600_000_000_000
+    assert [letter] == [
+        {
+            "event": b"\xff\x00raw",
+            "entry_id": b"5-1",
+            "group": b"status",
+            "reason": b"not_json",
+            "detail": b"two lines of detail",
+            "deliveries": b"1",
+        }
+    ]
+    assert pending(redis_client, "42", "status") == 0
+
+
+@pytest.mark.parametrize("fields", [{"other": "x"}, {"other": "x", "more": "y"}])
+def test_dead_letter_without_event_keeps_the_fields_found(
+    redis_client: redis.Redis, fields: dict[Any, Any]
+) -> None:
+    redis_client.xadd(STREAM, fields, id="5-1")
+    (delivery,) = ConsumerGroup(redis_client, "status", "me").read(["42"], 10)
+    DeadLetters(redis_client, "status").bury(delivery, "no_event_field", "none")
+    (letter,) = entries(redis_client, "tenant:42:dead")
+    assert letter["event"] == b""
+    assert {
+        f"found:{name}": text.encode() for name, text in fields.items()
+    }.items() <= letter.items()

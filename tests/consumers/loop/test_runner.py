@@ -1,0 +1,172 @@
+"""What a consumer does with good, bad and unlucky batches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from consumers.chores.sweep import Sweep
+from consumers.dead_letters.letters import DeadLetters
+from consumers.delivery.groups import ConsumerGroup, Reading, Received
+from consumers.delivery.ready import ReadyQueue
+from consumers.loop.runner import Consumer
+from projections.decoding import Entry
+from streams.appender import EventAppender
+from streams.connection import connect
+from tests.support.groups import entries, pending, settled
+from tests.support.waiting import eventually
+
+
+class Recording:
+    """A projection that remembers, and fails as it is told."""
+
+    def __init__(self, fail: Callable[[Sequence[Entry]], None] = lambda _: None) -> None:
+        self.fail = fail
+        self.applied: list[str] = []
+        self.batches: list[int] = []
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        self.fail(entries)
+        self.batches.append(len(entries))
+        self.applied += [entry.event.id for entry in entries]
+
+
+def consumer(
+    client: redis.Redis, projection: Recording, name: str = "me", idle: float = 30
+) -> Consumer:
+    return Consumer(
+        group=ConsumerGroup(client, "status", name),
+        projection=projection,
+        ready=ReadyQueue(client, "status"),
+        dead_letters=DeadLetters(client, "status"),
+        sweep=Sweep(client, "status", name, reclaim_idle_seconds=idle),
+        reclaim_idle_seconds=idle,
+    )
+
+
+def append(client: redis.Redis, *ids: str, tenant: str = "42") -> None:
+    EventAppender(client).append_many((tenant, {"type": "done", "id": id_}) for id_ in ids)
+
+
+def test_poison_is_split_off_until_it_stands_alone(redis_client: redis.Redis) -> None:
+    def fail(batch: Sequence[Entry]) -> None:
+        if any(entry.event.id == "poison" for entry in batch):
+            raise ValueError("no such thing")
+
+    projection = Recording(fail)
+    append(redis_client, *(f"a{number}" for number in range(100)), "poison", "b1")
+    consumer(redis_client, projection).turn(threading.Event())
+    assert sorted(projection.applied) == sorted([*(f"a{number}" for number in range(100)), "b1"])
+    (letter,) = entries(redis_client, "tenant:42:dead")
+    assert letter["reason"] == b"cannot_be_applied"
+    assert b"no such thing" in letter["detail"]
+    assert pending(redis_client, "42", "status") == 0
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [
+        psycopg.OperationalError("the connection is closed"),
+        psycopg.errors.UndefinedTable("migrations are missing"),
+        psycopg.errors.SerializationFailure("try again"),
+        redis.ConnectionError("refused"),
+        redis.ResponseError("OOM command not allowed"),
+        redis.exceptions.ReadOnlyError("a replica"),
+        OSError("no route"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_outage_is_waited_out_and_costs_no_delivery(
+    redis_client: redis.Redis, outage: Exception
+) -> None:
+    failures = iter([outage, outage])
+
+    def fail(_: Sequence[Entry]) -> None:
+        for error in failures:
+            raise error
+
+    projection = Recording(fail)
+    append(redis_client, "a1")
+    waits = _Waits()
+    consumer(redis_client, projection).turn(waits)
+    assert projection.applied == ["a1"]
+    assert waits.seconds == [0.1, 0.2]
+    assert redis_client.xlen("tenant:42:dead") == 0
+
+
+class _Waits:
+    """A stop that is never set and waits for nothing."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, timeout: float) -> bool:
+        self.seconds.append(timeout)
+        return False
+
+
+def test_busy_tenant_delays_nobody(redis_client: redis.Redis) -> None:
+    projection = Recording()
+    append(redis_client, *(f"busy{number}" for number in range(3_000)), tenant="busy")
+    append(redis_client, "quick", tenant="quiet")
+    consumer(redis_client, projection).turn(threading.Event())
+    assert "quick" in projection.applied
+    assert len(projection.applied) < 3_001
+
+
+def test_deliveries_of_a_dead_consumer_are_taken_over(redis_client: redis.Redis) -> None:
+    append(redis_client, "a1")
+    ConsumerGroup(redis_client, "status", "dead").read(["42"], 10)
+    projection, stop = Recording(), threading.Event()
+    survivor = consumer(redis_client, projection, idle=0.05)
+    eventually(lambda: survivor.turn(stop) and projection.applied == ["a1"])
+    assert settled(redis_client, "42", "status")
+
+
+def test_running_consumer_stops_and_forgets_its_name(redis_url: str) -> None:
+    projection, stop = Recording(), threading.Event()
+    with connect(redis_url) as client, connect(redis_url) as mine:
+        running = threading.Thread(target=consumer(mine, projection).run, args=(stop,))
+        running.start()
+        append(client, "a1")
+        eventually(lambda: projection.applied == ["a1"])
+        stop.set()
+        running.join(5)
+        assert not running.is_alive()
+        assert client.xinfo_consumers("tenant:42:events", "status") == []
+
+
+def test_connection_cut_in_the_middle_of_a_read__its_deliveries_are_read_again(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server delivered, the reply was lost: nobody waits for a reclaim."""
+    append(redis_client, "a1")
+    projection, stop = Recording(), threading.Event()
+    me = consumer(redis_client, projection)
+    group: Any = me._group
+    ask = group.ask
+
+    def cut(tenants: Sequence[str], count: int) -> Reading:
+        monkeypatch.setattr(group, "ask", ask)
+        ask(tenants, count).receive()
+
+        def receive() -> Received:
+            raise redis.ConnectionError("cut")
+
+        return Reading(receive)
+
+    monkeypatch.setattr(group, "ask", cut)
+    running = threading.Thread(target=me.run, args=(stop,))
+    running.start()
+    eventually(lambda: projection.applied == ["a1"])
+    stop.set()
+    running.join(5)
+    assert settled(redis_client, "42", "status")

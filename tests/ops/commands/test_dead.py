@@ -1,0 +1,226 @@
+"""Dead letters on the command line."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from click.testing import Result
+from typer.testing import CliRunner
+
+from ops.commands.dead import dead
+from ops.errors import line_for
+from tests.support.groups import entries
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("JOBTRAIL_REDIS_URL", redis_url)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def invoke(*words: str) -> Any:
+        return CliRunner().invoke(dead, words)
+
+    return invoke
+
+
+def said(result: Result) -> str:
+    """Give the line that `jobtrail` prints for the command's failure."""
+    assert result.exit_code == 1
+    assert result.exception is not None
+    line = line_for(result.exception)
+    assert line is not None
+    assert "\n" not in line
+    return line
+
+
+def bury(client: redis.Redis, letter_id: str, tenant: str = "42", **facts: Any) -> None:
+    letter: dict[Any, Any] = {
+        "event": b'{"type":"done","id":"a1"}',
+        "entry_id": letter_id,
+        "group": "status",
+        "reason": "not_json",
+        "detail": "bad",
+        "deliveries": 2,
+    }
+    client.xadd(f"tenant:{tenant}:dead", letter | facts, id=letter_id)
+
+
+def found(name: str, value: bytes) -> dict[str, Any]:
+    return {f"found:{name}": value}
+
+
+def listed(result: Result) -> list[tuple[str, str]]:
+    assert result.exit_code == 0
+    return [(letter["tenant"], letter["id"]) for letter in json.loads(result.stdout)]
+
+
+def test_list__all_tenants_and_filters(run: Run, redis_client: redis.Redis) -> None:
+    bury(redis_client, "9-0")
+    bury(redis_client, "10-0", reason="too_large")
+    bury(redis_client, "5-0", tenant="7", group="rows")
+    assert sorted(listed(run("list", "--json"))) == [("42", "10-0"), ("42", "9-0"), ("7", "5-0")]
+    assert listed(run("list", "--tenant", "42", "--json")) == [("42", "10-0"), ("42", "9-0")]
+    assert listed(run("list", "--reason", "too_large", "--json")) == [("42", "10-0")]
+    assert listed(run("list", "--group", "rows", "--json")) == [("7", "5-0")]
+    assert listed(run("list", "--tenant", "42", "--limit", "1", "--json")) == [("42", "10-0")]
+    (letter,) = json.loads(run("list", "--tenant", "7", "--json").stdout)
+    assert letter == {
+        "tenant": "7",
+        "id": "5-0",
+        "entry_id": "5-0",
+        "group": "rows",
+        "groups": ["rows"],
+        "reason": "not_json",
+        "detail": "bad",
+        "deliveries": 2,
+        "buried_at": "1970-01-01T00:00:00.005Z",
+        "bytes": 25,
+        "sha256": None,
+    }
+
+
+def test_list__for_people__says_that_there_are_more(run: Run, redis_client: redis.Redis) -> None:
+    bury(redis_client, "9-0", detail="[bold]\x1b[31mred[/bold]")
+    shown = run("list").stdout
+    assert "9-0" in shown
+    assert "\x1b" not in shown
+    assert r"[bold]\x1b[31mred[/bold]" in shown
+    assert "--limit" not in shown
+    bury(redis_client, "10-0")
+    assert "there are more: --limit" in run("list", "--limit", "1").stdout
+
+
+def test_list__nothing_and_a_name_that_is_no_text(run: Run, redis_client: redis.Redis) -> None:
+    assert json.loads(run("list", "--json").stdout) == []
+    redis_client.xadd(b"tenant:\xff:dead", {"event": b"x"})
+    assert [name for name, _ in listed(run("list", "--json"))] == [r"\xff"]
+    assert run("list").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        ("한글".encode(), {"event": "한글"}),
+        (b"\xff\x00", {"event_base64": base64.b64encode(b"\xff\x00").decode()}),
+    ],
+)
+def test_show__json(
+    run: Run, redis_client: redis.Redis, event: bytes, shown: dict[str, str]
+) -> None:
+    bury(redis_client, "9-0", event=event, **found("x", b"\xfe"))
+    letter = json.loads(run("show", "--tenant", "42", "9-0", "--json").stdout)
+    assert shown.items() <= letter.items()
+    assert letter["entry_id"] == "9-0"
+    burial = {"group": "status", "reason": "not_json", "detail": "bad", "deliveries": 2}
+    assert letter["burials"] == [burial]
+    assert letter["other_fields"] == [{"name": "x", "value_base64": "/g=="}]
+
+
+def test_show__for_people__no_byte_reaches_the_terminal_raw(
+    run: Run, redis_client: redis.Redis
+) -> None:
+    bury(redis_client, "9-0", event=b"\x1b[2J\xff\r\nok", **found("x\x07", b"y"))
+    shown = run("show", "--tenant", "42", "9-0").stdout
+    assert r"\x1b[2J\xff\r\nok" in shown
+    assert r"x\x07: y" in shown
+    assert all(each.isprintable() or each == "\n" for each in shown)
+
+
+def test_requeue__by_id__appends_and_deletes(run: Run, redis_client: redis.Redis) -> None:
+    bury(redis_client, "9-0")
+    bury(redis_client, "10-0", event=b"x")
+    result = run("requeue", "--tenant", "42", "9-0")
+    assert (result.exit_code, result.stdout) == (0, "requeued 1 dead letter\n")
+    (entry,) = entries(redis_client, "tenant:42:events")
+    assert json.loads(entry["event"]) == {"type": "done", "id": "a1", "event_id": "9-0"}
+    assert redis_client.xlen("tenant:42:dead") == 1
+
+
+def test_requeue__all__oldest_first_and_only_of_the_filter(
+    run: Run, redis_client: redis.Redis
+) -> None:
+    for number in (9, 10, 11):
+        bury(redis_client, f"{number}-0", event=b"%d" % number)
+    bury(redis_client, "12-0", reason="too_large")
+    words = ("requeue", "--tenant", "42", "--all", "--reason", "not_json", "--json")
+    assert json.loads(run(*words).stdout) == {"requeued": 3}
+    events = [entry["event"] for entry in entries(redis_client, "tenant:42:events")]
+    assert events == [b"9", b"10", b"11"]
+    assert redis_client.xlen("tenant:42:dead") == 1
+
+
+def test_discard__by_id_and_all_with_yes(run: Run, redis_client: redis.Redis) -> None:
+    for number in (9, 10, 11):
+        bury(redis_client, f"{number}-0", tenant="not a tenant")
+    words = ("discard", "--tenant", "not a tenant")
+    assert run(*words, "9-0").stdout == "discarded 1 dead letter\n"
+    assert "2 dead letters" in (line := said(run(*words, "--all")))
+    assert "--yes" in line
+    assert redis_client.xlen("tenant:not a tenant:dead") == 2
+    assert run(*words, "--all", "--yes").stdout == "discarded 2 dead letters\n"
+    assert redis_client.xlen("tenant:not a tenant:dead") == 0
+    assert redis_client.exists("tenant:not a tenant:events") == 0
+
+
+@pytest.mark.parametrize("command", ["requeue", "discard"])
+def test_some_unknown__the_others_are_done_and_the_unknown_named(
+    run: Run, redis_client: redis.Redis, command: str
+) -> None:
+    bury(redis_client, "9-0")
+    result = run(command, "--tenant", "42", "8-0", "9-0", "7-5")
+    assert said(result) == "tenant 42 has no dead letter 7-5, 8-0"
+    assert "1 dead letter" in result.stdout
+    assert redis_client.xlen("tenant:42:dead") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["show", "--tenant", "42", "9-0"], "tenant 42 has no dead letter 9-0"),
+        (["show", "--tenant", "42", "nine"], "'nine' is no id of a dead letter"),
+        (["requeue", "--tenant", "42"], "give the letters' ids, or --all"),
+        (["discard", "--tenant", "42", "9-0", "--all"], "give the letters' ids, or --all"),
+        (["requeue", "--tenant", "42", "9-0", "--group", "rows"], "go with --all"),
+        (["requeue", "--tenant", "a b", "9-0"], "is no tenant"),
+        (["discard", "--tenant", "42", "--all"], "delete 0 dead letters of tenant 42"),
+    ],
+)
+def test_what_cannot_be_done__is_one_line(
+    run: Run, redis_client: redis.Redis, words: list[str], line: str
+) -> None:
+    redis_client.xadd("tenant:42:events", {"event": b"{}"})
+    assert line in said(run(*words))
+
+
+def test_tenant_without_letters__an_empty_list(run: Run, redis_client: redis.Redis) -> None:
+    redis_client.xadd("tenant:42:events", {"event": b"{}"})
+    assert listed(run("list", "--tenant", "42", "--json")) == []
+    words = ("--tenant", "42", "--all", "--json")
+    assert json.loads(run("requeue", *words).stdout) == {"requeued": 0}
+    assert json.loads(run("discard", *words, "--yes").stdout) == {"discarded": 0}
+
+
+@pytest.mark.parametrize("name", [b"\xb0\xa1", b"\xff\xfe\x1b[2J"])
+def test_letters_of_a_stream_named_in_another_encoding__are_shown_and_discarded(
+    run: Run, redis_client: redis.Redis, name: bytes
+) -> None:
+    """Its name comes from the shell as it is, with its bytes as surrogates."""
+    bury(redis_client, "5-1", event=b"\xb0\xa1{", **found("odd", b"\xff"))
+    redis_client.rename("tenant:42:dead", b"tenant:" + name + b":dead")
+    tenant = ("--tenant", name.decode(errors="surrogateescape"))
+    shown = run("show", "5-1", *tenant)
+    assert shown.exit_code == 0
+    assert "\\xb0\\xa1{" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    facts = json.loads(run("show", "5-1", *tenant, "--json").stdout)
+    assert base64.b64decode(facts["event_base64"]) == b"\xb0\xa1{"
+    assert "is no tenant" in said(run("requeue", "5-1", *tenant))
+    assert run("discard", "5-1", *tenant).exit_code == 0
+    assert "no dead letter" in said(run("show", "5-1", *tenant))

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import pytest
+import redis
+
+from consumers.chores.activity import Tally
+from consumers.chores.dead_tenants import NotedDeadLetters
+from consumers.chores.samples import Samples
+from consumers.delivery.groups import ConsumerGroup
+from consumers.round_trips import server_ms
+from ops.operator_view import SHOWN_BYTES, RedisDesk
+from projections.decoding import decode
+from streams.appender import EventAppender
+from streams.entry_ids import EntryId
+from streams.keys import Keys
+from streams.settings import Settings
+from streams.wire import ask
+from tests.support.waiting import eventually
+
+DONE = b'{"type":"done","id":"a1"}'
+
+
+@pytest.fixture
+def desk(redis_url: str) -> RedisDesk:
+    return RedisDesk.of(Settings(redis_url=redis_url))
+
+
+def bury(client: redis.Redis, tenant: str, event: bytes) -> None:
+    """Let a consumer have an entry and bury it."""
+    client.xadd(Keys().stream(tenant), {"event": event})
+    group = ConsumerGroup(client, "status", "me")
+    for delivery in group.read([tenant], 10):
+        NotedDeadLetters(client, "status").bury(delivery, "not_json", "it is none")
+
+
+def sample(client: redis.Redis, *counts: int) -> None:
+    """Take a sample after each of these many entries of tenant 42."""
+    tally = Tally()
+    part = Samples(client, "status", "one", tally)
+    for count in counts:
+        tally.add([decode("42", EntryId(n + 1, 0), [b"event", DONE]) for n in range(count)])
+        part.run()
+
+
+def test_samples_of_nothing_are_empty_columns(desk: RedisDesk) -> None:
+    found = desk.samples()
+    assert (found["at"], found["dead"]) == ([], 0)
+    assert list(found["groups"]) == ["status", "rows"]
+    assert found["groups"]["status"]["rate"] == []
+
+
+def test_samples_give_rates_between_totals(desk: RedisDesk, redis_client: redis.Redis) -> None:
+    sample(redis_client, 5, 7, 0)
+    found = desk.samples()
+    first, second, third = found["groups"]["status"]["rate"]
+    seconds = (found["at"][1] - found["at"][0]) / 1000
+    assert first is None
+    assert second == pytest.approx(7 / seconds if seconds else second, abs=0.01)
+    assert third == 0 or found["at"][2] == found["at"][1]
+
+
+def test_consumers_are_alive_while_they_beat(desk: RedisDesk, redis_client: redis.Redis) -> None:
+    sample(redis_client, 3)
+    (beat,) = desk.consumers()
+    assert (beat["group"], beat["name"], beat["applied"], beat["alive"]) == (
+        "status",
+        "one",
+        3,
+        True,
+    )
+
+
+def test_tenants_by_activity_come_with_their_lag_and_dead_letters(
+    desk: RedisDesk, redis_client: redis.Redis
+) -> None:
+    bury(redis_client, "42", b"bad")
+    EventAppender(redis_client).append("42", DONE)
+    sample(redis_client, 50)
+    (row,) = desk.tenants("activity", 10)
+    assert (row["tenant"], row["dead"], row["groups"]["status"]["waiting"]) == ("42", 1, 1)
+    assert row["per_minute"]["status"] > 0 == row["per_minute"]["rows"]
+
+
+def test_tenants_by_lag_are_those_of_the_last_sample(
+    desk: RedisDesk, redis_client: redis.Redis
+) -> None:
+    EventAppender(redis_client).append_many([("behind", DONE), ("behind", DONE)])
+    sample(redis_client, 0)
+    (row,) = desk.tenants("lag", 10)
+    assert (row["tenant"], row["groups"]["rows"]["waiting"]) == ("behind", 2)
+    assert desk.tenants("activity", 10) == []
+
+
+def test_latest_letters_of_all_tenants(desk: RedisDesk, redis_client: redis.Redis) -> None:
+    for tenant in ("a", "b", "a"):
+        bury(redis_client, tenant, b"bad")
+        now = server_ms(redis_client)  # letters of one millisecond have no order among tenants
+        eventually(lambda: server_ms(redis_client) > now)  # noqa: B023 - called at once
+    found = desk.letters(None, None, 2)
+    assert [letter["id"] for letter in found.items] == sorted(
+        (letter["id"] for tenant in "ab" for letter in desk.letters(tenant, None, 9).items),
+        key=EntryId.parse,
+        reverse=True,
+    )[:2]
+    assert sorted((each["tenant"], each["letters"]) for each in found.tenants) == [
+        ("a", 2),
+        ("b", 1),
+    ]
+
+
+def test_a_requeued_letter_is_in_the_log_and_gone_here(
+    desk: RedisDesk, redis_client: redis.Redis
+) -> None:
+    bury(redis_client, "42", DONE)
+    (letter,) = desk.letters("42", None, 10).items
+    added = desk.requeue("42", letter["id"])
+    newest = ask(redis_client, "XREVRANGE", Keys().stream("42"), "+", "-", "COUNT", 1)
+    assert newest[0][0].decode() == added
+    assert newest[0][1][1].startswith(b'{"type":"done"')
+    assert desk.letters("42", None, 10).items == []
+    assert desk.requeue("42", letter["id"]) is None
+    assert redis_client.zscore(Keys().ready("status"), "42") is not None
+
+
+def test_a_discarded_letter_is_gone(desk: RedisDesk, redis_client: redis.Redis) -> None:
+    bury(redis_client, "42", DONE)
+    (letter,) = desk.letters("42", None, 10).items
+    assert desk.discard("42", letter["id"])
+    assert not desk.discard("42", letter["id"])
+    assert desk.letter("42", letter["id"]) is None
+
+
+def test_a_log_of_no_tenant_is_shown_as_such(desk: RedisDesk, redis_client: redis.Redis) -> None:
+    redis_client.xadd(b"tenant:\xff:dead", {"event": b"x", "reason": b"invalid_tenant"})
+    sample(redis_client, 0)
+    (letter,) = desk.letters(None, None, 10).items
+    assert (letter["tenant"], letter["known_tenant"]) == ("\\xff", False)
+
+
+def test_a_large_letter_is_cut_between_characters(
+    desk: RedisDesk, redis_client: redis.Redis
+) -> None:
+    bury(redis_client, "42", b"x" + "가".encode() * SHOWN_BYTES)
+    (letter,) = desk.letters("42", None, 10).items
+    shown = desk.letter("42", letter["id"])
+    assert shown is not None
+    assert shown["cut"]
+    assert shown["event"]["text"].startswith("x가")
+    assert shown["bytes"] == 1 + 3 * SHOWN_BYTES
+
+
+def test_health_names_the_server(desk: RedisDesk) -> None:
+    assert "noeviction" in desk.health()

@@ -1,0 +1,225 @@
+"""What operators read, on a real database: pages, plans, and the role that reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+
+from projections.decoding import decode
+from projections.reading import all_tenants as reader
+from projections.reading.all_tenants import NEWEST, Filter, Place
+from projections.rows.writer import JobRows
+from sql import queries, sessions
+from streams.entry_ids import EntryId
+from streams.events import dump_json
+from streams.keys import JobKey
+
+T = TypeVar("T")
+QUERIES = queries("console")
+MANY = 20_000
+LOAD = """
+INSERT INTO jobs (tenant, kind, id, attempt, state, status, job_type, created_at, updated_at,
+                  ended_at, positions)
+SELECT 't' || mod(n, 100), CASE mod(n, 10) WHEN 0 THEN 'video' ELSE 'job' END,
+       'load-' || md5(n::text), 1, state, upper(state), 'type-' || mod(n, 4), at, at,
+       CASE WHEN state IN ('done', 'failed', 'cancelled') THEN at END,
+       json_build_object('entry_id', (extract(epoch FROM at) * 1000)::bigint || '-0')
+FROM (SELECT n, timestamptz '2026-01-01' + n * interval '1 second' AS at,
+             CASE WHEN mod(n, 500) = 1 THEN 'failed' WHEN mod(n, 50) = 2 THEN 'processing'
+                  WHEN n = 3 THEN 'cancelled' ELSE 'done' END AS state
+      FROM generate_series(1, %s) AS n) AS made
+"""
+
+
+def read(url: str, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
+    """Do it over a connection of its own."""
+
+    async def run() -> T:
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            return await work(connection)
+
+    return asyncio.run(run())
+
+
+def all_pages(url: str, wanted: Filter, limit: int, window: int) -> list[tuple[str, str, str]]:
+    """Page through a list to its end."""
+
+    async def pages(connection: psycopg.AsyncConnection[Any]) -> list[tuple[str, str, str]]:
+        found, after = [], None
+        while True:
+            page = await reader.list_jobs(connection, wanted, after, limit, window)
+            found += [(job["tenant"], job["kind"], job["id"]) for job in page.jobs]
+            after = page.after
+            if after is None:
+                return found
+
+    return read(url, pages)
+
+
+@pytest.fixture
+def some(database_url: str) -> Iterator[str]:
+    """A database with jobs of three tenants, many of the same moment."""
+    rows = JobRows(lambda: sessions.connect(database_url, "test"))
+    types = "queued processing done failed cancelled".split()
+    rows.apply(
+        [
+            decode(
+                tenant,
+                EntryId(1_000 * (1 + n // 7), n),
+                [
+                    b"event",
+                    dump_json(
+                        {
+                            "type": types[n % 5],
+                            "kind": kind,
+                            "id": f"a{n % 9}-{n}",
+                            "job_type": f"type-{n % 2}",
+                        }
+                    ),
+                ],
+            )
+            for n in range(40)
+            for tenant in ("a", "b", "c")
+            for kind in ("job", "video")
+        ]
+    )
+    yield database_url
+    rows.close()
+
+
+FILTERS = {
+    "all": Filter(),
+    "failed": Filter(state="failed"),
+    "rare": Filter(state="cancelled", job_type="type-1", kind="video"),
+    "of a tenant": Filter(tenant="b"),
+    "of a tenant and kind": Filter(tenant="b", kind="job", state="done"),
+    "by id": Filter(prefix="a3"),
+    "by id, of a tenant": Filter(prefix="a", tenant="c", state="failed"),
+    "none": Filter(prefix="zz"),
+}
+
+
+@pytest.mark.parametrize("wanted", FILTERS.values(), ids=list(FILTERS))
+@pytest.mark.parametrize(("limit", "window"), [(1, 3), (7, 10), (100, 5_000)])
+def test_paging_meets_every_job_once_in_order(
+    some: str, wanted: Filter, limit: int, window: int
+) -> None:
+    order = (
+        'id COLLATE "C", tenant, kind'
+        if wanted.prefix
+        else "listed_at DESC, id DESC, tenant DESC, kind DESC"
+    )
+    with psycopg.connect(some) as connection:
+        expected = connection.execute(
+            f"SELECT tenant, kind, id FROM jobs WHERE id LIKE %s || '%%'"
+            f" AND coalesce(%s, tenant) = tenant AND coalesce(%s, kind) = kind"
+            f" AND coalesce(%s, state) = state AND coalesce(%s, job_type) = job_type"
+            f" ORDER BY {order}",
+            (wanted.prefix or "", wanted.tenant, wanted.kind, wanted.state, wanted.job_type),
+        ).fetchall()
+    found = all_pages(some, wanted, limit, window)
+    if wanted.tenant and not wanted.prefix:  # of one moment and id, kinds come in their own order
+        assert sorted(found) == sorted(expected)
+        assert [job[2] for job in found] == [job[2] for job in expected]
+    else:
+        assert found == expected
+
+
+def test_operators_read_as_a_role_that_can_only_read(some: str) -> None:
+    async def roles(connection: psycopg.AsyncConnection[Any]) -> tuple[Any, ...]:
+        async with connection.transaction():
+            await connection.execute(QUERIES["enter"], {"milliseconds": "5000"})
+            cursor = await connection.execute(
+                "SELECT current_user, current_setting('transaction_read_only'),"
+                " has_table_privilege('jobs', 'INSERT, UPDATE, DELETE'),"
+                " (SELECT count(DISTINCT tenant) FROM jobs)"
+            )
+            inside = await cursor.fetchone()
+        cursor = await connection.execute("SELECT current_user = session_user")
+        return inside, await cursor.fetchone()
+
+    inside, after = read(some, roles)
+    assert inside == ("jobtrail_ops", "on", False, 3)
+    assert after == (True,)
+
+
+@pytest.fixture(scope="module")
+def loaded(migrated_server: Any) -> Iterator[str]:
+    """A database with many jobs, and statistics on them."""
+    from tests.support.servers import cloned_database  # noqa: PLC0415 - only here
+
+    with cloned_database(migrated_server) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(LOAD, (MANY,))
+            connection.execute("VACUUM ANALYZE jobs")
+        yield url
+
+
+DEEP = Place("2026-01-01 02:00:00+00", "", "", "")
+PLANS = {
+    "newest": ("jobs_newest_of_all", NEWEST),
+    "newest, deep": ("jobs_newest_of_all", DEEP),
+    "newest_end": ("jobs_newest_of_all", NEWEST),
+    "failed": ("jobs_failed_of_all", NEWEST),
+    "failed, deep": ("jobs_failed_of_all", DEEP),
+    "by_id": ("jobs_by_id", Place("infinity", "", "", "")),
+    "by_id_end": ("jobs_by_id", Place("infinity", "", "", "")),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_list_goes_by_its_index(loaded: str, name: str) -> None:
+    index, place = PLANS[name]
+    values = {
+        **place._asdict(),
+        "of_tenant": "t7",
+        "of_kind": "job",
+        "state": None,
+        "job_type": None,
+        "prefix": "load-c4",
+        "window": 100,
+        "limit": 51,
+        "before": 1_768_000_000_000,
+        "ms": -1,
+        "result_bytes": 10,
+    }
+    if name == "by_id":
+        values |= {"of_tenant": None, "of_kind": None}
+    with psycopg.connect(loaded) as connection:
+        connection.execute(QUERIES["enter"], {"milliseconds": "5000"})
+        query = QUERIES[name.partition(",")[0]]
+        plan = "\n".join(line for (line,) in connection.execute("EXPLAIN " + query, values))
+    assert f" {index} on jobs" in plan, plan
+    assert "Seq Scan" not in plan, plan
+
+
+def test_a_rare_job_is_found_in_several_windows(loaded: str) -> None:
+    found = read(
+        loaded, lambda connection: reader.list_jobs(connection, Filter(state="cancelled"), None, 5)
+    )
+    assert [job["state"] for job in found.jobs] == ["cancelled"]
+
+
+def test_stalled_jobs_come_page_by_page_the_longest_silent_first(loaded: str) -> None:
+    before = 1_767_225_600_000 + 2_000_000  # so many milliseconds after the first
+
+    async def pages(connection: psycopg.AsyncConnection[Any]) -> list[int]:
+        found: list[int] = []
+        after = None
+        while True:
+            page = await reader.list_stalled(connection, before, after, 7)
+            if not page:
+                return found
+            found += [job["heard_ms"] for job in page]
+            last = page[-1]
+            after = (last["heard_ms"], JobKey(last["tenant"], last["kind"], last["id"]))
+
+    found = read(loaded, pages)
+    assert len(found) == 40
+    assert found == sorted(found)
+    assert max(found) < before
+    assert read(loaded, lambda connection: reader.count_stalled(connection, before)) == 40

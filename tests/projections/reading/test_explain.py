@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from hypothesis import given
+
+from projections.decoding import Entry, decode
+from projections.fold import RANKS, fold_all
+from projections.reading.explain import explain, timeline
+from streams.entry_ids import EntryId
+from streams.events import dump_json
+from streams.keys import JobKey
+from tests.support.strategies import logs
+
+JOB = JobKey("42", "job", "a1")
+
+
+def told(*events: dict[str, object]) -> list[Entry]:
+    return [
+        decode("42", EntryId(n + 1, 0), [b"event", dump_json({"id": "a1", **event})])
+        for n, event in enumerate(events)
+    ]
+
+
+@given(logs(JOB))
+def test_the_winner_is_the_folds(entries: list[Entry]) -> None:
+    events = [(entry.entry_id, entry.event) for entry in entries]
+    state, found = fold_all(None, events), explain(events)
+    assert state is not None
+    assert found is not None
+    assert (found.entry_id, found.attempt) == (state.entry_id, state.attempt)
+
+
+@given(logs(JOB))
+def test_every_loser_loses_by_the_rule_it_names(entries: list[Entry]) -> None:
+    found = explain((entry.entry_id, entry.event) for entry in entries)
+    assert found is not None
+    for loser in found.losers:
+        rank, held = RANKS[loser.type], RANKS[found.type]
+        if loser.rule == "attempt":
+            assert loser.attempt < found.attempt
+        elif loser.rule == "rank":
+            assert (loser.attempt, True) == (found.attempt, rank < held)
+        else:
+            ends = rank >= RANKS["failed"]
+            assert (loser.attempt, rank) == (found.attempt, held)
+            assert (loser.entry_id > found.entry_id) is ends
+
+
+@given(logs(JOB))
+def test_a_timeline_holds_every_attempt_and_runs_forward(entries: list[Entry]) -> None:
+    found = timeline((entry.entry_id, entry.event) for entry in entries)
+    attempts = {span.attempt for span in found.spans} | {mark.attempt for mark in found.marks}
+    assert attempts == {entry.event.attempt for entry in entries}
+    assert all(span.start <= span.end for span in found.spans)
+
+
+def test_no_events_explain_nothing() -> None:
+    assert explain([]) is None
+    assert timeline([]) == ([], [])
+
+
+def test_the_earliest_of_two_ends_stands_and_says_so() -> None:
+    entries = told({"type": "failed"}, {"type": "cancelled"})
+    found = explain((entry.entry_id, entry.event) for entry in entries)
+    assert found is not None
+    assert (found.type, found.because) == ("failed", "of its rank the earliest end stands")
+    (loser,) = found.losers
+    assert (loser.rule, loser.because) == (
+        "entry_id",
+        "among ends of one rank the earliest stands: 1-0 before 2-0",
+    )
+
+
+def test_steps_follow_each_other_to_the_end() -> None:
+    entries = told(
+        {"type": "processing"},
+        {"type": "progress", "step": "a"},
+        {"type": "progress", "step": "a"},
+        {"type": "progress", "step": "b"},
+        {"type": "done"},
+        {"type": "failed"},  # late, and no longer part of the last step
+    )
+    found = timeline((entry.entry_id, entry.event) for entry in entries)
+    shown = [
+        (span.name, span.start.timestamp() * 1000, span.end.timestamp() * 1000)
+        for span in found.spans
+    ]
+    assert shown == [("a", 2, 4), ("b", 4, 5)]
+    assert [mark.type for mark in found.marks] == ["processing", "done", "failed"]

@@ -1,0 +1,147 @@
+"""Replays of large events: what is held at once is bounded by bytes, and nothing is left out."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from projections.decoding import Entry, decode
+from projections.replay import sources as sources_module
+from projections.replay.repair import StatusRepair, repair
+from projections.replay.served import RowsServed, StatusServed
+from projections.replay.sources import Sources
+from projections.replay.verify import Verifier, batched, fold_jobs
+from projections.rows.writer import JobRows
+from projections.status.writer import StatusCache
+from sql import sessions
+from streams.entry_ids import EntryId
+from streams.keys import Keys
+
+KEYS = Keys()
+NOW = 4_000_000_000_000
+SMALL, HELD = 2_000, 100_000
+
+
+def done(tenant: str, number: int, size: int, *, event_id: str | None = None) -> Entry:
+    """A job's end whose result is so large."""
+    fields = {"type": "done", "id": f"a{number:04}", "result": {"pad": f"{number}" + "x" * size}}
+    raw = json.dumps(fields | ({} if event_id is None else {"event_id": event_id})).encode()
+    return decode(tenant, EntryId(NOW + number, 0), [b"event", raw])
+
+
+@pytest.fixture(autouse=True)
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in production, with a hundredth of the bytes."""
+    monkeypatch.setattr(sources_module, "SMALL_BYTES", SMALL)
+    for module in ("parts", "sources", "stream_pages", "verify", "rebuild"):
+        monkeypatch.setattr(f"projections.replay.{module}.READ_BYTES", HELD)
+
+
+@pytest.fixture
+def sources(redis_client: redis.Redis, database_url: str) -> Iterator[Sources]:
+    with sessions.connect(database_url, "test") as connection:
+        yield Sources(redis_client, connection)
+
+
+@pytest.fixture
+def rows(database_url: str) -> Iterator[JobRows]:
+    """The consumers' writer of rows and history."""
+    writer = JobRows(lambda: sessions.connect(database_url, "test"))
+    yield writer
+    writer.close()
+
+
+def append(client: redis.Redis, *entries: Entry) -> None:
+    for each in entries:
+        fields: Any = {"event": each.raw}
+        client.xadd(KEYS.stream(each.tenant), fields, id=str(each.entry_id))
+
+
+SIZES = (10, SMALL - 100, SMALL + 1, 10, HELD + 1, HELD // 2, HELD // 2, 10, SMALL * 2)
+
+
+def test_walk__events_of_any_size__are_given_as_they_came(
+    redis_client: redis.Redis, rows: JobRows, sources: Sources
+) -> None:
+    held = [done("1", number, size) for number, size in enumerate(SIZES)]
+    tail = [done("2", number, size) for number, size in enumerate(SIZES)]
+    rows.apply(held)
+    append(redis_client, *held, *tail)
+    sources.read_logs()
+    parts = list(sources.walk())
+    assert [entry for part in parts for entry in part.held] == held
+    assert [entry for part in parts for entry in part.tail] == tail
+
+
+def test_walk__large_event_appended_twice__is_given_under_both_entries(
+    redis_client: redis.Redis, rows: JobRows, sources: Sources
+) -> None:
+    """An event that only the log holds has the log's bytes, others have the history's."""
+    first, second = done("1", 1, SMALL * 2, event_id="e"), done("1", 1, SMALL * 3, event_id="e")
+    third = done("1", 1, SMALL * 4, event_id="e")
+    landed = [
+        each._replace(entry_id=EntryId(NOW + ms, 0))
+        for ms, each in enumerate((first, second, third))
+    ]
+    rows.apply(landed[:2])
+    append(redis_client, landed[2])
+    sources.read_logs()
+    (part,) = sources.walk()
+    assert [entry.entry_id for entry in part.held] == [each.entry_id for each in landed[:2]]
+    assert part.tail == landed[2:]
+
+
+def test_large_events__what_is_held_at_once__is_bounded_by_bytes(
+    redis_client: redis.Redis, rows: JobRows, sources: Sources, database_url: str
+) -> None:
+    """Of both sources, of short jobs and of one long one, in all that walks through them.
+
+    A second look at a job that differs still holds all its events; the long one does not differ.
+    """
+    count, size = 60, HELD // 2
+    held = [done("1", number, size) for number in range(count)]
+    long = [_of_job(each, "long") for each in held]
+    rows.apply(held + long)
+    tail = [done("2", number, size) for number in range(count)]
+    append(redis_client, *tail, *(each._replace(tenant="3") for each in tail))
+    whole = 4 * count * size
+    del held, long, tail
+    assert peak(sources.read_logs) < whole / 8
+    assert peak(lambda: [None for _ in sources.walk()]) < whole / 8
+    assert peak(lambda: [None for _ in batched(fold_jobs(sources.walk()))]) < whole / 8
+    cache = StatusRepair(StatusCache(redis_client), StatusServed(redis_client))
+    assert peak(lambda: [None for _ in repair(sources, cache)]) < whole / 8
+    with psycopg.connect(database_url) as connection:
+        verifier = Verifier(sources, RowsServed(connection), dict.fromkeys)
+        assert peak(lambda: [None for _ in verifier.run()]) < whole / 8
+    assert verifier.verified == 3 * count + 1
+
+
+def _of_job(entry: Entry, job: str) -> Entry:
+    raw = entry.raw.replace(entry.event.id.encode(), job.encode())
+    return decode(entry.tenant, entry.entry_id, [b"event", raw])
+
+
+def peak(work: Any) -> int:
+    """Return how many bytes more were held at once during the work than before."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_read_range__entries_of_any_size__each_once(
+    redis_client: redis.Redis, sources: Sources
+) -> None:
+    entries = [done("1", number, size) for number, size in enumerate(SIZES * 10)]
+    append(redis_client, *entries)
+    sources.read_logs()
+    assert [entry for part in sources.walk() for entry in part.tail] == entries

@@ -1,0 +1,208 @@
+"""The header of a table: its row and its columns, chosen by words and by the cells below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from workers.roster.table.heading_words import (
+    CLEAR,
+    FIELDS,
+    LIKELY,
+    PARENT,
+    POSSIBLE,
+    Claims,
+    claims_of,
+    is_group,
+)
+from workers.roster.table.phones import looks_like_phone
+from workers.roster.table.rows import gender_value
+from workers.roster.table.schools import grade_value
+from workers.roster.xlsx.cells import Dated, has_letter
+from workers.roster.xlsx.worksheet import Merge
+
+HEADER_WITHIN = 50
+"""Rows from the top in which the header must stand."""
+
+SAMPLE = 200
+"""Rows with texts below a header that are looked at to choose its columns."""
+
+NEEDED = ("name", "parent_phone")
+"""A row that has no columns for these is no header."""
+
+_MOSTLY = 0.5
+_LONGEST_NAME = 40
+_HEADING_ROWS = 3
+"""Rows that a header can have: groups, groups within them, columns."""
+
+Texts = Mapping[int, str]
+Columns = dict[str, int]
+"""The index of each field's column."""
+
+
+class Row(NamedTuple):
+    """A row from the top of a sheet."""
+
+    number: int
+    texts: Texts
+
+
+class Header(NamedTuple):
+    """A header: the number of its last row, its columns, the texts of all rows it consists of."""
+
+    number: int
+    columns: Columns
+    rows: list[Texts]
+
+
+class _Heading(NamedTuple):
+    claims: Claims
+    cells: list[str]
+    """The sample's cells below it."""
+
+
+def find_header(rows: Sequence[Row], merged: Sequence[Merge]) -> Header | None:
+    """Return the header in a sheet's first rows; None where there is none.
+
+    The first row counts that has headings for all that is needed, and a student below it before
+    the next such row; where no row has that, the first one with the clearest headings.
+    """
+    found = []
+    for index, row in enumerate(rows):
+        if row.number > HEADER_WITHIN:
+            break
+        if candidate := _header_at(rows, index, merged):
+            found.append((index, *candidate))
+    if not found:
+        return None
+    ends = [*(index for index, _, _ in found[1:]), len(rows)]
+    for (start, header, _), end in zip(found, ends, strict=True):
+        if any(_is_student(row.texts, header.columns) for row in rows[start + 1 : end]):
+            return header
+    return max(found, key=lambda each: each[2])[1]
+
+
+def _header_at(
+    rows: Sequence[Row], index: int, merged: Sequence[Merge]
+) -> tuple[Header, int] | None:
+    """Return a row as a header, and how clear its headings are; None where it is no header."""
+    row = rows[index]
+    above = [
+        each
+        for each in rows[max(index - _HEADING_ROWS + 1, 0) : index]
+        if row.number - each.number < _HEADING_ROWS
+    ]
+    below = rows[index + 1 : index + 1 + SAMPLE]
+    if not any(map(claims_of, row.texts.values())):
+        return None
+    groups, lifted = _groups(above, row, merged)
+    headings: dict[int, _Heading] = {}
+    for column in sorted({*row.texts, *lifted}):
+        text = row.texts.get(column) or lifted.get(column, "")
+        claims = claims_of(text, groups.get(column, "") if column in row.texts else "")
+        if claims:
+            cells = [each.texts[column] for each in below if column in each.texts]
+            headings[column] = _Heading(claims, cells)
+    columns = _columns(headings)
+    if any(field not in columns for field in NEEDED):
+        return None
+    clearness = sum(headings[columns[field]].claims.get(field, 0) for field in NEEDED)
+    return Header(row.number, columns, [each.texts for each in (*above, row)]), clearness
+
+
+def _groups(
+    above: Sequence[Row], row: Row, merged: Sequence[Merge]
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the group above each column, and the headings that stand in the rows above alone."""
+    groups: dict[int, str] = {}
+    lifted: dict[int, str] = {}
+    for each in above:
+        spans = [span for span in merged if span.top == each.number and span.left in each.texts]
+        if len(each.texts) > 1 and any(map(is_group, each.texts.values())):
+            groups |= _spread(each.texts, row.texts, {span.left: span.right for span in spans})
+            lifted.update(each.texts)
+        lifted |= {span.left: each.texts[span.left] for span in spans if span.bottom >= row.number}
+    return groups, lifted
+
+
+def _spread(above: Texts, columns: Iterable[int], ends: Mapping[int, int]) -> dict[int, str]:
+    """Return the group of each column; one that is not merged goes on to the next heading."""
+    groups: dict[int, str] = {}
+    start = -1
+    for column in sorted({*above, *columns}):
+        start = column if column in above else start
+        if start >= 0 and column <= ends.get(start, column) and is_group(above[start]):
+            groups[column] = above[start]
+    return groups
+
+
+def _columns(headings: Mapping[int, _Heading]) -> Columns:
+    """Choose a column for each field; no column is two."""
+    chosen: Columns = {}
+    for field in ("parent_phone", *(field for field in FIELDS if field != "parent_phone")):
+        ranks = {
+            column: rank
+            for column, heading in headings.items()
+            if column not in chosen.values()
+            and (rank := _rank(field, _claim(field, column, headings), heading))
+        }
+        if ranks:
+            # Of two that are as good, the left one: the first of the highest.
+            chosen[field] = max(sorted(ranks), key=lambda column: ranks[column])
+    return chosen
+
+
+def _claim(field: str, column: int, headings: Mapping[int, _Heading]) -> int:
+    """Return how clearly a column says that it is a field; its neighbour's heading counts too."""
+    claim = headings[column].claims.get(field, 0)
+    if field == "parent_phone" and not claim and "phone" in headings[column].claims:
+        # 보호자 | 연락처: a phone right of a person is that person's, unless another one says so.
+        left = headings.get(column - 1)
+        if left and PARENT in left.claims and not _has_phones(left):
+            stated = any(each.claims.get(field) == CLEAR for each in headings.values())
+            return 0 if stated else POSSIBLE
+    return claim
+
+
+def _rank(field: str, claim: int, heading: _Heading) -> tuple[bool, int, bool] | None:
+    """Return how good a column is for a field, to be compared; None where it is not."""
+    share = _share(_LOOKS.get(field, bool), heading.cells)
+    if not claim or (claim == POSSIBLE and share < _MOSTLY):
+        return None
+    if claim == LIKELY and field == "parent_phone" and heading.cells and not _has_phones(heading):
+        return None  # a column of parents, not of their phones
+    return share >= _MOSTLY, claim, share > 0
+
+
+def _has_phones(heading: _Heading) -> bool:
+    """Return true where phones stand below, and no fewer of them than of names."""
+    phones = _share(looks_like_phone, heading.cells)
+    return phones > 0 and phones >= _share(looks_like_name, heading.cells)
+
+
+def _share(looks: Callable[[str], object], cells: Sequence[str]) -> float:
+    return sum(1 for cell in cells if looks(cell)) / len(cells) if cells else 0.0
+
+
+def looks_like_name(text: str) -> bool:
+    """Return true for a text that can be a person's name."""
+    return (
+        has_letter(text)
+        and len(text) <= _LONGEST_NAME
+        and not isinstance(text, Dated)
+        and not any(map(str.isdigit, text))
+    )
+
+
+def _is_student(texts: Texts, columns: Columns) -> bool:
+    name, phone = (texts.get(columns[field], "") for field in NEEDED)
+    return has_letter(name) and looks_like_phone(phone)
+
+
+_LOOKS: dict[str, Callable[[str], object]] = {
+    "name": looks_like_name,
+    "parent_phone": looks_like_phone,
+    "phone": looks_like_phone,
+    "grade": grade_value,
+    "gender": gender_value,
+}

@@ -1,0 +1,135 @@
+"""The roster in a workbook: the first visible sheet with a header and rows, and these rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from workers.roster.errors import RosterError
+from workers.roster.table.header_row import HEADER_WITHIN, NEEDED, SAMPLE, Header, Row, find_header
+from workers.roster.table.heading_words import field_of
+from workers.roster.xlsx.cells import FromAbove, Uncalculated, clean
+from workers.roster.xlsx.merges import MergedDown
+from workers.roster.xlsx.workbook import SheetRows, Texts, Workbook
+
+NAME_LENGTH = 40
+"""The longest part of a sheet's name that is shown; the format's own limit is 31."""
+
+_NOTE = re.compile(
+    r"[※*#▶▷●○◎■□◆◇★☆→⇒·•<\[(-]|비고|참고|주의|문의|합계|총계|(notes?|total)\b", re.IGNORECASE
+)
+
+
+class TextRow(NamedTuple):
+    """A row below the header: its number as the spreadsheet shows it, its texts by field."""
+
+    number: int
+    texts: dict[str, str]
+
+
+class Table(NamedTuple):
+    """The roster: the sheet's name, the number of its last row, its rows as they are read."""
+
+    sheet: str
+    last_row: int
+    rows: Iterator[TextRow]
+
+
+def open_table(workbook: Workbook) -> Table:
+    """Return the roster of a workbook that was inspected.
+
+    Raises:
+        RosterError: no visible sheet has a header row, or the file is damaged.
+    """
+    empty: Table | None = None
+    uncalculated = False
+    for sheet in workbook.visible():
+        top = _top(sheet)
+        header = find_header(top, [merge for merge in sheet.merges if merge.top <= HEADER_WITHIN])
+        if header is None:
+            uncalculated = uncalculated or any(map(_uncalculated, top))
+            continue
+        table = Table(clean(sheet.name)[:NAME_LENGTH], sheet.last_row, _rows(sheet, header))
+        if _first(sheet, header):
+            return table
+        empty = empty or table
+    if empty:
+        return empty
+    if uncalculated:
+        raise _formulas()
+    raise RosterError(
+        f"no visible sheet has a header with the columns 이름 and 학부모 전화번호 (name, parent "
+        f"phone) in its first {HEADER_WITHIN} rows",
+        code="no_header",
+    )
+
+
+def _top(sheet: SheetRows) -> list[Row]:
+    """Return the rows in which a header may stand, and enough below them to choose columns."""
+    top: list[Row] = []
+    below = 0
+    for number, texts in sheet:
+        below += number > HEADER_WITHIN
+        if below > SAMPLE:
+            break
+        top.append(Row(number, texts))
+    return top
+
+
+def _first(sheet: SheetRows, header: Header) -> TextRow | None:
+    return next(_read(sheet, header), None)
+
+
+def _rows(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
+    """Return the rows, none of which lacks a value that a formula should have given."""
+    for row in _read(sheet, header):
+        if any(isinstance(text, Uncalculated) for text in row.texts.values()):
+            raise _formulas()
+        yield row
+
+
+def _read(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
+    """Return the rows that say something; blank ones, notes and repeated headers do not."""
+    wide = {(merge.top, merge.left) for merge in sheet.merges if merge.right > merge.left}
+    merged = MergedDown(sheet.merges, below=header.number, columns=header.columns.values())
+    fields = {index: field for field, index in header.columns.items()}
+    for number, texts in sheet:
+        if number <= header.number:
+            continue
+        own, shared = merged.of(number, texts)
+        found = {fields[index]: text for index, text in own.items() if index in fields}
+        if not found or _is_note(number, own, wide) or _is_header(texts, found, header):
+            continue
+        merged_in = {fields[index]: text for index, text in shared.items()}
+        if "name" in merged_in:
+            merged_in["name"] = FromAbove(merged_in["name"])
+        yield TextRow(number, found | merged_in)
+
+
+def _is_note(number: int, texts: Texts, wide: set[tuple[int, int]]) -> bool:
+    """Return whether a row is a note: one cell alone, merged over columns or marked as one."""
+    if len(texts) != 1:
+        return False
+    [(index, text)] = texts.items()
+    return _NOTE.match(text) is not None or (number, index) in wide
+
+
+def _is_header(texts: Texts, found: dict[str, str], header: Header) -> bool:
+    """Return true for a row of headings once more: the table's own, or others for its columns."""
+    if texts in header.rows:
+        return True
+    words = [found.get(field, "") for field in NEEDED]
+    return not words[1][-1:].isdecimal() and [field_of(word) for word in words] == list(NEEDED)
+
+
+def _uncalculated(row: Row) -> bool:
+    return any(isinstance(text, Uncalculated) for text in row.texts.values())
+
+
+def _formulas() -> RosterError:
+    return RosterError(
+        "holds formulas that were never calculated: open it in a spreadsheet program, save it, "
+        "then import it",
+        code="formulas",
+    )

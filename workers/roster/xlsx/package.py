@@ -1,0 +1,152 @@
+"""Looking at a workbook's package before any parser does: what it is, and how large it gets.
+
+A workbook is a zip archive. Its directory may lie about sizes, so every part is inflated once, in
+pieces, and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import zipfile
+import zlib
+from io import BufferedReader
+from pathlib import Path
+
+from workers.roster.errors import RosterError
+from workers.roster.xlsx.parts import Parts
+
+MIB = 1024 * 1024
+FILE_BYTES = 64 * MIB
+"""The largest file that is looked at; 200,000 students are about 10 MiB."""
+
+WHOLE_BYTES = 768 * MIB
+"""What all parts may come to when inflated; 200,000 students are about 150 MiB."""
+
+RATIO = 150
+"""How many times its own size a part may inflate to; what people type gives 5 to 30."""
+
+RATIO_FROM_BYTES = 4 * MIB
+PARTS = 2_000
+_PIECE = MIB
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
+
+
+def inspect(path: Path) -> str:
+    """Refuse what is no workbook or not safe to parse; give the file's SHA-256.
+
+    Raises:
+        RosterError: the one line that says what is wrong with it.
+    """
+    digest = _digest(path)
+    try:
+        with zipfile.ZipFile(path) as package:
+            _check_directory(package)
+            _check_sizes(package)
+            _check_main(package)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        raise RosterError("the file is damaged or was cut off", code="damaged") from error
+    except RuntimeError as error:  # zipfile's word for an encrypted part
+        if isinstance(error, RosterError):
+            raise
+        raise RosterError("the file is protected by a password", code="protected") from error
+    return digest
+
+
+def _digest(path: Path) -> str:
+    """Read the file once: its first bytes tell what it is, its size whether we take it."""
+    if not path.exists():
+        raise RosterError("there is no such file", code="missing")
+    if not path.is_file():
+        raise RosterError("is not a regular file", code="unreadable")
+    if path.stat().st_size > FILE_BYTES:
+        raise RosterError(f"is larger than {FILE_BYTES // MIB} MiB", code="too_large")
+    try:
+        with path.open("rb") as file:
+            return _digest_of(file)
+    except OSError as error:
+        raise RosterError(f"cannot be read: {error.strerror}", code="unreadable") from error
+
+
+def _digest_of(file: BufferedReader) -> str:
+    start = file.read(len(_OLE))
+    if not start:
+        raise RosterError("is empty", code="empty")
+    if start == _OLE:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            raise _ole(encrypted=content.find(_ENCRYPTED) >= 0)
+    if not start.startswith(b"PK"):
+        raise RosterError("is not an Excel workbook (.xlsx)", code="not_a_workbook")
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _ole(*, encrypted: bool) -> RosterError:
+    if encrypted:
+        return RosterError(
+            "is protected by a password: save it without one, then import it", code="protected"
+        )
+    return RosterError(
+        "is of the old Excel format (.xls): save it as .xlsx, then import it", code="old_format"
+    )
+
+
+def _check_directory(package: zipfile.ZipFile) -> None:
+    parts = package.infolist()
+    names = {part.filename.replace("\\", "/").casefold() for part in parts}
+    if len(parts) > PARTS:
+        raise RosterError(f"holds {len(parts)} parts, more than any workbook", code="bomb")
+    if sum(part.file_size for part in parts) > WHOLE_BYTES:
+        raise _too_much()
+    for part in parts:
+        if part.file_size > RATIO_FROM_BYTES and part.file_size > RATIO * part.compress_size:
+            raise _too_much()
+    if any(name.endswith("vbaproject.bin") or "/macrosheets/" in name for name in names):
+        raise _macros()
+    if any("/externallinks/" in name for name in names):
+        raise _external_links()
+
+
+def _check_sizes(package: zipfile.ZipFile) -> None:
+    """Inflate every part, whatever its directory says, and count."""
+    whole = 0
+    for part in package.infolist():
+        with package.open(part) as stream:
+            while piece := stream.read(_PIECE):
+                whole += len(piece)
+                if whole > WHOLE_BYTES:
+                    raise _too_much()
+
+
+def _check_main(package: zipfile.ZipFile) -> None:
+    parts = Parts(package)
+    main = parts.main()
+    if main is None:
+        raise RosterError("is not an Excel workbook (.xlsx)", code="not_a_workbook")
+    if main.casefold().endswith(".bin"):
+        raise RosterError(
+            "is of the binary Excel format (.xlsb): save it as .xlsx, then import it",
+            code="not_a_workbook",
+        )
+    kinds = {relation.kind for relation in parts.relations(main)}
+    if "vbaProject" in kinds:
+        raise _macros()
+    if "externalLink" in kinds:
+        raise _external_links()
+
+
+def _too_much() -> RosterError:
+    return RosterError("inflates to more than any roster needs", code="bomb")
+
+
+def _macros() -> RosterError:
+    return RosterError("holds macros: save it as .xlsx, then import it", code="macros")
+
+
+def _external_links() -> RosterError:
+    return RosterError(
+        "has links to other workbooks: break them (or paste as values), then import it",
+        code="external_links",
+    )

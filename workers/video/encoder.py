@@ -1,0 +1,150 @@
+"""The reference video worker: a real file becomes HLS, and every step of it is reported.
+
+The source is linked into a work directory, probed, transcoded, pictured and read back; only what
+plays to its end is published, by one rename, as `output_dir/tenant/video/attempt/`. Whatever stops
+it leaves nothing behind. Durations are in seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.keys import JOB_ID, TENANT
+from workers.video import hls
+from workers.video.checks import check_exists, check_source
+from workers.video.error import SourceMissing, VideoError
+from workers.video.ffmpeg.process import FfmpegError, find_ffmpeg, printable
+from workers.video.rendering import Limits, Rendering
+from workers.video.steps import STEPS, JobReporter, StepReport
+from workers.video.workspace import bring_in, publish, workspace
+
+__all__ = [
+    "STEPS",
+    "Encoded",
+    "JobReporter",
+    "Limits",
+    "SourceMissing",
+    "VideoError",
+    "encode",
+]
+
+# The source's name inside the work directory means nothing to its owner.
+_WORK_NAME = re.compile(r"file:source(\.[A-Za-z0-9]+)?(: )?")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A published video: the absolute path of its master playlist, its length in whole seconds."""
+
+    hls_path: str
+    duration: int
+
+
+_DEFAULT_LIMITS = Limits()
+
+
+def encode(
+    source: Path,
+    *,
+    tenant: str,
+    video_id: str,
+    output_dir: Path,
+    reporter: JobReporter,
+    attempt: int = 1,
+    limits: Limits = _DEFAULT_LIMITS,
+) -> Encoded:
+    """Transcode `source` to HLS, reporting its seven steps and its end.
+
+    A re-run with the same attempt replaces the earlier result. KeyboardInterrupt ends ffmpeg,
+    removes what was made, and is reported by the reporter's block, as is every unforeseen error.
+    Where SIGINT is ignored, as in the background of a script, Ctrl-C has no effect here either:
+    dispositions of signals are the caller's. ffmpeg has a process group of its own and is ended by
+    this function alone.
+
+    Raises:
+        VideoError: the video cannot be encoded; it was reported as failed in the same words.
+            Only an identity that no event can carry is raised without a report, as is
+            SourceMissing, where `source` leads to no file.
+    """
+    target = _target(output_dir, tenant, video_id, attempt)
+    try:
+        check_exists(source)
+    except SourceMissing as error:
+        raise SourceMissing(Path(printable(source.name))) from error
+    with reporter.job(
+        video_id, tenant=tenant, kind="video", job_type="hls", attempt=attempt
+    ) as job:
+        outcome = _outcome(source, output_dir.absolute(), target, StepReport(job), limits)
+        if isinstance(outcome, VideoError):
+            job.failed(str(outcome), code=outcome.code)
+        else:
+            job.done({"hls_path": outcome.hls_path, "duration": outcome.duration})
+    if isinstance(outcome, VideoError):
+        raise outcome
+    return outcome
+
+
+def _outcome(
+    source: Path, output_dir: Path, target: Path, steps: StepReport, limits: Limits
+) -> Encoded | VideoError:
+    """Encode; give the failure that its owner is to be told, where it is one."""
+    try:
+        with _plainly(source):
+            return _encoded(source, output_dir, target, steps, limits)
+    except VideoError as error:
+        return error
+
+
+def _encoded(
+    source: Path, output_dir: Path, target: Path, steps: StepReport, limits: Limits
+) -> Encoded:
+    with ExitStack() as cleanup:
+        with steps.step("presigning"):
+            find_ffmpeg()
+            check_source(source, output_dir)
+            work = cleanup.enter_context(workspace(output_dir))
+        with steps.step("downloading") as tick:
+            name = bring_in(source, work, tick)
+        rendering = Rendering(work, name, limits)
+        with steps.step("probing"):
+            rendering.probe()
+        with steps.step("transcoding") as tick:
+            rendering.transcode(tick)
+        with steps.step("thumbnail"):
+            rendering.picture()
+        with steps.step("validating") as tick:
+            rendering.validate(tick)
+        with steps.step("publishing"):
+            publish(rendering.folder, target)
+    return Encoded(str(target / hls.PLAYLIST), round(rendering.duration))
+
+
+def _target(output_dir: Path, tenant: str, video_id: str, attempt: int) -> Path:
+    """Give where the video goes; the identity's parts become folder names, so they are checked."""
+    if not TENANT.match(tenant):
+        raise VideoError(f"no tenant can be called {tenant!r}", code="identity")
+    if not JOB_ID.match(video_id):
+        raise VideoError(f"no video can be called {video_id!r}", code="identity")
+    if attempt < 1:
+        raise VideoError(f"attempts count from 1, not from {attempt}", code="identity")
+    return output_dir.absolute() / tenant / video_id / str(attempt)
+
+
+@contextmanager
+def _plainly(source: Path) -> Iterator[None]:
+    """Turn what goes wrong with this video into one line that begins with its file's name."""
+    try:
+        yield
+    except (VideoError, FfmpegError) as error:
+        raise VideoError(_line(source, str(error)), code=error.code) from error
+    except OSError as error:
+        where = f" ({Path(error.filename).name})" if isinstance(error.filename, str) else ""
+        raise VideoError(_line(source, f"{error.strerror}{where}"), code="io") from error
+
+
+def _line(source: Path, message: str) -> str:
+    return printable(f"{source.absolute().name}: {_WORK_NAME.sub('', message)}")

@@ -1,0 +1,113 @@
+"""Reading what `ffmpeg -progress pipe:1` writes: blocks of key=value lines.
+
+A block ends with `progress=continue` or `progress=end`. Any value can be `N/A`, in the middle of a
+run too, and nothing that a line holds is an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.confinement import Caps
+from workers.video.ffmpeg.process import STALL_SECONDS, Argument, ffmpeg_command, run
+
+_MICROSECONDS = 1_000_000
+# What grows while ffmpeg works; between blocks with the same of these it did nothing.
+_GROWING = ("frame", "out_time_us", "total_size")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far ffmpeg is: `seconds` of output written, at `speed` times real time if known."""
+
+    seconds: float
+    speed: float | None
+    ended: bool
+
+    def fraction(self, duration: float) -> float:
+        """Give the part done of `duration` seconds, from 0 to 1."""
+        if self.ended:
+            return 1.0
+        return min(1.0, self.seconds / duration) if duration > 0 else 0.0
+
+    def remaining_seconds(self, duration: float) -> int | None:
+        """Estimate the whole seconds of work left for `duration`; None before the speed is."""
+        if self.ended:
+            return 0
+        if self.speed is None:
+            return None
+        left = max(0.0, duration - self.seconds) / self.speed
+        return math.ceil(left) if math.isfinite(left) else None
+
+
+class ProgressParser:
+    """Collects lines into blocks; `seconds` never goes back, and a speed known stays known."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+        self._seconds = 0.0
+        self._speed: float | None = None
+
+    def feed(self, line: str) -> Progress | None:
+        """Take one line; give the block's progress when the line ends a block."""
+        key, separator, value = line.strip().partition("=")
+        if not separator:
+            return None
+        if key != "progress":
+            self._fields[key] = value.strip()
+            return None
+        microseconds = _number(self._fields.get("out_time_us", ""))
+        self._seconds = max(self._seconds, (microseconds or 0.0) / _MICROSECONDS)
+        speed = _number(self._fields.get("speed", "").removesuffix("x"))
+        if speed is not None and speed > 0:
+            self._speed = speed
+        return Progress(self._seconds, self._speed, value == "end")
+
+    def growth(self) -> tuple[str | None, ...]:
+        """Give the figures that change as long as ffmpeg gets anything done."""
+        return tuple(self._fields.get(key) for key in _GROWING)
+
+
+def run_with_progress(
+    arguments: Sequence[Argument],
+    on_progress: Callable[[Progress], object],
+    *,
+    cwd: Path,
+    stall_seconds: float = STALL_SECONDS,
+    report_seconds: float | None = None,
+    caps: Caps | None = None,
+) -> str:
+    """Run ffmpeg, calling `on_progress` every `report_seconds` (None: ffmpeg's own half second).
+
+    Being busy reporting is no sign of life: only figures that grow are. Gives the tail of standard
+    error.
+
+    Raises:
+        FfmpegError: it failed, stalled or is missing.
+    """
+    parser = ProgressParser()
+    last: tuple[str | None, ...] = ()
+
+    def on_line(line: str) -> bool:
+        nonlocal last
+        if (progress := parser.feed(line)) is None:
+            return False
+        before, last = last, parser.growth()
+        on_progress(progress)
+        return last != before
+
+    period = () if report_seconds is None else ("-stats_period", str(report_seconds))
+    command = ffmpeg_command("-progress", "pipe:1", *period, *arguments)
+    return run(command, cwd=cwd, on_line=on_line, stall_seconds=stall_seconds, caps=caps)
+
+
+def _number(text: str) -> float | None:
+    """Read a finite number; anything else (`N/A`, nonsense) is None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,176 @@
+"""The HLS rendering of a video: which renditions, and ffmpeg's arguments to make and check them.
+
+All paths are names inside the work directory, which is ffmpeg's working directory: nothing that a
+user or a deployment named (`%`, spaces, colons) reaches ffmpeg's own patterns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.video.ffmpeg.filters import audio_filters, colour_filters, video_filters
+from workers.video.ffmpeg.probe import Video
+from workers.video.ffmpeg.process import Argument
+from workers.video.ffmpeg.source import SOURCE_GUARD, THREADS
+from workers.video.ffmpeg.survey import Timeline
+
+PLAYLIST = "master.m3u8"
+THUMBNAIL = "thumbnail.jpg"
+SEGMENT_SECONDS = 4
+
+_SEGMENT = re.compile(r"^#EXTINF:([\d.]+)", re.MULTILINE)
+_TALLEST = 720
+_SMALL = 360
+# Only pictures of an unusual shape are longer at 720 lines.
+_LONGEST = 1920
+# Below this a second, smaller rendition saves next to nothing.
+_WORTH_TWO = 480
+_BITS_PER_PIXEL_SECOND = 3
+_LEAST_BITRATE = 200_000
+_AUDIO_BITRATE = 128_000
+_MUXING_OVERHEAD = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One size of the video; both sides are even, as 4:2:0 colour needs."""
+
+    width: int
+    height: int
+
+    @property
+    def name(self) -> str:
+        """Name it by its short side, as people do (`720p`)."""
+        return f"{min(self.width, self.height)}p"
+
+    @property
+    def bitrate(self) -> int:
+        """Give the ceiling in bits a second; quality decides below it."""
+        return max(_LEAST_BITRATE, self.width * self.height * _BITS_PER_PIXEL_SECOND)
+
+
+def renditions(video: Video) -> tuple[Rendition, ...]:
+    """Choose the sizes, largest first; none is larger than the source."""
+    tallest = min(_TALLEST, video.width, video.height)
+    sides = (tallest, _SMALL) if tallest >= _WORTH_TWO else (tallest,)
+    return tuple(fitted(video, side) for side in sides)
+
+
+def fitted(video: Video, short_side: int) -> Rendition:
+    """Scale to a short side, never up, and never beyond the longest side."""
+    short, long = sorted((video.width, video.height))
+    scale = min(1.0, short_side / short, _LONGEST / long)
+    return Rendition(_even(video.width * scale), _even(video.height * scale))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan for a source: its chosen streams and when they play."""
+
+    source: str
+    video: Video
+    audio_index: int | None
+    timeline: Timeline
+
+    @property
+    def most_bytes(self) -> int:
+        """The size that the renditions do not exceed."""
+        bitrate = sum(each.bitrate + _AUDIO_BITRATE for each in renditions(self.video))
+        return round(self.timeline.seconds * bitrate / 8 * _MUXING_OVERHEAD)
+
+
+def transcoding(plan: Plan, folder: str) -> list[Argument]:
+    """Return arguments that write all renditions and their master playlist into `folder`."""
+    sizes = renditions(plan.video)
+    # Damage that leaves most of a stream unreadable is no reason to lose the rest.
+    reading = [*SOURCE_GUARD, "-max_error_rate", "1", "-i", f"file:{plan.source}"]
+    threads = ["-filter_complex_threads", THREADS]
+    graph = [*threads, "-filter_complex", _graph(plan, sizes)]
+    return [
+        *reading,
+        *graph,
+        *_mapping(plan, sizes),
+        *_coding(plan, sizes),
+        *_muxing(plan, sizes, folder),
+    ]
+
+
+def picturing(video: Video, at: float, folder: str) -> list[str]:
+    """Return arguments that write the most telling picture of the second from `at` as a JPEG.
+
+    It is taken from the largest rendition, which is upright whatever the source is, by reading up
+    to there: seeking in short playlists finds nothing in some versions of ffmpeg.
+    """
+    playlist = f"file:{folder}/{renditions(video)[0].name}/index.m3u8"
+    size = fitted(video, _SMALL)
+    # JPEG wants full-range colour; most video has the narrower television range.
+    scale = f"scale={size.width}:{size.height}:out_range=full,format=yuvj420p"
+    reading = ["-protocol_whitelist", "file", "-i", playlist, "-an"]
+    choice = f"trim=start={at:.3f},thumbnail=25,{scale}"
+    one = ["-frames:v", "1", "-q:v", "4", "-f", "image2", "-update", "1"]
+    return [*reading, "-vf", choice, *one, "-y", f"file:{folder}/{THUMBNAIL}"]
+
+
+def reading_back(folder: str) -> list[str]:
+    """Return arguments that decode every rendition to its end and stop at the first error."""
+    playlist = f"file:{folder}/{PLAYLIST}"
+    guard = ("-protocol_whitelist", "file")
+    return ["-xerror", *guard, "-i", playlist, "-map", "0", "-f", "null", "-"]
+
+
+def playlist_seconds(playlist: Path) -> float:
+    """Return the length of a rendition: the sum of its segments."""
+    return sum(float(seconds) for seconds in _SEGMENT.findall(playlist.read_text()))
+
+
+def _graph(plan: Plan, sizes: Sequence[Rendition]) -> str:
+    numbers = range(len(sizes))
+    split = f"split={len(sizes)}" + "".join(f"[s{i}]" for i in numbers)
+    chains = [f"[0:{plan.video.index}]{video_filters(plan.video, plan.timeline)},{split}"]
+    for i, size in enumerate(sizes):
+        chains.append(f"[s{i}]{colour_filters(plan.video, size.width, size.height)}[v{i}]")
+    if plan.audio_index is not None:
+        split = f"asplit={len(sizes)}" + "".join(f"[a{i}]" for i in numbers)
+        chains.append(f"[0:{plan.audio_index}]{audio_filters(plan.timeline)},{split}")
+    return ";".join(chains)
+
+
+def _mapping(plan: Plan, sizes: Sequence[Rendition]) -> list[str]:
+    mapped: list[str] = []
+    for i in range(len(sizes)):
+        mapped += ["-map", f"[v{i}]"]
+        if plan.audio_index is not None:
+            mapped += ["-map", f"[a{i}]"]
+    # What a camera noted (place, owner) is no business of the viewers.
+    return [*mapped, "-map_metadata", "-1", "-map_chapters", "-1"]
+
+
+def _coding(plan: Plan, sizes: Sequence[Rendition]) -> list[str]:
+    rate = plan.timeline.rate
+    coding = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-threads", THREADS]
+    coding += ["-r", f"{rate.numerator}/{rate.denominator}"]
+    for i, size in enumerate(sizes):
+        coding += [f"-maxrate:v:{i}", str(size.bitrate), f"-bufsize:v:{i}", str(2 * size.bitrate)]
+    # Keyframes stand exactly where segments are cut, in every rendition alike, so that a player
+    # can change between them: none of the encoder's own, by distance (-g) or by scene.
+    forced = f"expr:gte(t,n_forced*{SEGMENT_SECONDS})"
+    coding += ["-g", "100000", "-sc_threshold", "0", "-force_key_frames", forced]
+    return [*coding, "-c:a", "aac", "-b:a", str(_AUDIO_BITRATE)]
+
+
+def _muxing(plan: Plan, sizes: Sequence[Rendition], folder: str) -> list[str]:
+    audio = "" if plan.audio_index is None else ",a:{i}"
+    variants = (f"v:{i}{audio.format(i=i)},name:{size.name}" for i, size in enumerate(sizes))
+    kind = ["-f", "hls", "-hls_time", str(SEGMENT_SECONDS), "-hls_playlist_type", "vod"]
+    # Fragmented MP4: less overhead than MPEG-TS, and no time offset to read back.
+    kind += ["-hls_segment_type", "fmp4"]
+    names = ["-hls_segment_filename", f"{folder}/%v/%05d.m4s", "-master_pl_name", PLAYLIST]
+    flags = ["-hls_flags", "independent_segments", "-var_stream_map", " ".join(variants)]
+    return [*kind, *names, *flags, f"{folder}/%v/index.m3u8"]
+
+
+def _even(length: float) -> int:
+    return max(2, round(length) // 2 * 2)
