@@ -21,9 +21,9 @@ import psycopg
 import redis
 
 from projections.decoding import Entry, decode_each
-from projections.held_entries import HeldEntries
 from projections.history.days import day_after, day_before
 from projections.history.writer import COLUMNS, EventRow, event_row
+from projections.replay.held_entries import HeldEntries
 from projections.replay.history_parts import (
     EVENT,
     LANDINGS,
@@ -36,8 +36,8 @@ from projections.replay.history_parts import (
     each_entry,
     in_parts,
 )
+from projections.replay.stream_pages import READ_AT_ONCE, Page, StreamPages
 from projections.replay.tenant_shares import ALL, Share
-from projections.stream_pages import READ_AT_ONCE, Page, StreamPages
 from sql import queries
 from sql.sessions import Session
 from streams.discovery import tenants

@@ -39,7 +39,7 @@ def done(tenant: str, number: int, size: int, *, event_id: str | None = None) ->
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in production, with a hundredth of the bytes."""
     monkeypatch.setattr(sources_module, "SMALL_BYTES", SMALL)
-    for module in ("parts", "sources", "stream_pages", "verify", "rebuild"):
+    for module in ("history_parts", "sources", "stream_pages", "verify", "repair"):
         monkeypatch.setattr(f"projections.replay.{module}.READ_BYTES", HELD)
 
 

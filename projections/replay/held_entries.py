@@ -17,7 +17,7 @@ from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from projections.history.days import day_before
-from projections.stream_pages import READ_AT_ONCE, Page, StreamPages
+from projections.replay.stream_pages import READ_AT_ONCE, Page, StreamPages
 from sql import queries
 from sql.sessions import Session
 from streams.entries import FIELD, is_tenant

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from projections.decoding import Entry, decode
-from projections.held_entries import identities
+from projections.replay.held_entries import identities
 from projections.replay.sources import Sources
+from projections.replay.stream_pages import Page
 from projections.rows.writer import JobRows
-from projections.stream_pages import Page
 from sql import sessions
 from streams.entry_ids import EntryId
 from streams.events import InvalidEvent

@@ -35,7 +35,7 @@ class StreamPages:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        script = files("projections").joinpath("read_range.lua").read_text(encoding="utf-8")
+        script = files("projections.replay").joinpath("read_range.lua").read_text(encoding="utf-8")
         self._read_range = client.register_script(script)
 
     def first(self, tenant: str) -> EntryId | None:
