@@ -6,12 +6,15 @@ before: the rows and facets are those that the triggers would have left.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 
 ROWS = 1_000_000
+_SPAN = timedelta(seconds=15 * ROWS)
+"""The time from the first row to the last one, however many there are."""
 BIG = "big"
 """The tenant that has half of all rows."""
 
@@ -33,7 +36,7 @@ SELECT
          ELSE '{}' END
     || CASE WHEN d < 0.3 THEN '{"source":"upload"}'::jsonb
             WHEN d < 0.4 THEN '{"source":"api"}' ELSE '{}' END
-    || CASE WHEN n %% 100000 = 0 THEN '{"flag":"red"}'::jsonb ELSE '{}' END,
+    || CASE WHEN n %% %(tenth)s = 0 THEN '{"flag":"red"}'::jsonb ELSE '{}' END,
     'worker-' || n %% 8,
     '{"step":"sheet-7","percent":70}',
     CASE WHEN state = 'done' THEN '{"rows":100,"rejected":0}'::json END,
@@ -47,7 +50,7 @@ SELECT
     '{}',
     at
 FROM (
-    SELECT n, b, c, d, timestamptz '2026-01-01 00:00:00Z' + n * interval '15 seconds' AS at,
+    SELECT n, b, c, d, timestamptz '2026-01-01 00:00:00Z' + n * %(pause)s AS at,
            CASE WHEN a < 0.92 THEN 'done' WHEN a < 0.96 THEN 'failed' WHEN a < 0.98 THEN 'cancelled'
                 WHEN a < 0.999 THEN 'processing' ELSE 'queued' END AS state
     FROM (SELECT n, random() AS a, random() AS b, random() AS c, random() AS d
@@ -70,7 +73,7 @@ WHERE i.indrelid IN ('jobs'::regclass, 'job_facets'::regclass)
 
 
 def fill(url: str, rows: int = ROWS) -> None:
-    """Fill an empty database with so many rows, and gather its statistics."""
+    """Fill an empty database with `rows` rows over half a year, and gather statistics."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET maintenance_work_mem = '256MB'; SET work_mem = '64MB'")
         connection.execute("ALTER TABLE jobs DISABLE TRIGGER USER")
@@ -78,7 +81,8 @@ def fill(url: str, rows: int = ROWS) -> None:
         for name, _, constraint, _, table in indexes:
             connection.execute(_drop(name, constraint, table))
         connection.execute("SELECT setseed(0.5)")
-        connection.execute(_FILL, {"rows": rows})
+        pause = _SPAN / rows
+        connection.execute(_FILL, {"rows": rows, "pause": pause, "tenth": rows // 10})
         connection.execute(_FACETS)
         for _, definition, constraint, told, table in indexes:
             if constraint is None:

@@ -28,20 +28,19 @@ from tests.support.servers import (
     migrate,
     server_folder,
 )
+from tests.support.thorough import THOROUGH, examples
 from tests.support.waiting import ENDING
 
 make_usual()
 
 # How long an example takes says more about what else the machine does than about the code.
-settings.register_profile("any machine", deadline=None)
+settings.register_profile("any machine", deadline=None, max_examples=examples(100))
 settings.load_profile("any machine")
-
-THOROUGH = "JOBTRAIL_TEST_THOROUGH"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the thorough tests unless asked for, and begin with the long files."""
-    if not os.environ.get(THOROUGH):
+    if not THOROUGH:
         left_out = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]

@@ -22,6 +22,7 @@ from ops.operator_view import RedisDesk
 from streams.settings import Settings
 from tests.api.conftest import Writer
 from tests.api.conftest import _running as running
+from tests.support.thorough import examples
 from tests.support.tokens import FAR
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
@@ -53,7 +54,7 @@ PATHS = [
 """Of all that ends by itself."""
 
 fuzzed = settings(
-    max_examples=150,
+    max_examples=examples(150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

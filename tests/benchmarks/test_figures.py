@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.benchmarks import PROJECTING, expect_complete, run_small
 
-
 pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 

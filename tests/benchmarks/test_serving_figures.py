@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.benchmarks import OTHERS, SERVING, expect_complete, run_small
 
-
 pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from api.access.limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
 from tests.pipeline.conftest import Start
 from tests.support.processes import runs
+from tests.support.thorough import examples
 
 TIMEOUT = 60
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -105,7 +106,7 @@ def test_random_bytes(api: Api) -> None:
         lines,
     )
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
     @given(requests)
     def fuzz(raw: bytes) -> None:
         assert b" 500 " not in api.send(raw)[:20]

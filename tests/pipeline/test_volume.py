@@ -23,9 +23,10 @@ from streams.kinds import KINDS
 from tests.pipeline.conftest import Start
 from tests.support.groups import settled
 from tests.support.oracle import expected_state
+from tests.support.thorough import examples
 from tests.support.waiting import eventually
 
-TENANTS, JOBS, EVENTS_A_JOB = 50, 2_000, 50
+TENANTS, JOBS, EVENTS_A_JOB = 50, examples(2_000), 50
 
 
 def _lifecycle(number: int, chance: random.Random) -> list[dict[str, object]]:
@@ -54,7 +55,7 @@ def _lifecycle(number: int, chance: random.Random) -> list[dict[str, object]]:
     return events
 
 
-def test_a_hundred_thousand_shuffled_events_through_two_consumers_of_each_group(
+def test_many_thousand_shuffled_events_through_two_consumers_of_each_group(
     start: Start, servers: dict[str, str], redis_client: redis.Redis
 ) -> None:
     chance = random.Random(20_261)

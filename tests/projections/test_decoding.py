@@ -27,6 +27,7 @@ from streams.entry_ids import EntryId, of_replies
 from streams.events import Event, InvalidEvent, dump_json, parse_event
 from streams.kinds import KINDS
 from tests.support.strategies import TYPES, event_fields, json_values
+from tests.support.thorough import examples
 
 POSITION = EntryId(1_767_225_600_123, 4)
 Verdict = tuple[Any, ...]
@@ -178,13 +179,13 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 @given(mutated())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_mutated_event_has_the_judges_verdict(raw: bytes) -> None:
     same(raw)
 
 
 @given(st.dictionaries(st.sampled_from(["v", "at", "labels", "extra", "zz", "id"]), json_values))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_any_json_in_a_field_has_the_judges_verdict(fields: dict[str, Any]) -> None:
     for type_ in ("progress", "done"):
         same(json.dumps({"type": type_, "id": "a1"} | fields).encode())
@@ -223,7 +224,7 @@ def disturbed(raw: bytes, chance: random.Random) -> bytes:
 def test_many_thousand_disturbed_events_have_the_judges_verdict() -> None:
     seeds, chance = corpus(), random.Random(29)
     taken = 0
-    for number in range(20_000):
+    for number in range(examples(20_000)):
         raw = disturbed(seeds[number % len(seeds)], chance)
         same(raw)
         taken += judged(raw)[0] == "taken"
@@ -231,7 +232,7 @@ def test_many_thousand_disturbed_events_have_the_judges_verdict() -> None:
 
 
 @given(st.lists(st.sampled_from(corpus()) | mutated(), max_size=6))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_many_together_are_read_as_each_alone(raws: list[bytes]) -> None:
     verdicts = [judged(raw) for raw in raws]
     refused = [verdict for verdict in verdicts if verdict[0] == "refused"]

@@ -21,6 +21,7 @@ from streams.kinds import JOB, KINDS, VIDEO, Kind, State
 from tests.support.oracle import expected_state
 from tests.support.plain_documents import plain_documents
 from tests.support.strategies import TYPES, deliveries, json_objects, logs
+from tests.support.thorough import examples
 
 KEYS = {kind: JobKey("42", kind, "a1") for kind in KINDS}
 
@@ -61,7 +62,7 @@ def fold_in_every_order(*entries: Entry) -> JobState:
 
 
 @given(any_delivery)
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=examples(120))
 def test_fold__any_order_duplication_and_regrouping__same_state(
     delivered: tuple[list[Entry], list[list[Entry]]],
 ) -> None:
@@ -79,7 +80,7 @@ def one_by_one(state: JobState | None, entries: Iterable[Entry]) -> JobState | N
 
 
 @given(long_delivery, st.data())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_fold_all__any_order_and_any_split_into_a_stored_state_and_a_rest__as_one_by_one(
     delivered: tuple[list[Entry], list[list[Entry]]], data: st.DataObject
 ) -> None:
@@ -93,7 +94,7 @@ def test_fold_all__any_order_and_any_split_into_a_stored_state_and_a_rest__as_on
 
 
 @given(long_delivery)
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_fold_all__nothing_new_or_nothing_at_all__the_stored_state(
     delivered: tuple[list[Entry], list[list[Entry]]],
 ) -> None:
@@ -105,7 +106,7 @@ def test_fold_all__nothing_new_or_nothing_at_all__the_stored_state(
 
 
 @given(any_log)
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=examples(120))
 def test_fold__any_log__agrees_with_the_contract_read_as_a_sort(log: list[Entry]) -> None:
     state, expected = state_of([log]), expected_state(log)
     assert state == expected
@@ -113,7 +114,7 @@ def test_fold__any_log__agrees_with_the_contract_read_as_a_sort(log: list[Entry]
 
 
 @given(any_log, st.sampled_from([0, 30, 10_000]))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_documents__any_state__the_bytes_of_the_plain_way(log: list[Entry], limit: int) -> None:
     kind, state = kind_of(log), state_of([log])
     for each in (state, read_documents(kind, write_documents(kind, state, limit))):
@@ -153,7 +154,7 @@ print(sum(len(each.status) + len(each.progress) for each in documents))
 
 
 @given(any_log, st.sampled_from([0, 30, 10_000]))
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_documents__read_and_written_again__byte_equal(log: list[Entry], limit: int) -> None:
     kind = kind_of(log)
     documents = write_documents(kind, state_of([log]), limit)
@@ -161,7 +162,7 @@ def test_documents__read_and_written_again__byte_equal(log: list[Entry], limit: 
 
 
 @given(any_delivery, st.sampled_from([0, 30, 10_000]))
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_documents__folding_goes_on_from_them__as_from_the_state(
     delivered: tuple[list[Entry], list[list[Entry]]], limit: int
 ) -> None:
@@ -178,7 +179,7 @@ def test_documents__folding_goes_on_from_them__as_from_the_state(
 
 
 @given(any_log)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_documents__any_state__plain_json_with_the_contracts_fields(log: list[Entry]) -> None:
     kind = kind_of(log)
     documents = write_documents(kind, state_of([log]))

@@ -18,9 +18,10 @@ from sql.old_indexes import NAMES, build, look, take_back
 from sql.sessions import Session, connect
 from tests.support.servers import database_url as url_of
 from tests.support.servers import drop_database
+from tests.support.thorough import THOROUGH
 from tests.support.waiting import eventually
 
-MANY, SOME = 1_000_000, 20_000
+MANY, SOME = 1_000_000 if THOROUGH else 200_000, 20_000
 """Students: as many as the old system may have, and enough for a plan to prefer an index."""
 
 TABLES = """

@@ -1,4 +1,4 @@
-"""What lists cost on a million rows, half of them one tenant's: plans as the server makes them.
+"""The cost of lists on many rows, half of them one tenant's: plans as the server makes them.
 
 No plan may read a table through, sort a tenant's rows or touch more rows than a page examines,
 however deep the page lies and whatever is asked for.
@@ -17,12 +17,13 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.sql import SQL
 
-from benchmarks.million import BIG, fill
+from benchmarks.million import BIG, ROWS, fill
 from ops.devstack import EmbeddedPostgres
 from projections.reading.jobs import SCAN, Filters, Page, Position, read_page
 from sql import queries
 from streams.kinds import State
 from tests.support.servers import cloned_database
+from tests.support.thorough import THOROUGH
 
 QUERIES = queries("reading")
 LIMIT = 50
@@ -88,9 +89,9 @@ class Ran(NamedTuple):
 
 @pytest.fixture(scope="module")
 def million(migrated_server: EmbeddedPostgres) -> Iterator[str]:
-    """The URL of a database with a million jobs."""
+    """The URL of a database with a million jobs; with fewer where less is tried."""
     with cloned_database(migrated_server) as url:
-        fill(url)
+        fill(url, ROWS if THOROUGH else ROWS // 5)
         yield url
 
 

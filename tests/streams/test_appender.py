@@ -29,6 +29,7 @@ from streams.event_ids import time_of
 from streams.events import Done, Failed, InvalidEvent, Progress, Queued, parse_event
 from streams.keys import InvalidTenant
 from tests.support.strategies import event_fields
+from tests.support.thorough import examples
 
 DONE = b'{"type":"done","id":"a1"}'
 
@@ -296,7 +297,7 @@ def test_append__from_many_threads__each_has_its_own_entry(redis_client: redis.R
 
 
 @given(event_fields("video", "7"))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_payload__any_form_of_one_event__says_the_same(fields: dict[str, Any]) -> None:
     raw = json.dumps(fields).encode()
     event = parse_event(raw)

@@ -22,6 +22,7 @@ from streams.events import (
     parse_event,
 )
 from tests.support.strategies import TYPES, event_fields, json_values
+from tests.support.thorough import examples
 
 REASONS = {"not_json", "too_large", "unsupported_version", "unknown_type", "invalid_event"}
 
@@ -312,7 +313,7 @@ def is_plain(error: InvalidEvent) -> bool:
 
 
 @given(st.binary(max_size=60))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_any_bytes_are_an_event_or_invalid_and_nothing_else(raw: bytes) -> None:
     assert is_taken_or_plainly_refused(raw)
 
@@ -325,7 +326,7 @@ fuzzed_fields = st.dictionaries(
 
 
 @given(st.sampled_from(TYPES), fuzzed_fields)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @example("queued", {"labels": {"a\nb": 1}})
 @example("progress", {"extra": {"x": 10**30}, "v": 10**30})
 def test_any_json_is_an_event_or_invalid_and_nothing_else(
@@ -336,7 +337,7 @@ def test_any_json_is_an_event_or_invalid_and_nothing_else(
 
 
 @given(event_fields("job", "a1"))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_valid_fields_survive_writing_and_reading(fields: dict[str, Any]) -> None:
     raw = json.dumps(fields).encode()
     assert parse_event(encode_fields(fields)) == parse_event(raw)

@@ -24,6 +24,7 @@ from streams.reporter import Reporter
 from streams.shedding import SHED, shed_counts
 from tests.support.servers import RedisFactory, login
 from tests.support.strategies import event_fields
+from tests.support.thorough import examples
 
 LOG = "tenant:42:events"
 PAD = "x" * 200
@@ -303,7 +304,9 @@ def end_of(entries: Sequence[Entry]) -> Any:
 
 @given(batches, st.integers(1, 12_000))
 @settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=examples(60),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_mix__only_progress_is_shed_and_ends_are_right(
     redis_client: redis.Redis, told: list[list[dict[str, Any]]], cap: int

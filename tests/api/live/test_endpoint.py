@@ -32,6 +32,7 @@ from streams.connection import connect
 from tests.api.conftest import Writer, writer_to
 from tests.support.event_stream import ApiProcess, Event, Stream, recorded, running_api
 from tests.support.servers import RedisFactory
+from tests.support.thorough import examples
 from tests.support.tokens import FAR
 from tests.support.waiting import eventually
 
@@ -474,7 +475,7 @@ happenings = st.lists(changes | st.just("leave"), min_size=1, max_size=12)
 
 @given(happenings)
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     # The server outlives an example; each has a tenant of its own instead.
     suppress_health_check=[HealthCheck.function_scoped_fixture],

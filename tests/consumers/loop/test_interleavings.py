@@ -29,6 +29,7 @@ from streams.appender import EventAppender
 from streams.connection import connect
 from streams.wire import ask
 from tests.support.groups import settled
+from tests.support.thorough import examples
 from tests.support.waiting import eventually
 
 TENANTS = ("a", "b", "c")
@@ -193,7 +194,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(ACTIONS, min_size=5, max_size=40))
 def test_what_is_acknowledged_was_stored_and_nothing_is_lost(
     redis_url: str, redis_client: redis.Redis, actions: Sequence[tuple[str, Any, Any]]

@@ -32,6 +32,7 @@ from tests.support.job_tables import (
     waiting_for_a_lock,
 )
 from tests.support.strategies import deliveries, entry_ids, logs
+from tests.support.thorough import examples
 from tests.support.waiting import ENDING, eventually
 
 TODAY = datetime.now(UTC).date()
@@ -82,7 +83,7 @@ def plain(rows: JobRows) -> JobRows:
 
 @given(st.data())
 @settings(
-    max_examples=40,
+    max_examples=examples(40),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,
 )

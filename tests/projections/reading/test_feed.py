@@ -26,6 +26,7 @@ from streams.keys import JobKey, Keys
 from streams.kinds import KINDS
 from tests.support.interrupted import interrupted
 from tests.support.strategies import deliveries, logs
+from tests.support.thorough import examples
 
 KEYS = Keys()
 ONE = JobKey("42", "job", "a1")
@@ -165,7 +166,7 @@ any_job = st.sampled_from(sorted(KINDS)).flatmap(
 
 @given(st.lists(any_job, min_size=1, max_size=3, unique=True), st.data())
 @settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     # The client outlives an example; each has a tenant of its own instead.
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -23,13 +23,14 @@ from sql import queries, sessions
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
 from streams.kinds import State
+from tests.support.thorough import examples
 
 T = TypeVar("T")
 Read = Callable[[str, Reading[Any]], Any]
 
 fresh = count()
 real_server = settings(
-    max_examples=60,
+    max_examples=examples(60),
     # The database outlives an example; each example has a tenant of its own instead.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,

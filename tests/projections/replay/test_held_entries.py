@@ -22,6 +22,7 @@ from streams.entry_ids import EntryId
 from streams.events import InvalidEvent
 from streams.keys import JobKey, Keys
 from tests.support.strategies import logs
+from tests.support.thorough import examples
 
 KEYS = Keys()
 NOW = 4_000_000_000_000
@@ -119,7 +120,7 @@ def test_read_logs__all_is_held__nothing_is_read_a_second_time(
 
 
 @settings(
-    max_examples=20,
+    max_examples=examples(20),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -34,6 +34,7 @@ from sql.sessions import Session
 from streams.entry_ids import EntryId
 from streams.keys import JobKey, Keys
 from tests.support.strategies import logs
+from tests.support.thorough import examples
 from tests.support.waiting import eventually
 
 Connect = Callable[[], Session]
@@ -120,7 +121,9 @@ def ours() -> list[Entry]:
 
 @given(log=logs(JobKey("1", "job", "a1"), max_size=4))
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_matching__what_writers_wrote__is_found_without_reading_its_facts(
     redis_client: redis.Redis, rows: JobRows, cache: StatusCache, connect: Connect, log: list[Entry]
@@ -591,7 +594,9 @@ def test_replaced_states__a_tenants_reader__sees_none(
 
 @given(logs(JobKey("1", "job", "a1")))
 @settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=examples(25),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_put_back__any_row__is_what_it_was(
     rows: JobRows, connect: Connect, redis_client: redis.Redis, said: list[Entry]

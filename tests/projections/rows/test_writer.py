@@ -37,6 +37,7 @@ from tests.support.job_tables import (
     waiting_for_a_lock,
 )
 from tests.support.strategies import deliveries, entry_ids, logs
+from tests.support.thorough import examples
 from tests.support.waiting import ENDING, eventually
 
 MIDNIGHT = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp() * 1_000)
@@ -44,7 +45,7 @@ MIDNIGHT = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp() * 1_000)
 fresh = count()
 
 real_server = settings(
-    max_examples=40,
+    max_examples=examples(40),
     # The database outlives an example; each example has a tenant of its own instead.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,

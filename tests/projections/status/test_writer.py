@@ -23,6 +23,7 @@ from streams.kinds import JOB, KINDS
 from tests.support.interrupted import Interrupted, interrupted
 from tests.support.oracle import expected_state
 from tests.support.strategies import deliveries, logs
+from tests.support.thorough import examples
 
 KEYS = Keys()
 ONE = JobKey("42", "job", "a1")
@@ -31,7 +32,7 @@ TTL = 21_600
 fresh = count()
 
 shared_client = settings(
-    max_examples=40,
+    max_examples=examples(40),
     # The client outlives an example; each example has a tenant of its own instead.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,

@@ -15,6 +15,7 @@ import xlsxwriter  # type: ignore[import-untyped]
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.support.thorough import examples
 from tests.support.workbooks import KOREAN, part, repacked, student, with_openpyxl, with_xlsxwriter
 from tests.workers.roster.test_workbooks import AWKWARD, HEADER, Write
 from workers.roster.errors import RosterError
@@ -70,7 +71,7 @@ _ROWS = st.lists(st.lists(_CELLS, max_size=4), max_size=12)
 
 
 @given(_ROWS, st.integers(1, 2_000), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_any_rows__in_windows_of_any_size__are_the_same(
     rows: list[list[Any]],
     piece: int,
@@ -83,7 +84,7 @@ def test_any_rows__in_windows_of_any_size__are_the_same(
 
 
 @given(_ROWS, st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_any_rows__are_what_another_reader_finds(
     rows: list[list[Any]],
     in_strings: bool,  # noqa: FBT001 - drawn
