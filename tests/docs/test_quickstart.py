@@ -1,0 +1,51 @@
+"""The quickstart: every block of the page is run, in order, and shows what the page shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from tests.docs.pages import Terminal, shape, steps
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+PORT = "127.0.0.1:8000"
+"""The address of the API on the page; the test takes a free port."""
+
+
+def clone(folder: Path) -> None:
+    """Fill a folder as a clone in which `make setup` has been run before."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (folder / ".venv" / ".installed").touch()
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    clone(tmp_path)
+    environ = os.environ | {"JOBTRAIL_API_PORT": "0", "JOBTRAIL_LOG_LEVEL": "warning"}
+    first = Terminal(tmp_path, tmp_path / "first.log", environ)
+    second = Terminal(tmp_path, tmp_path / "second.log", environ)
+    api = PORT
+    with first, second:
+        for block, shown in steps("quickstart.md"):
+            if block.language != "sh":
+                (tmp_path / block.title).write_text(block.text)
+            elif shown is not None and block.title == "Terminal 1":
+                begin = first.start(block.text)
+                printed = eventually(
+                    lambda begin=begin, shown=shown: shape(shown).search(first.output(begin)), 60
+                )
+                api = re.findall(r"^api: http://(\S+)$", printed[0], re.MULTILINE)[0]
+            else:
+                terminal = first if block.title == "Terminal 1" else second
+                output = terminal.run(block.text.replace(PORT, api))
+                assert shown is None or shape(shown).fullmatch(output), (block.text, output)
+        assert {block.title for block, _ in steps("quickstart.md")} == {
+            "Terminal 1",
+            "Terminal 2",
+            "worker.py",
+        }
