@@ -74,7 +74,8 @@ class EmbeddedRedis(EmbeddedServer):
             return False
 
     def _url(self, port: int) -> str:
-        return f"redis://:{self._password}@{HOST}:{port}/0"
+        # redis-cli 7.0 refuses a URL with a password and no user.
+        return f"redis://default:{self._password}@{HOST}:{port}/0"
 
 
 def _redis_binary() -> Path:

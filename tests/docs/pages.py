@@ -8,12 +8,15 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import dedent
 from typing import NamedTuple, Self
 
 from tests.support.waiting import ENDING, eventually
 
 DOCS = Path(__file__).parents[2] / "docs"
-_BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^( *)```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL
+)
 
 
 class Block(NamedTuple):
@@ -32,9 +35,17 @@ class Step(NamedTuple):
     output: str | None
 
 
+def blocks_of(page: str) -> list[Block]:
+    """Return the blocks of a page, without the indentation that a tab gives them."""
+    return [
+        Block(language, title, dedent(text))
+        for _, language, title, text in _BLOCK.findall((DOCS / page).read_text())
+    ]
+
+
 def steps(page: str) -> Iterator[Step]:
     """Return the blocks of a page that have a title, in order."""
-    blocks = [Block(*found) for found in _BLOCK.findall((DOCS / page).read_text())]
+    blocks = blocks_of(page)
     for block, after in zip(blocks, [*blocks[1:], Block("", "", "")], strict=True):
         if block.title:
             yield Step(block, after.text if after.language == "text" else None)

@@ -24,6 +24,12 @@ def clone(folder: Path) -> None:
     (folder / ".venv" / ".installed").touch()
 
 
+def printed_by_up(terminal: Terminal, command: str, shown: str) -> str:
+    """Start what runs until Ctrl-C, and return what it prints once it is ready."""
+    begin = terminal.start(command)
+    return eventually(lambda: shape(shown).search(terminal.output(begin)), 60)[0]
+
+
 def test_quickstart(tmp_path: Path) -> None:
     clone(tmp_path)
     environ = os.environ | {"JOBTRAIL_API_PORT": "0", "JOBTRAIL_LOG_LEVEL": "warning"}
@@ -35,11 +41,8 @@ def test_quickstart(tmp_path: Path) -> None:
             if block.language != "sh":
                 (tmp_path / block.title).write_text(block.text)
             elif shown is not None and block.title == "Terminal 1":
-                begin = first.start(block.text)
-                printed = eventually(
-                    lambda begin=begin, shown=shown: shape(shown).search(first.output(begin)), 60
-                )
-                api = re.findall(r"^api: http://(\S+)$", printed[0], re.MULTILINE)[0]
+                printed = printed_by_up(first, block.text, shown)
+                api = re.findall(r"^api: http://(\S+)$", printed, re.MULTILINE)[0]
             else:
                 terminal = first if block.title == "Terminal 1" else second
                 output = terminal.run(block.text.replace(PORT, api))
