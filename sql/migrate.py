@@ -111,7 +111,7 @@ def turn(connection: Session) -> Iterator[None]:
     with connect(connection.url, "jobtrail-migrate", connect_seconds=10) as holder:
         while not _lock(holder):
             time.sleep(TURN_SECONDS)
-        with reported_waits(connection):
+        with reported_waits(connection, PAUSE_SECONDS):
             yield
 
 

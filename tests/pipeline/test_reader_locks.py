@@ -194,7 +194,7 @@ def test_migration_while_a_reader_holds_all_it_can__names_it_and_writers_go_on(
 ) -> None:
     waiting, ours = "CREATE INDEX jobs" not in text, migrate.migrations()
     monkeypatch.setattr(migrate, "PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr("sql.waits.REPORT_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("sql.waits.REPORT_AFTER_SECONDS", 1.0)
     monkeypatch.setattr(migrate, "migrations", lambda: [*ours, Migration("9000", text)])
     with ThreadPoolExecutor(1) as pool, capture_logs() as logs:
         migrating = pool.submit(migrate.apply, database_url)
