@@ -34,7 +34,7 @@ from consumers.loop.runner import Consumer
 from consumers.loop.shutdown import stop_on_signals
 from consumers.protocols import Chore, Projection
 from consumers.tracing import traced
-from projections.history.writer import drop_old
+from projections.history.retention import drop_old
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
 from sql import sessions

@@ -1,17 +1,20 @@
-"""The history: every distinct event as it came, in partitions of a week."""
+"""The history: every distinct event as it came, in partitions of a week.
+
+Events are one where they have the same event id and the same bytes (`event_identity`).
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 import psycopg
 import structlog
-from psycopg import sql
 
 from projections.decoding import Entry, happened_at
+from projections.event_identity import is_repeat, other_identity
 from projections.history.days import (
     WEEK,
     WEEKS_AHEAD,
@@ -28,7 +31,6 @@ from streams.keys import JobKey
 
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("rows")
-_RETENTION = queries("retention")
 
 COLUMNS = "text text text text date int8 int8 text int8 timestamptz text int8 int8 int4".split()
 """Types of the columns of `copy_events`, in its order."""
@@ -40,14 +42,12 @@ MAKE_TRIES, MAKE_PAUSE_SECONDS = 10, 0.1
 """Tries to make a partition, and the pause after each that could not have its locks."""
 MAKE_AGAIN_SECONDS = 10.0
 """After a partition could not be made because somebody reads the history for long."""
-DROP_TRIES = 5
-DELETE_BATCH, DELETE_BATCHES = 5_000, 20
-"""Rows of the default partition in one DELETE, and DELETEs in one run."""
-
 
 _Event = tuple[object, ...]
 """Tenant, kind, id and event id."""
 _EntryId = tuple[int, int]
+_Texts = Mapping[_Event, str]
+"""The bytes of events, as text."""
 
 
 class EventRow(NamedTuple):
@@ -107,23 +107,89 @@ def write_events(
     """Add events to the history.
 
     A redelivered entry changes nothing; another append of an event that the history holds updates
-    its earliest and latest entry and its count of appends.
+    its earliest and latest entry and its count of appends. An event whose id belongs to another
+    event is added under an identity of its own.
 
     The caller holds a transaction, in which it has written and locked the events' jobs; `earliest`
     are these jobs' earliest entries. `meanwhile` is called while the server works.
     """
+    rows = _with_identities(rows, _owners(connection, rows, earliest))
+    unlike = _merge(connection, rows, earliest, meanwhile)
+    if unlike:
+        others = _with_identities([row for row in rows if row[:4] in unlike], unlike)
+        connection.execute("DROP TABLE staged_events")
+        _merge(connection, others, earliest, compared=True)
+
+
+def _merge(
+    connection: psycopg.Connection,
+    rows: Sequence[EventRow],
+    earliest: Mapping[JobKey, EntryId],
+    meanwhile: Callable[[], None] = lambda: None,
+    *,
+    compared: bool = False,
+) -> _Texts:
+    """Merge rows, each of one event, into the history.
+
+    Events whose id is held with other bytes are left out, unless they were `compared`: they are
+    returned with these bytes.
+    """
     entries = _entries_by_event(rows)
-    rows = _once_each(rows, entries)
-    days = _held_days(connection, [row for row in rows if row.day_uncertain], earliest)
-    rows = [row._replace(day=days[row[:4]]) if row[:4] in days else row for row in rows]
-    rows = _with_new_landings(connection, rows, entries)
+    merged = _with_days(connection, _once_each(rows, entries), earliest)
+    merged = _with_new_landings(connection, merged, entries)
     connection.execute(_QUERIES["stage_events"])
     with connection.cursor() as cursor, cursor.copy(_QUERIES["copy_events"]) as copy:
         copy.set_types(COLUMNS)
-        for row in rows:
+        for row in merged:
             copy.write_row(row)
         meanwhile()
-    connection.execute(_QUERIES["insert_events"])
+    written = connection.execute(_QUERIES["insert_events"], (compared,)).rowcount
+    if compared or written == len(merged):
+        return {}
+    return {tuple(event): text for *event, text in connection.execute(_QUERIES["unlike_events"])}
+
+
+def _owners(
+    connection: psycopg.Connection, rows: Sequence[EventRow], earliest: Mapping[JobKey, EntryId]
+) -> _Texts:
+    """Return the bytes to which an event id belongs, where rows with other bytes have it as well.
+
+    These are the bytes that the history holds, or else those of the earliest entry.
+    """
+    texts = dict[_Event, str]()
+    several = {row[:4] for row in rows if texts.setdefault(row[:4], row.event) != row.event}
+    if not several:
+        return {}
+    ours = [row for row in rows if row[:4] in several]
+    first = _with_days(connection, _once_each(ours, {}), earliest)
+    columns = [list(column) for column in zip(*(row[:5] for row in first), strict=True)]
+    found = connection.execute(_QUERIES["held_texts"], columns)
+    held = {tuple(event): text for *event, text in found}
+    return {row[:4]: row.event for row in first} | held
+
+
+def _with_identities(rows: Sequence[EventRow], owners: _Texts) -> Sequence[EventRow]:
+    """Return the rows, with identities of their own for those whose id belongs to other bytes."""
+    if not owners:
+        return rows
+    others = [
+        row
+        if is_repeat(row.event, owners.get(row[:4], row.event), row.event_id)
+        else row._replace(event_id=other_identity(row.event_id, row.event))
+        for row in rows
+    ]
+    renamed = [row for row, other in zip(rows, others, strict=True) if row is not other]
+    if renamed:
+        _LOG.warning("event_id_of_another_event", count=len(renamed), example=renamed[0][:4])
+    return others
+
+
+def _with_days(
+    connection: psycopg.Connection, rows: Sequence[EventRow], earliest: Mapping[JobKey, EntryId]
+) -> Sequence[EventRow]:
+    """Return the rows under the days under which the history holds them, where it does."""
+    days = _held_days(connection, [row for row in rows if row.day_uncertain], earliest)
+    return [row._replace(day=days[row[:4]]) if row[:4] in days else row for row in rows]
 
 
 def lacking_events(connection: psycopg.Connection, rows: Sequence[EventRow]) -> list[int]:
@@ -131,6 +197,7 @@ def lacking_events(connection: psycopg.Connection, rows: Sequence[EventRow]) -> 
     if not rows:
         return []
     columns = [list(column) for column in zip(*(row[:7] for row in rows), strict=True)]
+    columns.append([other_identity(row.event_id, row.event) for row in rows])
     return [index for (index,) in connection.execute(_QUERIES["lacking_events"], columns)]
 
 
@@ -195,49 +262,6 @@ def _new_landings(entries: set[_EntryId], first: _EntryId, last: _EntryId, landi
     outside = sum(not first <= each <= last for each in entries)
     between = sum(first < each < last for each in entries)
     return outside + max(0, len({first, last}) + between - landings)
-
-
-def drop_old(connect: Callable[[], psycopg.Connection], keep_days: int) -> list[str]:
-    """Drop the history older than so many days, over a connection of its own in autocommit mode."""
-    with connect() as connection:
-        return drop_before(connection, datetime.now(UTC).date() - timedelta(days=keep_days))
-
-
-def drop_before(connection: psycopg.Connection, day: date) -> list[str]:
-    """Drop the partitions whose every day is before that one; give the names of those dropped.
-
-    A partition in use is left for another time, so that writers never wait for long behind it. Rows
-    of the default partition go a bounded number at a time. Not for use within a transaction.
-    """
-    with connection.transaction():
-        # The bounds are read as the server writes them.
-        connection.execute("SET LOCAL datestyle = 'ISO, YMD'")
-        old = connection.execute(_RETENTION["partitions_before"], (day,)).fetchall()
-    dropped = [name for schema, name in old if _drop(connection, schema, name)]
-    for _ in range(DELETE_BATCHES):
-        deleted = connection.execute(_RETENTION["delete_default"], (day, DELETE_BATCH)).rowcount
-        if deleted:
-            _LOG.info("history_rows_deleted", before=str(day), count=deleted)
-        if deleted < DELETE_BATCH:
-            break
-    return dropped
-
-
-def _drop(connection: psycopg.Connection, schema: str, name: str) -> bool:
-    statement = sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(schema, name))
-    for _ in range(DROP_TRIES):
-        try:
-            with connection.transaction():
-                connection.execute(_RETENTION["become_owner"])
-                # Whoever wants the history meanwhile queues behind this wait.
-                connection.execute(_RETENTION["lock_partitions"])
-                connection.execute(statement)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            continue
-        _LOG.info("partition_dropped", partition=name)
-        return True
-    _LOG.warning("partition_in_use", partition=name)
-    return False
 
 
 def _held_days(

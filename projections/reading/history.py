@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from projections.event_identity import event_id_of
 from projections.reading.jobs import Connection, Fetch, Reading
 from sql import queries
 from streams.entry_ids import EntryId
@@ -19,12 +20,17 @@ class StoredEvent(NamedTuple):
 
     entry_ms: int
     entry_seq: int
-    event_id: str
+    identity: str
     type: str
     attempt: int
     at: datetime
     event: str
     """The JSON as it came."""
+
+    @property
+    def event_id(self) -> str:
+        """The event id as the producer gave it, or else the entry id."""
+        return event_id_of(self.identity)
 
     @property
     def entry_id(self) -> EntryId:
@@ -34,15 +40,15 @@ class StoredEvent(NamedTuple):
     @property
     def position(self) -> EventPosition:
         """Where it stands in the history."""
-        return EventPosition(self.entry_ms, self.entry_seq, self.event_id)
+        return EventPosition(self.entry_ms, self.entry_seq, self.identity)
 
 
 class EventPosition(NamedTuple):
-    """A place in a history. The event id is in it because a log begun anew repeats entry ids."""
+    """A place in a history. The identity is in it because a log begun anew repeats entry ids."""
 
     entry_ms: int
     entry_seq: int
-    event_id: str
+    identity: str
 
 
 class EventPage(NamedTuple):
@@ -63,7 +69,7 @@ def read_events(job: JobKey, after: EventPosition, limit: int) -> Reading[EventP
         **job._asdict(),
         "after_ms": after.entry_ms,
         "after_seq": after.entry_seq,
-        "after_event": after.event_id,
+        "after_event": after.identity,
         "limit": limit + 1,
     }
 

@@ -23,8 +23,9 @@ CREATE TEMPORARY TABLE surplus_jobs (
 ) ON COMMIT DROP;
 
 -- name: keep_tail
--- Of what was staged, keep what the history does not hold. The look-up stays one by the key,
--- whatever the planner guesses of a table that was filled a moment ago.
+-- Of what was staged, keep what the history does not hold: neither by the event's id nor by the
+-- identity that an event has whose id belongs to another event (`event_identity.other_identity`). The
+-- look-ups stay ones by the key, whatever the planner guesses of a table that was filled a moment ago.
 INSERT INTO tail_events
 SELECT s.*
 FROM staged_events AS s
@@ -35,7 +36,17 @@ LEFT JOIN LATERAL (
       AND (s.entry_ms, s.entry_seq) IN ((h.entry_ms, h.entry_seq), (h.last_ms, h.last_seq))
     LIMIT 1
 ) AS h ON true
-WHERE h.held IS NULL;
+LEFT JOIN LATERAL (
+    SELECT true AS held
+    FROM job_events AS o
+    WHERE h.held IS NULL
+      AND (o.tenant, o.kind, o.id, o.day) = (s.tenant, s.kind, s.id, s.day)
+      AND o.event_id
+          = s.event_id || rpad('#' || encode(sha256(convert_to(s.event, 'UTF8')), 'hex'), 200, '#')
+      AND (s.entry_ms, s.entry_seq) IN ((o.entry_ms, o.entry_seq), (o.last_ms, o.last_seq))
+    LIMIT 1
+) AS o ON true
+WHERE h.held IS NULL AND o.held IS NULL;
 
 -- name: clear_staged
 TRUNCATE staged_events;

@@ -102,7 +102,8 @@ ON CONFLICT DO NOTHING;
 -- name: insert_events
 -- An event that is there already keeps its earliest entry and gets to know its latest. A staged row of
 -- several entries counts only those that are new; a single one is new outside of the held ones, and
--- between them where only these two are known.
+-- between them where only these two are known. Where other bytes are held under the event id, and it
+-- is not known that both are one event, the staged row is left out: it is another event.
 INSERT INTO job_events AS h
 SELECT * FROM staged_events
 ORDER BY tenant, kind, id, event_id, day
@@ -125,14 +126,39 @@ SET (entry_ms, entry_seq, at, event) = (
         LIMIT 1
     ),
     landings = h.landings + excluded.landings
-WHERE excluded.last_ms IS NOT NULL AND excluded.landings > 0
-   OR (excluded.entry_ms, excluded.entry_seq) < (h.entry_ms, h.entry_seq)
-   OR excluded.last_ms IS NULL AND h.landings = 2
-      AND (excluded.entry_ms, excluded.entry_seq) > (h.entry_ms, h.entry_seq)
-      AND (excluded.entry_ms, excluded.entry_seq) < (h.last_ms, h.last_seq)
-   OR (coalesce(excluded.last_ms, excluded.entry_ms),
-       coalesce(excluded.last_seq, excluded.entry_seq))
-    > (coalesce(h.last_ms, h.entry_ms), coalesce(h.last_seq, h.entry_seq));
+WHERE (%b::boolean OR h.event = excluded.event) AND (
+      excluded.last_ms IS NOT NULL AND excluded.landings > 0
+      OR (excluded.entry_ms, excluded.entry_seq) < (h.entry_ms, h.entry_seq)
+      OR excluded.last_ms IS NULL AND h.landings = 2
+            AND (excluded.entry_ms, excluded.entry_seq) > (h.entry_ms, h.entry_seq)
+            AND (excluded.entry_ms, excluded.entry_seq) < (h.last_ms, h.last_seq)
+      OR (coalesce(excluded.last_ms, excluded.entry_ms),
+             coalesce(excluded.last_seq, excluded.entry_seq))
+          > (coalesce(h.last_ms, h.entry_ms), coalesce(h.last_seq, h.entry_seq))
+);
+
+-- name: unlike_events
+-- The staged events under whose event id the history holds other bytes, and these bytes.
+SELECT s.tenant, s.kind, s.id, s.event_id, h.event
+FROM staged_events AS s,
+LATERAL (
+    SELECT h.event FROM job_events AS h
+    WHERE (h.tenant, h.kind, h.id, h.event_id, h.day) = (s.tenant, s.kind, s.id, s.event_id, s.day)
+    LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
+) AS h
+WHERE h.event <> s.event;
+
+-- name: held_texts
+-- The bytes that the history holds under these event ids.
+SELECT w.tenant, w.kind, w.id, w.event_id, h.event
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[])
+    AS w (tenant, kind, id, event_id, day),
+LATERAL (
+    SELECT h.event FROM job_events AS h
+    WHERE (h.tenant, h.kind, h.id, h.event_id, h.day)
+        = (w.tenant, w.kind, w.id, w.event_id, w.day)
+    LIMIT 1
+) AS h;
 
 -- name: held_days
 -- Under which day the history holds each of these events, whose own days do not tell. None is from
@@ -162,10 +188,12 @@ LATERAL (
 
 -- name: lacking_events
 -- Which of these entries (by their index) the history holds neither as an event's earliest nor as
--- its latest. The look-up stays one by the key, whatever the planner guesses.
+-- its latest, by the event's id or by the identity that it has where this is another event's. The
+-- look-ups stay ones by the key, whatever the planner guesses.
 SELECT w.place - 1
-FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[], %b::int8[], %b::int8[])
-    WITH ORDINALITY AS w (tenant, kind, id, event_id, day, ms, seq, place)
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[], %b::int8[], %b::int8[],
+            %b::text[])
+    WITH ORDINALITY AS w (tenant, kind, id, event_id, day, ms, seq, other_identity, place)
 LEFT JOIN LATERAL (
     SELECT true AS held
     FROM job_events AS h
@@ -173,7 +201,16 @@ LEFT JOIN LATERAL (
       AND (w.ms, w.seq) IN ((h.entry_ms, h.entry_seq), (h.last_ms, h.last_seq))
     LIMIT 1
 ) AS h ON true
-WHERE h.held IS NULL
+LEFT JOIN LATERAL (
+    SELECT true AS held
+    FROM job_events AS o
+    WHERE h.held IS NULL
+      AND (o.tenant, o.kind, o.id, o.event_id, o.day)
+          = (w.tenant, w.kind, w.id, w.other_identity, w.day)
+      AND (w.ms, w.seq) IN ((o.entry_ms, o.entry_seq), (o.last_ms, o.last_seq))
+    LIMIT 1
+) AS o ON true
+WHERE h.held IS NULL AND o.held IS NULL
 ORDER BY w.place;
 
 -- name: server

@@ -22,7 +22,7 @@ from psycopg.sql import SQL, Identifier, Literal
 from consumers.chores.promotions import Promotions
 from consumers.composition import PROJECTIONS, build
 from projections.history.partitions import _attach as attach
-from projections.history.writer import drop_old
+from projections.history.retention import drop_old
 from projections.rows.writer import JobRows
 from sql import sessions
 from streams.appender import EventAppender

@@ -14,7 +14,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from ops.devstack import EmbeddedPostgres
-from projections.history.writer import drop_before
+from projections.history.retention import drop_before
 from sql import migrate, sessions
 from sql.migrate import Migration, apply
 from tests.pipeline.conftest import Start

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from ops.devstack import EmbeddedPostgres
 from projections.decoding import decode
 from projections.history.partitions import _attach as attach
-from projections.history.writer import drop_before
+from projections.history.retention import drop_before
 from projections.replay.replaced_states import when_free
 from projections.rows.writer import JobRows
 from sql import migrate, sessions

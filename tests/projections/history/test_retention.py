@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from projections.history.partitions import _attach as attach
-from projections.history.writer import drop_before
+from projections.history.retention import drop_before
 
 ADD = (
     "INSERT INTO job_events (tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt,"

@@ -1,0 +1,62 @@
+"""Dropping old history: whole weeks at once, and what lies in no week of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from sql import queries
+
+_LOG = structlog.get_logger(__name__)
+_RETENTION = queries("retention")
+
+DROP_TRIES = 5
+DELETE_BATCH, DELETE_BATCHES = 5_000, 20
+"""Rows of the default partition in one DELETE, and DELETEs in one run."""
+
+
+def drop_old(connect: Callable[[], psycopg.Connection], keep_days: int) -> list[str]:
+    """Drop the history older than so many days, over a connection of its own in autocommit mode."""
+    with connect() as connection:
+        return drop_before(connection, datetime.now(UTC).date() - timedelta(days=keep_days))
+
+
+def drop_before(connection: psycopg.Connection, day: date) -> list[str]:
+    """Drop the partitions whose every day is before that one; give the names of those dropped.
+
+    A partition in use is left for another time, so that writers never wait for long behind it. Rows
+    of the default partition go a bounded number at a time. Not for use within a transaction.
+    """
+    with connection.transaction():
+        # The bounds are read as the server writes them.
+        connection.execute("SET LOCAL datestyle = 'ISO, YMD'")
+        old = connection.execute(_RETENTION["partitions_before"], (day,)).fetchall()
+    dropped = [name for schema, name in old if _drop(connection, schema, name)]
+    for _ in range(DELETE_BATCHES):
+        deleted = connection.execute(_RETENTION["delete_default"], (day, DELETE_BATCH)).rowcount
+        if deleted:
+            _LOG.info("history_rows_deleted", before=str(day), count=deleted)
+        if deleted < DELETE_BATCH:
+            break
+    return dropped
+
+
+def _drop(connection: psycopg.Connection, schema: str, name: str) -> bool:
+    statement = sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(schema, name))
+    for _ in range(DROP_TRIES):
+        try:
+            with connection.transaction():
+                connection.execute(_RETENTION["become_owner"])
+                # Whoever wants the history meanwhile queues behind this wait.
+                connection.execute(_RETENTION["lock_partitions"])
+                connection.execute(statement)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            continue
+        _LOG.info("partition_dropped", partition=name)
+        return True
+    _LOG.warning("partition_in_use", partition=name)
+    return False
