@@ -280,6 +280,15 @@ WRITES_NO_DOCUMENT = [
     ("PUBLISH", "tenant:42:feed", "1 job:a1"),
     ("EVAL", "return 1", "0"),
 ]
+REPLACES_NOTHING = [
+    ("SET", "tenant:42:events", "x"),
+    ("HINCRBY", "tenant:42:events", "a", "1"),
+    ("ZADD", "tenant:42:events", "1", "a"),
+    ("SET", "jobtrail:ready:status", "x"),
+    ("XADD", "jobtrail:ready:status", "*", "a", "b"),
+    ("SET", "jobtrail:shed", "x"),
+]
+"""Each destroys what other processes need: a stream, a ready queue, a count."""
 FORBIDDEN = {
     "jobtrail-worker": [
         *READS_NOTHING,
@@ -298,6 +307,7 @@ FORBIDDEN = {
         ("GET", "tenant:42:job:a1:progress"),
         ("SET", "tenant:42:job:a1:progress", "x"),
         ("HGETALL", "jobtrail:shed"),
+        *REPLACES_NOTHING,
     ],
     "jobtrail-api": [
         *READS_NOTHING[1:4],
@@ -310,7 +320,15 @@ FORBIDDEN = {
         ("GET", "tenant:42:job:a1:ended"),
         ("ZREVRANGE", "jobtrail:ready:status", "0", "1"),
     ],
-    "jobtrail-console": [*WRITES_NO_DOCUMENT, *DESTROYS_NOTHING],
+    "jobtrail-console": [
+        *WRITES_NO_DOCUMENT,
+        *DESTROYS_NOTHING,
+        *REPLACES_NOTHING,
+        ("EXPIRE", "tenant:42:events", "0"),
+        ("XDEL", "tenant:42:events", "1-0"),
+        ("HSET", "jobtrail:consumers", "status/a", "x"),
+        ("ZADD", "jobtrail:leased:status", "1", "42"),
+    ],
     "jobtrail-consumer": [
         *DESTROYS_NOTHING,
         ("SET", "other", "x"),
