@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-import orjson
 import redis
 
 from api.operators.delivery import Facts, Letters, NotKept
 from consumers.chores.activity import per_minute
 from consumers.chores.dead_tenants import dead_counts
 from consumers.chores.heartbeat import heartbeats
+from consumers.chores.kept import Behind, Sample, read_back
 from consumers.dead_letters import buried_entries
 from consumers.dead_letters.buried_entries import Graveyard, Letter
 from consumers.delivery.lag import Lag, lag_of
@@ -60,9 +60,8 @@ class RedisDesk:
 
     def samples(self) -> Facts:
         """Give the samples of the last hour as columns; rates are entries a second."""
-        taken = [
-            orjson.loads(text) for text in ask(self._client, "LRANGE", self._keys.samples(), 0, -1)
-        ]
+        texts = ask(self._client, "LRANGE", self._keys.samples(), 0, -1)
+        taken = [sample.model_dump() for sample in read_back(Sample, texts)]
         groups = dict.fromkeys([*GROUPS, *(name for sample in taken for name in sample["groups"])])
         return {
             "at": [sample["at"] for sample in taken],
@@ -150,7 +149,8 @@ class RedisDesk:
 
     def _furthest(self, limit: int) -> list[str]:
         known = ask(self._client, "GET", self._keys.behind())
-        return list(orjson.loads(known)["tenants"])[:limit] if known else []
+        names = [name for each in read_back(Behind, [known or b""]) for name in each.tenants]
+        return [name for name in names if TENANT.match(name)][:limit]
 
     def _dead_tenants(self, limit: int) -> list[tuple[str, int]]:
         noted = ask(self._client, "ZREVRANGE", self._keys.dead_tenants(), 0, limit - 1)

@@ -12,6 +12,7 @@ import orjson
 import redis
 
 from consumers.chores.activity import Tally
+from consumers.chores.kept import Beat, read_back
 from consumers.round_trips import round_trips
 from streams.keys import Keys
 from streams.wire import Command, ask, checked
@@ -61,8 +62,9 @@ class Heartbeat:
 
 
 def heartbeats(client: redis.Redis, keys: Keys) -> list[dict[str, Any]]:
-    """Give what each consumer last said of itself."""
-    return [orjson.loads(text) for text in ask(client, "HVALS", keys.beats())]
+    """Return what each consumer last wrote of itself."""
+    texts = ask(client, "HVALS", keys.beats())
+    return [beat.model_dump() for beat in read_back(Beat, texts)]
 
 
 def forget_silent(client: redis.Redis, keys: Keys, now: int) -> None:

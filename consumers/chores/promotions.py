@@ -19,6 +19,7 @@ import structlog
 from consumers import metrics
 from consumers.delivery.groups import group_states
 from consumers.faults import is_outage
+from consumers.round_trips import encodable, text_of
 from projections.decoding import Entry, decode_each
 from streams.discovery import tenants
 from streams.entry_ids import FIRST, EntryId, of_reply
@@ -107,8 +108,9 @@ class Promotions:
         Both count: while others had compared already, this one may still have written to the old
         primary.
         """
-        known = ask(self._client, "GET", self._keys.database(self._group))
-        before = {self._seen, known and known.decode()} - {None}
+        known: bytes | None = ask(self._client, "GET", self._keys.database(self._group))
+        before = {self._seen} if self._seen is not None else set()
+        before |= {encodable(text_of(known))} if known is not None else set()
         if before == {server}:
             return False
         if before - {server}:

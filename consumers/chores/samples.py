@@ -19,9 +19,10 @@ from consumers.chores.activity import FADE_SECONDS, Tally, fading
 from consumers.chores.dead_tenants import DeadTenants
 from consumers.chores.election import Election
 from consumers.chores.heartbeat import Heartbeat, forget_silent
+from consumers.chores.kept import count_of
 from consumers.dead_letters.letters import Limits
 from consumers.delivery.lag import Lag, lag_of
-from consumers.round_trips import server_ms, text_of
+from consumers.round_trips import encodable, server_ms, text_of
 from streams.appender import GROUPS
 from streams.keys import TENANT, Keys
 from streams.wire import Command, ask, checked, round_trip
@@ -97,13 +98,14 @@ class Samples:
         self._election.resign()
 
     def _groups(self) -> list[str]:
-        registered = map(text_of, ask(self._client, "SMEMBERS", self._keys.groups()))
+        names = ask(self._client, "SMEMBERS", self._keys.groups())
+        registered = (encodable(text_of(name)) for name in names)
         return sorted({*registered, *GROUPS})
 
     def _sample(self, groups: Sequence[str], now: int) -> None:
         self._look(groups)
         flat = ask(self._client, "HGETALL", self._keys.applied())
-        applied = dict(zip(map(text_of, flat[::2]), map(int, flat[1::2]), strict=True))
+        applied = dict(zip(map(text_of, flat[::2]), map(count_of, flat[1::2]), strict=True))
         sample = {
             "at": now,
             "groups": {

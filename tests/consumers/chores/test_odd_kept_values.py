@@ -1,0 +1,81 @@
+"""Keys that consumers and the console share may hold anything: nobody fails because of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+import redis
+
+from consumers.chores.activity import Tally
+from consumers.chores.promotions import Promotions
+from consumers.chores.samples import Samples
+from consumers.dead_letters.buried_entries import Graveyard
+from ops.operator_view import RedisDesk
+from projections.decoding import Entry
+from streams.keys import Keys
+
+KEYS = Keys()
+ODD = [
+    b"",
+    b"x",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"at":"x","groups":[],"tenants":[1]}',
+    b"[" * 2000,
+    b"\xff",
+    b'{"group":"a","name":"b","host":"c","pid":1,"since":1,"beat":%d,"applied":1}' % 9**30,
+]
+
+Plant = Callable[[redis.Redis, bytes], object]
+
+PLACES: dict[str, Plant] = {
+    "heartbeats": lambda client, odd: client.hset(KEYS.beats(), "status/x", odd),
+    "applied": lambda client, odd: client.hset(KEYS.applied(), "other", odd),
+    "groups": lambda client, odd: client.sadd(KEYS.groups(), odd),
+    "samples": lambda client, odd: client.rpush(KEYS.samples(), odd),
+    "behind": lambda client, odd: client.set(KEYS.behind(), odd),
+    "activity": lambda client, odd: client.zadd(KEYS.activity("status"), {odd: 5}),
+    "ready": lambda client, odd: client.zadd(KEYS.ready("status"), {odd: 5}),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_odd_value_stops_neither_sampling_nor_the_console(
+    redis_client: redis.Redis, place: str
+) -> None:
+    for number, odd in enumerate(ODD):
+        PLACES[place](redis_client, odd)
+        member = Samples(redis_client, "status", f"c{number}", Tally())
+        member.run()
+        desk = RedisDesk(redis_client, Graveyard(redis_client))
+        assert json.dumps(desk.samples())
+        assert f"c{number}" in {each["name"] for each in desk.consumers()}
+        for order in ("activity", "lag", "dead"):
+            assert json.dumps(desk.tenants(order, 10))
+        member.leave()
+        PLACES[place](redis_client, odd)
+        assert desk.samples()["at"]
+
+
+class Database:
+    """A projection whose database is always the same server."""
+
+    def server(self) -> str:
+        return "one"
+
+    def restore(self, entries: Sequence[Entry]) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_name_of_the_last_database_counts_as_another(
+    redis_client: redis.Redis, odd: bytes
+) -> None:
+    redis_client.set(KEYS.database("rows"), odd)
+    chore = Promotions(redis_client, Database(), "rows")
+    while chore.due():
+        chore.run()
+    assert redis_client.get(KEYS.database("rows")) == b"one"
