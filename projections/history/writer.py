@@ -143,8 +143,8 @@ def _merge(
         for row in merged:
             copy.write_row(row)
         meanwhile()
-    written = connection.execute(_QUERIES["insert_events"], (compared,)).rowcount
-    if compared or written == len(merged):
+    connection.execute(_QUERIES["insert_events"], (compared,))
+    if compared or connection.execute(_QUERIES["has_unlike_events"]).fetchone() != (True,):
         return {}
     return {tuple(event): text for *event, text in connection.execute(_QUERIES["unlike_events"])}
 

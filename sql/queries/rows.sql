@@ -103,7 +103,8 @@ ON CONFLICT DO NOTHING;
 -- An event that is there already keeps its earliest entry and gets to know its latest. A staged row of
 -- several entries counts only those that are new; a single one is new outside of the held ones, and
 -- between them where only these two are known. Where other bytes are held under the event id, and it
--- is not known that both are one event, the staged row is left out: it is another event.
+-- is not known that both are one event, the staged row is left out: it is another event. That there is
+-- one is noted in a setting of the transaction: to look for it costs more than all the rest.
 INSERT INTO job_events AS h
 SELECT * FROM staged_events
 ORDER BY tenant, kind, id, event_id, day
@@ -126,7 +127,7 @@ SET (entry_ms, entry_seq, at, event) = (
         LIMIT 1
     ),
     landings = h.landings + excluded.landings
-WHERE (%b::boolean OR h.event = excluded.event) AND (
+WHERE CASE WHEN %b::boolean OR h.event = excluded.event THEN (
       excluded.last_ms IS NOT NULL AND excluded.landings > 0
       OR (excluded.entry_ms, excluded.entry_seq) < (h.entry_ms, h.entry_seq)
       OR excluded.last_ms IS NULL AND h.landings = 2
@@ -135,7 +136,7 @@ WHERE (%b::boolean OR h.event = excluded.event) AND (
       OR (coalesce(excluded.last_ms, excluded.entry_ms),
              coalesce(excluded.last_seq, excluded.entry_seq))
           > (coalesce(h.last_ms, h.entry_ms), coalesce(h.last_seq, h.entry_seq))
-);
+) ELSE set_config('jobtrail.unlike', 'on', true) IS NULL END;
 
 -- name: unlike_events
 -- The staged events under whose event id the history holds other bytes, and these bytes.
@@ -147,6 +148,9 @@ LATERAL (
     LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
 ) AS h
 WHERE h.event <> s.event;
+
+-- name: has_unlike_events
+SELECT current_setting('jobtrail.unlike', true) = 'on';
 
 -- name: held_texts
 -- The bytes that the history holds under these event ids.
