@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos lint types docs bench migrate clean
+.PHONY: help setup run test chaos lint types docs bench build migrate clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,6 +44,16 @@ docs: $(READY) ## Build the documentation site into build/site; a dead link fail
 
 bench: $(READY) ## Measure against raw limits in the same run
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# Without isolation, so that the build tools are those of constraints.txt.
+BUILD := $(BIN)/python -m build --quiet --no-isolation --outdir build/dist
+
+build: $(READY) ## Make wheels and source archives of the service and the worker's package in build/dist
+	rm -rf build/dist *.egg-info streams/*.egg-info
+	$(BUILD) streams
+	$(BUILD) .
+	rm -rf *.egg-info streams/*.egg-info
+	@ls build/dist
 
 migrate: $(READY) ## Apply migrations to JOBTRAIL_DATABASE_URL
 	$(BIN)/jobtrail migrate

@@ -17,6 +17,7 @@ from ops.commands import COMMANDS
 from ops.errors import USAGE_STATUS, UsageError, WrongWord, line_for, usage_line
 from ops.printing import complain, give_up_output, prepare_streams, print_line, writing
 from ops.unknown_variables import unknown_variables
+from streams import __version__
 from streams.runtime.interrupts import obey_signals
 
 app = typer.Typer(
@@ -57,9 +58,7 @@ def _failed(error: Exception) -> int:
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
     if wanted:
-        from importlib.metadata import version  # noqa: PLC0415 - needs the modules of e-mail
-
-        print_line(f"jobtrail {version('jobtrail')}")
+        print_line(f"jobtrail {__version__}")
         raise typer.Exit
 
 

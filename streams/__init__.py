@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 from .lazy_names import importer
 
+__version__ = "0.1.0"
+"""Version of both distributions, the worker's package and the service."""
+
 if TYPE_CHECKING:
     from .appender import AsyncEventAppender, EventAppender
     from .connection import InvalidUrl, LogUnavailable, connect, connect_async
@@ -54,6 +57,7 @@ __all__ = [
     "Queued",
     "Reporter",
     "State",
+    "__version__",
     "connect",
     "connect_async",
     "parse_event",
