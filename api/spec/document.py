@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import orjson
@@ -21,6 +20,7 @@ from api.http.problems import BadCredentials, Forbidden, OurFault, Problem, Tena
 from api.spec.all_operations import operations
 from api.spec.models import Problem as ProblemModel
 from api.spec.operation import JSON, Operation, Who
+from streams import __version__
 from streams.keys import TENANT
 
 Json = dict[str, Any]
@@ -102,7 +102,7 @@ def document(auth: str, *, desk: bool = True) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "jobtrail",
-            "version": _version(),
+            "version": __version__,
             "summary": "Progress of background jobs.",
             "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -136,13 +136,6 @@ def openapi_routes(auth: str, *, desk: bool) -> list[Route]:
 @lru_cache
 def _bytes(auth: str, *, desk: bool) -> bytes:
     return orjson.dumps(document(auth, desk=desk))
-
-
-def _version() -> str:
-    try:
-        return version("jobtrail")
-    except PackageNotFoundError:  # run from a folder that was never installed
-        return "0"
 
 
 def _described(operation: Operation, schemes: tuple[str, ...], responses: Json) -> Json:
