@@ -37,7 +37,7 @@ SLOW = set(
 
 LISTING = """
 import json, sys
-from ops.__main__ import main
+from jobtrail_command import main
 sys.argv = ["jobtrail", *sys.argv[1:]]
 try:
     main()

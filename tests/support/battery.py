@@ -21,7 +21,7 @@ import httpx
 import psycopg
 import pytest
 
-from ops.__main__ import main
+from jobtrail_command import main
 from streams.appender import EventAppender
 from streams.connection import connect
 from tests.pipeline.conftest import Start, environ
