@@ -17,8 +17,8 @@ from ops.commands import COMMANDS
 from ops.errors import USAGE_STATUS, UsageError, WrongWord, line_for, usage_line
 from ops.printing import complain, give_up_output, prepare_streams, print_line, writing
 from ops.unknown_variables import unknown_variables
-from streams import __version__
 from streams.runtime.interrupts import obey_signals
+from streams.version import __version__
 
 app = typer.Typer(
     name="jobtrail",

@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .lazy_names import importer
-
-__version__ = "0.1.0"
-"""Version of both distributions, the worker's package and the service."""
+from .version import __version__
 
 if TYPE_CHECKING:
     from .appender import AsyncEventAppender, EventAppender

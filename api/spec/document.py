@@ -20,8 +20,8 @@ from api.http.problems import BadCredentials, Forbidden, OurFault, Problem, Tena
 from api.spec.all_operations import operations
 from api.spec.models import Problem as ProblemModel
 from api.spec.operation import JSON, Operation, Who
-from streams import __version__
 from streams.keys import TENANT
+from streams.version import __version__
 
 Json = dict[str, Any]
 

@@ -1,0 +1,3 @@
+"""The version of both distributions: the worker's package and the service."""
+
+__version__ = "0.1.0"
