@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME...] [--scale S]`: the product beside its raw limits, in one run.
 
 `python -m benchmarks plot` draws the plots of the last results, `python -m benchmarks table` prints
-them as the README's table.
+them as the table of docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def show(what: str, results: Path) -> None:
-    """Make the plots, or print the README's table, of results that were written before."""
+    """Make the plots or print the table of results that were written before."""
     if what == "table":
         print(markdown(results))
         return

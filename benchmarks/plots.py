@@ -1,4 +1,4 @@
-"""Plots of a run's results, for README and docs: SVG, each for light and for dark pages."""
+"""Plots of a run's results, for docs/benchmarks.md: SVG, each for light and for dark pages."""
 
 from __future__ import annotations
 
