@@ -21,7 +21,7 @@ nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from itertools import islice
 
@@ -32,6 +32,7 @@ from consumers.chores.election import Election
 from consumers.chores.stream_figures import Standing
 from consumers.delivery.groups import GroupState, group_states
 from consumers.faults import is_of_key
+from consumers.round_trips import round_trips
 from streams.appender import GROUPS, mark
 from streams.discovery import START, scan_streams
 from streams.entry_ids import of_reply
@@ -50,7 +51,7 @@ SHOWN_INTERVALS = 2 * ELECTED_INTERVALS
 FORGET_SECONDS = 60.0
 SCAN_CALLS, SCAN_SECONDS = 400, 0.15
 """SCANs in one sweep, and how long they may take."""
-CHECK = 1_000
+CHECK = 300
 """Logs checked at once, and marks in a ready queue up to which more are added by checking."""
 CHECK_SECONDS = 0.1
 """The pause, in seconds, before more of the waiting streams are checked."""
@@ -106,7 +107,14 @@ class Sweep:
 
     def run(self) -> None:
         """Sweep once, if this consumer is the elected one."""
-        self._next = self._clock() + self._interval / (2 if len(self._seen) <= FEW else 1)
+        begun = self._clock()
+        self._next = begun + self._interval / (2 if len(self._seen) <= FEW else 1)
+        self._sweep()
+        # At most half of the time: on a busy machine the queues would be read too seldom.
+        ended = self._clock()
+        self._next = max(self._next, ended + min(ended - begun, self._interval))
+
+    def _sweep(self) -> None:
         elected = self._election.hold()
         if not elected or self._election.anew:
             self._forget()
@@ -121,6 +129,8 @@ class Sweep:
         self._follow(groups, list(islice(self._open, FOLLOW)))
         self._standing.count()
         self._standing.publish(groups, len(self._seen), self._interval * SHOWN_INTERVALS)
+        # A long sweep must not cost the election: a new sweeper knows no stream.
+        self._election.hold()
 
     def seconds_left(self) -> float:
         """Return the seconds until the next sweep or check is due."""
@@ -252,6 +262,7 @@ class Sweep:
     def _follow(self, groups: Sequence[str], logs: Sequence[bytes]) -> None:
         """See to open logs until nothing of them is left to do."""
         opened: dict[bytes, dict[str, GroupState | None]] = {}
+        marks, pending = list[Command](), list[tuple[bytes, str]]()
         for log, states in zip(logs, group_states(self._client, logs), strict=True):
             self._open.pop(log, None)
             at = {state.name: state for state in states if state.name in groups}
@@ -259,12 +270,15 @@ class Sweep:
             if any(state.last_delivered > newest for state in at.values()):
                 self._reset(log, groups)
             behind = [name for name in groups if name not in at or at[name].last_delivered < newest]
-            pending = [name for name in at if at[name].pending]
-            self._send(mark(self._keys, behind, self._tenant(log)))
-            self._give_stale(log, pending)
-            opened[log] = {name: at.get(name) for name in [*behind, *pending]}
+            unsettled = [name for name in at if at[name].pending]
+            marks += mark(self._keys, behind, self._tenant(log))
+            pending += ((log, name) for name in unsettled)
+            opened[log] = {name: at.get(name) for name in [*behind, *unsettled]}
             if opened[log]:
                 self._open[log] = None
+        # In one round trip for all: one for each stream would delay the known ones by seconds.
+        self._send(marks)
+        self._give_stale(pending)
         self._standing.look(opened)
 
     def _reset(self, log: bytes, groups: Sequence[str]) -> None:
@@ -277,23 +291,22 @@ class Sweep:
         for name in reset:
             _LOG.warning("group_was_ahead", tenant=self._tenant(log), group=_text(name))
 
-    def _give_stale(self, log: bytes, groups: Sequence[str]) -> None:
+    def _give_stale(self, pending: Sequence[tuple[bytes, str]]) -> None:
+        """Queue the tenants of streams whose deliveries to a group have grown old."""
         old = ("IDLE", self._reclaim_idle_ms, "-", "+", 1)
-        idle = round_trip(self._client, [("XPENDING", log, group, *old) for group in groups])
+        idle = round_trips(self._client, (("XPENDING", *each, *old) for each in pending))
         now = time.time_ns() // 1_000_000
         self._send(
             ("ZADD", self._keys.stale(group), "NX", now, self._tenant(log))
-            for group, reply in zip(groups, idle, strict=True)
+            for (log, group), reply in zip(pending, idle, strict=True)
             if reply and not isinstance(reply, redis.RedisError)
         )
 
     def _tenant(self, log: bytes) -> str:
         return self._keys.tenant_of(_text(log))
 
-    def _send(self, commands: Iterator[Command]) -> None:
-        waiting = list(commands)
-        if waiting:
-            checked(round_trip(self._client, waiting))
+    def _send(self, commands: Iterable[Command]) -> None:
+        checked(round_trips(self._client, commands))
 
 
 def _text(name: bytes) -> str:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import Event
 
+import pytest
 import redis
 
-from consumers.chores.sweep import CHECK, Sweep
+from consumers.chores.sweep import CHECK, STALE_AT_ONCE, Sweep
 from consumers.composition import build
 from consumers.delivery.groups import ConsumerGroup
 from consumers.loop.read_ahead import TENANTS
+from streams import wire
 from streams.settings import Settings
 from tests.support.waiting import eventually
 
@@ -111,10 +114,10 @@ def test_very_many_new_logs__delay_no_known_one_and_not_the_last_of_them(
     one.run()
     found = marked(redis_client, "status")
     assert b"known" in found
-    assert 500 <= len(found) <= 1_100  # more wait until consumers have taken these
+    assert CHECK // 2 <= len(found) <= 2 * CHECK  # more wait until consumers have taken these
     one.check_more()
     assert len(marked(redis_client, "status")) == len(found)
-    for _ in range(12):
+    for _ in range(5_000 // CHECK + 2):
         for name in ("status", "rows"):
             redis_client.delete(f"jobtrail:ready:{name}")
         one.check_more()
@@ -145,6 +148,51 @@ def test_very_many_new_streams__another_tenants_raw_entry_waits_for_one_bounded_
         assert (
             new_documents(redis_client) - before <= CHECK + 3 * TENANTS
         )  # one in hand, one read ahead
+
+
+def test_many_streams_are_checked_in_few_round_trips(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine each one waits for its turn: one a stream would cost seconds."""
+    for number in range(CHECK):
+        redis_client.xadd(f"tenant:new{number}:events", EVENT)  # type: ignore[arg-type]
+        ConsumerGroup(redis_client, "status", "gone").read([f"new{number}"], 1)  # pending
+    trips = 0
+
+    class Counted(wire.Asked):
+        def __init__(self, client: redis.Redis, commands: Sequence[wire.Command]) -> None:
+            nonlocal trips
+            trips += 1
+            super().__init__(client, commands)
+
+    monkeypatch.setattr(wire, "Asked", Counted)
+    one = sweep(redis_client, idle=0)
+    one.run()
+    assert len(one.take_stale()) == STALE_AT_ONCE
+    assert len(marked(redis_client, "rows")) == CHECK
+    assert 0 < trips < 40
+
+
+def test_long_sweep_leaves_as_much_time_for_the_queues(redis_client: redis.Redis) -> None:
+    now = 0.0
+
+    def slow() -> float:
+        nonlocal now
+        now += 0.5
+        return now
+
+    one = Sweep(redis_client, "status", "me", clock=slow)
+    one.run()
+    assert not one.due()
+
+
+def test_long_sweep_stays_elected(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = sweep(redis_client)
+    monkeypatch.setattr(one, "_discover", lambda: redis_client.pexpire("jobtrail:sweeper", 500))
+    one.run()
+    assert redis_client.pttl("jobtrail:sweeper") > 1_000
 
 
 def new_documents(client: redis.Redis) -> int:
