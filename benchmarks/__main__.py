@@ -37,7 +37,7 @@ from benchmarks.peers import bullmq, celery_results, polling
 from benchmarks.quiet import Witness, doubt
 from benchmarks.report import RESULTS, Figure, machine, markdown, print_table, write_json
 from benchmarks.servers import DURABILITY, Bench
-from consumers.composition import tune_collector
+from consumers.garbage_collector import tune_collector
 from streams import logging_setup
 from streams.settings import Settings
 

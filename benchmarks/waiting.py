@@ -8,7 +8,7 @@ import redis
 
 from benchmarks.servers import wait_until
 from benchmarks.workload import CHUNK, KEYS
-from consumers.delivery.groups import group_states
+from consumers.delivery.group_states import group_states
 from streams.entry_ids import of_reply
 from streams.wire import checked, round_trip
 

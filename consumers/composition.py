@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import secrets
 import socket
@@ -29,6 +28,7 @@ from consumers.chores.sweep import Sweep
 from consumers.dead_letters.letters import Limits
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue
+from consumers.garbage_collector import tune_collector
 from consumers.loop.read_ahead import BATCH
 from consumers.loop.runner import Consumer
 from consumers.loop.shutdown import stop_on_signals
@@ -153,16 +153,6 @@ def _dead_limits(settings: Settings) -> Limits:
 def consumer_name() -> str:
     """Name this process among its group's consumers."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-
-
-def tune_collector() -> None:
-    """Let the garbage collector look less often.
-
-    A batch is tens of thousands of small objects that all live until it is acknowledged and form no
-    cycles; by default the collector walks them again and again, for a third of the whole time.
-    """
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 def consume(group: str, settings: Settings) -> None:

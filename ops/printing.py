@@ -14,7 +14,7 @@ import select
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ops.errors import CommandError
 from streams.runtime.safe_text import bounded, visible, visible_json
@@ -62,6 +62,27 @@ def print_json(value: object) -> None:
     """Print a value as one line of JSON."""
     utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
     _write(visible_json(_dumped(value), ascii_only=not utf8))
+
+
+class Outcome(Protocol):
+    """The result of a command: facts for JSON, `str()` for a line of text."""
+
+    def facts(self) -> Mapping[str, object]:
+        """Return the facts by name."""
+        ...
+
+
+def print_outcome(outcome: Outcome, *, as_json: bool) -> None:
+    """Print the result of a command, as JSON or as one line."""
+    print_facts_or_line(outcome.facts(), str(outcome), as_json=as_json)
+
+
+def print_facts_or_line(facts: Mapping[str, object], text: str, *, as_json: bool) -> None:
+    """Print facts as JSON, or else the text that says the same."""
+    if as_json:
+        print_json(facts)
+    else:
+        print_line(text)
 
 
 def print_table(

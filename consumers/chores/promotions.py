@@ -17,7 +17,7 @@ import redis
 import structlog
 
 from consumers import metrics
-from consumers.delivery.groups import group_states
+from consumers.delivery.group_states import group_states
 from consumers.faults import is_outage
 from consumers.round_trips import encodable, text_of
 from projections.decoding import Entry, decode_each

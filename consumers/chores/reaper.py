@@ -16,7 +16,7 @@ import redis
 import structlog
 
 from consumers import metrics
-from consumers.delivery.groups import group_states
+from consumers.delivery.group_states import group_states
 from sql import queries
 from streams.appender import EventAppender
 from streams.connection import LogUnavailable

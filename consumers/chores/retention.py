@@ -20,7 +20,7 @@ import structlog
 
 from consumers import metrics
 from consumers.chores.election import Election
-from consumers.delivery.groups import group_states
+from consumers.delivery.group_states import group_states
 from consumers.faults import is_of_key, is_outage
 from streams.discovery import COUNT, START, scan_streams
 from streams.discovery import tenants as all_tenants

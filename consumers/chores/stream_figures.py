@@ -17,7 +17,7 @@ from itertools import islice
 import redis
 
 from consumers import metrics
-from consumers.delivery.groups import GroupState
+from consumers.delivery.group_states import GroupState
 from consumers.delivery.lag import Unsettled, unsettled
 from streams.keys import TENANT, Keys
 from streams.wire import Command, checked, round_trip

@@ -30,7 +30,7 @@ import structlog
 
 from consumers.chores.election import Election
 from consumers.chores.stream_figures import Standing
-from consumers.delivery.groups import GroupState, group_states
+from consumers.delivery.group_states import GroupState, group_states
 from consumers.faults import is_of_key
 from consumers.round_trips import round_trips
 from streams.appender import GROUPS, mark

@@ -75,16 +75,6 @@ class Claimed(NamedTuple):
     """Entries that were trimmed while they were pending."""
 
 
-class GroupState(NamedTuple):
-    """Where a group stands in one log."""
-
-    name: str
-    pending: int
-    last_delivered: EntryId
-    lag: int | None = None
-    """Entries never delivered; None where the server cannot tell."""
-
-
 class ConsumerGroup:
     """One group, as one of its consumers uses it."""
 
@@ -305,25 +295,6 @@ class ConsumerGroup:
             elif "requires the key to exist" not in str(reply):
                 self._answered(tenant, reply)
         return made
-
-
-def group_states(client: redis.Redis, logs: Sequence[bytes]) -> list[list[GroupState]]:
-    """Give where every group stands in each of these logs; one that is gone has no group."""
-    replies = round_trip(client, [("XINFO", "GROUPS", name) for name in logs])
-    return [
-        [] if isinstance(reply, redis.ResponseError) else [_group_state(row) for row in reply]
-        for reply in replies
-    ]
-
-
-def _group_state(row: Sequence[Any]) -> GroupState:
-    facts = dict(zip(row[::2], row[1::2], strict=True))
-    return GroupState(
-        facts[b"name"].decode(errors="replace"),  # others may name groups as they like
-        int(facts[b"pending"]),
-        of_reply(facts[b"last-delivered-id"]),
-        facts.get(b"lag"),
-    )
 
 
 def _deliveries(tenant: str, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Delivery]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from consumers.delivery.groups import GroupState, group_states
+from consumers.delivery.group_states import GroupState, group_states
 from consumers.round_trips import AT_ONCE, round_trips, server_ms
 from streams import discovery
 from streams.entry_ids import of_reply

@@ -20,10 +20,10 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
             "Trim logs now, as far as is safe, and say what holds the rest back.",
         ),
         "replay": Place(
-            "ops.commands.replay", "replay", "Fold history and log again into a projection."
+            "ops.commands.replay", "replay", "Fold history and streams again into a projection."
         ),
         "verify": Place(
-            "ops.commands.replay",
+            "ops.commands.verify",
             "verify",
             "Fold everything again and compare with what is served.",
         ),

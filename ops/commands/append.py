@@ -12,7 +12,7 @@ from ops.arguments import check_primary
 from ops.command_line.standard_streams import CLOSED_AT_START, STANDARD_INPUT
 from ops.commands.shared_options import AsJson, Tenant
 from ops.errors import CommandError
-from ops.printing import complain, print_json, print_line
+from ops.printing import complain, print_outcome
 from ops.tasks.event_lines import append_lines
 from streams.appender import EventAppender
 from streams.connection import connect
@@ -46,10 +46,7 @@ def append(
         keep_going=keep_going,
         complain=complain if keep_going else faults.append,
     )
-    if as_json:
-        print_json(outcome.facts())
-    else:
-        print_line(str(outcome))
+    print_outcome(outcome, as_json=as_json)
     if outcome.refused and keep_going:
         raise CommandError(f"{outcome.refused} bad lines; the rest was appended")
     if outcome.refused:

@@ -6,5 +6,15 @@ from typing import Annotated
 
 import typer
 
-Tenant = Annotated[str, typer.Option("--tenant", help="Whose log.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="The tenant.")]
+OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Projection = Annotated[str, typer.Argument(help="status or rows")]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        min=1,
+        help="Number of processes that share the tenants; by default as many as save time.",
+    ),
+]

@@ -6,7 +6,8 @@ import pytest
 import redis
 
 from consumers.dead_letters.letters import DeadLetters
-from consumers.delivery.groups import ConsumerGroup, Delivery, group_states
+from consumers.delivery.group_states import group_states
+from consumers.delivery.groups import ConsumerGroup, Delivery
 from streams.entry_ids import EntryId
 from tests.support.groups import entries, pending
 

@@ -18,7 +18,7 @@ import pytest
 import redis
 from psycopg.sql import SQL, Identifier
 
-from ops.commands.replay import settled
+from ops.tasks.replay.verification import settled
 from projections.replay.checkpoint import Checkpoint, Standing
 from streams.appender import EventAppender
 from streams.entry_ids import EntryId
@@ -30,7 +30,8 @@ RUNNER = """
 import sys
 import typer
 from ops.errors import line_for
-from ops.commands.replay import replay, verify
+from ops.commands.replay import replay
+from ops.commands.verify import verify
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(replay)
@@ -191,7 +192,7 @@ def test_wrong_rows__verify_names_them__replay_leaves_them__reset_mends_them(
     append(redis_client, 0)
     append(redis_client, 3)
     dry = tools.run("replay", "rows", "--dry-run")
-    assert "would read 800 events (0 in the history, 800 in the logs alone) of 400 jobs" in dry
+    assert "would read 800 events (0 in the history, 800 in the streams alone) of 400 jobs" in dry
     assert tools.run("replay", "rows").startswith("replayed 800 events of 400 jobs into rows")
     assert tools.run("verify", "rows") == "verified 400 jobs\n"
     with psycopg.connect(database_url, autocommit=True) as db:

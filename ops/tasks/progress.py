@@ -1,0 +1,17 @@
+"""What long tasks report while they run; the commands draw it (`ops.progress_bar`)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Receives how many events a task has and how many are done."""
+
+    def expect(self, events: int) -> None:
+        """Add events to the total."""
+        ...
+
+    def advance(self, events: int) -> None:
+        """Add events to those that are done."""
+        ...

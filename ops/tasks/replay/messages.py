@@ -1,0 +1,34 @@
+"""What the processes of `replay` and `verify` send to the command (`ops.tasks.parallel`).
+
+A process also sends each `Step` of a replay, and the number of events that `verify` has compared.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Expected(NamedTuple):
+    """The number of events that a share has."""
+
+    events: int
+
+
+class ShareDone(NamedTuple):
+    """The end of a share."""
+
+    jobs: int = 0
+    """Jobs that were verified."""
+    kept: int = 0
+    """Replaced states that were kept."""
+    skipped: int = 0
+    """Entries that cannot be applied."""
+    unknown: bool = False
+    """True where the tenant of the command has no events."""
+
+
+class FoundDifference(NamedTuple):
+    """A difference between the events and the projection, as facts and as a line of text."""
+
+    facts: dict[str, Any]
+    text: str

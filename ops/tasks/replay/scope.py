@@ -1,0 +1,49 @@
+"""The scope of one `replay` or `verify`: which projection, whose events, and how."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ops.errors import CommandError
+from projections.replay.sources import Range
+from streams.keys import check_tenant
+from streams.settings import Settings
+
+PROJECTIONS = ("status", "rows")
+WAITING = "waiting for writers to let go of the rows"
+"""The notice where other sessions hold rows that are to be replaced."""
+
+
+class Scope(NamedTuple):
+    """What one command works on."""
+
+    settings: Settings
+    projection: str
+    tenant: str | None
+    """None for all tenants."""
+    reset: bool = False
+    """True to overwrite what differs from the events; False to add what is missing."""
+    entries: Range = Range()
+    """Only jobs with an event in this range."""
+    counted: bool = False
+    """True where the expected events are counted first, for a progress bar."""
+
+
+def check_scope(projection: str, tenant: str | None) -> None:
+    """Raise if the projection or the tenant has no valid name.
+
+    Raises:
+        CommandError: there is no such projection.
+        InvalidTenant: no tenant can have that name.
+    """
+    if projection not in PROJECTIONS:
+        raise CommandError(f"no projection {projection!r}: take one of {', '.join(PROJECTIONS)}")
+    if tenant is not None:
+        check_tenant(tenant)
+
+
+def unknown_tenant(tenant: str) -> CommandError:
+    """Return the error for a tenant that has no events."""
+    return CommandError(
+        f"no tenant {tenant!r}: there is no event of it in a stream or in the history"
+    )
