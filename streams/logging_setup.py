@@ -15,6 +15,9 @@ from typing import Any
 from .runtime.safe_text import visible, visible_json
 from .settings import Settings
 
+LONGEST_VALUE = 2_000
+"""The characters of one value in a log line; the rest is cut."""
+
 
 def configure(settings: Settings) -> None:
     """Send structlog and the standard library's logging to standard error in one format."""
@@ -27,11 +30,14 @@ def configure(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderers: list[structlog.typing.Processor] = (
-        [_visible_values, structlog.dev.ConsoleRenderer()]
-        if style == "console"
-        else [structlog.processors.JSONRenderer(_json)]
-    )
+    renderers: list[structlog.typing.Processor] = [
+        _bounded_values,
+        *(
+            [_visible_values, structlog.dev.ConsoleRenderer()]
+            if style == "console"
+            else [structlog.processors.JSONRenderer(_json)]
+        ),
+    ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -48,6 +54,16 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+
+
+def _bounded_values(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Cut foreign text: whoever may append can make a stream's name of megabytes."""
+    for name, value in event.items():
+        if isinstance(value, str) and len(value) > LONGEST_VALUE and name not in _OF_SEVERAL_LINES:
+            event[name] = f"{value[:LONGEST_VALUE]}… ({len(value)} characters)"
+    return event
 
 
 def _visible_values(

@@ -66,6 +66,9 @@ class Spool:
                 if not _is_ours(path, stat.S_ISREG):
                     _LOG.error("spooled event %s is not a file of this user, not sent", path)
                     continue
+                if path.stat().st_size > _longest_file(appender.max_event_bytes):
+                    _LOG.error("spooled event %s is larger than any event, left as it is", path)
+                    continue
                 kept = orjson.loads(path.read_bytes())
                 appender.append(kept["tenant"], base64.b64decode(kept["event"]))
             except LogUnavailable as error:
@@ -79,6 +82,11 @@ class Spool:
             path.unlink(missing_ok=True)
             sent += 1
         return sent
+
+
+def _longest_file(max_event_bytes: int) -> int:
+    """Return the bytes of a file with the largest event, which is in base64, and its tenant."""
+    return max_event_bytes * 4 // 3 + 1_024
 
 
 def _is_ours(path: Path, is_kind: Callable[[int], bool]) -> bool:

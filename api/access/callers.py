@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
@@ -21,9 +22,11 @@ def caller_of(authenticator: Authenticator, scope: Scope, *, in_query: bool = Fa
 
     Raises:
         BadCredentials, TenantMissing: as the authenticator says.
-        BadRequest: the query names one of them more than once, or a great many of anything.
+        BadRequest: one of them is there more than once, or the query has a great many fields.
     """
     headers: dict[bytes, bytes] = dict(scope["headers"])
+    if len(headers) != len(scope["headers"]):
+        _check_single(scope["headers"])
     authorization = _text(headers.get(b"authorization"))
     tenant = _text(headers.get(b"x-tenant-id"))
     if in_query and scope["query_string"]:
@@ -32,6 +35,14 @@ def caller_of(authenticator: Authenticator, scope: Scope, *, in_query: bool = Fa
         authorization = authorization or (token and f"Bearer {token}")
         tenant = tenant or _single(query, "tenant")
     return authenticator.identify(authorization, tenant, scope)
+
+
+def _check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse what a proxy in front could read in another way than this process does."""
+    names = [name for name, _ in headers]
+    for name in (b"authorization", b"x-tenant-id"):
+        if names.count(name) > 1:
+            raise BadRequest(parameter=name.decode())
 
 
 def _query(raw: bytes) -> dict[str, list[str]]:

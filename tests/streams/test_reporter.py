@@ -530,6 +530,8 @@ def test_spool__unreadable_file__is_left_and_stops_nothing(
         "5.part": b'{"tenant":"42","event":"eyJ0eXBlIjoiZG9uZSIsImlkIjoiYTEifQ=="}',
     }.items():
         (tmp_path / name).write_bytes(content)
+    with (tmp_path / "6.event").open("wb") as file:
+        file.truncate(10**13)  # no event is so large: reading it would take all memory
     Reporter(EventAppender(redis_client), spool=tmp_path)
     assert types(redis_client) == ["done"]
     assert [path.name for path in spooled(tmp_path)] == [
@@ -538,6 +540,7 @@ def test_spool__unreadable_file__is_left_and_stops_nothing(
         "2.event",
         "3.event",
         "5.part",
+        "6.event",
     ]
 
 

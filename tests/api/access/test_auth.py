@@ -166,6 +166,15 @@ async def test_token__refused(ask: Asker, why: str) -> None:
     assert (answer.content, answer.headers) == (without.content, without.headers)
 
 
+@pytest.mark.parametrize("tenant", ["t", "other"])
+async def test_token__two_of_them_are_refused(ask: Asker, tenant: str) -> None:
+    """A proxy may believe the first, and this process the last."""
+    headers = [("authorization", f"Bearer {each}") for each in (token(), token(tenant_id=tenant))]
+    async with ask(auth="jwt", jwt_secret=SECRET) as client:
+        answer = await client.get(PATH, headers=headers)
+        assert (answer.status_code, answer.json()["parameter"]) == (400, "authorization")
+
+
 async def test_token__other_scheme(ask: Asker) -> None:
     async with ask(jwt_secret=SECRET, auth="jwt") as client:
         for value in (token(), f"Basic {token()}", f"Bearer{token()}"):
