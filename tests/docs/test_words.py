@@ -18,8 +18,7 @@ PAGES = sorted(
     [
         page
         for page in DOCS.rglob("*.md")
-        # Records keep the words of their day; Korean pages have words of their own.
-        if page.parent.name != "decisions" and not page.name.endswith(".ko.md")
+        if not page.name.endswith(".ko.md")  # Korean has words of its own.
     ]
     + [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md")]
 )
