@@ -1,8 +1,12 @@
-"""Pages use the terms of the glossary, and none of the words that it rules out."""
+"""Pages and code use the terms of the glossary, and none of the words that it rules out."""
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,8 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GLOSSARY = DOCS / "glossary.md"
+PRODUCT = ("streams", "sql", "workers", "projections", "consumers", "api", "ops")
 
-_TABLE = re.compile(r"<!-- forbidden: docs -->(.*?)<!-- end of forbidden -->", re.DOTALL)
+_TABLE = re.compile(r"<!-- forbidden: ([a-z, ]+) -->(.*?)<!-- end of forbidden -->", re.DOTALL)
 _CODE = re.compile(r"```.*?```|~~~.*?~~~|`[^`\n]*`|<!--.*?-->", re.DOTALL)
 
 PAGES = sorted(
@@ -24,9 +29,11 @@ PAGES = sorted(
 )
 
 
-def forbidden() -> dict[str, str]:
-    """Return what to write instead, by the words that are not used."""
-    rows = "".join(_TABLE.findall(GLOSSARY.read_text()))
+def forbidden(where: str) -> dict[str, str]:
+    """Return what to write instead, by the words that are not used in `docs` or in `code`."""
+    rows = "".join(
+        table for scope, table in _TABLE.findall(GLOSSARY.read_text()) if where in scope.split(", ")
+    )
     return dict(re.findall(r"^\| (?!not \|)(\S[^|]*?) \| (\S[^|]*?) \|$", rows, re.MULTILINE))
 
 
@@ -36,19 +43,53 @@ def prose(page: Path) -> str:
     return _CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), text)
 
 
-def test_glossary_has_the_table() -> None:
-    assert forbidden()["event log"] == "stream"
+def remarks(module: Path) -> Iterator[str]:
+    """Return the docstrings and comments of a module."""
+    source = module.read_text()
+    for node in ast.walk(ast.parse(source)):
+        # Also the text below a field or a constant.
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield str(node.value.value)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+def found_in(text: str, words: Mapping[str, str]) -> list[str]:
+    """Return each forbidden word of a text, with what to write instead."""
+    return [
+        f"{match[0]!r}: write {instead}"
+        for word, instead in words.items()
+        for match in re.finditer(_pattern(word), text, re.IGNORECASE)
+    ]
+
+
+def _pattern(word: str) -> str:
+    words = r"\s+".join(map(re.escape, word.split()))
+    return rf"\b{words}s?\b"
+
+
+def test_glossary_has_the_tables() -> None:
+    assert forbidden("code")["event log"] == "stream"
+    assert forbidden("code").items() < forbidden("docs").items()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_forbidden_word(page: Path) -> None:
-    """The table of the glossary has the word to use instead."""
-    text, found = prose(page), []
-    for words, instead in forbidden().items():
-        pattern = r"\s+".join(map(re.escape, words.split()))
-        for match in re.finditer(rf"\b{pattern}s?\b", text, re.IGNORECASE):
-            line = text.count("\n", 0, match.start()) + 1
-            found.append(f"{page.relative_to(ROOT)}:{line}: {match[0]!r}: write {instead}")
+def test_no_forbidden_word_in_a_page(page: Path) -> None:
+    """The tables of the glossary have the words to use instead."""
+    assert found_in(prose(page), forbidden("docs")) == []
+
+
+@pytest.mark.parametrize("package", PRODUCT)
+def test_no_forbidden_word_in_the_code(package: str) -> None:
+    """The first table of the glossary has the words to use instead."""
+    words = forbidden("code")
+    found = [
+        f"{module.relative_to(ROOT)}: {each}"
+        for module in (ROOT / package).rglob("*.py")
+        for remark in remarks(module)
+        for each in found_in(remark, words)
+    ]
     assert found == []
 
 
