@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from .kinds import find_kind
+
 TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 JOB_ID = re.compile(JOB_ID_PATTERN.replace("$", r"\Z"))
@@ -92,9 +94,9 @@ class Keys:
 
     def legacy_progress(self, job: JobKey) -> str:
         """Name the progress key of workers that predate tenants in keys."""
-        return (
-            f"job:{job.id}:progress" if job.kind == "job" else f"job:{job.kind}:{job.id}:progress"
-        )
+        kind = find_kind(job.kind)
+        prefix = (kind and kind.legacy_prefix) or f"job:{job.kind}:"
+        return f"{prefix}{job.id}:progress"
 
     def ready(self, group: str) -> str:
         """Name the group's queue of tenants with something to read."""

@@ -20,6 +20,7 @@ from api.operators.delivery import Desk, NotKept
 from api.operators.gate import Gate
 from api.operators.jobs import OpsJobs, number_of, tenant_of, text_of
 from api.scheduling.bounded_wait import within
+from streams.kinds import KINDS
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -65,8 +66,8 @@ class _Ops:
         self._jobs = jobs
 
     async def session(self, _request: Request) -> object:
-        """Say that the caller may come in, and how the server knows callers."""
-        return {"mode": self._mode}
+        """Return how the server authenticates callers, and the kinds of jobs that it knows."""
+        return {"mode": self._mode, "kinds": list(KINDS)}
 
     async def overview(self, _request: Request) -> object:
         """Give all at a glance; a server that is away leaves its part out."""

@@ -23,7 +23,7 @@ from api.spec.models import (
 )
 from api.spec.operation import EVENT_STREAM, ID, Json, Operation, Who, parameter
 from api.spec.operator_operations import ops_operations
-from streams.kinds import JOB, KINDS, VIDEO, Kind
+from streams.kinds import KINDS, Kind
 
 WAIT = parameter(
     "wait",
@@ -122,8 +122,8 @@ _READY: Json = {
     "updated_at": "2026-03-01T09:31:12Z",
 }
 _EXAMPLES: dict[str, Json] = {
-    JOB.name: {"processing": _WORKING, "done": _DONE, "failed": _FAILED},
-    VIDEO.name: {"processing": _ENCODING, "ready": _READY},
+    "job": {"processing": _WORKING, "done": _DONE, "failed": _FAILED},
+    "video": {"processing": _ENCODING, "ready": _READY},
 }
 """Examples by kind; a kind without any is described by its schema alone."""
 
@@ -169,7 +169,13 @@ def _query() -> Operation:
         description="One round trip to Redis, which alone is read.",
         body=ProgressQuery,
         problems=(BadRequest, NotJson, BodyTooLarge, BodyTooSlow, TryLater),
-        examples={"some": {"jobs": {"report-1": _DONE, "report-9": None}, "videos": {"7": _READY}}},
+        examples={
+            "some": {
+                **{kind.plural: {} for kind in KINDS.values()},
+                "jobs": {"report-1": _DONE, "report-9": None},
+                "videos": {"7": _READY},
+            }
+        },
         asked={"jobs": ["report-1", "report-9"], "videos": ["7"]},
     )
 
@@ -210,7 +216,7 @@ def _tenant_stream() -> Operation:
         ),
         parameters=(LAST_EVENT_ID,),
         problems=(BadRequest, TryLater),
-        examples=_events({"done": {"kind": JOB.name, **_DONE}}),
+        examples=_events({"done": {"kind": "job", **_DONE}}),
     )
 
 

@@ -14,6 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.http.etags import etag_of, is_known
+from api.spec.client_kinds import script_with_kinds, types_with_kinds
+from streams.kinds import KINDS
 
 _FOLDER = Path(__file__).with_name("client")
 
@@ -33,16 +35,18 @@ class _File(NamedTuple):
 
 
 def client_routes() -> list[Route]:
-    """Give the routes of /client.js and /client.d.ts; the files are read once, here."""
+    """Return the routes of /client.js and /client.d.ts; the files are read once, here."""
+    script = script_with_kinds((_FOLDER / "client.js").read_text("utf-8"), KINDS)
+    types = types_with_kinds((_FOLDER / "client.d.ts").read_text("utf-8"), KINDS)
     return [
         # Deno finds the types by this header; for others they are beside the module.
-        _route("client.js", "text/javascript", {"x-typescript-types": "./client.d.ts"}),
-        _route("client.d.ts", "application/typescript", {}),
+        _route("client.js", script, "text/javascript", {"x-typescript-types": "./client.d.ts"}),
+        _route("client.d.ts", types, "application/typescript", {}),
     ]
 
 
-def _route(name: str, content_type: str, more: Mapping[str, str]) -> Route:
-    body = (_FOLDER / name).read_bytes()
+def _route(name: str, text: str, content_type: str, more: Mapping[str, str]) -> Route:
+    body = text.encode()
     tag = {"etag": etag_of(body).decode()}
     shown = _File(
         body, {"content-type": f"{content_type}; charset=utf-8", **_HEADERS, **more, **tag}

@@ -29,6 +29,7 @@ class Session(Answer):
     """The caller may come in."""
 
     mode: Annotated[Literal["jwt", "dev"], Field(description="How the server knows callers.")]
+    kinds: Annotated[list[str], Field(description="Kinds of jobs that it knows.")]
 
 
 class GroupSamples(Answer):

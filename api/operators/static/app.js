@@ -125,7 +125,7 @@ async function show() {
   main.replaceChildren();
   fresh = 0;
   try {
-    await get("session/", { signal: visit.signal });
+    visit.session = await get("session/", { signal: visit.signal });
     if (!page) put(main, h("h1", {}, "Nothing here"), h("p", {}, h("a", { href: "#/" }, "To the overview")));
     else if (page.at === "jobs" && parts.length === 4) await job(visit);
     else if (page.at === "dead" && parts.length === 3) await letter(visit);

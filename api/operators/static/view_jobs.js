@@ -27,7 +27,7 @@ export async function jobs(visit) {
   let shown;
   await visit.live(async () => {
     const facts = await get(`jobs/?${page}`, { signal: visit.signal });
-    if (!body.isConnected) put(visit.main, h("h1", {}, "Jobs"), filters(query), body);
+    if (!body.isConnected) put(visit.main, h("h1", {}, "Jobs"), filters(query, visit.session.kinds), body);
     if (facts !== shown) put(body, panel(null, table("Jobs", COLUMNS, facts.items, nothing(facts, query.get("id"))), pages("jobs", page, facts)));
     shown = facts;
   }, query.get("cursor") ? 30_000 : EVERY);
@@ -48,7 +48,7 @@ function pages(name, page, facts) {
     facts.next_cursor && h("a", { href: `#/${name}?${next}` }, facts.looked_to ? "Look further" : "More"));
 }
 
-function filters(query) {
+function filters(query, kinds) {
   const field = (name, label, extra = {}) =>
     h("p", {}, h("label", { for: `by-${name}` }, label),
       h("input", { id: `by-${name}`, name, value: query.get(name) ?? "", autocomplete: "off", spellcheck: "false", ...extra }));
@@ -67,7 +67,7 @@ function filters(query) {
   } },
     field("id", "Id begins with", { type: "search" }),
     field("tenant", "Tenant"),
-    select("kind", "Kind", ["job", "video"]),
+    select("kind", "Kind", kinds),
     select("state", "State", ["queued", "processing", "done", "failed", "cancelled"]),
     field("job_type", "Type"),
     h("p", { class: "go" }, h("button", { type: "submit", class: "primary" }, "Search"), h("a", { href: "#/jobs" }, "Clear")));

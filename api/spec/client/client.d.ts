@@ -1,6 +1,12 @@
 /** Types of client.js: watch a background job from a browser, or from Node 20 or later. */
 
-export type Kind = "job" | "video";
+/** The progress answer of each kind. */
+export interface StateByKind {
+  job: JobState;
+  video: VideoState;
+}
+
+export type Kind = keyof StateByKind;
 
 /** The progress answer of a job: `GET /api/v1/jobs/{id}/progress/`. */
 export interface JobState {
@@ -63,7 +69,7 @@ export interface VideoState {
   updated_at?: string;
 }
 
-export type StateOf<K extends Kind> = K extends "video" ? VideoState : JobState;
+export type StateOf<K extends Kind> = StateByKind[K];
 
 /** RFC 9457. `status` is 0 where no server answered. */
 export interface Problem {
@@ -157,4 +163,4 @@ export function states<K extends Kind>(
 ): AsyncGenerator<StateOf<K>, void, undefined>;
 
 /** Whether a state is an end. Only a new attempt, or a late `done` after a failure, follows one. */
-export function ended(state: JobState | VideoState): boolean;
+export function ended(state: StateOf<Kind>): boolean;

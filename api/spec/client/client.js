@@ -104,7 +104,7 @@ class Watch {
   constructor(options) {
     const { baseUrl = "", kind, id, signal, waitForJob = 10_000 } = options;
     const { fetch = globalThis.fetch, EventSource = globalThis.EventSource } = options;
-    if (!(kind in PATHS)) throw new TypeError(`kind is "job" or "video", not ${kind}`);
+    if (!(kind in PATHS)) throw new TypeError(`kind is "${Object.keys(PATHS).join('" or "')}", not ${kind}`);
     if (id === undefined || id === null || id === "") throw new TypeError("id is missing");
     this.#options = { ...options, fetch, EventSource, waitForJob };
     this.#timing = { ...TIMING, ...options.timing };

@@ -164,7 +164,10 @@ async def test_in_dev_mode_only_this_machines_names_serve(ops: Asker, host: str)
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000"])
 async def test_in_dev_mode_this_machines_names_serve(ops: Asker, host: str) -> None:
     async with ops({**OPS, "host": host}) as client:
-        assert (await client.get("session/")).json() == {"mode": "dev"}
+        assert (await client.get("session/")).json() == {
+            "mode": "dev",
+            "kinds": ["job", "video"],
+        }
 
 
 async def test_requeueing_appends_the_entry_and_says_who_did_it(
