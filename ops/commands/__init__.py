@@ -40,7 +40,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "demo": Place(
             "ops.commands.demo",
             "demo",
-            "Do the demo's work once, against the servers of `jobtrail up --demo`.",
+            "Run the demo's jobs once, against the servers of `jobtrail up --demo`.",
             hidden=True,
         ),
         "migrate": Place(
@@ -63,7 +63,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "doctor": Place(
             "ops.commands.doctor",
             "doctor",
-            "Check a deployment, and say what to do about each thing that is not right.",
+            "Check a deployment, and print what to do about each problem.",
         ),
         "video": Place("ops.commands.video", "video", "The reference video worker."),
         "dead": Place("ops.commands.dead", "dead", "Entries that could not be applied."),

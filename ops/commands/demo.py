@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ops.addresses import command_settings
-from ops.demo import run
+from ops.tasks.demo import run_demo
 from streams import logging_setup
 
 
 def demo() -> None:
-    """Do the demo's work once, against the servers of `jobtrail up --demo`."""
+    """Run the demo's jobs once, against the servers of `jobtrail up --demo`."""
     settings = command_settings()
     logging_setup.configure(settings)
-    run(settings)
+    run_demo(settings)

@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from ops.addresses import command_settings
 from ops.commands.shared_options import AsJson
-from ops.doctor.report import report
+from ops.doctor.connection_budget import budgets, read_limits
+from ops.doctor.examination import examine
+from ops.doctor.finding import Finding
+from ops.doctor.legacy import examine_legacy
 from ops.errors import CommandError
+from ops.printing import print_json, print_table
+from streams.settings import Settings
 
 
 def doctor(
     *,
     legacy: Annotated[
-        bool, typer.Option("--legacy", help="Look for old keys that name no tenant, instead.")
+        bool, typer.Option("--legacy", help="Look only for old keys that name no tenant.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a deployment, and say what to do about each thing that is not right."""
-    wrong, looked = report(command_settings(), legacy=legacy, as_json=as_json)
+    """Check a deployment, and print what to do about each problem."""
+    settings = command_settings()
+    findings = [examine_legacy(settings)] if legacy else examine(settings)
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        _print_findings(findings)
+        if not legacy:
+            _print_server_sizes(settings)
+    wrong = sum(not finding.ok for finding in findings)
     if wrong:
-        raise CommandError(f"{wrong} of {looked} checks want attention")
+        raise CommandError(f"{wrong} of {len(findings)} checks need attention")
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    rows = [
+        (
+            "!!" if not finding.ok else "??" if finding.warns else "ok",
+            finding.check,
+            finding.found,
+            finding.advice if finding.warns or not finding.ok else "",
+        )
+        for finding in findings
+    ]
+    print_table(["", "check", "found", "what to do"], rows)
+
+
+def _print_server_sizes(settings: Settings) -> None:
+    """Print how the limits fit into servers of the usual sizes."""
+    rows = [
+        (found.size, found.available, found.needed, f"{found.share:.0%}", found.verdict)
+        for found in budgets(read_limits(settings.limits))
+    ]
+    print_table(["max_connections", "for us", "limits come to", "share", "verdict"], rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +9,17 @@ import typer
 
 from ops.addresses import command_settings
 from ops.arguments import check_servers, check_source
-from ops.errors import CommandError
-from ops.printing import print_json, print_line
-from streams.event_ids import new_event_id
+from ops.commands.shared_options import AsJson
+from ops.printing import print_facts_or_line, print_line
 from streams.keys import check_tenant
-from streams.reporter import Reporter
+
+File = Annotated[Path, typer.Argument(help="The source.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="The tenant of the video.")]
+VideoId = Annotated[str | None, typer.Option(help="The video's id; a new one by default.")]
+Attempt = Annotated[int, typer.Option(min=1, help="The number of this run.")]
+Output = Annotated[
+    Path | None, typer.Option(help="Where HLS goes; media/ in the data folder by default.")
+]
 
 video = typer.Typer(help="The reference video worker.", no_args_is_help=True)
 
@@ -26,49 +31,29 @@ def video_commands() -> None:
 
 @video.command()
 def encode(
-    file: Annotated[Path, typer.Argument(help="The source.")],
-    tenant: Annotated[str, typer.Option("--tenant", help="Whose video it is.")],
+    file: File,
+    tenant: Tenant,
     *,
-    id: Annotated[str | None, typer.Option(help="The video's id; a new one by default.")] = None,  # noqa: A002
-    attempt: Annotated[int, typer.Option(min=1, help="Which run of it this is.")] = 1,
-    output: Annotated[
-        Path | None, typer.Option(help="Where HLS goes; media/ in the data folder by default.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    id: VideoId = None,  # noqa: A002 - the contract's word
+    attempt: Attempt = 1,
+    output: Output = None,
+    as_json: AsJson = False,
 ) -> None:
     """Transcode a video to HLS and report its seven steps."""
-    from workers.video.encoder import VideoError  # noqa: PLC0415 - as in `up`
-    from workers.video.encoder import encode as encode_video  # noqa: PLC0415
+    from ops.tasks import video_encoding  # noqa: PLC0415 - help needs none of it
 
     settings = command_settings()
     check_tenant(tenant)
-    # Work that is under way goes on without Redis; work that nobody could follow is not begun.
+    # Work that has begun goes on without Redis; work that nobody can follow is not begun.
     check_servers(settings)
     check_source(file)
-    video_id = id or new_event_id()
-    # A supervisor's SIGTERM is the same wish as Ctrl-C: end ffmpeg and report `cancelled`.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    reporter = Reporter.from_url(
-        settings.require_redis_url(),
-        max_event_bytes=settings.max_event_bytes,
-        max_stream_bytes=settings.stream_max_bytes,
+    video_id, encoded = video_encoding.encode_file(
+        settings,
+        video_encoding.Request(file, tenant, id, attempt, output),
+        lambda name: None if as_json else print_line(f"video {name}"),
     )
-    if not as_json:
-        print_line(f"video {video_id}")
-    try:
-        encoded = encode_video(
-            file,
-            tenant=tenant,
-            video_id=video_id,
-            output_dir=output or settings.data_dir / "media",
-            reporter=reporter,
-            attempt=attempt,
-        )
-    except VideoError as error:
-        raise CommandError(str(error)) from None
-    except KeyboardInterrupt:
-        raise CommandError(f"video {video_id} was cancelled") from None
-    if as_json:
-        print_json({"id": video_id, "hls_path": encoded.hls_path, "duration": encoded.duration})
-    else:
-        print_line(f"{encoded.hls_path} ({encoded.duration} s)")
+    print_facts_or_line(
+        {"id": video_id, "hls_path": encoded.hls_path, "duration": encoded.duration},
+        f"{encoded.hls_path} ({encoded.duration} s)",
+        as_json=as_json,
+    )

@@ -1,17 +1,26 @@
-"""What a look at a deployment finds."""
+"""What a check of the doctor results in."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 
+class Verdict(NamedTuple):
+    """The result of one check."""
+
+    ok: bool
+    found: str
+    advice: str = ""
+    """What to do where the result is not ok, or is a warning."""
+    warns: bool = False
+    """True where the result is ok for now but the advice is worth reading."""
+
+
 class Finding(NamedTuple):
-    """One thing looked at."""
+    """The result of a check, with the check's name."""
 
     check: str
     ok: bool
     found: str
     advice: str = ""
-    """What to do, where it is not as it should be."""
     warns: bool = False
-    """It is well for now, and the advice is worth reading."""

@@ -1,35 +1,168 @@
-"""The doctor's checks of Redis beyond versions: replicas, command size, stream ids."""
+"""The doctor's checks of the Redis server: version, persistence, memory, replicas, limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
-from consumers.round_trips import round_trips, server_ms, text_of
-from ops.doctor.finding import Finding
+from ops.doctor.deployment import Deployment
+from ops.doctor.finding import Verdict
 from streams.appender import GROUPS
 from streams.connection import refuses_writes
-from streams.discovery import all_streams
 from streams.durability import assurance_of
-from streams.entry_ids import EntryId, of_reply
-from streams.keys import TENANT, Keys
 from streams.settings import Settings
 from streams.wire import ask
 
+OLDEST_REDIS, OLDEST_VALKEY = (7, 0), (7, 2)
 MAX_LAG_SECONDS = 2
-"""A replica reports once a second: one that was silent for longer may be cut off."""
+"""A replica reports once a second: one that was silent for longer may be disconnected."""
 BULK_PER_EVENT = 4
-"""The largest command that should be taken, as a multiple of the largest event."""
+"""The greatest useful limit for one argument of a command, as a multiple of the largest event."""
 EVENT_ROOM = 65_536
 """Bytes that a command has beside its event: other fields, names, a dead letter's detail."""
-FUTURE_MS = 86_400_000
-SHOWN_TENANTS = 5
+
+
+def redis_version(deployment: Deployment) -> Verdict:
+    """Check whether the server is new enough."""
+    return version_verdict(deployment.redis_info)
+
+
+def version_verdict(info: Mapping[str, Any]) -> Verdict:
+    """Return the verdict on the version that INFO reports."""
+    valkey = info.get("valkey_version")
+    oldest = OLDEST_VALKEY if valkey else OLDEST_REDIS
+    version = str(valkey or info["redis_version"])
+    parts = tuple(int(part) for part in version.split(".")[:2])
+    needed = ".".join(map(str, oldest))
+    return Verdict(
+        ok=parts >= oldest,
+        found=f"valkey {version}" if valkey else version,
+        advice=f"upgrade to {needed} or later",
+    )
+
+
+def persistence(deployment: Deployment) -> Verdict:
+    """Check whether a restart of the server keeps the streams."""
+    appends = bool(deployment.redis_info.get("aof_enabled"))
+    return Verdict(
+        ok=appends or config_of(deployment.client, "save") != "",
+        found=f"appendonly {'yes' if appends else 'no'}",
+        advice="set appendonly yes: a restart loses every entry that is in no row yet",
+        warns=not appends,
+    )
+
+
+def eviction(deployment: Deployment) -> Verdict:
+    """Check whether a full server refuses writes instead of removing keys."""
+    found = deployment.redis_info.get("maxmemory_policy")
+    policy = found or config_of(deployment.client, "maxmemory-policy")
+    return Verdict(
+        ok=policy == "noeviction",
+        found=str(policy),
+        advice="set maxmemory-policy noeviction: any other removes streams and groups",
+    )
+
+
+def redis_writes(deployment: Deployment) -> Verdict:
+    """Check whether the server takes writes, with one that changes nothing."""
+    try:
+        ask(deployment.client, "ZADD", deployment.keys.ready(GROUPS[0]), "XX", 0, "")
+    except redis.exceptions.NoPermissionError:
+        return Verdict(ok=True, found="not permitted to try")
+    except redis.ResponseError as error:
+        if not refuses_writes(error):
+            raise
+        return Verdict(ok=False, found=f"refused: {error}", advice=_write_advice(error))
+    return Verdict(ok=True, found="taken")
+
+
+def replicas(deployment: Deployment) -> Verdict:
+    """Check whether a disconnected primary refuses appends, and whether replicas are missing."""
+    rules = _replica_rules(deployment)
+    advice = _replica_advice(rules)
+    missing = max(0, (deployment.settings.durable_replicas or 0) - rules.in_step)
+    if missing:
+        advice.append(
+            f"start {missing} more, or lower JOBTRAIL_DURABLE_REPLICAS: no append is durable until"
+            " then"
+        )
+    if rules.unknown and not advice:
+        advice.append("CONFIG GET is refused: see that min-replicas-to-write is 1 at least")
+    connected = f"{rules.in_step} of {rules.connected} in step" if rules.connected else "none"
+    return Verdict(
+        ok=not advice or (rules.unknown and not missing),
+        found=f"{connected}, min-replicas-to-write {rules.to_write or '?'},"
+        f" min-replicas-max-lag {rules.max_lag or '?'}",
+        advice="; ".join(advice),
+        warns=rules.unknown,
+    )
+
+
+class _ReplicaRules(NamedTuple):
+    """The replicas of a server, and its settings for them; "" where one is not readable."""
+
+    connected: int
+    in_step: int
+    """Replicas that have reported lately."""
+    to_write: str
+    """min-replicas-to-write."""
+    max_lag: str
+    """min-replicas-max-lag, in seconds."""
+
+    @property
+    def unknown(self) -> bool:
+        """True where there are replicas but the settings are not readable."""
+        return bool(self.connected) and not (self.to_write and self.max_lag)
+
+
+def _replica_rules(deployment: Deployment) -> _ReplicaRules:
+    info, client = deployment.redis_info, deployment.client
+    return _ReplicaRules(
+        int(info.get("connected_slaves", 0)),
+        assurance_of(info).replicas,
+        config_of(client, "min-replicas-to-write"),
+        config_of(client, "min-replicas-max-lag"),
+    )
+
+
+def _replica_advice(rules: _ReplicaRules) -> list[str]:
+    advice = []
+    if rules.connected and rules.to_write == "0":
+        advice.append("set min-replicas-to-write 1 here and on each replica")
+    matters = rules.connected or rules.to_write not in ("", "0")
+    if matters and rules.max_lag and not 0 < int(rules.max_lag) <= MAX_LAG_SECONDS:
+        advice.append(f"set min-replicas-max-lag {MAX_LAG_SECONDS} here and on each replica")
+    return advice
+
+
+def largest_command(deployment: Deployment) -> Verdict:
+    """Check whether the server takes the largest event, and nothing that is much larger."""
+    limit = config_of(deployment.client, "proto-max-bulk-len")
+    return command_verdict(int(limit) if limit else None, deployment.settings)
+
+
+def command_verdict(limit: int | None, settings: Settings) -> Verdict:
+    """Return the verdict on proto-max-bulk-len, in bytes; None where it is not readable."""
+    event = settings.max_event_bytes
+    room = max(BULK_PER_EVENT * event, 2**20)
+    small = limit is not None and limit < event + EVENT_ROOM
+    reason = (
+        f"events of JOBTRAIL_MAX_EVENT_BYTES ({event}) are refused"
+        if small
+        else "one entry of that size costs every consumer several times as much memory"
+    )
+    return Verdict(
+        ok=not small,
+        found="not readable" if limit is None else f"{limit} bytes",
+        advice=f"set proto-max-bulk-len {room}: {reason}",
+        warns=limit is not None and limit > room,
+    )
 
 
 def config_of(client: redis.Redis, name: str) -> str:
-    """Return one setting of the server, or nothing where it may not be read."""
+    """Return one setting of the server, or an empty text where CONFIG GET is not permitted."""
     try:
         reply = ask(client, "CONFIG", "GET", name)
     except redis.ResponseError:
@@ -37,109 +170,12 @@ def config_of(client: redis.Redis, name: str) -> str:
     return reply[1].decode() if reply else ""
 
 
-def replicas(client: redis.Redis, info: Mapping[str, Any], settings: Settings) -> Finding:
-    """Judge whether a primary that is cut off refuses appends, and whether replicas are missing."""
-    connected, in_step = int(info.get("connected_slaves", 0)), assurance_of(info).replicas
-    wanted, lag = (
-        config_of(client, "min-replicas-to-write"),
-        config_of(client, "min-replicas-max-lag"),
-    )
-    advice = []
-    if connected and wanted == "0":
-        advice.append("set min-replicas-to-write 1 here and on each replica")
-    if (connected or wanted not in ("", "0")) and lag and not 0 < int(lag) <= MAX_LAG_SECONDS:
-        advice.append(f"set min-replicas-max-lag {MAX_LAG_SECONDS} here and on each replica")
-    needed = settings.durable_replicas or 0
-    if needed > in_step:
-        advice.append(
-            f"start {needed - in_step} more, or lower JOBTRAIL_DURABLE_REPLICAS: no append is"
-            " durable until then"
-        )
-    unknown = bool(connected) and not (wanted and lag)
-    if unknown and not advice:
-        advice.append("CONFIG GET is refused: see that min-replicas-to-write is 1 at least")
-    rule = f", min-replicas-to-write {wanted or '?'}, min-replicas-max-lag {lag or '?'}"
-    return Finding(
-        "redis replicas",
-        ok=not advice or (unknown and needed <= in_step),
-        found=f"{in_step} of {connected} in step{rule}" if connected else f"none{rule}",
-        advice="; ".join(advice),
-        warns=unknown,
-    )
-
-
-def largest_command(client: redis.Redis, settings: Settings) -> Finding:
-    """Judge whether the largest event is taken, and nothing larger by far."""
-    limit = config_of(client, "proto-max-bulk-len")
-    event = settings.max_event_bytes
-    room = max(BULK_PER_EVENT * event, 2**20)
-    small = bool(limit) and int(limit) < event + EVENT_ROOM
-    large = bool(limit) and int(limit) > room
-    return Finding(
-        "redis proto-max-bulk-len",
-        ok=not small,
-        found=f"{limit} bytes" if limit else "not readable",
-        advice=f"set proto-max-bulk-len {room}: "
-        + (
-            f"events of JOBTRAIL_MAX_EVENT_BYTES ({event}) are refused"
-            if small
-            else "one entry of that size costs every consumer several times as much memory"
-        ),
-        warns=large,
-    )
-
-
-def writes(client: redis.Redis) -> Finding:
-    """Try a write that changes nothing: the server's answer says what it lacks."""
-    name = "redis writes"
-    try:
-        ask(client, "ZADD", Keys().ready(GROUPS[0]), "XX", 0, "")
-    except redis.exceptions.NoPermissionError:
-        return Finding(name, ok=True, found="not ours to try")
-    except redis.ResponseError as error:
-        if not refuses_writes(error):
-            raise
-        return Finding(name, ok=False, found=f"refused: {error}", advice=_lacking(error))
-    return Finding(name, ok=True, found="taken")
-
-
-def _lacking(error: redis.ResponseError) -> str:
+def _write_advice(error: redis.ResponseError) -> str:
     """Return what to do about a server that refuses writes."""
     if isinstance(error, redis.exceptions.OutOfMemoryError):
-        lacking = "raise maxmemory, or run: jobtrail trim"
+        action = "raise maxmemory, or run: jobtrail trim"
     elif str(error).startswith("MISCONF"):
-        lacking = "free or mend the disk that it saves to; its log has the error"
+        action = "free space on the disk that it saves to, or repair it; its log has the error"
     else:
-        lacking = "start the replicas that min-replicas-to-write asks for"
-    return f"{lacking}; until then appends fail and consumers wait"
-
-
-def stream_ids(client: redis.Redis) -> Finding:
-    """Find the streams whose ids somebody used up, or moved far into the future."""
-    names = list(all_streams(client))
-    replies = round_trips(client, [("XINFO", "STREAM", name) for name in names])
-    latest = server_ms(client) + FUTURE_MS
-    found: dict[str, EntryId] = {}
-    for name, reply in zip(names, replies, strict=True):
-        last = None if isinstance(reply, redis.RedisError) else _last_id(reply)
-        if last is not None and last.ms > latest:
-            found[Keys().tenant_of(text_of(name))] = last
-    worst = sorted(found.items(), key=lambda one: (-one[1].ms, one[0]))
-    shown = [f"{tenant} ({last})" for tenant, last in worst if TENANT.match(tenant)]
-    more = len(worst) - len(shown[:SHOWN_TENANTS])
-    others = f" and {more} more" if more else ""
-    return Finding(
-        "stream ids",
-        ok=not found,
-        found=f"far in the future: {', '.join(shown[:SHOWN_TENANTS])}{others}"
-        if found
-        else "none is in the future",
-        advice="somebody appends with ids of its own; a stream at 2^64-1 takes no event any more:"
-        " see 'Spent stream ids' in the runbook",
-    )
-
-
-def _last_id(reply: list[Any]) -> EntryId | None:
-    fields = dict(zip(reply[::2], reply[1::2], strict=False))
-    last = fields.get(b"last-generated-id")
-    return None if last is None else of_reply(last)
+        action = "start the replicas that min-replicas-to-write requires"
+    return f"{action}; until then appends fail and consumers wait"

@@ -1,4 +1,4 @@
-"""Keys of tenants that hold something else than jobtrail keeps there."""
+"""The doctor's check of keys whose name is jobtrail's and whose type is not."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import redis
 
-from consumers.round_trips import encodable
-from ops.doctor.finding import Finding
+from ops.doctor.deployment import Deployment
+from ops.doctor.finding import Verdict
+from ops.doctor.summaries import first_of, printable
 from streams.discovery import COUNT, START
 from streams.wire import ask
 
-SHOWN = 5
-_ENDS = {
+_TYPE_OF_ENDING = {
     ":events": "stream",
     ":dead": "stream",
     ":feed": "zset",
@@ -22,37 +22,29 @@ _ENDS = {
     ":measured": "string",
 }
 _HASHES = (":index:dead", ":settled:dead")
+"""Endings of hashes that end like a stream of dead letters."""
 _TYPES = ("string", "list", "set", "hash", "zset", "stream")
 
 
-def odd_keys(client: redis.Redis) -> Finding:
-    """Report keys of the wrong type, which keep their tenant from being served.
+def unexpected_keys(deployment: Deployment) -> Verdict:
+    """Check whether keys of tenants have a type that keeps the tenant from being served.
 
-    The server is asked by type, so that it returns hardly more keys than those.
+    The server filters by type, so that it returns few keys besides those.
     """
+    client = deployment.client
     found = sorted({(key, type_) for type_ in _TYPES for key in _of_type(client, type_)})
-    shown = ", ".join(f"{printable(key)} ({type_})" for key, type_ in found[:SHOWN])
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return Finding(
-        "odd keys",
+    return Verdict(
         ok=not found,
-        found=f"{shown}{more}" if found else "none",
-        advice="nothing of ours writes these: move them out of the way (RENAME), and find who does",
-    )
-
-
-def printable(name: str) -> str:
-    """Return a name that somebody else chose, without what a terminal would obey."""
-    text = encodable(name)
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+        found=first_of([f"{printable(key)} ({type_})" for key, type_ in found]) or "none",
+        advice="jobtrail does not write these: rename them (RENAME), and find out which program"
+        " does",
     )
 
 
 def _of_type(client: redis.Redis, type_: str) -> Iterator[str]:
-    """Yield the keys of a type whose name says that they are of another."""
-    ends = [end for end, expected in _ENDS.items() if expected != type_]
-    # Strings are by far the most: only the names that are wrong are asked for.
+    """Yield the keys of a type whose name belongs to another type."""
+    ends = [end for end, expected in _TYPE_OF_ENDING.items() if expected != type_]
+    # Most keys are strings: of these, only the names that are wrong are requested.
     patterns = [f"tenant:*{end}" for end in ends] if type_ == "string" else ["tenant:*"]
     for pattern in patterns:
         cursor = START

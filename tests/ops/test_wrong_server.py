@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ops.cli import app
 from ops.devstack import EmbeddedRedis
-from ops.doctor.checks import examine
+from ops.doctor.examination import examine
 from ops.errors import line_for
 from streams.appender import EventAppender
 from streams.connection import LogUnavailable, WrongServer, connect, refused_servers

@@ -20,7 +20,7 @@ import redis
 
 from api.live import subscriptions
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
-from ops.doctor.checks import examine
+from ops.doctor.examination import examine
 from ops.doctor.finding import Finding
 from ops.errors import line_for
 from streams.appender import EventAppender

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from consumers.delivery.groups import ConsumerGroup
 from ops.cli import app
-from ops.doctor.checks import examine, redis_version
+from ops.doctor.examination import examine
 from ops.doctor.finding import Finding
+from ops.doctor.redis_checks import version_verdict
 from streams.settings import Settings
 from tests.support.servers import PostgresFactory, RedisFactory
 
@@ -58,7 +59,7 @@ def test_snapshots_alone_are_worth_a_warning(own_redis: RedisFactory, database_u
     ],
 )
 def test_servers_of_a_version(info: dict[str, str], *, ok: bool) -> None:
-    found = redis_version(info)
+    found = version_verdict(info)
     assert found.ok == ok
     assert "upgrade to 7." in found.advice
 
@@ -120,7 +121,7 @@ def test_group_that_holds_trimming_back_and_is_not_consumed(
         group = ConsumerGroup(redis_client, name, "me")
         group.acknowledge(group.read(["42"], 10))
     found = findings(redis_url, database_url)
-    assert "audit (1 logs)" in found["trimming"].found
+    assert "audit (1 streams)" in found["trimming"].found
     assert "groups deregister" in found["trimming"].advice
 
 
@@ -153,7 +154,7 @@ def test_the_command_exits_by_what_it_found(own_redis: RedisFactory, database_ur
 
 def test_settings_that_say_nonsense_are_findings() -> None:
     found = findings("nonsense", None)
-    assert found["redis"].advice == found["postgres"].advice == "mend that setting"
+    assert found["redis"].advice == found["postgres"].advice == "correct that setting"
 
 
 def test_servers_away_or_unnamed_are_findings() -> None:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.doctor.checks import examine
 from ops.doctor.connection_budget import (
     Api,
     Limits,
@@ -22,6 +21,7 @@ from ops.doctor.connection_budget import (
     check_pool,
     read_limits,
 )
+from ops.doctor.examination import examine
 from ops.doctor.finding import Finding
 from streams.settings import Settings, SettingsError
 from tests.pipeline.conftest import environ

@@ -1,9 +1,8 @@
-"""Real work for a newcomer to look at: a video for one tenant, a few jobs for two more."""
+"""Jobs with real work for `jobtrail up --demo`: a video for tenant 1, jobs for tenants 2 and 3."""
 
 from __future__ import annotations
 
 import hashlib
-import signal
 import threading
 import zlib
 from collections.abc import Callable
@@ -11,9 +10,10 @@ from collections.abc import Callable
 import orjson
 import structlog
 
+from ops.tasks.reporting import interrupt_on_sigterm, job_reporter
 from streams.connection import connect
 from streams.keys import JobKey, Keys
-from streams.reporter import JobReport, Reporter
+from streams.reporter import JobReport
 from streams.settings import Settings
 from workers.video.encoder import encode
 from workers.video.ffmpeg.process import make_clip
@@ -21,20 +21,18 @@ from workers.video.ffmpeg.process import make_clip
 _LOG = structlog.get_logger(__name__)
 
 CLIP_SECONDS = 40.0
-CHUNK = 64 * 1024
+CHUNK_BYTES = 64 * 1024
 
 
 class _Demo:
-    """The servers, the material and the next attempt of each job."""
+    """The reporter, the folders and the clip of the jobs.
+
+    The video is reported as queued before the clip is made, which takes some seconds.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        url = settings.require_redis_url()
-        self._client = connect(url)
-        self.reporter = Reporter.from_url(
-            url,
-            max_event_bytes=settings.max_event_bytes,
-            max_stream_bytes=settings.stream_max_bytes,
-        )
+        self._client = connect(settings.require_redis_url())
+        self.reporter = job_reporter(settings)
         self.media = settings.data_dir / "media"
         self.folder = settings.data_dir / "demo"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -45,32 +43,35 @@ class _Demo:
             make_clip(self.clip, CLIP_SECONDS)
 
     def next_attempt(self, tenant: str, kind: str, job_id: str) -> int:
-        """Count up from an earlier run of the demo, which ended what it did."""
+        """Return the attempt after that of an earlier run of the demo, which has ended."""
         found = self._client.get(Keys().status(JobKey(tenant, kind, job_id)))
         return 1 if found is None else int(orjson.loads(found)["attempt"]) + 1
 
     def job(self, job_id: str, tenant: str, job_type: str, **labels: str) -> JobReport:
-        """Report the next attempt of a job."""
+        """Return the report of the next attempt of a job."""
         attempt = self.next_attempt(tenant, "job", job_id)
         return self.reporter.job(
             job_id, tenant=tenant, job_type=job_type, attempt=attempt, labels=labels
         )
 
 
-def run(settings: Settings) -> None:
-    """Encode a clip for tenant 1, and run jobs for tenants 2 and 3, one of which fails."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def run_demo(settings: Settings) -> None:
+    """Encode a clip for tenant 1, and run jobs for tenants 2 and 3, one of which fails.
+
+    Returns once the video is encoded, or was cancelled by SIGTERM or SIGINT.
+    """
+    interrupt_on_sigterm()
     demo = _Demo(settings)
     for job in (_archive, _checksums, _report):
-        threading.Thread(target=_quietly, args=(job, demo)).start()
+        threading.Thread(target=_run_job, args=(job, demo)).start()
     try:
         _video(demo)
     except KeyboardInterrupt:
         _LOG.info("demo_stopped")
 
 
-def _quietly(job: Callable[[_Demo], None], demo: _Demo) -> None:
-    """One of them is meant to fail; its failure is reported through its events."""
+def _run_job(job: Callable[[_Demo], None], demo: _Demo) -> None:
+    """Run one job; it reports a failure through its events, which one job does on purpose."""
     try:
         job(demo)
     except Exception as error:
@@ -98,7 +99,7 @@ def _archive(demo: _Demo) -> None:
         target.open("wb") as write,
     ):
         compressor, done = zlib.compressobj(9), 0
-        while chunk := read.read(CHUNK):
+        while chunk := read.read(CHUNK_BYTES):
             write.write(compressor.compress(chunk))
             done += len(chunk)
             job.progress("compressing", percent=round(100 * done / size, 1))
@@ -107,7 +108,7 @@ def _archive(demo: _Demo) -> None:
 
 
 def _checksums(demo: _Demo) -> None:
-    """Hash the clip in three ways."""
+    """Compute three hashes of the clip."""
     names = ("sha256", "blake2b", "sha3_512")
     with demo.job("checksum-1", "2", "checksum") as job:
         sums = {}
@@ -118,7 +119,7 @@ def _checksums(demo: _Demo) -> None:
 
 
 def _report(demo: _Demo) -> None:
-    """Read a file that is not there, to show what a failure looks like."""
+    """Read a file that does not exist, as an example of a failure."""
     source = demo.folder / "there-is-no-such-report.csv"
     with demo.job("report-1", "3", "report", demo="fails") as job:
         job.progress("reading", percent=5)

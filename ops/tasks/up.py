@@ -1,4 +1,8 @@
-"""Everything on one machine: servers, migrations, consumers, API, and real work to look at."""
+"""`jobtrail up`: servers, migrations, consumers, API and demo on one machine.
+
+The embedded servers are children of this process; consumers, API and demo are commands of
+`jobtrail` in processes of their own, which the supervisor keeps running.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import structlog
@@ -19,7 +23,6 @@ from ops.addresses import Addresses, published
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
 from ops.devstack.private import UMASK, forget_libpq_variables
 from ops.errors import CommandError
-from ops.printing import announce
 from ops.processes.supervisor import Child, Supervisor
 from ops.unknown_variables import known_variables
 from sql.migrate import apply
@@ -31,26 +34,32 @@ _LOG = structlog.get_logger(__name__)
 
 READY_TIMEOUT = 60.0
 DEMO_GRACE = 4.0
-"""Seconds that the demo's work has to report that it was cancelled."""
+"""Seconds in which the demo can report that its jobs were cancelled."""
 
 WATCH_SECONDS = 0.5
-"""How often an embedded server is looked at; one that died is started again."""
+"""Seconds between two checks of the embedded servers; one that has died is started again."""
 
 
-def run(settings: Settings, *, demo: bool) -> None:
-    """Run until SIGTERM or SIGINT, then stop everything that was started.
+Announce = Callable[[Iterable[str]], None]
+
+
+def run_all(settings: Settings, announce: Announce, *, demo: bool) -> None:
+    """Run everything until SIGTERM or SIGINT, then stop what was started.
+
+    `announce` is called with lines of text: the addresses once everything is ready, and a last one
+    when it stops.
 
     Raises:
-        CommandError: a port is taken, or the API did not come up.
-        SettingsError: who may ask is not settled, or a wrong value.
-        EmbeddedError: an embedded server cannot be had.
+        CommandError: a port is taken, or the API did not become ready.
+        SettingsError: authentication is not configured, or a value is not valid.
+        EmbeddedError: an embedded server cannot be started.
     """
     os.umask(UMASK)
     logging_setup.configure(settings)
     stop = threading.Event()
     on_stop(stop.set)
-    settings = _settled(settings)
-    authenticator(settings)  # refuse before any server is started
+    settings = _completed(settings)
+    authenticator(settings)  # raises before any server is started
     with ExitStack() as stack:
         publisher = stack.enter_context(published(settings.data_dir))
         settings = _with_servers(settings, stack, stop)
@@ -59,13 +68,13 @@ def run(settings: Settings, *, demo: bool) -> None:
             if _ready(settings, stop):
                 addresses = _addresses(settings)
                 publisher.publish(addresses)
-                _announce(addresses, demo=demo)
+                announce(_lines(addresses, demo=demo))
                 stop.wait()
         announce(["stopping"])
 
 
-def _settled(settings: Settings) -> Settings:
-    """Decide what is left open: the API's port, and dev auth where there is no secret."""
+def _completed(settings: Settings) -> Settings:
+    """Return the settings with a free port for the API, and dev auth where there is no secret."""
     auth = settings.auth
     if "auth" not in settings.model_fields_set and not (settings.jwt_secret or settings.jwks):
         auth = "dev"
@@ -92,13 +101,16 @@ def _free_port(host: str, port: int) -> int:
 
 
 def _with_servers(settings: Settings, stack: ExitStack, stop: threading.Event) -> Settings:
-    """Start the embedded servers that no URL replaces, and keep them running."""
+    """Start an embedded server for each URL that is not set; return the settings with all URLs.
+
+    The servers are stopped when the stack is closed.
+    """
     servers: dict[str, EmbeddedServer] = {}
     if settings.redis_url is None:
         servers["redis_url"] = EmbeddedRedis(settings.data_dir / "redis")
     if settings.database_url is None:
         servers["database_url"] = EmbeddedPostgres(settings.data_dir / "postgres")
-        # They would be for another server than this one, here and in the children.
+        # They describe other servers, and would change the sessions of this process's children.
         forget_libpq_variables(os.environ)
     for server in servers.values():
         stack.enter_context(server)
@@ -109,7 +121,7 @@ def _with_servers(settings: Settings, stack: ExitStack, stop: threading.Event) -
 
 @contextmanager
 def _watched(servers: list[EmbeddedServer], stop: threading.Event) -> Iterator[None]:
-    """Start embedded servers again that die, on the port that they had."""
+    """Start embedded servers that have died again, on the same port."""
     done = threading.Event()
 
     def watch() -> None:
@@ -130,7 +142,7 @@ def _watched(servers: list[EmbeddedServer], stop: threading.Event) -> Iterator[N
 
 @contextmanager
 def _children(settings: Settings, *, demo: bool) -> Iterator[None]:
-    """Run consumers and API (and the demo's work) as processes that are kept alive."""
+    """Run consumers and API as processes that are restarted, and the demo as one that is not."""
     environ = _environ(settings)
     supervisor = Supervisor()
     for name in ("consume status", "consume rows", "api"):
@@ -142,7 +154,7 @@ def _children(settings: Settings, *, demo: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        # The demo first: it reports that it was cancelled, and the consumers see that.
+        # The demo first: the consumers still handle its reports of cancelled jobs.
         if work is not None:
             work.stop(DEMO_GRACE)
         done.set()
@@ -150,31 +162,31 @@ def _children(settings: Settings, *, demo: bool) -> Iterator[None]:
 
 
 def _command(*words: str) -> list[str]:
-    # -P: a folder named `ops` where the user stands must not be taken for ours.
+    # -P: a folder named `ops` in the user's directory must not hide this package.
     return [sys.executable, "-P", "-m", "ops", *words]
 
 
 def _environ(settings: Settings) -> Mapping[str, str]:
-    """Give the children's environment: ours, and what was decided here."""
-    decided = {
+    """Return the environment of the children: that of this process and the completed settings."""
+    completed = {
         f"{PREFIX}{name.upper()}": str(getattr(settings, name))
         for name in ("redis_url", "database_url", "data_dir", "api_host", "api_port", "auth")
     }
-    # Unknown ones were named once, and would be by each child.
+    # This process has warned of unknown variables; each child would repeat it.
     unknown = {name for name in os.environ if name.startswith(PREFIX)} - set(known_variables())
     inherited = {name: text for name, text in os.environ.items() if name not in unknown}
-    return {**inherited, **decided}
+    return {**inherited, **completed}
 
 
 def _ready(settings: Settings, stop: threading.Event) -> bool:
-    """Wait until the API can serve; False where we were told to stop meanwhile."""
+    """Wait until the API is ready; return False if `stop` was set meanwhile."""
     deadline = time.monotonic() + READY_TIMEOUT
     while not stop.wait(0.1):
         if _answers(settings.api_host, settings.api_port):
             return True
         if time.monotonic() > deadline:
             raise CommandError(
-                f"the API did not come up within {READY_TIMEOUT:.0f} s: see the log above"
+                f"the API did not become ready within {READY_TIMEOUT:.0f} s: see the log above"
             )
     return False
 
@@ -200,11 +212,11 @@ def _addresses(settings: Settings) -> Addresses:
     )
 
 
-def _announce(addresses: Addresses, *, demo: bool) -> None:
+def _lines(addresses: Addresses, *, demo: bool) -> list[str]:
     lines = addresses.lines()
     if demo:
-        lines += ["", "Real work is under way; watch it:", *_examples(addresses.api)]
-    announce(lines)
+        lines += ["", "The demo's jobs are running; watch them:", *_examples(addresses.api)]
+    return lines
 
 
 def _examples(api: str) -> list[str]:

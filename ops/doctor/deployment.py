@@ -1,0 +1,83 @@
+"""The deployment that the doctor examines: connections, and what several checks read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+
+from consumers.delivery.lag import Lag, lag
+from sql import sessions
+from sql.migrate import missing
+from sql.sessions import Session
+from streams.appender import GROUPS
+from streams.connection import connect
+from streams.keys import Keys
+from streams.settings import Settings
+
+ANSWER_SECONDS = 60.0
+"""The time limit, in seconds, for one answer of PostgreSQL."""
+
+
+class Deployment:
+    """Redis and PostgreSQL of one deployment, connected when a check first needs them.
+
+    Every property raises what its server raises: `SettingsError` or `InvalidUrl` for a wrong URL,
+    `redis.RedisError` or `psycopg.Error` for a server that is away.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keys = Keys()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @cached_property
+    def client(self) -> redis.Redis:
+        """The connection to Redis."""
+        client = connect(self.settings.require_redis_url())
+        self._stack.callback(client.close)
+        return client
+
+    @cached_property
+    def redis_info(self) -> Mapping[str, Any]:
+        """The answer to INFO."""
+        info: Mapping[str, Any] = self.client.info()
+        return info
+
+    @cached_property
+    def lags(self) -> Sequence[Lag]:
+        """The lag of each built-in group for each tenant."""
+        return list(lag(self.client, GROUPS))
+
+    @property
+    def database_url(self) -> str:
+        """The URL of PostgreSQL."""
+        return self.settings.require_database_url()
+
+    @cached_property
+    def database(self) -> Session:
+        """A read-only connection to PostgreSQL."""
+        session = sessions.connect(
+            self.database_url, "jobtrail-doctor", read_only=True, answer_seconds=ANSWER_SECONDS
+        )
+        return self._stack.enter_context(session)
+
+    @cached_property
+    def missing_migrations(self) -> Sequence[str]:
+        """The migrations that the database lacks."""
+        return missing(self.database_url)

@@ -1,0 +1,97 @@
+"""The doctor's checks of the tenants' streams: lag, trimming, shed progress, entry ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from consumers.chores.retention import group_reports, trim
+from consumers.round_trips import round_trips, server_ms, text_of
+from ops.doctor.deployment import Deployment
+from ops.doctor.finding import Verdict
+from ops.doctor.summaries import by_tenant, first_of
+from streams.discovery import all_streams
+from streams.entry_ids import EntryId, of_reply
+from streams.keys import TENANT
+from streams.shedding import shed_counts
+
+LATE_SECONDS = 60.0
+"""An entry that has waited longer means that its group is too slow or does not run."""
+FUTURE_MS = 86_400_000
+"""An entry id further in the future than this was not given by the server's clock."""
+
+
+def group_lag(group: str, deployment: Deployment) -> Verdict:
+    """Check whether a group handles entries in time."""
+    rows = [row for row in deployment.lags if row.group == group]
+    oldest = max(rows, key=lambda row: row.oldest_age_seconds, default=None)
+    age = oldest.oldest_age_seconds if oldest else 0.0
+    where = f" (tenant {oldest.tenant})" if oldest and age else ""
+    return Verdict(
+        ok=age <= LATE_SECONDS,
+        found=f"oldest unprocessed {age:.0f} s{where}",
+        advice=f"start more of: jobtrail consume {group}",
+    )
+
+
+def trimming(deployment: Deployment) -> Verdict:
+    """Check whether a registered group without consumers keeps old entries in the streams."""
+    client, keys = deployment.client, deployment.keys
+    trims = list(trim(client, keys, deployment.settings.stream_keep_seconds, dry_run=True))
+    idle = [
+        report
+        for report in group_reports(client, keys, trims)
+        if report.holds_back and not report.consumers_alive
+    ]
+    names = ", ".join(f"{report.group} ({report.holds_back} streams)" for report in idle)
+    return Verdict(
+        ok=not idle,
+        found=f"held back by {names}" if idle else "no group without consumers holds it back",
+        advice="start its consumers, or retire it: jobtrail groups deregister GROUP",
+    )
+
+
+def shed_progress(deployment: Deployment) -> Verdict:
+    """Check whether progress events were refused because a stream was full."""
+    counts = shed_counts(deployment.client)
+    return Verdict(
+        ok=not counts,
+        found=by_tenant("events", counts) if counts else "none",
+        advice="see what holds trimming back (jobtrail groups list), or raise"
+        f" JOBTRAIL_STREAM_MAX_BYTES; then reset the count: DEL {deployment.keys.shed()}",
+    )
+
+
+def stream_ids(deployment: Deployment) -> Verdict:
+    """Check whether the last entry id of a stream is far in the future, or the greatest one."""
+    found = _future_ids(deployment)
+    worst = sorted(found.items(), key=lambda one: (-one[1].ms, one[0]))
+    named = [f"{tenant} ({last})" for tenant, last in worst if TENANT.match(tenant)]
+    text = f"far in the future: {first_of(named, unnamed=len(worst) - len(named))}"
+    return Verdict(
+        ok=not found,
+        found=text if found else "none is in the future",
+        advice="a producer appends with explicit ids; a stream at 2^64-1 accepts no more events:"
+        " see 'Spent stream ids' in the runbook",
+    )
+
+
+def _future_ids(deployment: Deployment) -> dict[str, EntryId]:
+    """Return the last entry id of each stream, by tenant, where it is too far in the future."""
+    client = deployment.client
+    names = list(all_streams(client))
+    replies = round_trips(client, [("XINFO", "STREAM", name) for name in names])
+    latest = server_ms(client) + FUTURE_MS
+    found: dict[str, EntryId] = {}
+    for name, reply in zip(names, replies, strict=True):
+        last = None if isinstance(reply, redis.RedisError) else _last_id(reply)
+        if last is not None and last.ms > latest:
+            found[deployment.keys.tenant_of(text_of(name))] = last
+    return found
+
+
+def _last_id(reply: list[Any]) -> EntryId | None:
+    fields = dict(zip(reply[::2], reply[1::2], strict=False))
+    last = fields.get(b"last-generated-id")
+    return None if last is None else of_reply(last)
