@@ -16,7 +16,7 @@ import psycopg
 
 from benchmarks.measure import Cpu, Sample, own_cpu_seconds, tree_cpu_seconds
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
-from ops.processes.supervisor import Child
+from ops.processes.child import Child
 from sql.migrate import apply
 from streams.connection import connect
 from streams.settings import PREFIX, Settings

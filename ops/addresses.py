@@ -1,7 +1,7 @@
-"""The addresses of a running `jobtrail up`, which other commands find in its data directory.
+"""The addresses of a running `jobtrail up`, which other commands read from its data directory.
 
-`up` writes them to a file of mode 0600 and holds a lock on that file for as long as it lives: the
-kernel drops the lock however it ends, so that the file of one that was killed is known as such.
+`up` writes them to a file of mode 0600 and locks that file while it runs. The kernel drops the lock
+however the process ends, so that a file without a lock is known to be out of date.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 FILE = "up.json"
 TEST_PREFIX = f"{PREFIX}TEST_"
-"""Variables of the project's own tests, which mean nothing to a command."""
+"""The prefix of variables of this project's tests, which commands ignore."""
 LOCK_SECONDS = 2.0
-"""The time a starting `up` waits for commands that are reading the file."""
+"""The time in which a starting `up` waits for commands that read the file."""
 
 POLL = 0.05
 
@@ -47,11 +47,11 @@ class Addresses(NamedTuple):
     console: str
 
     def lines(self) -> list[str]:
-        """Return one `name: url` line each."""
+        """Return one line `name: url` for each address."""
         return [f"{name}: {url}" for name, url in self._asdict().items()]
 
     def exports(self) -> list[str]:
-        """Return them as lines for a shell to evaluate."""
+        """Return one `export` line for each address, for a shell to evaluate."""
         return [
             f"export {PREFIX}{name.upper()}_URL={shlex.quote(url)}"
             for name, url in self._asdict().items()
@@ -59,23 +59,23 @@ class Addresses(NamedTuple):
 
 
 class Publisher:
-    """The right to publish the addresses of the one `up` on a data directory."""
+    """The file of addresses, opened and locked by the only `up` on a data directory."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def publish(self, addresses: Addresses) -> None:
-        """Let other commands find these addresses."""
+        """Write the addresses, which other commands then use."""
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps(addresses._asdict()).encode(), 0)
 
 
 @contextmanager
 def published(data_dir: Path) -> Iterator[Publisher]:
-    """Reserve the data directory for one `up`; in the end its addresses are removed.
+    """Reserve the data directory for one `up`; remove its addresses when the block ends.
 
     Raises:
-        NotPrivate: the directory is another user's, or a symbolic link.
+        NotPrivate: the directory belongs to another user, or is a symbolic link.
         CommandError: another `up` runs on it.
     """
     private_folder(data_dir)
@@ -94,10 +94,10 @@ def published(data_dir: Path) -> Iterator[Publisher]:
 
 
 def running(data_dir: Path) -> Addresses | None:
-    """Return the addresses of the `up` that runs on a data directory, or None where none does.
+    """Return the addresses of the `up` that runs on a data directory, or None if none does.
 
     Raises:
-        NotPrivate: the directory or the file is another user's, who could name any server.
+        NotPrivate: the directory or the file belongs to another user, who could write any address.
     """
     path = data_dir / FILE
     try:
@@ -120,13 +120,14 @@ def running(data_dir: Path) -> Addresses | None:
 
 
 def command_settings() -> Settings:
-    """Read the environment; where it names no server, those of a running `up` are used.
+    """Return the settings, with the servers of a running `up` where no server is set.
 
-    One of the two URLs alone is no reason to look: servers of two deployments are never mixed.
+    With one of the two URLs set, the other is not taken from `up`: servers of two deployments are
+    never mixed.
 
     Raises:
         SettingsError: a value is not valid.
-        NotPrivate: the data directory is another user's.
+        NotPrivate: the data directory belongs to another user.
     """
     from streams.settings import Settings  # noqa: PLC0415 - `command_redis_url` may not need it
 
@@ -141,7 +142,10 @@ def command_settings() -> Settings:
 
 
 def command_redis_url() -> str:
-    """Return the Redis URL of `command_settings`, without its validation where that has no say.
+    """Return the Redis URL of `command_settings`.
+
+    The settings are not validated where only variables are set for which every text is valid: the
+    import of their validator takes longer than `status` does.
 
     Raises:
         SettingsError, NotPrivate: as `command_settings` and `Settings.require_redis_url`.
@@ -156,7 +160,7 @@ def command_redis_url() -> str:
 
 
 def only_plain_variables(environ: Mapping[str, str]) -> bool:
-    """Return whether all of our variables are known, and such that no text is wrong for them."""
+    """Return True if every `JOBTRAIL_` variable is one for which every text is valid."""
     exported = [f"{name}_url" for name in Addresses._fields]
     plain = {PREFIX + name.upper() for name in (*TEXTS, *exported)}
     return all(
@@ -176,7 +180,7 @@ def _locked(fd: int) -> bool:
 
 
 def _free(fd: int) -> bool:
-    """Return whether nobody holds the lock; it is given back when the file is closed."""
+    """Return True if the lock is not held; it is released when the file is closed."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -185,7 +189,7 @@ def _free(fd: int) -> bool:
 
 
 def _read(raw: bytes) -> Addresses | None:
-    """Return what was published; None before it is complete."""
+    """Return the published addresses, or None before they are complete."""
     try:
         found: Mapping[str, str] = json.loads(raw)
         return Addresses(**found)

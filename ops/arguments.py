@@ -1,4 +1,4 @@
-"""What a command looks at before it begins: is there such a tenant, do the servers answer."""
+"""Checks that commands make before they begin: of tenants, files, URLs and servers."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from pathlib import Path
 
 import redis
 
-from ops.errors import CommandError, WrongWord
+from ops.errors import CommandError, WrongArgument
 from streams.connection import WrongServer, connect
 from streams.keys import Keys, check_tenant
 from streams.settings import PREFIX, Settings, SettingsError
 from streams.wire import ask
 
 START_SECONDS = 1.0
-"""The time limit for the first look at Redis of a command that waits for its servers."""
+"""The time limit for Redis in `check_primary`, for commands that wait for their servers later."""
 
 
 def check_known(client: redis.Redis, tenant: str) -> str:
-    """Give a tenant back that Redis knows: it has a log, which never goes, or dead letters.
+    """Return the tenant if it has a stream or dead letters.
 
-    A name of another form will do where somebody wrote under it: its dead letters are looked at and
-    discarded like others.
+    A name that no tenant can have is accepted where such keys exist: their dead letters can be
+    listed and discarded like others.
 
     Raises:
-        InvalidTenant: no tenant can be called that.
-        CommandError: nothing was ever appended for it, as far as Redis can tell.
-        redis.RedisError: the server is away or refuses.
+        InvalidTenant: no tenant can have that name.
+        CommandError: the tenant has neither a stream nor dead letters.
+        redis.RedisError: Redis is away or refuses.
     """
     if not is_known(client, tenant):
         check_tenant(tenant)
@@ -38,16 +38,19 @@ def check_known(client: redis.Redis, tenant: str) -> str:
 
 
 def is_known(client: redis.Redis, tenant: str) -> bool:
-    """Whether anything in Redis says that something was appended for the tenant."""
+    """Return True if the tenant has a stream or dead letters.
+
+    A stream is never deleted, so that this is False only where nothing was ever appended.
+    """
     keys = Keys()
     return bool(ask(client, "EXISTS", keys.stream(tenant), keys.dead(tenant)))
 
 
 def check_servers(settings: Settings) -> None:
-    """Refuse to begin where a server that is named cannot be used; a database is only looked at.
+    """Raise if Redis does not answer or a URL is not valid; PostgreSQL is not connected to.
 
     Raises:
-        InvalidUrl, SettingsError: a URL is of no known form.
+        InvalidUrl, SettingsError: a URL is not valid.
         redis.RedisError: Redis is away or refuses.
     """
     check_database_url(settings)
@@ -57,15 +60,15 @@ def check_servers(settings: Settings) -> None:
 
 
 def check_database_url(settings: Settings) -> None:
-    """Refuse to begin with a database URL that no wait makes right; the server is not asked.
+    """Raise if the database URL can never work; the server is not connected to.
 
     Raises:
-        SettingsError: the URL is of no known form, or has an option that is not known, has no
-            valid value or names a file that cannot be used.
+        SettingsError: the URL is not valid, or an option of it is unknown, has no valid value or
+            names a file that cannot be used.
     """
     if settings.database_url is None:
         return
-    from sql.url_check import wrong_option  # noqa: PLC0415 - commands without PostgreSQL
+    from sql.url_check import wrong_option  # noqa: PLC0415 - only with PostgreSQL
 
     problem = wrong_option(settings.require_database_url())
     if problem is not None:
@@ -73,11 +76,11 @@ def check_database_url(settings: Settings) -> None:
 
 
 def check_primary(settings: Settings) -> None:
-    """Refuse to begin on a Redis that is not a primary; one that is away is waited for later.
+    """Raise if Redis is not a primary; one that is away is waited for later.
 
     Raises:
         InvalidUrl, SettingsError: the URL is not valid, or not set.
-        WrongServer: the server is a replica, a cluster's node or a Sentinel.
+        WrongServer: the server is a replica, a node of a cluster or a Sentinel.
     """
     url = settings.require_redis_url()
     with connect(url, timeout=START_SECONDS, connect_timeout=START_SECONDS) as client:
@@ -90,10 +93,10 @@ def check_primary(settings: Settings) -> None:
 
 
 def check_source(file: Path) -> None:
-    """Refuse a file that cannot be read, before a job is reported for it.
+    """Raise if a file cannot be read, before a job is reported for it.
 
     Raises:
-        WrongWord: it does not exist, is not a regular file, or may not be read.
+        WrongArgument: it does not exist, is not a regular file, or is not readable.
     """
     try:
         regular = file.is_file()
@@ -103,4 +106,4 @@ def check_source(file: Path) -> None:
         reason = "is not a regular file" if os.path.lexists(file) else "does not exist"
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
-    raise WrongWord(f"{file} {reason}: give the name of a file")
+    raise WrongArgument(f"{file} {reason}: give the name of a file")

@@ -14,7 +14,7 @@ import typer
 
 from ops.command_line.lazy_group import lazy_group
 from ops.commands import COMMANDS
-from ops.errors import USAGE_STATUS, UsageError, WrongWord, line_for, usage_line
+from ops.errors import USAGE_STATUS, UsageError, WrongArgument, line_for, usage_line
 from ops.printing import complain, give_up_output, prepare_streams, print_line, writing
 from ops.unknown_variables import unknown_variables
 from streams.runtime.interrupts import obey_signals
@@ -47,7 +47,7 @@ def main() -> None:
 
 def _failed(error: Exception) -> int:
     """Print the line for an error, and return the exit status."""
-    wrong_words = isinstance(error, UsageError | WrongWord)
+    wrong_words = isinstance(error, UsageError | WrongArgument)
     line = usage_line(error) if isinstance(error, UsageError) else line_for(error)
     if line is None:
         raise error

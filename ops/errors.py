@@ -1,4 +1,8 @@
-"""What a command says when it cannot do its work: one line, no traceback."""
+"""Errors of commands, and the one line that is printed for each error.
+
+Errors of servers and their client libraries have their lines in `ops.outside_errors`, which is only
+imported when such an error was raised.
+"""
 
 from __future__ import annotations
 
@@ -10,44 +14,44 @@ from streams.keys import InvalidTenant
 from streams.runtime.environment import SettingsError
 
 USAGE_STATUS = 2
-"""Exit status where the words of the command were wrong."""
+"""The exit status where the options or arguments of a command are not valid."""
 
 UsageError: type = typer.BadParameter.__mro__[1]
-"""What typer raises for every wrong word of a command; it gives it no public name."""
+"""The base class of typer's errors for options and arguments, which has no public name."""
 
 
-class WrongWord(Exception):
-    """A word of the command names what cannot be used; the message is one line."""
+class WrongArgument(Exception):
+    """An argument names something that cannot be used; the message is one line."""
 
 
 class CommandError(Exception):
-    """The command failed; the message is one line that says what is wrong and what to do."""
+    """The command failed; the message is one line with the problem and what to do about it."""
 
 
-_PLAIN = (CommandError, InvalidTenant, OSError, SettingsError, WrongWord)
+_PLAIN = (CommandError, InvalidTenant, OSError, SettingsError, WrongArgument)
 
 
 def line_for(error: BaseException) -> str | None:
-    """Return the line that says what went wrong, or None where it is our own fault."""
+    """Return the line to print for an error, or None for a defect of this program."""
     if isinstance(error, _PLAIN):
         return one_line(error)
-    from ops import outside_errors  # noqa: PLC0415 - imports all that can fail
+    from ops import outside_errors  # noqa: PLC0415 - imports all client libraries
 
     return outside_errors.line_for(error)
 
 
 def usage_line(error: Any) -> str:
-    """Give the line that says which word of the command is wrong; none where help was shown."""
-    said = (
-        "" if type(error).__name__ == "NoArgsIsHelpError" else _one_line_of(error.format_message())
-    )
-    if not said or error.ctx is None:
-        return said
-    return f"{said}: see {error.ctx.command_path} --help"
+    """Return the line for a wrong option or argument; empty where help was printed instead."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return ""
+    message = _one_line_of(error.format_message())
+    if not message or error.ctx is None:
+        return message
+    return f"{message}: see {error.ctx.command_path} --help"
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error as one line, or else the name of its class."""
+    """Return the message of an error as one line, or the name of its class if it has none."""
     return _one_line_of(str(error)) or type(error).__name__
 
 

@@ -1,4 +1,8 @@
-"""The operators' desk: what the console shows of delivery, and does with dead letters."""
+"""The operators' view of delivery: samples, consumers, lag, and actions on dead letters.
+
+It implements `api.operators.delivery` for the console's endpoints; `jobtrail api` passes it to the
+server, because the API itself must not import consumers.
+"""
 
 from __future__ import annotations
 
@@ -27,21 +31,21 @@ from streams.settings import Settings
 from streams.wire import ask
 
 ALIVE_MS = 35_000
-"""A consumer beats every 10 s, but for a batch that takes longer."""
+"""A consumer sends a heartbeat every 10 s, or later where one batch takes longer."""
 REDIS_SECONDS = 2.0
-"""The time limit for one Redis command: a request must not hold a thread for longer."""
+"""The time limit for one Redis command: a request must not occupy a thread for longer."""
 DEAD_TENANTS = 200
-"""Tenants with dead letters that are named."""
+"""Tenants with dead letters that are listed by name."""
 COUNTED_TENANTS = 1_000
-"""Tenants whose dead letters are counted: those with the latest ones."""
+"""Tenants whose dead letters are counted, those with the latest ones first."""
 LATEST_OF = 20
-"""Tenants whose letters are looked at for the latest of all."""
-SHOWN_BYTES = 65_536
-"""Of a letter's event or other field; the whole of it is for the command line."""
+"""Tenants whose letters are read to find the latest letters of all tenants."""
+FIELD_BYTES = 65_536
+"""Bytes of a letter's event, or of another field, that are shown; the command line prints all."""
 
 
-class RedisDesk:
-    """The desk over one Redis."""
+class RedisOperatorView:
+    """The view of one Redis. Every method blocks, and raises `redis.RedisError`."""
 
     def __init__(
         self, client: redis.Redis, graveyard: Graveyard, *, keys: Keys | None = None
@@ -51,15 +55,15 @@ class RedisDesk:
         self._keys = keys or Keys()
 
     @classmethod
-    def of(cls, settings: Settings) -> RedisDesk:
-        """Make it from the settings; nothing is sent yet."""
+    def of(cls, settings: Settings) -> RedisOperatorView:
+        """Return the view of the Redis of the settings; it is not connected yet."""
         client = connect(
             settings.require_redis_url(), timeout=REDIS_SECONDS, connect_timeout=REDIS_SECONDS
         )
         return cls(client, Graveyard(client, max_event_bytes=settings.max_event_bytes))
 
     def samples(self) -> Facts:
-        """Give the samples of the last hour as columns; rates are entries a second."""
+        """Return the samples of the last hour as columns; rates are entries a second."""
         texts = ask(self._client, "LRANGE", self._keys.samples(), 0, -1)
         taken = [sample.model_dump() for sample in read_back(Sample, texts)]
         groups = dict.fromkeys([*GROUPS, *(name for sample in taken for name in sample["groups"])])
@@ -70,16 +74,16 @@ class RedisDesk:
         }
 
     def consumers(self) -> Sequence[Facts]:
-        """Give every consumer of late, its silence in milliseconds."""
+        """Return every consumer with a recent heartbeat; times are in milliseconds since 1970."""
         now = server_ms(self._client)
         known = [
-            said | {"alive": now - said["beat"] < ALIVE_MS}
-            for said in heartbeats(self._client, self._keys)
+            heartbeat | {"alive": now - heartbeat["beat"] < ALIVE_MS}
+            for heartbeat in heartbeats(self._client, self._keys)
         ]
         return sorted(known, key=lambda each: (each["group"], each["since"], each["name"]))
 
     def health(self) -> str:
-        """Describe the server: version, memory, what it does when that is full."""
+        """Return the server's name, version, used memory and eviction policy as one text."""
         info: Mapping[str, Any] = self._client.info()
         return (
             f"{info.get('server_name', 'redis')} {info['redis_version']}, "
@@ -87,7 +91,7 @@ class RedisDesk:
         )
 
     def tenants(self, order: str, limit: int) -> Sequence[Facts]:
-        """Give the tenants that were busiest of late, or furthest behind at the last sample."""
+        """Return the busiest tenants, or with order `lag` those with the oldest entries."""
         names = self._furthest(limit) if order == "lag" else self._busiest(limit)
         lags: dict[str, dict[str, Facts]] = {name: {} for name in names}
         for row in lag_of(self._client, names, GROUPS, self._keys):
@@ -112,7 +116,7 @@ class RedisDesk:
         ]
 
     def letters(self, tenant: str | None, before: str | None, limit: int) -> Letters:
-        """Give letters of a tenant after a place, or the latest of the latest tenants'."""
+        """Return letters of a tenant before a letter id, or the latest letters of all tenants."""
         last = None if before is None else EntryId.parse(before)
         known = self._dead_tenants(DEAD_TENANTS)
         named = [{"tenant": encodable(name), "letters": count} for name, count in known]
@@ -125,12 +129,16 @@ class RedisDesk:
         return Letters([_facts(each) for each in latest[:limit]], None, named)
 
     def letter(self, tenant: str, letter_id: str) -> Facts | None:
-        """Give one letter with so many of its bytes as can be shown."""
+        """Return one letter with at most `FIELD_BYTES` of each field, or None if there is none."""
         letter = self._graveyard.find(tenant, letter_id)
         return None if letter is None else {**_facts(letter), **_content(letter)}
 
     def requeue(self, tenant: str, letter_id: str) -> str | None:
-        """Append the letter's entry again."""
+        """Append the letter's entry again; return the new entry id, or None if there is no letter.
+
+        Raises:
+            NotKept: only the beginning of the entry was kept.
+        """
         letter = self._graveyard.find(tenant, letter_id)
         try:
             added = None if letter is None else self._graveyard.requeue(letter)
@@ -139,7 +147,7 @@ class RedisDesk:
         return None if added is None else str(added)
 
     def discard(self, tenant: str, letter_id: str) -> bool:
-        """Delete a letter for ever."""
+        """Delete a letter permanently; return False if there is none."""
         letter = self._graveyard.find(tenant, letter_id)
         return letter is not None and self._graveyard.discard(letter)
 
@@ -153,8 +161,8 @@ class RedisDesk:
         return [name for name in names if TENANT.match(name)][:limit]
 
     def _dead_tenants(self, limit: int) -> list[tuple[str, int]]:
-        noted = ask(self._client, "ZREVRANGE", self._keys.dead_tenants(), 0, limit - 1)
-        names = list(map(text_of, noted))
+        known = ask(self._client, "ZREVRANGE", self._keys.dead_tenants(), 0, limit - 1)
+        names = list(map(text_of, known))
         counts = dead_counts(self._client, names, self._keys)
         return [(name, count) for name, count in zip(names, counts, strict=True) if count]
 
@@ -164,7 +172,7 @@ class RedisDesk:
 
 
 def _columns(taken: Sequence[Any], group: str) -> Facts:
-    """Give one group's samples as columns; a rate needs two samples, and a total that grew."""
+    """Return one group's samples as columns; a rate needs two samples and a total that grew."""
     rows = [sample["groups"].get(group) for sample in taken]
     rates: list[float | None] = [None] * len(taken)
     for number in range(1, len(taken)):
@@ -184,7 +192,7 @@ def _columns(taken: Sequence[Any], group: str) -> Facts:
 
 
 def _age(at_ms: int, oldest_ms: int | None) -> float:
-    """Return the age in seconds of the oldest unsettled entry; 0 where all were settled."""
+    """Return the age in seconds of the oldest unsettled entry, or 0 if all were settled."""
     return 0.0 if oldest_ms is None else max(0.0, (at_ms - oldest_ms) / 1000)
 
 
@@ -202,24 +210,24 @@ def _facts(letter: Letter) -> Facts:
 
 def _content(letter: Letter) -> Facts:
     others = [
-        {"name": _bytes(name[:SHOWN_BYTES]), "value": _bytes(value[:SHOWN_BYTES])}
+        {"name": _bytes(name[:FIELD_BYTES]), "value": _bytes(value[:FIELD_BYTES])}
         for name, value in letter.others
     ]
     event = letter.event
     return {
-        "event": None if event is None else _bytes(event[:SHOWN_BYTES]),
-        "cut": not letter.whole or (event is not None and len(event) > SHOWN_BYTES),
+        "event": None if event is None else _bytes(event[:FIELD_BYTES]),
+        "cut": not letter.whole or (event is not None and len(event) > FIELD_BYTES),
         "others": others,
         "burials": [burial_facts(each) for each in letter.burials],
     }
 
 
 def _bytes(raw: bytes) -> Facts:
-    """Give bytes as text where they are text, else in base64."""
+    """Return bytes as text if they are UTF-8, or in base64."""
     try:
         return {"text": raw.decode()}
     except UnicodeDecodeError as error:
-        # Cut in the middle of the last character.
-        if error.start >= len(raw) - 3 and len(raw) == SHOWN_BYTES:
+        # The last character may have been cut in the middle.
+        if error.start >= len(raw) - 3 and len(raw) == FIELD_BYTES:
             return {"text": raw[: error.start].decode()}
         return {"base64": base64.b64encode(raw).decode()}

@@ -1,6 +1,7 @@
-"""Lines for errors of what the commands use: servers, their client libraries, other packages.
+"""The lines to print for errors of servers, client libraries and other packages.
 
-It imports all of these, which a command that succeeds may not need.
+This module imports all of these. `ops.errors` imports it when an error was raised, so that commands
+that succeed need not.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ _PLAIN = (EmbeddedError, InvalidEvent, ListenError, WrongServer)
 
 
 def line_for(error: BaseException) -> str | None:
-    """Return the line that says what went wrong, or None where it is our own fault."""
+    """Return the line to print for an error, or None for a defect of this program."""
     if isinstance(error, _PLAIN):
         return one_line(error)
     if isinstance(error, LogUnavailable):
-        # Without a cause it is the server's own answer, for which the URL is not to blame.
-        blamed = error.__cause__ and not isinstance(error.__cause__, WrongServer)
-        return f"{one_line(error)}{': check JOBTRAIL_REDIS_URL' if blamed else ''}"
+        # An error without a cause is an answer of the server, so that the URL is right.
+        url_may_be_wrong = error.__cause__ and not isinstance(error.__cause__, WrongServer)
+        return f"{one_line(error)}{': check JOBTRAIL_REDIS_URL' if url_may_be_wrong else ''}"
     if isinstance(error, redis.RedisError | InvalidUrl):
         return _of_redis(error)
     if isinstance(error, psycopg.Error):
@@ -38,13 +39,13 @@ def line_for(error: BaseException) -> str | None:
 
 
 def _of_postgres(error: psycopg.Error) -> str:
-    # The rest of what the server says would show our statement.
-    said = error.diag.message_primary or one_line(error)
+    # The other parts of the server's message would show the statement.
+    message = error.diag.message_primary or one_line(error)
     if (error.sqlstate or "").startswith(_INSUFFICIENT_RESOURCES):
-        return f"PostgreSQL refuses: {said}: it lacks space on disk, memory or connections"
+        return f"PostgreSQL refuses: {message}: it lacks space on disk, memory or connections"
     if isinstance(error, PASSING):
-        return f"other sessions were in the way ({said}): run the command again"
-    return f"PostgreSQL is away or refuses: {said}: check JOBTRAIL_DATABASE_URL"
+        return f"other sessions were in the way ({message}): run the command again"
+    return f"PostgreSQL is away or refuses: {message}: check JOBTRAIL_DATABASE_URL"
 
 
 def _of_redis(error: redis.RedisError | InvalidUrl) -> str:

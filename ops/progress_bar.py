@@ -1,4 +1,4 @@
-"""The progress of a long command: a bar on a terminal, and lines now and then elsewhere."""
+"""The progress of `replay` and `verify` on standard error: a bar on a terminal, or lines."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from rich.text import Text
 
 from ops.printing import complain, error_console
 
-TELL_SECONDS = 5.0
-"""Between two lines of progress where there is no terminal."""
+LINE_SECONDS = 5.0
+"""The time between two lines of progress where there is no terminal."""
 
 
 class _Speed(ProgressColumn):
-    """Events a second."""
+    """The column with the events a second."""
 
     def render(self, task: Task) -> Text:
-        """Return it as text; nothing before it is known."""
+        """Return the speed as text, once it is known."""
         return Text("events" if task.speed is None else f"events, {task.speed:,.0f} a second")
 
 
 class EventProgress:
-    """Shows on standard error how many events are done.
+    """The number of events that are done, shown on standard error.
 
-    A bar has a thread of its own, which begins with the first that is expected: until then the
-    process may fork.
+    The bar is drawn by a thread, which starts when the first events are expected. Processes must be
+    forked before that.
     """
 
     def __init__(self, word: str) -> None:
         console = error_console()
         self.shows_total = console.is_terminal
-        """Return True where it is of use to count what is expected."""
+        """True if the total is shown, so that the expected events should be counted."""
         self._word = word
         columns = TextColumn(word), BarColumn(), MofNCompleteColumn()
         self._bar = Progress(*columns, _Speed(), TimeRemainingColumn(), console=console)
         self._task = self._bar.add_task(word, total=0)
-        self._done, self._told = 0, time.monotonic()
+        self._done, self._last_line = 0, time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -57,21 +57,21 @@ class EventProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar.live.is_started:  # else it would print an empty line
+        if self._bar.live.is_started:  # stopping it otherwise prints an empty line
             self._bar.stop()
 
     def expect(self, events: int) -> None:
-        """Expect so many events more."""
+        """Add events to the total."""
         if self.shows_total:
             self._bar.start()
             self._bar.update(self._task, total=(self._bar.tasks[0].total or 0) + events)
 
     def advance(self, events: int) -> None:
-        """Count so many events more as done."""
+        """Add events to those that are done."""
         if self.shows_total:
             self._bar.advance(self._task, events)
             return
         self._done += events
-        if time.monotonic() - self._told >= TELL_SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._last_line >= LINE_SECONDS:
+            self._last_line = time.monotonic()
             complain(f"{self._word}: {self._done} events")

@@ -1,4 +1,4 @@
-"""Variables of the environment that look like settings and are none."""
+"""Warnings about `JOBTRAIL_` variables that are not settings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ops.addresses import TEST_PREFIX, Addresses, only_plain_variables
 from streams.runtime.environment import PREFIX
 
 OTHERS = ("ROSTER_PASSWORD",)
-"""Variables that are read elsewhere than in the settings."""
+"""Known variables that are not settings."""
 
 
 def known_variables() -> list[str]:
-    """Return every variable that means something, those that `jobtrail env` exports included."""
+    """Return the names of all known variables, with those that `jobtrail env` exports."""
     from streams.settings import Settings  # noqa: PLC0415 - only where a variable is not plain
 
     exported = [f"{name}_url" for name in Addresses._fields]
@@ -21,9 +21,10 @@ def known_variables() -> list[str]:
 
 
 def unknown_variables(environ: Mapping[str, str], words: Sequence[str]) -> Iterator[str]:
-    """Yield a line for each unknown variable with the nearest known one.
+    """Yield one line for each unknown variable, with the nearest known one.
 
-    A variable that the command line names, as `--initial-password-env` does, is known.
+    A variable that is named in `words`, the command line, counts as known: `--initial-password-env`
+    takes the name of any variable.
     """
     if only_plain_variables(environ):
         return

@@ -7,7 +7,7 @@ from ops.addresses import command_settings
 from ops.arguments import check_database_url, check_primary
 from ops.doctor.connection_budget import check_pool
 from ops.errors import CommandError
-from ops.operator_view import RedisDesk
+from ops.operator_view import RedisOperatorView
 from ops.printing import announce
 
 
@@ -18,6 +18,6 @@ def api() -> None:
     check_database_url(settings)
     check_primary(settings)
     try:
-        serve(settings, lambda url: announce([f"api: {url}"]), desk=RedisDesk.of(settings))
+        serve(settings, lambda url: announce([f"api: {url}"]), desk=RedisOperatorView.of(settings))
     except ServerFailed as error:
         raise CommandError(str(error)) from None

@@ -17,7 +17,7 @@ from typing import ClassVar, Self
 from ops.devstack.data_dir import DirLock
 from ops.devstack.errors import EmbeddedError
 from ops.devstack.private import SERVER_ENVIRON, UMASK, open_private, private_folder
-from ops.processes.supervisor import Child
+from ops.processes.child import Child
 
 HOST = "127.0.0.1"
 PORTS = range(16_000, 32_000)

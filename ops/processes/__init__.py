@@ -1,4 +1,5 @@
-"""Processes of this machine: children that are supervised, and their descendants.
+"""Child processes: one child (`child`), several that are kept running (`supervisor`), descendants.
 
-The room imports nothing else of `ops`.
+Used by the embedded servers (`ops.devstack`) and by `jobtrail up`. Nothing else of `ops` is
+imported here.
 """

@@ -1,4 +1,4 @@
-"""The processes that descend from one of ours."""
+"""The descendants of a process, and signals to them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _PS_SECONDS = 5
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the process ids of all that descend from a process, as far as the system tells.
+    """Return the process ids of all descendants of a process; none where the system lists none.
 
-    A server's processes may lead sessions of their own, which no signal to its group reaches.
+    A server's processes may have sessions of their own, which a signal to its group does not reach.
     """
     children = defaultdict(list)
     for child, parent in _parents():
         children[parent].append(child)
     found = [*children[pid]]
-    for each in found:  # it grows meanwhile
+    for each in found:  # the list grows while it is read
         found += children[each]
     return found
 
 
 def signal_each(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to processes; those that are gone, or not ours, are passed over."""
+    """Send a signal to processes; those that have ended or belong to others are left out."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 
 
 def _parents() -> Iterator[tuple[int, int]]:
-    """Return the process id of each process on this machine, with its parent's."""
+    """Yield the process id of each process on this machine, with its parent's."""
     if _PROC.joinpath("self").exists():
         for folder in _PROC.glob("[0-9]*"):
             with suppress(OSError):

@@ -23,7 +23,8 @@ from ops.addresses import Addresses, published
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
 from ops.devstack.private import UMASK, forget_libpq_variables
 from ops.errors import CommandError
-from ops.processes.supervisor import Child, Supervisor
+from ops.processes.child import Child
+from ops.processes.supervisor import Supervisor
 from ops.unknown_variables import known_variables
 from sql.migrate import apply
 from streams import logging_setup

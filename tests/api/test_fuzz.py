@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.app import create_app
-from ops.operator_view import RedisDesk
+from ops.operator_view import RedisOperatorView
 from streams.settings import Settings
 from tests.api.conftest import Writer
 from tests.api.conftest import _running as running
@@ -107,7 +107,7 @@ class Api:
             bad_token_rate_limit=0,
         )
         self._runner = asyncio.Runner()
-        self._app = create_app(given, RedisDesk.of(given))
+        self._app = create_app(given, RedisOperatorView.of(given))
         self._life = running(self._app)
         self._runner.run(self._life.__aenter__())
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from ops.processes.supervisor import Child
+from ops.processes.child import Child
 from tests.chaos.rig import GROUPS, Rig
 
 Fault = Callable[[Rig, random.Random, float], None]

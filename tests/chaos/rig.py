@@ -15,7 +15,7 @@ from typing import IO, Any, Self
 import redis
 
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
-from ops.processes.supervisor import Child
+from ops.processes.child import Child
 from streams.connection import connect
 from tests.support.proxy import Proxy
 from tests.support.servers import migrate, server_folder

@@ -8,7 +8,7 @@ from consumers.chores.dead_tenants import NotedDeadLetters
 from consumers.chores.samples import Samples
 from consumers.delivery.groups import ConsumerGroup
 from consumers.round_trips import server_ms
-from ops.operator_view import SHOWN_BYTES, RedisDesk
+from ops.operator_view import FIELD_BYTES, RedisOperatorView
 from projections.decoding import decode
 from streams.appender import EventAppender
 from streams.entry_ids import EntryId
@@ -21,8 +21,8 @@ DONE = b'{"type":"done","id":"a1"}'
 
 
 @pytest.fixture
-def desk(redis_url: str) -> RedisDesk:
-    return RedisDesk.of(Settings(redis_url=redis_url))
+def view(redis_url: str) -> RedisOperatorView:
+    return RedisOperatorView.of(Settings(redis_url=redis_url))
 
 
 def bury(client: redis.Redis, tenant: str, event: bytes) -> None:
@@ -42,16 +42,18 @@ def sample(client: redis.Redis, *counts: int) -> None:
         part.run()
 
 
-def test_samples_of_nothing_are_empty_columns(desk: RedisDesk) -> None:
-    found = desk.samples()
+def test_samples_of_nothing_are_empty_columns(view: RedisOperatorView) -> None:
+    found = view.samples()
     assert (found["at"], found["dead"]) == ([], 0)
     assert list(found["groups"]) == ["status", "rows"]
     assert found["groups"]["status"]["rate"] == []
 
 
-def test_samples_give_rates_between_totals(desk: RedisDesk, redis_client: redis.Redis) -> None:
+def test_samples_give_rates_between_totals(
+    view: RedisOperatorView, redis_client: redis.Redis
+) -> None:
     sample(redis_client, 5, 7, 0)
-    found = desk.samples()
+    found = view.samples()
     first, second, third = found["groups"]["status"]["rate"]
     seconds = (found["at"][1] - found["at"][0]) / 1000
     assert first is None
@@ -59,9 +61,11 @@ def test_samples_give_rates_between_totals(desk: RedisDesk, redis_client: redis.
     assert third == 0 or found["at"][2] == found["at"][1]
 
 
-def test_consumers_are_alive_while_they_beat(desk: RedisDesk, redis_client: redis.Redis) -> None:
+def test_consumers_are_alive_while_they_beat(
+    view: RedisOperatorView, redis_client: redis.Redis
+) -> None:
     sample(redis_client, 3)
-    (beat,) = desk.consumers()
+    (beat,) = view.consumers()
     assert (beat["group"], beat["name"], beat["applied"], beat["alive"]) == (
         "status",
         "one",
@@ -71,34 +75,34 @@ def test_consumers_are_alive_while_they_beat(desk: RedisDesk, redis_client: redi
 
 
 def test_tenants_by_activity_come_with_their_lag_and_dead_letters(
-    desk: RedisDesk, redis_client: redis.Redis
+    view: RedisOperatorView, redis_client: redis.Redis
 ) -> None:
     bury(redis_client, "42", b"bad")
     EventAppender(redis_client).append("42", DONE)
     sample(redis_client, 50)
-    (row,) = desk.tenants("activity", 10)
+    (row,) = view.tenants("activity", 10)
     assert (row["tenant"], row["dead"], row["groups"]["status"]["waiting"]) == ("42", 1, 1)
     assert row["per_minute"]["status"] > 0 == row["per_minute"]["rows"]
 
 
 def test_tenants_by_lag_are_those_of_the_last_sample(
-    desk: RedisDesk, redis_client: redis.Redis
+    view: RedisOperatorView, redis_client: redis.Redis
 ) -> None:
     EventAppender(redis_client).append_many([("behind", DONE), ("behind", DONE)])
     sample(redis_client, 0)
-    (row,) = desk.tenants("lag", 10)
+    (row,) = view.tenants("lag", 10)
     assert (row["tenant"], row["groups"]["rows"]["waiting"]) == ("behind", 2)
-    assert desk.tenants("activity", 10) == []
+    assert view.tenants("activity", 10) == []
 
 
-def test_latest_letters_of_all_tenants(desk: RedisDesk, redis_client: redis.Redis) -> None:
+def test_latest_letters_of_all_tenants(view: RedisOperatorView, redis_client: redis.Redis) -> None:
     for tenant in ("a", "b", "a"):
         bury(redis_client, tenant, b"bad")
         now = server_ms(redis_client)  # letters of one millisecond have no order among tenants
         eventually(lambda: server_ms(redis_client) > now)  # noqa: B023 - called at once
-    found = desk.letters(None, None, 2)
+    found = view.letters(None, None, 2)
     assert [letter["id"] for letter in found.items] == sorted(
-        (letter["id"] for tenant in "ab" for letter in desk.letters(tenant, None, 9).items),
+        (letter["id"] for tenant in "ab" for letter in view.letters(tenant, None, 9).items),
         key=EntryId.parse,
         reverse=True,
     )[:2]
@@ -109,45 +113,47 @@ def test_latest_letters_of_all_tenants(desk: RedisDesk, redis_client: redis.Redi
 
 
 def test_a_requeued_letter_is_in_the_log_and_gone_here(
-    desk: RedisDesk, redis_client: redis.Redis
+    view: RedisOperatorView, redis_client: redis.Redis
 ) -> None:
     bury(redis_client, "42", DONE)
-    (letter,) = desk.letters("42", None, 10).items
-    added = desk.requeue("42", letter["id"])
+    (letter,) = view.letters("42", None, 10).items
+    added = view.requeue("42", letter["id"])
     newest = ask(redis_client, "XREVRANGE", Keys().stream("42"), "+", "-", "COUNT", 1)
     assert newest[0][0].decode() == added
     assert newest[0][1][1].startswith(b'{"type":"done"')
-    assert desk.letters("42", None, 10).items == []
-    assert desk.requeue("42", letter["id"]) is None
+    assert view.letters("42", None, 10).items == []
+    assert view.requeue("42", letter["id"]) is None
     assert redis_client.zscore(Keys().ready("status"), "42") is not None
 
 
-def test_a_discarded_letter_is_gone(desk: RedisDesk, redis_client: redis.Redis) -> None:
+def test_a_discarded_letter_is_gone(view: RedisOperatorView, redis_client: redis.Redis) -> None:
     bury(redis_client, "42", DONE)
-    (letter,) = desk.letters("42", None, 10).items
-    assert desk.discard("42", letter["id"])
-    assert not desk.discard("42", letter["id"])
-    assert desk.letter("42", letter["id"]) is None
+    (letter,) = view.letters("42", None, 10).items
+    assert view.discard("42", letter["id"])
+    assert not view.discard("42", letter["id"])
+    assert view.letter("42", letter["id"]) is None
 
 
-def test_a_log_of_no_tenant_is_shown_as_such(desk: RedisDesk, redis_client: redis.Redis) -> None:
+def test_a_log_of_no_tenant_is_shown_as_such(
+    view: RedisOperatorView, redis_client: redis.Redis
+) -> None:
     redis_client.xadd(b"tenant:\xff:dead", {"event": b"x", "reason": b"invalid_tenant"})
     sample(redis_client, 0)
-    (letter,) = desk.letters(None, None, 10).items
+    (letter,) = view.letters(None, None, 10).items
     assert (letter["tenant"], letter["known_tenant"]) == ("\\xff", False)
 
 
 def test_a_large_letter_is_cut_between_characters(
-    desk: RedisDesk, redis_client: redis.Redis
+    view: RedisOperatorView, redis_client: redis.Redis
 ) -> None:
-    bury(redis_client, "42", b"x" + "가".encode() * SHOWN_BYTES)
-    (letter,) = desk.letters("42", None, 10).items
-    shown = desk.letter("42", letter["id"])
+    bury(redis_client, "42", b"x" + "가".encode() * FIELD_BYTES)
+    (letter,) = view.letters("42", None, 10).items
+    shown = view.letter("42", letter["id"])
     assert shown is not None
     assert shown["cut"]
     assert shown["event"]["text"].startswith("x가")
-    assert shown["bytes"] == 1 + 3 * SHOWN_BYTES
+    assert shown["bytes"] == 1 + 3 * FIELD_BYTES
 
 
-def test_health_names_the_server(desk: RedisDesk) -> None:
-    assert "noeviction" in desk.health()
+def test_health_names_the_server(view: RedisOperatorView) -> None:
+    assert "noeviction" in view.health()

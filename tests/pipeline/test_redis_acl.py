@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from consumers.dead_letters.buried_entries import Graveyard
-from ops.operator_view import RedisDesk
+from ops.operator_view import RedisOperatorView
 from streams.appender import AsyncEventAppender, EventAppender
 from streams.connection import connect, connect_async
 from streams.reporter import Reporter
@@ -234,7 +234,7 @@ def test_console_shows_delivery_and_requeues_dead_letters(
     eventually(lambda: client.xlen("tenant:42:dead") == 1, timeout=60)
     eventually(lambda: client.llen("jobtrail:samples"), timeout=60)
     with connect(url("jobtrail-console")) as mine:
-        desk = RedisDesk(mine, Graveyard(mine))
+        desk = RedisOperatorView(mine, Graveyard(mine))
         assert desk.samples()["at"]
         assert len(desk.consumers()) == 1
         desk.health()

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from api.app import Application, create_app
-from ops.operator_view import RedisDesk
+from ops.operator_view import RedisOperatorView
 from streams.settings import Settings
 from tests.api.conftest import Writer, _running
 
@@ -25,7 +25,7 @@ def app(redis_url: str) -> Any:
     settings = Settings(
         redis_url=redis_url, auth="jwt", jwt_secret="s" * 32, bad_token_rate_limit=0
     )
-    return create_app(settings, RedisDesk.of(settings))
+    return create_app(settings, RedisOperatorView.of(settings))
 
 
 async def test_every_path__never_leads_to_another_host_nor_repeats_the_query(

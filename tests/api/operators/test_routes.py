@@ -17,7 +17,7 @@ import redis
 from structlog.testing import capture_logs
 
 from api.app import create_app
-from ops.operator_view import RedisDesk
+from ops.operator_view import RedisOperatorView
 from projections.decoding import decode
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
@@ -55,7 +55,7 @@ def ops(redis_url: str, database_url: str) -> Asker:
     ) -> AsyncIterator[httpx.AsyncClient]:
         known = {"redis_url": redis_url, "database_url": database_url, "auth": "dev", **settings}
         made = Settings(**known)
-        app = create_app(made, RedisDesk.of(made))
+        app = create_app(made, RedisOperatorView.of(made))
         transport = httpx.ASGITransport(app)
         url = f"http://{host}/api/v1/ops/"
         async with (

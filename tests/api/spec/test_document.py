@@ -15,7 +15,7 @@ from api.app import Application, create_app
 from api.spec.all_operations import operations
 from api.spec.document import document
 from api.spec.operation import EVENT_STREAM
-from ops.operator_view import RedisDesk
+from ops.operator_view import RedisOperatorView
 from streams.kinds import KINDS
 from streams.settings import Settings
 from tests.api.conftest import Asker
@@ -129,7 +129,7 @@ def test_routes__are_in_the_document() -> None:
 
 
 def routes() -> list[Route]:
-    app = cast(Application, create_app(SETTINGS, RedisDesk.of(SETTINGS)))
+    app = cast(Application, create_app(SETTINGS, RedisOperatorView.of(SETTINGS)))
     found: list[BaseRoute] = cast(Starlette, app._rest).routes
     assert all(isinstance(route, Route) for route in found)
     return cast(list[Route], found)

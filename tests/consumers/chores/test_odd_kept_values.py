@@ -12,7 +12,7 @@ from consumers.chores.activity import Tally
 from consumers.chores.promotions import Promotions
 from consumers.chores.samples import Samples
 from consumers.dead_letters.buried_entries import Graveyard
-from ops.operator_view import RedisDesk
+from ops.operator_view import RedisOperatorView
 from projections.decoding import Entry
 from streams.keys import Keys
 
@@ -50,7 +50,7 @@ def test_an_odd_value_stops_neither_sampling_nor_the_console(
         PLACES[place](redis_client, odd)
         member = Samples(redis_client, "status", f"c{number}", Tally())
         member.run()
-        desk = RedisDesk(redis_client, Graveyard(redis_client))
+        desk = RedisOperatorView(redis_client, Graveyard(redis_client))
         assert json.dumps(desk.samples())
         assert f"c{number}" in {each["name"] for each in desk.consumers()}
         for order in ("activity", "lag", "dead"):

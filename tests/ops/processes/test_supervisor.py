@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.processes.supervisor import Child, Supervisor, next_delay
+from ops.processes.child import Child
+from ops.processes.supervisor import Supervisor, next_delay
 from tests.support.processes import descendants, runs
 from tests.support.waiting import ENDING, eventually
 
