@@ -1,7 +1,7 @@
-"""The command `jobtrail`.
+"""The command line: it runs the command that is named, and prints its error.
 
-Each command is a few lines that call what does the work; what can go wrong is one plain line on
-standard error and exit status 1, or 2 where the words of the command are wrong.
+An error is one line on standard error and exit status 1, or 2 where options or arguments are not
+valid.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; errors are one line on standard error."""
+    """Run the command line and exit; an error is printed as one line on standard error."""
     obey_signals()
     prepare_streams()
     try:
         with writing(sys.stdout):
             status = app(prog_name="jobtrail", standalone_mode=False)
     except BrokenPipeError:
-        # The reader of our output has gone.
+        # The reader of the output has gone.
         give_up_output()
         status = 1
     except Exception as error:
@@ -46,17 +46,20 @@ def main() -> None:
 
 
 def _failed(error: Exception) -> int:
-    """Print the line for an error, and return the exit status."""
-    wrong_words = isinstance(error, UsageError | WrongArgument)
+    """Print the line for an error, and return the exit status.
+
+    An error that is a defect of this program is raised again, with its traceback.
+    """
+    wrong_usage = isinstance(error, UsageError | WrongArgument)
     line = usage_line(error) if isinstance(error, UsageError) else line_for(error)
     if line is None:
         raise error
     if line:
         complain(line)
-    return USAGE_STATUS if wrong_words else 1
+    return USAGE_STATUS if wrong_usage else 1
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - called by typer
     if wanted:
         print_line(f"jobtrail {__version__}")
         raise typer.Exit

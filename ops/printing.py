@@ -1,8 +1,8 @@
-"""The one place that writes to standard output and standard error.
+"""Output of commands: the only module that writes to standard output and standard error.
 
-Whatever is printed may hold text of others: the names of tenants and streams, errors, bytes of
-events, answers of servers. It is never read as markup, and what would act on a terminal is shown
-escaped. JSON stays JSON.
+Output may contain text that others chose: names of tenants and streams, errors, bytes of events,
+answers of servers. It is never read as markup, and characters that act on a terminal are escaped.
+Escaped JSON is still valid JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT = 1
 
 CELL_LENGTH = 400
-"""Characters of one cell of a table; `--json` prints all."""
+"""Characters of one table cell that are printed; `--json` prints all."""
 
 LINE_LENGTH = 400
 
@@ -36,7 +36,7 @@ def print_line(text: str, length: int | None = None) -> None:
     """Print one line, cut at `length` characters.
 
     Raises:
-        CommandError: standard output takes no more, as on a full disk.
+        CommandError: standard output cannot be written, as on a full disk.
         BrokenPipeError: its reader has gone.
     """
     shown = visible(text)
@@ -44,12 +44,12 @@ def print_line(text: str, length: int | None = None) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines at once, so that a reader sees all of them or none."""
+    """Print lines with one write, so that a reader gets all of them or none."""
     _write("\n".join(map(visible, lines)))
 
 
 def announce(lines: Iterable[str]) -> None:
-    """Print what a server has to say at its start; it serves on where nobody can read it."""
+    """Print lines of a server process, which continues where standard output cannot be written."""
     try:
         print_lines(lines)
     except BrokenPipeError:
@@ -86,21 +86,21 @@ def print_facts_or_line(facts: Mapping[str, object], text: str, *, as_json: bool
 
 
 def print_table(
-    headers: Sequence[str], rows: Iterable[Sequence[object]], *, whole: Sequence[str] = ()
+    headers: Sequence[str], rows: Iterable[Sequence[object]], *, unwrapped: Sequence[str] = ()
 ) -> None:
-    """Print a table; the columns in `whole` are never wrapped, so that they can be copied."""
-    from rich.table import Table  # noqa: PLC0415 - only what draws tables needs all of this
+    """Print a table; columns in `unwrapped` stay on one line each, so that they can be copied."""
+    from rich.table import Table  # noqa: PLC0415 - slow to import, only for tables
 
     table = Table()
     for name in headers:
-        table.add_column(name, no_wrap=name in whole, overflow="fold")
+        table.add_column(name, no_wrap=name in unwrapped, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value, CELL_LENGTH) for value in row))
     _render(table)
 
 
 def print_facts(facts: Mapping[str, object], length: int = CELL_LENGTH) -> None:
-    """Print names and values, one of each a line."""
+    """Print names and values, one pair a line."""
     from rich.table import Table  # noqa: PLC0415 - as in `print_table`
 
     table = Table(show_header=False, box=None)
@@ -112,35 +112,38 @@ def print_facts(facts: Mapping[str, object], length: int = CELL_LENGTH) -> None:
 
 
 def complain(text: str) -> None:
-    """Print one line on standard error; one that cannot be written is not worth failing for."""
+    """Print one line on standard error; failures to write it are ignored."""
     with suppress(OSError, ValueError):
         sys.stderr.write(f"jobtrail: {visible(text)}\n")
         sys.stderr.flush()
 
 
 def error_console() -> Console:
-    """Return what progress is drawn on: standard error. Text of others must not be drawn there."""
+    """Return a console on standard error for progress bars.
+
+    It does not escape: never print text there that others chose.
+    """
     from rich.console import Console  # noqa: PLC0415 - as in `print_table`
 
     return Console(stderr=True)
 
 
 def prepare_streams() -> None:
-    """Make standard output and error take every character, whatever the terminal's encoding."""
+    """Escape characters that the encoding of standard output or error does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def reader_gone() -> bool:
-    """Return whether standard output is a pipe that nobody reads any more."""
+    """Return True if standard output is a pipe whose reader has gone."""
     poll = select.poll()
     poll.register(STANDARD_OUTPUT, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def give_up_output() -> None:
-    """Forget what standard output still holds, or Python would complain again at its exit."""
+    """Discard buffered output, or Python would report the failure again when it exits."""
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, STANDARD_OUTPUT)
@@ -149,10 +152,10 @@ def give_up_output() -> None:
 
 @contextmanager
 def writing(stream: TextIO) -> Iterator[TextIO]:
-    """Write to a stream of this process and flush it.
+    """Write to a standard stream in the block, and flush it at the end.
 
     Raises:
-        CommandError: it takes no more.
+        CommandError: it cannot be written.
         BrokenPipeError: its reader has gone.
     """
     try:
@@ -173,7 +176,7 @@ def _write(text: str) -> None:
 def _render(table: Table) -> None:
     from rich.console import Console  # noqa: PLC0415 - as in `print_table`
 
-    # Rendered first: an error in between would otherwise leave half a table.
+    # Rendered before it is written: an error must not leave half a table.
     console = Console()
     with console.capture() as captured:
         console.print(table)
@@ -182,7 +185,7 @@ def _render(table: Table) -> None:
 
 
 def _cell(value: object, length: int) -> Text:
-    """Return a value as text that is no markup."""
+    """Return a value as escaped text, cut at `length` characters."""
     from rich.text import Text  # noqa: PLC0415 - as in `print_table`
 
     text = value if isinstance(value, str) else _dumped(value)
@@ -190,7 +193,7 @@ def _cell(value: object, length: int) -> Text:
 
 
 def _dumped(value: object) -> str:
-    import orjson  # noqa: PLC0415 - nothing of it for lists of commands, and it imports a lot
+    import orjson  # noqa: PLC0415 - slow to import, not for help
 
     try:
         return orjson.dumps(value, default=str).decode()

@@ -1,4 +1,4 @@
-"""What every command shares before it runs: lazy imports, plain words, standard streams.
+"""The start of every command: lazy imports, unconverted arguments, standard streams.
 
-The room imports nothing else of `ops`.
+Used by `ops.cli`, `ops.__main__` and `ops.commands`. Nothing else of `ops` is imported here.
 """

@@ -1,7 +1,7 @@
-"""A group of commands that knows them all and imports the one that is called.
+"""A group of commands that imports only the module of the command that is called.
 
-Lists of commands (`--help`, shell completion) take names and first paragraphs from a table. Only
-a command's own help, its options and its work need the module that it is in.
+Lists of commands (`--help`, shell completion) are made from a table of names and help texts, of
+`CommandEntry`. The module of a command is imported for its own help, its options and its work.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
 
-class Place(NamedTuple):
-    """The place of a command in the code, and its line in a list of commands."""
+class CommandEntry(NamedTuple):
+    """Where a command is defined, and its text in a list of commands."""
 
     module: str
     attribute: str
@@ -32,62 +32,62 @@ class Place(NamedTuple):
 
 
 class LazyCommands(Mapping[str, Any]):
-    """Commands by name; each is imported when it is first asked for."""
+    """Commands by name; each is imported when it is first used."""
 
-    def __init__(self, places: Mapping[str, Place]) -> None:
-        self.places = places
+    def __init__(self, entries: Mapping[str, CommandEntry]) -> None:
+        self.entries = entries
         self._loaded: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._loaded:
-            self._loaded[name] = _load(name, self.places[name])
+            self._loaded[name] = _load(name, self.entries[name])
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
+        return iter(self.entries)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.entries)
 
 
-def lazy_group(places: Mapping[str, Place]) -> type[TyperGroup]:
-    """Return the class of a group of these commands, for `Typer(cls=…)`."""
+def lazy_group(entries: Mapping[str, CommandEntry]) -> type[TyperGroup]:
+    """Return a class for `Typer(cls=…)`: the group of these commands."""
 
     class LazyGroup(TyperGroup):
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
-            self.commands = cast("MutableMapping[str, Any]", LazyCommands(places))
+            self.commands = cast("MutableMapping[str, Any]", LazyCommands(entries))
 
         def list_commands(self, ctx: Any) -> list[str]:
             """Return the names; nothing is imported."""
             del ctx
-            return list(places)
+            return list(entries)
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            """Return what lists of commands show; it can be neither run nor asked for its help."""
+            """Return a stand-in for lists of commands; it has no options and cannot be run."""
             del ctx
-            return _listed(cmd_name, places[cmd_name]) if cmd_name in places else None
+            return _listed(cmd_name, entries[cmd_name]) if cmd_name in entries else None
 
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            """Parse the words before the command's name."""
+            """Parse the options before the command's name."""
             take_words_as_they_are(self, ctx)
             return super().parse_args(ctx, args)
 
         def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-            """Return the real command that the arguments begin with."""
+            """Return the name, the real command, and the arguments after its name."""
             name, command, rest = super().resolve_command(ctx, args)
             return name, self.commands[name] if name else command, rest
 
     return LazyGroup
 
 
-def _listed(name: str, place: Place) -> TyperCommand:
-    return TyperCommand(name, help=place.help, hidden=place.hidden)
+def _listed(name: str, entry: CommandEntry) -> TyperCommand:
+    return TyperCommand(name, help=entry.help, hidden=entry.hidden)
 
 
-def _load(name: str, place: Place) -> Any:
-    found = getattr(import_module(place.module), place.attribute)
-    command = get_group(found) if isinstance(found, typer.Typer) else _command(found, place.hidden)
+def _load(name: str, entry: CommandEntry) -> Any:
+    found = getattr(import_module(entry.module), entry.attribute)
+    command = get_group(found) if isinstance(found, typer.Typer) else _command(found, entry.hidden)
     command.name = name
     for each in (command, *getattr(command, "commands", {}).values()):
         take_words_as_they_are(each, typer.Context(each))

@@ -1,4 +1,4 @@
-"""Standard input, output and error, in place even where the shell closed them."""
+"""The null device in place of standard streams that the shell closed (`<&-`, `>&-`)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _NAMES = {0: "stdin", 1: "stdout", 2: "stderr"}
 
 
 def open_closed_streams() -> frozenset[int]:
-    """Open the null device in place of closed standard streams, and return which those were.
+    """Open the null device for each closed standard stream; return the numbers of those streams.
 
-    The next file or connection to be opened would otherwise take the number, and be written to as
-    standard output or error. Output that the shell closed is not wanted.
+    The next file or connection would otherwise get such a number, and output would be written to
+    it.
     """
     closed = []
     for number, mode in _MODES.items():
@@ -22,9 +22,9 @@ def open_closed_streams() -> frozenset[int]:
             os.fstat(number)
         except OSError:
             closed.append(number)
-            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number free, which is this one
-            os.set_inheritable(nowhere, True)  # noqa: FBT003 - a method of the standard library
-            setattr(sys, _NAMES[number], os.fdopen(nowhere, mode))
+            null = os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.set_inheritable(null, True)  # noqa: FBT003 - a function of the standard library
+            setattr(sys, _NAMES[number], os.fdopen(null, mode))
     return frozenset(closed)
 
 

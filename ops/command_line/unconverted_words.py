@@ -1,7 +1,7 @@
-"""Options and arguments take words as they are where nothing is to be converted.
+"""Options and arguments that need no conversion: texts and flags.
 
-Typer validates every value with pydantic, whose import takes longer than most commands. A text is
-one already, and so is a flag that was given or not; all else is still for typer to judge.
+Typer converts every value with pydantic, whose import takes longer than most commands. Texts and
+flags need no conversion; typer still converts and validates all other values.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from typing import Any
 
 
 def take_words_as_they_are(command: Any, ctx: Any) -> None:
-    """Let the texts and flags of a command be taken without building a validator."""
+    """Take the texts and flags of a command as they are, without building a validator."""
     for param in command.get_params(ctx):
         if _is_plain(param):
-            # It is what `get_runtime_param` builds when it is first asked. A version of typer that
-            # has no such attribute converts values by itself, and never reads this.
+            # typer's `get_runtime_param` builds the converter on first use and keeps it in this
+            # attribute. A version of typer without it converts values and ignores this.
             param._runtime_param = _AsItIs()  # noqa: SLF001 - typer has no public way
 
 
 class _AsItIs:
-    """Stands where typer keeps what converts a value."""
+    """A converter for typer that returns texts and flags unchanged."""
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return the value; what is not plain is for typer."""
+        """Return the value; one of another type is converted by typer."""
         if value is None or isinstance(value, param.type_descriptor.annotation):
             return value
-        param._runtime_param = None  # noqa: SLF001 - typer builds its own now
+        param._runtime_param = None  # noqa: SLF001 - typer builds its own again
         return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
 
 

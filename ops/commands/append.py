@@ -18,21 +18,21 @@ from streams.appender import EventAppender
 from streams.connection import connect
 from streams.keys import check_tenant
 
-SHOWN_FAULTS = 3
-"""Bad lines that one error names; with `--keep-going` each has a line of its own."""
+LISTED_FAULTS = 3
+"""Invalid lines that one error describes; with `--keep-going` each is printed on a line."""
 
 
 def append(
     tenant: Tenant,
     *,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Append the good lines beside bad ones.")
+        bool, typer.Option("--keep-going", help="Append the valid lines where others are not.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Append events from standard input, one JSON object a line."""
     settings = command_settings()
-    check_primary(settings)  # before the input is read, which may be long in coming
+    check_primary(settings)  # before the input is read, which may take long to arrive
     client = connect(settings.require_redis_url())
     faults: list[str] = []
     outcome = append_lines(
@@ -54,10 +54,10 @@ def append(
 
 
 def _refusal(faults: list[str]) -> str:
-    """Return one line for all bad lines of an input of which nothing was appended."""
-    more = len(faults) - SHOWN_FAULTS
+    """Return one line about all invalid lines of an input of which nothing was appended."""
+    more = len(faults) - LISTED_FAULTS
     others = [f"{more} more bad line{'' if more == 1 else 's'}"] if more > 0 else []
-    return "; ".join([*faults[:SHOWN_FAULTS], *others, "nothing was appended"])
+    return "; ".join([*faults[:LISTED_FAULTS], *others, "nothing was appended"])
 
 
 def _standard_input() -> BinaryIO:

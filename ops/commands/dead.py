@@ -12,6 +12,7 @@ import typer
 from consumers.dead_letters.buried_entries import Graveyard, Letter, NotKept
 from ops.addresses import command_settings
 from ops.arguments import check_known
+from ops.commands.shared_options import AsJson, OneTenant
 from ops.errors import CommandError
 from ops.printing import print_facts, print_json, print_line, print_table
 from ops.tasks.dead_letter_facts import burial_facts, letter_facts
@@ -21,21 +22,22 @@ from streams.keys import check_tenant
 
 dead = typer.Typer(help="Entries that could not be applied.", no_args_is_help=True)
 
-Tenant = Annotated[str, typer.Option("--tenant", help="Whose dead letters.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="The tenant of the dead letters.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of entries.")]
-All = Annotated[bool, typer.Option("--all", help="All of the tenant's.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Only of this reason.")]
-Group = Annotated[str | None, typer.Option("--group", help="Only what this group buried.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+All = Annotated[bool, typer.Option("--all", help="All dead letters of the tenant.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.")]
+Group = Annotated[
+    str | None, typer.Option("--group", help="Only those that this group could not apply.")
+]
 
 
 @dead.command("list")
 def list_letters(
     *,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this one's.")] = None,
+    tenant: OneTenant = None,
     reason: Reason = None,
     group: Group = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="The most that are listed.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, each tenant's newest first."""
@@ -69,7 +71,7 @@ def show(
         print_json(_facts(letter) | _content(letter))
         return
     print_facts(_facts(letter) | {"groups": ", ".join(letter.groups)})
-    # Not in the table: it is to be copied whole, and a table would break its lines.
+    # Not in the table, whose cells break lines: it must be possible to copy the event.
     if letter.event is not None:
         print_line(_decoded(letter.event))
     for field, found in letter.others:
@@ -86,9 +88,9 @@ def requeue(
     group: Group = None,
     as_json: AsJson = False,
 ) -> None:
-    """Append entries again, oldest first, after what kept them from being applied was mended."""
+    """Append entries again, oldest first, once the cause of their failure is removed."""
     wanted = _wanted(ids, all_=all_, filtered=reason is not None or group is not None)
-    # The log of another name is nobody's: its entries would only come back.
+    # No consumer reads the stream of a name that is not valid.
     graveyard = _graveyard(check_tenant(tenant))
 
     def act(letter: Letter) -> bool:
@@ -112,10 +114,10 @@ def discard(
     all_: All = False,
     reason: Reason = None,
     group: Group = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Really discard --all.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm --all.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete dead letters for ever."""
+    """Delete dead letters permanently."""
     wanted = _wanted(ids, all_=all_, filtered=reason is not None or group is not None)
     graveyard = _graveyard(tenant)
     if wanted:
@@ -125,7 +127,7 @@ def discard(
     if not yes:
         raise CommandError(
             f"this would delete {sum(1 for _ in letters)} dead letters of tenant {tenant}"
-            " for ever: say it with --yes"
+            " permanently: confirm it with --yes"
         )
     _report("discarded", sum(map(graveyard.discard, letters)), as_json=as_json)
 
@@ -139,9 +141,9 @@ def _graveyard(tenant: str | None) -> Graveyard:
 
 
 def _wanted(ids: list[str] | None, *, all_: bool, filtered: bool) -> list[EntryId]:
-    """Give the ids asked for, oldest first; none stands for --all."""
+    """Return the given ids, oldest first; none with --all."""
     if bool(ids) == all_:
-        raise CommandError("give the letters' ids, or --all")
+        raise CommandError("pass the ids of dead letters, or --all")
     if ids and filtered:
         raise CommandError("--reason and --group go with --all")
     return sorted({_id(text) for text in ids or ()})
@@ -151,7 +153,7 @@ def _id(text: str) -> EntryId:
     try:
         return EntryId.parse(text)
     except ValueError:
-        raise CommandError(f"{text!r} is no id of a dead letter") from None
+        raise CommandError(f"{text!r} is not the id of a dead letter") from None
 
 
 def _act_on(
@@ -163,7 +165,7 @@ def _act_on(
     *,
     as_json: bool,
 ) -> None:
-    """Do it to the letters that there are, and then complain of those that are not."""
+    """Call `act` for each letter, report the count, and raise for ids that have no letter."""
     gone = [
         each
         for each in ids
@@ -190,7 +192,7 @@ def _report(done: str, count: int, *, as_json: bool) -> None:
 def _print_table(letters: list[Letter]) -> None:
     names = "tenant id buried_at group reason deliveries detail".split()
     rows = ([facts[name] for name in names] for facts in map(_facts, letters))
-    print_table(names, rows, whole=["id"])
+    print_table(names, rows, unwrapped=["id"])
 
 
 def _facts(letter: Letter) -> dict[str, Any]:

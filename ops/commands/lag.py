@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from consumers.delivery import lag as lags
 from consumers.round_trips import encodable
 from ops.addresses import command_settings
 from ops.arguments import check_known
-from ops.commands.shared_options import AsJson
+from ops.commands.shared_options import AsJson, OneTenant
 from ops.printing import print_json, print_table
 from streams.appender import GROUPS
 from streams.connection import connect
@@ -19,7 +15,7 @@ from streams.keys import check_tenant
 
 def lag(
     *,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this one.")] = None,
+    tenant: OneTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how far each group is behind, by tenant."""

@@ -10,6 +10,7 @@ import psycopg
 import typer
 
 from ops.addresses import command_settings
+from ops.commands.shared_options import AsJson
 from ops.errors import CommandError
 from ops.printing import print_json, print_table
 from sql import sessions
@@ -21,13 +22,12 @@ old_tables = typer.Typer(
     no_args_is_help=True,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Reports = Callable[[Session], Iterator[Report]]
 
 
 @old_tables.command("list")
 def show(*, as_json: AsJson = False) -> None:
-    """Show how each index stands."""
+    """Show the state of each index."""
     _run(look, as_json=as_json)
 
 
@@ -39,25 +39,25 @@ def build_indexes(
     video: Annotated[str, typer.Option(help="The table of videos.")] = "video",
     as_json: AsJson = False,
 ) -> None:
-    """Build what is missing while everything goes on; may be stopped and run again."""
+    """Build missing indexes without blocking writes; may be stopped and run again."""
     tables = {"students": students, "aijob": aijob, "video": video}
     _run(lambda connection: build(connection, tables), as_json=as_json)
 
 
 @old_tables.command("drop")
 def drop_indexes(*, as_json: AsJson = False) -> None:
-    """Take all of them back while everything goes on."""
+    """Drop all of these indexes without blocking writes."""
     _run(take_back, as_json=as_json)
 
 
 def _run(reports: Reports, *, as_json: bool) -> None:
     with _connected() as connection:
-        made = list(reports(connection))
+        results = list(reports(connection))
     if as_json:
-        print_json([report._asdict() for report in made])
+        print_json([report._asdict() for report in results])
     else:
-        print_table(["index", "found", "done"], made)
-    lacking = sum(report.done == NO_COLUMN for report in made)
+        print_table(["index", "found", "done"], results)
+    lacking = sum(report.done == NO_COLUMN for report in results)
     if lacking:
         raise CommandError(f"{lacking} not built: the table has no such column; do without")
 

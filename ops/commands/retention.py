@@ -1,4 +1,4 @@
-"""`jobtrail trim` and `jobtrail groups`: what leaves the logs, and what keeps it there."""
+"""`jobtrail trim` and `jobtrail groups`: trimming of streams, and the groups that hold it back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from ops.addresses import command_settings
 from ops.arguments import check_known
+from ops.commands.shared_options import AsJson, OneTenant
 from ops.errors import CommandError
 from ops.printing import print_json, print_line, print_table
 from streams import logging_setup
@@ -16,15 +17,13 @@ from streams.keys import Keys, check_tenant
 
 groups = typer.Typer(help="Registered consumer groups.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 def trim(
     *,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this one.")] = None,
+    tenant: OneTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Trim logs now, as far as is safe, and say what holds the rest back."""
+    """Trim streams now, as far as is safe, and show what holds the rest back."""
     from consumers.chores import retention  # noqa: PLC0415 - other commands start faster
     from consumers.round_trips import encodable  # noqa: PLC0415 - as above
 
@@ -54,7 +53,7 @@ def trim(
 
 @groups.command("list")
 def list_groups(*, as_json: AsJson = False) -> None:
-    """List the registered groups, and in how many logs each holds trimming back."""
+    """List the registered groups, and in how many streams each holds trimming back."""
     from consumers.chores import retention  # noqa: PLC0415 - as in `trim`
     from consumers.round_trips import encodable  # noqa: PLC0415 - as in `trim`
 
@@ -76,11 +75,11 @@ def deregister(
     group: Annotated[str, typer.Argument(help="A registered group.")],
     *,
     force: Annotated[
-        bool, typer.Option("--force", help="Though consumers of it seem alive.")
+        bool, typer.Option("--force", help="Even if it has consumers that are alive.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forget a group that is gone for good, so that it holds nothing back any more."""
+    """Remove a group that is not used any more, so that it no longer holds trimming back."""
     from consumers.chores import retention  # noqa: PLC0415 - as in `trim`
 
     settings = command_settings()
@@ -92,8 +91,8 @@ def deregister(
     try:
         streams = retention.deregister(client, group, force=force, keys=keys)
     except retention.ConsumersAlive as error:
-        raise CommandError(f"{error}, or give --force") from None
+        raise CommandError(f"{error}, or pass --force") from None
     if as_json:
         print_json({"group": group, "streams": streams})
     else:
-        print_line(f"group {group} forgotten on {streams} logs")
+        print_line(f"group {group} forgotten on {streams} streams")

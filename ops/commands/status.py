@@ -1,4 +1,4 @@
-"""`jobtrail status`: it reads two keys, and starts without the client library of Redis."""
+"""`jobtrail status`: it reads two keys, and usually does not import the Redis client library."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from streams.keys import JOB_ID, JobKey, Keys, check_tenant
 from streams.kinds import find_kind
 from streams.servers.quick_read import read_keys
 
-DOCUMENT_LENGTH = 2_000
-"""Characters of one field that are shown; `--json` prints all."""
+FIELD_LENGTH = 2_000
+"""Characters of one field that are printed; `--json` prints all."""
 
 
 def status(
@@ -31,7 +31,7 @@ def status(
     if as_json:
         print_json(document)
         return
-    print_facts(document, DOCUMENT_LENGTH)
+    print_facts(document, FIELD_LENGTH)
 
 
 def _document(tenant: str, kind: str, job_id: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _document(tenant: str, kind: str, job_id: str) -> dict[str, Any]:
 
         raise CommandError(f"no kind {kind!r}: take one of {', '.join(KINDS)}")
     if not JOB_ID.match(job_id):
-        raise CommandError(f"{job_id!r} is no job id")
+        raise CommandError(f"{job_id!r} is not a valid job id")
     job = JobKey(check_tenant(tenant), kind, job_id)
     found, progress = _read(command_redis_url(), Keys().documents(job))
     if found is None:
@@ -62,7 +62,7 @@ def _read(url: str, keys: tuple[str, str]) -> list[bytes | None]:
     found = read_keys(url, keys)
     if found is not None:
         return found
-    from streams.connection import connect  # noqa: PLC0415 - longer to import than keys to read
+    from streams.connection import connect  # noqa: PLC0415 - slow to import
 
     with connect(url) as client:
         answer: Any = client.mget(keys)

@@ -19,7 +19,7 @@ def tail(
     tenant: Tenant,
     *,
     since: Annotated[
-        str, typer.Option("--from", help="An entry id, 0 for all, $ for what comes.")
+        str, typer.Option("--from", help="After this entry id; 0 for all, $ for new entries.")
     ] = "$",
     as_json: AsJson = False,
 ) -> None:
@@ -29,11 +29,11 @@ def tail(
     if not is_known(client, check_tenant(tenant)):
         complain(f"nothing was ever appended for tenant {tenant}: waiting for its first event")
     try:
-        for seen in follow(client, tenant, since, done=reader_gone):
+        for entry in follow(client, tenant, since, done=reader_gone):
             if as_json:
-                event = seen.raw.decode("utf-8", "replace")
-                print_json({"entry_id": str(seen.entry_id), "event": event})
+                event = entry.raw.decode("utf-8", "replace")
+                print_json({"entry_id": str(entry.entry_id), "event": event})
             else:
-                print_line(describe(seen), LINE_LENGTH)
+                print_line(describe(entry), LINE_LENGTH)
     except KeyboardInterrupt:
         return

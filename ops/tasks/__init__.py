@@ -1,4 +1,6 @@
-"""What commands do, without their words and without printing.
+"""The work of the commands, without options and without printing.
 
-Commands and the operators' view call it; of `ops` it imports `errors` alone.
+A task takes settings and values, returns a result or raises, and calls back where the command
+should print something meanwhile. Tasks are called by `ops.commands` and `ops.operator_view`, and
+never import commands, the command line or `ops.printing`.
 """

@@ -1,4 +1,4 @@
-"""Dead letters as the command line and the console show them."""
+"""The facts of dead letters that the command line and the console show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from consumers.round_trips import encodable
 
 
 def letter_facts(letter: Letter) -> dict[str, Any]:
-    """Return what identifies a letter and why it is one; `buried_at` is a time in UTC."""
+    """Return what identifies a letter and why it was buried; `buried_at` is a datetime in UTC."""
     return {
         "tenant": encodable(letter.tenant),
         "id": encodable(letter.name),
@@ -27,7 +27,7 @@ def letter_facts(letter: Letter) -> dict[str, Any]:
 
 
 def burial_facts(burial: Burial) -> dict[str, Any]:
-    """Return what one group found wrong with the letter's entry."""
+    """Return why one group could not apply the letter's entry."""
     return {
         "group": encodable(burial.group),
         "reason": encodable(burial.reason),

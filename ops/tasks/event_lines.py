@@ -1,4 +1,4 @@
-"""Appending events from a stream of lines, one JSON object each."""
+"""Appending events from lines of JSON, for `jobtrail append`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.shedding import SHED
 
 READ_BYTES = 1 << 20
 SPOOL_BYTES = 16 << 20
-"""Input of so many bytes is held in memory, more of it in a temporary file."""
+"""Bytes of input that are kept in memory; more are kept in a temporary file."""
 
 
 class Line(NamedTuple):
@@ -25,20 +25,20 @@ class Line(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of the input."""
+    """The result of appending an input."""
 
     appended: int
     refused: int
     shed: int | None = None
-    """Progress that full logs turned away; None where no cap was set."""
+    """Progress events that were refused because the stream is full; None without a limit."""
 
     def facts(self) -> dict[str, Any]:
-        """Give what there is to tell, by name."""
+        """Return the counts by name."""
         return {name: count for name, count in self._asdict().items() if count is not None}
 
     def __str__(self) -> str:
-        """Give the line that people read."""
-        shed = f"; shed {self.shed} of progress: the log is full" if self.shed else ""
+        """Return the counts as a line of text."""
+        shed = f"; shed {self.shed} of progress: the stream is full" if self.shed else ""
         return f"appended {self.appended} events{shed}"
 
 
@@ -50,10 +50,12 @@ def append_lines(
     keep_going: bool,
     complain: Callable[[str], None],
 ) -> Outcome:
-    """Append every line; with a bad one append nothing, or with `keep_going` the rest.
+    """Append every line; if one is not valid, append nothing, or with `keep_going` the others.
+
+    `complain` is called with a line of text for each line that is not valid.
 
     Raises:
-        LogUnavailable: what came before in the input was appended; what follows was not.
+        LogUnavailable: the stream could not be written; earlier lines were appended.
     """
     if keep_going:
         return _append(_arrivals(source, appender.max_event_bytes), appender, tenant, complain)
@@ -98,9 +100,9 @@ def _valid(line: Line, appender: EventAppender, complain: Callable[[str], None])
 def _arrivals(source: IO[bytes], longest: int) -> Iterator[list[Line]]:
     """Yield the lines as they arrive, so that a pipe that stays open is appended without delay.
 
-    A byte order mark before a line is left out, also before one in the middle, where `cat` joined
-    files that begin with one. Blank lines are left out too. Of a line that is longer than any event
-    may be only so much is kept that it is refused as such.
+    A byte order mark at the start of any line is removed: `cat` may have joined files that begin
+    with one. Blank lines are left out. Of a line that is longer than `longest` bytes, `longest` + 1
+    are kept, which is enough for it to be refused.
     """
     number, rest = 0, b""
     while True:

@@ -1,8 +1,8 @@
-"""Several processes of one command, each with a part of its work.
+"""Several processes of one command, each with a part of its work; for `replay` and `verify`.
 
-Each is a fork of the command, which saves a second start, and sends what it does through a pipe. A
-failure of one ends all, with the one line that the command would have said alone. So does Ctrl-C,
-which only the command itself obeys.
+Each process is a fork of the command, which saves the imports, and sends messages to the command
+through a pipe. If one fails, all are ended, and the command fails with the same line as it would
+with a single process. Ctrl-C is handled by the command alone, which then ends the others.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from ops.errors import CommandError, line_for
 T = TypeVar("T")
 Send = Callable[[object], None]
 Receive = Callable[[int, object], None]
-"""Takes the index of the part and what its process has sent."""
+"""Takes the index of a part and a message of its process."""
 
 _FORK = multiprocessing.get_context("fork")
 
 
 class _Ended(NamedTuple):
-    """The last word of a process."""
+    """The last message of a process."""
 
     line: str | None = None
-    """The error, in one line; None where there is none, or where it is our own fault."""
+    """The error in one line; None where there is none, or where it is a defect."""
     trace: str | None = None
-    """The traceback where it is."""
+    """The traceback of a defect."""
 
 
 def run_parts(parts: Sequence[T], work: Callable[[T, Send], None], receive: Receive) -> None:
-    """Do the work for each part; a single part is done in this process.
+    """Call `work` for each part in a process of its own; a single part is done in this process.
 
-    Nothing that must not be shared, such as a connection, may be open.
+    Connections and threads must not exist yet: a forked process would share them.
 
     Raises:
-        CommandError: one of them failed; the others were ended.
+        CommandError: a process failed; the others were ended.
     """
     if len(parts) == 1:
         work(parts[0], lambda sent: receive(0, sent))
@@ -68,7 +68,7 @@ def run_parts(parts: Sequence[T], work: Callable[[T, Send], None], receive: Rece
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C wait: a child must not meet it before it ignores it."""
+    """Delay SIGINT, until the new processes have set it to be ignored."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -108,7 +108,7 @@ def _killed(process: ForkProcess) -> _Ended:
 def _work(
     part: T, work: Callable[[T, Send], None], pipe: Connection, readers: Sequence[Connection]
 ) -> None:
-    # Once the command is gone, sending must fail: nobody else may hold the other end.
+    # Sending must fail once the command has ended, so this process must not hold the read ends.
     for reader in readers:
         reader.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -117,7 +117,7 @@ def _work(
     try:
         pipe.send(_attempt(part, work, pipe))
     except OSError:
-        os._exit(1)  # the command is gone
+        os._exit(1)  # the command has ended
 
 
 def _attempt(part: T, work: Callable[[T, Send], None], pipe: Connection) -> _Ended:

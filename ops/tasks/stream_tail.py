@@ -1,4 +1,4 @@
-"""Watching a tenant's log as it grows."""
+"""Reading a tenant's stream as it grows, for `jobtrail tail`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from streams.keys import Keys
 from streams.wire import ask
 
 BLOCK_MS = 1_000
+"""The time that one XREAD waits for new entries."""
 AT_ONCE = 500
+"""Entries of one reply."""
 
 
 def check_start(since: str) -> None:
-    """Refuse what is no place in a log.
+    """Raise if a text is not where `follow` can start.
 
     Raises:
         CommandError: it is neither an entry id nor `$`.
@@ -29,12 +31,12 @@ def check_start(since: str) -> None:
             EntryId.parse(since)
     except ValueError:
         raise CommandError(
-            f"{since!r} is no entry id: 1767225600000-0, 0 for all, $ for what comes"
+            f"{since!r} is not an entry id: 1767225600000-0, 0 for all, $ for new entries"
         ) from None
 
 
-class Seen(NamedTuple):
-    """One entry of the log, as it came."""
+class RawEntry(NamedTuple):
+    """One entry of the stream; `raw` is its `event` field as it was appended."""
 
     entry_id: EntryId
     raw: bytes
@@ -47,8 +49,12 @@ def follow(
     keys: Keys | None = None,
     *,
     done: Callable[[], bool] = lambda: False,
-) -> Iterator[Seen]:
-    """Yield entries after `since` (`$`: from now on) as they are appended, until `done`."""
+) -> Iterator[RawEntry]:
+    """Yield the entries after `since` (`$`: new ones only) as they are appended, until `done()`.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
     stream = (keys or Keys()).stream(tenant)
     last = since if since != "$" else _last(client, stream)
     while not done():
@@ -56,21 +62,21 @@ def follow(
         for _, entries in ask(client, *command) or ():
             for raw_id, fields in entries:
                 last = raw_id.decode()
-                yield Seen(of_reply(raw_id), field_of(fields) or b"")
+                yield RawEntry(of_reply(raw_id), field_of(fields) or b"")
 
 
-def describe(seen: Seen) -> str:
-    """Give one entry as a line for people."""
-    when = seen.entry_id.time.strftime("%H:%M:%S.%f")[:-3]
+def describe(entry: RawEntry) -> str:
+    """Return one entry as a line of text."""
+    when = entry.entry_id.time.strftime("%H:%M:%S.%f")[:-3]
     try:
-        event = parse_event(seen.raw)
+        event = parse_event(entry.raw)
     except InvalidEvent as error:
-        return f"{when}  {seen.entry_id}  not an event: {error}"
+        return f"{when}  {entry.entry_id}  not an event: {error}"
     facts: dict[str, Any] = event.model_dump(
         exclude={"v", "type", "kind", "id", "event_id", "at"}, exclude_none=True
     )
-    told = " ".join(f"{name}={value}" for name, value in facts.items())
-    return f"{when}  {event.type:<10}  {event.kind}:{event.id}  {told}"
+    fields = " ".join(f"{name}={value}" for name, value in facts.items())
+    return f"{when}  {event.type:<10}  {event.kind}:{event.id}  {fields}"
 
 
 def _last(client: redis.Redis, stream: str) -> str:

@@ -370,7 +370,7 @@ def test_a_command_without_its_verb_shows_help(words: list[str], here: Here) -> 
 
 def test_tail_from_no_place_in_a_log(here: Here, redis_url: str) -> None:
     printed = here("tail", "--tenant", "1", "--from", "now", redis_url=redis_url)
-    assert "'now' is no entry id" in printed.line
+    assert "'now' is not an entry id" in printed.line
 
 
 @pytest.mark.parametrize("words", OF_REDIS, ids=" ".join)

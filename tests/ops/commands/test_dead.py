@@ -184,9 +184,9 @@ def test_some_unknown__the_others_are_done_and_the_unknown_named(
     ("words", "line"),
     [
         (["show", "--tenant", "42", "9-0"], "tenant 42 has no dead letter 9-0"),
-        (["show", "--tenant", "42", "nine"], "'nine' is no id of a dead letter"),
-        (["requeue", "--tenant", "42"], "give the letters' ids, or --all"),
-        (["discard", "--tenant", "42", "9-0", "--all"], "give the letters' ids, or --all"),
+        (["show", "--tenant", "42", "nine"], "'nine' is not the id of a dead letter"),
+        (["requeue", "--tenant", "42"], "pass the ids of dead letters, or --all"),
+        (["discard", "--tenant", "42", "9-0", "--all"], "pass the ids of dead letters, or --all"),
         (["requeue", "--tenant", "42", "9-0", "--group", "rows"], "go with --all"),
         (["requeue", "--tenant", "a b", "9-0"], "is no tenant"),
         (["discard", "--tenant", "42", "--all"], "delete 0 dead letters of tenant 42"),

@@ -84,7 +84,7 @@ def test_import__password__is_in_no_event_row_or_output(
         (("--tenant", "1"), "read from JOBTRAIL_ROSTER_PASSWORD"),
         (("--tenant", "1", "--initial-password-env", "NO_SUCH"), "read from NO_SUCH"),
         (("--tenant", "a b"), "'a b' is no tenant"),
-        (("--tenant", "1", "--id", "../x"), "'../x' is no job id"),
+        (("--tenant", "1", "--id", "../x"), "'../x' is not a valid job id"),
     ],
 )
 def test_import__wrong_words__one_line(
