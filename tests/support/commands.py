@@ -61,7 +61,7 @@ def run_all(request: Request, settings: Mapping[str, str]) -> dict[str, Outcome]
 def _main() -> None:
     request = Request(*json.load(sys.stdin))
     commands = import_module("ops.commands").COMMANDS.values()
-    for name in (*LOADED, *(place.module for place in commands)):
+    for name in (*LOADED, *(entry.module for entry in commands)):
         import_module(name)
     for path, value in request.attributes.items():
         module, _, attribute = path.partition(":")
