@@ -11,8 +11,10 @@ from benchmarks.measure import Sample, compare
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import CHUNK, KEYS, Payload, lives, progress_event, tenants
-from streams.appender import FIELD, EventAppender, payload_of
+from streams.append_plan import FIELD
+from streams.appender import EventAppender
 from streams.events import Event, parse_event
+from streams.payloads import payload_of
 
 
 def append_one(bench: Bench) -> list[Figure]:

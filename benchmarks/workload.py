@@ -14,7 +14,8 @@ from itertools import islice
 import orjson
 import redis
 
-from streams.appender import FIELD, GROUPS, mark
+from streams.append_plan import FIELD, ready_marks
+from streams.appender import GROUPS
 from streams.event_ids import new_event_id
 from streams.events import Progress
 from streams.keys import Keys
@@ -96,7 +97,7 @@ def fill(client: redis.Redis, events: Iterable[Payload]) -> int:
         checked(round_trip(client, commands))
         count += len(chunk)
         seen.update((name, None) for name, _ in chunk)
-    marks = [command for name in seen for command in mark(KEYS, GROUPS, name)]
+    marks = [command for name in seen for command in ready_marks(KEYS, GROUPS, name)]
     for at in range(0, len(marks), CHUNK):
         checked(round_trip(client, marks[at : at + CHUNK]))
     return count

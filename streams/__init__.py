@@ -27,9 +27,10 @@ if TYPE_CHECKING:
         Queued,
         parse_event,
     )
+    from .job_report import JobReport
     from .keys import InvalidTenant, JobKey, Keys
     from .kinds import KINDS, Kind, State
-    from .reporter import JobReport, Reporter
+    from .reporter import Reporter
     from .shedding import SHED
 
 __all__ = [
@@ -71,7 +72,8 @@ __getattr__ = importer(
         "events": "Cancelled Done Event Failed InvalidEvent Processing Progress Queued parse_event",
         "keys": "InvalidTenant JobKey Keys",
         "kinds": "KINDS Kind State",
-        "reporter": "JobReport Reporter",
+        "job_report": "JobReport",
+        "reporter": "Reporter",
         "shedding": "SHED",
     },
 )

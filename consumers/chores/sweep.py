@@ -33,7 +33,8 @@ from consumers.chores.stream_figures import Standing
 from consumers.delivery.group_states import GroupState, group_states
 from consumers.faults import is_of_key
 from consumers.round_trips import round_trips
-from streams.appender import GROUPS, mark
+from streams.append_plan import ready_marks
+from streams.appender import GROUPS
 from streams.discovery import START, scan_streams
 from streams.entry_ids import of_reply
 from streams.keys import DEAD_END, STREAM_END, SWEPT_PATTERN, Keys
@@ -194,7 +195,9 @@ class Sweep:
         for at in range(0, len(known), LOOK_AT):
             news = self._news(known[at : at + LOOK_AT])
             self._send(
-                command for name in news for command in mark(self._keys, groups, self._tenant(name))
+                command
+                for name in news
+                for command in ready_marks(self._keys, groups, self._tenant(name))
             )
             self._remember(news)
 
@@ -271,7 +274,7 @@ class Sweep:
                 self._reset(log, groups)
             behind = [name for name in groups if name not in at or at[name].last_delivered < newest]
             unsettled = [name for name in at if at[name].pending]
-            marks += mark(self._keys, behind, self._tenant(log))
+            marks += ready_marks(self._keys, behind, self._tenant(log))
             pending += ((log, name) for name in unsettled)
             opened[log] = {name: at.get(name) for name in [*behind, *unsettled]}
             if opened[log]:

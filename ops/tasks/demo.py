@@ -12,8 +12,8 @@ import structlog
 
 from ops.tasks.reporting import interrupt_on_sigterm, job_reporter
 from streams.connection import connect
+from streams.job_report import JobReport
 from streams.keys import JobKey, Keys
-from streams.reporter import JobReport
 from streams.settings import Settings
 from workers.video.encoder import encode
 from workers.video.ffmpeg.process import make_clip

@@ -133,7 +133,7 @@ class Bridge:
 
     def tell(self, job: JobKey, event: Event) -> bool:
         """Append what may be lost; False, with a warning, where it was."""
-        return self._reporter.try_append(job.tenant, event)
+        return self._reporter.append_or_drop(job.tenant, event)
 
     def end(self, job: JobKey, event: Event) -> None:
         """Append an end, durably where the server can.
@@ -141,7 +141,7 @@ class Bridge:
         Raises:
             LogUnavailable: Redis stayed away; let the queue deliver the message again.
         """
-        self._reporter.append_surely(job.tenant, event)
+        self._reporter.append_with_retries(job.tenant, event)
 
     def _attempt(self, job: JobKey, named: int | None) -> int:
         with self._lock:

@@ -16,18 +16,13 @@ from hypothesis import given, settings
 from redis.asyncio.connection import AbstractConnection as AsyncConnection
 from redis.connection import AbstractConnection
 
-from streams.appender import (
-    PIPELINE,
-    Appendable,
-    AsyncEventAppender,
-    EventAppender,
-    payload_of,
-)
+from streams.appender import PIPELINE, AsyncEventAppender, EventAppender
 from streams.connection import LogUnavailable, connect, connect_async
 from streams.entry_ids import EntryId
 from streams.event_ids import time_of
 from streams.events import Done, Failed, InvalidEvent, Progress, Queued, parse_event
 from streams.keys import InvalidTenant
+from streams.payloads import Appendable, payload_of
 from tests.support.strategies import event_fields
 from tests.support.thorough import examples
 

@@ -285,7 +285,7 @@ def test_progress__timer_is_late__no_more_than_the_rate_all_the_same(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(HeldTimer, "made", [])
-    monkeypatch.setattr("streams.reporter.threading.Timer", HeldTimer)
+    monkeypatch.setattr("streams.job_report.threading.Timer", HeldTimer)
     reporter = Reporter(EventAppender(redis_client), progress_per_second=4, clock=lambda: now[0])
     with reporter.job("a1", tenant="42") as job:
         job.progress(percent=1)

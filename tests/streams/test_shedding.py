@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from ops.devstack import EmbeddedRedis
 from projections.decoding import Entry, decode
 from projections.fold import fold_all
-from streams.appender import PIPELINE, Appendable, AsyncEventAppender, EventAppender
+from streams.appender import PIPELINE, AsyncEventAppender, EventAppender
 from streams.connection import LogUnavailable, connect, connect_async
 from streams.entry_ids import EntryId
 from streams.events import Done, Progress, parse_event
+from streams.payloads import Appendable
 from streams.reporter import Reporter
 from streams.shedding import SHED, shed_counts
 from tests.support.servers import RedisFactory, login

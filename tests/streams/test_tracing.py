@@ -14,9 +14,10 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from consumers.tracing import ERROR_LENGTH, TRACES, Traced
 from projections.decoding import Entry, decode
-from streams.appender import EventAppender, payload_of
+from streams.appender import EventAppender
 from streams.entry_ids import EntryId
 from streams.events import dump_json, parse_event
+from streams.payloads import payload_of
 from streams.reporter import Reporter
 from streams.tracing import current_traceparent, remote_span
 from tests.support.groups import entries

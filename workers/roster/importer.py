@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import orjson
 import psycopg
 
-from streams.reporter import JobReport, Reporter
+from streams.job_report import JobReport
+from streams.reporter import Reporter
 from workers.roster.errors import RosterError
 from workers.roster.passwords import hash_password, initial_password
 from workers.roster.reader_client import Reading, read_workbook

@@ -1,0 +1,151 @@
+"""Append plans: the commands that append events in one round trip, and the meaning of the replies.
+
+A plan knows no client: the blocking and the asyncio appender (`streams/appender.py`) send its
+commands and hand it the replies. After the entries, a plan sets the *ready mark* of each tenant:
+its place in the ready queue of each consumer group, by which consumers find new entries.
+
+- `Plan` appends events.
+- `CappedPlan` appends progress by the script of `streams/shedding.py`, which may shed it.
+- `DurablePlan` wraps one of them and also waits for disk and replicas (`streams/durability.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import redis
+
+from .connection import LogUnavailable
+from .durability import NotDurable, Wait
+from .entry_ids import EntryId, of_reply
+from .keys import Keys
+from .shedding import LOAD, SHEDDABLE, Cap, unscripted
+from .wire import Command
+
+FIELD = "event"
+"""Name of the only field of an entry."""
+
+
+def ready_marks(keys: Keys, groups: Sequence[str], tenant: str) -> Iterator[Command]:
+    """Yield the commands that mark a tenant as ready in each group; an older mark stays."""
+    now = time.time_ns() // 1_000_000
+    for group in groups:
+        yield "ZADD", keys.ready(group), "NX", now, tenant
+
+
+def unavailable(error: Exception) -> LogUnavailable:
+    """Return the error that callers of an appender get for an error of Redis or its client."""
+    return LogUnavailable(f"Redis did not take it: {error}")
+
+
+class Plan:
+    """The commands that append events and set ready marks."""
+
+    def __init__(self, keys: Keys, groups: Sequence[str], payloads: Sequence[tuple[str, bytes]]):
+        self.appends = len(payloads)
+        self.commands: list[Command] = [
+            ("XADD", keys.stream(tenant), "*", FIELD, payload) for tenant, payload in payloads
+        ]
+        # After the XADDs: a consumer that sees the mark must find the entry.
+        for tenant in dict.fromkeys(tenant for tenant, _ in payloads):
+            self.commands.extend(ready_marks(keys, groups, tenant))
+
+    def entry_ids(self, replies: Sequence[object]) -> list[EntryId]:
+        """Return the ids of the entries, in the order of the events.
+
+        Raises:
+            LogUnavailable: the server refused a command.
+        """
+        for reply in replies:
+            if isinstance(reply, redis.RedisError):
+                raise unavailable(reply)
+        # A client of the application's own may decode replies.
+        ids = (reply if isinstance(reply, bytes) else str(reply).encode() for reply in replies)
+        return [of_reply(entry_id) for entry_id in islice(ids, self.appends)]
+
+    def retries(self, replies: Sequence[object]) -> list[Command]:
+        """Return the commands to send after these replies because the server lacked a script."""
+        del replies
+        return []
+
+    def merged(self, replies: Sequence[object], later: Sequence[object]) -> list[object]:
+        """Return the replies, with those of the commands of `retries` in their places."""
+        del later
+        return list(replies)
+
+
+class CappedPlan(Plan):
+    """A plan for streams of limited size: its progress may be shed.
+
+    Args:
+        events: tenant, type and payload of each event.
+    """
+
+    def __init__(self, cap: Cap, events: Sequence[tuple[str, str, bytes]]) -> None:
+        plain = [(tenant, raw) for tenant, type_, raw in events if type_ != SHEDDABLE]
+        xadds_and_marks = iter(Plan(cap.keys, cap.groups, plain).commands)
+        self.appends = len(events)
+        self.commands = [
+            cap.command(tenant, FIELD, raw) if type_ == SHEDDABLE else next(xadds_and_marks)
+            for tenant, type_, raw in events
+        ]
+        self.commands.extend(xadds_and_marks)
+
+    def entry_ids(self, replies: Sequence[object]) -> list[EntryId]:
+        """Return the ids of the entries, and `SHED` for each event that was shed."""
+        return super().entry_ids([b"0-0" if reply is None else reply for reply in replies])
+
+    def retries(self, replies: Sequence[object]) -> list[Command]:
+        """Return the command that loads the script, and those that failed without it."""
+        lost = unscripted(replies)
+        return [LOAD, *(self.commands[index] for index in lost)] if lost else []
+
+    def merged(self, replies: Sequence[object], later: Sequence[object]) -> list[object]:
+        """Return all replies; where the script was refused, its error for each of its events."""
+        loaded, *found = later
+        refused = isinstance(loaded, redis.RedisError)
+        by_index = dict(zip(unscripted(replies), found, strict=True))
+        return [
+            (loaded if refused else by_index[index]) if index in by_index else reply
+            for index, reply in enumerate(replies)
+        ]
+
+
+class DurablePlan(Plan):
+    """A plan that also waits, on the connection that appended."""
+
+    def __init__(self, plan: Plan, wait: Wait) -> None:
+        self.appends = plan.appends
+        self.commands = [*plan.commands, *wait.commands]
+        self._plan = plan
+        self._wait = wait
+
+    def entry_ids(self, replies: Sequence[object]) -> list[EntryId]:
+        """Return the ids of the entries.
+
+        Raises:
+            LogUnavailable: the server refused a command.
+            NotDurable: a confirmation did not come in time.
+        """
+        plain, waited = self._split(replies)
+        ids = self._plan.entry_ids(plain)
+        if missing := self._wait.missing(waited):
+            raise NotDurable(f"appended, but not known to be durable: {missing}")
+        return ids
+
+    def retries(self, replies: Sequence[object]) -> list[Command]:
+        """Return what the inner plan sends again, and the commands that wait for that."""
+        again = self._plan.retries(self._split(replies)[0])
+        return [*again, *self._wait.commands] if again else []
+
+    def merged(self, replies: Sequence[object], later: Sequence[object]) -> list[object]:
+        """Return all replies; of the two waits the later one counts."""
+        plain, waited = self._split(later)
+        return [*self._plan.merged(self._split(replies)[0], plain), *waited]
+
+    def _split(self, replies: Sequence[object]) -> tuple[Sequence[object], Sequence[object]]:
+        """Return the replies of the inner plan, and those of the commands that wait."""
+        plain = len(replies) - len(self._wait.commands)
+        return replies[:plain], replies[plain:]
