@@ -1,6 +1,6 @@
-"""Every metric of the API, one literal each; `docs/metrics.md` lists them.
+"""All metrics of the API, each as a literal; `docs/metrics.md` lists them.
 
-No tenant and no id is ever a label: whoever may scrape learns nothing of anybody.
+No label contains a tenant or an id, so that the metrics reveal nothing about anybody's jobs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sql.sessions import Pool
 
 REQUEST_SECONDS = RequestSeconds(
     "jobtrail_http_request_seconds",
-    "Seconds from a request to the end of its answer; its count is the count of requests."
-    " Long-polls have a route of their own, which ends in `?wait`.",
+    "Seconds from a request to the end of its answer; its count is the number of requests."
+    " Long polls have their own routes, which end in `?wait`.",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
 )
 READ_BATCH = Histogram(
@@ -25,19 +25,22 @@ READ_BATCH = Histogram(
     "Jobs read by one MGET.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
-OPEN_STREAMS = Gauge("jobtrail_open_streams", "Streams of Server-Sent Events that are open.")
-WAITING = Gauge("jobtrail_waiting_requests", "Long-polls held until their job changes.")
-STREAM_EVENTS = Counter(
-    "jobtrail_stream_events_total", "States sent to streams (`of` a `job` or a `tenant`).", ["of"]
+LIVE_STREAMS = Gauge("jobtrail_live_streams", "Live streams (Server-Sent Events) that are open.")
+LONG_POLLS = Gauge("jobtrail_long_polls", "Long polls that wait for a change of their job.")
+LIVE_STREAM_EVENTS = Counter(
+    "jobtrail_live_stream_events_total",
+    "States sent to live streams, by the stream's `scope` (one `job`, or a `tenant`).",
+    ["scope"],
 )
 SLOW_CLIENTS = Counter(
-    "jobtrail_slow_clients_dropped_total", "Streams cut off because their client took nothing."
+    "jobtrail_slow_clients_dropped_total",
+    "Live streams closed because their client accepted no data for too long.",
 )
 FEED_MESSAGES = Counter(
-    "jobtrail_feed_messages_total", "Messages of changes that Redis published to this process."
+    "jobtrail_feed_messages_total", "Messages about changes received from Redis by this process."
 )
 FEED_SUBSCRIPTIONS = Gauge(
-    "jobtrail_feed_subscriptions", "Tenants whose changes this process is subscribed to."
+    "jobtrail_feed_subscriptions", "Tenants to whose changes this process is subscribed."
 )
 POOL_CONNECTIONS = Gauge(
     "jobtrail_pool_connections",
@@ -51,13 +54,13 @@ POOL_WAITING = Gauge(
 
 
 def watch_redis_pool(client: redis.asyncio.Redis) -> None:
-    """Show this client's connections, counted when somebody scrapes."""
+    """Export the numbers of a client's connections, counted at each scrape."""
     pool = client.connection_pool
 
     def count(state: str) -> int:
         counts = pool.get_connection_count()
         return sum(
-            number for number, facts in counts if facts["db.client.connection.state"] == state
+            number for number, labels in counts if labels["db.client.connection.state"] == state
         )
 
     for state in ("used", "idle"):
@@ -65,7 +68,12 @@ def watch_redis_pool(client: redis.asyncio.Redis) -> None:
 
 
 def watch_postgres_pool(pool: Pool, waiting: Callable[[], int]) -> None:
-    """Show this pool's connections, and how many requests wait, counted when somebody scrapes."""
+    """Export the numbers of a pool's connections and waiting requests, counted at each scrape.
+
+    Args:
+        pool: the pool.
+        waiting: returns the number of requests that wait before they ask the pool.
+    """
 
     def count(name: str) -> int:
         return pool.get_stats().get(name, 0)

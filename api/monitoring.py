@@ -1,4 +1,4 @@
-"""What those who run the API ask: is it alive, can it serve, how does it do."""
+"""The endpoints for monitoring: liveness, readiness and metrics. Used by `api.app`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from api.jobs.database import Database
 from streams.connection import refuses_writes
 
 PING_SECONDS = 0.8
-"""How long Redis may take to answer and still count as there."""
+"""The time limit for Redis' answer to the readiness check."""
 
 
 def monitoring_routes(client: redis.asyncio.Redis, database: Database) -> list[Route]:
-    """Give the routes; they ask nobody for credentials and tell of no tenant.
+    """Return the routes, which need no credentials and reveal nothing about tenants.
 
-    Who can serve progress is ready, which takes Redis alone; of the database it is only told.
+    The API is ready if it can serve progress, for which it needs Redis only; the answer contains
+    the state of the database too.
     """
 
     async def readyz(_request: Request) -> Response:
-        writes, state = await asyncio.gather(_takes_writes(client), database.state())
-        if writes is None:
+        accepts_writes, state = await asyncio.gather(_accepts_writes(client), database.state())
+        if accepts_writes is None:
             raise TryLater(missing=["redis"])
         body = {"status": "ready", "database": state}
-        return JSONResponse(body if writes else {**body, "redis": "refuses writes"})
+        return JSONResponse(body if accepts_writes else {**body, "redis": "refuses writes"})
 
     return [Route("/healthz", _healthz), Route("/readyz", readyz), Route("/metrics", _metrics)]
 
@@ -44,20 +45,20 @@ async def _metrics(_request: Request) -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _takes_writes(client: redis.asyncio.Redis) -> bool | None:
-    """Return whether Redis takes writes, as far as it says; None where it does not answer."""
+async def _accepts_writes(client: redis.asyncio.Redis) -> bool | None:
+    """Return whether Redis accepts writes; None if it does not answer."""
     try:
         async with asyncio.timeout(PING_SECONDS):
             await client.execute_command("PING")  # type: ignore[no-untyped-call]
-            return not _lacks(await client.info("memory", "replication"))
+            return not _lacks_resources(await client.info("memory", "replication"))
     except redis.exceptions.NoPermissionError:
-        return True  # it answers, but may not be asked
+        return True  # Redis answers, but the user may not run the command
     except (redis.RedisError, TimeoutError) as error:
         return False if refuses_writes(error) else None
 
 
-def _lacks(info: Mapping[str, Any]) -> bool:
-    """Return whether memory is used up, or no replica is in step where one must be."""
+def _lacks_resources(info: Mapping[str, Any]) -> bool:
+    """Return whether memory is used up, or a required replica is missing."""
     limit = int(info.get("maxmemory", 0))
     used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
     full = 0 < limit < used and info.get("maxmemory_policy") == "noeviction"

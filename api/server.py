@@ -1,4 +1,7 @@
-"""The API's process: one event loop with granian in it, from a listening socket to a clean stop."""
+"""The process of the API: a listening socket, an event loop with granian in it, and a clean stop.
+
+Called by `jobtrail api` and `jobtrail up`.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,10 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp
 
 from api.access.listening import BACKLOG, address_of, listen, url_of
-from api.access.silent_connections import Answering, bound_silent_connections
+from api.access.silent_connections import ActiveClients, bound_silent_connections
 from api.app import create_app
-from api.live.waiters import STALLED_SECONDS, Viewers
-from api.operators.delivery import Desk
+from api.live.waiters import STALLED_SECONDS, Waiters
+from api.operators.operator_view import OperatorView
 from streams import logging_setup
 from streams.runtime.interrupts import on_stop
 from streams.settings import Settings
@@ -32,101 +35,112 @@ from streams.settings import Settings
 _LOG = structlog.get_logger(__name__)
 
 STOP_SECONDS = 5
-"""How long answers that are under way may take once the process is told to stop."""
+"""The time limit for answers that are in progress when the process is asked to stop."""
 
 MAX_CONNECTIONS = 16_384
-"""Connections that are served at a time, idle ones and live streams included; those beyond wait in
-the listening socket's queue. Who sends nothing has at most 30 s
-(`api/access/silent_connections.py`)."""
+"""The connections that are served at a time, including idle ones and live streams. Further ones
+wait in the listening socket's queue. A connection without a request is closed after 30 s at most
+(`api.access.silent_connections`)."""
 
 
 class ServerFailed(Exception):
-    """The HTTP server ended without being told to; the log says why."""
+    """The HTTP server ended by itself; the log has the reason."""
 
 
 def serve(
     settings: Settings,
     announce: Callable[[str], None] | None = None,
     *,
-    desk: Desk | None = None,
+    operator_view: OperatorView | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` is given the URL once a request was answered.
+    """Serve until SIGTERM or SIGINT.
 
-    Without a desk there is no console.
+    Args:
+        settings: the process's settings.
+        announce: called with the API's URL once the API has answered a request.
+        operator_view: the source of operators' data about delivery; without one there are neither
+            operators' endpoints nor a console.
 
     Raises:
-        SettingsError, InvalidUrl: the settings do not allow it to start.
-        ListenError: the address is not to be had.
-        ServerFailed: it ended by itself.
+        SettingsError, InvalidUrl: a setting is missing or wrong.
+        ListenError: the address is not available.
+        ServerFailed: the HTTP server ended by itself.
     """
     logging_setup.configure(settings)
-    viewers = Viewers(settings.max_streams_per_tenant)
-    app = create_app(settings, desk, viewers)
-    _allow_many_connections()
+    waiters = Waiters(settings.max_streams_per_tenant)
+    app = create_app(settings, operator_view, waiters)
+    _raise_file_limit()
     with closing(listen(settings.api_host, settings.api_port)) as listener:
-        uvloop.run(_serve(app, viewers, listener, announce))
+        uvloop.run(_serve(app, waiters, listener, announce))
 
 
-def _allow_many_connections() -> None:
-    """Open as many files as the system lets us: each connection is one, and streams stay."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _raise_file_limit() -> None:
+    """Raise the limit of open files to the most that the system allows: one for each connection."""
+    _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
 
 
-def _cut_off_who_takes_nothing(listener: socket.socket) -> None:
-    """Let the system close connections whose other end takes nothing of what was sent to it."""
-    if sys.platform == "linux":  # elsewhere such a connection stays, with a few MB of the system's
+def _close_stalled_connections(listener: socket.socket) -> None:
+    """Let the kernel close connections whose peer does not acknowledge data that was sent."""
+    if sys.platform == "linux":  # elsewhere such a connection stays open
         milliseconds = int(STALLED_SECONDS * 1000)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 async def _serve(
     app: ASGIApp,
-    viewers: Viewers,
+    waiters: Waiters,
     listener: socket.socket,
     announce: Callable[[str], None] | None,
 ) -> None:
-    answering = Answering(app)
-    server = _Server(answering, listener)
-    _cut_off_who_takes_nothing(listener)
+    active = ActiveClients(app)
+    server = _Server(active, listener)
+    _close_stalled_connections(listener)
 
     def stop() -> None:
-        viewers.stop()
+        waiters.stop()
         server.stop()  # type: ignore[no-untyped-call]
 
-    # Not the loop's own handlers: the second Ctrl-C has to end a loop that hangs, too.
+    # Not the event loop's handlers: a second Ctrl-C must end an event loop that hangs, too.
     loop = asyncio.get_running_loop()
     on_stop(lambda: loop.call_soon_threadsafe(stop))
     serving = asyncio.create_task(server.serve())
-    first_answer = asyncio.create_task(_first_answer(listener))
     bounding = asyncio.create_task(
-        bound_silent_connections(address_of(listener)[1], answering.clients)
+        bound_silent_connections(address_of(listener)[1], active.clients)
     )
-    await asyncio.wait((serving, first_answer), return_when=asyncio.FIRST_COMPLETED)
-    _settle()
-    if not serving.done() and announce is not None:
-        announce(url_of(listener))
-    first_answer.cancel()
+    await _announce_when_ready(serving, listener, announce)
     try:
         await serving
     except TimeoutError:
         _LOG.warning("answers_cut_off", after_seconds=STOP_SECONDS)
-        # It would tell of each with a traceback.
+        # It would log a traceback for each of them.
         logging.getLogger("_granian").setLevel(logging.CRITICAL)
     finally:
         bounding.cancel()
     if not server.interrupt_signal:
-        raise ServerFailed("the HTTP server ended by itself: the log says why")
+        raise ServerFailed("the HTTP server ended by itself: see the log for the reason")
 
 
-def _settle() -> None:
-    """Let the garbage collector pass over what stays for good: tens of ms in every full pass."""
+async def _announce_when_ready(
+    serving: asyncio.Task[None], listener: socket.socket, announce: Callable[[str], None] | None
+) -> None:
+    """Call `announce` once a request was answered; return earlier if the server ends."""
+    first_answer = asyncio.create_task(_first_answer(listener))
+    await asyncio.wait((serving, first_answer), return_when=asyncio.FIRST_COMPLETED)
+    _freeze_garbage()
+    if not serving.done() and announce is not None:
+        announce(url_of(listener))
+    first_answer.cancel()
+
+
+def _freeze_garbage() -> None:
+    """Exclude the present objects from garbage collection; they take tens of ms in a full pass."""
     gc.collect()
     gc.freeze()
 
 
 async def _first_answer(listener: socket.socket) -> None:
-    """Wait until the application answers; until then the connection waits in the queue."""
+    """Return when the application has answered a request."""
     reader, writer = await asyncio.open_connection(*address_of(listener))
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     await reader.read()
@@ -134,7 +148,7 @@ async def _first_answer(listener: socket.socket) -> None:
 
 
 class _Server(Server):
-    """Granian on a socket that is open already, without a word of its own to standard output."""
+    """Granian on a socket that is open already; it writes nothing to standard output."""
 
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         super().__init__(
@@ -152,6 +166,6 @@ class _Server(Server):
         self._listener = listener
 
     def _init_shared_socket(self) -> None:
-        holder: Any = SocketHolder  # its constructor is missing in granian's stubs
-        # The holder owns what it is given, and so does the listener.
+        holder: Any = SocketHolder  # granian's type stubs lack its constructor
+        # The holder closes its file descriptor, and so does the listener.
         self._shd = holder(self._listener.dup().detach(), uds=False, backlog=BACKLOG)

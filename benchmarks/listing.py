@@ -97,13 +97,13 @@ def _filled(bench: Bench, rows: int) -> str:
 
 def _measure(client: httpx.Client, query: str, rows: int, *, pages: int) -> Sample:
     """Ask for first and deep pages in turn, the deep ones at random places."""
-    told_by = list_parameters(JOB).of_query(query.encode()).told_by
+    filter_values = list_parameters(JOB).of_query(query.encode()).filter_values
     places = random.Random(1)
     sample = Sample([], [])
     for _ in range(pages):
         number = places.randrange(rows)
         at = (FIRST + number * STEP).isoformat()
-        cursor = write_cursor([BIG, JOB.name, told_by], [at, f"import-{number:07}"])
+        cursor = write_cursor([BIG, JOB.name, filter_values], [at, f"import-{number:07}"])
         sample.first.append(seconds(partial(_ask, client, query)))
         sample.deep.append(seconds(partial(_ask, client, f"{query}&cursor={cursor}")))
     return sample

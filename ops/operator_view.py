@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from api.operators.delivery import Facts, Letters, NotKept
+from api.operators.operator_view import DeadLetterPage, EntryNotKept, Facts
 from consumers.chores.activity import per_minute
 from consumers.chores.dead_tenants import dead_counts
 from consumers.chores.heartbeat import heartbeats
@@ -115,7 +115,7 @@ class RedisOperatorView:
             for number, name in enumerate(names)
         ]
 
-    def letters(self, tenant: str | None, before: str | None, limit: int) -> Letters:
+    def letters(self, tenant: str | None, before: str | None, limit: int) -> DeadLetterPage:
         """Return letters of a tenant before a letter id, or the latest letters of all tenants."""
         last = None if before is None else EntryId.parse(before)
         known = self._dead_tenants(DEAD_TENANTS)
@@ -124,9 +124,9 @@ class RedisOperatorView:
             items = list(islice(self._graveyard.letters(tenant, before=last), limit + 1))
             more = len(items) > limit
             after = str(items[limit - 1].id) if more else None
-            return Letters([_facts(each) for each in items[:limit]], after, named)
+            return DeadLetterPage([_facts(each) for each in items[:limit]], after, named)
         latest = sorted(self._latest(known, limit), key=lambda letter: letter.id, reverse=True)
-        return Letters([_facts(each) for each in latest[:limit]], None, named)
+        return DeadLetterPage([_facts(each) for each in latest[:limit]], None, named)
 
     def letter(self, tenant: str, letter_id: str) -> Facts | None:
         """Return one letter with at most `FIELD_BYTES` of each field, or None if there is none."""
@@ -143,7 +143,7 @@ class RedisOperatorView:
         try:
             added = None if letter is None else self._graveyard.requeue(letter)
         except buried_entries.NotKept as error:
-            raise NotKept(str(error)) from None
+            raise EntryNotKept(str(error)) from None
         return None if added is None else str(added)
 
     def discard(self, tenant: str, letter_id: str) -> bool:

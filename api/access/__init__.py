@@ -1,5 +1,6 @@
-"""Decisions on who may ask, from where, and how much, before any endpoint runs.
+"""Access control: who may send a request, from where, how large and how often.
 
-Every request passes through `request_guard` first. The room uses `api.http` and knows no endpoint,
-no projection and no document.
+`request_guard` checks every request before any endpoint runs; endpoints then identify the caller
+(`callers`, `auth`). The settings are read once, when the application is made. This folder uses
+`api.http` and must not import endpoints or projections.
 """

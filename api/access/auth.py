@@ -1,7 +1,9 @@
-"""Who is asking: a tenant, and what of the tenant's they may read.
+"""Authentication: which tenant a request is for, and which of the tenant's jobs it may read.
 
-The *caller* comes from a signed token or, on a developer's own machine, from a header that is
-believed. Tokens are secrets: they are never logged and never part of an error.
+The *caller* comes from a signed token (`JOBTRAIL_AUTH=jwt`) or, on a developer's machine, from a
+header that is trusted without proof (`JOBTRAIL_AUTH=dev`). Tokens are secrets: they are never
+logged and never part of an error. `api.app` makes the authenticator; endpoints use it through
+`api.access.callers`.
 """
 
 from __future__ import annotations
@@ -24,14 +26,15 @@ from streams.settings import Settings, SettingsError
 
 Claims = Mapping[str, Any]
 
-REMEMBERED_TOKENS = 4_096
-"""A frontend polls with one token; to verify it takes longer than all the rest of an answer."""
+CACHED_TOKENS = 4_096
+"""The number of verified tokens that are cached: a frontend polls with one token, and verifying it
+takes longer than everything else in an answer."""
 
 OPS = "ops"
-"""The scope of the console and of operators' endpoints."""
+"""The scope for the console and the operators' endpoints."""
 
 _CHECKS: Any = {
-    # No setting says who else's tokens these are, so only what bears on time is checked.
+    # No setting names the issuer or the audience, so only the claims about time are checked.
     "verify_aud": False,
     "verify_iss": False,
     "verify_iat": False,
@@ -41,42 +44,45 @@ _CHECKS: Any = {
 
 
 class Caller(NamedTuple):
-    """Who asks, as far as it matters here."""
+    """The identity and the permissions of a request."""
 
     tenant: str
     only: Mapping[str, frozenset[str]] | None
-    """The ids that may be read, by kind; None: all of the tenant's."""
+    """The ids that may be read, by kind; None for all jobs of the tenant."""
     scopes: frozenset[str]
     identity: Hashable = None
-    """The one who asks, for limits: the token's subject, or else what was signed."""
+    """The key for rate limits: the token's subject, or a hash of the token without one."""
     expires: float = inf
-    """When the token does, in seconds since 1970: an answer that goes on ends then."""
+    """When the token expires, in seconds since 1970. A live stream ends soon after it."""
 
     def may_read(self, kind: str, job_id: str) -> bool:
-        """Whether a job of the caller's tenant is one that the caller may know of."""
+        """Return whether the caller may read a job of their tenant."""
         return self.only is None or job_id in self.only.get(kind, ())
 
 
 class Authenticator(Protocol):
-    """Tells who is asking."""
+    """An object that identifies callers."""
 
     def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:
-        """Read the `Authorization` and `X-Tenant-ID` headers; each mode believes one of them.
+        """Return the caller.
 
-        `scope` is the request that they came with.
+        Args:
+            authorization: the value of `Authorization`, which the `jwt` mode uses.
+            tenant: the value of `X-Tenant-ID`, which the `dev` mode uses.
+            scope: the request that they came with.
 
         Raises:
             BadCredentials: there is no valid token.
-            TenantMissing: no tenant is named, or none of the allowed form.
+            TenantMissing: there is no tenant, or its name is not valid.
         """
         ...
 
 
 def authenticator(settings: Settings) -> Authenticator:
-    """Make the authenticator that the settings ask for.
+    """Return the authenticator of the mode that is set.
 
     Raises:
-        SettingsError: keys are missing or wrong, or the mode is not safe where the API listens.
+        SettingsError: keys are missing or wrong, or the mode is not safe for the listening address.
     """
     if settings.auth == "jwt":
         return TokenAuthenticator(
@@ -84,50 +90,50 @@ def authenticator(settings: Settings) -> Authenticator:
         )
     if not on_loopback_only(settings.api_host):
         raise SettingsError(
-            f"JOBTRAIL_AUTH=dev believes every caller, so JOBTRAIL_API_HOST={settings.api_host} "
-            "will not do: listen on 127.0.0.1, or use JOBTRAIL_AUTH=jwt"
+            f"JOBTRAIL_AUTH=dev trusts every caller, so JOBTRAIL_API_HOST={settings.api_host} "
+            "is not allowed: listen on 127.0.0.1, or use JOBTRAIL_AUTH=jwt"
         )
     return TrustingAuthenticator()
 
 
 class TrustingAuthenticator:
-    """Believes the tenant that a caller names; for loopback addresses only."""
+    """An authenticator that trusts the tenant in the header; for loopback addresses only."""
 
-    def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:  # noqa: ARG002 - the other mode's
-        """Take the tenant as it is named; every caller is an operator too."""
+    def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:  # noqa: ARG002 - for the other mode
+        """Return a caller of the named tenant, who is an operator too."""
         return Caller(_tenant(tenant), None, frozenset({OPS}))
 
 
 class TokenAuthenticator:
-    """Believes JSON Web Tokens signed by one of the keys.
+    """An authenticator that verifies JSON Web Tokens.
 
     Args:
         keys: the keys that tokens may be signed with.
-        expiry_required: refuse tokens without an `exp` claim, which would be valid for ever.
+        expiry_required: whether to refuse tokens without `exp`, which would be valid forever.
     """
 
     def __init__(self, keys: list[TokenKey], *, expiry_required: bool = True) -> None:
         self._keys = keys
         self._options: Any = {**_CHECKS, "require": ["exp"] if expiry_required else []}
-        self._remembered: dict[str, Caller] = {}
-        """By the whole value of the header, which names a token in one spelling of several."""
+        self._cache: dict[str, Caller] = {}
+        """By the full value of the header."""
 
-    def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:  # noqa: ARG002 - the other mode's
-        """Verify the bearer's token, unless it is remembered and has not expired since."""
+    def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:  # noqa: ARG002 - for the other mode
+        """Return the caller of a bearer token, from the cache if it has not expired since."""
         if authorization is None:
             raise BadCredentials
-        remembered = self._remembered.get(authorization)
-        if remembered is not None and time.time() < remembered.expires:
-            return remembered
+        cached = self._cache.get(authorization)
+        if cached is not None and time.time() < cached.expires:
+            return cached
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise BadCredentials
-        claims, until = self._verified(token)
-        caller = _caller(claims, token, until)
-        self._remember(authorization, caller)
+        claims, expires = self._verify(token)
+        caller = _caller(claims, token, expires)
+        self._add_to_cache(authorization, caller)
         return caller
 
-    def _verified(self, token: str) -> tuple[Claims, float]:
+    def _verify(self, token: str) -> tuple[Claims, float]:
         """Return the claims of a token that one of the keys signed, and when it expires."""
         try:
             header = jwt.get_unverified_header(token)
@@ -138,15 +144,15 @@ class TokenAuthenticator:
                             token, key.key, algorithms=[key.algorithm], options=self._options
                         )
                         return claims, float(int(claims["exp"])) if "exp" in claims else inf
-        # A claim may be a number that no `float` or date can hold.
+        # A claim may be a number beyond the range of `float` and of dates.
         except (jwt.PyJWTError, TypeError, ValueError, OverflowError, RecursionError):
             raise BadCredentials from None
         raise BadCredentials
 
-    def _remember(self, authorization: str, caller: Caller) -> None:
-        if len(self._remembered) >= REMEMBERED_TOKENS:
-            del self._remembered[next(iter(self._remembered))]
-        self._remembered[authorization] = caller
+    def _add_to_cache(self, authorization: str, caller: Caller) -> None:
+        if len(self._cache) >= CACHED_TOKENS:
+            del self._cache[next(iter(self._cache))]
+        self._cache[authorization] = caller
 
 
 def _caller(claims: Claims, token: str, expires: float) -> Caller:
@@ -155,22 +161,22 @@ def _caller(claims: Claims, token: str, expires: float) -> Caller:
         _tenant(claims.get("tenant_id")),
         _only(claims),
         frozenset(scope.split()) if isinstance(scope, str) else frozenset(),
-        # What was signed has one spelling; the signature beside it has several. No token is kept.
+        # The signed part has one spelling; the signature has several. The token is not kept.
         subject if isinstance(subject, str) else hash(token.rpartition(".")[0]),
         expires,
     )
 
 
-def _tenant(named: object) -> str:
-    """Check a tenant's name; a number is one too, a truth value is not."""
-    tenant = str(named) if type(named) is int else named
+def _tenant(name: object) -> str:
+    """Return a tenant's name if it is valid; an integer is, a boolean is not."""
+    tenant = str(name) if type(name) is int else name
     if not isinstance(tenant, str) or not TENANT.match(tenant):
         raise TenantMissing
     return tenant
 
 
 def _only(claims: Claims) -> Mapping[str, frozenset[str]] | None:
-    """Read the lists that narrow the token. One list narrows it to that list alone."""
+    """Return the ids to which the token is limited, by kind; a kind without a list has none."""
     lists = {kind.name: claims[kind.plural] for kind in KINDS.values() if kind.plural in claims}
     if not all(isinstance(ids, list) for ids in lists.values()):
         raise BadCredentials

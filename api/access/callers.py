@@ -1,4 +1,7 @@
-"""The caller of a request: from its headers, or from its query where a browser sends no headers."""
+"""The caller of a request, from its headers or, for browsers' `EventSource`, from its query.
+
+Used by every endpoint that needs a caller.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,22 @@ from api.access.auth import Authenticator, Caller
 from api.http.problems import BadRequest
 
 MAX_FIELDS = 100
-"""Fields of a query that are read at all."""
+"""The most fields of a query that are accepted."""
 
 
 def caller_of(authenticator: Authenticator, scope: Scope, *, in_query: bool = False) -> Caller:
-    """Tell who asks.
+    """Return the caller of a request.
 
-    `in_query` believes `?access_token=` and `?tenant=` too where the headers say nothing: a
-    browser's EventSource sends none of its own.
+    Args:
+        authenticator: the authenticator of the application.
+        scope: the request.
+        in_query: whether `?access_token=` and `?tenant=` replace missing headers, because an
+            `EventSource` cannot send headers.
 
     Raises:
-        BadCredentials, TenantMissing: as the authenticator says.
-        BadRequest: one of them is there more than once, or the query has a great many fields.
+        BadCredentials, TenantMissing: as raised by the authenticator.
+        BadRequest: a header or a parameter with credentials is repeated, or the query has more than
+            `MAX_FIELDS` fields.
     """
     headers: dict[bytes, bytes] = dict(scope["headers"])
     if len(headers) != len(scope["headers"]):
@@ -38,7 +45,7 @@ def caller_of(authenticator: Authenticator, scope: Scope, *, in_query: bool = Fa
 
 
 def _check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Refuse what a proxy in front could read in another way than this process does."""
+    """Refuse repeated credentials, of which a proxy may use another one than this process."""
     names = [name for name, _ in headers]
     for name in (b"authorization", b"x-tenant-id"):
         if names.count(name) > 1:

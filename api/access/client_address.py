@@ -1,7 +1,8 @@
-"""The address of a client, also behind proxies that are known to state it.
+"""The network address of a client, also behind reverse proxies.
 
-Only a proxy that the settings name is believed, and of a list of addresses only the last one that
-is not itself such a proxy: a client can put anything in front of it.
+Only proxies listed in the settings are trusted. Of the addresses in their header, the last one that
+is not a trusted proxy's counts, because a client can put anything before it. Used by `token_guard`
+and `silent_connections`.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from streams.settings import Settings, SettingsError
 Network = IPv4Network | IPv6Network
 
 NETWORK_BITS = 64
-"""Of an IPv6 address: one host has any address of its network."""
+"""The prefix length of an IPv6 network; a host can use every address of its network."""
 
 
 class ClientAddresses:
-    """Reads the addresses of clients, as the settings say.
+    """Determines the addresses of clients.
 
     Args:
-        header: the field in which a trusted proxy states the client's address, in lower case.
+        header: the header field, in lower case, in which trusted proxies send the client's address.
         proxies: the networks of trusted proxies.
     """
 
@@ -33,10 +34,10 @@ class ClientAddresses:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ClientAddresses:
-        """Read the settings.
+        """Return an instance with the header and the proxies that are set.
 
         Raises:
-            SettingsError: a network is not one, or one of the two settings is missing.
+            SettingsError: a network is not valid, or only one of the two settings is set.
         """
         header, proxies = settings.client_address_header, settings.trusted_proxies
         if header is None and proxies is None:
@@ -56,7 +57,7 @@ class ClientAddresses:
         return cls(header.lower().encode(), networks)
 
     def of(self, scope: Scope) -> str:
-        """Return the address of a request's client; of IPv6 its network of 64 bits."""
+        """Return the address of a request's client; for IPv6, its network of 64 bits."""
         client = scope.get("client")
         peer = str(client[0]) if client else ""
         stated = self._stated(scope) if self._header and self._is_proxy(peer) else None
@@ -85,7 +86,7 @@ def _parsed(address: str) -> object:
 
 
 def network_of(address: str) -> str:
-    """Return the address in its one form; of IPv6 the network of 64 bits, which is one host's."""
+    """Return the normalized address; for IPv6, the network of 64 bits that contains it."""
     found = _parsed(address)
     if isinstance(found, IPv6Address):
         return str(ip_network((found, NETWORK_BITS), strict=False))

@@ -1,8 +1,9 @@
-"""Limits: what is refused before anything reads it, because it is too big, too slow or too often.
+"""Limits on the size, the duration and the rate of requests.
 
-Sizes are in bytes, times in seconds, rates in requests a second. The HTTP server has limits of its
-own above these (100 header fields, 64 KiB of URL, some 400 KiB of a head, 30 s for one); what is
-beyond those it refuses by itself, without a body.
+Used by `request_guard`, `token_guard` and the endpoints that read a body. Sizes are in bytes, times
+in seconds, rates in requests a second. The HTTP server has higher limits (100 header fields, 64 KiB
+for the URL, about 400 KiB for a request's head, 30 s for receiving it); beyond those it refuses the
+request itself, without a body.
 """
 
 from __future__ import annotations
@@ -18,25 +19,26 @@ from starlette.types import Message, Receive, Scope
 
 from api.access.auth import Authenticator, Caller
 from api.http.problems import Problem
-from api.http.responses import Response
+from api.http.responses import RawResponse
 
 MAX_URL_BYTES = 8_192
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16_384
-"""Of all names and values together; a narrowed token of some hundred ids fits."""
+"""For all names and values together; enough for a token that lists several hundred ids."""
 
 BODY_SECONDS = 10.0
-"""How long a request's body may take to arrive."""
+"""The time limit for receiving a request's body."""
 
 BURST_SECONDS = 2.0
-"""What a rate allows at once: so many seconds' worth, one request at the least."""
+"""The size of a burst: the requests that a rate allows in this time, but at least one."""
 
-REMEMBERED_KEYS = 65_536
-"""Buckets kept; of more, those that were longest not asked for count as full again."""
+MAX_BUCKETS = 65_536
+"""The most token buckets that are kept. Beyond, the least recently used ones are dropped, which
+makes them full again."""
 
 
 class UrlTooLong(Problem):
-    """Ask with a shorter URL."""
+    """The URL is too long."""
 
     status = HTTPStatus.REQUEST_URI_TOO_LONG
     detail = "요청 주소가 너무 깁니다."
@@ -45,7 +47,7 @@ class UrlTooLong(Problem):
 
 
 class HeadersTooLarge(Problem):
-    """Send fewer or shorter header fields."""
+    """The header fields are too many or too long."""
 
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     detail = "요청 헤더가 너무 큽니다."
@@ -54,7 +56,7 @@ class HeadersTooLarge(Problem):
 
 
 class BodyTooLarge(Problem):
-    """Send less at once; the rest of what is under way is not read."""
+    """The request body is too large; the server closes the connection without reading the rest."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     detail = "요청 본문이 너무 큽니다."
@@ -64,27 +66,31 @@ class BodyTooLarge(Problem):
 
 
 class BodyTooSlow(Problem):
-    """Send it faster."""
+    """The request body did not arrive in time."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
-    detail = "요청 본문이 제시간에 도착하지 않았습니다."
+    detail = "요청 본문이 제한 시간 안에 도착하지 않았습니다."
     word = "body-too-slow"
     english = "The request body did not arrive in time."
     headers = ((b"connection", b"close"),)
 
 
 class NotJson(Problem):
-    """Send `application/json`."""
+    """The media type of the request body is not `application/json`."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    detail = "application/json 본문만 받습니다."
+    detail = "요청 본문은 application/json 형식이어야 합니다."
     word = "not-json"
     english = "Only application/json bodies are accepted."
     headers = ((b"accept", b"application/json"),)
 
 
 class TooManyRequests(Problem):
-    """Wait for as long as `Retry-After` says."""
+    """Too many requests; retry after the number of seconds in `Retry-After`.
+
+    Args:
+        seconds: the time until the next request is accepted.
+    """
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     detail = "요청이 너무 많습니다. 잠시 후 다시 시도해 주세요."
@@ -96,21 +102,21 @@ class TooManyRequests(Problem):
         self._seconds = seconds
 
     @property
-    def response(self) -> Response:
-        """Give the answer, with whole seconds to wait."""
+    def response(self) -> RawResponse:
+        """The answer, with `Retry-After` in full seconds."""
         wait = (b"retry-after", b"%d" % max(1, math.ceil(self._seconds)))
         return self.response_with((wait,))
 
 
-_MAY_BE_JSON = (b"application/json", b"", b"application/x-www-form-urlencoded")
-"""The last is what `curl -d` says of any body."""
+_ACCEPTED_TYPES = (b"application/json", b"", b"application/x-www-form-urlencoded")
+"""Media types of JSON bodies. The last one is what `curl -d` sends with every body."""
 
 
 def check_head(scope: Scope) -> None:
-    """Refuse a URL or header fields that nobody needs so many of.
+    """Check the size of a request's URL and header fields.
 
     Raises:
-        UrlTooLong, HeadersTooLarge: they are.
+        UrlTooLong, HeadersTooLarge: a limit is exceeded.
     """
     raw_path = scope.get("raw_path") or scope["path"]
     if len(raw_path) + len(scope["query_string"]) > MAX_URL_BYTES:
@@ -121,85 +127,103 @@ def check_head(scope: Scope) -> None:
 
 
 def check_json(scope: Scope) -> None:
-    """Refuse a body that is said to be something else than JSON.
+    """Check that the media type of a request's body may be JSON.
 
     Raises:
-        NotJson: it is.
+        NotJson: the media type is another one.
     """
     sent = dict(scope["headers"]).get(b"content-type", b"")
-    if sent.partition(b";")[0].strip().lower() not in _MAY_BE_JSON:
+    if sent.partition(b";")[0].strip().lower() not in _ACCEPTED_TYPES:
         raise NotJson
 
 
 def limited_body(scope: Scope, receive: Receive, limit: int) -> Receive:
-    """Give a `receive` that hands on a body of `limit` bytes at most, in time.
+    """Return a `receive` that limits the size and the duration of a request's body.
+
+    It raises BodyTooLarge when the body exceeds `limit` bytes, and BodyTooSlow when the body is not
+    complete in `BODY_SECONDS`.
 
     Raises:
-        BodyTooLarge: it is said to be larger; the same comes from the `receive` where it proves so.
-        BodyTooSlow: from the `receive`, when the time is over.
+        BodyTooLarge: `Content-Length` exceeds the limit.
     """
-    said = dict(scope["headers"]).get(b"content-length", b"0")
-    # Not a number at all never comes here: the HTTP server refuses that.
-    if said.isdigit() and int(said) > limit:
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    # The HTTP server has refused a value that is not a number.
+    if declared.isdigit() and int(declared) > limit:
         raise BodyTooLarge
-    deadline = asyncio.get_running_loop().time() + BODY_SECONDS
-    left: int | None = limit
+    return _LimitedBody(receive, limit)
 
-    async def receive_limited() -> Message:
-        nonlocal left
-        if left is None:  # the body is all here: what is waited for is the client's going away
-            return await receive()
+
+class _LimitedBody:
+    """A `receive` with a size limit and a deadline, which begins when it is made."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._left = limit
+        self._deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        if self._complete:  # the next message says that the client has disconnected
+            return await self._receive()
         try:
-            async with asyncio.timeout_at(deadline):
-                message = await receive()
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
         except TimeoutError:
             raise BodyTooSlow from None
-        left -= len(message.get("body", b""))
-        if left < 0:
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
             raise BodyTooLarge
-        if not message.get("more_body", False):
-            left = None
+        self._complete = not message.get("more_body", False)
         return message
-
-    return receive_limited
 
 
 class Buckets:
-    """Token buckets by key: each gives `rate` a second, and `BURST_SECONDS` worth at once."""
+    """Token buckets by key.
+
+    Args:
+        rate: the tokens a second that each bucket gets; it holds those of `BURST_SECONDS`.
+        clock: a monotonic clock.
+    """
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = 1 / rate
         self._slack = max(BURST_SECONDS - self._interval, 0.0)
         self._clock = clock
-        self._free_at: dict[Hashable, float] = {}
-        """When a key's bucket would be full again: one number says all of a bucket."""
+        self._full_at: dict[Hashable, float] = {}
+        """When each bucket will be full again, which is its complete state."""
 
     def take(self, key: Hashable) -> float:
-        """Take one of a key's; 0.0 where there was one, else the seconds until there will be."""
+        """Take a token; return 0.0, or the seconds until there is one if the bucket is empty."""
         now = self._clock()
-        free_at = max(self._free_at.pop(key, now), now)
-        wait = free_at - now - self._slack
-        self._free_at[key] = free_at if wait > 0 else free_at + self._interval
-        if len(self._free_at) > REMEMBERED_KEYS:
-            del self._free_at[next(iter(self._free_at))]
+        full_at = max(self._full_at.pop(key, now), now)
+        wait = full_at - now - self._slack
+        self._full_at[key] = full_at if wait > 0 else full_at + self._interval
+        if len(self._full_at) > MAX_BUCKETS:
+            del self._full_at[next(iter(self._full_at))]
         return max(wait, 0.0)
 
 
 class RateLimitedAuthenticator:
-    """Lets each caller of a tenant ask so often; none is slowed by another who asks too often."""
+    """An authenticator that limits the requests of each caller, independently of other callers.
+
+    Args:
+        inner: the authenticator that identifies callers.
+        rate: the requests a second that each caller may send.
+    """
 
     def __init__(self, inner: Authenticator, rate: float) -> None:
         self._inner = inner
         self._buckets = Buckets(rate)
 
     def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:
-        """Identify the caller.
+        """Return the caller.
 
         Raises:
-            TooManyRequests: the caller has asked too often; and whatever else the inner one raises.
+            TooManyRequests: the caller exceeds the rate.
+            BadCredentials, TenantMissing: as raised by the inner authenticator.
         """
         caller = self._inner.identify(authorization, tenant, scope)
-        # By who asks, not by the header's text, which has many spellings.
+        # By identity, because a header has many spellings.
         wait = self._buckets.take((caller.tenant, caller.identity))
         if wait:
             raise TooManyRequests(wait)

@@ -1,7 +1,8 @@
-"""The address to listen on: found, taken, and shown.
+"""The listening socket of the API, and its address.
 
-The socket is opened here and not by the HTTP server, which would open its own with SO_REUSEPORT: a
-second API on the same port would then take half of the requests instead of being told.
+The socket is opened here and not by the HTTP server, which would use SO_REUSEPORT: a second API on
+the same port would get half of the requests instead of an error. Used by `api.server`, and by
+`api.access.auth` to check the address.
 """
 
 from __future__ import annotations
@@ -13,43 +14,44 @@ from ipaddress import ip_address
 from typing import Any
 
 BACKLOG = 2_048
+"""The most connections that wait to be accepted."""
 
 _ADVICE = {
     errno.EADDRINUSE: "the port is taken: stop what listens there, or set JOBTRAIL_API_PORT to "
     "another port (0 takes a free one)",
-    errno.EADDRNOTAVAIL: "this machine has no such address: set JOBTRAIL_API_HOST to one that it "
-    "has, or to 0.0.0.0",
-    errno.EACCES: "the port is not ours to take: set JOBTRAIL_API_PORT to one above 1023",
+    errno.EADDRNOTAVAIL: "this machine has no such address: set JOBTRAIL_API_HOST to an "
+    "address of this machine, or to 0.0.0.0",
+    errno.EACCES: "this user must not use the port: set JOBTRAIL_API_PORT to a port above 1023",
 }
 
 
 class ListenError(Exception):
-    """The API cannot listen where it was told to; the message is one line and says what to do."""
+    """The API cannot listen on its address; the message is one line with the reason and advice."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on the first address of a host; port 0 takes a free one.
+    """Return a socket that listens on the first address of a host; port 0 takes a free port.
 
     Raises:
-        ListenError: the host has no address, or the port is not to be had.
+        ListenError: the host has no address, or the port is not available.
     """
     family, address = _resolved(host, port)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Not SO_REUSEPORT: this only lets a restart follow at once.
+        # For a restart without delay. Unlike SO_REUSEPORT, it admits one listener only.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
         listener.settimeout(0)
     except OSError as error:
         listener.close()
-        why = _ADVICE.get(error.errno or 0, str(error))
-        raise ListenError(f"cannot listen on {host}:{port}: {why}") from None
+        reason = _ADVICE.get(error.errno or 0, str(error))
+        raise ListenError(f"cannot listen on {host}:{port}: {reason}") from None
     return listener
 
 
 def address_of(listener: socket.socket) -> tuple[str, int]:
-    """Give the host and port to connect to: where it listens, loopback where that is everywhere."""
+    """Return the host and port to connect to; loopback for a socket that listens everywhere."""
     host, port = listener.getsockname()[:2]
     if ip_address(host).is_unspecified:
         host = "::1" if ":" in host else "127.0.0.1"
@@ -57,13 +59,13 @@ def address_of(listener: socket.socket) -> tuple[str, int]:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Give the URL that reaches a listening socket from this machine."""
+    """Return the URL that reaches a listening socket from this machine."""
     host, port = address_of(listener)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def on_loopback_only(host: str) -> bool:
-    """Whether every address of a host is reached from this machine alone."""
+    """Return whether every address of a host is a loopback address; False if it has none."""
     with suppress(OSError, UnicodeError):
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         return all(ip_address(address[0]).is_loopback for *_, address in found)
@@ -73,7 +75,7 @@ def on_loopback_only(host: str) -> bool:
 def _resolved(host: str, port: int) -> tuple[int, tuple[Any, ...]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # a label that is too long is no OSError
+    except (OSError, UnicodeError):  # UnicodeError: a label is too long
         raise ListenError(
             f"cannot listen on {host}:{port}: the host's name has no address: "
             "set JOBTRAIL_API_HOST to a name or address of this machine"

@@ -1,9 +1,9 @@
-"""Dev mode's guard: only requests that name this machine's loopback are answered.
+"""The host check of the dev mode: only requests for this machine's loopback are answered.
 
-In dev mode every caller is believed. A foreign name that was made to point to this machine (DNS
-rebinding) would let any page on the web read everything: to the browser, page and API would be of
-one origin. So `Host` must be a loopback name or address, on every path. `Origin`, where it is sent,
-must be one too, or one that `JOBTRAIL_CORS_ORIGINS` names.
+The dev mode trusts every caller. If a foreign host name pointed to this machine (DNS rebinding),
+any page on the web could read everything, because to the browser the page and the API would have
+the same origin. Therefore `Host` must be a loopback name or address, on every path. `Origin`, if
+sent, must be one too, or be listed in `JOBTRAIL_CORS_ORIGINS`. Used by `api.access.request_guard`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from api.metrics import REQUEST_SECONDS
 
 
 class NotThisMachine(Problem):
-    """In dev mode, ask by a loopback name or address, such as `localhost` or `127.0.0.1`."""
+    """In dev mode, the host must be a loopback name or address, such as `localhost`."""
 
     status = HTTPStatus.FORBIDDEN
     detail = "개발 모드에서는 localhost로만 접속할 수 있습니다."
@@ -31,11 +31,12 @@ class NotThisMachine(Problem):
 
 
 class LoopbackOnly:
-    """Refuses requests that are not for, or not from pages of, this machine's loopback.
+    """Refuses requests whose host or origin is not this machine's loopback.
 
     Args:
-        host: where the API listens, which is a loopback name too.
-        origins: origins of other pages that may ask.
+        app: the application.
+        host: the name or address that the API listens on, which is accepted as `Host` too.
+        origins: other origins whose pages may send requests.
     """
 
     def __init__(self, app: ASGIApp, host: str, origins: Collection[str]) -> None:
@@ -55,16 +56,16 @@ class LoopbackOnly:
 
     def _is_local(self, scope: Scope) -> bool:
         for name, value in scope["headers"]:
-            if name == b"host" and not self._names_this_machine(value.decode("latin-1")):
+            if name == b"host" and not self._is_local_host(value.decode("latin-1")):
                 return False
-            if name == b"origin" and not self._may_ask(value.decode("latin-1")):
+            if name == b"origin" and not self._is_allowed_origin(value.decode("latin-1")):
                 return False
-        # Without a `Host` (HTTP/1.0) it is no browser.
+        # A request without `Host` (HTTP/1.0) does not come from a browser.
         return True
 
-    def _names_this_machine(self, host: str) -> bool:
+    def _is_local_host(self, host: str) -> bool:
         try:
-            # `urlsplit` reads more than a host: all else would be a way around.
+            # `urlsplit` accepts more than a host and port; the rest is refused below.
             parts = urlsplit(f"//{host}")
             name = parts.hostname or ""
             _ = parts.port
@@ -74,15 +75,15 @@ class LoopbackOnly:
             return False
         return name == self._host or is_loopback(name)
 
-    def _may_ask(self, origin: str) -> bool:
+    def _is_allowed_origin(self, origin: str) -> bool:
         if origin in self._origins:
             return True
         scheme, _, host = origin.partition("://")
-        return scheme in ("http", "https") and self._names_this_machine(host)
+        return scheme in ("http", "https") and self._is_local_host(host)
 
 
 def is_loopback(name: str) -> bool:
-    """Return whether a name or address is a loopback one, without asking a name server."""
+    """Return whether a name or address is a loopback one, without a DNS query."""
     if name.removesuffix(".").rpartition(".")[2] == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""The edge: what every request passes before any endpoint, and what every answer is told to."""
+"""Checks and headers that apply to every request, whatever its path. Used by `api.app`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access.auth import Authenticator
 from api.access.client_address import ClientAddresses
-from api.access.cors import allowed_origins, with_origins
+from api.access.cors import allowed_origins, with_cors
 from api.access.limits import RateLimitedAuthenticator, check_head, limited_body
 from api.access.loopback import LoopbackOnly
-from api.access.token_guard import GuardedAuthenticator
+from api.access.token_guard import TokenGuard
 from streams.settings import Settings
 
 _BODILESS = ("GET", "HEAD", "OPTIONS")
-"""Nothing here reads a body that came with one of these."""
+"""Methods whose body no endpoint reads."""
 
 
-class Edge:
-    """Refuses what is too much, by what the settings say; one for the whole application."""
+class RequestGuard:
+    """Checks the size of every request."""
 
     def __init__(self, settings: Settings) -> None:
         self._max_body_bytes = settings.max_body_bytes
 
     def check(self, scope: Scope, receive: Receive) -> Receive:
-        """Let a request in; give the `receive` to read its body from.
+        """Return the `receive` to read the request's body from.
 
         Raises:
-            Problem: it is refused; it is answered by that.
+            Problem: the answer to a request that is too large.
         """
         check_head(scope)
         if scope["method"] in _BODILESS:
@@ -34,37 +34,35 @@ class Edge:
         return limited_body(scope, receive, self._max_body_bytes)
 
 
-def limited(authenticator: Authenticator, settings: Settings) -> Authenticator:
-    """Return the authenticator with the limits that the settings ask for.
+def with_limits(authenticator: Authenticator, settings: Settings) -> Authenticator:
+    """Return the authenticator with the rate limits that are set.
 
     Raises:
         SettingsError: one of the settings is wrong.
     """
     addresses = ClientAddresses.from_settings(settings)
-    # In dev mode there are no tokens to guess.
+    # The dev mode has no tokens.
     if settings.auth == "jwt" and settings.bad_token_rate_limit > 0:
-        authenticator = GuardedAuthenticator(
-            authenticator, settings.bad_token_rate_limit, addresses
-        )
+        authenticator = TokenGuard(authenticator, settings.bad_token_rate_limit, addresses)
     if settings.rate_limit is not None:
         authenticator = RateLimitedAuthenticator(authenticator, settings.rate_limit)
     return authenticator
 
 
-def with_edge(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Return the application behind what only settings ask for: headers, and dev mode's guard.
+def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Return the application wrapped in CORS, the dev mode's host check and HSTS, as they are set.
 
     Raises:
         SettingsError: one of the settings is wrong.
     """
-    app = with_origins(app, settings)
+    app = with_cors(app, settings)
     if settings.auth == "dev":
         app = LoopbackOnly(app, settings.api_host, allowed_origins(settings))
-    return app if settings.hsts_seconds is None else _OverTlsOnly(app, settings.hsts_seconds)
+    return app if settings.hsts_seconds is None else _WithHsts(app, settings.hsts_seconds)
 
 
-class _OverTlsOnly:
-    """Tells browsers to come by TLS only: for where something in front of this server ends it."""
+class _WithHsts:
+    """Adds `Strict-Transport-Security`, for deployments behind a proxy that terminates TLS."""
 
     def __init__(self, app: ASGIApp, seconds: int) -> None:
         self._app = app

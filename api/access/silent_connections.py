@@ -1,12 +1,12 @@
-"""A bound, by address, on connections that have sent no whole request.
+"""A limit, by client address, on connections that have not sent a complete request.
 
-The HTTP server closes a connection whose first request does not arrive in 30 s, and serves so many
-connections at a time. Until then, whoever opens very many and sends nothing, or the beginning of a
-request, would keep all others waiting to be accepted. A connection on which something was answered,
-or is being answered, is never counted: behind a proxy, one address is everybody.
+The HTTP server closes a connection whose first request does not arrive in 30 s, and it limits the
+connections that it serves at a time. Within those 30 s, a client with very many silent connections
+could keep all others from being accepted. A connection on which a request was answered, or is being
+answered, never counts, because all callers behind one proxy share its address.
 
-It looks at the sockets of its own process. Linux alone tells how much went over one; elsewhere
-there is no such bound.
+The module inspects the sockets of its own process with `TCP_INFO`, which only Linux has; on other
+systems there is no such limit. Run by `api.server`.
 """
 
 from __future__ import annotations
@@ -32,28 +32,34 @@ from api.access.client_address import network_of
 _LOG = structlog.get_logger(__name__)
 
 SILENT_PER_ADDRESS = 256
+"""The most silent connections of one address."""
+
 SILENT_SECONDS = 1.0
-"""The age below which a connection is not counted."""
+"""The age below which a connection does not count."""
+
 SWEEP_SECONDS = 1.0
+"""Seconds between two checks."""
+
 FEW_FILES = 1_024
-"""While the process has no more files open, beside connections with requests, nobody looks."""
+"""The number of open files, without connections that had a request, up to which no sweep is
+needed."""
 
 _FILES = Path("/proc/self/fd")
 _PAUSE_EVERY = 500
 _LAST_SENT_MS = 44
-"""Offset of `tcpi_last_data_sent` in the kernel's `struct tcp_info`, in bytes: where nothing was
-sent, the connection's age."""
+"""The offset, in bytes, of `tcpi_last_data_sent` in the kernel's `struct tcp_info`. If nothing was
+sent, its value is the connection's age."""
 _BYTES_ACKED = 120
 _INFO_BYTES = 136
 _ACKED_OPENING = 1
-"""The most bytes that the other end of a connection acknowledges before it is sent anything."""
+"""The most bytes that the peer acknowledges before any data is sent to it."""
 
 Client = tuple[str, int]
-"""The address and the port of a connection's other end."""
+"""The address and the port of a connection's peer."""
 
 
-class Answering:
-    """An application that knows on which connections it is answering a request."""
+class ActiveClients:
+    """An ASGI application that records the connections on which a request is being answered."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -73,80 +79,86 @@ class Answering:
             self.clients.discard(client)
 
 
-async def bound_silent_connections(port: int, answering: Container[Client]) -> None:
-    """Close connections to our port that are silent and too many, until cancelled."""
+async def bound_silent_connections(port: int, active: Container[Client]) -> None:
+    """Close silent connections beyond the limit once a second, until cancelled.
+
+    Args:
+        port: the port that the API listens on.
+        active: the clients whose requests are being answered.
+    """
     if sys.platform != "linux":
         return
     last = Sweep(0, 0, 0)
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         files = sum(1 for _ in _FILES.iterdir())
-        if last.closed or last.young or files > last.heard + FEW_FILES:
-            last = await asyncio.to_thread(sweep, port, answering)
+        if last.closed or last.young or files > last.with_requests + FEW_FILES:
+            last = await asyncio.to_thread(sweep, port, active)
             if last.closed:
                 _LOG.warning("silent_connections_closed", count=last.closed)
 
 
 class Sweep(NamedTuple):
-    """Connections that a sweep met."""
+    """The connections that a sweep found, by what it did with them."""
 
     closed: int
     young: int
-    """Silent ones that may yet send a request."""
-    heard: int
-    """Those on which one was answered, or is being answered."""
+    """Silent connections below the age at which they count."""
+    with_requests: int
+    """Connections on which a request was answered, or is being answered."""
 
 
-def sweep(port: int, answering: Container[Client]) -> Sweep:
-    """Close the silent connections that are beyond the bound; not those in `answering`."""
+def sweep(port: int, active: Container[Client]) -> Sweep:
+    """Close the silent connections beyond the limit, except those of active clients."""
     silent = Counter[str]()
-    closed = young = heard = 0
+    closed = young = with_requests = 0
     for client, connection in _connections(port):
         sent, age = _sent(connection)
         host = network_of(client[0])
-        if sent or client in answering:
-            heard += 1
+        if sent or client in active:
+            with_requests += 1
         elif age < SILENT_SECONDS:
             young += 1
         elif silent[host] < SILENT_PER_ADDRESS:
             silent[host] += 1
         else:
-            with suppress(OSError):  # it has ended by itself
+            with suppress(OSError):  # the peer has closed it meanwhile
                 connection.shutdown(socket.SHUT_RDWR)
             closed += 1
-    return Sweep(closed, young, heard)
+    return Sweep(closed, young, with_requests)
 
 
 def _connections(port: int) -> Iterator[tuple[Client, socket.socket]]:
-    """Return the connections of this process that came to a port, with their other ends.
+    """Yield this process's connections to a port, with their peers.
 
-    Each is open until the next one is asked for.
+    Each is open until the next iteration.
     """
     for number, file in enumerate(list(_FILES.iterdir())):
         if number % _PAUSE_EVERY == 0:
-            time.sleep(0)  # let the event loop's thread go on
+            time.sleep(0)  # let the event loop's thread run
         connection = _socket_of(int(file.name))
         if connection is not None:
             with connection:
-                client = _came_from(connection, port)
+                client = _peer(connection, port)
                 if client is not None:
                     yield client, connection
 
 
 def _socket_of(file: int) -> socket.socket | None:
-    """Return a socket of our own for an open file; None where it is none, or closed meanwhile."""
+    """Return a duplicate of a file descriptor as a socket; None if it is closed or another file."""
     try:
-        ours = os.dup(file)
+        duplicate = os.dup(file)
     except OSError:
         return None
-    if not stat.S_ISSOCK(os.fstat(ours).st_mode):
-        os.close(ours)
+    if not stat.S_ISSOCK(os.fstat(duplicate).st_mode):
+        os.close(duplicate)
         return None
-    return socket.socket(fileno=ours)
+    return socket.socket(fileno=duplicate)
 
 
-def _came_from(connection: socket.socket, port: int) -> Client | None:
-    with suppress(OSError):  # it listens, or has ended
+def _peer(connection: socket.socket, port: int) -> Client | None:
+    """Return a connection's peer; None if it is not a connection to the port."""
+    with suppress(OSError):  # the socket listens, or its connection has ended
         if connection.family in (socket.AF_INET, socket.AF_INET6):
             client = connection.getpeername()[:2]
             return client if connection.getsockname()[1] == port else None
@@ -154,11 +166,11 @@ def _came_from(connection: socket.socket, port: int) -> Client | None:
 
 
 def _sent(connection: socket.socket) -> tuple[bool, float]:
-    """Return whether anything was sent over a connection, and for how many seconds nothing was."""
+    """Return whether data was sent over a connection, and the seconds since the last of it."""
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
         (waited_ms,) = struct.unpack_from("=I", info, _LAST_SENT_MS)
         (acked,) = struct.unpack_from("=Q", info, _BYTES_ACKED)
-    except (OSError, struct.error):  # it has ended; or the kernel is an old one
+    except (OSError, struct.error):  # the connection has ended, or the kernel is too old
         return True, 0.0
     return acked > _ACKED_OPENING, waited_ms / 1000

@@ -1,7 +1,7 @@
-"""Limits on bad tokens: one address may send a few a second and no more.
+"""A limit on invalid tokens, by client address, against attempts to find a valid one.
 
-Every token is verified first, and only failures count. A valid token is never refused for what
-others send from the same address: behind one proxy all callers may share it.
+Every token is verified first, and only failures count. A valid token is never refused because of
+invalid ones from the same address: all callers behind one proxy may share it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from api.access.limits import Buckets, TooManyRequests
 from api.http.problems import BadCredentials
 
 
-class GuardedAuthenticator:
-    """Answers 429 in the place of 401 where an address sends too many bad tokens.
+class TokenGuard:
+    """An authenticator that answers 429 instead of 401 to an address with many invalid tokens.
 
     Args:
-        inner: verifies the tokens.
-        rate: bad tokens a second that one address may send before it is told to wait.
-        addresses: reads the address of a request's client.
+        inner: the authenticator that verifies the tokens.
+        rate: the invalid tokens a second that one address may send.
+        addresses: determines the address of a request's client.
     """
 
     def __init__(self, inner: Authenticator, rate: float, addresses: ClientAddresses) -> None:
@@ -29,16 +29,16 @@ class GuardedAuthenticator:
         self._addresses = addresses
 
     def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:
-        """Identify the caller.
+        """Return the caller.
 
         Raises:
-            TooManyRequests: the token is bad, as were too many from this address before it.
-            BadCredentials, TenantMissing: as the inner authenticator raises them.
+            TooManyRequests: the token is invalid, and the address has sent too many of those.
+            BadCredentials, TenantMissing: as raised by the inner authenticator.
         """
         try:
             return self._inner.identify(authorization, tenant, scope)
         except BadCredentials:
-            if authorization is None:  # a request without a token guesses nothing
+            if authorization is None:  # a missing token is no attempt
                 raise
             if wait := self._buckets.take(self._addresses.of(scope)):
                 raise TooManyRequests(wait) from None

@@ -1,6 +1,7 @@
-"""The keys that tokens may be signed with, each tied to one algorithm before any token is seen.
+"""The keys that tokens may be signed with, each for exactly one algorithm.
 
-A token's header may choose among these keys; it never chooses what is done with one.
+A token's header selects among these keys, but never the algorithm of a key. Used by
+`api.access.auth`.
 """
 
 from __future__ import annotations
@@ -16,42 +17,41 @@ from jwt.algorithms import HMACAlgorithm
 
 from streams.settings import Settings, SettingsError
 
-_PINNED = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
-"""The one algorithm of each type (and curve) of public key."""
-
+_ALGORITHMS = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
+"""The only algorithm for each type (and curve) of public key."""
 
 SECRET_BYTES = 32
-"""As long as the hash of HS256 (RFC 7518, section 3.2)."""
+"""The least bytes of a secret: the size of the hash of HS256 (RFC 7518, section 3.2)."""
 
-_MAKE_ONE = "for example of: openssl rand -base64 48"
+_HOW_TO = "for example from: openssl rand -base64 48"
 _PLACEHOLDER = re.compile(
     r"secretof32bytesormoreorsetjobtrailjwks|astringsecretatleast256bitslong"
     r"|(changeme|changethis|replaceme|replacethis|placeholder|your(jwt)?secret(key)?(here)?)+"
 )
-"""Letters and digits of what examples, ours and others', have in the place of a secret."""
+"""Placeholders of secrets in our examples and in other common ones, without punctuation."""
 
 
 class TokenKey(NamedTuple):
-    """A key and the only algorithm that it verifies."""
+    """A key and its algorithm."""
 
     algorithm: str
     key_id: str | None
-    """Tokens that name another are not for this key."""
+    """The key's id; None if tokens with any key id, or without one, may be signed with it."""
     key: Any
 
     def fits(self, header: Mapping[str, Any]) -> bool:
-        """Whether a token with this header may have been signed with the key."""
-        named = header.get("kid")
+        """Return whether a token with this header may have been signed with the key."""
+        key_id = header.get("kid")
         return header.get("alg") == self.algorithm and (
-            named is None or self.key_id is None or named == self.key_id
+            key_id is None or self.key_id is None or key_id == self.key_id
         )
 
 
 def token_keys(settings: Settings) -> list[TokenKey]:
-    """Give the keys that the settings name.
+    """Return the keys that are set.
 
     Raises:
-        SettingsError: there is none, or what is given cannot be one.
+        SettingsError: no key is set, or one is not valid.
     """
     keys = []
     if settings.jwt_secret is not None:
@@ -77,29 +77,29 @@ def _secret(secret: str) -> TokenKey:
     if size < SECRET_BYTES:
         raise SettingsError(
             f"JOBTRAIL_JWT_SECRET has {size} bytes and can be guessed: set at least {SECRET_BYTES} "
-            f"random bytes, {_MAKE_ONE}"
+            f"random bytes, {_HOW_TO}"
         )
     if _PLACEHOLDER.fullmatch(re.sub(r"[^a-z0-9]", "", secret.lower())):
         raise SettingsError(
-            f"JOBTRAIL_JWT_SECRET is the placeholder of an example: set a secret, {_MAKE_ONE}"
+            f"JOBTRAIL_JWT_SECRET is the placeholder of an example: set a secret, {_HOW_TO}"
         )
     return TokenKey("HS256", None, secret)
 
 
 def _public_keys(source: str) -> list[TokenKey]:
-    """Read a set given inline or as a file; keys for other uses and algorithms are passed over."""
+    """Return the usable keys of a set, which is given inline or as the path of a file."""
     keys = [
         TokenKey(algorithm, jwk.get("kid"), _load(jwk, algorithm))
         for jwk in _read_set(source)
         if (algorithm := _algorithm(jwk)) is not None
     ]
     if not keys:
-        raise SettingsError("JOBTRAIL_JWKS: there is no RS256, ES256 or EdDSA signing key in it")
+        raise SettingsError("JOBTRAIL_JWKS: it contains no RS256, ES256 or EdDSA signing key")
     return keys
 
 
 def _read_set(source: str) -> list[Mapping[str, Any]]:
-    """Read the set's members; the message of an error never repeats what was given."""
+    """Return the keys of a set; no error message repeats the source, which may be secret."""
     try:
         found = orjson.loads(source if source.startswith("{") else Path(source).read_bytes())
     except (OSError, ValueError):
@@ -113,12 +113,12 @@ def _read_set(source: str) -> list[Mapping[str, Any]]:
 
 
 def _algorithm(jwk: Mapping[str, Any]) -> str | None:
-    """Give the algorithm that the key is for; None where it is not one of ours."""
+    """Return the algorithm of a key; None if it is for another use or algorithm."""
     if jwk.get("kty") == "oct" or "d" in jwk:
-        raise SettingsError("JOBTRAIL_JWKS: there is a secret key in it: give public keys only")
+        raise SettingsError("JOBTRAIL_JWKS: it contains a secret key: set public keys only")
     kty, curve = str(jwk.get("kty")), jwk.get("crv")
-    pinned = _PINNED.get((kty, None if curve is None else str(curve)))
-    return pinned if jwk.get("alg", pinned) == pinned and jwk.get("use", "sig") == "sig" else None
+    found = _ALGORITHMS.get((kty, None if curve is None else str(curve)))
+    return found if jwk.get("alg", found) == found and jwk.get("use", "sig") == "sig" else None
 
 
 def _load(jwk: Mapping[str, Any], algorithm: str) -> Any:
@@ -126,5 +126,5 @@ def _load(jwk: Mapping[str, Any], algorithm: str) -> Any:
         return jwt.PyJWK(dict(jwk), algorithm).key
     except (jwt.PyJWTError, ValueError, KeyError, TypeError):
         raise SettingsError(
-            f"JOBTRAIL_JWKS: key {jwk.get('kid')!r} is no valid key for {algorithm}"
+            f"JOBTRAIL_JWKS: key {jwk.get('kid')!r} is not a valid {algorithm} key"
         ) from None

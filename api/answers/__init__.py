@@ -1,5 +1,5 @@
-"""Answers about a job's progress: made from its documents, and rendered to bytes once.
+"""Answers about the progress of a job, computed from its documents and rendered to bytes once.
 
-Documents come in, bytes with their headers go out. The room reads no store and imports no
-endpoint.
+Documents of a projection come in; bytes with their headers go out, to `api.progress`, `api.live`
+and `api.operators`. This folder reads no store and must not import endpoints.
 """

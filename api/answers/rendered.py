@@ -1,4 +1,8 @@
-"""Answers as bytes, with what goes along: rendered once for all who ask for the same documents."""
+"""Progress answers as bytes with their headers, cached for all callers of the same documents.
+
+Used by `api.progress` and `api.live`. The cache belongs to the process; the event loop's thread is
+the only one that uses it.
+"""
 
 from __future__ import annotations
 
@@ -6,92 +10,94 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from api.answers.progress_answer import answer
+from api.answers.progress_answer import progress_answer
 from api.http.etags import etag_of
 from api.http.responses import JSON, REVALIDATED, Headers, json_bytes
 from projections.documents import Documents
 from streams.keys import JobKey
 from streams.kinds import KINDS, Kind
 
-REMEMBERED_ANSWERS = 16_384
-REMEMBERED_BYTES = 2_048
-"""Who polls mostly finds the documents as they were, and the same documents give the same answer.
-Of so many jobs the last answer is remembered, with its documents where these have up to so many
-bytes: some 30 MB in all as documents go."""
+CACHED_ANSWERS = 16_384
+CACHED_BYTES = 2_048
+"""The number of jobs whose last answer is cached, and the most bytes of their documents. Polls
+mostly find the same documents, which have the same answer. With typical documents the cache takes
+about 30 MB."""
 
 POLL_SECONDS = 2
-"""When to poll again a job of which nothing better is known."""
-MAX_POLL_SECONDS = 10
-_SHOWN: Headers = (*JSON, *REVALIDATED)
+"""Seconds until the next poll of a job without an estimate of its remaining time."""
 
-LOOKS = 20
-"""How often somebody who does as told looks at a job whose worker says how long it will take."""
+MAX_POLL_SECONDS = 10
+"""The most seconds until the next poll."""
+
+POLLS = 20
+"""The number of polls, at the suggested interval, during the estimated remaining time of a job."""
+
+_HEADERS: Headers = (*JSON, *REVALIDATED)
 
 
 class Rendered(NamedTuple):
-    """One answer."""
+    """A rendered answer."""
 
     body: bytes
     etag: bytes
     poll_after: bytes
-    """Whole seconds until the next poll; empty once the job has ended."""
+    """Seconds until the next poll, as digits; empty once the job has ended."""
     headers: Headers
-    """Of the response with this answer, whether it is sent or the reader has it."""
+    """The headers of the response, whether its status is 200 or 304."""
 
     @property
     def ended(self) -> bool:
-        """Whether it is the job's last state, as far as anybody knows."""
+        """Whether the job has ended."""
         return not self.poll_after
 
     @property
     def version(self) -> bytes:
-        """Name the state in an event stream."""
+        """The id of this state in live streams."""
         return self.etag[1:-1]
 
 
-_remembered: OrderedDict[tuple[str, ...], tuple[tuple[object, ...], Rendered | None]] = (
-    OrderedDict()
-)
-"""By job, in plain tuples: the garbage collector does not visit those of bytes and texts again."""
+_cache: OrderedDict[tuple[str, ...], tuple[tuple[object, ...], Rendered | None]] = OrderedDict()
+"""By job. Of plain tuples, because the garbage collector stops tracking those of bytes and
+strings."""
 
 
 def rendered(job: JobKey, documents: Documents) -> Rendered | None:
-    """Return the answer; None where the status document is not one."""
-    found = _remembered.get(job)
-    # Comparing bytes costs a tenth of hashing them, as a cache by documents would.
+    """Return the answer, from the cache if possible; None without a valid status document."""
+    found = _cache.get(job)
+    # Comparing bytes takes a tenth of the time of hashing them for a cache by documents.
     if found is not None and found[0] == documents:
         return found[1]
-    state = render(job, documents)
+    answer = render(job, documents)
     status, progress = documents
-    if len(status) + len(progress or b"") <= REMEMBERED_BYTES:
-        _remembered[tuple(job)] = tuple(documents), state
-        if len(_remembered) > REMEMBERED_ANSWERS:
-            _remembered.popitem(last=False)
-    return state
+    if len(status) + len(progress or b"") <= CACHED_BYTES:
+        _cache[tuple(job)] = tuple(documents), answer
+        if len(_cache) > CACHED_ANSWERS:
+            _cache.popitem(last=False)
+    return answer
 
 
 def render(job: JobKey, documents: Documents) -> Rendered | None:
-    """Return the answer, put together anew."""
+    """Return the answer, always rendered anew; None without a valid status document."""
     kind = KINDS[job.kind]
-    shown = answer(kind, job.id, documents)
-    if shown is None:
+    answer = progress_answer(kind, job.id, documents)
+    if answer is None:
         return None
-    body = json_bytes(shown)
-    etag, poll_after = etag_of(body), _poll_after(kind, shown)
-    headers = (*_SHOWN, (b"etag", etag))
+    body = json_bytes(answer)
+    etag, poll_after = etag_of(body), _poll_after(kind, answer)
+    headers = (*_HEADERS, (b"etag", etag))
     if poll_after:
         headers = (*headers, (b"retry-after", poll_after))
     return Rendered(body, etag, poll_after, headers)
 
 
-def _poll_after(kind: Kind, shown: Mapping[str, Any]) -> bytes:
+def _poll_after(kind: Kind, answer: Mapping[str, Any]) -> bytes:
     try:
-        if kind.state_of(shown["status"]).ended:
+        if kind.state_of(answer["status"]).ended:
             return b""
-    except (ValueError, TypeError):  # a word of another make: neither work nor an end
+    except (ValueError, TypeError):  # not one of the kind's words
         return b"%d" % POLL_SECONDS
-    progress = shown if kind.progress_prefix else shown.get("progress") or {}
-    left = progress.get(f"{kind.progress_prefix or ''}remaining_seconds")
-    if not isinstance(left, int | float) or not left > 0:
+    progress = answer if kind.progress_prefix else answer.get("progress") or {}
+    remaining = progress.get(f"{kind.progress_prefix or ''}remaining_seconds")
+    if not isinstance(remaining, int | float) or not remaining > 0:
         return b"%d" % POLL_SECONDS
-    return b"%d" % max(1, min(MAX_POLL_SECONDS, left / LOOKS))
+    return b"%d" % max(1, min(MAX_POLL_SECONDS, remaining / POLLS))

@@ -1,4 +1,5 @@
-"""What every HTTP answer has in common: problems, headers, entity tags, cursors, languages.
+"""Building blocks of HTTP answers: problems, headers, entity tags, cursors, languages, files.
 
-This is the lowest room of the API: it imports no other one.
+All other folders of `api` use this one; it imports none of them. Data flows one way: a handler
+passes a value, and gets bytes, headers or an exception back.
 """

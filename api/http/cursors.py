@@ -1,9 +1,9 @@
-"""Cursors: where a list was left, as a word that means nothing to whoever keeps it.
+"""Opaque cursors of paginated lists; used by the endpoints for jobs and for operators.
 
-A cursor belongs to one list: the tenant's, of one kind, with the filters it was made for. It
-carries a checksum over all of these and its position. The checksum is no secret: whoever forges one
-gets a place in a list of their own, which they may read anyway. It tells a cursor that was cut,
-mistyped or taken to another list from a sound one.
+A cursor belongs to one list: one tenant, one kind and one set of filters. It contains a position in
+that list and a checksum over the list's identity and the position. The checksum detects a cursor
+that was truncated, mistyped or sent with other filters. It is not a secret: whoever forges a cursor
+gets a position in a list that they may read anyway.
 """
 
 from __future__ import annotations
@@ -18,31 +18,45 @@ import orjson
 from api.http.problems import BadRequest
 
 MAX_LENGTH = 1_000
-"""Characters of a cursor; ours have a few hundred at most."""
+"""The most characters of a cursor that are accepted; ours have a few hundred at most."""
 
-_SUM_BYTES = 8
-
-
-def write_cursor(of_list: Sequence[object], position: Sequence[str | int]) -> str:
-    """Give the cursor of a position; `of_list` is what the list is told by."""
-    place = orjson.dumps(position)
-    return base64.urlsafe_b64encode(_sum(of_list, place) + place).rstrip(b"=").decode()
+_CHECKSUM_BYTES = 8
 
 
-def read_cursor(of_list: Sequence[object], cursor: str) -> list[str | int]:
-    """Give the position back.
+def write_cursor(list_identity: Sequence[object], position: Sequence[str | int]) -> str:
+    """Return the cursor of a position.
+
+    Args:
+        list_identity: the JSON values that distinguish the list from all others, such as the tenant
+            and the filters. The page size is not part of it.
+        position: the JSON values that locate the last item of the page.
+    """
+    content = orjson.dumps(position)
+    checksum = _checksum(list_identity, content)
+    return base64.urlsafe_b64encode(checksum + content).rstrip(b"=").decode()
+
+
+def read_cursor(list_identity: Sequence[object], cursor: str) -> list[str | int]:
+    """Return the position that `write_cursor` encoded.
+
+    A forged cursor may hold any JSON array: the caller must check the values.
 
     Raises:
-        BadRequest: it is no cursor of this list.
+        BadRequest: the text is not a cursor of this list.
     """
+    if len(cursor) > MAX_LENGTH:
+        raise BadRequest(parameter="cursor")
     try:
         raw = base64.b64decode(_padded(cursor), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
         raise BadRequest(parameter="cursor") from None
-    given, place = raw[:_SUM_BYTES], raw[_SUM_BYTES:]
-    if given != _sum(of_list, place):
+    checksum, content = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
+    if checksum != _checksum(list_identity, content):
         raise BadRequest(parameter="cursor")
-    position: list[str | int] = orjson.loads(place)
+    try:
+        position: list[str | int] = orjson.loads(content)
+    except ValueError:  # forged
+        raise BadRequest(parameter="cursor") from None
     return position
 
 
@@ -50,6 +64,7 @@ def _padded(cursor: str) -> bytes:
     return cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
 
 
-def _sum(of_list: Sequence[object], place: bytes) -> bytes:
-    told = orjson.dumps(of_list)
-    return blake2b(told, digest_size=_SUM_BYTES, key=blake2b(place).digest()).digest()
+def _checksum(list_identity: Sequence[object], content: bytes) -> bytes:
+    identity = orjson.dumps(list_identity)
+    key = blake2b(content).digest()
+    return blake2b(identity, digest_size=_CHECKSUM_BYTES, key=key).digest()

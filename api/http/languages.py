@@ -1,4 +1,8 @@
-"""The language of texts for people: Korean, or English where `Accept-Language` prefers that."""
+"""The language of texts for people: Korean, or English if `Accept-Language` prefers it.
+
+The application stores the headers of the current request with `answer_to`; problems read them when
+they are rendered.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ _RANGE = re.compile(
 
 
 def answer_to(headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Note the headers of the request that this task answers from now on."""
+    """Set the headers of the request that the current task answers from now on."""
     _HEADERS.set(headers)
 
 
@@ -24,17 +28,17 @@ def wants_english() -> bool:
 
 
 def prefers_english(accept_language: bytes) -> bool:
-    """Return whether a header's value ranks English above Korean (RFC 9110, 12.5.4).
+    """Return whether a header's value ranks English above Korean (RFC 9110, section 12.5.4).
 
-    Of two of equal weight the first wins; what is not of the header's form is passed over.
+    Of two languages with equal weights, the first one wins. Parts that are not valid are ignored.
     """
     ranks: dict[bytes, tuple[float, int]] = {}
-    for place, part in enumerate(accept_language.split(b",")):
+    for index, part in enumerate(accept_language.split(b",")):
         found = _RANGE.match(part)
         if found is not None:
             language, weight = found[1].lower(), _weight(found[2])
             if weight:
-                ranks.setdefault(language, (weight, -place))
+                ranks.setdefault(language, (weight, -index))
     english = ranks.get(b"en")
     korean = ranks.get(b"ko", ranks.get(b"*", (0.0, 0)))
     return english is not None and english > korean

@@ -1,7 +1,8 @@
-"""Problems: every answer that is no success, as `application/problem+json` (RFC 9457).
+"""Problems: every answer that is not a success, as `application/problem+json` (RFC 9457).
 
-Raise one wherever a request is handled. What people read is `detail`; it never says more than they
-may know. Programs read `type`, a word that stays.
+Code that handles a request raises one; `api.application` sends it. `detail` is for people and never
+reveals data that the caller may not read. `type` is a stable word for programs. The first line of a
+class's docstring is its description in the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -10,40 +11,43 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from api.http.languages import wants_english
-from api.http.responses import NO_STORE, PROBLEM, Headers, Response, json_bytes
+from api.http.responses import NO_STORE, PROBLEM, Headers, RawResponse, json_bytes
 
 
 class Problem(Exception):
-    """The request cannot be answered; the class says with which status and words."""
+    """The request cannot be answered; the class determines the status and the texts.
+
+    Args:
+        members: members to add to the answer's body.
+    """
 
     status: ClassVar[HTTPStatus]
     word: ClassVar[str]
-    """The problem's `type`: for programs, and stable."""
+    """The problem's `type`, which never changes."""
     detail: ClassVar[str]
-    """For people."""
+    """The text for people, in Korean."""
     english: ClassVar[str]
-    """The same for those who prefer English."""
+    """The text for people, in English."""
     headers: ClassVar[Headers] = ()
 
     def __init__(self, **members: Any) -> None:
         super().__init__(self.detail)
         self._members = members
-        """What this occurrence adds to the body."""
 
     @property
-    def response(self) -> Response:
-        """The answer; two of one class without members are equal to the byte."""
+    def response(self) -> RawResponse:
+        """The answer; all answers of one class without members are equal to the byte."""
         return self.response_with(self.headers)
 
-    def response_with(self, headers: Headers) -> Response:
-        """Return the answer with headers other than the class's own."""
+    def response_with(self, headers: Headers) -> RawResponse:
+        """Return the answer with these headers instead of the class's."""
         detail = self.english if wants_english() else self.detail
         return problem_response(self.status, self.word, detail, headers, **self._members)
 
 
 def problem_response(
     status: HTTPStatus, word: str, detail: str, headers: Headers = (), **members: Any
-) -> Response:
+) -> RawResponse:
     """Return an answer in the form of all problems."""
     body = {
         "type": word,
@@ -52,11 +56,11 @@ def problem_response(
         "detail": detail,
         **members,
     }
-    return Response(status.value, (*PROBLEM, *NO_STORE, *headers), json_bytes(body))
+    return RawResponse(status.value, (*PROBLEM, *NO_STORE, *headers), json_bytes(body))
 
 
 class TenantMissing(Problem):
-    """Say whose jobs are asked for."""
+    """The request has no tenant, or its name is not valid."""
 
     status = HTTPStatus.BAD_REQUEST
     detail = "tenant가 필요합니다."
@@ -65,7 +69,7 @@ class TenantMissing(Problem):
 
 
 class BadRequest(Problem):
-    """Something about the request is not of the form that it takes; members say what."""
+    """The request is not valid; `parameter` and `reason` describe the error."""
 
     status = HTTPStatus.BAD_REQUEST
     detail = "요청 형식이 올바르지 않습니다."
@@ -74,7 +78,7 @@ class BadRequest(Problem):
 
 
 class BadCredentials(Problem):
-    """Come back with a valid token; which part of this one is not, stays unsaid."""
+    """The credentials are missing or not valid; the answer does not reveal why."""
 
     status = HTTPStatus.UNAUTHORIZED
     detail = "유효한 인증 정보가 필요합니다."
@@ -84,7 +88,7 @@ class BadCredentials(Problem):
 
 
 class Forbidden(Problem):
-    """The token lacks the scope that this takes; the same answer whatever was asked for."""
+    """The token lacks the required scope; the answer is the same for every resource."""
 
     status = HTTPStatus.FORBIDDEN
     detail = "권한이 없습니다."
@@ -93,7 +97,7 @@ class Forbidden(Problem):
 
 
 class NoSuchJob(Problem):
-    """There is no such job in Redis, or none that the caller may know of: one answer for both."""
+    """The job does not exist, has expired, or belongs to another tenant."""
 
     status = HTTPStatus.NOT_FOUND
     detail = "진행 중인 작업이 아닙니다."
@@ -102,16 +106,16 @@ class NoSuchJob(Problem):
 
 
 class NoSuchPage(Problem):
-    """Nothing is served at this path."""
+    """Not found."""
 
     status = HTTPStatus.NOT_FOUND
-    detail = "없는 주소입니다."
+    detail = "요청한 주소를 찾을 수 없습니다."
     word = "no-such-page"
     english = "Nothing is served at this address."
 
 
 class MethodNotAllowed(Problem):
-    """Use a method of the `Allow` header."""
+    """The method is not allowed; the `Allow` header lists the methods that are."""
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
     detail = "허용되지 않는 메서드입니다."
@@ -121,7 +125,7 @@ class MethodNotAllowed(Problem):
 
 
 class TryLater(Problem):
-    """A server that this one needs is away; ask again in a moment."""
+    """A required server is temporarily unavailable; retry after `Retry-After`."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     detail = "일시적으로 조회할 수 없습니다. 잠시 후 다시 시도해 주세요."
@@ -130,8 +134,8 @@ class TryLater(Problem):
     headers = ((b"retry-after", b"1"),)
 
 
-class OurFault(Problem):
-    """Something failed that should not; the log has it."""
+class InternalError(Problem):
+    """An internal error occurred; the server's log has the details."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     detail = "요청을 처리하지 못했습니다."

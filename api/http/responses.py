@@ -1,4 +1,7 @@
-"""Responses: bytes with the headers that every one of ours carries."""
+"""Responses as bytes with their headers, and the groups of headers that responses share.
+
+Used by all endpoints, also by those that Starlette's router calls.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ Headers = tuple[tuple[bytes, bytes], ...]
 SECURITY: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    # Only requests that ignore CORS look at this: another origin's <img> and <script>.
+    # For requests without CORS, such as another origin's <img> and <script>.
     (b"cross-origin-resource-policy", b"same-origin"),
-    # Instead of the HTTP server's own, which says what software it is.
+    # Replaces the HTTP server's own value, which contains the software's name.
     (b"server", b"jobtrail"),
 )
 NO_STORE: Headers = ((b"cache-control", b"no-store"),)
 REVALIDATED: Headers = ((b"cache-control", b"private, no-cache"),)
-"""Each reader's own cache may keep it, and has to ask at every use whether it still stands."""
+"""For answers that a browser's cache may keep but must revalidate before each use."""
 
 NO_CONTENT_RUNS: Headers = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -39,14 +42,14 @@ PAGE: Headers = (
     ),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
-"""What our own pages may do: run and load what this server serves, and nothing else."""
+"""For our own pages: they may load and run files of this server only."""
 
 JSON: Headers = ((b"content-type", b"application/json"), *NO_CONTENT_RUNS, *SECURITY)
 PROBLEM: Headers = ((b"content-type", b"application/problem+json"), *NO_CONTENT_RUNS, *SECURITY)
 
 
-class Response(NamedTuple):
-    """A whole answer; `content-length` is added when it is sent."""
+class RawResponse(NamedTuple):
+    """A complete response; `send_response` adds `content-length`."""
 
     status: int
     headers: Headers
@@ -58,8 +61,8 @@ _LINE_BREAKS = (
     (b"\xe2\x80\xa8", b"\\u2028"),
     (b"\xe2\x80\xa9", b"\\u2029"),
 )
-"""Characters at which some readers of lines split, beside the control characters that JSON always
-escapes: in UTF-8, and as escapes."""
+"""Line separators of Unicode, in UTF-8 and as JSON escapes. Some clients split lines at them; JSON
+requires escapes for control characters only."""
 
 
 def json_bytes(value: object) -> bytes:
@@ -69,24 +72,24 @@ def json_bytes(value: object) -> bytes:
     """
     try:
         written = orjson.dumps(value)
-    except TypeError:  # orjson stops at 64 bits, workers' results need not
+    except TypeError:  # an integer of more than 64 bits, which results of workers may contain
         written = pydantic_core.to_json(value, inf_nan_mode="null")
     for raw, escaped in _LINE_BREAKS:
-        # Only strings can contain them, so that the result is the same JSON.
+        # They can occur in strings only, so the JSON means the same.
         if raw in written:
             written = written.replace(raw, escaped)
     return written
 
 
-async def send_response(send: Send, response: Response, *, head: bool = False) -> None:
-    """Send it; the answer to a HEAD request is all but the body."""
+async def send_response(send: Send, response: RawResponse, *, head: bool = False) -> None:
+    """Send a response; without its body if `head` is set."""
     status, headers, body = response
     length = (b"content-length", b"%d" % len(body))
     await send(
         {
             "type": "http.response.start",
             "status": status,
-            # A 304 may only name the length of what it stands for, which nobody misses.
+            # The length in a 304 would be that of the full answer; it may be omitted.
             "headers": headers if status == 304 else (*headers, length),
         }
     )

@@ -1,7 +1,7 @@
-"""Trailing slashes: a path is answered the same with and without it, or leads to the other one.
+"""Trailing slashes: each path is answered with and without one, or redirects to the other form.
 
-No redirect ever names a host, which would be the one that the request named, nor repeats the query,
-which may hold a token.
+A redirect contains neither a host, which would be the one in the request, nor the query, which may
+contain a token. Used by `api.app` and for the routes of pages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 
 def with_either_slash(routes: Iterable[Route]) -> list[Route]:
-    """Return each route twice: with its path's trailing slash, and without."""
+    """Return two routes for each one: with a trailing slash, and without."""
     return [
         Route(path, route.endpoint, methods=list(route.methods or ()))
         for route in routes
@@ -23,9 +23,9 @@ def with_either_slash(routes: Iterable[Route]) -> list[Route]:
 
 
 def redirect(path: str, target: str) -> Route:
-    """Return the route of a path that leads to a page elsewhere, given relative to the path."""
+    """Return the route of a permanent redirect; the target is relative to the path."""
 
     async def endpoint(_request: Request) -> Response:
         return RedirectResponse(target, 308)
 
-    return Route(path, endpoint, include_in_schema=False)
+    return Route(path, endpoint)

@@ -1,5 +1,5 @@
-"""Durable reads: lists of jobs, one job and its history, from PostgreSQL.
+"""The endpoints of stored jobs: lists, one job and its history, read from PostgreSQL.
 
-A request's parameters become a query, and rows become items of the answer. Nothing here reads
-Redis or writes anything.
+The parameters of a request become a query (`parameters`), which runs as the caller's tenant
+(`database`), and rows become items of the answer (`items`). This folder must not use Redis.
 """

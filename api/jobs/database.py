@@ -1,12 +1,13 @@
-"""The API's way to PostgreSQL: a few pooled connections, opened when the first durable read asks.
+"""The connections to PostgreSQL for reads of tenants, in a small pool. Used by `jobs.endpoint`.
 
-Every read is one transaction of its own, read only, in which row-level security shows one tenant.
-Its role and settings end with it: behind PgBouncer the connection may be another client's next. A
-connection that the policies do not bind (a superuser's, say) is never read from.
+Every read is one read-only transaction, in which row-level security admits the rows of one tenant.
+The role and the settings end with the transaction, because behind PgBouncer the connection may
+serve another client next. A connection that row-level security does not bind, such as a
+superuser's, is never used.
 
-A read has a deadline of ours, as the server's own limits are frozen with the server: a connection
-that has not answered by then is closed, and the pool opens another one. Tenants share the
-connections (`api/scheduling/connection_turns.py`).
+Every read has a deadline of this process, because a frozen server does not enforce its own. A
+connection without an answer by then is closed and replaced. Tenants share the connections fairly
+(`api.scheduling.fair_semaphore`). The first read connects; nothing connects before.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 
 from api.http.problems import TryLater
 from api.metrics import watch_postgres_pool
-from api.scheduling.bounded_wait import within
-from api.scheduling.connection_turns import Turns
+from api.scheduling.bounded_wait import wait_shielded
+from api.scheduling.fair_semaphore import FairSemaphore
 from projections.reading.jobs import Reading
 from sql import queries, sessions
 from sql.deadlines import Unanswered
@@ -36,69 +37,76 @@ _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("reading")
 
 WAIT_SECONDS = 2.0
-"""How long a request waits for a connection."""
+"""The time limit for getting a connection."""
 
 WAITING_PER_CONNECTION = 64
-"""Requests of one tenant that may wait for each; those beyond are refused at once."""
+"""The most requests of one tenant that wait, for each connection of the pool; further ones are
+refused at once."""
 
 MARGIN_SECONDS = 0.5
-"""The time, in seconds, that a whole read may take beyond that of one statement."""
+"""The time that a read may take in addition to the time limit of a statement."""
 
 CONNECT_SECONDS = 2
-"""The time limit, in seconds, for connecting, and again for setting the connection up."""
+"""The time limit for connecting, and again for setting the connection up."""
 
 RECONNECT_SECONDS = 2.0
-"""For how long the pool tries by itself to connect; after that a request makes it try again."""
+"""The time for which the pool retries by itself to connect; after it, a request triggers a try."""
 
 CLOSE_SECONDS = 1.0
-"""The time limit, in seconds, for closing connections that are still being made."""
+"""The time limit for closing connections that are still being made."""
 
-ANSWER_SECONDS = 0.5
-"""How long the database may take to answer whether it is there."""
+PROBE_SECONDS = 0.5
+"""The time limit for the check whether the database is available."""
 
 WARNING_INTERVAL = 5.0
-"""Seconds between two warnings: every request meets the same outage."""
-
+"""Seconds between two warnings about an outage, which every request notices."""
 
 _ADVICE = (
-    "run jobtrail migrate, and give the API a login that is no superuser, without BYPASSRLS, that "
-    "may SET ROLE jobtrail_api"
+    "run jobtrail migrate, and give the API a login that is not a superuser, does not have "
+    "BYPASSRLS, and may SET ROLE jobtrail_api"
 )
-_EVENTS: dict[type[Exception], str] = {
+_LOG_EVENTS: dict[type[Exception], str] = {
     psycopg.errors.QueryCanceled: "database_read_timed_out",
-    PoolTimeout: "database_connection_not_had",
-    TooManyRequests: "database_connections_taken",
+    PoolTimeout: "database_pool_timed_out",
+    TooManyRequests: "database_queue_full",
     Unanswered: "database_did_not_answer",
 }
+"""Names of log events, by error; `database_unavailable` for all others."""
 
 
 class PoliciesDoNotBind(Exception):
-    """Give the API another login, or let it become jobtrail_api: this one sees all tenants."""
+    """Row-level security does not bind the API's login, which could read all tenants."""
 
 
 class Database:
-    """Runs readings; use it from one event loop. Without a URL every read is refused."""
+    """Runs reads, each as one tenant; for use from one event loop.
+
+    Args:
+        url: the database's URL; None to refuse every read.
+        pool_size: the most connections.
+        statement_seconds: the time limit for one statement.
+    """
 
     def __init__(self, url: str | None, *, pool_size: int, statement_seconds: float) -> None:
         self._reader = {"timeout_ms": round(statement_seconds * 1_000), "tenant": ""}
         self._read_seconds = statement_seconds + MARGIN_SECONDS
         self._pool_size = pool_size
-        self._turns = Turns(pool_size, most_waiting=pool_size * WAITING_PER_CONNECTION)
+        self._semaphore = FairSemaphore(pool_size, max_waiting=pool_size * WAITING_PER_CONNECTION)
         self._pool = None if url is None else self._make_pool(url)
         self._probe: asyncio.Task[bool] | None = None
         if self._pool is not None:
-            watch_postgres_pool(self._pool, lambda: self._turns.waiting)
+            watch_postgres_pool(self._pool, lambda: self._semaphore.waiting)
         self._opening = asyncio.Lock()
         self._next_warning = float("-inf")
 
-    def announce(self) -> None:
-        """Say at the start that durable reads are off, where no database is named."""
+    def log_if_off(self) -> None:
+        """Log a warning if no database is set, so that every read will be refused."""
         if self._pool is None:
             _LOG.warning("durable_reads_off", advice="set JOBTRAIL_DATABASE_URL")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Database:
-        """Make it as the settings say; nothing is connected yet."""
+        """Return an instance with the URL and the limits that are set."""
         return cls(
             settings.database_url,
             pool_size=settings.api_pool_size,
@@ -106,42 +114,43 @@ class Database:
         )
 
     async def read(self, tenant: str, reading: Reading[T]) -> T:
-        """Read as a tenant; the rows of others do not exist in there.
+        """Return the result of a read, in which only the tenant's rows exist.
 
-        Connections that died since they were last used are passed over: a read can be repeated.
+        Connections that were lost since their last use are replaced, and the read is repeated.
 
         Raises:
-            TryLater: no database is named, it is away or refuses, or the read took too long.
+            TryLater: no database is set, it is not available or refuses, or the read takes too
+                long.
         """
         if self._pool is None:
             raise TryLater
         deadline = time.monotonic() + self._read_seconds
         try:
             await self._open(self._pool)
-            async with self._turns.turn(tenant, min(WAIT_SECONDS, self._read_seconds)):
+            async with self._semaphore.permit(tenant, min(WAIT_SECONDS, self._read_seconds)):
                 return await self._read(self._pool, tenant, reading, deadline)
         except (psycopg.Error, OSError) as error:
-            self._say(_EVENTS.get(type(error), "database_unavailable"), error)
+            self._warn(_LOG_EVENTS.get(type(error), "database_unavailable"), error)
             raise TryLater from None
 
     async def state(self) -> str:
-        """Say whether it can be read: `ok`, `away`, or `none` where no database is named."""
+        """Return `ok`, `away` if reads are not possible now, or `none` if no database is set."""
         if self._pool is None:
             return "none"
         if self._probe is None or self._probe.done():
-            self._probe = asyncio.create_task(self._answers(self._pool))
+            self._probe = asyncio.create_task(self._is_available(self._pool))
         with suppress(TimeoutError):
-            return "ok" if await within(ANSWER_SECONDS, self._probe) else "away"
+            return "ok" if await wait_shielded(self._probe, PROBE_SECONDS) else "away"
         return "away"
 
-    async def _answers(self, pool: Pool) -> bool:
+    async def _is_available(self, pool: Pool) -> bool:
         with suppress(psycopg.Error, OSError):
             await self._open(pool)
             async with (
-                self._turns.turn(None, ANSWER_SECONDS),
-                pool.connection(ANSWER_SECONDS) as connection,
+                self._semaphore.permit(None, PROBE_SECONDS),
+                pool.connection(PROBE_SECONDS) as connection,
             ):
-                connection.limit(ANSWER_SECONDS)
+                connection.limit(PROBE_SECONDS)
                 await connection.execute(_QUERIES["alive"])
             return True
         return False
@@ -171,18 +180,18 @@ class Database:
             await pool.open()
 
     async def _configure(self, connection: AsyncSession) -> None:
-        """Refuse a new connection that the policies do not bind."""
+        """Check that row-level security binds a new connection; raise PoliciesDoNotBind if not."""
         try:
             async with connection.transaction():
                 await connection.execute(_QUERIES["become_reader"], self._reader)
                 cursor = await connection.execute(_QUERIES["bound_by_policies"])
         except psycopg.errors.UndefinedTable as error:
-            self._say("durable_reads_refused", error, advice="run: jobtrail migrate")
+            self._warn("durable_reads_refused", error, advice="run: jobtrail migrate")
             raise
         role, bound = await cursor.fetchone() or ("nobody", False)
         if not bound:
             refused = PoliciesDoNotBind(f"row-level security does not bind the role {role}")
-            self._say("durable_reads_refused", refused, advice=_ADVICE)
+            self._warn("durable_reads_refused", refused, advice=_ADVICE)
             raise refused
 
     async def _read(
@@ -197,14 +206,14 @@ class Database:
             async with pool.connection(min(WAIT_SECONDS, left)) as connection:
                 connection.limit(deadline - time.monotonic())
                 try:
-                    return await self._transaction(connection, tenant, reading)
+                    return await self._run(connection, tenant, reading)
                 except psycopg.OperationalError as error:
                     if not connection.closed or not tries_left or isinstance(error, Unanswered):
                         raise
         raise AssertionError("the last try returns or raises")
 
-    async def _transaction(self, connection: AsyncSession, tenant: str, reading: Reading[T]) -> T:
-        """Read in one transaction, whose statements and end travel together where they can."""
+    async def _run(self, connection: AsyncSession, tenant: str, reading: Reading[T]) -> T:
+        """Run a read in one transaction, with its statements pipelined where possible."""
         async with connection.pipeline():
             await connection.execute(_QUERIES["begin"])
             await connection.execute(connection.local_settings)
@@ -213,9 +222,9 @@ class Database:
             await connection.execute(_QUERIES["commit"])
         return await fetch()
 
-    def _say(self, event: str, error: Exception, **more: str) -> None:
-        """Log what hinders all reads alike, now and then."""
+    def _warn(self, event: str, error: Exception, **fields: str) -> None:
+        """Log an error that affects all reads, at most once in `WARNING_INTERVAL`."""
         now = time.monotonic()
         if now >= self._next_warning:
             self._next_warning = now + WARNING_INTERVAL
-            _LOG.warning(event, error=" ".join(str(error).split()), **more)
+            _LOG.warning(event, error=" ".join(str(error).split()), **fields)

@@ -1,7 +1,7 @@
-"""Parameters of durable reads, as models: of a list of jobs and of a history.
+"""The query parameters of lists and histories, as Pydantic models.
 
-Each stands in the query once at most. What is unknown, repeated or not of its form is refused, and
-the answer names it.
+Used by `jobs.endpoint` to parse requests and by `api.spec` to describe them. Each parameter may
+occur once. An unknown, repeated or invalid parameter is refused, and the answer names it.
 """
 
 from __future__ import annotations
@@ -31,34 +31,37 @@ from streams.leap_seconds import next_second
 MAX_LIMIT, DEFAULT_LIMIT = 200, 50
 MAX_LABELS = 5
 LABEL = "label."
-"""Prefix of a label's own parameter: `label.NAME=VALUE`."""
+"""The prefix of a filter by label: `label.NAME=VALUE`."""
 LABEL_PAIR = "label"
-"""The same as a parameter that may be repeated: `label=NAME:VALUE`. Generated clients send this
-form, as an OpenAPI document cannot describe parameters whose names are free."""
+"""The same filter as a repeatable parameter: `label=NAME:VALUE`. Generated clients send this form,
+because an OpenAPI document cannot describe parameters with variable names."""
 
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:([Zz])|([-+ ])(\d\d:\d\d))\Z",
     re.ASCII,
 )
-_WHOLE = re.compile(r"[0-9]{1,4}\Z")
+_DIGITS = re.compile(r"[0-9]{1,4}\Z")
 
 
-def _whole(value: object) -> object:
-    """Refuse what Python reads as a number and people do not write, such as 1_0."""
-    if isinstance(value, str) and not _WHOLE.match(value):
-        raise ValueError("is no whole number")
+def _integer(value: object) -> object:
+    """Refuse strings that Python accepts as integers but HTTP clients do not send, such as 1_0."""
+    if isinstance(value, str) and not _DIGITS.match(value):
+        raise ValueError("must be an integer")
     return value
 
 
 def _rfc_3339(value: object) -> object:
-    """Take RFC 3339 alone; in a query, the + of an offset that was not escaped is a blank."""
+    """Return an RFC 3339 date-time for Pydantic.
+
+    In a query, the + of an offset that was not escaped has become a space.
+    """
     if not isinstance(value, str):
         return value
     found = _RFC_3339.match(value)
     if found is None:
-        raise ValueError("is no date-time of RFC 3339")
+        raise ValueError("must be an RFC 3339 date-time")
     day, time, zulu, sign, offset = found.groups()
-    # Python's calendar has microseconds.
+    # Python's datetime has microseconds.
     time = time[:15]
     moment = f"{day}T{time}{'Z' if zulu else (sign.replace(' ', '+') + offset)}"
     return next_second(moment) or moment
@@ -66,21 +69,21 @@ def _rfc_3339(value: object) -> object:
 
 def _storable(value: str) -> str:
     if "\0" in value:
-        raise ValueError("NUL is in no stored text")
+        raise ValueError("must not contain NUL")
     return value
 
 
 Limit = Annotated[
     int,
-    BeforeValidator(_whole),
-    Field(ge=1, le=MAX_LIMIT, description="How many at most."),
+    BeforeValidator(_integer),
+    Field(ge=1, le=MAX_LIMIT, description="The maximum number of items to return."),
 ]
-Cursor = Annotated[
+CursorParameter = Annotated[
     str | None,
     Field(
         max_length=MAX_LENGTH,
         pattern="^[A-Za-z0-9_-]+$",
-        description="`next_cursor` of the page before, for the same filters.",
+        description="The `next_cursor` of the previous page, requested with the same filters.",
     ),
 ]
 Moment = Annotated[AwareDatetime | None, BeforeValidator(_rfc_3339)]
@@ -88,25 +91,25 @@ Text = Annotated[Word, AfterValidator(_storable)]
 
 
 class PageParameters(BaseModel):
-    """Of everything that is paged."""
+    """The parameters of every paginated endpoint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: Limit = DEFAULT_LIMIT
-    cursor: Cursor = None
+    cursor: CursorParameter = None
 
     @classmethod
     def of_query(cls, raw: bytes) -> Self:
-        """Read a query.
+        """Return the parameters in a query string.
 
         Raises:
-            BadRequest: naming the parameter that is not as it should be.
+            BadRequest: a parameter is not valid; the answer names it.
         """
         return cls.of_fields(_fields(_pairs(raw)))
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> Self:
-        """Read the fields of a query; raises as `of_query`."""
+        """Return the parameters in the fields of a query; raises the errors of `of_query`."""
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -115,36 +118,43 @@ class PageParameters(BaseModel):
 
 
 class HistoryParameters(PageParameters):
-    """Of a job's history."""
+    """The parameters of a job's history."""
 
 
 class ListParameters(PageParameters):
-    """Of a list of jobs; `list_parameters` gives a kind's own."""
+    """The parameters of a list of jobs; those of a kind are in `LIST_PARAMETERS`."""
 
     status: str | None = None
-    job_type: Annotated[Text | None, Field(description="As the job's worker named it.")] = None
+    job_type: Annotated[
+        Text | None, Field(description="Only return jobs with this `job_type`.")
+    ] = None
     updated_since: Annotated[
-        Moment, Field(description="Jobs whose `updated_at` is this moment or later (RFC 3339).")
+        Moment, Field(description="Only return jobs updated at or after this time (RFC 3339).")
     ] = None
     labels: Annotated[
         Mapping[LabelName, Annotated[LabelValue, AfterValidator(_storable)]],
         Field(
             max_length=MAX_LABELS,
             description=(
-                f"`NAME:VALUE`, repeatable with another NAME: jobs whose label NAME is VALUE. "
-                f"`{LABEL}NAME=VALUE` is the same, also for a NAME with a colon in it."
+                f"Only return jobs with this label, as `NAME:VALUE`. Repeat the parameter to "
+                f"filter by several labels. `{LABEL}NAME=VALUE` is equivalent, and also accepts a "
+                f"NAME that contains a colon."
             ),
         ),
     ] = Field(default_factory=dict)
 
     @classmethod
     def of_query(cls, raw: bytes) -> Self:
-        """Read a query, in which labels may have either form; raises as the base does."""
+        """Return the parameters in a query string, with labels in either form.
+
+        Raises:
+            BadRequest: a parameter is not valid; the answer names it.
+        """
         return cls.of_fields(_fields(map(_label_by_name, _pairs(raw))))
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> Self:
-        """Read the fields of a query, labels gathered."""
+        """Return the parameters in the fields of a query, with all labels in `labels`."""
         labels = {
             name.removeprefix(LABEL): value
             for name, value in fields.items()
@@ -157,14 +167,14 @@ class ListParameters(PageParameters):
         return super().of_fields(others | {"labels": labels})
 
     @property
-    def told_by(self) -> Sequence[object]:
-        """What a cursor is bound to: the filters, without the page's size."""
+    def filter_values(self) -> Sequence[object]:
+        """The filters, which identify the list in its cursors; the page size is not one of them."""
         since = self.updated_since and self.updated_since.isoformat()
         return [self.status, self.job_type, since, sorted(self.labels.items())]
 
 
 def list_parameters(kind: Kind) -> type[ListParameters]:
-    """Give the parameters of a kind's list, whose words are its own."""
+    """Return the model of the parameters of a kind's list."""
     return LIST_PARAMETERS[kind.name]
 
 
@@ -173,7 +183,7 @@ def _model(kind: Kind) -> type[ListParameters]:
     return create_model(
         f"{kind.name.title()}ListParameters",
         __base__=ListParameters,
-        __doc__=f"Of the list of {kind.plural}.",
+        __doc__=f"The parameters of the list of {kind.plural}.",
         status=(words | None, None),
     )
 
@@ -181,11 +191,11 @@ def _model(kind: Kind) -> type[ListParameters]:
 LIST_PARAMETERS: Mapping[str, type[ListParameters]] = {
     name: _model(kind) for name, kind in KINDS.items()
 }
-"""By the kind's name."""
+"""By the kind's name; `status` accepts the kind's words."""
 
 
 def _check_labels(labels: Mapping[str, str]) -> None:
-    """Name the very label that is wrong, as it stands in the query."""
+    """Raise BadRequest with the name of a label that is not valid, as it is in the query."""
     for name, value in labels.items():
         if not 1 <= len(name) <= 64 or "\0" in name + value or len(value) > 256:
             raise BadRequest(parameter=(LABEL + name)[:100])
@@ -194,10 +204,11 @@ def _check_labels(labels: Mapping[str, str]) -> None:
 
 
 MAX_FIELDS = 20
+"""The most fields of a query that are accepted."""
 
 
 def _pairs(raw: bytes) -> list[tuple[str, str]]:
-    """Return the names and values in a query."""
+    """Return the names and values in a query string."""
     try:
         return parse_qsl(
             raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
@@ -207,7 +218,7 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
 
 
 def _label_by_name(pair: tuple[str, str]) -> tuple[str, str]:
-    """Return `label=NAME:VALUE` as `label.NAME=VALUE`, and any other pair as it is."""
+    """Return `label=NAME:VALUE` as `label.NAME=VALUE`, and any other pair unchanged."""
     name, value = pair
     if name != LABEL_PAIR:
         return pair
@@ -218,7 +229,7 @@ def _label_by_name(pair: tuple[str, str]) -> tuple[str, str]:
 
 
 def _fields(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the fields of a query, each of which may occur once."""
+    """Return the fields of a query; raise BadRequest if one is repeated."""
     fields: dict[str, str] = {}
     for name, value in pairs:
         if name in fields:

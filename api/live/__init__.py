@@ -1,5 +1,13 @@
-"""Live streams of changes: one job's, and all of a tenant's, as server-sent events.
+"""Live streams: changes of one job, or of all jobs of a tenant, as Server-Sent Events.
 
-One subscription a tenant hears of changes in Redis and wakes the waiters; each of them sends what
-`api.answers` rendered. The room must not import the endpoints of other rooms.
+How a change reaches a client::
+
+    Redis Pub/Sub -> subscriptions.Subscriptions   one connection for this process
+                  -> channels.Channel              one for each tenant with viewers
+                  -> waiters.Waiter                one for each long poll and live stream
+                  -> endpoint.LiveEndpoint         reads the state and writes it (sse)
+
+A stream of all jobs of a tenant reads `tenant_feed.TenantFeed`, which reads the feed once for all
+its viewers. Long polls (`api.progress`) use `subscriptions` and `waiters` too. This folder must not
+import the endpoints of other folders.
 """

@@ -1,4 +1,7 @@
-"""Streams of states: one job's, and all of a tenant's."""
+"""The endpoints of live streams: one job's states, and those of all jobs of a tenant.
+
+Called by `api.application`. Every stream sends the present state first, then each change.
+"""
 
 from __future__ import annotations
 
@@ -14,94 +17,104 @@ from api.access.auth import Authenticator, Caller
 from api.access.callers import caller_of
 from api.answers.rendered import Rendered, rendered
 from api.http.problems import MethodNotAllowed, NoSuchJob, TryLater
-from api.live.feed_reads import FeedReads, Item
+from api.live.feed_reads import FeedItem, FeedReads
 from api.live.sse import (
-    BEAT,
+    HEARTBEAT,
     EventStream,
     answer_without_stream,
     last_event_id,
     state_block,
     stream_events,
 )
-from api.live.subscriptions import Hub
+from api.live.subscriptions import Subscriptions
 from api.live.tenant_feed import TenantFeed, TenantFeeds, first_bytes
-from api.live.waiters import Bell, Viewers
-from api.metrics import STREAM_EVENTS
-from api.scheduling.viewer_turns import Portions
+from api.live.waiters import Waiter, Waiters
+from api.metrics import LIVE_STREAM_EVENTS
+from api.scheduling.event_loop_throttle import EventLoopThrottle
 from projections.reading.documents import DocumentReader
 from projections.reading.feed import FeedReader, feed_name
 from streams.keys import JOB_ID, JobKey
 from streams.kinds import Kind
 
 TENANT_PATH = "/api/v1/events"
-RECENT = 1_000
-"""Jobs whose present states begin a tenant's stream."""
+
+RECENT_JOBS = 1_000
+"""The number of jobs whose present states begin the live stream of a tenant."""
+
 BLOCK_BYTES = 65_536
-"""Bytes in one send, unless one state is larger."""
+"""The most bytes in one send, unless a single state is larger."""
+
 RETRY_SECONDS = 1.0
+"""Seconds after which a state is read again after an error."""
 
 
-class Feed:
-    """Answers requests for streams."""
+class LiveEndpoint:
+    """Answers requests for live streams."""
 
     def __init__(  # noqa: PLR0917 - each of another type
         self,
         authenticator: Authenticator,
-        viewers: Viewers,
-        hub: Hub,
+        waiters: Waiters,
+        subscriptions: Subscriptions,
         documents: DocumentReader,
-        changes: FeedReader,
-        portions: Portions,
+        feed: FeedReader,
+        throttle: EventLoopThrottle,
     ) -> None:
         self._authenticator = authenticator
-        self._viewers = viewers
-        self._hub = hub
+        self._waiters = waiters
+        self._subscriptions = subscriptions
         self._documents = documents
-        self._portions = portions
-        self._reads = FeedReads(changes)
-        self._tenants = TenantFeeds(hub, self._reads)
+        self._throttle = throttle
+        self._reads = FeedReads(feed)
+        self._feeds = TenantFeeds(subscriptions, self._reads)
 
     async def job(self, scope: Scope, receive: Receive, send: Send, kind: Kind, job_id: str) -> int:
-        """Stream one job's states until its end, and give the status that it was answered with.
+        """Stream one job's states until it has ended; return the answer's status.
 
         Raises:
-            Problem: it is answered by that; nothing was sent.
+            Problem: the answer instead of a live stream; nothing was sent.
         """
         caller = self._caller(scope)
         if not JOB_ID.match(job_id) or not caller.may_read(kind.name, job_id):
             raise NoSuchJob
         job = JobKey(caller.tenant, kind.name, job_id)
         known = last_event_id(scope)
-        with self._viewers.enter(job.tenant, beats=True, expires=caller.expires) as bell:
+        expires = caller.expires
+        with self._waiters.register(job.tenant, heartbeats=True, expires=expires) as waiter:
             try:
-                await self._portions.join(job.tenant)
-                async with self._hub.watching(job.tenant, feed_name(job), bell):
+                await self._throttle.admit(job.tenant)
+                async with self._subscriptions.watch(job.tenant, feed_name(job), waiter):
                     state = await self._state(job)
                     if state is None:
                         raise NoSuchJob
                     if state.ended and state.version == known:
-                        # What makes a browser's EventSource stop coming back.
+                        # A browser's EventSource does not reconnect after this status.
                         return await answer_without_stream(send, HTTPStatus.NO_CONTENT)
                     if scope["method"] == "HEAD":
                         return await answer_without_stream(send, HTTPStatus.OK)
-                    work = partial(self._follow_job, job, bell, state, known)
-                    await stream_events(receive, send, bell, work)
+                    work = partial(self._follow_job, job, waiter, state, known)
+                    await stream_events(receive, send, waiter, work)
             except redis.RedisError:
                 raise TryLater from None
         return 200
 
     async def tenant(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """Stream the states of all jobs that the caller may know of; else as `job`."""
+        """Stream the states of all jobs that the caller may read; return the answer's status.
+
+        Raises:
+            Problem: the answer instead of a live stream; nothing was sent.
+        """
         caller = self._caller(scope)
         if scope["method"] == "HEAD":
             return await answer_without_stream(send, HTTPStatus.OK)
-        with self._viewers.enter(caller.tenant, beats=True, expires=caller.expires) as bell:
+        expires = caller.expires
+        with self._waiters.register(caller.tenant, heartbeats=True, expires=expires) as waiter:
             try:
-                await self._portions.join(caller.tenant)
-                async with self._tenants.watching(caller.tenant, bell) as feed:
-                    position = await self._first_position(caller.tenant, feed, last_event_id(scope))
-                    work = partial(self._follow_tenant, caller, feed, bell, position)
-                    await stream_events(receive, send, bell, work)
+                await self._throttle.admit(caller.tenant)
+                async with self._feeds.watch(caller.tenant, waiter) as feed:
+                    offset = await self._first_offset(caller.tenant, feed, last_event_id(scope))
+                    work = partial(self._follow_tenant, caller, feed, waiter, offset)
+                    await stream_events(receive, send, waiter, work)
             except redis.RedisError:
                 raise TryLater from None
         return 200
@@ -113,85 +126,90 @@ class Feed:
 
     async def _state(self, job: JobKey) -> Rendered | None:
         documents = await self._documents.read(job)
-        await self._portions.join(job.tenant)
+        await self._throttle.admit(job.tenant)
         return documents and rendered(job, documents)
 
     async def _follow_job(
-        self, job: JobKey, bell: Bell, state: Rendered | None, known: bytes, stream: EventStream
+        self,
+        job: JobKey,
+        waiter: Waiter,
+        state: Rendered | None,
+        known: bytes,
+        stream: EventStream,
     ) -> None:
-        """Send each state that differs from the one before, up to the last.
+        """Send each state that differs from the one before, until the job has ended.
 
-        A job whose documents are gone may come back: a rebuild, another attempt.
+        A job without documents may get new ones, from a rebuild or another attempt.
         """
-        while not bell.over:
+        while not waiter.finished:
             if state is not None and state.version != known:
                 known = state.version
                 await stream.write(state_block(known, state.body))
-                STREAM_EVENTS.labels("job").inc()
+                LIVE_STREAM_EVENTS.labels("job").inc()
             if state is not None and state.ended:
                 return
-            await wait_for_change(bell, stream)
-            if bell.changed:
-                bell.changed = False
+            await wait_for_change(waiter, stream)
+            if waiter.changed:
+                waiter.changed = False
                 try:
                     state = await self._state(job)
                 except redis.RedisError:
                     state = None
-                    _ring_later(bell)
+                    _notify_later(waiter)
 
-    async def _first_position(self, tenant: str, feed: TenantFeed, last_id: bytes) -> int:
-        """Give the position after which the stream begins."""
+    async def _first_offset(self, tenant: str, feed: TenantFeed, last_id: bytes) -> int:
+        """Return the offset after which the live stream begins."""
         if last_id.isdigit():
-            position = int(last_id)
-            if position <= feed.ring.head or position <= await self._reads.newest(tenant):
-                return position
-            # One that is yet to come is of a feed that is lost: better all again than too little.
+            offset = int(last_id)
+            if offset <= feed.recent.head or offset <= await self._reads.newest(tenant):
+                return offset
+            # The feed that had this offset is lost: everything is sent again.
             return 0
-        return max(0, await self._reads.newest(tenant, RECENT) - 1)
+        return max(0, await self._reads.newest(tenant, RECENT_JOBS) - 1)
 
     async def _follow_tenant(
-        self, caller: Caller, feed: TenantFeed, bell: Bell, position: int, stream: EventStream
+        self, caller: Caller, feed: TenantFeed, waiter: Waiter, offset: int, stream: EventStream
     ) -> None:
-        """Send what changed after the position, for ever."""
+        """Send the changes after the offset, until the waiter is finished."""
         epoch = feed.epoch
-        while not bell.over:
-            bell.changed = False
+        while not waiter.finished:
+            waiter.changed = False
             if epoch != feed.epoch:
-                epoch, position = feed.epoch, 0
-            items, upto = feed.ring.after(position), feed.ring.head
+                epoch, offset = feed.epoch, 0
+            items, upto = feed.recent.after(offset), feed.recent.head
             if items is None:
                 try:
-                    upto, items = await self._reads.after(caller.tenant, position)
+                    upto, items = await self._reads.after(caller.tenant, offset)
                 except redis.RedisError:
-                    _ring_later(bell)
-                    await wait_for_change(bell, stream)
+                    _notify_later(waiter)
+                    await wait_for_change(waiter, stream)
                     continue
-                if upto == position:  # the feed was lost: what is known of it is the ring
-                    upto = feed.ring.start
+                if upto == offset:  # the feed is lost: only the ring buffer is left of it
+                    upto = feed.recent.start
             sent = first_bytes(items, BLOCK_BYTES)
             if len(sent) < len(items):
-                upto = sent[-1].position
+                upto = sent[-1].offset
             if blocks := _allowed(caller, sent):
                 await stream.write(b"".join(blocks))
-                STREAM_EVENTS.labels("tenant").inc(len(blocks))
-            if upto > position:
-                position = upto
+                LIVE_STREAM_EVENTS.labels("tenant").inc(len(blocks))
+            if upto > offset:
+                offset = upto
             else:
-                await wait_for_change(bell, stream)
+                await wait_for_change(waiter, stream)
 
 
-def _allowed(caller: Caller, items: Sequence[Item]) -> list[bytes]:
+def _allowed(caller: Caller, items: Sequence[FeedItem]) -> list[bytes]:
     return [item.block for item in items if caller.may_read(item.job.kind, item.job.id)]
 
 
-async def wait_for_change(bell: Bell, stream: EventStream) -> None:
-    """Wait for a change or the end; meanwhile write a comment line at each beat of the timer."""
-    while not bell.over and not bell.changed:
-        if bell.beat:
-            bell.beat = False
-            await stream.write(BEAT)
-        await bell.wait()
+async def wait_for_change(waiter: Waiter, stream: EventStream) -> None:
+    """Return when something may have changed or the waiter is finished; send due heartbeats."""
+    while not waiter.finished and not waiter.changed:
+        if waiter.heartbeat_due:
+            waiter.heartbeat_due = False
+            await stream.write(HEARTBEAT)
+        await waiter.wait()
 
 
-def _ring_later(bell: Bell) -> None:
-    asyncio.get_running_loop().call_later(RETRY_SECONDS, bell.ring)
+def _notify_later(waiter: Waiter) -> None:
+    asyncio.get_running_loop().call_later(RETRY_SECONDS, waiter.notify)

@@ -1,8 +1,9 @@
-"""Reads of tenants' feeds: few at a time, by turns between tenants, and shared.
+"""Reads of tenants' feeds, a few at a time, fairly between tenants, and shared by equal requests.
 
-Streams open by the hundred when a server or a network comes back, and each begins with reads. Were
-they sent all at once, they would take every connection to Redis, and polls would be refused. So
-they wait for turns; a read that still waits is shared by all who ask for the same meanwhile.
+Hundreds of live streams connect at once when a server or a network comes back, and each begins with
+reads. Sent all at once, they would take every connection to Redis, and polls would fail. So each
+read waits for a permit, and a waiting read is shared by all requests for the same data. Used by
+`api.live.endpoint` and `api.live.tenant_feed`.
 """
 
 from __future__ import annotations
@@ -18,91 +19,90 @@ from psycopg_pool import PoolTimeout
 from api.answers.rendered import rendered
 from api.live.sse import state_block
 from api.live.waiters import MAX_VIEWERS
-from api.scheduling.connection_turns import Turns
+from api.scheduling.bounded_wait import retrieve_exception
+from api.scheduling.fair_semaphore import FairSemaphore
 from projections.reading.feed import Change, FeedReader
 from streams.keys import JobKey
 
 T = TypeVar("T")
 
-READS_AT_ONCE = 4
-"""Also the connections to Redis that they take."""
+CONCURRENT_READS = 4
+"""The most reads at a time, and so the most connections to Redis that they use."""
 
-TURN_SECONDS = 5.0
-"""The time a read may wait for its turn before its viewers are told that Redis is away."""
+WAIT_SECONDS = 5.0
+"""Seconds that a read may wait for its permit; after that it fails as if Redis were not
+available."""
 
 
-class Item(NamedTuple):
-    """A change as it is sent."""
+class FeedItem(NamedTuple):
+    """A change, encoded for live streams."""
 
-    position: int
+    offset: int
+    """The change's offset in the tenant's feed."""
     job: JobKey
     block: bytes
+    """The Server-Sent Event."""
 
 
-class Items(NamedTuple):
-    """Changes after a position, oldest first."""
+class FeedItems(NamedTuple):
+    """The changes after an offset, oldest first."""
 
     upto: int
-    """Everything up to here has been read."""
-    items: Sequence[Item]
+    """The offset up to which the feed was read."""
+    items: Sequence[FeedItem]
 
 
 class FeedReads:
-    """Reads feeds; use it from one event loop.
+    """Reads feeds; for use from one event loop.
 
-    All methods raise redis.RedisError where Redis is away or refuses.
+    All methods raise redis.RedisError if Redis is not available or refuses the command.
     """
 
     def __init__(self, reader: FeedReader) -> None:
         self._reader = reader
-        self._turns = Turns(READS_AT_ONCE, most_waiting=MAX_VIEWERS)
+        self._semaphore = FairSemaphore(CONCURRENT_READS, max_waiting=MAX_VIEWERS)
         self._waiting: dict[Hashable, asyncio.Task[Any]] = {}
+        """Reads that have not begun, by what they read."""
 
     async def newest(self, tenant: str, nth: int = 1) -> int:
-        """Return the position of the nth newest change; 0 where there are not so many."""
+        """Return the offset of the nth newest change; 0 if there are fewer."""
         read = partial(self._reader.newest, tenant, nth)
-        return await self._shared(("newest", tenant, nth), tenant, read)
+        return await self._share(("newest", tenant, nth), tenant, read)
 
-    async def after(self, tenant: str, position: int) -> Items:
-        """Return what changed after a position, as it is sent."""
-        read = partial(self._items, tenant, position)
-        return await self._shared(("after", tenant, position), tenant, read)
+    async def after(self, tenant: str, offset: int) -> FeedItems:
+        """Return the changes after an offset, encoded."""
+        read = partial(self._read_items, tenant, offset)
+        return await self._share(("after", tenant, offset), tenant, read)
 
-    async def _items(self, tenant: str, position: int) -> Items:
-        found = await self._reader.changes(tenant, position)
-        return Items(found.upto, [item for item in map(_item, found.changes) if item])
+    async def _read_items(self, tenant: str, offset: int) -> FeedItems:
+        found = await self._reader.changes(tenant, offset)
+        return FeedItems(found.upto, [item for item in map(_encode, found.changes) if item])
 
-    async def _shared(self, key: Hashable, tenant: str, read: Callable[[], Awaitable[T]]) -> T:
-        """Return the outcome of a read that begins after this call."""
+    async def _share(self, key: Hashable, tenant: str, read: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of a read that begins after this call."""
         task = cast("asyncio.Task[T] | None", self._waiting.get(key))
         if task is None:
-            task = self._waiting[key] = asyncio.create_task(self._in_turn(key, tenant, read))
-            task.add_done_callback(_retrieve)
-        # A viewer that goes away does not take the others' read along.
+            task = self._waiting[key] = asyncio.create_task(self._run(key, tenant, read))
+            task.add_done_callback(retrieve_exception)  # all its viewers may have left
+        # A viewer that is cancelled must not cancel the others' read.
         return await asyncio.shield(task)
 
-    async def _in_turn(self, key: Hashable, tenant: str, read: Callable[[], Awaitable[T]]) -> T:
+    async def _run(self, key: Hashable, tenant: str, read: Callable[[], Awaitable[T]]) -> T:
         try:
-            async with self._turns.turn(tenant, TURN_SECONDS):
-                # What changes from here on may not be in the reply: later calls read again.
+            async with self._semaphore.permit(tenant, WAIT_SECONDS):
+                # The reply may lack changes from here on, so later calls start another read.
                 del self._waiting[key]
                 return await read()
         except PoolTimeout:
             del self._waiting[key]
-            raise redis.TimeoutError(f"no turn within {TURN_SECONDS:g} s") from None
+            raise redis.TimeoutError(f"the read did not begin in {WAIT_SECONDS:g} s") from None
 
 
-def _item(change: Change) -> Item | None:
-    """Return a change as it is sent; None where the job is gone."""
-    position, job, documents = change
+def _encode(change: Change) -> FeedItem | None:
+    """Return a change in its encoded form; None if the job has no documents."""
+    offset, job, documents = change
     state = documents and rendered(job, documents)
     if not state:
         return None
     body = b'{"kind":"%b",%b' % (job.kind.encode(), state.body[1:])
-    return Item(position, job, state_block(b"%d" % position, body))
-
-
-def _retrieve(task: asyncio.Task[T]) -> None:
-    """Retrieve an error that nobody may wait for any more, or asyncio would log it."""
-    if not task.cancelled():
-        task.exception()
+    return FeedItem(offset, job, state_block(b"%d" % offset, body))

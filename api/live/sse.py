@@ -1,7 +1,7 @@
-"""Server-Sent Events on the wire: the blocks, and one stream of them to one client.
+"""Server-Sent Events: the bytes of an event, and one live stream to one client.
 
-Plain ASGI. A send waits while the client's buffers are full: so the HTTP server pushes back, and
-what a stream holds for a client that reads slowly is one block.
+Used by `api.live.endpoint`. Sending waits while the client's buffers are full, so a live stream to
+a slow client holds one block of events in memory and no more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from api.http.responses import NO_CONTENT_RUNS, NO_STORE, SECURITY, Headers
-from api.live.waiters import Bell, until_gone
+from api.live.waiters import Waiter, finish_on_disconnect
 from api.metrics import SLOW_CLIENTS
 
 _LOG = structlog.get_logger(__name__)
@@ -25,80 +25,87 @@ _LOG = structlog.get_logger(__name__)
 HEADERS: Headers = (
     (b"content-type", b"text/event-stream"),
     *NO_STORE,
-    # A proxy that gathers answers before it hands them on would hold events back.
+    # Otherwise nginx would buffer the events.
     (b"x-accel-buffering", b"no"),
     *NO_CONTENT_RUNS,
     *SECURITY,
 )
-BEAT = b": \n"
-"""A comment line. No blank line follows it, so that it belongs to the block of the next event:
-readers that split at blank lines take a block of comments alone for an empty event."""
+
+HEARTBEAT = b": \n"
+"""A comment line. No blank line follows, so that it belongs to the block of the next event: clients
+that split at blank lines take a block with only comments for an empty event."""
+
 RETRY_MS = (1_000, 3_000)
-"""After how long a client comes back, drawn anew for each: a restart does not bring all at once."""
+"""The range of the reconnection time, in milliseconds. Each client gets a random value, so that not
+all of them reconnect at once after a restart."""
 
 MAX_LAST_ID = 64
+"""The most bytes of a `Last-Event-ID` that are accepted; a longer one counts as none."""
 
 
 def state_block(version: bytes, body: bytes) -> bytes:
-    """Return the block of one state; its body is one line, as `json_bytes` writes it."""
+    """Return the event of one state; the body is one line, as from `json_bytes`."""
     return b"id: %b\nevent: state\ndata: %b\n\n" % (version, body)
 
 
 def last_event_id(scope: Scope) -> bytes:
-    """Give the id of the last event that the client has; empty where it says none."""
+    """Return the id of the last event that the client received; empty if it sends none."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     found = headers.get(b"last-event-id")
     if found is None and b"last_event_id=" in scope["query_string"]:
-        # That it has not too many fields was seen when the caller was looked for.
+        # `caller_of` has checked the number of fields.
         query = parse_qs(scope["query_string"].decode("latin-1"))
         found = query.get("last_event_id", [""])[-1].encode(errors="replace")
     return found if found is not None and len(found) <= MAX_LAST_ID else b""
 
 
 class EventStream:
-    """An answer that goes on, to a client that may go away or stop reading at any time."""
+    """One live stream to a client that may disconnect or stop reading at any time."""
 
-    def __init__(self, send: Send, bell: Bell) -> None:
+    def __init__(self, send: Send, waiter: Waiter) -> None:
         self._send = send
-        self._bell = bell
+        self._waiter = waiter
         self.task = cast("asyncio.Task[Any]", asyncio.current_task())
 
     async def write(self, block: bytes, *, last: bool = False) -> None:
-        """Send a block, once the client has room for it."""
+        """Send a block; return once the client's buffers accepted it."""
         loop = asyncio.get_running_loop()
-        self._bell.sending(self.task, loop.time())
+        self._waiter.set_sending(self.task, loop.time())
         try:
             await self._send({"type": "http.response.body", "body": block, "more_body": not last})
         finally:
-            self._bell.sending(None, 0.0)
+            self._waiter.set_sending(None, 0.0)
 
 
 async def stream_events(
-    receive: Receive, send: Send, bell: Bell, work: Callable[[EventStream], Awaitable[None]]
+    receive: Receive, send: Send, waiter: Waiter, work: Callable[[EventStream], Awaitable[None]]
 ) -> None:
-    """Open a stream, let the work write to it, close it; the bell tells when the client goes."""
-    watching = asyncio.ensure_future(until_gone(receive, bell))
-    stream = EventStream(send, bell)
+    """Open a live stream, run `work`, which writes to it, and close it.
+
+    The waiter is finished when the client disconnects.
+    """
+    watching = asyncio.ensure_future(finish_on_disconnect(receive, waiter))
+    stream = EventStream(send, waiter)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        # A line of the first event's block, as `BEAT` is of any.
+        # Part of the first event's block, as `HEARTBEAT` is.
         await stream.write(b"retry: %d\n" % random.randint(*RETRY_MS))  # noqa: S311 - no secret
         await work(stream)
         await stream.write(b"", last=True)
     except asyncio.CancelledError:
-        if not bell.dropped:
+        if not waiter.dropped:
             raise
         stream.task.uncancel()
         SLOW_CLIENTS.inc()
         _LOG.info("slow_client_dropped")
     except Exception:
-        _LOG.exception("stream_failed")  # it has begun: nothing else can be answered
+        _LOG.exception("live_stream_failed")  # the answer has begun: no problem can be sent
     finally:
         watching.cancel()
 
 
 async def answer_without_stream(send: Send, status: HTTPStatus) -> int:
-    """Answer with the headers alone, and give the status."""
+    """Send the headers of an answer without a live stream; return the status."""
     headers = () if status is HTTPStatus.NO_CONTENT else HEADERS
     await send(
         {

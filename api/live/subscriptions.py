@@ -1,8 +1,9 @@
-"""The hub: one connection to Redis by which this process hears of changes, whoever waits for them.
+"""The connection to Redis over which this process learns of changes, for all viewers together.
 
-There is one subscription a tenant, however many bells hang there. It begins with the first, and
-ends some seconds after the last was taken down. Whatever may have been missed (the connection was
-lost, the server is another), every bell rings once it is back.
+There is one subscription for each tenant with viewers. It begins with the first viewer and ends a
+few seconds after the last one has left. Changes may be missed while the connection is lost or the
+server is replaced; therefore all waiters are notified once the subscriptions are back. Used by
+`api.live.endpoint`, `api.live.tenant_feed` and `api.progress.endpoint`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +19,8 @@ import redis
 import redis.asyncio
 import structlog
 
-from api.live.waiters import Bell
+from api.live.channels import Channel
+from api.live.waiters import Waiter
 from api.metrics import FEED_MESSAGES, FEED_SUBSCRIPTIONS
 from projections.reading.feed import named_in
 from streams.connection import refused_servers, refuses_writes
@@ -27,236 +29,174 @@ from streams.keys import Keys
 _LOG = structlog.get_logger(__name__)
 
 SUBSCRIBE_SECONDS = 2.0
-"""How long a subscription may take before its viewer is told that Redis is away."""
+"""The time limit for a subscription; after it, the viewer gets an error."""
+
 PING_SECONDS = 5.0
-"""A connection on which nothing came for two of these is no longer one. Also how long a
-subscription without bells is kept: who polls comes back at once."""
-FIRST_BACKOFF, LAST_BACKOFF = 0.05, 1.0
-PACE_SECONDS = 0.000_1
-"""For each viewer, that changes are held back: a job with a thousand viewers is shown ten times a
-second, one with few whenever it changes."""
-PACED_FROM = 10
-"""Viewers."""
+"""Seconds between two pings. A connection without a reply for two of these is lost. Also the time
+for which an unused subscription is kept, because clients that poll return soon."""
+
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.05, 1.0
 
 
-class _Topic:
-    """The bells of one tenant."""
+class Subscriptions:
+    """Notifies waiters of changes; for use from one event loop, in which `run` must run.
 
-    def __init__(self) -> None:
-        self.every = set[Bell]()
-        """Those that ring for every change."""
-        self.named: dict[str, set[Bell]] = {}
-        self.subscribed = False
-        self.was_lost = False
-        self.waiting = set[asyncio.Future[None]]()
-        self.idle_since = time.monotonic()
-        self._held_back = set[str]()
-
-    @property
-    def unused(self) -> bool:
-        """Whether no bell hangs here, nor is about to."""
-        return not (self.every or self.named or self.waiting)
-
-    def hang(self, bell: Bell, name: str | None) -> None:
-        (self.every if name is None else self.named.setdefault(name, set())).add(bell)
-
-    def take_down(self, bell: Bell, name: str | None) -> None:
-        if name is None:
-            self.every.discard(bell)
-        elif name in self.named:
-            self.named[name].discard(bell)
-            if not self.named[name]:
-                del self.named[name]
-        self.idle_since = time.monotonic()
-
-    def told(self, names: Iterable[str]) -> None:
-        """Ring for changes."""
-        _ring(self.every)
-        if not self.named:
-            return
-        for name in names:
-            bells = self.named.get(name)
-            if bells is None or name in self._held_back:
-                continue
-            if len(bells) < PACED_FROM:
-                _ring(bells)
-            else:
-                self._held_back.add(name)
-                delay = len(bells) * PACE_SECONDS
-                asyncio.get_running_loop().call_later(delay, self._ring_held_back, name)
-
-    def confirm(self) -> None:
-        """Begin: whoever waited for that goes on, and who was here before looks again."""
-        self.subscribed = True
-        for waiter in self.waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-        if self.was_lost:
-            self.was_lost = False
-            _ring(self.every)
-            for bells in self.named.values():
-                _ring(bells)
-
-    def lose(self) -> None:
-        self.was_lost |= self.subscribed
-        self.subscribed = False
-
-    def _ring_held_back(self, name: str) -> None:
-        self._held_back.discard(name)
-        _ring(self.named.get(name, ()))
-
-
-class Hub:
-    """Rings bells for changes; use it from one event loop, in which `run` runs."""
+    Args:
+        client: the client whose pool makes the connection.
+        keys: the names of the channels in Redis.
+    """
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys | None = None) -> None:
         self._client = client
         self._keys = keys or Keys()
-        self._topics: dict[str, _Topic] = {}
-        """By channel."""
-        self._asked = set[str]()
-        """Channels that this connection was told to subscribe."""
-        self._stale = asyncio.Event()
-        self._heard_at = 0.0
+        self._channels: dict[str, Channel] = {}
+        """By name."""
+        self._requested = set[str]()
+        """Names of channels for which SUBSCRIBE was sent on the present connection."""
+        self._outdated = asyncio.Event()
+        """Set when the requested channels may differ from `_channels`."""
+        self._last_reply = 0.0
 
     @asynccontextmanager
-    async def watching(self, tenant: str, name: str | None, bell: Bell) -> AsyncIterator[None]:
-        """Hang up a bell for one job by its name in the feed, or for all of the tenant's.
+    async def watch(self, tenant: str, name: str | None, waiter: Waiter) -> AsyncIterator[None]:
+        """Notify a waiter, during the block, of changes of one job or of all jobs of a tenant.
 
-        What changes after the begin of the block rings it.
+        Args:
+            tenant: the tenant.
+            name: the job's name in the feed; None for all jobs.
+            waiter: notified of every change after the beginning of the block.
 
         Raises:
-            redis.RedisError: Redis is away.
+            redis.RedisError: Redis is not available.
         """
-        channel = self._keys.feed(tenant)
-        topic = self._topics.get(channel)
-        if topic is None:
-            topic = self._topics[channel] = _Topic()
-            self._stale.set()
-        topic.hang(bell, name)
+        channel_name = self._keys.feed(tenant)
+        channel = self._channels.get(channel_name)
+        if channel is None:
+            channel = self._channels[channel_name] = Channel()
+            self._outdated.set()
+        channel.add(waiter, name)
         try:
-            if not topic.subscribed:
-                await self._subscribed(topic)
+            await _wait_until_subscribed(channel)
             yield
         finally:
-            topic.take_down(bell, name)
+            channel.remove(waiter, name)
 
     async def run(self) -> None:
         """Keep the connection and its subscriptions, until cancelled."""
-        backoff = FIRST_BACKOFF
+        backoff = MIN_BACKOFF_SECONDS
         while True:
             began = time.monotonic()
-            pool: Any = self._client.connection_pool  # in part without type hints
+            pool: Any = self._client.connection_pool  # partly without type hints
             connection = pool.make_connection()
             try:
-                await self._serve(connection)
+                await self._listen(connection)
             except (redis.RedisError, OSError) as error:
                 _LOG.info("feed_connection_lost", error=str(error))
             finally:
-                self._asked.clear()
+                self._requested.clear()
                 FEED_SUBSCRIPTIONS.set(0)
-                for topic in self._topics.values():
-                    topic.lose()
+                for channel in self._channels.values():
+                    channel.on_lost()
                 await connection.disconnect(nowait=True)
-            backoff = FIRST_BACKOFF if time.monotonic() - began > LAST_BACKOFF else backoff * 2
-            await asyncio.sleep(min(backoff, LAST_BACKOFF))
+            lasted = time.monotonic() - began > MAX_BACKOFF_SECONDS
+            backoff = MIN_BACKOFF_SECONDS if lasted else backoff * 2
+            await asyncio.sleep(min(backoff, MAX_BACKOFF_SECONDS))
 
-    async def _subscribed(self, topic: _Topic) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        topic.waiting.add(waiter)
-        try:
-            async with asyncio.timeout(SUBSCRIBE_SECONDS):
-                await waiter
-        except TimeoutError:
-            raise redis.TimeoutError(f"not subscribed within {SUBSCRIBE_SECONDS} s") from None
-        finally:
-            topic.waiting.discard(waiter)
-
-    async def _serve(self, connection: Any) -> None:
-        """Listen on one connection until it is lost."""
+    async def _listen(self, connection: Any) -> None:
+        """Handle the replies on one connection until it is lost."""
         async with asyncio.timeout(SUBSCRIBE_SECONDS):
             await connection.connect()
-        self._heard_at = time.monotonic()
-        self._stale.set()
-        asking = asyncio.create_task(self._ask(connection))
+        self._last_reply = time.monotonic()
+        self._outdated.set()
+        sending = asyncio.create_task(self._send_commands(connection))
         try:
             while True:
-                self._heard(await next_reply(connection))
+                self._on_reply(await next_reply(connection))
         finally:
-            asking.cancel()
+            sending.cancel()
 
-    async def _ask(self, connection: Any) -> None:
-        """Keep the subscriptions those that are wanted, and see that the connection lives."""
+    async def _send_commands(self, connection: Any) -> None:
+        """Send SUBSCRIBE, UNSUBSCRIBE and PING as needed; disconnect a lost connection."""
         refused = refused_servers(self._client)
         try:
             while True:
                 try:
                     async with asyncio.timeout(PING_SECONDS):
-                        await self._stale.wait()
+                        await self._outdated.wait()
                 except TimeoutError:
-                    if time.monotonic() - self._heard_at > 2 * PING_SECONDS:
-                        break
-                    if await self._server_refused(refused):
+                    if self._is_silent() or await self._server_refused(refused):
                         break
                     await connection.send_command("PING", check_health=False)
-                    self._forget_unused()
-                self._stale.clear()
-                wanted, unwanted = (
-                    self._topics.keys() - self._asked,
-                    self._asked - self._topics.keys(),
-                )
-                self._asked = set(self._topics)  # before anything else can make a topic
-                FEED_SUBSCRIPTIONS.set(len(self._asked))
-                for command, channels in (("UNSUBSCRIBE", unwanted), ("SUBSCRIBE", wanted)):
-                    if channels:
-                        await connection.send_command(command, *channels, check_health=False)
+                    self._remove_unused()
+                self._outdated.clear()
+                await self._update(connection)
         except (redis.RedisError, OSError):
-            pass  # the listener sees it too
+            pass  # `_listen` gets the error too
         await connection.disconnect(nowait=True)
 
-    async def _server_refused(self, before: int) -> bool:
-        """Look whether another connection found, since `before`, that the server was demoted.
+    async def _update(self, connection: Any) -> None:
+        """Subscribe to the channels that have waiters, and unsubscribe from the others."""
+        wanted = self._channels.keys() - self._requested
+        unwanted = self._requested - self._channels.keys()
+        # Before the first await: afterwards there may be new channels.
+        self._requested = set(self._channels)
+        FEED_SUBSCRIPTIONS.set(len(self._requested))
+        for command, names in (("UNSUBSCRIBE", unwanted), ("SUBSCRIBE", wanted)):
+            if names:
+                await connection.send_command(command, *names, check_health=False)
 
-        A connection with subscriptions cannot ask for itself.
+    def _is_silent(self) -> bool:
+        return time.monotonic() - self._last_reply > 2 * PING_SECONDS
+
+    async def _server_refused(self, before: int) -> bool:
+        """Return whether another connection has found that this server was demoted.
+
+        A connection with subscriptions cannot send the command that finds out.
+
+        Args:
+            before: the number of demoted servers that were found earlier.
         """
         try:
             async with asyncio.timeout(PING_SECONDS):
                 await self._client.execute_command("PING")  # type: ignore[no-untyped-call]
         except (redis.RedisError, TimeoutError):
-            pass  # counted where that was the reason
+            pass  # counted if a demoted server was the reason
         return refused_servers(self._client) > before
 
-    def _forget_unused(self) -> None:
+    def _remove_unused(self) -> None:
         long_ago = time.monotonic() - PING_SECONDS
-        for channel in [
-            channel
-            for channel, topic in self._topics.items()
-            if topic.unused and topic.idle_since < long_ago
-        ]:
-            del self._topics[channel]
+        for name, channel in list(self._channels.items()):
+            if channel.unused and channel.idle_since < long_ago:
+                del self._channels[name]
 
-    def _heard(self, reply: Any) -> None:
-        self._heard_at = time.monotonic()
+    def _on_reply(self, reply: Any) -> None:
+        self._last_reply = time.monotonic()
         if not isinstance(reply, list):
-            return  # the answer to a PING while nothing is subscribed
-        kind, channel, data = reply[0], reply[1].decode(), reply[-1]
-        topic = self._topics.get(channel)
-        if topic is None or channel not in self._asked:
+            return  # the reply to a PING without subscriptions
+        kind, name, data = reply[0], reply[1].decode(), reply[-1]
+        channel = self._channels.get(name)
+        if channel is None or name not in self._requested:
             return
         if kind == b"message":
             FEED_MESSAGES.inc()
-            topic.told(named_in(data))
+            channel.on_changes(named_in(data))
         elif kind == b"subscribe":
-            topic.confirm()
+            channel.on_subscribed()
 
 
-def _ring(bells: Iterable[Bell]) -> None:
-    for bell in bells:
-        bell.ring()
+async def _wait_until_subscribed(channel: Channel) -> None:
+    try:
+        await channel.wait_until_subscribed(SUBSCRIBE_SECONDS)
+    except TimeoutError:
+        raise redis.TimeoutError(f"not subscribed in {SUBSCRIBE_SECONDS} s") from None
 
 
 async def next_reply(connection: Any) -> Any:
-    """Wait for what the server sends next; None where it refuses a PING as it refuses writes."""
+    """Return the server's next message; None if it refuses a PING as it refuses writes.
+
+    Raises:
+        redis.RedisError: the connection is lost, or the server refuses the command.
+    """
     try:
         return await connection.read_response(disable_decoding=True, timeout=math.inf)
     except redis.ResponseError as error:

@@ -1,8 +1,9 @@
-"""One tenant's changes, read and written once for all who watch the tenant.
+"""The feed of one tenant, read and encoded once for all live streams of that tenant.
 
-A *ring* keeps the last changes as they are sent. A viewer keeps nothing but its position in the
-feed: who is behind the ring reads the feed itself, and of a job that changed more than once since
-then, everybody gets the latest state alone.
+A *ring buffer* holds the last changes in encoded form. A viewer holds only its offset in the feed.
+If the offset is older than the ring buffer, the viewer reads the feed itself. Of a job that has
+changed several times since a viewer's offset, the viewer gets the latest state only. Used by
+`api.live.endpoint`.
 """
 
 from __future__ import annotations
@@ -16,160 +17,169 @@ from itertools import islice
 import redis
 import structlog
 
-from api.live.feed_reads import FeedReads, Item
-from api.live.subscriptions import PACE_SECONDS, Hub
-from api.live.waiters import Bell
+from api.live.channels import PACE_SECONDS
+from api.live.feed_reads import FeedItem, FeedReads
+from api.live.subscriptions import Subscriptions
+from api.live.waiters import Waiter
 
 _LOG = structlog.get_logger(__name__)
 
-RING_ITEMS = 500
-RING_BYTES = 262_144
+MAX_ITEMS = 500
+MAX_BYTES = 262_144
+"""The size of a ring buffer, whichever is reached first."""
+
 RETRY_SECONDS = 0.5
-"""Until the feed is read again where Redis was away."""
+"""Seconds after which the feed is read again after an error."""
+
 READY_SECONDS = 4.0
+"""Seconds that a viewer waits for the first read of its tenant's feed."""
 
 
-class Ring:
-    """The last changes of a tenant, as many as fit."""
+class RingBuffer:
+    """The last changes of a tenant, limited by number and bytes.
+
+    Args:
+        start: the offset after which it begins.
+    """
 
     def __init__(self, start: int) -> None:
         self.start = self.head = start
-        """It has all changes from the one to the other, `start` itself not included."""
-        self._items: list[Item] = []
+        """It holds all changes with an offset greater than `start` and up to `head`."""
+        self._items: list[FeedItem] = []
         self._bytes = 0
 
-    def append(self, items: Sequence[Item], upto: int) -> None:
-        """Take the changes up to a position."""
+    def append(self, items: Sequence[FeedItem], upto: int) -> None:
+        """Add the changes up to an offset, and remove the oldest ones beyond the limits."""
         self._items += items
         self._bytes += sum(len(item.block) for item in items)
         self.head = upto
         dropped, bytes_ = 0, self._bytes
-        while len(self._items) - dropped > RING_ITEMS or bytes_ > RING_BYTES:
+        while len(self._items) - dropped > MAX_ITEMS or bytes_ > MAX_BYTES:
             bytes_ -= len(self._items[dropped].block)
             dropped += 1
         if dropped:
-            self.start = self._items[dropped - 1].position
+            self.start = self._items[dropped - 1].offset
             self._bytes = bytes_
             del self._items[:dropped]
 
-    def after(self, position: int) -> Sequence[Item] | None:
-        """Give each job's latest change after a position; None where the ring begins later."""
-        if position < self.start:
+    def after(self, offset: int) -> Sequence[FeedItem] | None:
+        """Return each job's latest change after an offset; None if the buffer begins later."""
+        if offset < self.start:
             return None
-        found = self._items[bisect_right(self._items, position, key=lambda item: item.position) :]
+        found = self._items[bisect_right(self._items, offset, key=lambda item: item.offset) :]
         if len(found) < 2:
             return found
-        latest = {item.job: item.position for item in found}
-        return [item for item in found if latest[item.job] == item.position]
+        latest = {item.job: item.offset for item in found}
+        return [item for item in found if latest[item.job] == item.offset]
 
 
 class TenantFeed:
-    """Follows one tenant's feed while somebody watches it."""
+    """Reads one tenant's feed into a ring buffer while the tenant has viewers."""
 
-    def __init__(self, tenant: str, hub: Hub, reads: FeedReads) -> None:
+    def __init__(self, tenant: str, subscriptions: Subscriptions, reads: FeedReads) -> None:
         self._tenant = tenant
-        self._hub = hub
+        self._subscriptions = subscriptions
         self._reads = reads
-        self._bell = Bell()
+        self._waiter = Waiter()
         self._ready = asyncio.Event()
-        self.viewers = set[Bell]()
-        self.ring = Ring(0)
+        self.viewers = set[Waiter]()
+        self.recent = RingBuffer(0)
         self.epoch = 0
-        """Counts how often positions lost their meaning: the server knows less than it did."""
+        """Counts how often offsets became invalid because the server has lost changes."""
         self.task = asyncio.create_task(self._run())
 
-    async def ready(self) -> None:
-        """Wait until it follows.
+    async def wait_until_ready(self) -> None:
+        """Return once the ring buffer has begun.
 
         Raises:
-            redis.RedisError: Redis is away.
+            redis.RedisError: Redis is not available.
         """
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self._ready.wait()
         except TimeoutError:
-            raise redis.TimeoutError(f"no feed within {READY_SECONDS} s") from None
+            raise redis.TimeoutError(f"the feed was not read in {READY_SECONDS} s") from None
 
     async def _run(self) -> None:
         while True:
             try:
-                async with self._hub.watching(self._tenant, None, self._bell):
+                async with self._subscriptions.watch(self._tenant, None, self._waiter):
                     if not self._ready.is_set():
-                        self.ring = Ring(await self._reads.newest(self._tenant))
+                        self.recent = RingBuffer(await self._reads.newest(self._tenant))
                         self._ready.set()
                     await self._follow()
             except redis.RedisError as error:
                 _LOG.info("feed_unavailable", error=str(error))
-            except Exception:  # its viewers would wait for ever
+            except Exception:  # otherwise the viewers would wait forever
                 _LOG.exception("feed_failed")
             await asyncio.sleep(RETRY_SECONDS)
-            self._bell.ring()
+            self._waiter.notify()
 
     async def _follow(self) -> None:
         while True:
-            await self._bell.wait()
-            self._bell.changed = False
+            await self._waiter.wait()
+            self._waiter.changed = False
             await self._read()
-            # What changes meanwhile is read at once, and its older states are skipped.
+            # Changes in the meantime are read together, and states that they replace are skipped.
             await asyncio.sleep(len(self.viewers) * PACE_SECONDS)
 
     async def _read(self) -> None:
-        """Read all that is new into the ring."""
-        ring = self.ring
-        found = await self._reads.after(self._tenant, ring.head)
-        if found.upto == ring.head:
+        """Read all new changes into the ring buffer."""
+        recent = self.recent
+        found = await self._reads.after(self._tenant, recent.head)
+        if found.upto == recent.head:
             newest = await self._reads.newest(self._tenant)
-            if 0 < newest < ring.head:  # a server that knows less took over
-                self.ring = Ring(newest)
+            if 0 < newest < recent.head:  # the server was replaced by one that lacks changes
+                self.recent = RingBuffer(newest)
                 self.epoch += 1
-                self._ring_all()
+                self._notify_viewers()
             return
-        while found.upto > ring.head:
-            ring.append(found.items, found.upto)
-            self._ring_all()
+        while found.upto > recent.head:
+            recent.append(found.items, found.upto)
+            self._notify_viewers()
             await asyncio.sleep(0)
-            found = await self._reads.after(self._tenant, ring.head)
+            found = await self._reads.after(self._tenant, recent.head)
 
-    def _ring_all(self) -> None:
+    def _notify_viewers(self) -> None:
         for viewer in self.viewers:
-            viewer.ring()
+            viewer.notify()
 
 
 class TenantFeeds:
-    """The feeds that somebody watches."""
+    """The feeds of all tenants that have viewers."""
 
-    def __init__(self, hub: Hub, reads: FeedReads) -> None:
-        self._hub = hub
+    def __init__(self, subscriptions: Subscriptions, reads: FeedReads) -> None:
+        self._subscriptions = subscriptions
         self._reads = reads
         self._feeds: dict[str, TenantFeed] = {}
 
     @asynccontextmanager
-    async def watching(self, tenant: str, bell: Bell) -> AsyncIterator[TenantFeed]:
-        """Follow a tenant's feed; the bell rings when its ring has grown.
+    async def watch(self, tenant: str, waiter: Waiter) -> AsyncIterator[TenantFeed]:
+        """Yield a tenant's feed, and notify the waiter of its changes during the block.
 
         Raises:
-            redis.RedisError: Redis is away.
+            redis.RedisError: Redis is not available.
         """
         feed = self._feeds.get(tenant)
         if feed is None:
-            feed = self._feeds[tenant] = TenantFeed(tenant, self._hub, self._reads)
-        feed.viewers.add(bell)
+            feed = self._feeds[tenant] = TenantFeed(tenant, self._subscriptions, self._reads)
+        feed.viewers.add(waiter)
         try:
-            await feed.ready()
+            await feed.wait_until_ready()
             yield feed
         finally:
-            feed.viewers.discard(bell)
+            feed.viewers.discard(waiter)
             if not feed.viewers:
                 del self._feeds[tenant]
                 feed.task.cancel()
 
 
-def first_bytes(items: Sequence[Item], limit: int) -> list[Item]:
-    """Give as many of the first items as fit into so many bytes, one at the least."""
-    size, fits = 0, 0
+def first_bytes(items: Sequence[FeedItem], limit: int) -> list[FeedItem]:
+    """Return the first items, as many as fit into `limit` bytes but at least one."""
+    size, fitting = 0, 0
     for item in items:
         size += len(item.block)
-        if fits and size > limit:
+        if fitting and size > limit:
             break
-        fits += 1
-    return list(islice(items, fits))
+        fitting += 1
+    return list(islice(items, fitting))

@@ -1,8 +1,9 @@
-"""Who waits for changes: a bell for each, one timer for all, and how many there may be.
+"""The long polls and live streams of this process: how each waits, and how many there may be.
 
-A *viewer* is one request that stays: a poll that waits, or a stream of events. Each has a *bell*,
-which is rung when there may be something to do; however often it is rung meanwhile, the viewer
-looks once. So a viewer takes the same memory however much happens.
+A *viewer* is a request that stays open: a long poll or a live stream. Each viewer has a `Waiter`,
+which is notified when there may be something to do. Notifications are not queued: however many
+arrive, the viewer checks once, so its memory use does not depend on the number of changes. Used by
+`api.live.endpoint` and `api.progress.endpoint`, and by `api.server` to end them all.
 """
 
 from __future__ import annotations
@@ -19,174 +20,193 @@ from starlette.types import Receive
 
 from api.access.limits import TooManyRequests
 from api.http.problems import TryLater
-from api.metrics import OPEN_STREAMS, WAITING
+from api.metrics import LIVE_STREAMS, LONG_POLLS
 
-BEAT_SECONDS = 10
-"""Between two comment lines of a stream in which nothing happens."""
+HEARTBEAT_SECONDS = 10
+"""Seconds between two comment lines in a live stream without changes."""
 
 STALLED_SECONDS = 30.0
-"""A client that takes nothing for so long is cut off; what it missed it gets when it comes back."""
+"""A client that accepts no data for this long is disconnected; when it reconnects, it gets the
+states that it missed."""
 
 STOP_SECONDS = 1.0
 """The same while the process stops."""
 
-LONGEST_SECONDS = 3_600
-"""A stream ends after so long, or soon after its token expires: the client comes back at once, and
-its token is looked at again."""
+MAX_STREAM_SECONDS = 3_600
+"""A live stream ends after this time, or soon after its token expires. The client reconnects at
+once, and its token is verified again."""
 
 MAX_VIEWERS = 12_000
-"""In one process, of all tenants: below what the server takes at once, so that others get in."""
+"""The most viewers of one process. Fewer than the connections that the server accepts, so that
+other requests still get in."""
 
 
-class Bell:
-    """Rung for one viewer. Why it was rung, its flags say; the viewer takes them back."""
+class Waiter:
+    """Wakes one viewer. Its flags hold the reasons; the viewer resets those that it handled.
+
+    Args:
+        expires: when the viewer's token expires, in seconds since 1970.
+    """
 
     __slots__ = (
-        "_beats",
         "_expires",
+        "_future",
+        "_heartbeats",
         "_sending_since",
         "_task",
-        "_waiter",
-        "beat",
         "changed",
         "dropped",
-        "over",
+        "finished",
+        "heartbeat_due",
     )
 
     def __init__(self, expires: float = math.inf) -> None:
         self.changed = False
-        """Something may be new."""
-        self.beat = False
-        """It is time for a comment line."""
-        self.over = False
-        """The client is gone, the time is over, or the process stops."""
+        """The state may have changed."""
+        self.heartbeat_due = False
+        """A comment line is due."""
+        self.finished = False
+        """The client has disconnected, the time limit has passed, or the process is stopping."""
         self.dropped = False
-        """The client takes nothing, and the viewer's task was cancelled for it."""
-        self._beats = 0
+        """The client accepted no data for too long, and the sending task was cancelled."""
+        self._heartbeats = 0
         self._expires = expires
-        self._waiter: asyncio.Future[None] | None = None
+        self._future: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._sending_since = 0.0
 
-    def ring(self) -> None:
-        """Say that something may be new."""
+    def notify(self) -> None:
+        """Wake the viewer because the state may have changed."""
         self.changed = True
         self._wake()
 
-    def end(self) -> None:
-        """Say that it is over."""
-        self.over = True
+    def finish(self) -> None:
+        """Wake the viewer to end it."""
+        self.finished = True
         self._wake()
 
     async def wait(self) -> None:
-        """Wait until it is rung, or has been."""
-        if self.changed or self.beat or self.over:
+        """Return when a flag is set; at once if one is set already."""
+        if self.changed or self.heartbeat_due or self.finished:
             return
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._future = asyncio.get_running_loop().create_future()
         try:
-            await self._waiter
+            await self._future
         finally:
-            self._waiter = None
+            self._future = None
 
-    def sending(self, task: asyncio.Task[None] | None, now: float) -> None:
-        """Say which task sends from now on, or that none does."""
+    def set_sending(self, task: asyncio.Task[None] | None, now: float) -> None:
+        """Record the task that sends data from `now` on, or None when it has finished."""
         self._task, self._sending_since = task, now
 
-    def drop_if_sending(self, now: float = math.inf) -> None:
-        """Cut the client off if it has taken nothing for too long by now."""
+    def drop_if_stalled(self, now: float = math.inf) -> None:
+        """Cancel the sending task if the client has accepted no data for too long."""
         if self._task is not None and now - self._sending_since > STALLED_SECONDS:
             self.dropped = True
             self._task.cancel()
 
-    def tick(self, now: float) -> None:
-        """Take one beat of the common timer."""
-        self._beats += 1
+    def on_heartbeat(self, now: float) -> None:
+        """Handle one heartbeat of the common timer, at `now` on the event loop's clock."""
+        self._heartbeats += 1
         if self._task is not None:
-            self.drop_if_sending(now)
+            self.drop_if_stalled(now)
             return
-        if self._beats * BEAT_SECONDS >= LONGEST_SECONDS or time.time() >= self._expires:
-            self.over = True
-        self.beat = True
+        too_old = self._heartbeats * HEARTBEAT_SECONDS >= MAX_STREAM_SECONDS
+        if too_old or time.time() >= self._expires:
+            self.finished = True
+        self.heartbeat_due = True
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
 
 
-class Viewers:
-    """All viewers of this process.
+class Waiters:
+    """The registry of all waiters of this process.
 
     Args:
-        max_per_tenant: how many one tenant may have at once.
+        max_per_tenant: the most viewers that one tenant may have at a time.
     """
 
     def __init__(self, max_per_tenant: int) -> None:
         self._max_per_tenant = max_per_tenant
-        self._tenants = Counter[str]()
-        self._bells = set[Bell]()
-        self._slots: list[set[Bell]] = [set() for _ in range(BEAT_SECONDS)]
+        self._by_tenant = Counter[str]()
+        self._waiters = set[Waiter]()
+        self._slots: list[set[Waiter]] = [set() for _ in range(HEARTBEAT_SECONDS)]
+        """Waiters with heartbeats, by the second in which theirs is due."""
         self._next_slot = count()
         self._stopping = False
 
     def __len__(self) -> int:
-        return len(self._bells)
+        return len(self._waiters)
 
     @contextmanager
-    def enter(
-        self, tenant: str, *, beats: bool = False, expires: float = math.inf
-    ) -> Iterator[Bell]:
-        """Let a viewer in and yield its bell.
+    def register(
+        self, tenant: str, *, heartbeats: bool = False, expires: float = math.inf
+    ) -> Iterator[Waiter]:
+        """Register a viewer during the block, and yield its waiter.
 
-        `beats`: it takes the timer's beats too, of which the first after `expires` (in seconds
-        since 1970) ends it.
+        Args:
+            tenant: the viewer's tenant.
+            heartbeats: whether the waiter gets heartbeats, as live streams need.
+            expires: seconds since 1970; the first heartbeat after it ends the viewer.
 
         Raises:
-            TooManyRequests: the tenant has as many as it may.
-            TryLater: the process has.
+            TooManyRequests: the tenant has its maximum of viewers.
+            TryLater: the process has its maximum of viewers.
         """
-        if self._tenants[tenant] >= self._max_per_tenant:
+        if self._by_tenant[tenant] >= self._max_per_tenant:
             raise TooManyRequests(1)
-        if len(self._bells) >= MAX_VIEWERS:
+        if len(self._waiters) >= MAX_VIEWERS:
             raise TryLater
-        bell, slot = Bell(expires), next(self._next_slot) % BEAT_SECONDS
-        bell.over = self._stopping
-        self._tenants[tenant] += 1
-        self._bells.add(bell)
-        if beats:
-            self._slots[slot].add(bell)
+        waiter = Waiter(expires)
+        waiter.finished = self._stopping
+        slot = self._add(tenant, waiter, heartbeats=heartbeats)
         try:
-            with (OPEN_STREAMS if beats else WAITING).track_inprogress():
-                yield bell
+            with (LIVE_STREAMS if heartbeats else LONG_POLLS).track_inprogress():
+                yield waiter
         finally:
-            self._slots[slot].discard(bell)
-            self._bells.discard(bell)
-            self._tenants[tenant] -= 1
-            if not self._tenants[tenant]:
-                del self._tenants[tenant]
+            self._remove(tenant, waiter, slot)
+
+    def _add(self, tenant: str, waiter: Waiter, *, heartbeats: bool) -> set[Waiter]:
+        """Add a waiter and return its slot of the timer."""
+        slot = self._slots[next(self._next_slot) % HEARTBEAT_SECONDS]
+        self._by_tenant[tenant] += 1
+        self._waiters.add(waiter)
+        if heartbeats:
+            slot.add(waiter)
+        return slot
+
+    def _remove(self, tenant: str, waiter: Waiter, slot: set[Waiter]) -> None:
+        slot.discard(waiter)
+        self._waiters.discard(waiter)
+        self._by_tenant[tenant] -= 1
+        if not self._by_tenant[tenant]:
+            del self._by_tenant[tenant]
 
     def stop(self) -> None:
-        """Let all viewers answer and end, those to come too."""
+        """End all viewers, present and future ones; each answers first."""
         self._stopping = True
-        for bell in self._bells:
-            bell.end()
-        asyncio.get_running_loop().call_later(STOP_SECONDS, self._drop_sending)
+        for waiter in self._waiters:
+            waiter.finish()
+        asyncio.get_running_loop().call_later(STOP_SECONDS, self._drop_stalled)
 
-    def _drop_sending(self) -> None:
-        for bell in self._bells:
-            bell.drop_if_sending()
+    def _drop_stalled(self) -> None:
+        for waiter in self._waiters:
+            waiter.drop_if_stalled()
 
-    async def beat(self) -> None:
-        """Be the timer, until cancelled: each second a part of the viewers has its beat."""
+    async def run_heartbeats(self) -> None:
+        """Run the common timer until cancelled: one slot of waiters each second."""
         loop = asyncio.get_running_loop()
         for second in count():
             await asyncio.sleep(1)
-            for bell in list(self._slots[second % BEAT_SECONDS]):
-                bell.tick(loop.time())
+            for waiter in list(self._slots[second % HEARTBEAT_SECONDS]):
+                waiter.on_heartbeat(loop.time())
 
 
-async def until_gone(receive: Receive, bell: Bell) -> None:
-    """Wait until the client is gone, and ring the bell then."""
+async def finish_on_disconnect(receive: Receive, waiter: Waiter) -> None:
+    """Finish the waiter when its client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    bell.end()
+    waiter.finish()

@@ -1,5 +1,5 @@
-"""The operators' endpoints and their console: all tenants, for the scope `ops`.
+"""The operators' endpoints and the console: all tenants, for callers with the scope `ops`.
 
-What delivery knows comes through the protocol in `delivery`, which the command line implements:
-the room must not import `consumers`.
+Rows are read from PostgreSQL (`jobs`, `database`); data about delivery comes through the protocol
+in `operator_view`, which the command line implements. This folder must not import `consumers`.
 """

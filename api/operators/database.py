@@ -1,7 +1,7 @@
-"""Operators' connections to PostgreSQL: two at most, apart from those of tenants' reads.
+"""The operators' connections to PostgreSQL: two at most, separate from those of tenants' reads.
 
-An operator's search may take seconds; it must not stand in a tenant's way. What is read over them
-enters the role `jobtrail_ops` for one transaction (`projections/reading/all_tenants.py`).
+An operator's search may take seconds and must not delay tenants. Reads take the role `jobtrail_ops`
+for one transaction (`projections/reading/all_tenants.py`). Used by `operators.jobs`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,31 @@ from sql import sessions
 from sql.sessions import AsyncSession, Pool
 
 CONNECTIONS = 2
+WAITING = 32
+"""The most requests that wait for a connection."""
+
 WAIT_SECONDS = 2.0
-LEND_SECONDS = 4.0
-"""The time a request may use a connection, including the wait for it; then it is closed."""
+"""The time limit for getting a connection."""
+
+USE_SECONDS = 4.0
+"""The time limit for using a connection, including the wait for it; after it, the connection is
+closed."""
+
 CHECK_SECONDS = 1.0
+"""The time limit for the check of a connection before its use."""
+
 CONNECT_SECONDS = 2
 CLOSE_SECONDS = 1.0
-WAITING = 32
 RECONNECT_SECONDS = 2.0
+"""The time for which the pool retries by itself to connect."""
 
 
-class OpsDatabase:
-    """Lends connections; use it from one event loop. Nothing is connected before it is needed."""
+class OperatorDatabase:
+    """Lends connections; for use from one event loop. The first use connects.
+
+    Args:
+        url: the database's URL; None if no database is set.
+    """
 
     def __init__(self, url: str | None) -> None:
         self._pool = None if url is None else _pool(url)
@@ -36,16 +49,16 @@ class OpsDatabase:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncSession]:
-        """Lend one; what it is asked must be answered in `LEND_SECONDS`.
+        """Yield a connection, for `USE_SECONDS` at most.
 
         Raises:
-            psycopg.Error: no database is named, it is away, or all connections are long taken.
+            psycopg.Error: no database is set, it is unavailable, or no connection became free.
         """
         if self._pool is None:
             raise psycopg.OperationalError("JOBTRAIL_DATABASE_URL is not set")
         async with self._opening:
             await self._pool.open()
-        deadline = time.monotonic() + LEND_SECONDS
+        deadline = time.monotonic() + USE_SECONDS
         async with self._pool.connection() as connection:
             connection.limit(deadline - time.monotonic())
             yield connection
@@ -68,7 +81,7 @@ def _pool(url: str) -> Pool:
         connect_seconds=CONNECT_SECONDS,
         min_size=0,
         max_size=CONNECTIONS,
-        # A restart of the server must not show as an error of the first question after it.
+        # So that the first request after a restart of the server does not fail.
         check=_check,
         timeout=WAIT_SECONDS,
         max_waiting=WAITING,

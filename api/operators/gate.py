@@ -1,7 +1,7 @@
-"""The operators' gate: who may ask, and answers in one form.
+"""Access control and the form of answers for all operators' endpoints.
 
-An action needs the header `X-Jobtrail-Console`, which a page of another origin cannot send without
-being allowed to by CORS, and it never is.
+Actions require the header `X-Jobtrail-Console`: a page of another origin could send it only with
+permission through CORS, which never lists it. Used by `operators.routes` and `operators.jobs`.
 """
 
 from __future__ import annotations
@@ -20,63 +20,69 @@ from api.access.callers import caller_of
 from api.http.etags import etag_of, is_known
 from api.http.problems import Forbidden, TryLater
 from api.http.responses import json_bytes
-from api.scheduling.bounded_wait import within
+from api.scheduling.bounded_wait import wait_shielded
 
 HEADER = "x-jobtrail-console"
+
 ANSWER_SECONDS = 4.2
-"""The time limit for an answer; work that hangs has deadlines of its own."""
+"""The time limit for an answer; the work has deadlines of its own and ends by them."""
 
 NOW = "x-jobtrail-now"
-"""The server's clock in milliseconds since 1970; beside the body, so that its tag stands still."""
+"""The header with the server's time in milliseconds since 1970. It is not in the body, so that the
+entity tag does not change with it."""
 
 Read = Callable[[Request], Awaitable[object]]
 Act = Callable[[Request, Caller], Awaitable[object]]
 
 
 class Gate:
-    """Lets operators in."""
+    """Makes routes that only operators can use.
+
+    Args:
+        authenticator: identifies the callers.
+    """
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
 
     def admit(self, request: Request) -> Caller:
-        """Tell who asks.
+        """Return the caller, if they are an operator.
 
         Raises:
-            Forbidden: it is not an operator.
-            BadCredentials, TenantMissing: as the authenticator says.
+            Forbidden: the caller is not an operator.
+            BadCredentials, TenantMissing: as raised by the authenticator.
         """
         caller = caller_of(self._authenticator, request.scope)
-        # A token that is narrowed to some jobs says less than its scope does.
+        # A token that is limited to some jobs has no access to all tenants, whatever its scope.
         if OPS not in caller.scopes or caller.only is not None:
             raise Forbidden
         return caller
 
     def reading(self, path: str, read: Read) -> Route:
-        """Give the route of something to read, with a tag."""
+        """Return the route of a read, whose JSON result gets an entity tag."""
 
         async def endpoint(request: Request) -> Response:
             self.admit(request)
-            return _tagged(request, await _patiently(read(request)))
+            return _tagged(request, await _result(read(request)))
 
         return Route(path, endpoint, methods=["GET"])
 
     def acting(self, path: str, act: Act) -> Route:
-        """Give the route of something to do."""
+        """Return the route of an action with a JSON result."""
 
         async def endpoint(request: Request) -> Response:
             caller = self.admit(request)
             if HEADER not in request.headers:
                 raise Forbidden
-            return _json(json_bytes(await _patiently(act(request, caller))))
+            return _json(json_bytes(await _result(act(request, caller))))
 
         return Route(path, endpoint, methods=["POST"])
 
 
-async def _patiently(work: Awaitable[object]) -> object:
-    """Wait for an answer, and say which server is away where one is."""
+async def _result(work: Awaitable[object]) -> object:
+    """Return the result of some work; raise TryLater with the name of an unavailable server."""
     try:
-        return await within(ANSWER_SECONDS, work)
+        return await wait_shielded(work, ANSWER_SECONDS)
     except TimeoutError:
         raise TryLater from None
     except redis.RedisError:
@@ -85,8 +91,8 @@ async def _patiently(work: Awaitable[object]) -> object:
         raise TryLater(missing=["postgresql"]) from None
 
 
-def _tagged(request: Request, facts: object) -> Response:
-    body = json_bytes(facts)
+def _tagged(request: Request, value: object) -> Response:
+    body = json_bytes(value)
     tag = etag_of(body)
     known = is_known(request.scope["headers"], tag)
     response = Response(status_code=304) if known else _json(body)

@@ -1,4 +1,7 @@
-"""Operators' endpoints: what the console shows, of all tenants."""
+"""The routes of operators' endpoints and of the console, and the endpoints about delivery.
+
+The endpoints about jobs are in `operators.jobs`. Used by `api.app`.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ from api.access.auth import Authenticator, Caller
 from api.http.problems import BadRequest, NoSuchPage
 from api.http.trailing_slashes import with_either_slash
 from api.operators.console import console_routes
-from api.operators.delivery import Desk, NotKept
 from api.operators.gate import Gate
-from api.operators.jobs import OpsJobs, number_of, tenant_of, text_of
-from api.scheduling.bounded_wait import within
+from api.operators.jobs import OperatorJobEndpoints
+from api.operators.operator_view import EntryNotKept, OperatorView
+from api.operators.parameters import number_of, tenant_of, text_of
+from api.scheduling.bounded_wait import wait_shielded
 from streams.kinds import KINDS
 from streams.settings import Settings
 
@@ -28,41 +32,49 @@ T = TypeVar("T")
 _LOG = structlog.get_logger(__name__)
 
 URL = "/api/v1/ops"
-TENANTS = 100
-LETTERS = 50
+
+MAX_TENANTS = 100
+MAX_LETTERS = 50
+"""The most tenants, and the most dead letters, in one answer."""
+
 PART_SECONDS = 3.0
-"""How long a part of the overview may take before it is left out."""
+"""The time limit for each part of the overview; after it, the part is null."""
 
 
-def ops_routes(
-    settings: Settings, authenticator: Authenticator, desk: Desk | None, jobs: OpsJobs
+def operator_routes(
+    settings: Settings,
+    authenticator: Authenticator,
+    view: OperatorView | None,
+    jobs: OperatorJobEndpoints,
 ) -> list[Route]:
-    """Give the routes, and the console's pages; none without a desk.
+    """Return the routes; none without a view of delivery.
 
-    Each of the endpoints takes the scope `ops`, and answers anybody else the same.
+    The endpoints require the scope `ops` and answer all other callers alike.
     """
-    if desk is None:
+    if view is None:
         return []
     gate = Gate(authenticator)
-    ops = _Ops(settings, desk, jobs)
+    endpoints = _Endpoints(settings, view, jobs)
     letter = f"{URL}/dead/{{tenant}}/{{letter}}"
     routes = [
-        gate.reading(f"{URL}/session/", ops.session),
-        gate.reading(f"{URL}/overview/", ops.overview),
-        gate.reading(f"{URL}/tenants/", ops.tenants),
-        gate.reading(f"{URL}/dead/", ops.letters),
-        gate.reading(f"{letter}/", ops.letter),
-        gate.acting(f"{letter}/requeue/", ops.requeue),
-        gate.acting(f"{letter}/discard/", ops.discard),
+        gate.reading(f"{URL}/session/", endpoints.session),
+        gate.reading(f"{URL}/overview/", endpoints.overview),
+        gate.reading(f"{URL}/tenants/", endpoints.tenants),
+        gate.reading(f"{URL}/dead/", endpoints.letters),
+        gate.reading(f"{letter}/", endpoints.letter),
+        gate.acting(f"{letter}/requeue/", endpoints.requeue),
+        gate.acting(f"{letter}/discard/", endpoints.discard),
         *jobs.routes(gate, URL),
     ]
     return [*with_either_slash(routes), *console_routes()]
 
 
-class _Ops:
-    def __init__(self, settings: Settings, desk: Desk, jobs: OpsJobs) -> None:
+class _Endpoints:
+    """The endpoints about delivery; each method returns the JSON value of an answer."""
+
+    def __init__(self, settings: Settings, view: OperatorView, jobs: OperatorJobEndpoints) -> None:
         self._mode = settings.auth
-        self._desk = desk
+        self._view = view
         self._jobs = jobs
 
     async def session(self, _request: Request) -> object:
@@ -70,12 +82,12 @@ class _Ops:
         return {"mode": self._mode, "kinds": list(KINDS)}
 
     async def overview(self, _request: Request) -> object:
-        """Give all at a glance; a server that is away leaves its part out."""
+        """Return the overview; the part of an unavailable server is null."""
         samples, consumers, stalled, *servers = await asyncio.gather(
-            _or_none(asyncio.to_thread(self._desk.samples)),
-            _or_none(asyncio.to_thread(self._desk.consumers)),
+            _or_none(asyncio.to_thread(self._view.samples)),
+            _or_none(asyncio.to_thread(self._view.consumers)),
             _or_none(self._jobs.stalled_count()),
-            _server("redis", asyncio.to_thread(self._desk.health)),
+            _server("redis", asyncio.to_thread(self._view.health)),
             _server("postgresql", self._jobs.health()),
         )
         return {
@@ -86,77 +98,86 @@ class _Ops:
         }
 
     async def tenants(self, request: Request) -> object:
-        """Give tenants by activity or lag."""
+        """Return tenants by activity or lag."""
         order = request.query_params.get("order", "activity")
         if order not in ("activity", "lag"):
             raise BadRequest(parameter="order")
-        limit = number_of(request, "limit", TENANTS, TENANTS)
-        return {"items": await asyncio.to_thread(self._desk.tenants, order, limit)}
+        limit = number_of(request, "limit", MAX_TENANTS, MAX_TENANTS)
+        return {"items": await asyncio.to_thread(self._view.tenants, order, limit)}
 
     async def letters(self, request: Request) -> object:
-        """Give dead letters, of one tenant or the latest of all."""
+        """Return dead letters of one tenant, or the latest of all tenants."""
         tenant = tenant_of(request.query_params.get("tenant"))
-        limit = number_of(request, "limit", LETTERS, LETTERS)
+        limit = number_of(request, "limit", MAX_LETTERS, MAX_LETTERS)
         before = text_of(request, "cursor")
         try:
-            found = await asyncio.to_thread(self._desk.letters, tenant, before, limit)
+            found = await asyncio.to_thread(self._view.letters, tenant, before, limit)
         except ValueError:
             raise BadRequest(parameter="cursor") from None
         return {"items": found.items, "next_cursor": found.after, "tenants": found.tenants}
 
     async def letter(self, request: Request) -> object:
-        """Give one dead letter with its bytes."""
-        return await self._with_letter(request, self._desk.letter)
+        """Return one dead letter with its content."""
+        return await _with_letter(request, self._view.letter)
 
     async def requeue(self, request: Request, caller: Caller) -> object:
         """Append a dead letter's entry again."""
         try:
-            added = await self._with_letter(request, self._desk.requeue)
-        except NotKept as error:
+            entry_id = await _with_letter(request, self._view.requeue)
+        except EntryNotKept as error:
             raise BadRequest(parameter="letter", reason=str(error)) from None
-        _log("dead_letter_requeued", request, caller, entry_id=added)
-        return {"entry_id": added}
+        _log("dead_letter_requeued", request, caller, entry_id=entry_id)
+        return {"entry_id": entry_id}
 
     async def discard(self, request: Request, caller: Caller) -> object:
         """Delete a dead letter."""
-        await self._with_letter(request, self._desk.discard)
+        await _with_letter(request, self._view.discard)
         _log("dead_letter_discarded", request, caller)
         return {"discarded": True}
 
-    async def _with_letter(self, request: Request, act: Callable[[str, str], T]) -> T:
-        """Do it; a letter that is not there, or not any more, is the same to everybody."""
-        tenant = tenant_of(request.path_params["tenant"])
-        if tenant is None:
-            raise NoSuchPage
-        try:
-            done = await asyncio.to_thread(act, tenant, request.path_params["letter"])
-        except ValueError:
-            raise NoSuchPage from None
-        if not done:
-            raise NoSuchPage
-        return done
+
+async def _with_letter(request: Request, act: Callable[[str, str], T]) -> T:
+    """Return the result of an operation on the dead letter in the path.
+
+    Raises:
+        NoSuchPage: the letter does not exist, or does not exist any more.
+    """
+    tenant = tenant_of(request.path_params["tenant"])
+    if tenant is None:
+        raise NoSuchPage
+    try:
+        result = await asyncio.to_thread(act, tenant, request.path_params["letter"])
+    except ValueError:
+        raise NoSuchPage from None
+    if not result:
+        raise NoSuchPage
+    return result
 
 
-def _log(event: str, request: Request, caller: Caller, **facts: Any) -> None:
-    """Say who did what to which letter; never with a header of the request."""
+def _log(event: str, request: Request, caller: Caller, **fields: Any) -> None:
+    """Log an operator's action, without the request's headers."""
     _LOG.info(
         event,
         tenant=request.path_params["tenant"],
         letter=request.path_params["letter"],
         by_tenant=caller.tenant,
         by_address=request.client.host if request.client else None,
-        **facts,
+        **fields,
     )
 
 
 async def _or_none(work: Awaitable[T]) -> T | None:
-    """Wait for one part of the overview, which a server that hangs must not keep from the rest."""
+    """Return a part of the overview; None if its server does not answer in time."""
     try:
-        return await within(PART_SECONDS, work)
+        return await wait_shielded(work, PART_SECONDS)
     except (redis.RedisError, psycopg.Error, TimeoutError):
         return None
 
 
 async def _server(name: str, work: Awaitable[str]) -> dict[str, Any]:
-    words = await _or_none(work)
-    return {"name": name, "ok": words is not None, "words": words or "away or refusing"}
+    description = await _or_none(work)
+    return {
+        "name": name,
+        "ok": description is not None,
+        "description": description or "unavailable",
+    }

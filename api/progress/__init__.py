@@ -1,5 +1,5 @@
-"""The progress endpoints: one job's progress, long polls, and many jobs at once.
+"""The progress endpoints: one job's progress, with or without waiting, and many jobs at once.
 
-They read Redis alone, and answer what `api.answers` rendered. The room must not import the
-durable reads in `api.jobs`.
+They read Redis only, through `projections.reading.documents`, and return what `api.answers`
+rendered, so they work while PostgreSQL is unavailable. This folder must not import `api.jobs`.
 """

@@ -1,4 +1,4 @@
-"""The progress of many jobs at once, read by one MGET."""
+"""The endpoint of the progress of many jobs, read with one MGET. Called by `api.application`."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ from api.access.callers import caller_of
 from api.access.limits import check_json
 from api.answers.rendered import rendered
 from api.http.problems import BadRequest, MethodNotAllowed, TryLater
-from api.http.responses import JSON, NO_STORE, Headers, Response, json_bytes
+from api.http.responses import JSON, NO_STORE, Headers, RawResponse, json_bytes
 from projections.reading.documents import DocumentReader
 from streams.keys import JOB_ID, JobKey
 from streams.kinds import KINDS
 
 PATH = "/api/v1/progress/query"
+
 MAX_IDS = 200
-QUERIES_AT_ONCE = 8
-"""Also the connections to Redis that queries take."""
+"""The most ids in one query, of all kinds together."""
+
+CONCURRENT_QUERIES = 8
+"""The most queries at a time, and so the most connections to Redis that they use."""
 
 _KINDS = {kind.plural: kind.name for kind in KINDS.values()}
-_ANSWERED: Headers = (*JSON, *NO_STORE)
+_HEADERS: Headers = (*JSON, *NO_STORE)
 
-Asked = Mapping[str, Sequence[str]]
-"""The ids that are asked for, by the plural name of their kind; none twice."""
+Query = Mapping[str, Sequence[str]]
+"""The requested ids, without duplicates, by the plural name of their kind."""
 
 
 class PostOnly(MethodNotAllowed):
-    """Use POST."""
+    """The method must be POST."""
 
     headers = ((b"allow", b"POST"),)
 
@@ -42,34 +45,34 @@ class PostOnly(MethodNotAllowed):
 class QueryEndpoint:
     """Answers queries."""
 
-    def __init__(self, authenticator: Authenticator, reader: DocumentReader) -> None:
+    def __init__(self, authenticator: Authenticator, documents: DocumentReader) -> None:
         self._authenticator = authenticator
-        self._reader = reader
-        self._turn = asyncio.Semaphore(QUERIES_AT_ONCE)
+        self._documents = documents
+        self._semaphore = asyncio.Semaphore(CONCURRENT_QUERIES)
 
-    async def respond(self, scope: Scope, receive: Receive) -> Response:
-        """Answer with a map by id for each kind, null where there is nothing to tell.
+    async def respond(self, scope: Scope, receive: Receive) -> RawResponse:
+        """Return the answers by kind and id; null for ids without one.
 
         Raises:
-            Problem: it is answered by that.
+            Problem: the answer to a request that is not valid or cannot be answered.
         """
         if scope["method"] != "POST":
             raise PostOnly
         caller = caller_of(self._authenticator, scope)
         check_json(scope)
-        asked = asked_for(await _body(receive))
-        found = await self._bodies(_readable(caller, asked))
+        query = parse_query(await _read_body(receive))
+        found = await self._read(_readable(caller, query))
         parts = [
             b'"%b":{%b}' % (plural.encode(), b",".join(_members(ids, found[_KINDS[plural]])))
-            for plural, ids in asked.items()
+            for plural, ids in query.items()
         ]
-        return Response(200, _ANSWERED, b"{%b}" % b",".join(parts))
+        return RawResponse(200, _HEADERS, b"{%b}" % b",".join(parts))
 
-    async def _bodies(self, jobs: Sequence[JobKey]) -> Mapping[str, Mapping[str, bytes]]:
-        """Give what there is to tell, by kind and then by id."""
+    async def _read(self, jobs: Sequence[JobKey]) -> Mapping[str, Mapping[str, bytes]]:
+        """Return the rendered answers by kind, then by id; those of missing jobs are left out."""
         try:
-            async with self._turn:
-                documents = await self._reader.read_many(jobs)
+            async with self._semaphore:
+                documents = await self._documents.read_many(jobs)
         except redis.RedisError:
             raise TryLater from None
         found: dict[str, dict[str, bytes]] = {kind: {} for kind in KINDS}
@@ -80,10 +83,10 @@ class QueryEndpoint:
         return found
 
 
-def _readable(caller: Caller, asked: Asked) -> list[JobKey]:
-    """Give the jobs that there may be and that the caller may know of."""
+def _readable(caller: Caller, query: Query) -> list[JobKey]:
+    """Return the jobs whose ids are valid and which the caller may read."""
     jobs: list[JobKey] = []
-    for plural, ids in asked.items():
+    for plural, ids in query.items():
         kind = _KINDS[plural]
         readable = filter(JOB_ID.match, ids)
         if caller.only is not None:
@@ -92,45 +95,46 @@ def _readable(caller: Caller, asked: Asked) -> list[JobKey]:
     return jobs
 
 
-def asked_for(body: bytes) -> Asked:
-    """Read a query.
+def parse_query(body: bytes) -> Query:
+    """Return the ids in the body of a query.
 
     Raises:
-        BadRequest: it is none; `reason` says why, and `parameter` where.
+        BadRequest: the body is not a valid query; its members `reason` and `parameter` say why and
+            where.
     """
     try:
         query = orjson.loads(body)
     except ValueError:
-        raise BadRequest(reason="the body is no JSON") from None
+        raise BadRequest(reason="the body must be JSON") from None
     if not isinstance(query, dict):
-        raise BadRequest(reason="the body is no JSON object")
+        raise BadRequest(reason="the body must be a JSON object")
     for name in query:
         if name not in _KINDS:
-            raise BadRequest(parameter=name[:64], reason=f"take {' or '.join(_KINDS)}")
-    asked = {plural: _ids(plural, query.get(plural, [])) for plural in _KINDS}
-    if sum(map(len, asked.values())) > MAX_IDS:
-        raise BadRequest(parameter="*", reason=f"more than {MAX_IDS} ids")
-    return {plural: list(dict.fromkeys(ids)) for plural, ids in asked.items()}
+            raise BadRequest(parameter=name[:64], reason=f"must be {' or '.join(_KINDS)}")
+    found = {plural: _ids(plural, query.get(plural, [])) for plural in _KINDS}
+    if sum(map(len, found.values())) > MAX_IDS:
+        raise BadRequest(parameter="*", reason=f"must not have more than {MAX_IDS} ids")
+    return {plural: list(dict.fromkeys(ids)) for plural, ids in found.items()}
 
 
 def _ids(plural: str, value: object) -> Sequence[str]:
-    """Take a list of ids; one that is shown as a number may be given as one."""
+    """Return a list of ids as strings; ids that answers contain as numbers may be numbers."""
     if isinstance(value, list) and set(map(type, value)) <= {str}:
         return value
     if not isinstance(value, list) or not all(map(_is_id, value)):
-        raise BadRequest(parameter=plural, reason="it is no list of ids")
+        raise BadRequest(parameter=plural, reason="must be a list of ids")
     return [str(int(each)) if isinstance(each, float) else str(each) for each in value]
 
 
 def _is_id(value: object) -> bool:
-    """A number is one where it is whole, for JSON does not tell 7.0 from 7."""
+    """Return whether a JSON value may be an id; 7.0 and 7 are the same number in JSON."""
     return type(value) in (str, int) or (isinstance(value, float) and value.is_integer())
 
 
 def _members(ids: Iterable[str], bodies: Mapping[str, bytes]) -> list[bytes]:
-    """Return each id beside its answer, without parsing what is JSON already."""
+    """Return the members of the answer's JSON object: each id with its rendered answer."""
     return [
-        # The id of a job that was found has no character that JSON escapes.
+        # The id of an existing job has no character that needs an escape in JSON.
         b'"%b":%b' % (job_id.encode(), bodies[job_id])
         if job_id in bodies
         else b"%b:null" % json_bytes(job_id)
@@ -138,8 +142,8 @@ def _members(ids: Iterable[str], bodies: Mapping[str, bytes]) -> list[bytes]:
     ]
 
 
-async def _body(receive: Receive) -> bytes:
-    """Read the whole body; how large it may be is limited before it comes here."""
+async def _read_body(receive: Receive) -> bytes:
+    """Return the complete body; `api.access.request_guard` has limited its size."""
     parts = []
     while (message := await receive())["type"] == "http.request":
         parts.append(message.get("body", b""))

@@ -1,4 +1,4 @@
-"""Fair turns between tenants, and waits that end in time.
+"""Concurrency control: fairness between tenants, and waits with a time limit.
 
-The room knows neither HTTP nor a store: endpoints bring the work that waits here.
+Endpoints of all folders use it. It knows neither HTTP nor a store: callers pass in the work.
 """

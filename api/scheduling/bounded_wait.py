@@ -1,29 +1,35 @@
-"""Waiting for work for a limited time without cancelling it."""
+"""Waiting for asynchronous work with a time limit, without cancelling the work.
+
+Used where work runs in a thread or in psycopg, and by reads that several requests share.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-async def within(seconds: float, work: Awaitable[T]) -> T:
-    """Return the outcome of some work, or raise TimeoutError and leave the work to its own end.
+async def wait_shielded(work: Awaitable[T], seconds: float) -> T:
+    """Return the result of some work, which goes on if the time limit passes first.
 
-    For what must not be cancelled: a thread, or psycopg, which would first ask the server to cancel
-    the statement too. The work needs a deadline of its own.
+    For work that must not be cancelled: a thread cannot be, and psycopg would first ask the server
+    to cancel the statement. The work needs a deadline of its own.
+
+    Raises:
+        TimeoutError: the work was not done in `seconds`.
     """
     task = asyncio.ensure_future(work)
     done, _ = await asyncio.wait({task}, timeout=seconds)
     if not done:
-        task.add_done_callback(_ignore_outcome)
+        task.add_done_callback(retrieve_exception)
         raise TimeoutError
     return task.result()
 
 
-def _ignore_outcome(task: asyncio.Future[T]) -> None:
-    """Retrieve an error that nobody waits for any more, or asyncio would log it."""
+def retrieve_exception(task: asyncio.Future[Any]) -> None:
+    """Retrieve the exception of a finished task, so that asyncio does not log it as unhandled."""
     if not task.cancelled():
         task.exception()

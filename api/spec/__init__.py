@@ -1,5 +1,6 @@
-"""The description of the API: operations, models, the OpenAPI document, its page and client.
+"""The description of the API: the OpenAPI document, its page and the JavaScript client.
 
-It is the highest room below the application: it reads paths and parameters from the endpoints, and
-no endpoint imports it.
+Operations (`*_operations`) with their models (`*_models`) become the OpenAPI document (`document`),
+which the page shows. This folder imports paths, parameters and limits from the endpoints; no
+endpoint imports it.
 """

@@ -1,22 +1,19 @@
-"""The page at /docs: the OpenAPI document for people, with a form to try each operation.
+"""Routes of the page at `/docs`: the OpenAPI document for people, with a form for each operation.
 
-Plain files of this package, read once; nothing is loaded from elsewhere, and no script or style is
-inline, so that the strictest policy holds.
+The page loads nothing from other servers and has no inline script or style, so that the strictest
+content security policy applies. Used by `api.app`.
 """
 
 from __future__ import annotations
 
 from importlib.resources import files
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
-from api.http.etags import etag_of, is_known
 from api.http.responses import PAGE
+from api.http.static_files import MEDIA_TYPES, extension_of, file_route
 from api.http.trailing_slashes import redirect
 
-_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 _HEADERS = {
     **{name.decode(): value.decode() for name, value in PAGE},
     "cache-control": "public, no-cache",
@@ -24,26 +21,17 @@ _HEADERS = {
 
 
 def docs_routes() -> list[Route]:
-    """Give the routes of the page and of what it loads; they ask nobody who they are."""
+    """Return the routes of the page's files, and the redirect from `/docs/`."""
     found = sorted(files("api.spec").joinpath("docs").iterdir(), key=lambda file: file.name)
-    files_shown = [
+    routes = [
         _route(file.name, file.read_bytes())
         for file in found
-        if file.name.rpartition(".")[2] in _TYPES
+        if extension_of(file.name) in MEDIA_TYPES
     ]
-    # What the page loads is named relative to `/docs`.
-    return [*files_shown, redirect("/docs/", "../docs")]
+    # The page names its files relative to `/docs`.
+    return [*routes, redirect("/docs/", "../docs")]
 
 
 def _route(name: str, body: bytes) -> Route:
-    tag = etag_of(body)
-    headers = {**_HEADERS, "etag": tag.decode()}
-    content_type = f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8"
-
-    async def page(request: Request) -> Response:
-        if is_known(request.scope["headers"], tag):
-            return Response(status_code=304, headers=headers)
-        return Response(body, headers=headers, media_type=content_type)
-
-    index = name == "index.html"
-    return Route("/docs" if index else f"/docs/{name}", page, include_in_schema=index)
+    path = "/docs" if name == "index.html" else f"/docs/{name}"
+    return file_route(path, name, body, _HEADERS)

@@ -1,4 +1,7 @@
-"""The OpenAPI 3.1 document, generated from the operations, their models and their problems."""
+"""The OpenAPI 3.1 document, generated from the operations, their models and their problems.
+
+`api.app` serves it at `/openapi.json`; the documentation site embeds it.
+"""
 
 from __future__ import annotations
 
@@ -16,97 +19,94 @@ from starlette.routing import Route
 
 from api.access.limits import HeadersTooLarge, TooManyRequests, UrlTooLong
 from api.http.etags import etag_of, is_known
-from api.http.problems import BadCredentials, Forbidden, OurFault, Problem, TenantMissing
+from api.http.problems import BadCredentials, Forbidden, InternalError, Problem, TenantMissing
 from api.spec.all_operations import operations
-from api.spec.models import Problem as ProblemModel
-from api.spec.operation import JSON, Operation, Who
+from api.spec.models import ProblemDetails
+from api.spec.operation import JSON, Access, Operation
 from streams.keys import TENANT
 from streams.version import __version__
 
-Json = dict[str, Any]
+JsonObject = dict[str, Any]
 
 _PROBLEM = "application/problem+json"
 _REF = "#/components/schemas/{model}"
 
 _ABOUT = """
-Reads what the projections hold; nothing is written here.
+The jobtrail API returns the progress of background jobs. It is read-only, apart from the operators'
+actions on dead letters.
 
-Every answer that is no success is `application/problem+json`, whose `detail` is for people. `HEAD`
-answers as `GET` does, without the body. A path's trailing slash may be left out: the answer is the
-same, or a redirect to it.
+Errors are returned as `application/problem+json`; use `type` in programs and show `detail` to
+people. `HEAD` is supported wherever `GET` is. The trailing slash of a path is optional: the answer
+without it is the same, or a redirect.
 """.strip()
 
 _TAGS = {
-    "progress": "How jobs stand now: polled, asked for by the hundred, or watched.",
-    "jobs": "Durable rows and the history.",
-    "operators": "All tenants, for those with the scope `ops`.",
-    "monitoring": "For those who run the API. No credentials, and nothing of any tenant.",
+    "progress": "The current progress of jobs: poll one job, query many jobs, or watch changes.",
+    "jobs": "Stored jobs with their results and histories.",
+    "operators": "Jobs and dead letters of all tenants. Requires the scope `ops`.",
+    "monitoring": "Health checks, metrics and documentation. No credentials are required.",
 }
 
-HEADERS: Json = {
+HEADERS: JsonObject = {
     "ETag": {
-        "description": "The answer's tag, for `If-None-Match`.",
+        "description": "The version of the answer, to be sent as `If-None-Match`.",
         "required": True,
         "schema": {"type": "string", "pattern": '^"[0-9a-f]{16}"$'},
     },
     "Retry-After": {
-        "description": "Seconds after which it is worth asking again.",
+        "description": "The number of seconds to wait before the next request.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "X-Jobtrail-Now": {
-        "description": "The server's clock, in milliseconds since 1970.",
+        "description": "The server's time, in milliseconds since 1970.",
         "required": True,
         "schema": {"type": "integer", "minimum": 0},
     },
 }
 
-_TOKEN = {
+_JWT_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "bearerInQuery": {
         "type": "apiKey",
         "in": "query",
         "name": "access_token",
-        "description": "The same token, for EventSource, which sends no headers.",
+        "description": "The same token, for `EventSource`, which cannot send headers.",
     },
 }
-_TRUST = {
+_DEV_SCHEMES = {
     "tenant": {
         "type": "apiKey",
         "in": "header",
         "name": "X-Tenant-ID",
-        "description": f"A tenant, `{TENANT.pattern}`; believed, on this machine alone.",
+        "description": f"A tenant, `{TENANT.pattern}`. It is not verified; for development only.",
     },
     "tenantInQuery": {
         "type": "apiKey",
         "in": "query",
         "name": "tenant",
-        "description": "The same, for EventSource, which sends no headers.",
+        "description": "The same tenant, for `EventSource`, which cannot send headers.",
     },
 }
 
 
-def document(auth: str, *, desk: bool = True) -> Json:
-    """Give the document of an API in a mode of authentication (`jwt` or `dev`).
+def document(auth: str, *, for_operators: bool = True) -> JsonObject:
+    """Return the document.
 
-    Without a desk there are no operations for operators.
+    Args:
+        auth: the mode of authentication, `jwt` or `dev`.
+        for_operators: whether the API has the operators' endpoints.
     """
-    listed = [each for each in operations() if desk or each.who is not Who.OPERATOR]
-    schemes = _TOKEN if auth == "jwt" else _TRUST
-    responses: Json = {}
-    paths: Json = {}
+    listed = [each for each in operations() if for_operators or each.access is not Access.OPERATOR]
+    schemes = _JWT_SCHEMES if auth == "jwt" else _DEV_SCHEMES
+    responses: JsonObject = {}
+    paths: JsonObject = {}
     for operation in listed:
-        paths.setdefault(operation.path, {})[operation.method] = _described(
+        paths.setdefault(operation.path, {})[operation.method] = _describe(
             operation, tuple(schemes), responses
         )
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "jobtrail",
-            "version": __version__,
-            "summary": "Progress of background jobs.",
-            "description": _ABOUT,
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
+        "info": _info(),
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
@@ -119,11 +119,11 @@ def document(auth: str, *, desk: bool = True) -> Json:
     }
 
 
-def openapi_routes(auth: str, *, desk: bool) -> list[Route]:
-    """Give the route of the document, which is made when it is first asked for."""
+def openapi_routes(auth: str, *, for_operators: bool) -> list[Route]:
+    """Return the route of the document, which is generated at the first request."""
 
     async def openapi(request: Request) -> Response:
-        body = _bytes(auth, desk=desk)
+        body = _bytes(auth, for_operators=for_operators)
         tag = etag_of(body)
         headers = {"etag": tag.decode(), "cache-control": "public, no-cache"}
         if is_known(request.scope["headers"], tag):
@@ -134,19 +134,30 @@ def openapi_routes(auth: str, *, desk: bool) -> list[Route]:
 
 
 @lru_cache
-def _bytes(auth: str, *, desk: bool) -> bytes:
-    return orjson.dumps(document(auth, desk=desk))
+def _bytes(auth: str, *, for_operators: bool) -> bytes:
+    return orjson.dumps(document(auth, for_operators=for_operators))
 
 
-def _described(operation: Operation, schemes: tuple[str, ...], responses: Json) -> Json:
-    described: Json = {
+def _info() -> JsonObject:
+    return {
+        "title": "jobtrail",
+        "version": __version__,
+        "summary": "Progress of background jobs.",
+        "description": _ABOUT,
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    }
+
+
+def _describe(operation: Operation, schemes: tuple[str, ...], responses: JsonObject) -> JsonObject:
+    """Return the description of an operation, and add its errors to the shared responses."""
+    described: JsonObject = {
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "security": _security(operation.who, schemes),
+        "security": _security(operation.access, schemes),
         "responses": {
             "200": _success(operation),
-            **dict(_refusals(operation, schemes, responses)),
+            **dict(_errors(operation, schemes, responses)),
         },
     }
     if operation.description:
@@ -154,33 +165,38 @@ def _described(operation: Operation, schemes: tuple[str, ...], responses: Json) 
     if operation.parameters:
         described["parameters"] = list(operation.parameters)
     if operation.body is not None:
-        content = {"schema": _ref(operation.body)}
-        if operation.asked is not None:
-            content["example"] = operation.asked
-        described["requestBody"] = {"required": True, "content": {JSON: content}}
+        described["requestBody"] = _body(operation.body, operation.body_example)
     if operation.may_be_empty:
-        described["responses"]["204"] = {"description": "Nothing is to come."}
+        described["responses"]["204"] = {"description": "No further events will occur."}
     if operation.tagged:
         described["responses"]["304"] = {
-            "description": "What the caller has still stands.",
+            "description": "The answer has not changed.",
             "headers": _headers(operation),
         }
     return described
 
 
-def _security(who: Who, schemes: tuple[str, ...]) -> list[Json]:
+def _body(model: type[BaseModel], example: Any) -> JsonObject:
+    content = {"schema": _ref(model)}
+    if example is not None:
+        content["example"] = example
+    return {"required": True, "content": {JSON: content}}
+
+
+def _security(access: Access, schemes: tuple[str, ...]) -> list[JsonObject]:
     header, query = schemes
-    if who is Who.ANYBODY:
+    if access is Access.PUBLIC:
         return []
-    return [{header: []}, {query: []}] if who is Who.VIEWER else [{header: []}]
+    return [{header: []}, {query: []}] if access is Access.VIEWER else [{header: []}]
 
 
-def _success(operation: Operation) -> Json:
-    free = {"type": "object" if operation.media == JSON else "string"}
-    content: Json = {"schema": free if operation.answer is None else _ref(operation.answer)}
+def _success(operation: Operation) -> JsonObject:
+    unrestricted = {"type": "object" if operation.media == JSON else "string"}
+    schema = unrestricted if operation.answer is None else _ref(operation.answer)
+    content: JsonObject = {"schema": schema}
     if operation.examples:
         content["examples"] = {name: {"value": value} for name, value in operation.examples.items()}
-    success: Json = {"description": operation.summary + ".", "content": {operation.media: content}}
+    success: JsonObject = {"description": "Success.", "content": {operation.media: content}}
     if operation.headers:
         success["headers"] = _headers(operation)
     if operation.links:
@@ -188,52 +204,64 @@ def _success(operation: Operation) -> Json:
     return success
 
 
-def _headers(operation: Operation) -> Json:
+def _headers(operation: Operation) -> JsonObject:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in operation.headers}
 
 
-def _refusals(
-    operation: Operation, schemes: tuple[str, ...], responses: Json
-) -> Iterator[tuple[str, Json]]:
-    """Give one response a status, of all problems that have it; each is described once."""
-    problems: set[type[Problem]] = {*operation.problems, UrlTooLong, HeadersTooLarge, OurFault}
-    if operation.who is not Who.ANYBODY:
-        problems |= {TenantMissing, TooManyRequests}
-        if "bearer" in schemes:
-            problems.add(BadCredentials)
-    if operation.who is Who.OPERATOR:
-        problems.add(Forbidden)
+def _errors(
+    operation: Operation, schemes: tuple[str, ...], responses: JsonObject
+) -> Iterator[tuple[str, JsonObject]]:
+    """Yield one response for each status of the operation's errors."""
     by_status: dict[int, list[type[Problem]]] = {}
-    for problem in sorted(problems, key=lambda each: (each.status, each.__name__)):
+    for problem in sorted(
+        _possible_problems(operation, schemes), key=lambda each: (each.status, each.__name__)
+    ):
         by_status.setdefault(problem.status.value, []).append(problem)
-    for status, alike in by_status.items():
-        name = "Or".join(problem.__name__ for problem in alike)
-        responses.setdefault(name, _refusal(alike))
+    for status, problems in by_status.items():
+        name = "Or".join(problem.__name__ for problem in problems)
+        responses.setdefault(name, _error(problems))
         yield str(status), {"$ref": f"#/components/responses/{name}"}
 
 
-def _refusal(alike: Sequence[type[Problem]]) -> Json:
-    shown: Json = {
+def _possible_problems(operation: Operation, schemes: tuple[str, ...]) -> set[type[Problem]]:
+    problems: set[type[Problem]] = {
+        *operation.problems,
+        UrlTooLong,
+        HeadersTooLarge,
+        InternalError,
+    }
+    if operation.access is not Access.PUBLIC:
+        problems |= {TenantMissing, TooManyRequests}
+        if "bearer" in schemes:
+            problems.add(BadCredentials)
+    if operation.access is Access.OPERATOR:
+        problems.add(Forbidden)
+    return problems
+
+
+def _error(problems: Sequence[type[Problem]]) -> JsonObject:
+    """Return the response of all problems with the same status."""
+    response: JsonObject = {
         "description": " ".join(
-            (problem.__doc__ or "").strip().split("\n")[0] for problem in alike
+            (problem.__doc__ or "").strip().split("\n")[0] for problem in problems
         ),
         "content": {
             _PROBLEM: {
-                "schema": _ref(ProblemModel),
-                "examples": {problem.__name__: {"value": _example(problem)} for problem in alike},
+                "schema": _ref(ProblemDetails),
+                "examples": {each.__name__: {"value": _example(each)} for each in problems},
             }
         },
     }
-    waits = any(
+    has_retry_after = any(
         problem is TooManyRequests or any(name == b"retry-after" for name, _ in problem.headers)
-        for problem in alike
+        for problem in problems
     )
-    if waits:
-        shown["headers"] = {"Retry-After": HEADERS["Retry-After"] | {"required": True}}
-    return shown
+    if has_retry_after:
+        response["headers"] = {"Retry-After": HEADERS["Retry-After"] | {"required": True}}
+    return response
 
 
-def _example(problem: type[Problem]) -> Json:
+def _example(problem: type[Problem]) -> JsonObject:
     return {
         "type": problem.word,
         "title": problem.status.phrase,
@@ -242,12 +270,12 @@ def _example(problem: type[Problem]) -> Json:
     }
 
 
-def _ref(model: type[BaseModel]) -> Json:
+def _ref(model: type[BaseModel]) -> JsonObject:
     return {"$ref": _REF.format(model=model.__name__)}
 
 
-def _schemas(listed: Sequence[Operation]) -> Json:
-    models: dict[str, type[BaseModel]] = {ProblemModel.__name__: ProblemModel}
+def _schemas(listed: Sequence[Operation]) -> JsonObject:
+    models: dict[str, type[BaseModel]] = {ProblemDetails.__name__: ProblemDetails}
     for operation in listed:
         for model in (operation.answer, operation.body):
             if model is not None:
@@ -257,14 +285,14 @@ def _schemas(listed: Sequence[Operation]) -> Json:
         ref_template=_REF,
         schema_generator=_Schemas,
     )
-    found: Json = definitions["$defs"]
+    found: JsonObject = definitions["$defs"]
     return dict(sorted(found.items()))
 
 
 class _Schemas(GenerateJsonSchema):
-    """Without what says nothing: a title that is the field's name, a default that is not used."""
+    """Pydantic's generator, without titles of fields and without defaults."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - of none
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - for no schema
         return False
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:

@@ -1,4 +1,4 @@
-"""Durable answers as models: rows, lists of them, and history."""
+"""Models of stored jobs, of lists of them and of histories, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from pydantic import AwareDatetime, BaseModel, Field, create_model
 from api.spec.models import (
     Answer,
     Attempt,
-    Cursor,
+    Count,
     EntryIdText,
     EventType,
     JobProgressDetail,
-    Whole,
-    always,
+    NextCursor,
     id_type,
-    maybe,
+    optional,
+    required,
     title,
 )
 from streams.kinds import KINDS, Kind
 
-Code = Annotated[str | None, Field(description="A short machine word for the failure.")]
+Code = Annotated[str | None, Field(description="A short identifier of the error.")]
 
 
 def _row(kind: Kind, name: str, doc: str, **more: Any) -> type[BaseModel]:
     fields: dict[str, Any] = {
         kind.id_field: (id_type(kind), ...),
-        "id": always(id_type(kind), "The same by one name for every kind."),
-        "job_type": always(str | None, "What sort of job it is, as its worker named it."),
+        "id": required(id_type(kind), "The job's id, under the same name for every kind."),
+        "job_type": required(str | None, "The type of the job, as chosen by its producer."),
         "status": (Literal[tuple(kind.words.values())], ...),
-        "progress": always(JobProgressDetail | None, "Only while processing."),
-        kind.error_field: always(str | None, "Why it ended as it did."),
-        "result": always(Any, "What the worker gave as the result, of any size."),
-        **{field: always(Any, "Of the result.") for field in kind.result_fields or ()},
+        "progress": required(JobProgressDetail | None, "Null unless the job is processing."),
+        kind.error_field: required(str | None, "Why the job failed or was cancelled."),
+        "result": required(Any, "The job's result, of any size."),
+        **{field: required(Any, "A field of the result.") for field in kind.result_fields or ()},
         "code": (Code, ...),
-        "labels": always(dict[str, str], "What to find it by."),
-        "worker": always(str | None, "Who reported last."),
+        "labels": required(dict[str, str], "Pairs of names and values to filter by."),
+        "worker": required(str | None, "The worker that reported the last event."),
         "attempt": (Attempt, ...),
         "created_at": (AwareDatetime, ...),
         "started_at": (AwareDatetime | None, ...),
@@ -51,21 +51,25 @@ def _row(kind: Kind, name: str, doc: str, **more: Any) -> type[BaseModel]:
 def _list_of(item: Any, name: str, doc: str) -> type[BaseModel]:
     items: Any = list
     return create_model(
-        name, __base__=Answer, __doc__=doc, items=(items[item], ...), next_cursor=(Cursor, ...)
+        name, __base__=Answer, __doc__=doc, items=(items[item], ...), next_cursor=(NextCursor, ...)
     )
 
 
 ROWS: Mapping[str, type[BaseModel]] = {
-    kind.name: _row(kind, title(kind), f"All that is stored of one {kind.name}.")
-    for kind in KINDS.values()
+    kind.name: _row(kind, title(kind), f"A stored {kind.name}.") for kind in KINDS.values()
 }
+"""The models of stored jobs, by the kind's name."""
+
 _LISTED: Mapping[str, type[BaseModel]] = {
     kind.name: _row(
         kind,
         f"Listed{title(kind)}",
-        f"A {kind.name} in a list, where a large result is left out.",
-        result_omitted=maybe(Literal[True], "The result is too large for a list: see the row."),
-        result_bytes=maybe(Whole, "Its size as JSON."),
+        f"A stored {kind.name} in a list, without a large result.",
+        result_omitted=optional(
+            Literal[True],
+            f"The result is too large for a list; retrieve the {kind.name} to get it.",
+        ),
+        result_bytes=optional(Count, "The size of the omitted result as JSON, in bytes."),
     )
     for kind in KINDS.values()
 }
@@ -75,17 +79,18 @@ LISTS: Mapping[str, type[BaseModel]] = {
     )
     for kind in KINDS.values()
 }
+"""The models of lists, by the kind's name."""
 
 
-class HistoryEvent(Answer):
-    """One distinct event, as it came."""
+class HistoryItem(Answer):
+    """An event of a job's history."""
 
     entry_id: EntryIdText
     event_id: str
     type: EventType
     attempt: Attempt
     at: AwareDatetime
-    event: Annotated[dict[str, Any], Field(description="The event's own JSON.")]
+    event: Annotated[dict[str, Any], Field(description="The event's JSON, as appended.")]
 
 
-History = _list_of(HistoryEvent, "History", "A page of a job's events, in their order.")
+History = _list_of(HistoryItem, "History", "A page of a job's events, oldest first.")

@@ -1,4 +1,4 @@
-"""The operations on durable rows."""
+"""The operations on stored jobs, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _LABELS = parameter(
     explode=True,
 )
 _PLAIN_TEXT = r"^[^\x00]*$"
-"""PostgreSQL stores any text but NUL."""
+"""A pattern for any text that PostgreSQL can store."""
 
 
 def job_operations() -> list[Operation]:
-    """Give those of every kind."""
+    """Return the operations of all kinds."""
     return [each for kind in KINDS.values() for each in (_list(kind), _one(kind), _history(kind))]
 
 
@@ -46,11 +46,12 @@ def _list(kind: Kind) -> Operation:
         "get",
         f"{kind.url}/",
         "jobs",
-        f"The tenant's {kind.plural}, newest first",
+        f"List {kind.plural}",
         LISTS[kind.name],
         description=(
-            "Pages go on by `cursor`, which holds for the same filters. A page may have fewer "
-            "items than asked for, or none, while `next_cursor` says that more may follow."
+            f"Returns a list of {kind.plural}. To retrieve the next page, pass `next_cursor` as "
+            "`cursor`, with the same filters. A page may contain fewer items than `limit`, or "
+            "none, and still have a `next_cursor`."
         ),
         parameters=(*_of_query(LIST_PARAMETERS[kind.name]), _LABELS),
         problems=(BadRequest, TryLater),
@@ -73,9 +74,9 @@ def _one(kind: Kind) -> Operation:
         "get",
         f"{kind.url}/{{id}}/",
         "jobs",
-        f"A {kind.name}'s durable row",
+        f"Retrieve a {kind.name}",
         ROWS[kind.name],
-        description="With its result of whatever size.",
+        description=f"Returns the stored {kind.name}, with its result of any size.",
         parameters=(ID,),
         problems=(BadRequest, NoSuchJob, TryLater),
         links={
@@ -93,24 +94,25 @@ def _history(kind: Kind) -> Operation:
         "get",
         f"{kind.url}/{{id}}/history/",
         "jobs",
-        f"A {kind.name}'s events, in their order",
+        f"List a {kind.name}'s events",
         History,
+        description="Returns the job's events, oldest first.",
         parameters=(ID, *_of_query(HistoryParameters)),
         problems=(BadRequest, NoSuchJob, TryLater),
     )
 
 
 def _of_query(model: type[PageParameters]) -> list[Json]:
-    """Give the parameters of a query as the model has them."""
+    """Return the parameters of a model, except the labels."""
     described = model.model_json_schema()["properties"]
     return [_of_field(name, schema) for name, schema in described.items() if name != "labels"]
 
 
 def _of_field(name: str, schema: dict[str, Any]) -> Json:
-    """A parameter that is left out is the default; none is ever null."""
-    description = schema.pop("description", f"Jobs of this {name}.")
+    """Return the parameter of a field; a missing parameter has the default and is not null."""
+    description = schema.pop("description", f"Only return jobs with this {name}.")
     schema.pop("title", None)
-    # What is bounded after a check of our own comes out under the model's own names.
+    # Pydantic does not translate the limits of a field that has a validator.
     schema |= {
         word: schema.pop(own)
         for own, word in (("ge", "minimum"), ("le", "maximum"))

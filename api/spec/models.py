@@ -1,8 +1,8 @@
-"""What is asked and answered over HTTP, as models that the OpenAPI document is generated from.
+"""Models of answers and bodies that the OpenAPI document is generated from.
 
-Answers are not made from these at run time: they are documents and rows, put together as bytes.
-Tests hold that every real answer validates. What workers say freely (results, extras) is free here
-too. A field that has a default here may be missing from an answer; that does not make it null.
+Answers are not made from them at run time; tests verify that every real answer conforms. Values
+that workers choose (results, extra fields) are unrestricted. A field with a default may be missing
+from an answer, but is not null. Used by the modules of operations and by `spec.document`.
 """
 
 from __future__ import annotations
@@ -12,238 +12,247 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Json, create_model
 
+from api.progress.query import MAX_IDS
 from streams.keys import JOB_ID_PATTERN
 from streams.kinds import KINDS, Kind
 
 ABSENT: Any = None
-"""The default of a field that is there or not; the document does not show it."""
+"""The default of an optional field; the document does not contain it."""
 
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN, examples=["report-1"])]
 Percent = Annotated[int, Field(ge=0, le=100)]
-Whole = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
 Attempt = Annotated[int, Field(ge=1)]
 EventType = Literal["queued", "processing", "progress", "done", "failed", "cancelled"]
-Cursor = Annotated[
-    str | None, Field(description="`cursor` of the next page's request; null on the last page.")
+NextCursor = Annotated[
+    str | None,
+    Field(description="The `cursor` to request the next page with; null on the last page."),
 ]
 EntryIdText = Annotated[
-    str, Field(pattern="^[0-9]+-[0-9]+$", description="A place in the tenant's log.")
+    str,
+    Field(pattern="^[0-9]+-[0-9]+$", description="The id of an entry in the tenant's stream."),
 ]
 
 
 class Answer(BaseModel):
-    """An answer; what later versions add to it is to be ignored."""
+    """An answer. Clients must ignore unknown fields, which later versions may add."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class Problem(Answer):
-    """Why there is no other answer (RFC 9457). `detail` is for people."""
+class ProblemDetails(Answer):
+    """An error (RFC 9457). `type` is for programs, `detail` is for people."""
 
     type: Annotated[
-        str, Field(pattern="^[a-z-]+$", description="A word for programs; it does not change.")
+        str,
+        Field(pattern="^[a-z-]+$", description="An identifier of the error, which never changes."),
     ]
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: Annotated[
-        str, Field(description="In English where `Accept-Language` prefers that, else in Korean.")
+        str,
+        Field(
+            description="A message in Korean, or in English if `Accept-Language` prefers English."
+        ),
     ]
     parameter: Annotated[
-        str, Field(description="What about the request was not as it should be.")
+        str, Field(description="The parameter, or the member of the body, that is not valid.")
     ] = ABSENT
-    reason: Annotated[str, Field(description="What about it, in a few words.")] = ABSENT
-    missing: Annotated[
-        list[str], Field(description="Servers that are away; of `/readyz` alone.")
-    ] = ABSENT
+    reason: Annotated[str, Field(description="Why it is not valid.")] = ABSENT
+    missing: Annotated[list[str], Field(description="The servers that are unavailable.")] = ABSENT
 
 
 class Alive(Answer):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["alive"]
 
 
 class Ready(Answer):
-    """What it needs answers too."""
+    """The API can serve requests for progress."""
 
     status: Literal["ready"]
     database: Annotated[
         Literal["ok", "away", "none"],
         Field(
-            description="PostgreSQL, which durable reads need and progress does not: `away` while"
-            " it does not answer (durable reads are 503), `none` where none is named."
+            description="The state of PostgreSQL, which only requests for stored jobs need: `away`"
+            " if it is unavailable (those requests return 503), `none` if no database is set."
         ),
     ]
     redis: Annotated[
         Literal["refuses writes"],
         Field(
-            description="Only while Redis answers reads and refuses writes: it lacks memory, disk"
-            " or replicas, and what is served does not change."
+            description="Present only while Redis refuses writes, because it lacks memory, disk"
+            " space or replicas. Requests are answered, but states do not change."
         ),
     ] = ABSENT
 
 
 class JobProgressDetail(Answer):
-    """How far the work is; whatever the worker gave as `extra` stands beside these."""
+    """The progress of a job, and the fields of the worker's `extra`."""
 
     model_config = ConfigDict(extra="allow")
 
     step: str | None = ABSENT
     percent: Annotated[float, Field(ge=0, le=100)] | None = ABSENT
-    step_index: Whole | None = ABSENT
-    step_total: Whole | None = ABSENT
+    step_index: Count | None = ABSENT
+    step_total: Count | None = ABSENT
     step_name: str | None = ABSENT
     step_name_display: str | None = ABSENT
     step_percent: Annotated[float, Field(ge=0, le=100)] | None = ABSENT
     remaining_seconds: Annotated[float, Field(ge=0)] | None = ABSENT
 
 
-def progress_model(kind: Kind) -> type[BaseModel]:
-    """Give the model of a kind's progress answer."""
+def _progress_model(kind: Kind) -> type[BaseModel]:
     return create_model(
         f"{title(kind)}Progress",
         __base__=Answer,
-        __doc__=f"How one {kind.name} stands; the same documents give the same bytes.",
+        __doc__=f"The progress of a {kind.name}.",
         **{
             kind.id_field: (id_type(kind), ...),
             "status": (Literal[tuple(kind.words.values())], ...),
             **(_nested() if kind.progress_prefix is None else _flat(kind.progress_prefix)),
-            kind.error_field: maybe(str | None, "Why it ended as it did; once ended."),
+            kind.error_field: optional(
+                str | None, "Why the job failed or was cancelled. Present once the job has ended."
+            ),
             **_result(kind),
-            "attempt": maybe(Attempt, "A re-run counts up."),
-            "updated_at": maybe(AwareDatetime, "When the worker said so."),
+            "attempt": optional(Attempt, "The number of the attempt; each re-run increments it."),
+            "updated_at": optional(AwareDatetime, "When the last event occurred."),
         },
     )
 
 
-def maybe(of: Any, description: str) -> Any:
-    """Describe a field that is there or not."""
+def optional(of: Any, description: str) -> Any:
+    """Return the definition of a field that may be missing."""
     return Annotated[of, Field(description=description)], ABSENT
 
 
-def always(of: Any, description: str) -> Any:
-    """Describe a field that is always there."""
+def required(of: Any, description: str) -> Any:
+    """Return the definition of a field that is always present."""
     return Annotated[of, Field(description=description)], ...
 
 
 def _nested() -> dict[str, Any]:
     return {
-        "job_type": always(str | None, "What sort of job it is, as its worker named it."),
-        "progress": always(JobProgressDetail | None, "Only while processing."),
+        "job_type": required(str | None, "The type of the job, as chosen by its producer."),
+        "progress": required(JobProgressDetail | None, "Null unless the job is processing."),
     }
 
 
 def _flat(prefix: str) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "progress": (Percent | None, "Of the whole; null unless it is processing."),
-        "remaining_seconds": (Whole | None, "The worker's own estimate."),
-        "step_index": (Whole | None, "The number of the step."),
-        "step_total": (Whole | None, "Of so many."),
-        "step_name": (str | None, "The step's name, as people read it."),
-        "step_percent": (Percent | None, "Of the step."),
+    fields: dict[str, Any] = {
+        "progress": (Percent | None, "The overall percentage; null unless the job is processing."),
+        "remaining_seconds": (Count | None, "The worker's estimate of the remaining time."),
+        "step_index": (Count | None, "The number of the current step."),
+        "step_total": (Count | None, "The number of steps."),
+        "step_name": (str | None, "The display name of the current step."),
+        "step_percent": (Percent | None, "The percentage of the current step."),
     }
-    return {prefix + name: always(*about) for name, about in shown.items()}
+    return {prefix + name: required(*definition) for name, definition in fields.items()}
 
 
 def _result(kind: Kind) -> dict[str, Any]:
-    whole = kind.result_fields is None
-    names = ("result",) if kind.result_fields is None else kind.result_fields
-    said = (
-        "What the worker gave as the result; once done." if whole else "Of the result; once ended."
-    )
+    if kind.result_fields is None:
+        fields = {"result": optional(Any, "The job's result. Present once the job is done.")}
+    else:
+        description = "A field of the result. Present once the job has ended."
+        fields = {name: optional(Any, description) for name in kind.result_fields}
     return {
-        **{name: maybe(Any, said) for name in names},
-        "result_omitted": maybe(Literal[True], "The result is too large for here: see the row."),
-        "result_bytes": maybe(Whole, "Its size as JSON."),
+        **fields,
+        "result_omitted": optional(
+            Literal[True], "The result is too large for this answer; retrieve the job to get it."
+        ),
+        "result_bytes": optional(Count, "The size of the omitted result as JSON, in bytes."),
     }
 
 
 def id_type(kind: Kind) -> Any:
-    """Give the type of a kind's id in answers."""
+    """Return the type of a kind's ids in answers."""
     if not kind.numeric_id:
         return JobId
     return Annotated[
-        Whole | JobId, Field(description="A number where it is one.", examples=[7, "clip-7"])
+        Count | JobId,
+        Field(description="A number if the id is numeric, else a string.", examples=[7, "clip-7"]),
     ]
 
 
 def title(kind: Kind) -> str:
-    """Give a kind's name as models and operations have it."""
+    """Return a kind's name in the names of models and operations."""
     return kind.name.capitalize()
 
 
 PROGRESS: Mapping[str, type[BaseModel]] = {
-    kind.name: progress_model(kind) for kind in KINDS.values()
+    kind.name: _progress_model(kind) for kind in KINDS.values()
 }
-"""The progress answer of each kind, by its name."""
+"""The models of progress answers, by the kind's name."""
 
-QUERY_IDS = 200
-AskedId = Annotated[
-    str | int, Field(description="An id; one that answers show as a number may be given as one.")
+QueryId = Annotated[
+    str | int, Field(description="An id. An id that answers contain as a number may be a number.")
 ]
-"""Ids that one query may ask for, of all kinds together."""
 
 
-def _asked(kind: Kind) -> Any:
-    text = f"Ids of {kind.plural}; {QUERY_IDS} of all kinds together at most."
-    return Annotated[list[AskedId], Field(max_length=QUERY_IDS, description=text)], ABSENT
+def _query_field(kind: Kind) -> Any:
+    text = f"Ids of {kind.plural}. A query has at most {MAX_IDS} ids, of all kinds together."
+    return Annotated[list[QueryId], Field(max_length=MAX_IDS, description=text)], ABSENT
 
 
-def _answered(kind: Kind) -> Any:
-    mapping: Any = dict  # of a type that only a running program knows
+def _answer_field(kind: Kind) -> Any:
+    mapping: Any = dict  # the type of its values is known at run time only
     return mapping[str, PROGRESS[kind.name] | None], ...
 
 
 ProgressQuery: type[BaseModel] = create_model(
     "ProgressQuery",
     __config__=ConfigDict(extra="forbid"),
-    __doc__="Whose progress is asked for.",
-    **{kind.plural: _asked(kind) for kind in KINDS.values()},
+    __doc__="The jobs whose progress to retrieve.",
+    **{kind.plural: _query_field(kind) for kind in KINDS.values()},
 )
 ProgressAnswers: type[BaseModel] = create_model(
     "ProgressAnswers",
     __base__=Answer,
-    __doc__="The progress of each id that was asked for; null where there is none.",
-    **{kind.plural: _answered(kind) for kind in KINDS.values()},
+    __doc__="The progress by id; null for ids without progress.",
+    **{kind.plural: _answer_field(kind) for kind in KINDS.values()},
 )
 
 
 class StreamEvent(BaseModel):
-    """One event of a stream, as an object of its fields."""
+    """An event of a live stream, as an object of its fields."""
 
     event: Literal["state"]
-    id: Annotated[str, Field(description="What to come back with, as `Last-Event-ID`.")]
-    retry: Annotated[Whole, Field(description="Milliseconds after which to come back.")] = ABSENT
+    id: Annotated[str, Field(description="The value of `Last-Event-ID` when reconnecting.")]
+    retry: Annotated[
+        Count, Field(description="The time until the client reconnects, in milliseconds.")
+    ] = ABSENT
 
 
-def _event_model(name: str, doc: str, *refs: type[BaseModel]) -> type[BaseModel]:
-    """Give the model of an event whose data is the JSON of one of these."""
-    told = Json[Union[refs]]  # type: ignore[valid-type] # noqa: UP007 - made at run time
-    return create_model(name, __base__=StreamEvent, __doc__=doc, data=(told, ...))
+def _event_model(name: str, doc: str, *data_models: type[BaseModel]) -> type[BaseModel]:
+    """Return the model of an event, whose data is the JSON text of one of these models."""
+    data = Json[Union[data_models]]  # type: ignore[valid-type] # noqa: UP007 - made at run time
+    return create_model(name, __base__=StreamEvent, __doc__=doc, data=(data, ...))
 
 
 EVENTS: Mapping[str, type[BaseModel]] = {
     kind.name: _event_model(
-        f"{title(kind)}Event", f"How a {kind.name} stands now.", PROGRESS[kind.name]
+        f"{title(kind)}Event", f"The present state of a {kind.name}.", PROGRESS[kind.name]
     )
     for kind in KINDS.values()
 }
-"""An event of one job's stream, by the kind's name."""
+"""The models of events in the live stream of one job, by the kind's name."""
 
 
-def _of_kind(kind: Kind) -> dict[str, Any]:
+def _kind_field(kind: Kind) -> dict[str, Any]:
     return {"kind": (Literal[kind.name], ...)}
 
 
 TenantEvent = _event_model(
     "TenantEvent",
-    "How one of the tenant's jobs stands now.",
+    "The present state of one of the tenant's jobs.",
     *(
         create_model(
             f"Tenant{title(kind)}",
             __base__=PROGRESS[kind.name],
-            __doc__=f"How a {kind.name} stands, among others.",
-            **_of_kind(kind),
+            __doc__=f"The progress of a {kind.name}, with its kind.",
+            **_kind_field(kind),
         )
         for kind in KINDS.values()
     ),

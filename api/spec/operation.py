@@ -1,7 +1,7 @@
-"""An operation: one method of one path, and what the OpenAPI document says of it.
+"""An operation: one method of one path, as the OpenAPI document describes it.
 
-Who may ask decides its security and the refusals that go with that; everything else that may go
-wrong is named by the operation itself.
+The access of an operation determines its security and the errors that result from it; all other
+errors are listed by the operation. Used by the modules of operations and by `spec.document`.
 """
 
 from __future__ import annotations
@@ -21,63 +21,74 @@ Json = Mapping[str, Any]
 JSON, EVENT_STREAM = "application/json", "text/event-stream"
 
 
-class Who(Enum):
-    """Who may ask."""
+class Access(Enum):
+    """Who may call an operation."""
 
-    ANYBODY = "anybody"
+    PUBLIC = "public"
     CALLER = "caller"
-    """Whoever has a tenant."""
+    """Callers of a tenant."""
     VIEWER = "viewer"
-    """The same, and the query may carry what a browser's EventSource has no header for."""
+    """Callers of a tenant, who may also send their credentials in the query, for `EventSource`."""
     OPERATOR = "operator"
+    """Callers with the scope `ops`."""
 
 
 class Operation(NamedTuple):
     """One method of one path."""
 
     name: str
-    """Its operationId."""
+    """The operationId."""
     method: str
     path: str
     tag: str
     summary: str
     answer: type[BaseModel] | None = None
-    """The model of the answer, or of one event of a stream."""
+    """The model of the answer, or of one event of a live stream."""
     media: str = JSON
-    who: Who = Who.CALLER
+    access: Access = Access.CALLER
     description: str = ""
     parameters: tuple[Json, ...] = ()
     body: type[BaseModel] | None = None
+    """The model of the request's body."""
     problems: tuple[type[Problem], ...] = ()
+    """Errors other than those that follow from the access."""
     examples: Json = MappingProxyType({})
-    """Answers, by a word for each."""
-    asked: Any = None
-    """An example of a body."""
+    """Examples of answers, by name."""
+    body_example: Any = None
     headers: tuple[str, ...] = ()
-    """Headers of the answer that the document knows (`openapi.HEADERS`)."""
+    """Headers of the answer, as named in `document.HEADERS`."""
     links: Json = MappingProxyType({})
     may_be_empty: bool = False
-    """Whether a 204 says that nothing is to come."""
+    """Whether the status may be 204, for a live stream without further events."""
 
     @property
     def tagged(self) -> bool:
-        """Whether its answer has an entity tag, so that a 304 may stand for it."""
+        """Whether the answer has an entity tag, so that the status may be 304."""
         return "ETag" in self.headers
 
 
 def parameter(
     name: str, where: str, description: str, schema: Json, example: Any = None, **more: Any
 ) -> Json:
-    """Describe a parameter."""
-    given = {"name": name, "in": where, "description": description, "schema": schema, **more}
+    """Return the description of a parameter.
+
+    Args:
+        name: the parameter's name.
+        where: `path`, `query` or `header`.
+        description: its purpose, for the document's readers.
+        schema: the JSON schema of its values.
+        example: an example of a value.
+        more: other members of the OpenAPI parameter object.
+    """
+    found = {"name": name, "in": where, "description": description, "schema": schema, **more}
     if where == "path":
-        given["required"] = True
-    return given if example is None else given | {"example": example}
+        found["required"] = True
+    return found if example is None else found | {"example": example}
 
 
 ID = parameter(
     "id",
     "path",
-    "The job's own id, as its producer chose it.",
+    "The job's id, as chosen by its producer.",
     {"type": "string", "pattern": JOB_ID_PATTERN},
 )

@@ -1,4 +1,4 @@
-"""The operations of operators: all tenants, for the scope `ops`."""
+"""The operations of operators, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -9,74 +9,71 @@ from pydantic import BaseModel
 from api.access.limits import BodyTooLarge, BodyTooSlow
 from api.http.problems import BadRequest, NoSuchPage, Problem, TryLater
 from api.operators.gate import HEADER
-from api.operators.jobs import HISTORY, JOBS, MAX_TEXT
-from api.operators.routes import LETTERS, TENANTS, URL
-from api.spec import operator_models as of
-from api.spec.operation import Json, Operation, Who, parameter
+from api.operators.jobs import MAX_HISTORY, MAX_JOBS
+from api.operators.parameters import MAX_CURSOR, MAX_TEXT
+from api.operators.routes import MAX_LETTERS, MAX_TENANTS, URL
+from api.spec import operator_job_models as job_models
+from api.spec import operator_models as models
+from api.spec.operation import Access, Json, Operation, parameter
 from streams.keys import JOB_ID_PATTERN
 from streams.kinds import KINDS, State
 
 _TENANT_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 _ENTRY_ID = {"type": "string", "pattern": "^[0-9]{1,19}-[0-9]{1,19}$"}
 _JOB = (
-    parameter("tenant", "path", "Whose job it is.", _TENANT_SCHEMA),
-    parameter("kind", "path", "Its kind.", {"type": "string", "enum": list(KINDS)}),
-    parameter("job_id", "path", "Its id.", {"type": "string", "pattern": JOB_ID_PATTERN}),
+    parameter("tenant", "path", "The job's tenant.", _TENANT_SCHEMA),
+    parameter("kind", "path", "The job's kind.", {"type": "string", "enum": list(KINDS)}),
+    parameter("job_id", "path", "The job's id.", {"type": "string", "pattern": JOB_ID_PATTERN}),
 )
 _LETTER = (
-    parameter("tenant", "path", "Whose letter it is.", _TENANT_SCHEMA),
-    parameter("letter", "path", "Its id.", _ENTRY_ID),
+    parameter("tenant", "path", "The dead letter's tenant.", _TENANT_SCHEMA),
+    parameter("letter", "path", "The dead letter's id.", _ENTRY_ID),
 )
-_OF_TENANT = parameter(
+_ONLY_TENANT = parameter(
     "tenant",
     "query",
-    "Of this tenant alone; an empty one is none.",
+    "Only return items of this tenant.",
     {"type": "string", "pattern": "^[A-Za-z0-9_-]{0,64}$"},
 )
 _CURSOR = parameter(
     "cursor",
     "query",
-    "`next_cursor` of the page before; an empty one is none.",
-    {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{0,{MAX_TEXT}}}$"},
+    "The `next_cursor` of the previous page, requested with the same filters.",
+    {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{0,{MAX_CURSOR}}}$"},
 )
-_MOST = 999_999
-"""Of a limit: more digits are refused."""
+_MAX_LIMIT = 999_999
+"""The greatest limit that is accepted."""
+
 _CONSOLE = parameter(
     HEADER,
     "header",
-    "Anything: a page of another origin cannot send it.",
+    "Any value. The header protects against requests from pages of other origins.",
     {"type": "string"},
     "1",
     required=True,
 )
+_JOB_PATH = "/jobs/{tenant}/{kind}/{job_id}/"
 
 
-def _limit(most: int) -> Json:
-    schema = {"type": "integer", "minimum": 1, "maximum": _MOST}
-    return parameter("limit", "query", f"How many; {most} at most are given.", schema)
-
-
-def _chosen(name: str, description: str, words: list[str]) -> Json:
-    return parameter(name, "query", description, {"type": "string", "enum": words})
-
-
-def ops_operations() -> list[Operation]:
-    """Give them all."""
-    return [*_overall(), *_dead_letters(), *_jobs()]
+def operator_operations() -> list[Operation]:
+    """Return all operations of operators."""
+    return [*_overall(), *_dead_letters(), *_job_lists(), *_one_job()]
 
 
 def _overall() -> list[Operation]:
-    order = _chosen("order", "What comes first.", ["activity", "lag"])
+    order = _choice("order", "The order of the tenants.", ["activity", "lag"])
     return [
-        _read("getOpsSession", "/session/", "Whether the caller may come in", of.Session),
-        _read("getOpsOverview", "/overview/", "All at a glance", of.Overview),
+        _read(
+            "getOpsSession", "/session/", "Check the caller's permission", models.OperatorSession
+        ),
+        _read("getOpsOverview", "/overview/", "Retrieve the overview", models.Overview),
         _read(
             "listOpsTenants",
             "/tenants/",
-            "Tenants by activity or lag",
-            of.Tenants,
+            "List tenants by activity or lag",
+            models.TenantActivityList,
             order,
-            _limit(TENANTS),
+            _limit(MAX_TENANTS),
         ),
     ]
 
@@ -87,70 +84,95 @@ def _dead_letters() -> list[Operation]:
         _read(
             "listOpsDeadLetters",
             "/dead/",
-            "Dead letters, newest first",
-            of.Letters,
-            _OF_TENANT,
-            _limit(LETTERS),
+            "List dead letters",
+            models.DeadLetterList,
+            _ONLY_TENANT,
+            _limit(MAX_LETTERS),
             _CURSOR,
         ),
         _read(
             "getOpsDeadLetter",
             f"{letter}/",
-            "A dead letter with its bytes",
-            of.WholeLetter,
+            "Retrieve a dead letter",
+            models.DeadLetterDetail,
             *_LETTER,
         ),
-        _act("requeueDeadLetter", f"{letter}/requeue/", "Append it again", of.Requeued),
-        _act("discardDeadLetter", f"{letter}/discard/", "Delete it for ever", of.Discarded),
+        _act("requeueDeadLetter", f"{letter}/requeue/", "Requeue a dead letter", models.Requeued),
+        _act("discardDeadLetter", f"{letter}/discard/", "Discard a dead letter", models.Discarded),
     ]
 
 
-def _jobs() -> list[Operation]:
-    job = "/jobs/{tenant}/{kind}/{job_id}/"
+def _job_lists() -> list[Operation]:
     return [
         _read(
             "listOpsJobs",
             "/jobs/",
-            "Jobs of all tenants",
-            of.OpsJobs,
-            _OF_TENANT,
-            _chosen("kind", "Of this kind alone; an empty one is none.", ["", *KINDS]),
-            _chosen("state", "In this state alone; an empty one is none.", ["", *State]),
-            parameter(
-                "job_type",
-                "query",
-                "Of this type alone.",
-                {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[^\x00]*$"},
-            ),
-            parameter(
-                "id",
-                "query",
-                "What the id begins with.",
-                {"type": "string", "pattern": "^([A-Za-z0-9][A-Za-z0-9._:-]{0,127})?$"},
-            ),
-            _limit(JOBS),
+            "List jobs of all tenants",
+            job_models.OperatorJobList,
+            *_filters(),
+            _limit(MAX_JOBS),
             _CURSOR,
         ),
         _read(
             "listOpsStalledJobs",
             "/stalled/",
-            "Silent jobs, the longest first",
-            of.StalledJobs,
-            _limit(JOBS),
+            "List stalled jobs",
+            job_models.StalledJobList,
+            _limit(MAX_JOBS),
             _CURSOR,
         ),
-        _read("getOpsJob", job, "A job, and why it stands so", of.OpsJob, *_JOB),
+    ]
+
+
+def _filters() -> list[Json]:
+    return [
+        _ONLY_TENANT,
+        _choice("kind", "Only return jobs of this kind.", ["", *KINDS]),
+        _choice("state", "Only return jobs in this state.", ["", *State]),
+        parameter(
+            "job_type",
+            "query",
+            "Only return jobs with this `job_type`.",
+            {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[^\x00]*$"},
+        ),
+        parameter(
+            "id",
+            "query",
+            "Only return jobs whose id begins with this text, in the order of their ids.",
+            {"type": "string", "pattern": "^([A-Za-z0-9][A-Za-z0-9._:-]{0,127})?$"},
+        ),
+    ]
+
+
+def _one_job() -> list[Operation]:
+    return [
+        _read("getOpsJob", _JOB_PATH, "Retrieve a job", job_models.OperatorJob, *_JOB),
         _read(
             "getOpsJobHistory",
-            f"{job}history/",
-            "A job's events",
-            of.OpsHistory,
+            f"{_JOB_PATH}history/",
+            "List a job's events",
+            job_models.OperatorHistory,
             *_JOB,
-            _limit(HISTORY),
+            _limit(MAX_HISTORY),
             _CURSOR,
         ),
-        _read("getOpsJobResult", f"{job}result/", "A job's whole result", of.OpsResult, *_JOB),
+        _read(
+            "getOpsJobResult",
+            f"{_JOB_PATH}result/",
+            "Retrieve a job's result",
+            job_models.OperatorResult,
+            *_JOB,
+        ),
     ]
+
+
+def _limit(maximum: int) -> Json:
+    schema = {"type": "integer", "minimum": 1, "maximum": _MAX_LIMIT}
+    return parameter("limit", "query", f"The number of items, at most {maximum}.", schema)
+
+
+def _choice(name: str, description: str, words: list[str]) -> Json:
+    return parameter(name, "query", description, {"type": "string", "enum": words})
 
 
 def _read(
@@ -163,11 +185,11 @@ def _read(
         "operators",
         summary,
         answer,
-        who=Who.OPERATOR,
+        access=Access.OPERATOR,
         parameters=parameters,
         headers=("ETag", "X-Jobtrail-Now"),
     )
-    return found._replace(problems=(TryLater, *_refusals(parameters)))
+    return found._replace(problems=(TryLater, *_problems(parameters)))
 
 
 def _act(name: str, path: str, summary: str, answer: type[BaseModel]) -> Operation:
@@ -179,14 +201,14 @@ def _act(name: str, path: str, summary: str, answer: type[BaseModel]) -> Operati
         "operators",
         summary,
         answer,
-        who=Who.OPERATOR,
+        access=Access.OPERATOR,
         parameters=parameters,
-        problems=(TryLater, BodyTooLarge, BodyTooSlow, *_refusals(parameters)),
+        problems=(TryLater, BodyTooLarge, BodyTooSlow, *_problems(parameters)),
     )
 
 
-def _refusals(parameters: Sequence[Json]) -> list[type[Problem]]:
-    """Give what is answered where something is named that is not there, or badly."""
-    wheres = {each["in"] for each in parameters}
+def _problems(parameters: Sequence[Json]) -> list[type[Problem]]:
+    """Return the errors of these parameters: an unknown path, or a query that is not valid."""
+    places = {each["in"] for each in parameters}
     problems = {"path": NoSuchPage, "query": BadRequest}
-    return [problems[where] for where in sorted(wheres & problems.keys())]
+    return [problems[place] for place in sorted(places & problems.keys())]

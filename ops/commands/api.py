@@ -18,6 +18,10 @@ def api() -> None:
     check_database_url(settings)
     check_primary(settings)
     try:
-        serve(settings, lambda url: announce([f"api: {url}"]), desk=RedisOperatorView.of(settings))
+        serve(
+            settings,
+            lambda url: announce([f"api: {url}"]),
+            operator_view=RedisOperatorView.of(settings),
+        )
     except ServerFailed as error:
         raise CommandError(str(error)) from None

@@ -54,29 +54,29 @@ def test_poll_that_waits_is_no_slow_answer(
             held = asyncio.create_task(
                 client.get(f"{url}?wait=20", headers={**me, "if-none-match": tag}, timeout=30)
             )
-            while not await asyncio.to_thread(read, api, "jobtrail_waiting_requests"):
+            while not await asyncio.to_thread(read, api, "jobtrail_long_polls"):
                 assert not held.done()
             await asyncio.to_thread(write, "w", {"type": "done", "id": "a1"})
             return (await held).status_code
 
     assert asyncio.run(wait_for_change()) == 200
     assert read(api, REQUESTS, route="/api/v1/jobs/{id}/progress/?wait", status="2xx") == 1
-    eventually(lambda: read(api, "jobtrail_waiting_requests") == 0)
+    eventually(lambda: read(api, "jobtrail_long_polls") == 0)
 
 
 def test_streams_are_counted_while_they_are_open(
     api: ApiProcess, write: Writer, redis_client: redis.Redis
 ) -> None:
     write("s", {"type": "processing", "id": "a1"})
-    before = read(api, "jobtrail_stream_events_total", of="job")
+    before = read(api, "jobtrail_live_stream_events_total", scope="job")
     with Stream(api.url, f"{JOB.format('a1')}events?tenant=s") as stream:
         assert stream.event()
-        eventually(lambda: read(api, "jobtrail_open_streams") == 1)
+        eventually(lambda: read(api, "jobtrail_live_streams") == 1)
         assert read(api, "jobtrail_feed_subscriptions") >= 1
         write("s", {"type": "done", "id": "a1"})
         assert stream.event()
-    eventually(lambda: read(api, "jobtrail_open_streams") == 0)
-    assert read(api, "jobtrail_stream_events_total", of="job") == before + 2
+    eventually(lambda: read(api, "jobtrail_live_streams") == 0)
+    assert read(api, "jobtrail_live_stream_events_total", scope="job") == before + 2
     assert read(api, "jobtrail_feed_messages_total") >= 1
 
 

@@ -9,7 +9,7 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
-from api.spec.models import QUERY_IDS
+from api.progress.query import MAX_IDS
 from tests.pipeline.conftest import Start
 from tests.support.deployment import ENDED, GOING_ON, TENANT, Deployment, deploy, token
 
@@ -70,7 +70,7 @@ def _can_be_described(_context: schemathesis.HookContext, case: schemathesis.Cas
     if held or "cursor" in query:
         return False
     lists = case.body.values() if isinstance(case.body, dict) else []
-    return sum(len(ids) for ids in lists if isinstance(ids, list)) <= QUERY_IDS
+    return sum(len(ids) for ids in lists if isinstance(ids, list)) <= MAX_IDS
 
 
 def _run(deployed: Deployment, document: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from api.live.endpoint import wait_for_change
 from api.live.sse import EventStream, state_block, stream_events
-from api.live.waiters import Viewers
+from api.live.waiters import Waiters
 
 SCRIPT = """
 from api.server import serve
@@ -137,16 +137,16 @@ async def recorded(states: Sequence[bytes], beats: int = 2) -> bytes:
     async def receive() -> Message:
         return await asyncio.Future()
 
-    with Viewers(1).enter("t", beats=True) as bell:
+    with Waiters(1).register("t", heartbeats=True) as waiter:
 
         async def work(stream: EventStream) -> None:
             for number, state in enumerate(states):
                 for _ in range(beats):
-                    bell.tick(0.0)
-                    asyncio.get_running_loop().call_soon(bell.ring)
-                    bell.changed = False
-                    await wait_for_change(bell, stream)
+                    waiter.on_heartbeat(0.0)
+                    asyncio.get_running_loop().call_soon(waiter.notify)
+                    waiter.changed = False
+                    await wait_for_change(waiter, stream)
                 await stream.write(state_block(b"%d" % number, state))
 
-        await stream_events(receive, send, bell, work)
+        await stream_events(receive, send, waiter, work)
     return bytes(sent)

@@ -81,10 +81,10 @@ const LANE = 58, LEFT = 84, RIGHT = 14, HEAD = 8, FOOT = 26;
 export function life(timeline, winner, width) {
   const moments = [
     ...timeline.spans.flatMap((span) => [Date.parse(span.start), Date.parse(span.end)]),
-    ...timeline.marks.map((mark) => Date.parse(mark.at)),
+    ...timeline.moments.map((moment) => Date.parse(moment.at)),
   ].filter((ms) => !Number.isNaN(ms));
   if (!moments.length) return h("p", { class: "empty" }, "The history holds no events of this job.");
-  const attempts = [...new Set([...timeline.spans, ...timeline.marks].map((each) => each.attempt))].sort((a, b) => a - b);
+  const attempts = [...new Set([...timeline.spans, ...timeline.moments].map((each) => each.attempt))].sort((a, b) => a - b);
   const start = Math.min(...moments), end = Math.max(...moments), length = Math.max(1, end - start);
   const inner = width - LEFT - RIGHT, height = HEAD + attempts.length * LANE + FOOT;
   const x = (ms) => LEFT + ((ms - start) / length) * inner;
@@ -100,7 +100,7 @@ export function life(timeline, winner, width) {
     timeline.spans.filter((span) => span.attempt === attempt).forEach((span, number) => {
       picture.append(step(span, number, x, y));
     });
-    timeline.marks.filter((mark) => mark.attempt === attempt).forEach((mark) => {
+    timeline.moments.filter((mark) => mark.attempt === attempt).forEach((mark) => {
       picture.append(sign(mark, x(Date.parse(mark.at)), y + 13, mark.entry_id === winner));
     });
   });

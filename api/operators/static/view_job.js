@@ -71,23 +71,23 @@ function head({ job: row, live, events }, kind) {
     labels.length > 0 && h("ul", { class: "labels" }, labels.map(([name, value]) => h("li", {}, h("b", {}, name), ` ${value}`))));
 }
 
-function picture({ timeline, why: reason }, width) {
+function picture({ timeline, explanation: reason }, width) {
   return h("div", { class: "scroll lives" }, life(timeline, reason?.entry_id, Math.max(320, width - 44)));
 }
 
 const RULES = { __proto__: null, attempt: "1 attempt", rank: "2 rank", entry_id: "3 entry id" };
 
-function why({ why: reason }) {
+function why({ explanation: reason }) {
   if (!reason) return panel("Why this state", h("p", { class: "empty" }, "The history holds no events of this job."));
   return panel("Why this state",
-    h("p", { class: "verdict" }, h("strong", {}, reason.type), " of attempt ", String(reason.attempt), " won (entry ", h("code", {}, reason.entry_id), "): ", reason.because, "."),
-    !reason.agrees && h("p", { class: "note warn" }, "The row names another entry: the history was dropped by its age, or something came in this moment."),
-    reason.losers.length > 0 && table("What lost", [
+    h("p", { class: "verdict" }, h("strong", {}, reason.type), " of attempt ", String(reason.attempt), " won (entry ", h("code", {}, reason.entry_id), "): ", reason.reason, "."),
+    !reason.matches_row && h("p", { class: "note warn" }, "The row names another entry: the history was dropped by its age, or something came in this moment."),
+    reason.superseded.length > 0 && table("What lost", [
       { title: "Lost", cell: (each) => h("span", {}, h("strong", {}, each.type), ` of attempt ${each.attempt}`) },
       { title: "Entry", cell: (each) => h("code", {}, each.entry_id) },
       { title: "By rule", cell: (each) => h("span", { class: "rule" }, RULES[each.rule]) },
-      { title: "Because", cell: (each) => each.because },
-    ], reason.losers, ""));
+      { title: "Because", cell: (each) => each.reason },
+    ], reason.superseded, ""));
 }
 
 function whole(row, where) {
@@ -126,11 +126,11 @@ function history(visit, where) {
   return box;
 }
 
-function event({ entry_id, event: text, landings }) {
+function event({ entry_id, event: text, appended }) {
   return h("tr", {},
     h("td", { "data-label": "Entry" }, h("code", {}, entry_id)),
     h("td", { "data-label": "Time" }, when(Number(entry_id.split("-")[0]))),
-    h("td", { "data-label": "Event" }, h("code", { class: "event" }, text), landings > 1 && h("small", {}, ` appended ${landings} times`)));
+    h("td", { "data-label": "Event" }, h("code", { class: "event" }, text), appended > 1 && h("small", {}, ` appended ${appended} times`)));
 }
 
 function when(ms) {

@@ -35,7 +35,7 @@ export async function jobs(visit) {
 
 function nothing(facts, byId) {
   if (!facts.next_cursor) return "There are no such jobs.";
-  const how = byId || !facts.looked_to ? "" : `, back to ${moment(facts.looked_to)}`;
+  const how = byId || !facts.searched_until ? "" : `, back to ${moment(facts.searched_until)}`;
   return `None among those looked at so far${how}.`;
 }
 
@@ -45,7 +45,7 @@ function pages(name, page, facts) {
   first.delete("cursor");
   return h("p", { class: "pages" },
     page.get("cursor") && h("a", { href: `#/${name}?${first}` }, "From the beginning"),
-    facts.next_cursor && h("a", { href: `#/${name}?${next}` }, facts.looked_to ? "Look further" : "More"));
+    facts.next_cursor && h("a", { href: `#/${name}?${next}` }, facts.searched_until ? "Look further" : "More"));
 }
 
 function filters(query, kinds) {
@@ -91,7 +91,7 @@ export async function stalled(visit) {
 
 function list(facts) {
   return table("Stalled jobs", [
-    { title: "Silent since", cell: (job) => ago(job.heard_ms) },
+    { title: "Silent since", cell: (job) => ago(job.last_event_ms) },
     { title: "Job", wide: true, cell: (job) => h("span", { class: "job" }, h("a", { href: jobHref(job) }, job.id), h("small", {}, job.kind)) },
     { title: "Tenant", wide: true, cell: (job) => h("a", { href: `#/jobs?tenant=${job.tenant}` }, job.tenant) },
     { title: "Type", cell: (job) => job.job_type ?? "–" },

@@ -92,7 +92,7 @@ function consumers({ consumers: all }) {
 
 function servers(all) {
   return panel("Servers", h("ul", { class: "servers" }, all.map((each) =>
-    h("li", { class: each.ok ? "good" : "bad" }, h("strong", {}, each.name), h("span", {}, each.words)))));
+    h("li", { class: each.ok ? "good" : "bad" }, h("strong", {}, each.name), h("span", {}, each.description)))));
 }
 
 export async function tenants(visit) {

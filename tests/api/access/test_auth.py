@@ -227,7 +227,7 @@ def test_token__remembered_by_the_whole_header_alone(scheme: str) -> None:
 
 
 async def test_token__memory_is_bounded(ask: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.access.auth.REMEMBERED_TOKENS", 2)
+    monkeypatch.setattr("api.access.auth.CACHED_TOKENS", 2)
     async with ask(jwt_secret=SECRET, auth="jwt") as client:
         for number in [*range(5), *range(5)]:
             headers = bearer(token(n=number))
@@ -302,7 +302,7 @@ RSA_PUBLIC = json.loads(JWKS)["keys"][0]
         ({"jwks": jwks_of()}, "no RS256, ES256 or EdDSA signing key"),
         ({"jwks": jwks_of(RSA_PUBLIC | {"use": "enc"})}, "no RS256, ES256 or EdDSA signing key"),
         ({"jwks": jwks_of(RSA_PUBLIC | {"alg": "HS256"})}, "no RS256, ES256 or EdDSA signing key"),
-        ({"jwks": jwks_of(RSA_PUBLIC | {"n": "!"})}, "key 'rsa' is no valid key for RS256"),
+        ({"jwks": jwks_of(RSA_PUBLIC | {"n": "!"})}, "key 'rsa' is not a valid RS256 key"),
         ({"jwks": jwks_of({"kty": "oct", "k": "c2VjcmV0"})}, "public keys only"),
         ({"jwks": jwks_of(json.loads(RSAAlgorithm.to_jwk(RSA_KEY)))}, "public keys only"),
         (

@@ -130,17 +130,17 @@ async def test_any_origin(ask: Asker) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("app.example.com", "is no origin"),
-        ("https://app.example.com/", "is no origin"),
-        ("https://app.example.com/path", "is no origin"),
-        ("https://*.example.com", "is no origin"),
-        ("https://App.example.com", "is no origin"),
-        ("ftp://app.example.com", "is no origin"),
-        ("https://user@app.example.com", "is no origin"),
-        ("https://a.example https://b.example", "is no origin"),
-        ("null", "is no origin"),
-        (f"*,{ORIGIN}", "name no others"),
-        ("*", "will not do with JOBTRAIL_AUTH=dev"),
+        ("app.example.com", "is not a valid origin"),
+        ("https://app.example.com/", "is not a valid origin"),
+        ("https://app.example.com/path", "is not a valid origin"),
+        ("https://*.example.com", "is not a valid origin"),
+        ("https://App.example.com", "is not a valid origin"),
+        ("ftp://app.example.com", "is not a valid origin"),
+        ("https://user@app.example.com", "is not a valid origin"),
+        ("https://a.example https://b.example", "is not a valid origin"),
+        ("null", "is not a valid origin"),
+        (f"*,{ORIGIN}", "remove the others"),
+        ("*", "is not allowed with JOBTRAIL_AUTH=dev"),
     ],
 )
 def test_setting__wrong(value: str, message: str) -> None:

@@ -25,7 +25,7 @@ from api.access.limits import (
     check_json,
     limited_body,
 )
-from api.access.token_guard import GuardedAuthenticator
+from api.access.token_guard import TokenGuard
 from api.app import create_app
 from api.http.problems import BadCredentials, Problem
 from streams.settings import Settings, SettingsError
@@ -178,11 +178,11 @@ def test_buckets__never_more_than_the_rate(rate: float, pauses: list[float]) -> 
 
 
 def test_buckets__memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "REMEMBERED_KEYS", 10)
+    monkeypatch.setattr(limits, "MAX_BUCKETS", 10)
     buckets = Buckets(1, Clock())
     for number in range(100):
         assert buckets.take(number) == 0
-    assert len(buckets._free_at) == 10
+    assert len(buckets._full_at) == 10
 
 
 async def test_rate__per_caller(ask: Asker, write: Writer) -> None:
@@ -260,7 +260,7 @@ def from_address(address: str | None, **headers: str) -> Scope:
     }
 
 
-def refusals(guard: GuardedAuthenticator, *scopes: Scope) -> list[type[Problem]]:
+def refusals(guard: TokenGuard, *scopes: Scope) -> list[type[Problem]]:
     found = []
     for scope in scopes:
         with pytest.raises(Problem) as refused:
@@ -271,7 +271,7 @@ def refusals(guard: GuardedAuthenticator, *scopes: Scope) -> list[type[Problem]]
 
 def test_bad_tokens__by_address() -> None:
     """Each address has its own limit; those of one IPv6 network share one."""
-    guard = GuardedAuthenticator(Refusing(), 0.001, ClientAddresses())
+    guard = TokenGuard(Refusing(), 0.001, ClientAddresses())
     for first, again, other in (
         ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
         ("2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.answers.progress_answer import answer
+from api.answers.progress_answer import progress_answer
 from api.http.responses import json_bytes
 from projections.documents import Documents
 from streams.events import dump_json
@@ -27,14 +27,14 @@ def documents(status: object, progress: object = None) -> Documents:
 
 
 def video(progress: object, **status: Any) -> dict[str, Any]:
-    found = answer(VIDEO, "7", documents(PROCESSING | status, progress))
+    found = progress_answer(VIDEO, "7", documents(PROCESSING | status, progress))
     assert found is not None
     return found
 
 
 def test_job__old_document() -> None:
     """A document of an old writer, with nothing but what that knew, is answered."""
-    found = answer(JOB, "a1", documents({"status": "PROCESSING", "job_type": "x"}))
+    found = progress_answer(JOB, "a1", documents({"status": "PROCESSING", "job_type": "x"}))
     assert found == {"job_id": "a1", "job_type": "x", "status": "PROCESSING", "progress": None}
 
 
@@ -51,13 +51,13 @@ def test_job__not_processing(word: str, ending: dict[str, Any]) -> None:
     """Progress is of a processing job alone; what it ended with is of an ended one."""
     error = None if word == "DONE" else "e"
     status = {"status": word, "job_type": "x", "error_message": error, "result": {"n": 1}}
-    found = answer(JOB, "12", documents(status, {"step": "s"}))
+    found = progress_answer(JOB, "12", documents(status, {"step": "s"}))
     assert found == {"job_id": "12", "job_type": "x", "status": word, "progress": None} | ending
 
 
 def test_job__omitted_result() -> None:
     status = {"status": "DONE", "result": None, "result_omitted": True, "result_bytes": 12_000}
-    found = answer(JOB, "a", documents(status))
+    found = progress_answer(JOB, "a", documents(status))
     assert found is not None
     assert (found["result"], found["result_omitted"], found["result_bytes"]) == (None, True, 12_000)
 
@@ -65,7 +65,7 @@ def test_job__omitted_result() -> None:
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'"DONE"', b"\xff", b"[" * 100_000])
 def test_status__no_object(raw: bytes) -> None:
     """A status document that is no JSON object counts as absent."""
-    assert answer(JOB, "a", Documents(raw, None)) is None
+    assert progress_answer(JOB, "a", Documents(raw, None)) is None
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[1]", b"3", b"\xff"])
@@ -73,13 +73,17 @@ def test_status__no_object(raw: bytes) -> None:
 def test_progress__no_object(kind: Any, raw: bytes) -> None:
     """A progress document that is no JSON object counts as absent."""
     status = dump_json(PROCESSING)
-    assert answer(kind, "7", Documents(status, raw)) == answer(kind, "7", Documents(status, None))
+    assert progress_answer(kind, "7", Documents(status, raw)) == progress_answer(
+        kind, "7", Documents(status, None)
+    )
 
 
 @pytest.mark.parametrize("word", ["ENCODING", None, 5, ["PROCESSING"], {}])
 def test_status__unknown_word(word: object) -> None:
     """A word that the kind does not have is passed on, and means neither work nor an end."""
-    found = answer(JOB, "a", documents({"status": word, "error_message": "e"}, {"step": "s"}))
+    found = progress_answer(
+        JOB, "a", documents({"status": word, "error_message": "e"}, {"step": "s"})
+    )
     assert found == {"job_id": "a", "job_type": None, "status": word, "progress": None}
 
 
@@ -88,7 +92,7 @@ def test_status__unknown_word(word: object) -> None:
     [("7", 7), ("0", 0), ("007", "007"), ("7a", "7a"), ("9" * 30, int("9" * 30)), ("1.5", "1.5")],
 )
 def test_video__id(job_id: str, shown: object) -> None:
-    found = answer(VIDEO, job_id, documents(PROCESSING))
+    found = progress_answer(VIDEO, job_id, documents(PROCESSING))
     assert found is not None
     assert found["id"] == shown
     assert f'"id":{shown if isinstance(shown, int) else chr(34) + job_id}'.encode() in json_bytes(
@@ -135,7 +139,7 @@ def test_video__percent(progress: dict[str, Any], percent: int) -> None:
 def test_video__percent_is_no_number(number: str) -> None:
     """What Python's own JSON writer wrote for no number is no percent and no error."""
     raw = f'{{"percent":{number},"step":"probing","remaining_seconds":{number}}}'.encode()
-    found = answer(VIDEO, "7", Documents(dump_json(PROCESSING), raw))
+    found = progress_answer(VIDEO, "7", Documents(dump_json(PROCESSING), raw))
     assert found is not None
     assert (found["encoding_progress"], found["encoding_remaining_seconds"]) == (15, None)
 
@@ -183,7 +187,7 @@ def test_video__step_incomplete(missing: str) -> None:
 )
 def test_video__not_processing(word: str, ending: dict[str, Any]) -> None:
     status = {"status": word, "hls_path": "p", "duration": 3, "error_reason": "e"}
-    found = answer(VIDEO, "7", documents(status, STEP))
+    found = progress_answer(VIDEO, "7", documents(status, STEP))
     assert found == {
         "id": 7,
         "status": word,
@@ -197,5 +201,5 @@ def test_video__not_processing(word: str, ending: dict[str, Any]) -> None:
 def test_json__numbers_of_any_size() -> None:
     """A result's whole numbers are answered as they came, and what is no number as null."""
     raw = b'{"status":"DONE","result":{"big":%d,"none":NaN}}' % 2**80
-    body = json_bytes(answer(JOB, "a", Documents(raw, None)))
+    body = json_bytes(progress_answer(JOB, "a", Documents(raw, None)))
     assert b'"result":{"big":%d,"none":null}' % 2**80 in body

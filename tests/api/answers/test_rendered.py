@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from api.answers import rendered as remembering
 from api.answers.rendered import render, rendered
 from api.http.responses import json_bytes
-from api.progress.endpoint import match_path
+from api.progress.paths import match_path
 from api.progress.query import _members
 from api.request_histogram import RequestSeconds
 from projections.documents import Documents
@@ -105,7 +105,7 @@ _documents = st.builds(
             b'{"status":"DONE","result":{"rows":12}}',
             b'{"status":"x"}',
             b"[]",
-            b'{"status":"DONE","result":"%b"}' % (b"x" * remembering.REMEMBERED_BYTES),
+            b'{"status":"DONE","result":"%b"}' % (b"x" * remembering.CACHED_BYTES),
         ]
     ),
     st.none() | st.sampled_from([b'{"percent":1}', b'{"remaining_seconds":90}', b""]),
@@ -123,15 +123,15 @@ def test_remembered_answer_is_the_one_that_would_be_rendered(
 def test_answers_remembered_are_bounded_in_number_and_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(remembering, "REMEMBERED_ANSWERS", 10)
-    monkeypatch.setattr(remembering, "_remembered", type(remembering._remembered)())
+    monkeypatch.setattr(remembering, "CACHED_ANSWERS", 10)
+    monkeypatch.setattr(remembering, "_cache", type(remembering._cache)())
     for number in range(25):
         rendered(JobKey("t", "job", f"a{number}"), Documents(b'{"status":"DONE"}', None))
-    assert len(remembering._remembered) == 10
+    assert len(remembering._cache) == 10
     large = Documents(b'{"status":"DONE","error":"%b"}' % (b"x" * 3_000), None)
-    before = list(remembering._remembered)
+    before = list(remembering._cache)
     assert rendered(JobKey("t", "job", "large"), large) is not None
-    assert list(remembering._remembered) == before
+    assert list(remembering._cache) == before
 
 
 @given(st.lists(st.from_regex(JOB_ID) | st.text(), unique=True), st.randoms())

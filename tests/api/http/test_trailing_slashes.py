@@ -9,7 +9,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from api.app import Application, create_app
+from api.app import create_app
+from api.application import Application
 from ops.operator_view import RedisOperatorView
 from streams.settings import Settings
 from tests.api.conftest import Writer, _running
@@ -32,7 +33,7 @@ async def test_every_path__never_leads_to_another_host_nor_repeats_the_query(
     app: Any, write: Writer
 ) -> None:
     write("t", {"type": "processing", "id": "a1"})
-    routes = cast(list[Route], cast(Starlette, cast(Application, app)._rest).routes)
+    routes = cast(list[Route], cast(Starlette, cast(Application, app)._other_routes).routes)
     paths = {route.path.format(id="a1", tenant="t", kind="job", job_id="a1", letter="1-1")
              for route in routes} | {"/api/v1/jobs/a1/progress", "/media/videos/a1/progress",
                                      "/api/v1/progress/query"}  # fmt: skip

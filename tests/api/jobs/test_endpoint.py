@@ -347,7 +347,7 @@ FORGED = st.recursive(
 async def test_forged_cursor(ask: Asker, store: Store, database_url: str) -> None:
     """Whatever position a sound checksum covers, the answer is a page or 400."""
     store("t", {"type": "queued", "id": "a"})
-    no_filters = list_parameters(JOB).of_query(b"").told_by
+    no_filters = list_parameters(JOB).of_query(b"").filter_values
     async with ask(database_url=database_url) as client:
         for position in (
             [1, 2],

@@ -26,7 +26,7 @@ from starlette.types import Message
 
 from api.live import waiters
 from api.live.sse import EventStream, stream_events
-from api.live.waiters import Viewers
+from api.live.waiters import Waiters
 from ops.devstack import EmbeddedRedis
 from streams.connection import connect
 from tests.api.conftest import Writer, writer_to
@@ -530,28 +530,28 @@ async def test_stalled_client__dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     async def receive() -> Message:
         return await asyncio.Future()
 
-    viewers = Viewers(10)
-    with viewers.enter("t", beats=True) as bell:
+    registry = Waiters(10)
+    with registry.register("t", heartbeats=True) as waiter:
 
         async def work(stream: EventStream) -> None:
-            asyncio.get_running_loop().call_later(0.01, lambda: bell.tick(float("inf")))
+            asyncio.get_running_loop().call_later(0.01, lambda: waiter.on_heartbeat(float("inf")))
             await stream.write(b"never taken")
 
-        await stream_events(receive, send, bell, work)
-        assert bell.dropped
-    assert len(viewers) == 0
+        await stream_events(receive, send, waiter, work)
+        assert waiter.dropped
+    assert len(registry) == 0
 
 
 @pytest.mark.anyio
 async def test_beat__comment_and_in_the_end_the_stream_is_over() -> None:
     """Quiet streams say something at every beat, and end after an hour of them."""
-    viewers = Viewers(10)
-    with viewers.enter("t", beats=True) as bell:
-        for _ in range(waiters.LONGEST_SECONDS // waiters.BEAT_SECONDS - 1):
-            bell.tick(0.0)
-        assert (bell.beat, bell.over) == (True, False)
-        bell.tick(0.0)
-        assert bell.over
+    registry = Waiters(10)
+    with registry.register("t", heartbeats=True) as waiter:
+        for _ in range(waiters.MAX_STREAM_SECONDS // waiters.HEARTBEAT_SECONDS - 1):
+            waiter.on_heartbeat(0.0)
+        assert (waiter.heartbeat_due, waiter.finished) == (True, False)
+        waiter.on_heartbeat(0.0)
+        assert waiter.finished
 
 
 def test_beat__comes_within_fifteen_seconds(follow: Follow, write: Writer, tenant: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from api.live import feed_reads
-from api.live.feed_reads import READS_AT_ONCE, FeedReads
+from api.live.feed_reads import CONCURRENT_READS, FeedReads
 from projections.reading.feed import Changes
 
 pytestmark = pytest.mark.anyio
@@ -77,12 +77,12 @@ async def test_different_reads__few_at_once_and_tenants_by_turns(
     assert Counter(reader.begun)["one"] == 1
     reader.answering.set()
     await asyncio.gather(*many, *one)
-    assert reader.most_at_once <= READS_AT_ONCE
+    assert reader.most_at_once <= CONCURRENT_READS
     assert len(reader.begun) == 51
 
 
 async def test_viewer_goes_away__the_others_get_the_reply(reader: Reader, reads: FeedReads) -> None:
-    await begun(*(reads.after("t", n) for n in range(READS_AT_ONCE)))
+    await begun(*(reads.after("t", n) for n in range(CONCURRENT_READS)))
     leaving, staying = await begun(reads.newest("t"), reads.newest("t"))
     leaving.cancel()
     reader.answering.set()
@@ -105,9 +105,9 @@ async def test_read_fails__every_waiter_is_told_and_the_next_read_is_a_new_one(
 async def test_no_turn_in_time__as_if_redis_were_away(
     reader: Reader, reads: FeedReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await begun(*(reads.after("t", n) for n in range(READS_AT_ONCE)))
-    monkeypatch.setattr(feed_reads, "TURN_SECONDS", 0.01)
-    with pytest.raises(redis.TimeoutError, match="no turn"):
+    await begun(*(reads.after("t", n) for n in range(CONCURRENT_READS)))
+    monkeypatch.setattr(feed_reads, "WAIT_SECONDS", 0.01)
+    with pytest.raises(redis.TimeoutError, match="did not begin"):
         await reads.newest("t")
     reader.answering.set()
     assert await reads.newest("t") > 0

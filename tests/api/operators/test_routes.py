@@ -230,8 +230,8 @@ async def test_a_job_says_why_it_is_in_its_state(ops: Asker, apply: Apply) -> No
         again = await client.get("jobs/42/job/a1/")
         same = await client.get("jobs/42/job/a1/", headers={"if-none-match": again.headers["etag"]})
     assert job["job"]["result"] == f'{{"whole":{2**70}}}'
-    assert (job["why"]["type"], job["why"]["agrees"]) == ("done", True)
-    assert [(each["type"], each["rule"]) for each in job["why"]["losers"]] == [
+    assert (job["explanation"]["type"], job["explanation"]["matches_row"]) == ("done", True)
+    assert [(each["type"], each["rule"]) for each in job["explanation"]["superseded"]] == [
         ("failed", "rank"),
         ("processing", "rank"),
         ("progress", "rank"),

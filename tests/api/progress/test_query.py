@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.http.problems import BadRequest
-from api.progress.query import MAX_IDS, asked_for
+from api.progress.query import MAX_IDS, parse_query
 from tests.api.conftest import Asker, Writer
 from tests.support.tokens import FAR
 
@@ -171,6 +171,6 @@ json_values = st.recursive(
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
 def test_asked_for__anything__a_query_or_a_problem(body: bytes) -> None:
     with suppress(BadRequest):
-        asked = asked_for(body)
+        asked = parse_query(body)
         assert set(asked) == {"jobs", "videos"}
         assert sum(map(len, asked.values())) <= MAX_IDS

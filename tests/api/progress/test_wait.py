@@ -14,7 +14,7 @@ import redis
 from starlette.types import Message
 
 from api.app import create_app
-from api.live.waiters import Viewers
+from api.live.waiters import Waiters
 from streams.connection import connect
 from streams.settings import Settings
 from tests.api.conftest import Asker, Writer, _running, writer_to
@@ -133,14 +133,14 @@ async def test_wait__no_such_job_yet__answers_once_there_is_one(
 async def test_wait__job_created_between_reading_and_waiting__seen(
     ask: Asker, write: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enter = Viewers.enter
+    register = Waiters.register
 
-    def create_and_enter(self: Viewers, tenant: str) -> Any:
+    def create_and_register(self: Waiters, tenant: str) -> Any:
         write("t", {"type": "queued", "id": "a1"})
-        return enter(self, tenant)
+        return register(self, tenant)
 
     async with ask() as client:
-        monkeypatch.setattr(Viewers, "enter", create_and_enter)
+        monkeypatch.setattr(Waiters, "register", create_and_register)
         waiting = client.get(JOB.format("a1") + "?wait=30")
         assert (await asyncio.wait_for(waiting, 10)).json()["status"] == "PENDING"
 
@@ -272,15 +272,15 @@ async def test_wait__state_changed_between_reading_and_waiting__seen(
 ) -> None:
     """A change before the subscription rings nobody: the state is read again after it."""
     write("t", {"type": "processing", "id": "a1"})
-    enter = Viewers.enter
+    register = Waiters.register
 
-    def change_and_enter(self: Viewers, tenant: str) -> Any:
+    def change_and_register(self: Waiters, tenant: str) -> Any:
         write("t", {"type": "done", "id": "a1"})
-        return enter(self, tenant)
+        return register(self, tenant)
 
     async with ask() as client:
         known = await etag_at(client, JOB.format("a1"))
-        monkeypatch.setattr(Viewers, "enter", change_and_enter)
+        monkeypatch.setattr(Waiters, "register", change_and_register)
         waiting = client.get(JOB.format("a1") + "?wait=30", headers=known)
         assert (await asyncio.wait_for(waiting, 10)).json()["status"] == "DONE"
 
@@ -289,9 +289,9 @@ async def test_wait__client_goes_away__nothing_is_left(
     write: Writer, redis_url: str, redis_client: redis.Redis
 ) -> None:
     write("t", {"type": "processing", "id": "a1"})
-    viewers = Viewers(10)
+    registry = Waiters(10)
     settings = Settings(redis_url=redis_url, auth="dev")
-    app = create_app(settings, viewers=viewers)
+    app = create_app(settings, waiters=registry)
     gone, sent = asyncio.Event(), list[Message]()
 
     async def receive() -> Message:
@@ -309,10 +309,10 @@ async def test_wait__client_goes_away__nothing_is_left(
         await get(b"", [])
         etag = dict(sent[0]["headers"])[b"etag"]
         waiting = asyncio.ensure_future(get(b"wait=30", [(b"if-none-match", etag)]))
-        await until(lambda: len(viewers) == 1 and subscribed(redis_client))
+        await until(lambda: len(registry) == 1 and subscribed(redis_client))
         gone.set()
         await asyncio.wait_for(waiting, 10)
-        assert len(viewers) == 0
+        assert len(registry) == 0
 
 
 async def test_wait__redis_connection_lost__the_change_is_seen(

@@ -11,7 +11,8 @@ import schemathesis
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
-from api.app import Application, create_app
+from api.app import create_app
+from api.application import Application
 from api.spec.all_operations import operations
 from api.spec.document import document
 from api.spec.operation import EVENT_STREAM
@@ -130,7 +131,7 @@ def test_routes__are_in_the_document() -> None:
 
 def routes() -> list[Route]:
     app = cast(Application, create_app(SETTINGS, RedisOperatorView.of(SETTINGS)))
-    found: list[BaseRoute] = cast(Starlette, app._rest).routes
+    found: list[BaseRoute] = cast(Starlette, app._other_routes).routes
     assert all(isinstance(route, Route) for route in found)
     return cast(list[Route], found)
 

@@ -1,4 +1,4 @@
-"""Viewers in portions: however many come back at once, polls are answered between them."""
+"""Viewers in throttle: however many come back at once, polls are answered between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import redis
 from starlette.types import Message, Scope
 
 from api.app import create_app
-from api.scheduling.viewer_turns import Portions
+from api.scheduling.event_loop_throttle import EventLoopThrottle
 from streams.settings import Settings
 from tests.api.conftest import Writer, _running
 
@@ -19,12 +19,14 @@ pytestmark = pytest.mark.anyio
 VIEWERS = 500
 
 
-async def joined(portions: Portions, tenants: str) -> tuple[str, list[asyncio.Task[None]]]:
+async def admitted(
+    throttle: EventLoopThrottle, tenants: str
+) -> tuple[str, list[asyncio.Task[None]]]:
     """Let viewers of these tenants join; return in which order they went on."""
     order = list[str]()
 
     async def view(tenant: str) -> None:
-        await portions.join(tenant)
+        await throttle.admit(tenant)
         order.append(tenant)
 
     tasks = [asyncio.create_task(view(tenant)) for tenant in tenants]
@@ -33,28 +35,28 @@ async def joined(portions: Portions, tenants: str) -> tuple[str, list[asyncio.Ta
 
 
 async def test_waiting__tenants_go_on_in_rotation() -> None:
-    order, _ = await joined(Portions(1), "aaaabbc")
+    order, _ = await admitted(EventLoopThrottle(1), "aaaabbc")
     assert order == "aabcaba"
 
 
 async def test_few__go_on_at_once() -> None:
-    portions = Portions(2)
+    throttle = EventLoopThrottle(2)
     for _ in range(3):
         for _ in range(2):
-            joining = portions.join("a")
+            admission = throttle.admit("a")
             with pytest.raises(StopIteration):  # it has not waited
-                joining.send(None)
+                admission.send(None)
         await asyncio.sleep(0)
-    assert portions.waiting == 0
+    assert throttle.waiting == 0
 
 
 async def test_each_turn__lets_a_portion_go_on() -> None:
-    portions = Portions(3)
-    tasks = [asyncio.create_task(portions.join("a")) for _ in range(30)]
+    throttle = EventLoopThrottle(3)
+    tasks = [asyncio.create_task(throttle.admit("a")) for _ in range(30)]
     await asyncio.sleep(0)
     waited = list[int]()
-    while portions.waiting:
-        waited.append(portions.waiting)
+    while throttle.waiting:
+        waited.append(throttle.waiting)
         await asyncio.sleep(0)
     assert waited == sorted(set(waited), reverse=True)
     assert len(waited) >= 9
@@ -62,8 +64,8 @@ async def test_each_turn__lets_a_portion_go_on() -> None:
 
 
 async def test_cancelled__others_go_on() -> None:
-    portions = Portions(1)
-    tasks = [asyncio.create_task(portions.join("a")) for _ in range(10)]
+    throttle = EventLoopThrottle(1)
+    tasks = [asyncio.create_task(throttle.admit("a")) for _ in range(10)]
     await asyncio.sleep(0)
     for task in tasks[2:8]:
         task.cancel()
@@ -71,7 +73,7 @@ async def test_cancelled__others_go_on() -> None:
         with suppress(asyncio.CancelledError):
             await task
     assert [task.cancelled() for task in tasks] == [False] * 2 + [True] * 6 + [False] * 2
-    assert portions.waiting == 0
+    assert throttle.waiting == 0
 
 
 @pytest.mark.parametrize("path", ["progress/events", "progress/?wait=30"])

@@ -1,0 +1,116 @@
+"""The waiters of one tenant, notified when Redis publishes changes.
+
+Used by `live.subscriptions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from api.live.waiters import Waiter
+
+PACE_SECONDS = 0.000_1
+"""Seconds, for each viewer of a job, that a notification is delayed: a job with a thousand viewers
+is sent at most ten times a second, one with few viewers at every change."""
+
+PACED_FROM = 10
+"""The number of viewers of a job from which notifications are delayed."""
+
+
+class Channel:
+    """The waiters of one tenant, and whether its Redis channel is subscribed.
+
+    A channel is *subscribed* between Redis' confirmation and the loss of the connection. After a
+    loss, all waiters are notified at the next confirmation, because changes may have been missed.
+    """
+
+    def __init__(self) -> None:
+        self.subscribed = False
+        self.idle_since = time.monotonic()
+        """When the last waiter was removed, on the monotonic clock."""
+        self._all_jobs = set[Waiter]()
+        self._by_job: dict[str, set[Waiter]] = {}
+        """By the job's name in the feed."""
+        self._delayed = set[str]()
+        """Names of jobs whose notification is scheduled."""
+        self._confirmations = set[asyncio.Future[None]]()
+        self._missed_changes = False
+
+    @property
+    def unused(self) -> bool:
+        """Whether no waiter is registered, or is about to be."""
+        return not (self._all_jobs or self._by_job or self._confirmations)
+
+    def add(self, waiter: Waiter, name: str | None) -> None:
+        """Register a waiter for one job by its name in the feed, or for all jobs."""
+        (self._all_jobs if name is None else self._by_job.setdefault(name, set())).add(waiter)
+
+    def remove(self, waiter: Waiter, name: str | None) -> None:
+        """Remove a waiter that was added under the same name."""
+        if name is None:
+            self._all_jobs.discard(waiter)
+        elif name in self._by_job:
+            self._by_job[name].discard(waiter)
+            if not self._by_job[name]:
+                del self._by_job[name]
+        self.idle_since = time.monotonic()
+
+    def on_changes(self, names: Iterable[str]) -> None:
+        """Notify the waiters of these jobs and those of all jobs."""
+        _notify(self._all_jobs)
+        if not self._by_job:
+            return
+        for name in names:
+            waiters = self._by_job.get(name)
+            if waiters is None or name in self._delayed:
+                continue
+            if len(waiters) < PACED_FROM:
+                _notify(waiters)
+            else:
+                self._delayed.add(name)
+                delay = len(waiters) * PACE_SECONDS
+                asyncio.get_running_loop().call_later(delay, self._notify_delayed, name)
+
+    def on_subscribed(self) -> None:
+        """Handle the confirmation of the subscription."""
+        self.subscribed = True
+        for confirmation in self._confirmations:
+            if not confirmation.done():
+                confirmation.set_result(None)
+        if self._missed_changes:
+            self._missed_changes = False
+            _notify(self._all_jobs)
+            for waiters in self._by_job.values():
+                _notify(waiters)
+
+    def on_lost(self) -> None:
+        """Handle the loss of the connection."""
+        self._missed_changes |= self.subscribed
+        self.subscribed = False
+
+    async def wait_until_subscribed(self, seconds: float) -> None:
+        """Return when the channel is subscribed; at once if it is already.
+
+        Raises:
+            TimeoutError: the confirmation did not arrive in `seconds`.
+        """
+        if self.subscribed:
+            return
+        confirmation: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._confirmations.add(confirmation)
+        try:
+            async with asyncio.timeout(seconds):
+                await confirmation
+        finally:
+            self._confirmations.discard(confirmation)
+
+    def _notify_delayed(self, name: str) -> None:
+        self._delayed.discard(name)
+        _notify(self._by_job.get(name, ()))
+
+
+def _notify(waiters: Iterable[Waiter]) -> None:
+    for waiter in waiters:
+        waiter.notify()

@@ -1,0 +1,75 @@
+"""The JSON of a job's explanation, timeline and history. Used by `operators.jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from projections.reading.all_tenants import HistoryEvent
+from projections.reading.explain import Told, explain, timeline
+
+Json = dict[str, Any]
+
+
+def explanation(events: Sequence[Told], row: Mapping[str, Any] | None) -> Json | None:
+    """Return which event determines a job's state, and why; None without events.
+
+    Args:
+        events: the job's events with their entry ids.
+        row: the job's row, to compare with; None if it has none.
+    """
+    found = explain(events)
+    if found is None:
+        return None
+    return {
+        "entry_id": str(found.entry_id),
+        "type": found.type,
+        "attempt": found.attempt,
+        "reason": found.because,
+        "superseded": [
+            {
+                "entry_id": str(each.entry_id),
+                "type": each.type,
+                "attempt": each.attempt,
+                "rule": each.rule,
+                "reason": each.because,
+            }
+            for each in found.losers
+        ],
+        # They may differ: old history is dropped, and the row may have been read a moment earlier.
+        "matches_row": row is None or row["entry_id"] == str(found.entry_id),
+    }
+
+
+def timeline_details(events: Sequence[Told]) -> Json:
+    """Return the steps and the moments of a job's attempts."""
+    spans, moments = timeline(events)
+    return {
+        "spans": [
+            {
+                "attempt": span.attempt,
+                "name": span.name,
+                "start": span.start,
+                "end": span.end,
+            }
+            for span in spans
+        ],
+        "moments": [
+            {
+                "attempt": moment.attempt,
+                "type": moment.type,
+                "at": moment.at,
+                "entry_id": str(moment.entry_id),
+            }
+            for moment in moments
+        ],
+    }
+
+
+def history_item(event: HistoryEvent) -> Json:
+    """Return an event of a history."""
+    return {
+        "entry_id": str(event.entry_id),
+        "event": event.event,
+        "appended": event.landings,
+    }

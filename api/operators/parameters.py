@@ -1,0 +1,103 @@
+"""Path and query parameters of the operators' endpoints.
+
+Every function raises BadRequest with the parameter's name for a value that is not valid, unless it
+says otherwise. Used by `operators.routes` and `operators.jobs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+
+from api.http.cursors import MAX_LENGTH, read_cursor
+from api.http.problems import BadRequest, NoSuchPage
+from projections.reading.all_tenants import Filter
+from streams.keys import JOB_ID, TENANT, JobKey
+from streams.kinds import KINDS, State
+
+MAX_TEXT = 200
+"""The most characters of a text parameter."""
+
+MAX_CURSOR = MAX_LENGTH
+"""The most characters of a cursor."""
+
+
+def number_of(request: Request, name: str, default: int, maximum: int) -> int:
+    """Return a positive integer, at most `maximum`; the default if it is missing."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text) > 0):
+        raise BadRequest(parameter=name)
+    return min(int(text), maximum)
+
+
+def text_of(request: Request, name: str) -> str | None:
+    """Return a text; None if it is missing or empty."""
+    text = request.query_params.get(name) or None
+    if text is not None and not _is_valid(text):
+        raise BadRequest(parameter=name)
+    return text
+
+
+def tenant_of(text: str | None) -> str | None:
+    """Return a tenant's name; None if it is missing or empty."""
+    if text and not TENANT.match(text):
+        raise BadRequest(parameter="tenant")
+    return text or None
+
+
+def filter_of(request: Request) -> Filter:
+    """Return the filters of a list of jobs."""
+    kind, state = text_of(request, "kind"), text_of(request, "state")
+    if kind is not None and kind not in KINDS:
+        raise BadRequest(parameter="kind")
+    if state is not None and state not in set(State):
+        raise BadRequest(parameter="state")
+    prefix = text_of(request, "id")
+    if prefix is not None and not JOB_ID.match(prefix):
+        raise BadRequest(parameter="id")
+    return Filter(
+        tenant_of(request.query_params.get("tenant")),
+        kind,
+        state,
+        text_of(request, "job_type"),
+        prefix,
+    )
+
+
+def job_of(request: Request) -> JobKey:
+    """Return the job in a path; raise NoSuchPage if its key is not valid."""
+    tenant, kind, job_id = (request.path_params[name] for name in ("tenant", "kind", "job_id"))
+    if not TENANT.match(tenant) or kind not in KINDS or not JOB_ID.match(job_id):
+        raise NoSuchPage
+    return JobKey(tenant, kind, job_id)
+
+
+def cursor_of(
+    request: Request, list_identity: Sequence[object], types: Sequence[type]
+) -> Sequence[Any] | None:
+    """Return the values in a cursor; None if it is missing or empty.
+
+    Args:
+        request: the request.
+        list_identity: the values that the cursor was written with.
+        types: the types of its values, `str` or `int`.
+    """
+    text = request.query_params.get("cursor")
+    if not text:
+        return None
+    values: object = read_cursor(list_identity, text)
+    if not isinstance(values, list) or [type(each) for each in values] != list(types):
+        raise BadRequest(parameter="cursor")
+    if not all(_is_valid(each) if isinstance(each, str) else 0 <= each < 2**63 for each in values):
+        raise BadRequest(parameter="cursor")
+    return values
+
+
+def _is_valid(text: str) -> bool:
+    """Return whether PostgreSQL can store a text, and it is not too long."""
+    storable = "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
+    return storable and len(text) <= MAX_TEXT

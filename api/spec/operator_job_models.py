@@ -1,0 +1,181 @@
+"""Models of the operators' answers about jobs, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field
+
+from api.spec.models import (
+    Answer,
+    Attempt,
+    Count,
+    EntryIdText,
+    EventType,
+    JobId,
+    JobProgressDetail,
+    NextCursor,
+)
+from api.spec.operator_models import Milliseconds
+from streams.kinds import KINDS, State
+
+KindName = Annotated[str, Field(json_schema_extra={"enum": list(KINDS)})]
+StateName = Annotated[str, Field(json_schema_extra={"enum": list(State)})]
+
+
+class _OperatorJobBase(Answer):
+    """The fields of a job in all of the operators' answers."""
+
+    tenant: str
+    kind: KindName
+    id: JobId
+    job_type: str | None
+    attempt: Attempt
+    worker: str | None
+    progress: JobProgressDetail | None
+    updated_at: AwareDatetime
+
+
+class _OperatorJobState(_OperatorJobBase):
+    """The same fields, and the job's state."""
+
+    state: StateName
+    status: str
+    code: str | None
+    error: str | None
+    created_at: AwareDatetime
+
+
+class OperatorListedJob(_OperatorJobState):
+    """A job in a list."""
+
+    listed_at: Annotated[
+        str, Field(description="The time by which lists are ordered, in PostgreSQL's format.")
+    ]
+
+
+class OperatorJobList(Answer):
+    """A page of jobs. It may be empty and have a `next_cursor`, if few jobs match the filters."""
+
+    items: list[OperatorListedJob]
+    next_cursor: NextCursor
+    searched_until: Annotated[
+        str | None,
+        Field(
+            description="The creation time of the oldest job that was searched; null if the page "
+            "is full."
+        ),
+    ]
+
+
+class StalledJob(_OperatorJobBase):
+    """A job that is processing and has had no event for a long time."""
+
+    last_event_ms: Milliseconds
+
+
+class StalledJobList(Answer):
+    """A page of stalled jobs, those without events for the longest time first."""
+
+    items: list[StalledJob]
+    next_cursor: NextCursor
+    after_seconds: Count
+
+
+class OperatorJobRow(_OperatorJobState):
+    """The stored row of a job."""
+
+    result: Annotated[str | None, Field(description="The result as JSON; null if it is large.")]
+    result_bytes: Count | None
+    labels: dict[str, str]
+    started_at: AwareDatetime | None
+    ended_at: AwareDatetime | None
+    entry_id: Annotated[str, Field(description="The entry that determines the state.")]
+
+
+class ExplainedEvent(Answer):
+    """An event that determines a job's state, or could have."""
+
+    entry_id: EntryIdText
+    type: EventType
+    attempt: Attempt
+    reason: Annotated[str, Field(description="Why it does or does not determine the state.")]
+
+
+class SupersededEvent(ExplainedEvent):
+    """An event that does not determine the job's state."""
+
+    rule: Annotated[
+        Literal["attempt", "rank", "entry_id"], Field(description="The rule that decided.")
+    ]
+
+
+class Explanation(ExplainedEvent):
+    """The event that determines a job's state."""
+
+    superseded: list[SupersededEvent]
+    matches_row: Annotated[bool, Field(description="Whether the stored row has the same event.")]
+
+
+class TimelineSpan(Answer):
+    """A step of an attempt."""
+
+    attempt: Attempt
+    name: str
+    start: AwareDatetime
+    end: AwareDatetime
+
+
+class TimelineMoment(Answer):
+    """The beginning or the end of an attempt, or its queueing."""
+
+    attempt: Attempt
+    type: EventType
+    at: AwareDatetime
+    entry_id: EntryIdText
+
+
+class Timeline(Answer):
+    """The timeline of a job."""
+
+    spans: list[TimelineSpan]
+    moments: list[TimelineMoment]
+
+
+class LiveState(Answer):
+    """The state of a job in Redis."""
+
+    status: str | None
+    attempt: Attempt | None
+    updated_at: AwareDatetime | None
+
+
+class OperatorJob(Answer):
+    """A job: its stored row, its state in Redis, its timeline, and an explanation of its state."""
+
+    job: OperatorJobRow | None
+    live: LiveState | None
+    explanation: Explanation | None
+    timeline: Timeline
+    events: Annotated[Count, Field(description="The number of events in the job's history.")]
+
+
+class OperatorHistoryItem(Answer):
+    """An event of a job's history."""
+
+    entry_id: EntryIdText
+    event: Annotated[str, Field(description="The event's JSON, as text.")]
+    appended: Annotated[int, Field(ge=1, description="How many times it was appended.")]
+
+
+class OperatorHistory(Answer):
+    """A page of a job's events, in the order of the stream."""
+
+    items: list[OperatorHistoryItem]
+    next_cursor: NextCursor
+
+
+class OperatorResult(Answer):
+    """A job's result, of any size."""
+
+    result: Annotated[str, Field(description="The result as JSON.")]
