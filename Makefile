@@ -38,9 +38,9 @@ lint: $(READY) types ## Check style, types and the import contracts
 types: $(READY) ## Check types alone (mypy strict)
 	$(BIN)/mypy
 
-# The theme prints an advertisement for its successor unless it is told not to.
+# The variable keeps the theme from advertising its successor. With --quiet nothing would fail.
 docs: $(READY) ## Build the documentation site into build/site; a dead link fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(READY) ## Measure against raw limits in the same run
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

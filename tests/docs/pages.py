@@ -6,14 +6,16 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple, Self
 
 from tests.support.waiting import ENDING, eventually
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 _BLOCK = re.compile(
     r"^( *)```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL
 )
@@ -33,6 +35,17 @@ class Step(NamedTuple):
 
     block: Block
     output: str | None
+
+
+def clone(folder: Path, names: Iterable[str]) -> None:
+    """Fill a folder as a clone in which `make setup` has been run before."""
+    for name in names:
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").mkdir()
+    for part in Path(sys.prefix).iterdir():
+        if part.name != ".installed":
+            (folder / ".venv" / part.name).symlink_to(part)
+    (folder / ".venv" / ".installed").touch()
 
 
 def blocks_of(page: str) -> list[Block]:

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 
-from tests.docs.pages import Terminal, shape, steps
+from tests.docs.pages import Terminal, clone, shape, steps
 from tests.support.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
 PORT = "127.0.0.1:8000"
 """The address of the API on the page; the test takes a free port."""
-
-
-def clone(folder: Path) -> None:
-    """Fill a folder as a clone in which `make setup` has been run before."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / ".venv").mkdir()
-    (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
-    (folder / ".venv" / ".installed").touch()
 
 
 def printed_by_up(terminal: Terminal, command: str, shown: str) -> str:
@@ -45,7 +34,7 @@ def run_and_compare(terminal: Terminal, commands: str, shown: str | None) -> Non
 
 
 def test_quickstart(tmp_path: Path) -> None:
-    clone(tmp_path)
+    clone(tmp_path, ("Makefile", "pyproject.toml", "constraints.txt", "streams"))
     environ = os.environ | {"JOBTRAIL_API_PORT": "0", "JOBTRAIL_LOG_LEVEL": "warning"}
     first = Terminal(tmp_path, tmp_path / "first.log", environ)
     second = Terminal(tmp_path, tmp_path / "second.log", environ)
