@@ -19,12 +19,12 @@ from typing import TypeVar
 
 import psycopg
 import structlog
-from psycopg_pool import PoolTimeout, TooManyRequests
+from psycopg_pool import PoolTimeout
 
 from api.http.problems import TryLater
 from api.metrics import watch_postgres_pool
 from api.scheduling.bounded_wait import wait_shielded
-from api.scheduling.fair_semaphore import FairSemaphore
+from api.scheduling.fair_semaphore import FairSemaphore, NotAdmitted, PermitTimeout, QueueFull
 from projections.reading.jobs import Reading
 from sql import queries, sessions
 from sql.deadlines import Unanswered
@@ -68,7 +68,8 @@ _ADVICE = (
 _LOG_EVENTS: dict[type[Exception], str] = {
     psycopg.errors.QueryCanceled: "database_read_timed_out",
     PoolTimeout: "database_pool_timed_out",
-    TooManyRequests: "database_queue_full",
+    PermitTimeout: "database_pool_timed_out",
+    QueueFull: "database_queue_full",
     Unanswered: "database_did_not_answer",
 }
 """Names of log events, by error; `database_unavailable` for all others."""
@@ -129,7 +130,7 @@ class Database:
             await self._open(self._pool)
             async with self._semaphore.permit(tenant, min(WAIT_SECONDS, self._read_seconds)):
                 return await self._read(self._pool, tenant, reading, deadline)
-        except (psycopg.Error, OSError) as error:
+        except (psycopg.Error, OSError, NotAdmitted) as error:
             self._warn(_LOG_EVENTS.get(type(error), "database_unavailable"), error)
             raise TryLater from None
 
@@ -144,7 +145,7 @@ class Database:
         return "away"
 
     async def _is_available(self, pool: Pool) -> bool:
-        with suppress(psycopg.Error, OSError):
+        with suppress(psycopg.Error, OSError, NotAdmitted):
             await self._open(pool)
             async with (
                 self._semaphore.permit(None, PROBE_SECONDS),

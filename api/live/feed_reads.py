@@ -14,13 +14,12 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import redis
-from psycopg_pool import PoolTimeout
 
 from api.answers.rendered import rendered
 from api.live.sse import state_block
 from api.live.waiters import MAX_VIEWERS
 from api.scheduling.bounded_wait import retrieve_exception
-from api.scheduling.fair_semaphore import FairSemaphore
+from api.scheduling.fair_semaphore import FairSemaphore, PermitTimeout
 from projections.reading.feed import Change, FeedReader
 from streams.keys import JobKey
 
@@ -93,7 +92,7 @@ class FeedReads:
                 # The reply may lack changes from here on, so later calls start another read.
                 del self._waiting[key]
                 return await read()
-        except PoolTimeout:
+        except PermitTimeout:
             del self._waiting[key]
             raise redis.TimeoutError(f"the read did not begin in {WAIT_SECONDS:g} s") from None
 

@@ -12,9 +12,19 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
-from psycopg_pool import PoolTimeout, TooManyRequests
-
 _Waiter = asyncio.Future[None]
+
+
+class NotAdmitted(Exception):
+    """The caller did not get a permit."""
+
+
+class PermitTimeout(NotAdmitted):
+    """No permit became free in time."""
+
+
+class QueueFull(NotAdmitted):
+    """Too many callers of the tenant are waiting already."""
 
 
 class FairSemaphore:
@@ -44,8 +54,8 @@ class FairSemaphore:
         """Hold a permit during the block, after waiting for at most `seconds`.
 
         Raises:
-            PoolTimeout: no permit became free in that time.
-            TooManyRequests: `max_waiting` callers of this tenant wait already.
+            PermitTimeout: no permit became free in that time.
+            QueueFull: `max_waiting` callers of this tenant wait already.
         """
         await self._acquire(tenant, seconds)
         try:
@@ -59,7 +69,7 @@ class FairSemaphore:
             return
         queue = self._queues.setdefault(tenant, deque())
         if len(queue) >= self._max_waiting:
-            raise TooManyRequests(f"{len(queue)} reads of this tenant are waiting already")
+            raise QueueFull(f"{len(queue)} reads of this tenant are waiting already")
         waiter: _Waiter = asyncio.get_running_loop().create_future()
         queue.append(waiter)
         try:
@@ -68,7 +78,7 @@ class FairSemaphore:
         except BaseException as error:
             self._withdraw(tenant, waiter)
             if isinstance(error, TimeoutError):
-                raise PoolTimeout(f"no connection became free in {seconds:g} s") from None
+                raise PermitTimeout(f"no connection became free in {seconds:g} s") from None
             raise
 
     def _withdraw(self, tenant: Hashable, waiter: _Waiter) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from api.spec.models import title
+from api.spec.models.base import title
 from streams.kinds import BUILT_IN, Kind, State
 
 _KIND_TYPES = re.compile(r"(export interface StateByKind \{\n)(?:  \w+: \w+;\n)*")

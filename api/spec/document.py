@@ -20,9 +20,9 @@ from starlette.routing import Route
 from api.access.limits import HeadersTooLarge, TooManyRequests, UrlTooLong
 from api.http.etags import etag_of, is_known
 from api.http.problems import BadCredentials, Forbidden, InternalError, Problem, TenantMissing
-from api.spec.all_operations import operations
-from api.spec.models import ProblemDetails
-from api.spec.operation import JSON, Access, Operation
+from api.spec.models.base import ProblemDetails
+from api.spec.operations.all_operations import operations
+from api.spec.operations.operation import JSON, Access, Operation
 from streams.keys import TENANT
 from streams.version import __version__
 

@@ -12,9 +12,9 @@ from api.operators.gate import HEADER
 from api.operators.jobs import MAX_HISTORY, MAX_JOBS
 from api.operators.parameters import MAX_CURSOR, MAX_TEXT
 from api.operators.routes import MAX_LETTERS, MAX_TENANTS, URL
-from api.spec import operator_job_models as job_models
-from api.spec import operator_models as models
-from api.spec.operation import Access, Json, Operation, parameter
+from api.spec.models import operator_jobs as job_models
+from api.spec.models import operators as models
+from api.spec.operations.operation import Access, Json, Operation, parameter
 from streams.keys import JOB_ID_PATTERN
 from streams.kinds import KINDS, State
 

@@ -1,9 +1,4 @@
-"""Models of answers and bodies that the OpenAPI document is generated from.
-
-Answers are not made from them at run time; tests verify that every real answer conforms. Values
-that workers choose (results, extra fields) are unrestricted. A field with a default may be missing
-from an answer, but is not null. Used by the modules of operations and by `spec.document`.
-"""
+"""Models of progress answers, of queries and of events in live streams."""
 
 from __future__ import annotations
 
@@ -13,79 +8,18 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Json, create_model
 
 from api.progress.query import MAX_IDS
-from streams.keys import JOB_ID_PATTERN
+from api.spec.models.base import (
+    ABSENT,
+    Answer,
+    Attempt,
+    Count,
+    Percent,
+    id_type,
+    optional,
+    required,
+    title,
+)
 from streams.kinds import KINDS, Kind
-
-ABSENT: Any = None
-"""The default of an optional field; the document does not contain it."""
-
-JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN, examples=["report-1"])]
-Percent = Annotated[int, Field(ge=0, le=100)]
-Count = Annotated[int, Field(ge=0)]
-Attempt = Annotated[int, Field(ge=1)]
-EventType = Literal["queued", "processing", "progress", "done", "failed", "cancelled"]
-NextCursor = Annotated[
-    str | None,
-    Field(description="The `cursor` to request the next page with; null on the last page."),
-]
-EntryIdText = Annotated[
-    str,
-    Field(pattern="^[0-9]+-[0-9]+$", description="The id of an entry in the tenant's stream."),
-]
-
-
-class Answer(BaseModel):
-    """An answer. Clients must ignore unknown fields, which later versions may add."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class ProblemDetails(Answer):
-    """An error (RFC 9457). `type` is for programs, `detail` is for people."""
-
-    type: Annotated[
-        str,
-        Field(pattern="^[a-z-]+$", description="An identifier of the error, which never changes."),
-    ]
-    title: str
-    status: Annotated[int, Field(ge=400, le=599)]
-    detail: Annotated[
-        str,
-        Field(
-            description="A message in Korean, or in English if `Accept-Language` prefers English."
-        ),
-    ]
-    parameter: Annotated[
-        str, Field(description="The parameter, or the member of the body, that is not valid.")
-    ] = ABSENT
-    reason: Annotated[str, Field(description="Why it is not valid.")] = ABSENT
-    missing: Annotated[list[str], Field(description="The servers that are unavailable.")] = ABSENT
-
-
-class Alive(Answer):
-    """The process is alive."""
-
-    status: Literal["alive"]
-
-
-class Ready(Answer):
-    """The API can serve requests for progress."""
-
-    status: Literal["ready"]
-    database: Annotated[
-        Literal["ok", "away", "none"],
-        Field(
-            description="The state of PostgreSQL, which only requests for stored jobs need: `away`"
-            " if it is unavailable (those requests return 503), `none` if no database is set."
-        ),
-    ]
-    redis: Annotated[
-        Literal["refuses writes"],
-        Field(
-            description="Present only while Redis refuses writes, because it lacks memory, disk"
-            " space or replicas. Requests are answered, but states do not change."
-        ),
-    ] = ABSENT
 
 
 class JobProgressDetail(Answer):
@@ -122,16 +56,6 @@ def _progress_model(kind: Kind) -> type[BaseModel]:
     )
 
 
-def optional(of: Any, description: str) -> Any:
-    """Return the definition of a field that may be missing."""
-    return Annotated[of, Field(description=description)], ABSENT
-
-
-def required(of: Any, description: str) -> Any:
-    """Return the definition of a field that is always present."""
-    return Annotated[of, Field(description=description)], ...
-
-
 def _nested() -> dict[str, Any]:
     return {
         "job_type": required(str | None, "The type of the job, as chosen by its producer."),
@@ -164,21 +88,6 @@ def _result(kind: Kind) -> dict[str, Any]:
         ),
         "result_bytes": optional(Count, "The size of the omitted result as JSON, in bytes."),
     }
-
-
-def id_type(kind: Kind) -> Any:
-    """Return the type of a kind's ids in answers."""
-    if not kind.numeric_id:
-        return JobId
-    return Annotated[
-        Count | JobId,
-        Field(description="A number if the id is numeric, else a string.", examples=[7, "clip-7"]),
-    ]
-
-
-def title(kind: Kind) -> str:
-    """Return a kind's name in the names of models and operations."""
-    return kind.name.capitalize()
 
 
 PROGRESS: Mapping[str, type[BaseModel]] = {

@@ -10,9 +10,10 @@ from api.live.endpoint import TENANT_PATH
 from api.progress.endpoint import MAX_WAIT_SECONDS
 from api.progress.query import MAX_IDS
 from api.progress.query import PATH as QUERY_PATH
-from api.spec.examples import DONE_JOB, PROGRESS_EXAMPLES, READY_VIDEO
-from api.spec.models import EVENTS, PROGRESS, ProgressAnswers, ProgressQuery, TenantEvent, title
-from api.spec.operation import EVENT_STREAM, ID, Access, Json, Operation, parameter
+from api.spec.models.base import title
+from api.spec.models.progress import EVENTS, PROGRESS, ProgressAnswers, ProgressQuery, TenantEvent
+from api.spec.operations.examples import DONE_JOB, PROGRESS_EXAMPLES, READY_VIDEO
+from api.spec.operations.operation import EVENT_STREAM, ID, Access, Json, Operation, parameter
 from streams.kinds import KINDS, Kind
 
 WAIT = parameter(

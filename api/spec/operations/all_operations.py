@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from api.http.problems import TryLater
-from api.spec.job_operations import job_operations
-from api.spec.models import Alive, Ready
-from api.spec.operation import Access, Operation
-from api.spec.operator_operations import operator_operations
-from api.spec.progress_operations import progress_operations
+from api.spec.models.monitoring import Alive, Ready
+from api.spec.operations.jobs import job_operations
+from api.spec.operations.operation import Access, Operation
+from api.spec.operations.operators import operator_operations
+from api.spec.operations.progress import progress_operations
 
 
 def operations() -> list[Operation]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.spec.operation import Json
+from api.spec.operations.operation import Json
 
 PROCESSING_JOB: Json = {
     "job_id": "report-1",

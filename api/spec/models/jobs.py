@@ -7,19 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field, create_model
 
-from api.spec.models import (
+from api.spec.models.base import (
     Answer,
     Attempt,
     Count,
     EntryIdText,
     EventType,
-    JobProgressDetail,
     NextCursor,
     id_type,
     optional,
     required,
     title,
 )
+from api.spec.models.progress import JobProgressDetail
 from streams.kinds import KINDS, Kind
 
 Code = Annotated[str | None, Field(description="A short identifier of the error.")]

@@ -6,17 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from api.spec.models import (
-    Answer,
-    Attempt,
-    Count,
-    EntryIdText,
-    EventType,
-    JobId,
-    JobProgressDetail,
-    NextCursor,
-)
-from api.spec.operator_models import Milliseconds
+from api.spec.models.base import Answer, Attempt, Count, EntryIdText, EventType, JobId, NextCursor
+from api.spec.models.operators import Milliseconds
+from api.spec.models.progress import JobProgressDetail
 from streams.kinds import KINDS, State
 
 KindName = Annotated[str, Field(json_schema_extra={"enum": list(KINDS)})]

@@ -6,13 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from api.spec.models import (
-    ABSENT,
-    Answer,
-    Count,
-    EntryIdText,
-    NextCursor,
-)
+from api.spec.models.base import ABSENT, Answer, Count, EntryIdText, NextCursor
 
 Seconds = Annotated[float, Field(ge=0)]
 Milliseconds = Annotated[int, Field(ge=0, description="Milliseconds since 1970.")]

@@ -13,9 +13,9 @@ from api.jobs.parameters import (
     ListParameters,
     PageParameters,
 )
-from api.spec.job_models import LISTS, ROWS, History
-from api.spec.models import title
-from api.spec.operation import ID, Json, Operation, parameter
+from api.spec.models.base import title
+from api.spec.models.jobs import LISTS, ROWS, History
+from api.spec.operations.operation import ID, Json, Operation, parameter
 from streams.kinds import KINDS, Kind
 
 _LABELS = parameter(

@@ -1,0 +1,35 @@
+"""Models of the answers for monitoring."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from api.spec.models.base import ABSENT, Answer
+
+
+class Alive(Answer):
+    """The process is alive."""
+
+    status: Literal["alive"]
+
+
+class Ready(Answer):
+    """The API can serve requests for progress."""
+
+    status: Literal["ready"]
+    database: Annotated[
+        Literal["ok", "away", "none"],
+        Field(
+            description="The state of PostgreSQL, which only requests for stored jobs need: `away`"
+            " if it is unavailable (those requests return 503), `none` if no database is set."
+        ),
+    ]
+    redis: Annotated[
+        Literal["refuses writes"],
+        Field(
+            description="Present only while Redis refuses writes, because it lacks memory, disk"
+            " space or replicas. Requests are answered, but states do not change."
+        ),
+    ] = ABSENT
