@@ -1,8 +1,19 @@
-"""The log: events, kinds, entry ids, keys, connections, appender and the worker SDK.
+"""Streams: events, how workers append them to Redis Streams, and what readers of streams share.
 
-A worker's application installs this package with redis, pydantic and orjson, and nothing else of
-the project needs to be importable there. Its modules lie side by side, more than elsewhere, because
-such an application imports them by these names.
+The service imports this folder as `streams`. Workers install the same folder as the distribution
+`jobtrail-sdk` and import it as `jobtrail`, so that its modules import each other relatively and
+need only redis, pydantic and orjson: no other package of the service is imported here.
+
+Data flows one way: a `reporter` makes `job_report`s, which build `events`; the `appender` validates
+them (`payloads`) and sends one `append_plan` a round trip by `wire`. Readers take `entries` and
+`entry_ids` apart, and `keys` and `kinds` name what they find.
+
+- `compat/`: the calls of workers that wrote Redis keys themselves.
+- `integrations/`: task queues whose tasks are reported as jobs.
+- `runtime/`: environment variables, signals, and text that is safe to print.
+- `servers/`: Redis URLs, the check for a primary, and reading without the client library.
+
+There are more modules side by side than elsewhere, because applications import them by these names.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Connections to Redis from a URL.
+"""Clients of Redis from a URL, and the classes of errors that they raise.
 
-The client library's own retries are switched off: a retried XREADGROUP strands what the first try
-delivered, a retried XADD appends twice. Who may retry, does so where the consequence is known.
+The retries of the client library are switched off: a retried XREADGROUP leaves the entries of the
+first try undelivered, and a retried XADD appends twice. Callers retry where it is safe. All
+processes of the service and the worker's package connect through this module.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .servers.primary import ASYNCIO, BLOCKING, ROLE_SECONDS, Roles, WrongServer
 from .servers.redis_url import InvalidUrl, parse_redis_url
 
 SOCKET_TIMEOUT = 5.0
-"""Seconds that one command may take. A blocking read must block for less."""
+"""Seconds that one command may take; a blocking read must block for less."""
 
 
 __all__ = [
@@ -36,7 +37,7 @@ __all__ = [
 
 
 class LogUnavailable(Exception):
-    """Redis is away or refuses writes. What was sent may have landed: retry with the same event."""
+    """Redis is unavailable or refuses writes. The event may have been appended: retry with it."""
 
 
 OUTAGES = (
@@ -49,7 +50,7 @@ OUTAGES = (
     redis.exceptions.TryAgainError,
     redis.exceptions.MasterDownError,
 )
-"""What the server's absence or refusal looks like: wait and try again, the data is not at fault."""
+"""Errors of a server that is unavailable or refuses for a while; the request is not at fault."""
 
 _REFUSALS = (
     "OOM ",
@@ -67,9 +68,9 @@ _REFUSED_WRITES = ("MISCONF", "NOREPLICAS")
 
 
 def refuses_writes(error: BaseException) -> bool:
-    """Return whether a server answers, but takes no writes: out of memory, disk or replicas.
+    """Return True if the server answers, but refuses writes, for want of memory, disk or replicas.
 
-    A server that could not save (MISCONF) refuses even PING, and answers reads.
+    A server that could not save (MISCONF) also refuses PING, and answers reads.
     """
     return isinstance(error, redis.exceptions.OutOfMemoryError) or (
         isinstance(error, redis.ResponseError) and str(error).startswith(_REFUSED_WRITES)
@@ -77,7 +78,7 @@ def refuses_writes(error: BaseException) -> bool:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tell an outage, which passes, from an error of the request, which does not."""
+    """Return True for an outage, which passes, and False for an error of the request."""
     if isinstance(
         error, redis.exceptions.AuthenticationError | redis.exceptions.AuthorizationError
     ):
@@ -94,10 +95,10 @@ def connect(
     connect_timeout: float = SOCKET_TIMEOUT,
     role_seconds: float = ROLE_SECONDS,
 ) -> redis.Redis:
-    """Make a client for `redis://`, `rediss://` or `unix://`; nothing is sent yet.
+    """Return a client for a URL with `redis://`, `rediss://` or `unix://`; nothing is sent yet.
 
-    Timeouts are in seconds. Its commands raise WrongServer while the server is not a primary, which
-    is asked again after `role_seconds`.
+    Timeouts are in seconds. Commands raise WrongServer while the server is not a primary; its role
+    is checked again after `role_seconds`.
 
     Raises:
         InvalidUrl: the URL is not valid.
@@ -118,7 +119,7 @@ def connect_async(
     connect_timeout: float = SOCKET_TIMEOUT,
     role_seconds: float = ROLE_SECONDS,
 ) -> redis.asyncio.Redis:
-    """Make an asyncio client, as `connect` does; `timeout` None leaves limits to the caller."""
+    """Return an asyncio client, as `connect` does; with `timeout` None commands have no limit."""
     scheme, options = parse_redis_url(url)
     pool = redis.asyncio.ConnectionPool(
         connection_class=ASYNCIO[scheme],
@@ -129,7 +130,7 @@ def connect_async(
 
 
 def refused_servers(client: redis.Redis | redis.asyncio.Redis) -> int:
-    """Count the answers by which the client's connections found a server that is not a primary."""
+    """Return how often the client's connections found a server that is not a primary."""
     roles = client.connection_pool.connection_kwargs.get("roles")
     return roles.refused if isinstance(roles, Roles) else 0
 
@@ -140,7 +141,7 @@ def _defaults(timeout: float | None, connect_timeout: float, role_seconds: float
         "socket_timeout": timeout,
         "socket_connect_timeout": connect_timeout,
         "health_check_interval": 0,
-        # A stream that somebody named in another encoding is still read and dead-lettered.
+        # Streams whose names are not UTF-8 are read too, and their entries dead-lettered.
         "encoding_errors": "surrogateescape",
         "roles": Roles(role_seconds),
     }

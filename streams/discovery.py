@@ -1,4 +1,7 @@
-"""Finding keys by their pattern: the only way to logs that nobody announced."""
+"""Discovery of streams by a scan of the keyspace, which also finds those without a ready mark.
+
+The sweep of the consumers, replays and commands that cover all tenants use this.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,20 @@ START = b"0"
 """The cursor before the first step, and after the last."""
 
 COUNT = 1_000
-"""Keys that the server looks at in one step, about."""
+"""Number of keys that the server visits in one step, approximately."""
 
 
 def scan_streams(
     client: redis.Redis, cursor: bytes, pattern: str = STREAM_PATTERN
 ) -> tuple[bytes, list[bytes]]:
-    """Take one step through the keyspace; give the next cursor and the streams found."""
-    what = ("MATCH", pattern, "COUNT", COUNT, "TYPE", "stream")
-    cursor, names = ask(client, "SCAN", cursor, *what)
+    """Scan one part of the keyspace; return the next cursor and the keys of the streams found."""
+    options = ("MATCH", pattern, "COUNT", COUNT, "TYPE", "stream")
+    cursor, names = ask(client, "SCAN", cursor, *options)
     return cursor, names
 
 
 def all_streams(client: redis.Redis, pattern: str = STREAM_PATTERN) -> Iterator[bytes]:
-    """Give the streams of a pattern, each once, as the server lets them be found."""
+    """Yield the keys of the streams that match a pattern, each once, in no order."""
     seen, cursor = set[bytes](), START
     while True:
         cursor, names = scan_streams(client, cursor, pattern)
@@ -39,7 +42,7 @@ def all_streams(client: redis.Redis, pattern: str = STREAM_PATTERN) -> Iterator[
 
 
 def tenants(client: redis.Redis, keys: Keys) -> list[str]:
-    """Give every tenant that has a log, in the order of their names."""
+    """Return the tenants that have a stream, sorted by name."""
     return sorted(
         keys.tenant_of(name.decode(errors="surrogateescape")) for name in all_streams(client)
     )

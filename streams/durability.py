@@ -1,13 +1,13 @@
-"""The confirmations that a durable append waits for: replicas, and the disk.
+"""Durability: the confirmations of replicas and disk that a durable append waits for.
 
-The replicas needed are a number that was configured, or else as many as the primary was ever seen
-to have. A server that has fewer cannot lower that number: after a failover an open connection may
-still reach the old primary, which lost its replicas and whose writes will be discarded. Such an
-append is NotDurable, whatever the disk says.
+The number of replicas is configured, or else the greatest number that the primary was ever seen to
+have. A server with fewer replicas cannot lower it: after a failover an open connection may still
+reach the old primary, which has lost its replicas and whose writes will be discarded. The append is
+NotDurable then, even if the disk confirms it.
 
-The disk counts beside them where the server keeps an append-only file (WAITAOF, from 7.2). A server
-with neither disk nor replicas gives no more than a plain append. With the usual `appendfsync
-everysec` the disk's confirmation takes up to a second.
+The disk is required as well if the server has an append-only file (WAITAOF, from Redis 7.2). On a
+server without disk and replicas, a durable append is a plain one. With the usual setting
+`appendfsync everysec`, the disk's confirmation takes up to a second. The appenders use this module.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from .connection import LogUnavailable
 from .wire import Command
 
 DURABLE_SECONDS = 3.0
-"""How long to wait for the disk, and as long for the replicas."""
-LOOK_AGAIN_SECONDS = 1.0
-"""Seconds after which a durable append asks again what the server has: a replica that was added
-since must count before a failover makes it the primary."""
+"""Seconds to wait for the disk, and as many for the replicas."""
+INFO_SECONDS = 1.0
+"""Seconds after which a durable append reads INFO again: a replica that was added must count before
+a failover makes it the primary."""
 SLICE_SECONDS = 0.4
-"""How long one command waits: no reply may take as long as a client's socket timeout."""
+"""Seconds that one command waits, less than the socket timeout of a client."""
 INFO = ("server", "persistence", "replication")
 
 
 class NotDurable(LogUnavailable):
-    """It was appended, but may be lost in a failover; a retry with the same event is safe."""
+    """The event was appended, but can be lost in a failover; retry with the same event."""
 
 
 class Assurance(NamedTuple):
-    """The confirmations that one append needs."""
+    """Confirmations that one append needs."""
 
     disk: bool = False
     replicas: int = 0
-    """Replicas that must have it."""
+    """Number of replicas that must have it."""
 
 
 def assurance_of(info: Mapping[str, Any]) -> Assurance:
-    """Return what a server has by its INFO: its disk, and the replicas that are in step."""
+    """Return the confirmations that a server can give: of its disk, and of replicas in sync."""
     version = str(info.get("redis_version", "0")).split(".")[:2]
     has_waitaof = [int(part) for part in version if part.isdigit()] >= [7, 2]
     found = (info.get(f"slave{number}") for number in range(int(info.get("connected_slaves", 0))))
@@ -54,16 +54,16 @@ def assurance_of(info: Mapping[str, Any]) -> Assurance:
 
 
 class Wait:
-    """The commands that wait, to be sent on the connection that appended, and their replies.
+    """Commands that wait, to be sent on the connection that appended, and their replies.
 
-    Each waits for a slice of the time; once what it waits for is there, the rest return at once.
+    Each command waits for a part of the time; after the confirmation the others return at once.
     """
 
     def __init__(self, assurance: Assurance, seconds: float, socket_timeout: float | None) -> None:
         self._assurance = assurance
         longest = min(SLICE_SECONDS, (socket_timeout or SLICE_SECONDS * 2) / 2)
         slices = max(1, ceil(seconds / longest))
-        ms = max(1, ceil(seconds * 1000 / slices))  # 0 would be for ever
+        ms = max(1, ceil(seconds * 1000 / slices))  # 0 would wait forever
         replicas, disk = ("WAIT", assurance.replicas, ms), ("WAITAOF", 1, 0, ms)
         self._replica_waits = slices if assurance.replicas else 0
         self.commands: list[Command] = [
@@ -72,12 +72,12 @@ class Wait:
         ]
 
     def missing(self, replies: Sequence[Any]) -> str | None:
-        """Return what did not come in time, or None."""
+        """Return the confirmations that did not come in time, as text for an error, or None."""
         waited, synced = replies[: self._replica_waits], replies[self._replica_waits :]
         return self._replicas_missing(waited) or self._disk_missing(synced)
 
     def _replicas_missing(self, replies: Sequence[Any]) -> str | None:
-        """Return why the replicas needed do not have it; a refused WAIT is a reason too."""
+        """Return why the replicas have not confirmed; a refused WAIT is a reason too."""
         needed, reached = self._assurance.replicas, 0
         for reply in replies:
             if isinstance(reply, redis.RedisError):
@@ -86,28 +86,33 @@ class Wait:
         return None if reached >= needed else f"{reached} of {needed} replicas have it"
 
     def _disk_missing(self, replies: Sequence[Any]) -> str | None:
-        """Return why it is not on disk; where we may not ask, the disk does not count."""
+        """Return why the disk has not confirmed; a user without WAITAOF does not need it."""
         reached = 0
         for reply in replies:
             if isinstance(reply, redis.RedisError):
-                return None if _not_for_us(reply) else str(reply)
+                return None if _is_not_permitted(reply) else str(reply)
             reached = max(reached, int(reply[0]))
         return None if reached or not replies else "it is not on disk yet"
 
 
-def _not_for_us(error: redis.RedisError) -> bool:
+def _is_not_permitted(error: redis.RedisError) -> bool:
     return isinstance(error, redis.exceptions.NoPermissionError) or str(error).startswith(
         "unknown command"
     )
 
 
 class Durability:
-    """The needs of one client's durable appends; safe to share between threads.
+    """Confirmations that one client's durable appends need; safe to share between threads.
 
     Args:
+        client: a blocking or an asyncio client.
         seconds: how long to wait for the disk, and as long for the replicas.
-        replicas: how many must have each append; None takes as many as were ever seen. All
-            appenders of a client share what was seen, also those that are made later.
+        replicas: number of replicas that must have each append. None takes the greatest number
+            that any appender of the same client has seen.
+        clock: seconds of a clock that never goes back.
+
+    Raises:
+        ValueError: `replicas` is negative.
     """
 
     def __init__(
@@ -127,37 +132,40 @@ class Durability:
         self._until = float("-inf")
 
     def known(self) -> Assurance | None:
-        """Return what is needed, or None where the server must be asked again."""
+        """Return the confirmations needed, or None if INFO must be read again."""
         return self._needed() if self._clock() < self._until else None
 
     def learn(self, info: Mapping[str, Any]) -> Assurance:
-        """Remember an answer for a while, and the replicas in it for good."""
+        """Return the confirmations needed by an INFO, which is valid for `INFO_SECONDS`.
+
+        The number of replicas in it is kept for the life of the client.
+        """
         self._disk, in_step = assurance_of(info)
         if in_step:
             self._seen()[in_step] = None
-        self._until = self._clock() + LOOK_AGAIN_SECONDS
+        self._until = self._clock() + INFO_SECONDS
         return self._needed()
 
     def forget(self) -> None:
-        """Ask again next time, because the server may be another; the replicas are kept."""
+        """Have INFO read again next time; the number of replicas is kept."""
         self._until = float("-inf")
 
     def wait(self, assurance: Assurance) -> Wait:
-        """Build the wait for a blocking or an asyncio client."""
+        """Return the commands that wait for these confirmations."""
         timeout = self._client.connection_pool.connection_kwargs.get("socket_timeout")
         return Wait(assurance, self._seconds, timeout)
 
     def _needed(self) -> Assurance:
-        # A copy in one step: other threads add to it.
+        # A copy in one step, because other threads add to it.
         replicas = max([0, *self._seen()]) if self._replicas is None else self._replicas
         return Assurance(self._disk, replicas)
 
     def _seen(self) -> dict[int, None]:
-        """Return the numbers of replicas that were seen through this client.
+        """Return the numbers of replicas that were seen with this client.
 
-        They are kept with its pool of connections, which all clients and appenders of one server
-        share. Numbers are only ever added, each in one step, so that no thread can lower the
-        greatest, and no lock is held across a fork.
+        They are kept with its connection pool, which all clients and appenders of one server share.
+        Numbers are only added, each in one step, so that no thread can lower the greatest one and
+        no lock is held during a fork.
         """
         pool = vars(self._client.connection_pool)
         seen: dict[int, None] = pool.setdefault("_jobtrail_replicas_seen", {})

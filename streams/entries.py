@@ -1,6 +1,7 @@
-"""Entries: events as they stand in a log.
+"""Entries: the event in an entry of a tenant's stream.
 
-An *entry* is one XADD: a place in a tenant's log and a flat list of fields, one of them the event.
+An *entry* is what one XADD appends: an entry id and a flat list of field names and values, of which
+the field `event` has the event. Consumers, replays and `jobtrail tail` read events through here.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ def event_bytes(tenant: str, entry_id: EntryId, fields: Sequence[bytes]) -> byte
     """Return the bytes of the entry's event, which are not validated yet.
 
     Raises:
-        InvalidEvent: the entry can never be applied, whatever its event says.
+        InvalidEvent: the tenant, the entry id or the fields are not valid.
     """
     if not is_tenant(tenant):
-        raise InvalidEvent("invalid_tenant", f"the log of {tenant!r} belongs to no valid tenant")
+        raise InvalidEvent("invalid_tenant", f"the stream of {tenant!r} belongs to no valid tenant")
     if not entry_id.can_be_stored:
         raise InvalidEvent("invalid_entry_id", f"{entry_id}: a part of the entry id is over 2^63-1")
     raw = field_of(fields)

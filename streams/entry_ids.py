@@ -1,7 +1,7 @@
-"""Entry ids: where an entry stands in its stream.
+"""Entry ids: identity and order of the entries of a stream.
 
-The server gives them as `milliseconds-sequence`. They order as two integers; as text, 10 would sort
-before 9.
+The server assigns them as `milliseconds-sequence`. They compare as two integers; as text, 10 would
+sort before 9. The fold, all projections and all readers of streams compare entries by them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _STORED_MAX = 2**63 - 1
 
 
 class EntryId(NamedTuple):
-    """An entry's position: the server's milliseconds since 1970 and a sequence within them."""
+    """Entry id: the server's milliseconds since 1970, and a number within the millisecond."""
 
     ms: int
     seq: int
 
     @classmethod
     def parse(cls, text: str | bytes) -> Self:
-        """Read `ms-seq`; a bare `ms` is its first position.
+        """Return the entry id of `ms-seq`, or of `ms`, which means `ms-0`.
 
         Raises:
-            ValueError: it is no entry id.
+            ValueError: the text is not an entry id.
         """
         if isinstance(text, bytes):
             text = text.decode("ascii")
@@ -47,15 +47,15 @@ class EntryId(NamedTuple):
 
     @property
     def can_be_stored(self) -> bool:
-        """True where every projection can hold the id: both parts are below 2^63.
+        """True if every projection can hold the id: both parts are below 2^63.
 
-        No server's clock makes a larger one; a producer that chooses its own ids can.
+        The clock of a server makes no larger ones, but a producer may choose its own ids.
         """
         return self.ms <= _STORED_MAX and self.seq <= _STORED_MAX
 
     @property
     def time(self) -> datetime:
-        """When the server took the entry, in UTC (the last representable moment at most)."""
+        """UTC time of the entry; the end of the year 9999 for all later times."""
         ms = self.ms if self.ms < _LAST_MS else _LAST_MS
         return datetime.fromtimestamp(ms / 1000, UTC)
 
@@ -67,13 +67,13 @@ _new = tuple.__new__
 
 
 def of_reply(raw: bytes) -> EntryId:
-    """Read an id out of a server's reply, which is always well-formed (no checks, for speed)."""
+    """Return the entry id in a server's reply, which is not checked because it is well-formed."""
     ms, _, seq = raw.partition(b"-")
     return _new(EntryId, (int(ms), int(seq)))
 
 
 def of_replies(raws: Sequence[bytes]) -> list[EntryId]:
-    """Read many ids out of a server's replies, as `of_reply` does one, for a third of its cost."""
+    """Return the entry ids in a server's replies, in a third of the time that `of_reply` takes."""
     if not raws:
         return []
     # The parts of all ids, as the text of one JSON array of integers.

@@ -1,4 +1,7 @@
-"""Event ids: the producer's own name for an event, so that one append that landed twice is one."""
+"""Event ids: UUIDv7 that the worker's package adds to each event.
+
+A retried append may store an event twice; the history recognizes it by this id.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ _LENGTH = 36
 
 
 def new_event_id() -> str:
-    """Make a UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then random bits."""
+    """Return a new UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then random bits."""
     ms = time.time_ns() // 1_000_000
     digits = f"{ms:012x}7{os.urandom(10).hex()}"
     variant = "89ab"[int(digits[16], 16) & 3]
@@ -17,7 +20,7 @@ def new_event_id() -> str:
 
 
 def time_of(event_id: str) -> int | None:
-    """Give the milliseconds since 1970 that a UUIDv7 carries, or None where it is none."""
+    """Return the milliseconds since 1970 in a UUIDv7, or None if the id is not one."""
     if len(event_id) != _LENGTH or event_id[14] != "7" or event_id[8] != "-":
         return None
     try:

@@ -1,7 +1,9 @@
-"""Events: what a worker can say about a job, format version 1.
+"""Events: the six types of messages that workers append about a job, format version 1.
 
-An *event* is one JSON object, validated from bytes. It is frozen, it refuses what the format does
-not allow and it ignores fields that it does not know (the history keeps them as they came).
+An *event* is one JSON object. `parse_event` validates it from bytes; unknown fields are ignored
+here, and the history keeps them. Workers build events through the reporter, the appender validates
+each one before it is sent, and the consumers use this module to find out what is wrong with an
+entry that their own, faster decoder refuses.
 """
 
 from __future__ import annotations
@@ -37,10 +39,10 @@ WORD_LENGTH = 200
 
 
 class InvalidEvent(ValueError):
-    """The event can never be applied: mend it, a retry will not help.
+    """The event can never be applied: it must be corrected, and a retry does not help.
 
     `reason` is one of `not_json`, `too_large`, `unsupported_version`, `unknown_type`,
-    `invalid_event`, `invalid_tenant`, `no_event_field`; the message is one line of detail.
+    `invalid_event`, `invalid_tenant`, `invalid_entry_id`, `no_event_field`; `detail` is one line.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -68,7 +70,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class EventBase(BaseModel):
-    """What every event carries."""
+    """Fields that events of every type have."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
@@ -95,19 +97,19 @@ class EventBase(BaseModel):
 
 
 class Queued(EventBase):
-    """The job was accepted and waits for a worker."""
+    """Event: the job was accepted and waits for a worker."""
 
     type: Literal["queued"] = "queued"
 
 
 class Processing(EventBase):
-    """A worker took the job."""
+    """Event: a worker took the job."""
 
     type: Literal["processing"] = "processing"
 
 
 class Progress(EventBase):
-    """How far the worker is; percents are clamped to 0–100 when projected."""
+    """Event: the progress of the job. Percents are limited to 0–100 when they are projected."""
 
     type: Literal["progress"] = "progress"
     step: Word | None = None
@@ -129,7 +131,7 @@ class Progress(EventBase):
 
 
 class Done(EventBase):
-    """The job ended well."""
+    """Event: the job is done."""
 
     type: Literal["done"] = "done"
     result: dict[str, Any] | None = None
@@ -137,7 +139,7 @@ class Done(EventBase):
 
 
 class Failed(EventBase):
-    """The job ended badly; `code` is a short machine word."""
+    """Event: the job failed."""
 
     type: Literal["failed"] = "failed"
     error: CutText | None = None
@@ -147,7 +149,7 @@ class Failed(EventBase):
 
 
 class Cancelled(EventBase):
-    """Somebody called the job off."""
+    """Event: the job was cancelled."""
 
     type: Literal["cancelled"] = "cancelled"
     reason: CutText | None = None
@@ -157,7 +159,7 @@ class Cancelled(EventBase):
 Event = Queued | Processing | Progress | Done | Failed | Cancelled
 
 _NUL, _SURROGATE, _REPLACED = rb"\u0000", re.compile(rb"\\u[dD][89a-fA-F]"), rb"\ufffd"
-# Whole escapes, so that an escaped backslash stays, and pairs of surrogates as one.
+# Complete escapes, so that an escaped backslash is skipped; a pair of surrogates is one match.
 _ESCAPE = re.compile(
     rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     rb"|\\u0000|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.",
@@ -165,15 +167,15 @@ _ESCAPE = re.compile(
 )
 _TYPES = ("queued", "processing", "progress", "done", "failed", "cancelled")
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
-# The adapter's own method only adds keyword defaults, at a tenth of the whole cost.
+# The adapter's own method only adds keyword defaults, for a tenth of the time of a validation.
 _VALIDATE: Callable[[bytes], Event] = _ADAPTER.validator.validate_json
 
 
 def parse_event(raw: bytes, max_bytes: int = MAX_EVENT_BYTES) -> Event:
-    """Validate one event from its bytes.
+    """Return the event that the bytes are the JSON of.
 
     Raises:
-        InvalidEvent: with the reason and one line of detail.
+        InvalidEvent: it is not valid, or has more than `max_bytes`.
     """
     if len(raw) > max_bytes:
         raise InvalidEvent("too_large", f"{len(raw)} bytes; at most {max_bytes} are taken")
@@ -189,10 +191,10 @@ def parse_event(raw: bytes, max_bytes: int = MAX_EVENT_BYTES) -> Event:
 
 
 def encode_fields(fields: Mapping[str, Any]) -> bytes:
-    """Write an event's fields as the JSON that goes into the log; not yet validated.
+    """Return the JSON of an event's fields, which are not validated; None stands for no field.
 
     Raises:
-        InvalidEvent: they hold something that JSON cannot.
+        InvalidEvent: JSON has no form for a value.
     """
     try:
         return dump_json({name: value for name, value in fields.items() if value is not None})
@@ -201,11 +203,15 @@ def encode_fields(fields: Mapping[str, Any]) -> bytes:
 
 
 def dump_json(value: object) -> bytes:
-    """Write compact JSON; whole numbers of any size, and null for what JSON has no number for."""
+    """Return compact JSON. Integers may have any size; NaN and infinity become null.
+
+    Raises:
+        TypeError, ValueError, RecursionError: JSON has no form for a value.
+    """
     try:
         return compact(orjson.dumps(value))
     except TypeError:
-        # orjson stops at 64 bits, workers' results need not.
+        # orjson has integers of 64 bits only; results of workers may have larger ones.
         import json  # noqa: PLC0415 - only for the rare number
 
         return json.dumps(
@@ -218,21 +224,26 @@ def dump_json(value: object) -> bytes:
 
 
 def compact(written: bytes) -> bytes:
-    """Return a copy of what orjson wrote, which as it is keeps 4 KiB or more of memory in use.
+    """Return a copy of bytes from orjson, which takes only the memory that it needs.
 
-    The serializer shrinks a large block to the bytes written, and the rest of the block is too
-    small for its next one. A copy costs a tenth of the page faults of many such blocks.
+    The original occupies 4 KiB or more: orjson shrinks a large block to the bytes written, and the
+    rest of the block is too small for its next one. For many such results, copies cause a tenth of
+    the page faults.
     """
     return b"%b" % written
 
 
 def load_json(raw: bytes) -> Any:
-    """Read JSON back exactly as `dump_json` wrote it, whole numbers of any size included."""
+    """Return the value of JSON text, with integers of any size, as `dump_json` writes them.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
     return pydantic_core.from_json(raw)
 
 
 def _finite(value: Any) -> Any:
-    """Put null for infinity, as orjson does: 1e400 is JSON, but no double."""
+    """Return a value with None for infinity, as orjson writes it: 1e400 is JSON, but no double."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -241,35 +252,35 @@ def _finite(value: Any) -> Any:
 
 
 def _time(value: object) -> str:
-    """Write a time as orjson does, and nothing else that JSON has no form for."""
+    """Return the text of a time, as orjson writes it, for a value that JSON has no form for."""
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
 
 
 def _refuse_constants(raw: bytes) -> None:
-    """The validator lets NaN and Infinity through; readers of the history would stop at them."""
+    """Raise InvalidEvent for NaN and Infinity: pydantic accepts them, readers of JSON do not."""
     import json  # noqa: PLC0415 - only for the rare text that holds one of these words
 
     def refuse(word: str) -> None:
-        raise InvalidEvent("not_json", f"{word} is no JSON number")
+        raise InvalidEvent("not_json", f"{word} is not a JSON number")
 
     json.loads(raw, parse_constant=refuse)
 
 
 def _validated(raw: bytes) -> Event:
-    """Validate an event, or else the event without what our stores cannot hold.
+    """Return the valid event, if need be after the replacement of what the stores cannot hold.
 
-    PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair, which is what `json.dumps`
-    writes of a file's name in another encoding. Both are projected as U+FFFD. Python's times have
-    no leap second. No event is refused for one of these.
+    PostgreSQL's text cannot hold NUL, and UTF-8 cannot hold half of a surrogate pair, which
+    `json.dumps` writes for a file name in another encoding. Both are replaced by U+FFFD. A leap
+    second, which Python's times cannot represent, becomes the next second.
     """
     if _NUL in raw:
-        raw = _mended(raw)
+        raw = _without_nul_and_surrogates(raw)
     try:
         return _VALIDATE(raw)
     except ValidationError:
-        readable = _mended(raw) if _SURROGATE.search(raw) else raw
+        readable = _without_nul_and_surrogates(raw) if _SURROGATE.search(raw) else raw
         readable = _without_leap_second(readable)
         if readable is raw:
             raise
@@ -285,12 +296,12 @@ def _without_leap_second(raw: bytes) -> bytes:
     return raw if at is None else dump_json(fields | {"at": at})
 
 
-def _mended(raw: bytes) -> bytes:
-    def mend(match: re.Match[bytes]) -> bytes:
+def _without_nul_and_surrogates(raw: bytes) -> bytes:
+    def replace(match: re.Match[bytes]) -> bytes:
         lone = match[0] == _NUL or (not match[1] and _SURROGATE.match(match[0]))
         return _REPLACED if lone else match[0]
 
-    return _ESCAPE.sub(mend, raw)
+    return _ESCAPE.sub(replace, raw)
 
 
 def _unsupported(version: int) -> InvalidEvent:
@@ -300,13 +311,13 @@ def _unsupported(version: int) -> InvalidEvent:
 
 
 def _invalid(raw: bytes, error: ValidationError) -> InvalidEvent:
-    """Say what is wrong, the version first: a newer event may differ in anything else."""
+    """Return the error for an invalid event; a newer version is reported before anything else."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if problem["type"] == "json_invalid":
         return InvalidEvent("not_json", problem["msg"])
     try:
         fields = orjson.loads(raw)
-    except orjson.JSONDecodeError as refused:  # the validator lets NaN and Infinity through
+    except orjson.JSONDecodeError as refused:  # pydantic accepts NaN and Infinity
         return InvalidEvent("not_json", str(refused))
     if isinstance(fields, dict):
         version = fields.get("v")
@@ -315,8 +326,8 @@ def _invalid(raw: bytes, error: ValidationError) -> InvalidEvent:
         if fields.get("type") not in _TYPES:
             return InvalidEvent("unknown_type", f"type must be one of {', '.join(_TYPES)}")
     else:
-        return InvalidEvent("invalid_event", "it is no JSON object")
-    # The union's member name leads the location; people know it as `type` already. Names of labels
-    # are the producer's: whatever they hold, the message stays one short line.
+        return InvalidEvent("invalid_event", "must be a JSON object")
+    # The location begins with the type, which is left out. Names of labels come from the producer:
+    # whatever they contain, the message stays one short line.
     where = repr(".".join(map(str, problem["loc"][1:])))[1:-1][:200]
     return InvalidEvent("invalid_event", f"{where}: {problem['msg']}" if where else problem["msg"])

@@ -1,4 +1,7 @@
-"""The text and the code by which a `failed` event describes an exception."""
+"""Text and code by which a `failed` event describes an exception.
+
+The reporter, the integrations and the old calls of `compat` use this.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ class Failure(NamedTuple):
 
 
 def failure_of(exception: BaseException) -> Failure:
-    """Return the description of any exception; raises nothing, whatever the exception does.
+    """Return the description of an exception; raises nothing, whatever the exception does.
 
-    The class name stands in for a text that is empty or cannot be had. `SystemExit` and its like
-    say too little by themselves ("1"), so theirs includes the class name.
+    The class name replaces a text that is empty or not available. The texts of `SystemExit` and
+    similar exceptions are too short by themselves ("1") and include the class name.
     """
     name = type(exception).__name__
     text = text_of(exception)
@@ -28,7 +31,7 @@ def failure_of(exception: BaseException) -> Failure:
 
 
 def text_of(value: object) -> str:
-    """Return the text of any value; its class name where its own code raises instead."""
+    """Return the text of any value, or the name of its class if its own code raises."""
     try:
         return str(value)
     except Exception:

@@ -42,7 +42,7 @@ _INTERRUPTIONS = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.Cancelle
 
 
 class Sender(Protocol):
-    """What a report needs of its reporter."""
+    """Interface of the reporter, as its reports use it."""
 
     worker: str
     """Name of the process that reports."""

@@ -1,8 +1,7 @@
-"""Every key name, and nothing else builds one.
+"""Names of all Redis keys, and the forms of the identifiers in them. No other module builds a name.
 
-The braces of `tenant:{tenant}:…` in the documentation stand for values. On a Redis Cluster a bucket
-with a hash tag will stand in front of every key of its tenants; that is why names are given by an
-object and ready queues are asked for by tenant.
+Names are methods of an object, so that a Redis Cluster can have names with hash tags. In the
+documentation, the braces of `tenant:{tenant}:events` stand for a value.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ STREAM_PATTERN = "tenant:*:events"
 LEGACY_PATTERN = "job:*:progress"
 STREAM_END, DEAD_END = b":events", b":dead"
 SWEPT_PATTERN = "tenant:*:[ed][ve][ea][nd]*"
-"""Logs and dead letters in one scan of the keyspace, and hardly anything else."""
+"""Matches streams and dead letters, and few other keys, so that one scan finds both."""
 
 
 class JobKey(NamedTuple):
-    """One job: nothing of it is ever shared with another tenant or kind."""
+    """Identity of a job; jobs of different tenants or kinds share no key and no row."""
 
     tenant: str
     kind: str
@@ -32,11 +31,15 @@ class JobKey(NamedTuple):
 
 
 class InvalidTenant(ValueError):
-    """The tenant's name is not of the allowed form; nothing was sent."""
+    """The tenant's name is not valid; nothing was sent."""
 
 
 def check_tenant(tenant: str) -> str:
-    """Give the tenant back, or raise InvalidTenant."""
+    """Return the tenant's name.
+
+    Raises:
+        InvalidTenant: the name is not valid.
+    """
     if not isinstance(tenant, str) or not TENANT.match(tenant):
         raise InvalidTenant(
             f"{tenant!r} is no tenant: 1 to 64 letters, digits, underscores and hyphens"
@@ -45,127 +48,128 @@ def check_tenant(tenant: str) -> str:
 
 
 class Keys:
-    """Key names on a single node or Sentinel."""
+    """Names of keys on a single server, or one behind Sentinel."""
 
     def stream(self, tenant: str) -> str:
-        """Name the tenant's log."""
+        """Return the key of the tenant's stream."""
         return f"tenant:{tenant}:events"
 
     def tenant_of(self, stream: str) -> str:
-        """Give the tenant whose log this is."""
+        """Return the tenant of a stream's key."""
         return stream.removeprefix("tenant:").removesuffix(":events")
 
     def dead(self, tenant: str) -> str:
-        """Name the tenant's stream of dead letters."""
+        """Return the key of the stream of the tenant's dead letters."""
         return f"tenant:{tenant}:dead"
 
     def dead_index(self, tenant: str) -> str:
-        """Return the key of the hash of the tenant's dead letters by the entries that they hold."""
+        """Return the key of the hash from entry id to dead letter, of the tenant's dead letters."""
         return f"tenant:{tenant}:index:dead"
 
     def dead_settled(self, tenant: str) -> str:
-        """Return the key of the hash of entries that were requeued or discarded before all groups.
+        """Return the key of the hash of entries that were requeued or discarded early.
 
-        A group that comes to one of them later does not bury it again.
+        Early means: before each group had read the entry. A group that reads it later does not make
+        a dead letter of it again.
         """
         return f"tenant:{tenant}:settled:dead"
 
     def status(self, job: JobKey) -> str:
-        """Name the document of a job's status."""
+        """Return the key of the job's status document."""
         return f"tenant:{job.tenant}:{job.kind}:{job.id}:status"
 
     def progress(self, job: JobKey) -> str:
-        """Name the document of a job's progress."""
+        """Return the key of the job's progress document."""
         return f"tenant:{job.tenant}:{job.kind}:{job.id}:progress"
 
     def documents(self, job: JobKey) -> tuple[str, str]:
-        """Name both documents of a job."""
+        """Return the keys of the job's status and progress documents."""
         tenant, kind, job_id = job
         prefix = f"tenant:{tenant}:{kind}:{job_id}:"
         return prefix + "status", prefix + "progress"
 
     def ended(self, job: JobKey) -> str:
-        """Name the mark that outlives an ended job's expired documents."""
+        """Return the key of the tombstone, which outlives the documents of an ended job."""
         return f"tenant:{job.tenant}:{job.kind}:{job.id}:ended"
 
     def feed(self, tenant: str) -> str:
-        """Name the sorted set of the tenant's changed jobs, and the channel that tells of them."""
+        """Return the name of the tenant's feed: a sorted set of changed jobs, and its channel."""
         return f"tenant:{tenant}:feed"
 
     def legacy_progress(self, job: JobKey) -> str:
-        """Name the progress key of workers that predate tenants in keys."""
+        """Return the progress key that workers wrote before keys contained the tenant."""
         kind = find_kind(job.kind)
         prefix = (kind and kind.legacy_prefix) or f"job:{job.kind}:"
         return f"{prefix}{job.id}:progress"
 
     def ready(self, group: str) -> str:
-        """Name the group's queue of tenants with something to read."""
+        """Return the key of the group's ready queue: tenants that have entries to read."""
         return f"jobtrail:ready:{group}"
 
     def leased(self, group: str) -> str:
-        """Name the group's queue of tenants that a consumer is reading."""
+        """Return the key of the group's leased tenants, which a consumer is reading."""
         return f"jobtrail:leased:{group}"
 
     def stale(self, group: str) -> str:
-        """Name the group's queue of tenants with deliveries to be taken over."""
+        """Return the key of the group's tenants with deliveries to be taken over."""
         return f"jobtrail:stale:{group}"
 
     def measured(self, tenant: str) -> str:
-        """Name what the tenant's log was last found to take: entries and bytes, for a second."""
+        """Return the key of the last measurement of the tenant's stream: entries and bytes."""
         return f"tenant:{tenant}:measured"
 
     def shed(self) -> str:
-        """Name the hash of how many `progress` events a full log turned away, by tenant."""
+        """Return the key of the hash of shed events: their number by tenant."""
         return "jobtrail:shed"
 
     def groups(self) -> str:
-        """Name the set of registered consumer groups."""
+        """Return the key of the set of registered consumer groups."""
         return "jobtrail:groups"
 
     def sweeper(self) -> str:
-        """Name the lock of the one consumer that sweeps."""
+        """Return the key of the lock of the consumer that sweeps."""
         return "jobtrail:sweeper"
 
     def reaper(self) -> str:
-        """Name the lock of the one consumer that ends stalled jobs."""
+        """Return the key of the lock of the consumer that ends stalled jobs."""
         return "jobtrail:reaper"
 
     def retention(self) -> str:
-        """Name the lock of the one consumer that trims logs and drops old history."""
+        """Return the key of the lock of the consumer that trims streams and drops old history."""
         return "jobtrail:retention"
 
     def database(self, group: str) -> str:
-        """Return the key of the database server that a group was last compared with."""
+        """Return the key of the identity of the database server that the group last wrote to."""
         return f"jobtrail:database:{group}"
 
     def sampler(self) -> str:
-        """Name the lock of the one consumer that takes samples."""
+        """Return the key of the lock of the consumer that takes samples."""
         return "jobtrail:sampler"
 
     def samples(self) -> str:
-        """Name the list of samples of the last hour."""
+        """Return the key of the list of samples of the last hour."""
         return "jobtrail:samples"
 
     def beats(self) -> str:
-        """Name the hash of what consumers last said of themselves."""
+        """Return the key of the hash of the consumers' last reports on themselves."""
         return "jobtrail:consumers"
 
     def applied(self) -> str:
-        """Name the hash of entries applied, by group, since ever."""
+        """Return the key of the hash of the number of entries applied so far, by group."""
         return "jobtrail:applied"
 
     def activity(self, group: str) -> str:
-        """Name the sorted set of tenants by entries that the group applied of late."""
+        """Return the key of the sorted set of tenants by entries that the group applied lately."""
         return f"jobtrail:activity:{group}"
 
     def behind(self) -> str:
-        """Name the document of the tenants that were furthest behind at the last sample."""
+        """Return the key of the document of the tenants with the most lag at the last sample."""
         return "jobtrail:behind"
 
     def dead_tenants(self) -> str:
-        """Name the sorted set of tenants with dead letters, by when the last was buried."""
+        """Return the key of the sorted set of tenants with dead letters, by the last one's time."""
         return "jobtrail:dead"
 
     def consumer(self, group: str, consumer: str) -> str:
-        """Name the heartbeat of a consumer that is alive."""
+        """Return the key of the heartbeat of a consumer."""
         return f"jobtrail:consumer:{group}:{consumer}"

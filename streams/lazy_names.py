@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are first used (PEP 562)."""
+"""Public names of a package that are imported at their first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def importer(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     """Return the `__getattr__` of a package.
 
-    `modules` has the public names, separated by spaces, by the module of the package they are in.
+    `modules` maps each module of the package to its public names, separated by spaces.
     """
     homes = {name: module for module, names in modules.items() for name in names.split()}
 

@@ -1,6 +1,7 @@
-"""Leap seconds in times that others write: RFC 3339 allows a 60th second, `datetime` does not.
+"""Leap seconds in the times of events: RFC 3339 allows second 60, `datetime` does not.
 
-It is read as the first second of the next minute, which is also its Unix time (POSIX.1, 4.19).
+A leap second is taken for the first second of the next minute, which is also its Unix time
+(POSIX.1, 4.19). `streams/events.py` and the decoder of the consumers use this.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _LEAP = re.compile(
 
 
 def next_second(text: object) -> str | None:
-    """Return the time that a leap second is read as; None where the text is not a leap second."""
+    """Return the second after a leap second as text, or None if the text is not a leap second."""
     found = _LEAP.match(text) if isinstance(text, str) else None
     if found is None:
         return None

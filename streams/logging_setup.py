@@ -1,7 +1,7 @@
-"""Structured logs of a process: JSON lines, or coloured text on a terminal, on standard error.
+"""Set-up of the service's logging: JSON lines, or coloured text on a terminal, on standard error.
 
-Only the processes of this project call `configure`; the SDK logs through the standard library and
-leaves configuration to the application it lives in. That is why structlog is imported inside.
+Only processes of the service call `configure`. The worker's package logs through the standard
+library and leaves the set-up to the application, so that structlog is imported in the function.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LONGEST_VALUE = 2_000
 
 def configure(settings: Settings) -> None:
     """Send structlog and the standard library's logging to standard error in one format."""
-    import structlog  # noqa: PLC0415 - the SDK must import without it
+    import structlog  # noqa: PLC0415 - workers do not have it
 
     style = settings.log_format or ("console" if sys.stderr.isatty() else "json")
     shared: list[structlog.typing.Processor] = [
@@ -61,7 +61,7 @@ def _bounded_values(
 ) -> MutableMapping[str, Any]:
     """Cut foreign text: whoever may append can make a stream's name of megabytes."""
     for name, value in event.items():
-        if isinstance(value, str) and len(value) > LONGEST_VALUE and name not in _OF_SEVERAL_LINES:
+        if isinstance(value, str) and len(value) > LONGEST_VALUE and name not in _MULTILINE:
             event[name] = f"{value[:LONGEST_VALUE]}… ({len(value)} characters)"
     return event
 
@@ -69,14 +69,14 @@ def _bounded_values(
 def _visible_values(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Escape what would act on the terminal; tracebacks keep their lines."""
+    """Escape characters that control a terminal; tracebacks keep their line ends."""
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = visible(value, "\n\t" if name in _OF_SEVERAL_LINES else "")
+            event[name] = visible(value, "\n\t" if name in _MULTILINE else "")
     return event
 
 
-_OF_SEVERAL_LINES = ("exception", "stack")
+_MULTILINE = ("exception", "stack")
 
 
 def _json(event: MutableMapping[str, Any], **options: Any) -> str:

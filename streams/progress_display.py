@@ -1,7 +1,7 @@
-"""How far a job is, as people are shown it.
+"""Displayed progress: percents and steps as answers show them, from a progress document.
 
-The numbers come out of a progress document of any age and writer; what is not as it should be
-counts as absent.
+The document may be of any age and writer. Values of a wrong type count as absent. The progress
+answers of the API and the readers of `compat` use this.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from typing import Any
 from .kinds import Kind
 
 UNKNOWN_STEP_SHARE = 50
-"""Percent that is shown for a step of which nothing is known."""
+"""Overall percent for a step without a known share."""
 
 
 @dataclass(frozen=True, slots=True)
-class StepShown:
-    """The (n/7) display; `percent` is the step's own, 0–100. A part that was not told is None."""
+class DisplayedStep:
+    """Step of a job with several steps, such as (3/7). Unknown values are None."""
 
     index: int | None
     total: int | None
     name: str | None
     display: str | None
     percent: int | None
+    """Progress of the step itself, 0–100."""
 
 
 def overall_percent(kind: Kind, progress: Mapping[str, Any]) -> int:
-    """Give 0–100: the percent told, else the step's share of the kind's whole, else the middle."""
+    """Return the overall progress, 0–100: its percent, or the share of its step, or 50."""
     percent, step = percent_of(progress.get("percent")), progress.get("step")
     if percent is not None:
         return percent
@@ -36,12 +37,12 @@ def overall_percent(kind: Kind, progress: Mapping[str, Any]) -> int:
     return known.get(str(step), UNKNOWN_STEP_SHARE)
 
 
-def step_shown(progress: Mapping[str, Any]) -> StepShown:
-    """Give the display of the step; its name stands for a display name that was not told."""
+def displayed_step(progress: Mapping[str, Any]) -> DisplayedStep:
+    """Return the step to display; without a display name its name is used."""
     name, display = _text(progress.get("step_name")), _text(progress.get("step_name_display"))
-    return StepShown(
-        index=whole(progress.get("step_index")),
-        total=whole(progress.get("step_total")),
+    return DisplayedStep(
+        index=whole_number(progress.get("step_index")),
+        total=whole_number(progress.get("step_total")),
         name=name,
         display=name if display is None else display,
         percent=percent_of(progress.get("step_percent")),
@@ -53,13 +54,13 @@ def _text(value: object) -> str | None:
 
 
 def percent_of(value: object) -> int | None:
-    """Give a whole percent of at most 100, as `whole` reads it."""
-    number = whole(value)
+    """Return a number as a whole percent from 0 to 100, or None if it is not a number."""
+    number = whole_number(value)
     return None if number is None else min(100, number)
 
 
-def whole(value: object) -> int | None:
-    """Give a number, or a text of one, as a whole number from 0 on; None where it is neither."""
+def whole_number(value: object) -> int | None:
+    """Return a number, or the text of one, as an integer from 0; None if it is neither."""
     if not isinstance(value, int | float | str):
         return None
     try:

@@ -1,7 +1,8 @@
-"""The environment of one process, read once at its start.
+"""Settings of a process, from its environment variables.
 
-Every variable is `JOBTRAIL_` and the field's name in upper case. A wrong value is one line that
-names the variable.
+The name of a variable is `JOBTRAIL_` and the name of the field in upper case. Each process of the
+service reads all of them once, at its start; a value that is not valid is an error of one line that
+names the variable. The worker's package reads those of its Redis and its durable appends.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ _DATABASE_URL = re.compile(
 )
 """A URL or `name=value` words, as libpq takes them."""
 _BAD_ESCAPE = re.compile(r"postgres(?:ql)?://.*%(?:00|(?![0-9A-Fa-f]{2}))", re.DOTALL)
-"""A URL with a `%` that libpq cannot decode: its error quotes what may be a password."""
+"""A URL with a `%` that libpq cannot decode; its error would quote what may be a password."""
 
 _PATHS = {"data_dir", "limits"}
-"""Settings that may have any bytes: names of files need not be UTF-8."""
+"""Settings that may have any bytes, because names of files need not be UTF-8."""
 
 
 class Settings(BaseModel):
-    """What a process was told by its environment; all durations are in seconds."""
+    """Settings of one process; all durations are in seconds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -126,10 +127,10 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the environment (empty values count as unset).
+        """Return the settings of an environment; empty values count as unset.
 
         Raises:
-            SettingsError: a value is not what its variable takes.
+            SettingsError: a value is not valid.
         """
         environ = os.environ if environ is None else environ
         found = {
@@ -157,15 +158,15 @@ class Settings(BaseModel):
         return cls.from_environ({name: value}).durable_replicas
 
     def require_redis_url(self) -> str:
-        """Give the Redis URL, or raise SettingsError where none is set."""
+        """Return the Redis URL, or raise SettingsError if it is not set."""
         return required_redis_url(self.redis_url)
 
     def require_database_url(self) -> str:
-        """Give the PostgreSQL URL, or raise SettingsError where none, or no such URL, is set."""
+        """Return the PostgreSQL URL, or raise SettingsError if it is not set or not valid."""
         example = "postgresql://user@127.0.0.1/jobtrail"
         url = required(self.database_url, "database_url", example)
         if not _DATABASE_URL.fullmatch(url):
-            # The driver would say what it cannot read, which may be the password.
+            # The driver's error would quote the text, which may contain the password.
             raise SettingsError(
                 f"{PREFIX}DATABASE_URL is of no known form: give it, e.g. {example}"
             )
@@ -177,10 +178,10 @@ class Settings(BaseModel):
 
 
 def _lines(error: ValidationError, found: Mapping[str, str]) -> list[str]:
-    """One line a wrong variable, with its value unless the field is a secret."""
+    """Return one line for each invalid variable, with its value unless it is a secret."""
     lines = []
     for problem in error.errors(include_url=False, include_context=False):
         name = str(problem["loc"][0])
         shown = repr(found[name]) if Settings.model_fields[name].repr else "the value given"
-        lines.append(f"{PREFIX}{name.upper()}: {shown} will not do: {problem['msg'].lower()}")
+        lines.append(f"{PREFIX}{name.upper()}: {shown} is not valid: {problem['msg'].lower()}")
     return lines

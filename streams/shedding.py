@@ -1,8 +1,9 @@
-"""Shedding: a log that takes too many bytes is given no more `progress`, and everything else.
+"""Shedding: a stream that has reached its maximum size takes no more `progress` events.
 
-The cap is looked at before an event is appended, by a script that measures the log, appends or
-counts: what is in a log already cannot be taken out of its middle to any gain. Other types never go
-through it. Foreign XADDs are not held by it either, and count as bytes like everything else.
+A script measures the stream and either appends an event or counts it as shed. Events are shed
+before they are appended, because deleting entries from the middle of a stream frees little memory.
+Events of other types are never shed and are not sent through the script. The same applies to what
+others append by XADD, which counts towards the size. Appenders with `max_stream_bytes` use this.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from .keys import Keys
 from .wire import Command, ask
 
 SHED = FIRST
-"""Stands for the entry id of an event that was shed: 0-0, which no log gives to any entry."""
+"""Entry id that stands for an event that was shed: 0-0, which no entry of a stream has."""
 
 SHEDDABLE = "progress"
-"""The only type that is ever shed: the next one of its job says more."""
+"""The only type of events that is shed, because the next one of the job replaces it."""
 
 _SCRIPT = Path(__file__).with_name("append_progress.lua").read_bytes()
 _SHA = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
 
 
 class Cap(NamedTuple):
-    """How many bytes a log may take before progress is shed."""
+    """Maximum size of a tenant's stream, above which its progress is shed."""
 
     keys: Keys
     groups: Sequence[str]
     max_bytes: int
 
     def command(self, tenant: str, field: str, payload: bytes) -> Command:
-        """Build the command that appends one event and marks its tenant, or sheds it.
+        """Return the command that appends one event and marks its tenant as ready, or sheds it.
 
-        Its reply is an entry id, or nothing where the event was shed.
+        Its reply is the entry id, or nil if the event was shed.
         """
         names = (
             self.keys.stream(tenant),
@@ -52,21 +53,23 @@ class Cap(NamedTuple):
 
 
 LOAD: Command = ("SCRIPT", "LOAD", _SCRIPT)
-"""Gives the server the script, which it forgets when it restarts."""
+"""Command that loads the script, which a server loses when it restarts."""
 
 
 def unscripted(replies: Sequence[object]) -> list[int]:
-    """Give the places of the replies of a server that did not know the script."""
+    """Return the indexes of the replies of a server that did not have the script."""
     return [
-        at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)
+        index
+        for index, reply in enumerate(replies)
+        if isinstance(reply, redis.exceptions.NoScriptError)
     ]
 
 
 def shed_counts(client: redis.Redis, keys: Keys | None = None) -> Mapping[str, int]:
-    """Give how many events were shed ever since the count began, by tenant.
+    """Return the number of events that were shed since the first one, by tenant.
 
     Raises:
-        redis.RedisError: the server is away or refuses.
+        redis.RedisError: the server is unavailable or refuses.
     """
     reply: Any = ask(client, "HGETALL", (keys or Keys()).shed())
     flat = reply if isinstance(reply, list) else [each for pair in reply.items() for each in pair]

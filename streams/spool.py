@@ -1,8 +1,9 @@
-"""The spool: ends that could not be appended wait in local files for the next start.
+"""Spool: local files for ends that could not be appended, until the reporter starts again.
 
-One file an event, written whole or not at all. Sending one twice is harmless: it keeps its id.
+Each event is one file, which is written completely or not at all. An event that is sent twice keeps
+its event id, so that the history has it once.
 
-The directory and its files are this user's alone: results may be confidential, and whoever could
+Only this user may read and write the directory: results may be confidential, and anybody who could
 add a file could append events in a worker's name.
 """
 
@@ -28,15 +29,15 @@ _PRIVATE_DIRECTORY, _PRIVATE_FILE = 0o700, 0o600
 
 
 class UnsafeSpool(ValueError):
-    """The spool's directory is not one that this user alone can write to: name another one."""
+    """The spool's directory is a link or belongs to another user: another one must be named."""
 
 
 class Spool:
-    """A directory of events that are still to be sent.
+    """Directory of events that are still to be sent.
 
     Raises:
         UnsafeSpool: the directory is a link, or belongs to another user.
-        OSError: it cannot be made or read.
+        OSError: it cannot be created or read.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -47,7 +48,11 @@ class Spool:
         directory.chmod(_PRIVATE_DIRECTORY)
 
     def keep(self, tenant: str, payload: bytes) -> Path:
-        """Write one event to disk (synced before it gets its name)."""
+        """Write one event to disk and return its path. Data is synced before the file is renamed.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         name = new_event_id()
         unfinished = self._directory / f"{name}.part"
         with open(unfinished, "xb", opener=_open_private) as file:
@@ -59,7 +64,7 @@ class Spool:
         return unfinished.rename(self._directory / f"{name}.event")
 
     def send(self, appender: EventAppender) -> int:
-        """Append what waits, oldest first, and give how many went; stop at the first outage."""
+        """Append the spooled events, oldest first, and return their number; an outage ends it."""
         sent = 0
         for path in sorted(self._directory.glob("*.event")):
             try:
@@ -74,7 +79,7 @@ class Spool:
             except LogUnavailable as error:
                 _LOG.warning("spooled events stay in %s: %s", self._directory, error)
                 break
-            except FileNotFoundError:  # another process sends the same spool
+            except FileNotFoundError:  # another process is sending the same spool
                 continue
             except (ValueError, KeyError, TypeError) as error:
                 _LOG.error("spooled event %s is unreadable, left as it is: %s", path, error)
@@ -90,7 +95,7 @@ def _longest_file(max_event_bytes: int) -> int:
 
 
 def _is_ours(path: Path, is_kind: Callable[[int], bool]) -> bool:
-    """Return whether the path itself, not what it may link to, is of a kind and this user's."""
+    """Return True if the path itself, not the target of a link, has this type and owner."""
     found = path.lstat()
     return is_kind(found.st_mode) and found.st_uid == os.geteuid()
 

@@ -1,7 +1,8 @@
-"""Trace context, where the application traces with OpenTelemetry; elsewhere nothing of it.
+"""Trace context of events, if the application uses OpenTelemetry.
 
-Events carry their worker's trace in `traceparent`, so that whoever applies them can continue it.
-The API package alone is needed, and only looked for: it is an extra.
+Events carry the trace of their worker in `traceparent`, and consumers continue it. Only the package
+`opentelemetry-api` is needed; without it, all functions do nothing. The appenders, the job reports
+and the consumers use this module.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from contextlib import contextmanager
 
 try:
     from opentelemetry import trace
-except ImportError:  # nobody traces here
+except ImportError:  # tracing is not installed
     _current_span: Callable[[], trace.Span] | None = None
 else:
     _current_span = trace.get_current_span
 
 TRACEPARENT = re.compile(r"[0-9a-e][0-9a-f]-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
-"""What of `traceparent` can be continued; any other is kept, and means nothing."""
+"""Form of a valid trace context. Another text is kept in the event and otherwise ignored."""
 
 
 def current_traceparent() -> str | None:
-    """Give the current span as W3C trace context, or None where there is none."""
+    """Return the W3C trace context of the current span, or None if there is no span."""
     if _current_span is None:
         return None
     context = _current_span().get_span_context()
@@ -32,7 +33,7 @@ def current_traceparent() -> str | None:
 
 
 def remote_span(traceparent: str) -> trace.SpanContext | None:
-    """Read another process's span; None where it is none, or nobody traces here."""
+    """Return the span that a trace context describes; None if it is not valid or not traced."""
     found = TRACEPARENT.match(traceparent)
     if _current_span is None or found is None:
         return None
@@ -44,9 +45,10 @@ def remote_span(traceparent: str) -> trace.SpanContext | None:
 
 @contextmanager
 def job_span(name: str, traceparent: str | None, facts: Mapping[str, str]) -> Iterator[str | None]:
-    """Trace the work at a job, as a part of the trace given or else of the current one.
+    """Open a span for a job, in the trace of `traceparent` or else in the current one.
 
-    Gives what the job's events carry; None where nobody traces. An error that comes by is recorded.
+    The value of the context is the trace context for the job's events, None if there is none. An
+    exception that leaves the context is recorded.
     """
     if _current_span is None:
         yield traceparent

@@ -1,8 +1,9 @@
-"""Many commands in one round trip, replies as they came.
+"""Commands to Redis in one round trip, and their replies without conversion.
 
-The client library's own pipeline turns every entry into tuples and dictionaries, which costs more
-than all the rest of reading it. This sends the commands packed and gives the parsed replies, an
-error in the place of a reply included.
+The pipeline of the client library converts every entry of a reply into tuples and dictionaries,
+which takes more time than all other steps of reading it. These functions send packed commands on a
+connection of the client's pool and return replies as the parser made them. Appenders, consumers,
+replays and commands use them.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ import redis
 import redis.asyncio
 
 PIECE_BYTES = 65_536
-"""Commands are sent together until they take so many bytes."""
+"""Size from which on packed commands are sent in another piece."""
 
 Command = Sequence[str | bytes | float]
 
 
-class Asked:
-    """Commands on their way: the server works at them while the caller does something else.
+class PendingReplies:
+    """Commands that were sent, and their replies, which are read later.
 
-    Their replies are read once with `replies`, or the connection is closed with `give_up`, so that
-    no later user of the pool reads them as its own. As a context manager it gives up by itself what
-    was not read.
+    Meanwhile the caller does something else. It reads the replies once with `replies`, or closes
+    the connection with `give_up`, so that no later user of the pool reads them. At the end of its
+    context the object gives up by itself.
 
     Raises:
-        redis.ConnectionError, redis.TimeoutError: some may have been carried out.
+        redis.ConnectionError, redis.TimeoutError: some commands may have been executed.
     """
 
     def __init__(self, client: redis.Redis, commands: Sequence[Command]) -> None:
@@ -56,11 +57,11 @@ class Asked:
         self.give_up()
 
     def replies(self) -> list[Any]:
-        """Wait for the replies and return them in order; a refused command's reply is its error.
+        """Wait for the replies and return them in order; for a refused command it is the error.
 
         Raises:
             RuntimeError: they were read or given up before.
-            redis.ConnectionError, redis.TimeoutError: some commands may have been carried out.
+            redis.ConnectionError, redis.TimeoutError: some commands may have been executed.
         """
         connection = self._connection
         if connection is None:
@@ -75,7 +76,7 @@ class Asked:
         return replies
 
     def give_up(self) -> None:
-        """Close the connection if its replies were not read; some may have been carried out."""
+        """Close the connection if its replies were not read; commands may have been executed."""
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
@@ -85,19 +86,20 @@ class Asked:
 
 
 def round_trip(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
-    """Send commands and return their replies in order; a refused command's reply is its error.
+    """Send commands and return their replies in order; for a refused command it is the error.
 
     Raises:
-        redis.ConnectionError, redis.TimeoutError: some may have been carried out.
+        redis.ConnectionError, redis.TimeoutError: some commands may have been executed.
     """
-    return Asked(client, commands).replies()
+    return PendingReplies(client, commands).replies()
 
 
 @contextmanager
 def one_connection(client: redis.Redis) -> Iterator[Callable[[Sequence[Command]], list[Any]]]:
-    """Provide a `round_trip` whose commands all go to one server, on one connection.
+    """Provide a function like `round_trip` that sends all commands on one connection.
 
-    The client itself may go on with another connection, and by then with another server.
+    All its commands reach one server. The client itself may use several connections, which may be
+    to different servers after a failover.
     """
     pool = client.connection_pool
     connection: Any = pool.get_connection()
@@ -105,7 +107,7 @@ def one_connection(client: redis.Redis) -> Iterator[Callable[[Sequence[Command]]
 
     def send(commands: Sequence[Command]) -> list[Any]:
         nonlocal first
-        # A check of its server may end in a connection to another one: not between two of these.
+        # A check of the server's role may reconnect, to another server: only before the first.
         check, first = first, False
         return _exchange(connection, commands, check=check)
 
@@ -122,7 +124,7 @@ def one_connection(client: redis.Redis) -> Iterator[Callable[[Sequence[Command]]
 async def one_async_connection(
     client: redis.asyncio.Redis,
 ) -> AsyncIterator[Callable[[Sequence[Command]], Awaitable[list[Any]]]]:
-    """Provide for an asyncio client what `one_connection` provides."""
+    """Provide the function of `one_connection` for an asyncio client."""
     pool: Any = client.connection_pool  # in part without type hints
     connection = await pool.get_connection()
     first = True
@@ -143,17 +145,21 @@ async def one_async_connection(
 
 
 def as_bytes(name: str) -> bytes:
-    """Give a name as bytes, also that of a log in another encoding."""
+    """Return a name as bytes, also if it was not UTF-8."""
     return name.encode(errors="surrogateescape")
 
 
 def ask(client: redis.Redis, *command: str | bytes | float) -> Any:
-    """Send one command and give its reply, or raise its error."""
+    """Send one command and return its reply.
+
+    Raises:
+        redis.RedisError: the server is unavailable or refuses the command.
+    """
     return checked(round_trip(client, [command]))[0]
 
 
 def checked(replies: Sequence[Any]) -> Sequence[Any]:
-    """Give the replies, or raise the first error among them."""
+    """Return the replies, or raise the first error among them."""
     for reply in replies:
         if isinstance(reply, redis.RedisError):
             raise reply
@@ -166,10 +172,10 @@ def _exchange(connection: Any, commands: Sequence[Command], *, check: bool = Tru
 
 
 def packed(commands: Sequence[Command]) -> list[bytes]:
-    """Return the bytes of commands, in pieces that are sent one after another.
+    """Return the bytes of commands, in pieces to be sent one after another.
 
-    The client library packs one command at a time, tests each part and sends 6 KB a system call.
-    These parts need no test, and a piece is as large as many commands or one large event.
+    The client library packs commands one by one, checks each part and sends 6 KB by one system
+    call. Here the parts need no check, and one piece has many commands or one large event.
     """
     pieces, small, size = list[bytes](), list[bytes](), 0
     for command in commands:
@@ -187,7 +193,7 @@ def _pack(command: Sequence[Any]) -> Any:
     try:
         return hiredis.pack_command(tuple(command))
     except UnicodeEncodeError:
-        # A log that somebody named in another encoding: its name goes back byte for byte.
+        # A key whose name is not UTF-8: the original bytes are sent.
         return _pack([as_bytes(part) if isinstance(part, str) else part for part in command])
 
 
@@ -206,5 +212,5 @@ def _reply(connection: Any) -> Any:
 
 
 def _as_reply(refusal: redis.ResponseError) -> redis.ResponseError:
-    """Return an error that is a value: the frames of its traceback would keep whole batches."""
+    """Return the error without its traceback, whose frames would keep batches in memory."""
     return refusal.with_traceback(None)

@@ -13,8 +13,7 @@ from typing import Any
 from projections.documents import Documents
 from streams.events import load_json
 from streams.kinds import Kind, State
-from streams.progress_display import overall_percent, step_shown
-from streams.progress_display import whole as whole_number
+from streams.progress_display import displayed_step, overall_percent, whole_number
 
 Document = Mapping[str, Any]
 
@@ -102,7 +101,7 @@ def _ending(kind: Kind, status: Document, state: State) -> dict[str, Any]:
 def _flat_progress(kind: Kind, prefix: str, progress: Document | None) -> dict[str, Any]:
     """Return the progress as fields with the kind's prefix; all null without progress."""
     fields = progress or {}
-    step = step_shown(fields)
+    step = displayed_step(fields)
     return {
         f"{prefix}progress": None if progress is None else overall_percent(kind, progress),
         f"{prefix}remaining_seconds": whole_number(fields.get("remaining_seconds")),

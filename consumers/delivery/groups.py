@@ -20,7 +20,7 @@ from consumers.delivery.refused_tenants import READING, SetAside
 from consumers.faults import is_of_key
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
-from streams.wire import Asked, Command, ask, checked, round_trip
+from streams.wire import Command, PendingReplies, ask, checked, round_trip
 
 ALIVE_SECONDS = 30
 """How long a consumer that says nothing counts as alive."""
@@ -51,7 +51,9 @@ class Received(NamedTuple):
 class Reading:
     """New entries that were asked for and are not yet received."""
 
-    def __init__(self, receive: Callable[[], Received], asked: Asked | None = None) -> None:
+    def __init__(
+        self, receive: Callable[[], Received], asked: PendingReplies | None = None
+    ) -> None:
         self._asked = asked
         self.receive = receive
         """Wait for the entries; call it once. Raises what `ConsumerGroup.ask` raises."""
@@ -117,7 +119,7 @@ class ConsumerGroup:
         if len(tenants) == 1 and self.portions.is_heavy(tenants[0]):
             heavy = partial(self._read_heavy, tenants[0], count)
             return Reading(lambda: self._received(tenants, count, 1, [heavy()], unread))
-        asked = Asked(self._client, [self._read_command(name, count) for name in tenants])
+        asked = PendingReplies(self._client, [self._read_command(name, count) for name in tenants])
         return Reading(
             lambda: self._received(tenants, count, count, asked.replies(), unread), asked
         )

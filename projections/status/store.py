@@ -15,7 +15,7 @@ import redis
 
 from projections.reading.feed import feed_name
 from streams.keys import JobKey, Keys
-from streams.wire import Asked, checked
+from streams.wire import PendingReplies, checked
 
 UNMARKED = b"*"
 """In place of an ended job's mark: it was not read."""
@@ -53,7 +53,7 @@ class Write(NamedTuple):
 class Reading:
     """Documents that were asked for."""
 
-    def __init__(self, jobs: Collection[JobKey], asked: Asked, *, marked: bool) -> None:
+    def __init__(self, jobs: Collection[JobKey], asked: PendingReplies, *, marked: bool) -> None:
         self._jobs = jobs
         self._asked = asked
         self._marked = marked
@@ -97,7 +97,9 @@ class Writing:
         self._names = names
         self._arguments = arguments
         self._jobs = jobs
-        self._asked = Asked(client, [("EVALSHA", script.sha, len(names), *names, *arguments)])
+        self._asked = PendingReplies(
+            client, [("EVALSHA", script.sha, len(names), *names, *arguments)]
+        )
 
     def lost(self) -> list[JobKey]:
         """Wait for the server, and return the jobs that somebody else wrote since the reading.
@@ -144,7 +146,7 @@ class StatusStore:
             names += self._keys.documents(job)
             if self._marked:
                 names.append(self._keys.ended(job))
-        return Reading(jobs, Asked(self._client, [("MGET", *names)]), marked=self._marked)
+        return Reading(jobs, PendingReplies(self._client, [("MGET", *names)]), marked=self._marked)
 
     def load(self, jobs: Collection[JobKey]) -> Mapping[JobKey, Stored]:
         """Return what Redis holds of these jobs; raises as `ask`."""

@@ -1,9 +1,10 @@
-"""The old calls: workers that wrote Redis keys change one import, and append events instead.
+"""Old calls: workers that wrote Redis keys change one import, and append events instead.
 
-    from streams.compat import RedisProgressAdapter, VideoProgressAdapter, cache_job_status
+    from jobtrail.compat import RedisProgressAdapter, VideoProgressAdapter, cache_job_status
 
-The names and signatures are those that such workers have always called. They go through `bridge`
-to the appender and the reporter; only `streams.integrations` imports this package.
+Names and signatures are those of the modules that such workers used. A call goes through the bridge
+of its process to the reporter; readers read the documents of the projection. `reading` and
+`progress` never raise for Redis. Besides workers, only the integrations use this package.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the old calls go through: one connection a process, and which attempt a call is about.
+"""Bridge: the connection behind the old calls, and the attempt that a call means.
 
-Nothing is connected before the first call; the server is `JOBTRAIL_REDIS_URL`, unless `use` said
-otherwise.
+A process has one bridge. It connects at the first call, to `JOBTRAIL_REDIS_URL` unless the
+application has set another bridge with `use`.
 
-An *attempt* is new to old workers. A call that names none is about the one that this process named
-last for the job, or else the one that is served.
+Old workers have no attempts. A call without one means the attempt that the process passed last for
+the job, or else the attempt in the job's status document.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from ..settings import Settings, SettingsError
 _LOG = logging.getLogger(__name__)
 
 Id = str | int
-"""Tenants, jobs and videos are often numbers where they live."""
+"""Id of a tenant, a job or a video; applications often have numbers."""
 
 REMEMBERED_ATTEMPTS = 10_000
 
 
 class Bridge:
-    """What the old calls go through; safe to share between threads.
+    """Appends the events of the old calls, and reads documents; safe to share between threads.
 
     Args:
         client: a blocking client whose replies are bytes.
-        reporter: how events are appended; one over the same client by default.
-        legacy_keys: whether a processing job without a progress document is read from the key
-            that workers wrote before keys named tenants.
+        reporter: appends the events; by default a reporter with the same client.
+        legacy_keys: True if the progress of a processing job without a progress document is read
+            from the key that workers wrote before keys contained the tenant.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class Bridge:
         self._lock = Lock()
 
     def served(self, job: JobKey) -> dict[str, Any] | None:
-        """Give the status document that readers get, or None.
+        """Return the job's status document, or None.
 
         Raises:
-            redis.RedisError: Redis is away.
+            redis.RedisError: Redis is unavailable.
         """
         return self._read(self._keys.status(job))
 
     def progress(self, job: JobKey) -> dict[str, Any] | None:
-        """Give the progress document that readers get; None while Redis is away, too."""
+        """Return the job's progress document; None if there is none or Redis is unavailable."""
         try:
             found = self._read(self._keys.progress(job))
             if found is None and self._legacy_keys and self.state(job) is State.PROCESSING:
@@ -79,7 +79,7 @@ class Bridge:
         return found
 
     def tenantless_progress(self, kind: str, job_id: str) -> dict[str, Any] | None:
-        """Give what the old key holds, for callers that know no tenant."""
+        """Return the document of the old key, for calls without a tenant."""
         try:
             return self._read(self._keys.legacy_progress(JobKey("", kind, job_id)))
         except redis.RedisError as error:
@@ -87,7 +87,7 @@ class Bridge:
             return None
 
     def write_tenantless(self, job_id: str, document: Mapping[str, Any], ttl: int) -> None:
-        """Write the old key, as workers did before keys named tenants."""
+        """Write the old key, which does not contain the tenant."""
         _LOG.warning("progress of job %s names no tenant: it goes to the old key alone", job_id)
         key = self._keys.legacy_progress(JobKey("", "job", job_id))
         try:
@@ -96,16 +96,16 @@ class Bridge:
             _LOG.warning("progress of job %s dropped: %s", job_id, error)
 
     def renew(self, job: JobKey, seconds: int) -> None:
-        """Let the documents of an unended job live so long again; an ended job's have no end.
+        """Set the time to live of a job's documents; documents of an ended job have none.
 
         Raises:
-            redis.RedisError: Redis is away.
+            redis.RedisError: Redis is unavailable.
         """
         for name in (self._keys.status(job), self._keys.progress(job)):
             self._client.expire(name, seconds, gt=True)
 
     def state(self, job: JobKey) -> State | None:
-        """Give where the job stands for readers; None where there is none, or none of ours."""
+        """Return the state in the job's status document; None without one, or with another word."""
         status = self.served(job) or {}
         try:
             return KINDS[job.kind].state_of(str(status.get("status")))
@@ -115,11 +115,11 @@ class Bridge:
     def event(
         self, job: JobKey, form: type[Event], *, attempt: int | None = None, **fields: Any
     ) -> Event:
-        """Build an event of the job.
+        """Return an event of the job.
 
         Raises:
-            InvalidEvent, InvalidTenant: a word is not of its form.
-            LogUnavailable: the attempt is not known here, and Redis is away.
+            InvalidEvent, InvalidTenant: a value is not valid.
+            LogUnavailable: the attempt must be read, and Redis is unavailable.
         """
         job_type = fields.pop("job_type", None)
         report = self._reporter.job(
@@ -131,35 +131,35 @@ class Bridge:
         )
         return report.event(form, **fields)
 
-    def tell(self, job: JobKey, event: Event) -> bool:
-        """Append what may be lost; False, with a warning, where it was."""
+    def append_or_drop(self, job: JobKey, event: Event) -> bool:
+        """Append an event that may be lost; return False, with a warning, if it was dropped."""
         return self._reporter.append_or_drop(job.tenant, event)
 
     def end(self, job: JobKey, event: Event) -> None:
-        """Append an end, durably where the server can.
+        """Append an end, durably if the server can.
 
         Raises:
-            LogUnavailable: Redis stayed away; let the queue deliver the message again.
+            LogUnavailable: Redis stayed unavailable; the queue should deliver the message again.
         """
         self._reporter.append_with_retries(job.tenant, event)
 
-    def _attempt(self, job: JobKey, named: int | None) -> int:
+    def _attempt(self, job: JobKey, given: int | None) -> int:
         with self._lock:
             known = self._attempts.get(job)
-        if named is None:
+        if given is None:
             try:
                 return known or attempt_of(self.served(job))
             except redis.RedisError as error:
                 raise LogUnavailable(f"Redis cannot be asked for the attempt: {error}") from None
         with self._lock:
-            self._attempts[job] = named
+            self._attempts[job] = given
             self._attempts.move_to_end(job)
             if len(self._attempts) > REMEMBERED_ATTEMPTS:
                 self._attempts.popitem(last=False)
-        return named
+        return given
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        """Give the JSON object that a key holds; None for no key and for anything else."""
+        """Return the JSON object that a key holds; None without a key or with another value."""
         raw: Any = self._client.get(name)
         try:
             document = None if raw is None else load_json(raw)
@@ -169,16 +169,16 @@ class Bridge:
 
 
 def use(bridge: Bridge) -> Bridge:
-    """Let the calls of this process go through a bridge from now on; gives it back."""
+    """Set the bridge of this process, and return it."""
     _default[:] = [bridge]
     return bridge
 
 
 def default() -> Bridge:
-    """Give this process's bridge, made at its first use.
+    """Return the bridge of this process, which is made at its first use.
 
     Raises:
-        SettingsError, InvalidUrl: `JOBTRAIL_REDIS_URL` is not set, or wrong.
+        SettingsError, InvalidUrl: `JOBTRAIL_REDIS_URL` is not set, or not valid.
     """
     if _default:
         return _default[0]
@@ -188,9 +188,9 @@ def default() -> Bridge:
 
 
 def if_named(through: Bridge | None) -> Bridge | None:
-    """Give the bridge to go through; None, with a warning, where the environment names no server.
+    """Return the given bridge or the process's own; None, with a warning, if no server is set.
 
-    The old calls passed over a Redis that was not configured, as on a developer's machine.
+    The old calls ignored a Redis that was not configured, as on a developer's machine.
     """
     try:
         return through or default()
@@ -203,11 +203,11 @@ _default: list[Bridge] = []
 
 
 def attempt_of(status: Mapping[str, Any] | None) -> int:
-    """Give the attempt that a status document is about; 1 where it tells of none."""
+    """Return the attempt in a status document, or 1."""
     attempt = (status or {}).get("attempt")
     return attempt if isinstance(attempt, int) and attempt >= 1 else 1
 
 
 def forget() -> None:
-    """Let the next call make a bridge anew."""
+    """Drop the bridge of this process; the next call makes a new one."""
     _default.clear()

@@ -1,7 +1,6 @@
-"""The old calls about progress: adapters that append events instead of writing Redis keys.
+"""Old calls about progress: adapters that append events instead of writing Redis keys.
 
-No call here raises: what could not be appended, or an environment that names no server, is a
-warning.
+No call raises. An event that cannot be appended, or an environment without a server, is a warning.
 """
 
 from __future__ import annotations
@@ -23,29 +22,33 @@ from .bridge import Bridge, Id, if_named
 _LOG = logging.getLogger(__name__)
 
 TTL_SECONDS = 21_600
-"""How long the keys of an unended job live after its last event; the projection's own setting."""
+"""Time to live of the keys of an unended job after its last event, as the projection sets it."""
 
 _LARGEST = 2**53
-"""Up to which an event takes counts and estimates; a percent beyond it is none."""
+"""Greatest count or estimate that an event may have."""
 
 
 def _number(value: Any) -> float:
-    """Read a number; NaN and infinity pass, and are written as null."""
+    """Return a value as a number; NaN and infinity are allowed and written as null.
+
+    Raises:
+        TypeError, ValueError: it is not a number, or larger than an event may have.
+    """
     number = float(value)
     if math.isfinite(number) and abs(number) > _LARGEST:
-        raise ValueError("larger than an event takes")
+        raise ValueError("larger than an event may have")
     return number
 
 
 def _count(value: Any) -> int:
     count = int(value)
     if not 0 <= count <= _LARGEST:
-        raise ValueError("no count that an event takes")
+        raise ValueError("not a count that an event may have")
     return count
 
 
 def _remaining(value: Any) -> float:
-    """Read an estimate; one that was overrun is 0, as old readers always showed it."""
+    """Return an estimate; a negative one is 0, as old readers displayed it."""
     return max(_number(value), 0.0)
 
 
@@ -57,17 +60,17 @@ _NAMED: Mapping[str, Callable[[Any], Any]] = {
     "step_percent": _number,
     "remaining_seconds": _remaining,
 }
-"""What an event has fields of its own for, and how a loosely typed value is read."""
+"""Keys of an old call's extra that are fields of an event, and the conversion of their values."""
 
 NEVER_RAISED = (LogUnavailable, InvalidEvent, InvalidTenant, redis.RedisError)
-"""What a call about progress meets with a warning."""
+"""Errors that a call about progress turns into a warning."""
 
 
 class RedisProgressAdapter:
-    """Progress of jobs that are no videos: AI, messaging, imports.
+    """Old adapter for the progress of jobs other than videos.
 
     Args:
-        ttl_seconds: of keys that a call without a tenant writes; the projection sets all others'.
+        ttl_seconds: time to live of keys that calls without a tenant write.
     """
 
     def __init__(self, ttl_seconds: int = TTL_SECONDS, *, through: Bridge | None = None) -> None:
@@ -83,8 +86,8 @@ class RedisProgressAdapter:
     ) -> None:
         """Append a progress event.
 
-        Without a tenant there is no log that it belongs to: the old key is written, as ever, and
-        read while `JOBTRAIL_LEGACY_KEYS=on`.
+        Without a tenant there is no stream for it: the old key is written instead, which is read
+        while `JOBTRAIL_LEGACY_KEYS=on`.
         """
         bridge = if_named(self._bridge)
         if bridge is None:
@@ -95,7 +98,7 @@ class RedisProgressAdapter:
             bridge.write_tenantless(str(job_id), {"step": step, **(extra or {})}, self._ttl)
 
     def get_progress(self, job_id: Id, tenant_id: Id | None = None) -> dict[str, Any] | None:
-        """Give the progress document, or the old key's where no tenant was named."""
+        """Return the progress document, or without a tenant the document of the old key."""
         bridge = if_named(self._bridge)
         if bridge is None:
             return None
@@ -105,10 +108,10 @@ class RedisProgressAdapter:
 
 
 class VideoProgressAdapter:
-    """Progress of one video; the job id that its calls are given is ignored.
+    """Old adapter for the progress of one video; the job id of its calls is ignored.
 
     Args:
-        ttl_seconds: taken for the old signature's sake; the projection sets the time to live.
+        ttl_seconds: ignored; the projection sets the time to live.
     """
 
     def __init__(
@@ -134,38 +137,38 @@ class VideoProgressAdapter:
             record(bridge, self._job, step, extra)
 
     def get_progress(self, job_id: Id = "") -> dict[str, Any] | None:  # noqa: ARG002 - likewise
-        """Give this video's progress document."""
+        """Return the progress document of this video."""
         bridge = if_named(self._bridge)
         return None if bridge is None else bridge.progress(self._job)
 
     def get_progress_direct(self) -> dict[str, Any] | None:
-        """Give the same without a job id."""
+        """Return the progress document of this video, without a job id."""
         return self.get_progress()
 
 
 def record(bridge: Bridge, job: JobKey, step: str | None, extra: Mapping[str, Any] | None) -> bool:
-    """Append a progress event of what an old call said; False, with a warning, where it failed."""
+    """Append a progress event for an old call; return False, with a warning, if that failed."""
     named: dict[str, Any] = {"step": None if step is None else text_of(step)[:200]}
     try:
         try:
-            fields, free = _sorted_out(extra)
+            fields, free = _split(extra)
             named |= fields
             event = bridge.event(job, Progress, extra=free, **named)
         except InvalidEvent as error:
-            # The old keys held anything; how far the job is must not be lost to a keepsake.
+            # Old keys could hold anything: the progress is appended without the extra.
             _LOG.warning("extra of job %s dropped: %s", job.id, error)
             event = bridge.event(job, Progress, **named)
-        return bridge.tell(job, event)
+        return bridge.append_or_drop(job, event)
     except NEVER_RAISED as error:
         _LOG.warning("progress of job %s dropped: %s", job.id, error)
         return False
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Make an old call's values plain JSON, as its `json.dumps(…, default=str)` did.
+    """Return values of an old call as plain JSON values, as `json.dumps(…, default=str)` does it.
 
     Raises:
-        InvalidEvent: that did not write them either: a key is no text, or it holds itself.
+        InvalidEvent: JSON cannot hold them: a key is not a text, or a value contains itself.
     """
     try:
         made: dict[str, Any] = json.loads(json.dumps(dict(values), default=text_of))
@@ -174,8 +177,8 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _sorted_out(extra: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part an old call's extra into fields of the event and free keys, and make both plain JSON."""
+def _split(extra: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of the event and the free keys in an old call's extra, as plain JSON."""
     named: dict[str, Any] = {}
     free = plain(extra or {})
     free.pop("step_name", None)  # always the step itself
@@ -184,5 +187,5 @@ def _sorted_out(extra: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[s
         try:
             named[name] = None if value is None else form(value)
         except (TypeError, ValueError, OverflowError):
-            free[name] = value  # readers have always been given it, whatever it was
+            free[name] = value  # readers still get the value, whatever it is
     return named, free

@@ -1,7 +1,6 @@
-"""The old readers: how a job stands and how far it is, for views that run in Django.
+"""Old readers: the status and the progress of a job, for example for the views of Django.
 
-Nothing here needs Django, and nothing raises while Redis is away or not named: a reader that was
-always given None then still is.
+Django is not required. While Redis is unavailable or not configured, readers return None.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ import redis
 
 from ..keys import JobKey
 from ..kinds import KINDS
-from ..progress_display import overall_percent, step_shown, whole
+from ..progress_display import displayed_step, overall_percent, whole_number
 from .bridge import Bridge, Id, if_named
 
 _LOG = logging.getLogger(__name__)
 
 
 class StepDetail(TypedDict):
-    """The (n/7) display of a stepped video; `step_percent` is the step's own, 0–100."""
+    """Step of a video with several steps; `step_percent` is the progress of the step, 0–100."""
 
     step_index: int
     step_total: int
@@ -32,14 +31,14 @@ class StepDetail(TypedDict):
 def get_video_status(
     tenant_id: Id, video_id: Id, *, through: Bridge | None = None
 ) -> dict[str, Any] | None:
-    """Give a video's status document, or None."""
+    """Return the status document of a video, or None."""
     return _status(JobKey(str(tenant_id), "video", str(video_id)), through)
 
 
 def get_job_status(
     tenant_id: Id, job_id: Id, *, through: Bridge | None = None
 ) -> dict[str, Any] | None:
-    """Give a job's status document, or None."""
+    """Return the status document of a job, or None."""
     return _status(JobKey(str(tenant_id), "job", str(job_id)), through)
 
 
@@ -50,7 +49,7 @@ get_job_status_from_redis = get_job_status
 def get_video_encoding_progress(
     video_id: Id, tenant_id: Id | None = None, *, through: Bridge | None = None
 ) -> int | None:
-    """Give the whole's percent, 0–100; None where nothing is known."""
+    """Return the overall progress of a video, 0–100, or None."""
     progress = _progress(video_id, tenant_id, through)
     return None if progress is None else overall_percent(KINDS["video"], progress)
 
@@ -58,15 +57,15 @@ def get_video_encoding_progress(
 def get_video_encoding_remaining_seconds(
     video_id: Id, tenant_id: Id | None = None, *, through: Bridge | None = None
 ) -> int | None:
-    """Give the worker's own estimate in seconds, or None."""
-    return whole((_progress(video_id, tenant_id, through) or {}).get("remaining_seconds"))
+    """Return the worker's estimate of the time left in seconds, or None."""
+    return whole_number((_progress(video_id, tenant_id, through) or {}).get("remaining_seconds"))
 
 
 def get_video_encoding_step_detail(
     video_id: Id, tenant_id: Id | None = None, *, through: Bridge | None = None
 ) -> StepDetail | None:
-    """Give the step's display, or None where any part of it is missing."""
-    step = step_shown(_progress(video_id, tenant_id, through) or {})
+    """Return the step to display, or None if a part of it is missing."""
+    step = displayed_step(_progress(video_id, tenant_id, through) or {})
     if step.index is None or step.total is None or step.name is None or step.percent is None:
         return None
     return StepDetail(

@@ -1,8 +1,8 @@
-"""The old calls that say how a job stands, as events; `progress` has those about progress.
+"""Old calls that set the state of a job, as events.
 
-Workers call them twice, late, and against each other: queues deliver at least once. What is served
-already is not appended again, and what would lose by the fold's ranks (a failure after a `done`) is
-not appended at all. Where two processes still race, the fold settles it.
+Queues deliver at least once, so that workers make these calls twice, late and in competition. A
+state that is served already is not appended again, and one that cannot win by the ranks of the fold
+(a failure after `done`) is not appended at all. If two processes race, the fold decides.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .progress import NEVER_RAISED, TTL_SECONDS, plain
 _LOG = logging.getLogger(__name__)
 
 Outcome = tuple[bool, str]
-"""Whether the job stands as the call wished, and a word: `ok` where an event was appended,
-`idempotent` where it stood so already, else the state that it stands in for good."""
+"""True if the job has the state of the call, and a word: `ok` if an event was appended,
+`idempotent` if the job had the state already, or else the state that the job keeps."""
 
 _FORMS: Mapping[State, type[Event]] = {
     State.QUEUED: Queued,
@@ -36,11 +36,12 @@ _FORMS: Mapping[State, type[Event]] = {
 
 
 class VideoCalls:
-    """A tenant's `mark_processing`, `complete_video` and `fail_video`.
+    """Old calls about the videos of a tenant.
 
-    A video that is encoded again after its end needs a higher `attempt`: without one an end stands.
+    A video that is encoded again after its end needs a higher `attempt`; otherwise its end stays.
 
-    Each raises LogUnavailable where Redis stayed away: let the queue deliver the message again.
+    Each call raises LogUnavailable if Redis stayed unavailable: the queue should deliver the
+    message again.
     """
 
     def __init__(self, tenant_id: Id, *, through: Bridge | None = None) -> None:
@@ -48,8 +49,8 @@ class VideoCalls:
         self._bridge = through
 
     def mark_processing(self, video_id: Id, *, attempt: int | None = None) -> bool:
-        """Say that a worker took the video; False where it has ended."""
-        return self._tell(video_id, State.PROCESSING, attempt)[0]
+        """Report that a worker took the video; return False if the video has ended."""
+        return self._append(video_id, State.PROCESSING, attempt)[0]
 
     def complete_video(
         self,
@@ -59,19 +60,19 @@ class VideoCalls:
         *,
         attempt: int | None = None,
     ) -> Outcome:
-        """Say that the video is ready; wins over a failure of the same attempt."""
+        """Report that the video is ready, which replaces a failure of the same attempt."""
         result: dict[str, Any] = {"hls_path": str(hls_path)}
         if duration is not None and duration >= 0:
             result["duration"] = duration
-        return self._tell(video_id, State.DONE, attempt, result=result)
+        return self._append(video_id, State.DONE, attempt, result=result)
 
     def fail_video(self, video_id: Id, reason: str, *, attempt: int | None = None) -> Outcome:
-        """Say that the video failed; a video that is ready stays so."""
-        return self._tell(video_id, State.FAILED, attempt, error=valid_text(text_of(reason)))
+        """Report that the video failed; a video that is ready stays ready."""
+        return self._append(video_id, State.FAILED, attempt, error=valid_text(text_of(reason)))
 
-    def _tell(self, video_id: Id, state: State, attempt: int | None, **fields: Any) -> Outcome:
+    def _append(self, video_id: Id, state: State, attempt: int | None, **fields: Any) -> Outcome:
         job = JobKey(self._tenant, "video", str(video_id))
-        return tell_state(self._bridge or default(), job, state, attempt, **fields)
+        return append_state(self._bridge or default(), job, state, attempt, **fields)
 
 
 def cache_video_status(  # noqa: PLR0917 - the old signature
@@ -86,9 +87,9 @@ def cache_video_status(  # noqa: PLR0917 - the old signature
     attempt: int | None = None,
     through: Bridge | None = None,
 ) -> bool:
-    """Say how a video stands, in a video's words; False, with a warning, where that failed."""
-    told = {"hls_path": hls_path, "duration": duration}
-    result = {name: value for name, value in told.items() if value is not None}
+    """Set the state of a video by a word for it; return False, with a warning, if that failed."""
+    given = {"hls_path": hls_path, "duration": duration}
+    result = {name: value for name, value in given.items() if value is not None}
     job = JobKey(str(tenant_id), "video", str(video_id))
     return _cached(through, job, status, attempt, result=result, error=error_reason)
 
@@ -105,30 +106,30 @@ def cache_job_status(  # noqa: PLR0917 - the old signature
     attempt: int | None = None,
     through: Bridge | None = None,
 ) -> bool:
-    """Say how a job stands, in a job's words; False, with a warning, where that failed."""
+    """Set the state of a job by a word for it; return False, with a warning, if that failed."""
     job = JobKey(str(tenant_id), "job", str(job_id))
-    said = {"job_type": job_type, "result": result, "error": error_message}
-    return _cached(through, job, status, attempt, **said)
+    fields = {"job_type": job_type, "result": result, "error": error_message}
+    return _cached(through, job, status, attempt, **fields)
 
 
 def refresh_video_progress_ttl(tenant_id: Id, video_id: Id, ttl: int = TTL_SECONDS) -> bool:
-    """Let an unended video's keys live `ttl` seconds again; False where Redis is away."""
+    """Set the time to live of an unended video's keys; return False if Redis is unavailable."""
     return _renewed(JobKey(str(tenant_id), "video", str(video_id)), ttl)
 
 
 def refresh_job_progress_ttl(tenant_id: Id, job_id: Id, ttl: int = TTL_SECONDS) -> bool:
-    """Let an unended job's keys live `ttl` seconds again; False where Redis is away."""
+    """Set the time to live of an unended job's keys; return False if Redis is unavailable."""
     return _renewed(JobKey(str(tenant_id), "job", str(job_id)), ttl)
 
 
-def tell_state(
+def append_state(
     bridge: Bridge, job: JobKey, state: State, attempt: int | None = None, **fields: Any
 ) -> Outcome:
-    """Append what an old call said, unless it is served already or can no longer win.
+    """Append the event of a state, unless the state is served already or can no longer win.
 
     Raises:
-        InvalidEvent, InvalidTenant: a word is not of its form.
-        LogUnavailable: Redis stayed away.
+        InvalidEvent, InvalidTenant: a value is not valid.
+        LogUnavailable: Redis stayed unavailable.
     """
     settled = _settled(bridge, job, state, attempt, fields.get("job_type"))
     if settled is not None:
@@ -139,11 +140,11 @@ def tell_state(
     except InvalidEvent as error:
         if "result" not in fields:
             raise
-        # An end is worth more than its result.
+        # The end is appended without its result.
         _LOG.warning("the result of job %s was left out: %s", job.id, error)
         event = bridge.event(job, form, attempt=attempt, **plain(fields | {"result": {}}))
     if state is State.PROCESSING:
-        bridge.tell(job, event)
+        bridge.append_or_drop(job, event)
     else:
         bridge.end(job, event)
     return True, "ok"
@@ -152,17 +153,17 @@ def tell_state(
 def _settled(
     bridge: Bridge, job: JobKey, state: State, attempt: int | None, job_type: str | None
 ) -> Outcome | None:
-    """Give the outcome of a call that has nothing to append, or None."""
+    """Return the outcome of a call that has nothing to append, or None."""
     try:
         served, now = bridge.served(job), bridge.state(job)
     except redis.RedisError:
-        return None  # the append waits for Redis, and the fold settles the rest
+        return None  # the append waits for Redis, and the fold decides
     if now is None or (attempt is not None and attempt > attempt_of(served)):
         return None
     if now is state:
-        # Progress may have been first to say that the job is processed, without its type.
-        news = job_type is not None and (served or {}).get("job_type") is None
-        return None if news else (True, "idempotent")
+        # A progress event, which has no job type, may have made the job a processing one.
+        adds_type = job_type is not None and (served or {}).get("job_type") is None
+        return None if adds_type else (True, "idempotent")
     if now is State.DONE or (now.ended and state is not State.DONE):
         _LOG.warning("%s %s is %s and stays so: %s ignored", job.kind, job.id, now, state)
         return False, now.value
@@ -170,22 +171,23 @@ def _settled(
 
 
 def _cached(
-    through: Bridge | None, job: JobKey, status: object, attempt: int | None, **said: Any
+    through: Bridge | None, job: JobKey, status: object, attempt: int | None, **fields: Any
 ) -> bool:
     bridge = if_named(through)
     if bridge is None:
         return False
     try:
         state = KINDS[job.kind].state_of(str(getattr(status, "value", status)))
-        fields = {"job_type": said.get("job_type"), **_told(state, said["result"], said["error"])}
-        return tell_state(bridge, job, state, attempt, **fields)[0]
+        of_state = _fields_of(state, fields["result"], fields["error"])
+        job_type = fields.get("job_type")
+        return append_state(bridge, job, state, attempt, job_type=job_type, **of_state)[0]
     except (*NEVER_RAISED, ValueError) as problem:
         _LOG.warning("the status of %s %s was not appended: %s", job.kind, job.id, problem)
         return False
 
 
-def _told(state: State, result: Mapping[str, Any] | None, error: str | None) -> dict[str, Any]:
-    """Give the fields that an event of this state has for what the old call said."""
+def _fields_of(state: State, result: Mapping[str, Any] | None, error: str | None) -> dict[str, Any]:
+    """Return the fields of an event of this state, from the arguments of an old call."""
     if state is State.DONE:
         return {"result": result}
     if state is State.FAILED:

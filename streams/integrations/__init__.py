@@ -1,5 +1,4 @@
-"""Integrations of task queues: their signals become events, without a line in the tasks.
+"""Integrations of task queues: they report tasks as jobs, without a change to the tasks.
 
-Each module imports its framework only when it is used. Nothing else of `streams` imports this
-room.
+Each module imports its framework when it is used. No other module of the package imports them.
 """

@@ -1,12 +1,12 @@
-"""Celery tasks as jobs: signals that append their lifecycle, without a line in the tasks.
+"""Celery tasks as jobs: Celery's signals append the events, without a change to the tasks.
 
-    from streams.integrations.celery import report_tasks
+    from jobtrail.integrations.celery import report_tasks
 
     report_tasks(tenant_of=lambda task: task.kwargs.get("tenant_id"))
 
-A task's id is the job's id, its name the job's type, and each of Celery's retries a new attempt.
-Tasks of no tenant are not reported. A task is never failed for its report: what could not be
-appended is a warning, save that ends are retried for `end_retry_seconds` first.
+The id of a task is the id of the job, its name is the job type, and each retry is a new attempt.
+Tasks without a tenant are not reported. A report never makes a task fail: an event that cannot be
+appended is a warning, and an end is retried before that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 
 from ..compat.bridge import Bridge, Id, if_named
 from ..compat.progress import NEVER_RAISED
-from ..compat.states import tell_state
+from ..compat.states import append_state
 from ..failure import failure_of
 from ..keys import JobKey
 from ..kinds import State
@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Task:
-    """What the signals know of one run of a task."""
+    """One run of a task, as the signals describe it."""
 
     id: str
     name: str
@@ -43,7 +43,7 @@ TenantOf = Callable[[Task], Id | None]
 
 
 def tenant_argument(task: Task) -> Id | None:
-    """Give the tenant of tasks that take it as the keyword argument `tenant_id`."""
+    """Return the tenant of a task that has it as the keyword argument `tenant_id`."""
     tenant: Id | None = task.kwargs.get("tenant_id")
     return tenant
 
@@ -51,7 +51,9 @@ def tenant_argument(task: Task) -> Id | None:
 def report_tasks(
     *, tenant_of: TenantOf = tenant_argument, through: Bridge | None = None
 ) -> Callable[[], None]:
-    """Report every task of this process from now on; gives what ends that.
+    """Report the tasks of this process from now on; return a function that ends this.
+
+    `tenant_of` returns the tenant of a task, or None for a task that is not reported.
 
     Raises:
         ImportError: Celery is not installed.
@@ -80,7 +82,7 @@ def report_tasks(
 
 
 class _Hooks:
-    """Receivers of Celery's signals; each takes what it needs of them by name."""
+    """Receivers of Celery's signals; each has the arguments that it needs, by name."""
 
     def __init__(self, tenant_of: TenantOf, through: Bridge | None) -> None:
         self._tenant_of = tenant_of
@@ -91,17 +93,17 @@ class _Hooks:
     def published(self, sender: str, headers: Mapping[str, Any], body: Any, **_: Any) -> None:
         args, kwargs = body[0], body[1]
         attempt = int(headers.get("retries") or 0) + 1
-        self._tell(Task(headers["id"], sender, attempt, tuple(args), kwargs), State.QUEUED)
+        self._report(Task(headers["id"], sender, attempt, tuple(args), kwargs), State.QUEUED)
 
     def received(self, request: Any, **_: Any) -> None:
         self._received[request.id] = request
 
     def started(self, task_id: str, task: Any, **_: Any) -> None:
-        self._tell(_run(task.request, task.name, task_id), State.PROCESSING)
+        self._report(_run(task.request, task.name, task_id), State.PROCESSING)
 
     def succeeded(self, sender: Any, result: Any, **_: Any) -> None:
-        told = result if isinstance(result, dict) else {"value": result}
-        self._tell(_run(sender.request, sender.name), State.DONE, result=told)
+        reported = result if isinstance(result, dict) else {"value": result}
+        self._report(_run(sender.request, sender.name), State.DONE, result=reported)
 
     def failed(
         self,
@@ -112,13 +114,13 @@ class _Hooks:
         kwargs: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        # Where the process that ran the task is gone, the worker's main process sends this signal.
-        # Celery before 5.7 has no current request there, only the one that was received.
+        # If the process that ran the task has ended, the worker's main process sends this signal.
+        # There, Celery before 5.7 has only the request that was received, and no current one.
         current = sender.request if sender.request.id == task_id else None
         attempt = _attempt(current or self._received.get(task_id))
         failure = failure_of(exception)
         run = Task(task_id, sender.name, attempt, tuple(args or ()), kwargs or {})
-        self._tell(run, State.FAILED, error=failure.error, code=failure.code)
+        self._report(run, State.FAILED, error=failure.error, code=failure.code)
 
     def revoked(
         self,
@@ -128,30 +130,30 @@ class _Hooks:
         **_: Any,
     ) -> None:
         reason = "terminated" if terminated else "expired" if expired else "revoked"
-        self._tell(_run(request, request.task, request.id), State.CANCELLED, reason=reason)
+        self._report(_run(request, request.task, request.id), State.CANCELLED, reason=reason)
 
     def left(self, task_id: str, task: Any, state: str | None, retval: Any, **_: Any) -> None:
-        """Report the ends for which Celery has no signal: `Ignore`, `Reject`, a process that exits.
+        """Report ends that have no signal: `Ignore`, `Reject`, and the exit of the process.
 
-        Celery has no state for an exception that is not an `Exception`. It is still being handled
-        here; the process exits next, and not every version reports that.
+        Celery has no state for an exception that is not an `Exception`. The exception is still
+        being handled here; the process exits next, which not every version reports.
         """
         run = _run(task.request, task.name, task_id)
         if state == "IGNORED":
-            self._tell(run, State.CANCELLED, reason="ignored")
+            self._report(run, State.CANCELLED, reason="ignored")
         elif state == "REJECTED" and not getattr(retval, "requeue", False):
-            self._tell(run, State.FAILED, error="the task rejected its message", code="Reject")
+            self._report(run, State.FAILED, error="the task rejected its message", code="Reject")
         elif state is None and not (task.acks_late and task.reject_on_worker_lost):
             failure = failure_of(sys.exc_info()[1] or SystemExit())
-            self._tell(run, State.FAILED, error=failure.error, code=failure.code)
+            self._report(run, State.FAILED, error=failure.error, code=failure.code)
 
     def unknown(self, message: Any, name: str, id: str, **_: Any) -> None:  # noqa: A002
         args, kwargs = message.payload[0], message.payload[1]
         attempt = int(message.headers.get("retries") or 0) + 1
         run = Task(id, name, attempt, tuple(args), kwargs)
-        self._tell(run, State.FAILED, error="no worker knows this task", code="NotRegistered")
+        self._report(run, State.FAILED, error="no worker knows this task", code="NotRegistered")
 
-    def _tell(self, task: Task, state: State, **fields: Any) -> None:
+    def _report(self, task: Task, state: State, **fields: Any) -> None:
         try:
             tenant = self._tenant_of(task)
             if tenant is None:
@@ -160,20 +162,20 @@ class _Hooks:
             fields["job_type"] = task.name[-200:]
             bridge = if_named(self._bridge)
             if bridge is not None:
-                tell_state(bridge, job, state, task.attempt, **fields)
+                append_state(bridge, job, state, task.attempt, **fields)
         except NEVER_RAISED as error:
             _LOG.warning("%s of task %s was not appended: %s", state, task.id, error)
 
 
 def _run(request: Any, name: str, task_id: str | None = None) -> Task:
-    """Return the run of a request: the worker's own object, or the context of the running task."""
+    """Return the run of a request: the worker's object, or the context of a running task."""
     args, kwargs = getattr(request, "args", None), getattr(request, "kwargs", None)
     run_id = task_id or request.id
     return Task(run_id, name, _attempt(request), tuple(args or ()), kwargs or {})
 
 
 def _attempt(request: Any) -> int:
-    """Return the attempt that a request is: a running task's context, or the worker's object."""
+    """Return the attempt of a request, which counts Celery's retries from 1."""
     retries = getattr(request, "retries", None)
     if retries is None:
         retries = getattr(request, "request_dict", {}).get("retries")

@@ -1,4 +1,4 @@
-"""What a process takes from and gives to its surroundings: variables, signals, safe text.
+"""Environment variables, signals, and text that is safe to print, for all processes.
 
-The room imports nothing else of `streams`.
+Nothing else of `streams` is imported here.
 """

@@ -1,6 +1,7 @@
-"""The environment's variables before they are validated: their prefix, and errors about them.
+"""Environment variables before their validation: their prefix, and errors about them.
 
-This module needs no validation library, so that a command that reads only a URL starts fast.
+`streams/settings.py` validates them. This module needs no validation library, so that a command
+that reads only a URL starts fast.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 PREFIX = "JOBTRAIL_"
 
 TEXTS = ("redis_url", "database_url", "data_dir")
-"""Settings that are taken as they are: no text is wrong for them until it is used."""
+"""Settings for which every text is valid until it is used."""
 
 
 DATA_DIR = ".jobtrail"
@@ -18,7 +19,7 @@ DATA_DIR = ".jobtrail"
 
 
 class SettingsError(ValueError):
-    """The environment is wrong; the message names the variable and what it takes."""
+    """A setting is not valid; the message is one line that names the variable and valid values."""
 
 
 def given(environ: Mapping[str, str], name: str) -> str | None:
@@ -27,7 +28,7 @@ def given(environ: Mapping[str, str], name: str) -> str | None:
 
 
 def is_utf8(value: str) -> bool:
-    """Return whether a variable's bytes were UTF-8; what was not cannot be sent to a server."""
+    """Return True if the bytes of a variable were UTF-8; others cannot be sent to a server."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -36,7 +37,11 @@ def is_utf8(value: str) -> bool:
 
 
 def required(value: str | None, name: str, example: str) -> str:
-    """Return a value, or raise SettingsError where it is None."""
+    """Return the value of a setting.
+
+    Raises:
+        SettingsError: it is None; the message has the example.
+    """
     if value is None:
         raise SettingsError(
             f"{PREFIX}{name.upper()} is not set: give it, e.g. {example}, or start jobtrail up"
@@ -45,5 +50,9 @@ def required(value: str | None, name: str, example: str) -> str:
 
 
 def required_redis_url(value: str | None) -> str:
-    """Return the Redis URL, or raise SettingsError where none is set."""
+    """Return the Redis URL.
+
+    Raises:
+        SettingsError: it is None.
+    """
     return required(value, "redis_url", "redis://127.0.0.1:6379/0")

@@ -1,9 +1,9 @@
-"""SIGINT and SIGTERM of this project's processes.
+"""SIGINT and SIGTERM in the processes of the service.
 
-Both are obeyed whatever the parent left them at: a shell script starts its background commands with
-SIGINT ignored, and `kill -INT`, or Ctrl-C in a terminal that they share, still has to end them. The
-first SIGINT asks a command to stop in order. The second one ends it, and all that it started, at
-once.
+Both have an effect even if the parent ignored them: a shell script starts its background commands
+with SIGINT ignored, and `kill -INT`, or Ctrl-C in a shared terminal, must still end them. The first
+SIGINT stops a command in order. The second one ends the command, and all processes that it started,
+at once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import NoReturn
 
 INTERRUPTED_STATUS = 130
-"""Exit status of a command that Ctrl-C ended, as shells count: 128 and the signal's number."""
+"""Exit status of a command that Ctrl-C ended: 128 plus the number of the signal."""
 
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 def obey_signals() -> None:
-    """Obey both signals in a command that has no way of its own to stop.
+    """Set up both signals for a command that does not stop in a way of its own.
 
     The first SIGINT raises KeyboardInterrupt; SIGTERM has its default effect.
     """
@@ -61,7 +61,7 @@ def _on_interrupt(first: Callable[[], object]) -> None:
     def handle(*_: object) -> None:
         nonlocal asked
         if asked:
-            # A key that is held down would begin to end it again and again, and never be done.
+            # If the key is held down, further signals must not start the same again.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             end_now()
         asked = True
@@ -71,7 +71,7 @@ def _on_interrupt(first: Callable[[], object]) -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Return the process ids of all that descend from a process, parents before children."""
+    """Return the ids of all descendants of a process, parents before children."""
     children: dict[int, list[int]] = {}
     for child, parent in _processes():
         children.setdefault(parent, []).append(child)
@@ -82,10 +82,10 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _processes() -> Iterator[tuple[int, int]]:
-    """Yield the process id and the parent's of every process."""
+    """Yield the id and the parent's id of every process."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            # The name in parentheses may hold anything.
+            # The name in parentheses may contain anything.
             yield int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])
     if not Path("/proc/self/stat").exists():
         listed = subprocess.run(

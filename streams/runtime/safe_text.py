@@ -1,4 +1,7 @@
-"""Text that others wrote, made safe to show on a terminal and in a log."""
+"""Escapes that make text of others safe for a terminal and for log lines.
+
+The logging set-up, the commands and the console use them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0d]"
     "|[\U000e0100-\U000e01ef]"
 )
-"""Printable by Unicode's rules, but shown as nothing; two selectors of emoji are let through."""
+"""Printable by Unicode's rules, but invisible; two selectors of emoji are allowed."""
 
 _SPACES = frozenset(map(chr, (0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)))
 _ESCAPED_BYTES = range(0xDC80, 0xDD00)
@@ -17,23 +20,23 @@ _ESCAPED_BYTES = range(0xDC80, 0xDD00)
 
 
 def visible(text: str, kept: str = "") -> str:
-    """Return text with all escaped that moves the cursor, reorders or hides text.
+    """Return text in which characters that move the cursor, reorder or hide text are escaped.
 
     These are control characters (escape sequences, line ends), bidirectional controls, characters
-    without width, and surrogates; those in `kept` are left.
+    without width, and surrogates. Characters in `kept` are not escaped.
     """
     return _escaped(text, lambda char: char if char in kept else _text_escape(char))
 
 
 def visible_json(text: str, *, ascii_only: bool = False) -> str:
-    r"""Return JSON text with the same characters written as `\u` escapes; it means the same."""
+    r"""Return JSON text with the same characters as `\u` escapes; its meaning is the same."""
     if ascii_only:
         return re.sub(r"[^ -~]", lambda found: _json_escape(found[0]), text)
     return _escaped(text, _json_escape)
 
 
 def bounded(text: str, length: int) -> str:
-    """Return at most so many characters, the last one an ellipsis where some were left out."""
+    """Return at most `length` characters, of which the last is an ellipsis if text is left out."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 

@@ -1,4 +1,4 @@
-"""What must be known of a Redis server: its URL, and whether it is a primary.
+"""Redis servers: their URLs, the check for a primary, and reading without the client library.
 
-`connection` builds clients from it. Of `streams`, the room imports `runtime` alone.
+`streams/connection.py` makes clients of these parts. Of `streams`, only `runtime` is imported here.
 """

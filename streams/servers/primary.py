@@ -1,10 +1,10 @@
-"""Connections that refuse a server that is not a primary of its own.
+"""Connections that refuse a server that is not a primary.
 
-A replica serves states that may be behind and takes no writes; one node of a cluster has a part of
-the keys; a Sentinel has none. Each connection asks its server what it is (HELLO, which every Redis
-user may send) when it is made, and again with the first command after `Roles.seconds`, or after a
-write was refused with READONLY. A connection whose server was demoted is made anew, because its URL
-may lead to another server by then.
+A replica may have old states and takes no writes; a node of a cluster has a part of the keys; a
+Sentinel has none. Each connection reads the role of its server (by HELLO, which every Redis user
+may send) when it is made, with the first command after `Roles.seconds`, and after a write was
+refused with READONLY. A connection to a demoted server is made anew, because its URL may lead to
+another server then. `streams/connection.py` makes clients of these classes.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ import redis
 import redis.asyncio.connection as aio
 
 ROLE_SECONDS = 1.0
-"""Seconds after which a connection in use asks its server again what it is."""
+"""Seconds after which a connection in use reads the role of its server again."""
 
 _NAME = "JOBTRAIL_REDIS_URL must name"
 
 
 class WrongServer(redis.ConnectionError):
-    """The server is a replica, a cluster's node or a Sentinel; this passes with a promotion."""
+    """The server is a replica, a node of a cluster or a Sentinel; a promotion may change that."""
 
 
 class Roles:
-    """The server's role as one client's connections found it; inf `seconds` ask only once."""
+    """Role checks of one client's connections; with infinite `seconds` each checks only once."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.refused = 0
-        """Answers so far by which a server was refused."""
+        """Number of times that a server was refused."""
 
 
-class _Asking:
-    """The common part of blocking and asyncio connections."""
+class _RoleCheck:
+    """Base of blocking and asyncio connections that check the role of their server."""
 
     _due = math.inf
     _roles: Roles
 
-    def _judge(self, reply: Any) -> None:
-        """Raise WrongServer where the reply to HELLO says that the server is not to be used."""
+    def _check_role(self, reply: Any) -> None:
+        """Raise WrongServer if the server, by its reply to HELLO, is not a primary."""
         kind = _refused(reply)
         if kind is not None:
             self._roles.refused += 1
@@ -51,105 +51,105 @@ class _Asking:
         self._due = time.monotonic() + self._roles.seconds
 
 
-class _AskingBlocking(_Asking):
+class _BlockingRoleCheck(_RoleCheck):
     def __init__(self, *, roles: Roles, **options: Any) -> None:
         self._roles = roles
         super().__init__(**options)
 
     def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - theirs
-        """Begin the session, and ask what the server is."""
+        """Begin the session and read the role of the server."""
         self._due = math.inf
         super().on_connect_check_health(check_health)  # type: ignore[misc]
-        self._ask()
+        self._read_role()
 
     def check_health(self) -> None:
-        """Ask again where it is time; called before each command."""
+        """Read the role again if it is due; called before each command."""
         if time.monotonic() >= self._due:
             try:
-                self._ask()
+                self._read_role()
             except WrongServer:
                 self.disconnect()  # type: ignore[attr-defined]
                 self.connect_check_health(check_health=False)  # type: ignore[attr-defined]
         super().check_health()  # type: ignore[misc]
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        """Read a reply; a refused write makes the next command ask."""
+        """Read a reply; after a refused write the role is read before the next command."""
         try:
             return super().read_response(*args, **options)  # type: ignore[misc]
         except redis.exceptions.ReadOnlyError:
             self._due = 0.0
             raise
 
-    def _ask(self) -> None:
+    def _read_role(self) -> None:
         self._due = math.inf
         self.send_command("HELLO", check_health=False)  # type: ignore[attr-defined]
         try:
             reply = self.read_response(disconnect_on_error=False)
         except (redis.ResponseError, redis.AuthenticationError):
-            return  # not known here, or not logged in, of which the next command will tell
-        self._judge(reply)
+            return  # HELLO is unknown or needs a login: the next command has the better error
+        self._check_role(reply)
 
 
-class _AskingAsync(_Asking):
+class _AsyncRoleCheck(_RoleCheck):
     def __init__(self, *, roles: Roles, **options: Any) -> None:
         self._roles = roles
         super().__init__(**options)
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - theirs
-        """Begin the session, and ask what the server is."""
+        """Begin the session and read the role of the server."""
         self._due = math.inf
         await super().on_connect_check_health(check_health)  # type: ignore[misc]
-        await self._ask()
+        await self._read_role()
 
     async def check_health(self) -> None:
-        """Ask again where it is time; called before each command."""
+        """Read the role again if it is due; called before each command."""
         if time.monotonic() >= self._due:
             try:
-                await self._ask()
+                await self._read_role()
             except WrongServer:
                 await self.disconnect(nowait=True)  # type: ignore[attr-defined]
                 await self.connect_check_health(check_health=False)  # type: ignore[attr-defined]
         await super().check_health()  # type: ignore[misc]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
-        """Read a reply; a refused write makes the next command ask."""
+        """Read a reply; after a refused write the role is read before the next command."""
         try:
             return await super().read_response(*args, **options)  # type: ignore[misc]
         except redis.exceptions.ReadOnlyError:
             self._due = 0.0
             raise
 
-    async def _ask(self) -> None:
+    async def _read_role(self) -> None:
         self._due = math.inf
         await self.send_command("HELLO", check_health=False)  # type: ignore[attr-defined]
         try:
             reply = await self.read_response(disconnect_on_error=False)
         except (redis.ResponseError, redis.AuthenticationError):
             return
-        self._judge(reply)
+        self._check_role(reply)
 
 
-class TcpConnection(_AskingBlocking, redis.Connection):
+class TcpConnection(_BlockingRoleCheck, redis.Connection):
     """A blocking connection of `redis://`."""
 
 
-class TlsConnection(_AskingBlocking, redis.SSLConnection):
+class TlsConnection(_BlockingRoleCheck, redis.SSLConnection):
     """A blocking connection of `rediss://`."""
 
 
-class UnixConnection(_AskingBlocking, redis.UnixDomainSocketConnection):
+class UnixConnection(_BlockingRoleCheck, redis.UnixDomainSocketConnection):
     """A blocking connection of `unix://`."""
 
 
-class AsyncTcpConnection(_AskingAsync, aio.Connection):
+class AsyncTcpConnection(_AsyncRoleCheck, aio.Connection):
     """An asyncio connection of `redis://`."""
 
 
-class AsyncTlsConnection(_AskingAsync, aio.SSLConnection):
+class AsyncTlsConnection(_AsyncRoleCheck, aio.SSLConnection):
     """An asyncio connection of `rediss://`."""
 
 
-class AsyncUnixConnection(_AskingAsync, aio.UnixDomainSocketConnection):
+class AsyncUnixConnection(_AsyncRoleCheck, aio.UnixDomainSocketConnection):
     """An asyncio connection of `unix://`."""
 
 
@@ -163,11 +163,11 @@ ASYNCIO: dict[str, Any] = {
 
 
 def _refused(reply: Any) -> str | None:
-    """Return what the server is and what to do, or None where it is a primary of its own."""
+    """Return what the server is and what to do, or None if it is a primary."""
     if not isinstance(reply, Sequence):
         return None
-    said = dict(zip(reply[::2], reply[1::2], strict=False))
-    mode, role = said.get(b"mode"), said.get(b"role")
+    facts = dict(zip(reply[::2], reply[1::2], strict=False))
+    mode, role = facts.get(b"mode"), facts.get(b"role")
     if mode == b"cluster":
         return f"a cluster's node, which has a part of the keys: {_NAME} a server without a cluster"
     if mode == b"sentinel":

@@ -1,9 +1,9 @@
-"""Reading a few keys of a Redis without its client library.
+"""Quick reads of a few keys, without the client library of Redis.
 
-Importing the client library takes several times as long as reading the keys. This is for commands
-that read once and end, and for the plain case alone: a primary that is reached by TCP or a socket,
-answers soon and refuses nothing. In every other case nothing is decided here, and the caller asks
-the client library, whose errors say what is wrong.
+Importing the client library takes several times as long as reading the keys. This module is for
+commands that read once and end, and for the simple case: a primary, reached by TCP or a socket,
+that answers soon and refuses nothing. In all other cases the caller uses the client library, whose
+errors describe the problem.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ QUICK_SECONDS = 1.0
 
 _READ_BYTES = 65_536
 _PLAIN = {"host", "port", "path", "db", "username", "password"}
-"""Options of a URL that are obeyed here; one with any other is for the client library."""
+"""Options of a URL that are supported here; others need the client library."""
 
 
 def read_keys(url: str, keys: Sequence[str]) -> list[bytes | None] | None:
-    """Return the strings at the keys, or None where the client library has to be asked.
+    """Return the strings at the keys, or None if the client library has to be used.
 
-    Nothing is raised, neither for a URL that is not valid nor for a server that is away.
+    Raises nothing, neither for a URL that is not valid nor for a server that is unavailable.
     """
     try:
         scheme, options = parse_redis_url(url)
@@ -68,7 +68,7 @@ def _connected(options: Mapping[str, Any]) -> socket.socket:
 
 
 def _exchange(connection: socket.socket, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Send the commands at once, and return their replies; a refused one's is its error."""
+    """Send the commands together and return their replies; for a refused one it is the error."""
     connection.sendall(b"".join(hiredis.pack_command(command) for command in commands))
     reader, replies = hiredis.Reader(), list[Any]()
     while len(replies) < len(commands):
@@ -83,7 +83,7 @@ def _exchange(connection: socket.socket, commands: Sequence[tuple[Any, ...]]) ->
 
 
 def _is_primary(hello: object) -> bool:
-    """Return True if this is the answer of a primary; other servers may answer anything."""
+    """Return True if a reply to HELLO is that of a primary; other replies may be anything."""
     if not isinstance(hello, list):
         return False
     facts = list(zip(hello[::2], hello[1::2], strict=False))

@@ -1,9 +1,9 @@
-"""The parts of a Redis URL, each checked before a client is made from them.
+"""Redis URLs: their parts, which are checked before a client is made of them.
 
-The client library ignores a database that is not a number, and passes options that it does not know
-to a constructor, which fails at the first command. Everything that can be wrong without asking the
-server is refused here. No message repeats a value, because a password that was not percent-encoded
-can end up in any part of the URL; the only exceptions are the paths of files.
+The client library ignores a database that is not a number, and passes unknown options to a
+constructor that fails at the first command. Everything that can be checked without the server is
+checked here. Messages never repeat a value, because a password that was not percent-encoded can be
+in any part of the URL; only paths of files are repeated.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class InvalidUrl(ValueError):
 
 
 class RedisUrl(NamedTuple):
-    """A valid URL: its scheme, and the arguments that it gives to a connection."""
+    """A valid URL: its scheme, and the arguments for a connection."""
 
     scheme: str
     options: Mapping[str, Any]
@@ -50,8 +50,8 @@ def parse_redis_url(url: str) -> RedisUrl:
     """Return the parts of a URL.
 
     Raises:
-        InvalidUrl: it has another form, an unknown option, a value that is not valid, or names a
-            certificate or key that cannot be read.
+        InvalidUrl: it has another form, an unknown option, a value that is not valid, or the path
+            of a certificate or key that cannot be read.
     """
     parts = _split(url)
     options = dict(_options(parts))
@@ -101,7 +101,7 @@ def _tcp_address(parts: SplitResult) -> dict[str, Any]:
 
 
 def _can_be_looked_up(host: str) -> bool:
-    """Return True if the system takes the name: no label is empty or too long once encoded."""
+    """Return True if the name can be resolved: no label is empty, or too long when encoded."""
     try:
         host.encode("idna")
     except UnicodeError:
@@ -256,7 +256,7 @@ _TLS_OPTIONS: dict[str, Callable[[str], Any]] = {
 
 
 def _check_tls(options: Mapping[str, Any]) -> None:
-    """Load what the options name, as each connection will."""
+    """Load the files and texts of TLS options, as each connection will do."""
     if not options.keys() & _TLS_OPTIONS:
         return
     import ssl  # noqa: PLC0415 - as above

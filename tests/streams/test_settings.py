@@ -62,7 +62,7 @@ def test_wrong_value_is_one_line_that_names_the_variable(variable: str, value: s
     with pytest.raises(SettingsError) as raised:
         Settings.from_environ({variable: value})
     message = str(raised.value)
-    assert message.startswith(f"{variable}: {value!r} will not do")
+    assert message.startswith(f"{variable}: {value!r} is not valid")
     assert len(message.splitlines()) == 1
 
 

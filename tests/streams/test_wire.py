@@ -11,7 +11,7 @@ import redis
 
 from ops.devstack import EmbeddedRedis
 from streams.connection import connect
-from streams.wire import Asked, ask, round_trip
+from streams.wire import PendingReplies, ask, round_trip
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
@@ -34,7 +34,7 @@ def connections(client: redis.Redis) -> tuple[int, int]:
 
 
 def test_replies_come_in_order__a_refusal_in_its_place(client: redis.Redis) -> None:
-    asked = Asked(client, [("SET", "a", "1"), ("LPUSH", "a", "x"), ("GET", "a")])
+    asked = PendingReplies(client, [("SET", "a", "1"), ("LPUSH", "a", "x"), ("GET", "a")])
     done, refused, value = asked.replies()
     assert (done, value) == (b"OK", b"1")
     assert isinstance(refused, redis.ResponseError)
@@ -51,14 +51,14 @@ def test_refusal_keeps_no_frame_of_its_caller(client: redis.Redis) -> None:
 
 
 def test_commands_are_carried_out_before_their_replies_are_read(client: redis.Redis) -> None:
-    with Asked(client, [("SET", "a", "1")]) as asked:
+    with PendingReplies(client, [("SET", "a", "1")]) as asked:
         eventually(lambda: ask(client, "GET", "a") == b"1")
         assert asked.replies() == [b"OK"]
 
 
 def test_other_commands_in_between_have_replies_of_their_own(client: redis.Redis) -> None:
-    first = Asked(client, [("ECHO", "first")])
-    second = Asked(client, [("ECHO", "second")])
+    first = PendingReplies(client, [("ECHO", "first")])
+    second = PendingReplies(client, [("ECHO", "second")])
     assert ask(client, "ECHO", "third") == b"third"
     assert second.replies() == [b"second"]
     assert first.replies() == [b"first"]
@@ -67,7 +67,7 @@ def test_other_commands_in_between_have_replies_of_their_own(client: redis.Redis
 
 @pytest.mark.parametrize("how", ["give_up", "with", "error in with"])
 def test_replies_that_are_given_up_reach_nobody(client: redis.Redis, how: str) -> None:
-    asked = Asked(client, [("ECHO", "old")] * 3)
+    asked = PendingReplies(client, [("ECHO", "old")] * 3)
     if how == "give_up":
         asked.give_up()
     elif how == "with":
@@ -84,7 +84,7 @@ def test_replies_that_are_given_up_reach_nobody(client: redis.Redis, how: str) -
 
 @pytest.mark.parametrize("before", ["replies", "give_up"])
 def test_replies_are_read_once(client: redis.Redis, before: str) -> None:
-    asked = Asked(client, [("PING",)])
+    asked = PendingReplies(client, [("PING",)])
     getattr(asked, before)()
     with pytest.raises(RuntimeError):
         asked.replies()
@@ -92,13 +92,16 @@ def test_replies_are_read_once(client: redis.Redis, before: str) -> None:
 
 
 def test_nothing_asked_has_no_replies(client: redis.Redis) -> None:
-    assert Asked(client, []).replies() == []
+    assert PendingReplies(client, []).replies() == []
 
 
 def test_name_in_another_encoding_goes_back_byte_for_byte(redis_url: str) -> None:
     with connect(redis_url) as client:
         name = b"\xff".decode(errors="surrogateescape")
-        assert Asked(client, [("SET", name, "1"), ("GET", b"\xff")]).replies() == [b"OK", b"1"]
+        assert PendingReplies(client, [("SET", name, "1"), ("GET", b"\xff")]).replies() == [
+            b"OK",
+            b"1",
+        ]
 
 
 def test_connection_cut_before_the_replies_is_an_error_and_the_next_command_is_well(
@@ -108,7 +111,7 @@ def test_connection_cut_before_the_replies_is_an_error_and_the_next_command_is_w
     with Proxy(port) as proxy, connect(redis_url.replace(str(port), str(proxy.port))) as client:
         ask(client, "PING")
         proxy.sever_replies()
-        asked = Asked(client, [("ECHO", "old")])
+        asked = PendingReplies(client, [("ECHO", "old")])
         with pytest.raises(redis.ConnectionError):
             asked.replies()
         assert connections(client) == (1, 0)
@@ -126,7 +129,7 @@ def test_reply_that_does_not_come_times_out_and_is_not_read_by_the_next(
     ):
         ask(client, "PING")
         proxy.stall()
-        asked = Asked(client, [("ECHO", "old")])
+        asked = PendingReplies(client, [("ECHO", "old")])
         with pytest.raises(redis.TimeoutError):
             asked.replies()
         proxy.resume()
@@ -138,7 +141,7 @@ def test_server_that_is_away_when_asked_is_an_error_and_leaves_no_connection_in_
         port = listening.getsockname()[1]
     with connect(f"redis://127.0.0.1:{port}/0") as client:
         with pytest.raises(redis.ConnectionError):
-            Asked(client, [("PING",)])
+            PendingReplies(client, [("PING",)])
         assert connections(client)[1] == 0
 
 
@@ -149,11 +152,11 @@ def test_demoted_server_is_noticed_when_asking(redis_server: EmbeddedRedis, redi
         operator.execute_command("REPLICAOF", "127.0.0.1", "1")
         try:
             with pytest.raises(redis.ConnectionError, match="is a replica"):
-                Asked(client, [("GET", "a")])
+                PendingReplies(client, [("GET", "a")])
             assert connections(client)[1] == 0
         finally:
             operator.execute_command("REPLICAOF", "NO", "ONE")
-        assert Asked(client, [("ECHO", "new")]).replies() == [b"new"]
+        assert PendingReplies(client, [("ECHO", "new")]).replies() == [b"new"]
 
 
 def test_write_refused_as_read_only_makes_the_next_command_ask_again(redis_url: str) -> None:
@@ -161,10 +164,10 @@ def test_write_refused_as_read_only_makes_the_next_command_ask_again(redis_url: 
         ask(client, "PING")
         operator.execute_command("REPLICAOF", "127.0.0.1", "1")
         try:
-            (refused,) = Asked(client, [("SET", "a", "1")]).replies()
+            (refused,) = PendingReplies(client, [("SET", "a", "1")]).replies()
             assert isinstance(refused, redis.exceptions.ReadOnlyError)
             with pytest.raises(redis.ConnectionError, match="is a replica"):
-                Asked(client, [("GET", "a")])
+                PendingReplies(client, [("GET", "a")])
         finally:
             operator.execute_command("REPLICAOF", "NO", "ONE")
 
@@ -173,14 +176,14 @@ def test_large_reply_that_is_read_late_is_whole(redis_url: str) -> None:
     """The server keeps what our socket does not take, and serves others meanwhile."""
     with connect(redis_url) as client, connect(redis_url) as other:
         ask(client, "SET", "large", b"x" * 1_000_000)
-        asked = Asked(client, [("GET", "large")] * 16)
+        asked = PendingReplies(client, [("GET", "large")] * 16)
         assert ask(other, "ECHO", "other") == b"other"
         assert [len(each) for each in asked.replies()] == [1_000_000] * 16
         assert ask(client, "ECHO", "new") == b"new"
 
 
 def test_signal_while_waiting_leaves_no_reply_behind(client: redis.Redis) -> None:
-    asked = Asked(client, [("ECHO", "old")] * 2)
+    asked = PendingReplies(client, [("ECHO", "old")] * 2)
     connection = asked._connection
     reading = connection.read_response
 

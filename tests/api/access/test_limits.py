@@ -206,7 +206,7 @@ async def test_rate__off_by_default(ask: Asker, write: Writer) -> None:
 
 @pytest.mark.parametrize("rate", ["0", "-1", "inf", "nan", "often"])
 def test_rate__wrong(rate: str) -> None:
-    with pytest.raises(SettingsError, match=f"JOBTRAIL_RATE_LIMIT: '{rate}' will not do"):
+    with pytest.raises(SettingsError, match=f"JOBTRAIL_RATE_LIMIT: '{rate}' is not valid"):
         Settings.from_environ({"JOBTRAIL_RATE_LIMIT": rate})
 
 

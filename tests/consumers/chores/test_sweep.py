@@ -159,13 +159,13 @@ def test_many_streams_are_checked_in_few_round_trips(
         ConsumerGroup(redis_client, "status", "gone").read([f"new{number}"], 1)  # pending
     trips = 0
 
-    class Counted(wire.Asked):
+    class Counted(wire.PendingReplies):
         def __init__(self, client: redis.Redis, commands: Sequence[wire.Command]) -> None:
             nonlocal trips
             trips += 1
             super().__init__(client, commands)
 
-    monkeypatch.setattr(wire, "Asked", Counted)
+    monkeypatch.setattr(wire, "PendingReplies", Counted)
     one = sweep(redis_client, idle=0)
     one.run()
     assert len(one.take_stale()) == STALE_AT_ONCE
