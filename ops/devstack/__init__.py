@@ -1,8 +1,9 @@
 """Embedded servers: a real Redis and a real PostgreSQL from wheels, without root or containers.
 
-Each server is a direct child of this process that ends at the latest with it, listens on 127.0.0.1
-alone, and keeps everything it has in one folder, its *data dir*. One server a data dir: a lock file
-says whose it is.
+Used by `jobtrail up`, the tests and the benchmarks. Each server is a direct child of this process
+that ends at the latest with it, listens on 127.0.0.1 only, and keeps its data in one folder, its
+*data directory*, which lock files reserve for one server. Of `ops`, nothing but `ops.processes` is
+imported here.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = [
     "StartFailed",
 ]
 
-# Most commands start no server.
+# Imported on first use: most commands start no server.
 __getattr__ = importer(
     __name__,
     {

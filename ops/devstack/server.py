@@ -1,4 +1,4 @@
-"""What both servers have in common: starting, stopping, and the port between the two."""
+"""The base of the embedded servers: start, stop, port, log and locks."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ops.processes.child import Child
 
 HOST = "127.0.0.1"
 PORTS = range(16_000, 32_000)
-"""Below what systems use for outgoing connections: a client that keeps trying a stopped server's
-port could otherwise be given that very port as its own end, and would then hold it."""
+"""Below the ports of outgoing connections. A client that retries the port of a stopped server could
+otherwise get that port for its own end of the connection, and occupy it."""
 
 PORT_TRIES = 5
 START_TIMEOUT = 60.0
-"""Seconds until a server must answer; it may have a log to read again first."""
+"""Seconds in which a server must answer; it may replay its log first."""
 
 STOP_TIMEOUT = 20.0
 POLL = 0.02
@@ -34,21 +34,24 @@ LOG_LINES = 3
 
 
 class StartFailed(EmbeddedError):
-    """The server did not come up; the message has the last lines of its log."""
+    """The server did not start; the message has the last lines of its log."""
 
 
 class PortTaken(StartFailed):
-    """Somebody else listens on the port: take another one."""
+    """Another process listens on the port."""
 
 
 class EmbeddedServer(ABC):
-    """What both servers have in common: starting, stopping, and the port between the two."""
+    """A server process on a free port of 127.0.0.1, with its data directory.
+
+    A subclass defines how the directory is prepared, the command line, and when it is ready.
+    """
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
 
     def __init__(self, data_dir: Path) -> None:
-        # Not resolved: a symbolic link is refused, not followed.
+        # Not resolved: `private_folder` must see a symbolic link, to refuse it.
         self.data_dir = data_dir.absolute()
         self.log_path = self.data_dir / f"{self.name.lower()}.log"
         self._lock = DirLock(self.data_dir)
@@ -57,7 +60,7 @@ class EmbeddedServer(ABC):
         self._log_offset = 0
 
     def __enter__(self) -> Self:
-        """Start it."""
+        """Start the server."""
         self.start()
         return self
 
@@ -67,39 +70,39 @@ class EmbeddedServer(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop it."""
+        """Stop the server."""
         self.stop()
 
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where clients find it; stays the same over restarts of this object."""
+        """The URL for clients; restarts of this object do not change it."""
 
     @property
     def port(self) -> int:
-        """The TCP port; stays the same over restarts of this object."""
+        """The TCP port; restarts of this object do not change it."""
         if self._port is None:
             raise EmbeddedError(f"{self.name} was never started")
         return self._port
 
     @property
     def pid(self) -> int:
-        """Process id of the server, the last one's where it is stopped."""
+        """The process id of the server; of the last one where it is stopped."""
         if self._child is None:
             raise EmbeddedError(f"{self.name} was never started")
         return self._child.pid
 
     def alive(self) -> bool:
-        """Tell whether the server's process runs."""
+        """Return True if the server's process runs."""
         return self._child is not None and self._child.poll() is None
 
     def start(self, port: int | None = None) -> None:
-        """Start it, and return once it answers; a running one is left as it is.
+        """Start the server if it does not run, and return once it answers.
 
-        Without `port` it takes the port it had before, and at the first start a free one.
+        Without `port` it takes the port it had before, or a free one at the first start.
 
         Raises:
-            EmbeddedUnavailable, DataDirInUse, NotPrivate, PortTaken, StartFailed: it does not run.
+            EmbeddedUnavailable, DataDirInUse, NotPrivate, PortTaken, StartFailed: it did not start.
         """
         if self.alive():
             return
@@ -114,41 +117,41 @@ class EmbeddedServer(ABC):
             raise
 
     def stop(self) -> None:
-        """Let it shut down in order; it is killed where that takes more than `STOP_TIMEOUT`."""
+        """Shut it down; it is killed if that takes more than `STOP_TIMEOUT` seconds."""
         if self._child is not None:
             self._child.stop(STOP_TIMEOUT)
         self._lock.release()
 
     def kill(self) -> None:
-        """End it as a crash would (SIGKILL)."""
+        """Kill it (SIGKILL), as in a crash."""
         if self._child is not None:
             self._child.kill()
         self._lock.release()
 
     @abstractmethod
     def _prepare(self, lock_fd: int) -> None:
-        """Make the data dir ready; commands that write there inherit `lock_fd`."""
+        """Prepare the data directory; programs that write there must inherit `lock_fd`."""
 
     @abstractmethod
     def _argv(self, port: int) -> list[str]:
-        """The server's command line."""
+        """Return the server's command line."""
 
     @abstractmethod
     def _ready(self, pid: int, port: int) -> bool:
-        """Tell whether the process `pid` serves on `port`."""
+        """Return True if the process `pid` serves on `port`."""
 
     def _user(self) -> pwd.struct_passwd | None:
-        """Who the server runs as; None is who we are."""
+        """Return the user that the server runs as; None for the user of this process."""
         return None
 
     def _working_dir(self) -> Path:
-        """Return where the server runs."""
+        """Return the working directory of the server."""
         return self.data_dir
 
     def _start_on(self, port: int | None, lock_fd: int) -> None:
-        """Start on the port asked for, or on one that is free.
+        """Start on the given port, or on a free one.
 
-        Between finding a port free and the server's taking it, another process may have taken it.
+        Another process may take a free port before the server does; another one is tried then.
         """
         for _ in range(PORT_TRIES if port is None else 1):
             try:
@@ -188,21 +191,21 @@ class EmbeddedServer(ABC):
             time.sleep(POLL)
 
     def _logged(self) -> str:
-        """Return what the server has written to its log since this start."""
+        """Return the part of the log that was written since this start."""
         with self.log_path.open("rb") as log:
             log.seek(self._log_offset)
             return log.read().decode(errors="replace")
 
-    def _failure(self, what: str, port: int) -> StartFailed:
-        said = self._logged()
-        if "ddress already in use" in said:
+    def _failure(self, reason: str, port: int) -> StartFailed:
+        written = self._logged()
+        if "ddress already in use" in written:
             return PortTaken(f"{self.name} cannot listen on {HOST}:{port}: the port is taken")
-        last = " | ".join(said.split("\n")[-LOG_LINES - 1 :]).strip(" |")
-        return StartFailed(f"{self.name} {what}; its log {self.log_path} ends: {last}")
+        last = " | ".join(written.split("\n")[-LOG_LINES - 1 :]).strip(" |")
+        return StartFailed(f"{self.name} {reason}; its log {self.log_path} ends: {last}")
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on right now."""
+    """Return a port that no process listens on at the moment."""
     while True:
         port = secrets.choice(PORTS)
         with socket.socket() as probe, suppress(OSError):

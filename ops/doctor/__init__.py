@@ -1,5 +1,7 @@
-"""The checks of `jobtrail doctor`, and what they found, as findings with advice.
+"""The checks of `jobtrail doctor`.
 
-Settings and live servers come in, findings go out, and `report` prints them. No command is imported
-here.
+`checks.CHECKS` lists all checks; `examination.examine` runs them against a `Deployment` and returns
+findings, which `ops.commands.doctor` prints. `legacy` counts the old keys, for `--legacy`.
+`connection_budget` also serves `jobtrail api`, which refuses a pool above the limits. No command is
+imported here.
 """

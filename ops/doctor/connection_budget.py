@@ -1,7 +1,7 @@
-"""Limits: how many of each thing run at once, and how many database connections that makes.
+"""The limits on processes and the database connections that they allow together.
 
-One file says it (`deploy/limits.toml`, another by `JOBTRAIL_LIMITS`), for those who scale and for
-the *connection budget*: the sum of what may be open, against what the server has for us.
+The limits are in one file, `deploy/limits.toml` or the one that `JOBTRAIL_LIMITS` names. The
+*connection budget* compares the sum of the connections with what the server offers.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from streams.settings import Settings, SettingsError
 
 REFUSE_SHARE = 0.9
-"""Above it one deployment, one psql or one lost connection more makes the product fail."""
+"""Above this share, a few more connections make the product fail."""
 WARN_SHARE = 0.6
+"""Above this share, the budget is tight."""
 RESERVED = 3
-"""What PostgreSQL keeps for superusers unless it is told otherwise."""
+"""Connections that PostgreSQL reserves for superusers by default."""
 SERVER_SIZES = (25, 50, 100)
-"""Connections of the smallest managed servers, to compare."""
+"""The `max_connections` of the smallest managed servers, for comparison."""
 
 Count = Annotated[int, Field(ge=0, le=10_000)]
 
@@ -31,7 +32,7 @@ class _Table(BaseModel):
 
 
 class WorkerClass(_Table):
-    """One class of workers: the most replicas, and what each holds open."""
+    """One class of workers: the most replicas, and the connections of each."""
 
     replicas: Count
     connections: Count = 1
@@ -66,7 +67,7 @@ class Operators(_Table):
 
 
 class Limits(_Table):
-    """The whole file."""
+    """The content of the file."""
 
     workers: Mapping[str, WorkerClass] = {
         "ai": WorkerClass(replicas=5),
@@ -79,7 +80,7 @@ class Limits(_Table):
     operators: Operators = Operators()
 
     def connections(self) -> dict[str, int]:
-        """Give the most connections of each class."""
+        """Return the most connections of each class."""
         return {
             **{
                 f"{name} workers": each.replicas * each.connections
@@ -93,32 +94,32 @@ class Limits(_Table):
 
 
 class Budget(NamedTuple):
-    """What the limits make of one server."""
+    """The connections that the limits allow, compared with one server."""
 
     size: int
     """The server's `max_connections`."""
     available: int
-    """What it leaves after its reserved ones."""
+    """Its connections without the reserved ones."""
     needed: int
 
     @property
     def share(self) -> float:
-        """How much of what is available the limits may take."""
+        """The part of the available connections that the limits allow."""
         return self.needed / self.available if self.available > 0 else float("inf")
 
     @property
     def verdict(self) -> str:
-        """Say `ok`, `tight` or `too much`."""
+        """`ok`, `tight` or `too much`."""
         if self.share > REFUSE_SHARE:
             return "too much"
         return "tight" if self.share > WARN_SHARE else "ok"
 
 
 def read_limits(path: Path | None) -> Limits:
-    """Read the file; without one, the limits that the project ships.
+    """Return the limits of a file, or the defaults without one.
 
     Raises:
-        SettingsError: it cannot be read, or says something that limits are not.
+        SettingsError: the file cannot be read, or its content is not valid.
     """
     if path is None:
         return Limits()
@@ -133,7 +134,7 @@ def read_limits(path: Path | None) -> Limits:
 
 
 def check_pool(settings: Settings) -> None:
-    """Refuse a pool that is larger than the limits count with.
+    """Raise if the API's pool is larger than the limits allow.
 
     Raises:
         SettingsError: it is, or the limits cannot be read.
@@ -144,12 +145,12 @@ def check_pool(settings: Settings) -> None:
     if settings.api_pool_size > most:
         raise SettingsError(
             f"JOBTRAIL_API_POOL_SIZE={settings.api_pool_size} is over api.pool_size = {most} of "
-            f"{settings.limits}: raise it there, and ask jobtrail doctor whether that is to be had"
+            f"{settings.limits}: raise it there, and check with jobtrail doctor that it fits"
         )
 
 
 def budget(limits: Limits, size: int, reserved: int = RESERVED) -> Budget:
-    """Compare the limits with a server of so many connections."""
+    """Compare the limits with a server that has `size` connections, `reserved` ones included."""
     return Budget(size, size - reserved, sum(limits.connections().values()))
 
 

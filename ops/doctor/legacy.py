@@ -1,4 +1,4 @@
-"""Old keys, which named no tenant: how many are left, and whether they may be switched off."""
+"""The count of old keys, which name no tenant, for `jobtrail doctor --legacy`."""
 
 from __future__ import annotations
 
@@ -15,50 +15,56 @@ from streams.settings import Settings
 from streams.wire import ask, checked, round_trip
 
 TTL_SECONDS = 21_600
-"""What old workers gave their keys at every write."""
+"""The time to live that old workers give their keys at every write."""
 
-_NO_END = -1
+_NO_TTL = -1
+"""The answer of TTL for a key without a time to live."""
 
 
 class OldKeys(NamedTuple):
-    """What is left of the old keys."""
+    """The old keys that still exist."""
 
     jobs: int
     videos: int
     endless: int
-    """Of these, without a time to live: they never go by themselves."""
+    """Keys among them without a time to live, which never expire."""
     seconds_since_write: int | None
-    """Since the latest was written, as its time to live tells; None where none has one."""
+    """Seconds since the last write, from the time to live; None if no key has one."""
 
     @property
     def left(self) -> int:
-        """All of them."""
+        """The number of all old keys."""
         return self.jobs + self.videos
 
 
 def old_keys(client: redis.Redis) -> OldKeys:
-    """Count the old keys, a bounded slice of the keyspace at a time.
+    """Count the old keys with SCAN, which does not block the server.
 
     Raises:
         redis.RedisError: Redis is away or refuses.
     """
     lives: dict[bytes, int] = {}
     for names in _scan(client):
-        lives.update(zip(names, checked(round_trip(client, _ask_lives(names))), strict=True))
+        lives.update(zip(names, checked(round_trip(client, _ttl_commands(names))), strict=True))
     videos = sum(name.startswith(b"job:video:") for name in lives)
     ending = [life for life in lives.values() if life >= 0]
-    endless = sum(life == _NO_END for life in lives.values())
+    endless = sum(life == _NO_TTL for life in lives.values())
     since = max(0, TTL_SECONDS - max(ending)) if ending else None
     return OldKeys(len(lives) - videos, videos, endless, since)
 
 
 def examine_legacy(settings: Settings) -> Finding:
-    """Say whether reading the old keys may be switched off; raises as `old_keys` and `connect`."""
+    """Return whether reading the old keys can be switched off.
+
+    Raises:
+        SettingsError, InvalidUrl: the URL of Redis is not set or not valid.
+        redis.RedisError: Redis is away or refuses.
+    """
     with connect(settings.require_redis_url()) as client:
         keys = old_keys(client)
     switched_on = settings.legacy_keys == "on"
     if not keys.left:
-        advice = "nobody writes them: unset JOBTRAIL_LEGACY_KEYS" if switched_on else ""
+        advice = "no worker writes them: unset JOBTRAIL_LEGACY_KEYS" if switched_on else ""
         return Finding("old keys", ok=True, found="none left", advice=advice, warns=switched_on)
     return Finding("old keys", ok=False, found=_described(keys), advice=_advice(keys))
 
@@ -74,7 +80,7 @@ def _scan(client: redis.Redis) -> Iterator[list[bytes]]:
             return
 
 
-def _ask_lives(names: list[bytes]) -> list[tuple[str, bytes]]:
+def _ttl_commands(names: list[bytes]) -> list[tuple[str, bytes]]:
     return [("TTL", name) for name in names]
 
 
@@ -87,7 +93,7 @@ def _described(keys: OldKeys) -> str:
 
 def _advice(keys: OldKeys) -> str:
     if keys.endless == keys.left:
-        return "they have no end and nobody writes them: delete them, then switch off"
+        return "they never expire and no worker writes them: delete them, then switch off"
     return (
         "not yet: some worker still writes without its tenant (its log names the job); keep "
         f"JOBTRAIL_LEGACY_KEYS=on, or wait {TTL_SECONDS} s after the last such worker"
