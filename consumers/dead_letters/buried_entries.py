@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import redis
 
-from consumers.dead_letters.letters import FOUND, NO_EVENT, letter_keys, script
+from consumers.dead_letters.letter_format import FOUND, NO_EVENT, letter_keys, script
 from streams.appender import GROUPS
 from streams.discovery import all_streams
 from streams.entries import FIELD

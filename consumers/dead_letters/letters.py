@@ -13,20 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from importlib.resources import files
 from typing import NamedTuple
 
 import redis
 import structlog
 
 from consumers import metrics
+from consumers.dead_letters.letter_format import FOUND, letter_keys, script
 from consumers.dead_letters.trials import TRIAL, Trials
 from consumers.delivery.groups import Delivery
 from consumers.round_trips import round_trips
 from streams.entries import FIELD, field_of
 from streams.events import MAX_EVENT_BYTES
 from streams.keys import Keys
-from streams.wire import as_bytes, ask, checked
+from streams.wire import ask, checked
 
 _LOG = structlog.get_logger(__name__)
 
@@ -35,9 +35,6 @@ FOUND_FIELDS = 3_000
 """Fields beside `event` that a letter keeps at most: a script takes no more words."""
 HEAD_BYTES = 16_384
 """The part that is kept of an entry that is too large."""
-NO_EVENT = "no_event_field"
-FOUND = b"found:"
-"""In front of the names of an entry's other fields, so that none is taken for the letter's own."""
 DROPPED_AT_ONCE = 1_000
 
 
@@ -111,24 +108,6 @@ def count_dropped(tenant: str, by_bytes: int, by_age: int) -> None:
         if count:
             metrics.DEAD_DROPPED.labels(why).inc(count)
             _LOG.warning("dead_letters_dropped", tenant=tenant, why=why, count=count)
-
-
-def letter_keys(keys: Keys, tenant: str) -> list[bytes]:
-    """Return the keys that scripts take: stream, dead letters, their index, settled entries."""
-    names = (
-        keys.stream(tenant),
-        keys.dead(tenant),
-        keys.dead_index(tenant),
-        keys.dead_settled(tenant),
-    )
-    return list(map(as_bytes, names))
-
-
-def script(name: str) -> str:
-    """Return a script on dead letters, with what all of them share in front."""
-    folder = files("consumers.dead_letters")
-    common = folder.joinpath("dead_common.lua").read_text(encoding="utf-8")
-    return common + folder.joinpath(name).read_text(encoding="utf-8")
 
 
 def _body(fields: Sequence[bytes], max_event_bytes: int) -> Iterator[bytes]:

@@ -1,0 +1,35 @@
+"""The form of dead letters in Redis: keys, field names and scripts.
+
+Consumers write letters (`letters`) and operators read them (`buried_entries`); this module holds
+what both need, without the metrics and logs of a consumer.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from streams.keys import Keys
+from streams.wire import as_bytes
+
+NO_EVENT = "no_event_field"
+"""The reason of a letter whose entry has no field `event`."""
+FOUND = b"found:"
+"""The prefix of the names of an entry's other fields, which keeps them apart from the letter's."""
+
+
+def letter_keys(keys: Keys, tenant: str) -> list[bytes]:
+    """Return the keys that the scripts take: stream, dead letters, index, settled entries."""
+    names = (
+        keys.stream(tenant),
+        keys.dead(tenant),
+        keys.dead_index(tenant),
+        keys.dead_settled(tenant),
+    )
+    return list(map(as_bytes, names))
+
+
+def script(name: str) -> str:
+    """Return the text of a script on dead letters, after the functions that all of them share."""
+    folder = files("consumers.dead_letters")
+    common = folder.joinpath("dead_common.lua").read_text(encoding="utf-8")
+    return common + folder.joinpath(name).read_text(encoding="utf-8")
