@@ -118,6 +118,11 @@ def complain(text: str) -> None:
         sys.stderr.flush()
 
 
+def error_is_terminal() -> bool:
+    """Return True if standard error is a terminal."""
+    return sys.stderr.isatty()
+
+
 def error_console() -> Console:
     """Return a console on standard error for progress bars.
 

@@ -100,12 +100,12 @@ def _dry_run(scope: Scope) -> Outcome:
 def _replayed(
     scope: Scope, bounds: Mapping[str, str | None], processes: int | None, *, restart: bool
 ) -> Outcome:
-    from ops.progress_bar import EventProgress  # noqa: PLC0415 - as in `replay`
+    from ops.progress_lines import event_progress  # noqa: PLC0415 - as in `replay`
     from ops.tasks.replay.replay import checkpoint_of, replay_scope  # noqa: PLC0415
 
     checkpoint = checkpoint_of(scope, bounds)
     if restart:
         checkpoint.forget()
-    with EventProgress("replay") as progress:
+    with event_progress("replay") as progress:
         counted = scope._replace(counted=progress.shows_total)
         return replay_scope(counted, checkpoint, processes, progress, complain)

@@ -25,7 +25,7 @@ def verify(
     Exits with status 0 and `verified N jobs`, or with 1 and every difference. Events that a
     consumer has not handled yet are waited for.
     """
-    from ops.progress_bar import EventProgress  # noqa: PLC0415 - help needs none of it
+    from ops.progress_lines import event_progress  # noqa: PLC0415 - help needs none of it
     from ops.tasks.replay.scope import Scope, check_scope, unknown_tenant  # noqa: PLC0415
     from ops.tasks.replay.verification import verify_shares  # noqa: PLC0415
 
@@ -37,7 +37,7 @@ def verify(
         differences += 1
         print_facts_or_line(found.facts, found.text, as_json=as_json)
 
-    with EventProgress("verify") as progress:
+    with event_progress("verify") as progress:
         scope = Scope(command_settings(), projection, tenant, counted=progress.shows_total)
         verified = verify_shares(scope, processes, progress, print_difference)
     if differences:

@@ -1,4 +1,4 @@
-"""What long tasks report while they run; the commands draw it (`ops.progress_bar`)."""
+"""What long tasks report while they run; the commands draw it (`ops.progress_lines`)."""
 
 from __future__ import annotations
 
