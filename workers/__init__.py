@@ -1,1 +1,7 @@
-"""Reference workers that do real work and report it through the SDK."""
+"""Reference workers: real work that is reported through the SDK.
+
+`video` turns a file into HLS; `roster` imports a workbook of students. `confinement` limits the
+processes in which both read untrusted files. Workers import `streams` and `sql`, never the API, the
+consumers or the projections, and never each other. `jobtrail video encode`, `jobtrail roster
+import` and the demo of `jobtrail up` call them.
+"""

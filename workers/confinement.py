@@ -24,16 +24,16 @@ _CPU_GRACE_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """The most that one process may use; core dumps are always off."""
+    """The limits of one process; core dumps are always off."""
 
     memory_bytes: int
-    """Address space, or only what it writes to where `reserved_bytes` allows more address space."""
+    """Address space; with `reserved_bytes`, only the memory that it writes to."""
     cpu_seconds: int
     file_bytes: int
     """Size of each file that it writes."""
     open_files: int = 128
     reserved_bytes: int = 0
-    """Address space that a program with many threads reserves and never touches."""
+    """Additional address space, which a program with many threads reserves but does not use."""
 
 
 def clean_environ(*also: str) -> dict[str, str]:
@@ -52,18 +52,18 @@ def confined(command: Sequence[str | Path], caps: Caps) -> list[str | Path]:
 
 
 def confine(caps: Caps) -> None:
-    """Limit this process for the rest of its life."""
+    """Limit this process permanently."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, caps.memory_bytes + caps.reserved_bytes)
     _limit(resource.RLIMIT_DATA, caps.memory_bytes)
-    # At the hard limit the kernel kills without a word; SIGXCPU comes before that.
+    # At the hard limit the kernel sends SIGKILL; SIGXCPU at the soft limit can be recognized.
     _limit(resource.RLIMIT_CPU, caps.cpu_seconds, grace=_CPU_GRACE_SECONDS)
     _limit(resource.RLIMIT_FSIZE, caps.file_bytes)
     _limit(resource.RLIMIT_NOFILE, caps.open_files)
 
 
 def _limit(what: int, most: int, *, grace: int = 0) -> None:
-    """Lower a limit; one that is lower already, or that the system does not know, stays."""
+    """Lower a limit, unless it is lower already or the system does not support it."""
     _, hard = resource.getrlimit(what)
     ceiling = most + grace if hard == resource.RLIM_INFINITY else min(most + grace, hard)
     try:
@@ -80,7 +80,7 @@ def _main(arguments: Sequence[str]) -> None:
     confine(Caps(**limits))
     program = list(arguments[split + 1 :])
     try:
-        os.execvp(program[0], program)  # noqa: S606 - no shell is wanted
+        os.execvp(program[0], program)  # noqa: S606 - no shell
     except OSError as error:
         sys.exit(f"{program[0]}: {error.strerror}")
 

@@ -1,12 +1,12 @@
-"""The one error that a whole import ends in; what is wrong with a single row is its result."""
+"""The error of a whole import. A problem of a single row is part of the result instead."""
 
 from __future__ import annotations
 
 
 class RosterError(RuntimeError):
-    """The workbook cannot be imported as it is; the message is one line fit for its owner.
+    """The workbook cannot be imported; the message is one line for its owner.
 
-    `code` is the short machine word that the `failed` event carries.
+    `code` is the `code` of the `failed` event.
     """
 
     def __init__(self, message: str, *, code: str) -> None:

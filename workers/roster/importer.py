@@ -1,7 +1,7 @@
-"""Importing a workbook as a job of type `excel`: three steps, a result, and one end.
+"""The import of a workbook as a job of type `excel`: three steps, and its result.
 
-Rows are saved in blocks. Where the database goes away, the block in hand is saved again when it is
-back; where the process is killed, the same command run again goes on (see `store`).
+Rows are saved in blocks. A block is saved again if the database was away meanwhile. An import whose
+process was killed continues when the same command is run again (see `store`).
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from workers.roster.table.rows import Refused, Student
 from workers.roster.xlsx.cells import clean
 
 BLOCK = 5_000
-"""Rows between two look-ups."""
+"""Rows of one block."""
 
 OUTAGE_SECONDS = 60.0
-"""How long one block waits for a database that is away."""
+"""The time for which a block waits for a database that is away."""
 
 FAILED_BYTES = 700_000
-"""Bytes of JSON that a result's failures may take: the whole event stays under its limit."""
+"""Bytes of JSON that the failures in a result may take, so that the event stays under its limit."""
 
 JOB_TYPE = "excel"
 STEPS = {"reading": "파일 읽기", "checking": "행 확인", "saving": "저장"}
 _SAVING_FROM = 10
-"""Percent at which saving begins; what comes before takes about that share."""
+"""The percent at which saving begins: reading and checking take about this share of the time."""
 
 
 class Job(NamedTuple):
-    """What to import, and as whose job."""
+    """The workbook to import, and the job to report it as."""
 
     path: Path
     tenant: str
@@ -57,15 +57,16 @@ def import_roster(
     reporter: Reporter,
     failed_bytes: int = FAILED_BYTES,
 ) -> dict[str, Any]:
-    """Import a workbook's students; give the result that the `done` event carries.
+    """Import the students of a workbook; return the result of the `done` event.
 
-    KeyboardInterrupt is reported as `cancelled`; the same import, run again, goes on.
+    KeyboardInterrupt is reported as `cancelled`; the same import, run again, continues.
+    `failed_bytes` limits the JSON of the failed rows in the result.
 
     Raises:
-        RosterError: the workbook cannot be imported, or the database stayed away; it was reported
-            as failed in the same words.
-        InvalidEvent, InvalidTenant: an identity that no event can carry; nothing was reported.
-        LogUnavailable: the end could not be appended; the students are saved.
+        RosterError: the workbook cannot be imported, or the database stayed away; the job was
+            reported as failed with the same message.
+        InvalidEvent, InvalidTenant: the job has no valid tenant or id; nothing was reported.
+        LogUnavailable: the end could not be reported; the students are saved.
     """
     with reporter.job(
         job.import_id, tenant=job.tenant, job_type=JOB_TYPE, attempt=job.attempt
@@ -91,22 +92,22 @@ class _Run:
         self._connection: psycopg.Connection | None = None
 
     def run(self, password: str | None) -> dict[str, Any]:
-        self._tell("reading", 0)
+        self._report_progress("reading", 0)
         word = initial_password(password)
-        # Both take a good part of a second: the hash is made while the reader works.
-        with ThreadPoolExecutor(1) as aside:
-            hashed = aside.submit(hash_password, word)
+        # The hash takes about half a second, and is computed while the reader starts.
+        with ThreadPoolExecutor(1) as thread:
+            hashed = thread.submit(hash_password, word)
             with read_workbook(self._job.path, self._checked) as reading:
                 return self._save_read(reading, hashed.result())
 
     def _save_read(self, reading: Reading, hashed: str) -> dict[str, Any]:
-        what = Import(self._job.tenant, self._job.import_id, reading.digest, hashed)
+        details = Import(self._job.tenant, self._job.import_id, reading.digest, hashed)
         try:
-            return self._save_all(what, reading)
+            return self._save_all(details, reading)
         finally:
             self._disconnect()
 
-    def _save_all(self, what: Import, reading: Reading) -> dict[str, Any]:
+    def _save_all(self, details: Import, reading: Reading) -> dict[str, Any]:
         tally = _Tally(reading.total, self._failed_bytes)
         self._saved(0, reading)
         for rows in _blocks(reading.rows):
@@ -117,16 +118,18 @@ class _Run:
             def tick(done: int, before: int = before) -> None:
                 self._saved(before + done, reading)
 
-            tally.add(self._save(what, students, tick), refused)
+            tally.add(self._save(details, students, tick), refused)
             self._saved(tally.seen, reading)
         return tally.result()
 
-    def _save(self, what: Import, students: list[Student], tick: Callable[[int], None]) -> Outcome:
-        """Save a block, again and again while the database is away."""
+    def _save(
+        self, details: Import, students: list[Student], tick: Callable[[int], None]
+    ) -> Outcome:
+        """Save a block, and try again while the database is away, for `OUTAGE_SECONDS`."""
         deadline, pause = time.monotonic() + OUTAGE_SECONDS, 0.1
         while True:
             try:
-                return save_block(self._connected(), what, students, tick)
+                return save_block(self._connected(), details, students, tick)
             except psycopg.OperationalError as error:
                 self._disconnect()
                 if time.monotonic() + pause > deadline:
@@ -158,20 +161,20 @@ class _Run:
             self._connection = None
 
     def _checked(self, row: int, last_row: int) -> None:
-        self._tell("checking", 100 * row / max(last_row, 1), row=row, total=last_row)
+        self._report_progress("checking", 100 * row / max(last_row, 1), row=row, total=last_row)
 
     def _saved(self, done: int, reading: Reading) -> None:
         share = 100 * done / max(reading.total, 1)
-        self._tell("saving", share, row=done, total=reading.total, sheet=reading.sheet)
+        self._report_progress("saving", share, row=done, total=reading.total, sheet=reading.sheet)
 
-    def _tell(self, step: str, share: float, **extra: object) -> None:
-        """Say how far the job is; `share` is the step's own percent."""
-        whole = {"reading": 0.0, "checking": share * _SAVING_FROM / 100}.get(
+    def _report_progress(self, step: str, share: float, **extra: object) -> None:
+        """Report the progress; `share` is the percent of the step that is done."""
+        percent = {"reading": 0.0, "checking": share * _SAVING_FROM / 100}.get(
             step, _SAVING_FROM + share * (100 - _SAVING_FROM) / 100
         )
         self._report.progress(
             step,
-            percent=round(whole, 1),
+            percent=round(percent, 1),
             step_index=list(STEPS).index(step) + 1,
             step_total=len(STEPS),
             step_name_display=STEPS[step],
@@ -181,18 +184,18 @@ class _Run:
 
 
 class _Tally:
-    """Counts what became of rows; keeps the failures that fit the event."""
+    """The counts of an import, and as many failed rows as fit into the event."""
 
     def __init__(self, total: int, failed_bytes: int) -> None:
         self._total = total
         self._room = failed_bytes
-        self._whole = Outcome()
+        self._outcome = Outcome()
         self._omitted = 0
         self.seen = 0
 
     def add(self, outcome: Outcome, refused: Iterable[Refused]) -> None:
         failures = sorted([*refused, *outcome.failed])
-        self._whole.counts.update(outcome.counts)
+        self._outcome.counts.update(outcome.counts)
         self.seen += outcome.counts.total() + len(failures)
         for failure in failures:
             self._keep(failure)
@@ -202,13 +205,13 @@ class _Tally:
         if self._room < 0:
             self._omitted += 1
         else:
-            self._whole.failed.append(failure)
+            self._outcome.failed.append(failure)
 
     def result(self) -> dict[str, Any]:
-        """Give the result; it says how many failures had no room, if any had none."""
-        counts = self._whole.counts
+        """Return the result; `failed_omitted` counts the failures that did not fit, if any."""
+        counts = self._outcome.counts
         result: dict[str, Any] = {name: counts[name] for name in ("created", "restored", "skipped")}
-        result["failed"] = [failure._asdict() for failure in self._whole.failed]
+        result["failed"] = [failure._asdict() for failure in self._outcome.failed]
         result["total"] = self._total
         if self._omitted:
             result["failed_omitted"] = self._omitted

@@ -1,4 +1,4 @@
-"""The initial password, hashed once an import in the form that Django's `check_password` reads."""
+"""The initial password of the accounts, hashed once an import for Django's `check_password`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from workers.roster.errors import RosterError
 SHORTEST = 4
 LONGEST = 128
 ITERATIONS = 1_000_000
-"""PBKDF2's work factor, Django 5.2's own: a hash of fewer would be made anew at the first login."""
+"""The work factor of PBKDF2 in Django 5.2, which replaces hashes with fewer at the first login."""
 
 _SALT_LETTERS = string.ascii_letters + string.digits
 _SALT_LENGTH = 22
 
 
 def initial_password(given: str | None) -> str:
-    """Give the password as it counts, its outer spaces left out.
+    """Return the password without spaces at its ends.
 
     Raises:
-        RosterError: it is missing, or not of 4 to 128 characters; the line does not repeat it.
+        RosterError: it is missing, or not of 4 to 128 characters; the message does not contain it.
     """
     password = (given or "").strip()
     if not SHORTEST <= len(password) <= LONGEST:
@@ -34,8 +34,8 @@ def initial_password(given: str | None) -> str:
 
 
 def hash_password(password: str, *, iterations: int = ITERATIONS) -> str:
-    """Give `pbkdf2_sha256$iterations$salt$hash`; takes a good part of a second."""
+    """Return `pbkdf2_sha256$iterations$salt$hash`; this takes about half a second."""
     salt = "".join(secrets.choice(_SALT_LETTERS) for _ in range(_SALT_LENGTH))
-    word = password.encode("utf-8", "surrogateescape")  # what no UTF-8 says stays as it came
+    word = password.encode("utf-8", "surrogateescape")  # bytes that are not UTF-8 are kept
     digest = hashlib.pbkdf2_hmac("sha256", word, salt.encode(), iterations)
     return f"pbkdf2_sha256${iterations}${salt}${base64.b64encode(digest).decode()}"

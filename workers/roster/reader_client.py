@@ -1,4 +1,4 @@
-"""Having a workbook read by a process of its own, and reading what it left."""
+"""Reading a workbook in a separate process, and its rows from a temporary file."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from workers.roster.table.rows import Refused, Student
 
 _READER = (sys.executable, "-P", "-m", "workers.roster.reader_process")
 Tick = Callable[[int, int], None]
-"""Called with the row's number and the last one's while rows are checked."""
+"""Takes the number of the row that is being checked, and that of the last row."""
 
 
 class Reading(NamedTuple):
-    """A workbook that was read whole: what it is, and its rows."""
+    """A workbook that was read to its end."""
 
     digest: str
     """SHA-256 of the file."""
     sheet: str
     total: int
-    """Rows, the refused ones too."""
+    """The number of rows, with the refused ones."""
     rows: Iterator[Student | Refused]
 
 
 @contextmanager
 def read_workbook(path: Path, tick: Tick = lambda _row, _last: None) -> Iterator[Reading]:
-    """Read and check a workbook; its rows wait in a file that goes with the block.
+    """Read and check a workbook; its rows are in a temporary file, which is closed with the block.
 
     Raises:
-        RosterError: it cannot be imported.
+        RosterError: the workbook cannot be imported.
     """
     with tempfile.TemporaryFile() as spool:
         found = _run_reader(path, spool, tick)
@@ -47,7 +47,7 @@ def read_workbook(path: Path, tick: Tick = lambda _row, _last: None) -> Iterator
 
 
 def _run_reader(path: Path, spool: BinaryIO, tick: Tick) -> Mapping[str, Any]:
-    process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
+    process = subprocess.Popen(  # noqa: S603 - this program's interpreter and module
         [*_READER, str(path.absolute()), str(spool.fileno())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -1,8 +1,8 @@
 """The process that reads a workbook: `python -m workers.roster.reader_process FILE SPOOL_FD`.
 
-It is started without secrets, limits its own memory and time before it looks at the file, and ends.
-To standard output it writes JSON lines: how far it is, and at last what it found or the error. To
-the spool it writes a JSON array a row, a Student or a Refused.
+`reader_client` starts it without secrets. It limits its own memory and time before it opens the
+file. It writes JSON lines to standard output: its progress, then the result or the error. To the
+spool it writes one JSON array a row, the fields of a Student or of a Refused.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from workers.roster.xlsx.scratch import Scratch
 from workers.roster.xlsx.workbook import Workbook
 
 MEMORY_BYTES = 1024 * MIB
-"""Address space of the process; no ordinary workbook comes near it."""
+"""The limit on the address space; ordinary workbooks need far less."""
 
 CPU_SECONDS = 120
 SPOOL_BYTES = 1024 * MIB
 OUT_OF_MEMORY = 77
-"""The exit status that says so, where it could still be said."""
+"""The exit status after a MemoryError."""
 
 _TICK_ROWS = 500
 
 
 def main() -> int:
-    """Read one workbook; give the exit status."""
+    """Read one workbook, and return the exit status."""
     confine(Caps(memory_bytes=MEMORY_BYTES, cpu_seconds=CPU_SECONDS, file_bytes=SPOOL_BYTES))
     path, spool_fd = Path(sys.argv[1]), int(sys.argv[2])
     try:
         with os.fdopen(spool_fd, "wb") as spool:
-            _say({"found": _read(path, spool)})
+            _send({"found": _read(path, spool)})
     except RosterError as error:
-        _say({"error": str(error), "code": error.code})
+        _send({"error": str(error), "code": error.code})
     except (OSError, sqlite3.Error):
-        _say({"error": "needs more room for temporary files than there is", "code": "unreadable"})
+        _send({"error": "needs more room for temporary files than there is", "code": "unreadable"})
     except MemoryError:
         return OUT_OF_MEMORY
     return 0
 
 
 def _read(path: Path, spool: BinaryIO) -> dict[str, Any]:
-    _say({"step": "reading"})
+    _send({"step": "reading"})
     digest = inspect(path)
     scratch = Scratch()
     with Workbook(path, scratch) as workbook:
@@ -63,7 +63,7 @@ def _check(table: Table, scratch: Scratch, spool: BinaryIO) -> dict[str, Any]:
     total = students = 0
     for checked in check_all(table.rows, scratch):
         if total % _TICK_ROWS == 0:
-            _say({"step": "checking", "row": checked.row, "last_row": table.last_row})
+            _send({"step": "checking", "row": checked.row, "last_row": table.last_row})
         total += 1
         students += isinstance(checked, Student)
         spool.write(orjson.dumps(tuple(checked)) + b"\n")
@@ -71,7 +71,7 @@ def _check(table: Table, scratch: Scratch, spool: BinaryIO) -> dict[str, Any]:
 
 
 def check_all(rows: Iterator[TextRow], scratch: Scratch) -> Iterator[Student | Refused]:
-    """Apply the rules to all rows; of rows with the same pair the first one counts."""
+    """Yield each row as a student or a refusal; a row with an earlier row's pair is refused."""
     for row in rows:
         checked = check_row(row.number, row.texts)
         if isinstance(checked, Student):
@@ -82,8 +82,8 @@ def check_all(rows: Iterator[TextRow], scratch: Scratch) -> Iterator[Student | R
         yield checked
 
 
-def _say(what: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(orjson.dumps(what) + b"\n")
+def _send(message: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(message) + b"\n")
     sys.stdout.buffer.flush()
 
 

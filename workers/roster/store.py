@@ -1,7 +1,7 @@
-"""Students in PostgreSQL: two look-ups a block of rows, then a statement and transaction a chunk.
+"""Students in PostgreSQL: two queries a block of rows, then one statement and transaction a chunk.
 
-A block may be saved again at any time: the rows that the same import of the same file saved earlier
-are counted as what became of them then.
+A block may be saved again at any time: rows that the same import of the same file has saved are
+counted as they were then.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ANSWER_SECONDS = 75.0
 
 _QUERIES = queries("roster")
 _TRIES = 5
-"""Of one chunk, when what stopped it was no fault of its rows."""
+"""Tries to save a chunk when the error was not caused by its rows."""
 
 _ROW_FAULTS = (psycopg.DataError, psycopg.IntegrityError, errors.RaiseException)
 _PASSING = (errors.DeadlockDetected, errors.SerializationFailure)
@@ -36,21 +36,21 @@ _NUMBERS = re.compile(r"ps_number|username")
 _REASON_LENGTH = 200
 
 Wanted = tuple[Student, int | None]
-"""A student to save, and the deleted one whom that restores."""
+"""A student to save, and the id of the deleted student that this restores, if any."""
 
 
 @dataclass
 class Outcome:
-    """What became of rows."""
+    """The results of rows."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """By `created`, `restored` and `skipped`."""
+    """The number of rows that were `created`, `restored` and `skipped`."""
     failed: list[Refused] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Import:
-    """What is the same for all rows: whose they are, which import and file, which password hash."""
+    """What all rows have in common: tenant, import, hash of the file, password hash."""
 
     tenant: str
     import_id: str
@@ -59,7 +59,7 @@ class Import:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The same as parameters of statements."""
+        """The parameters of the statements."""
         return {
             "tenant": self.tenant,
             "import_id": self.import_id,
@@ -69,14 +69,14 @@ class Import:
 
 
 def connect(database_url: str, tenant: str) -> Session:
-    """Open a session that sees this tenant's rows alone, and commits each statement.
+    """Open a session in autocommit mode that sees the rows of this tenant only.
 
     Raises:
         psycopg.Error: the server is away or refuses.
     """
-    # No sequential scans: all we do is look up by key, and a plan that was made (and kept, for the
-    # foreign keys too) while a table was nearly empty must not scan it when it has grown. So one
-    # plan serves all chunks, and is made once.
+    # All statements look up by key. A plan that was made while a table was nearly empty, and is
+    # kept (for foreign keys too), must not scan the table once it has grown. With these settings
+    # one plan is made, and is good for all chunks.
     settings = {
         "app.tenant_id": tenant,
         "enable_seqscan": "off",
@@ -96,34 +96,34 @@ def connect(database_url: str, tenant: str) -> Session:
 
 def save_block(
     connection: psycopg.Connection,
-    what: Import,
+    details: Import,
     students: Sequence[Student],
     tick: Callable[[int], None] = lambda _done: None,
 ) -> Outcome:
-    """Save students, no two of them with one pair; `tick` is told how many are done.
+    """Save students, who must have different pairs; `tick` is called with the number done.
 
     Raises:
-        psycopg.Error: the server is away or refuses; what was saved before stays saved.
+        psycopg.Error: the server is away or refuses; earlier chunks stay saved.
     """
     outcome = Outcome()
-    wanted = _look_up(connection, what, students, outcome)
+    wanted = _look_up(connection, details, students, outcome)
     done = len(students) - len(wanted)
     for start in range(0, len(wanted), CHUNK):
         chunk = wanted[start : start + CHUNK]
-        _save(connection, what, chunk, outcome)
+        _save(connection, details, chunk, outcome)
         done += len(chunk)
         tick(done)
     return outcome
 
 
 def _look_up(
-    connection: psycopg.Connection, what: Import, students: Sequence[Student], outcome: Outcome
+    connection: psycopg.Connection, details: Import, students: Sequence[Student], outcome: Outcome
 ) -> list[Wanted]:
-    """Count the active ones; give the others, with the deleted students that they were."""
+    """Count the active students; return the others, with the ids of deleted students to restore."""
     pairs = {
         "names": [student.name for student in students],
         "phones": [student.parent_phone for student in students],
-        **what.parameters,
+        **details.parameters,
     }
     if not students:
         return []
@@ -133,40 +133,40 @@ def _look_up(
         connection.execute(_QUERIES["deleted_students"], pairs).fetchall()
     )
     return [
-        (student, deleted.get(place))
-        for place, student in enumerate(students)
-        if place not in active
+        (student, deleted.get(index))
+        for index, student in enumerate(students)
+        if index not in active
     ]
 
 
 def _save(
-    connection: psycopg.Connection, what: Import, chunk: Sequence[Wanted], outcome: Outcome
+    connection: psycopg.Connection, details: Import, chunk: Sequence[Wanted], outcome: Outcome
 ) -> None:
-    """Save a chunk; where a row of it cannot be, try its halves: one bad row fails alone."""
+    """Save a chunk; if that fails because of a row, save its halves, down to the row itself."""
     try:
-        saved = _execute(connection, what, chunk)
+        saved = _execute(connection, details, chunk)
     except _ROW_FAULTS as error:
         if len(chunk) == 1:
-            _settle_one(connection, what, chunk[0][0], error, outcome)
+            _settle_one(connection, details, chunk[0][0], error, outcome)
             return
         middle = len(chunk) // 2
-        _save(connection, what, chunk[:middle], outcome)
-        _save(connection, what, chunk[middle:], outcome)
+        _save(connection, details, chunk[:middle], outcome)
+        _save(connection, details, chunk[middle:], outcome)
         return
     outcome.counts.update(saved.values())
     if missed := [student for student, _ in chunk if student.row not in saved]:
-        _settle(connection, what, missed, outcome)
+        _settle(connection, details, missed, outcome)
 
 
 def _execute(
-    connection: psycopg.Connection, what: Import, chunk: Sequence[Wanted]
+    connection: psycopg.Connection, details: Import, chunk: Sequence[Wanted]
 ) -> dict[int, str]:
-    """Run the statement; give what it did by row number."""
+    """Run the statement; return its result (`created` …) by row number."""
     rows = [
         {**student._asdict(), "row_number": student.row, "student_id": known}
         for student, known in chunk
     ]
-    parameters = {**what.parameters, "rows": orjson.dumps(rows).decode()}
+    parameters = {**details.parameters, "rows": orjson.dumps(rows).decode()}
     for left in reversed(range(_TRIES)):
         try:
             return dict(connection.execute(_QUERIES["save_chunk"], parameters).fetchall())
@@ -174,18 +174,18 @@ def _execute(
             if not left:
                 raise
         except errors.UniqueViolation as error:
-            # A number that somebody gave by hand: the next try draws others.
+            # The number was assigned by hand before; the next try draws others.
             if not left or not _NUMBERS.search(error.diag.constraint_name or ""):
                 raise
     raise AssertionError("the last try returns or raises")
 
 
 def _settle(
-    connection: psycopg.Connection, what: Import, missed: Sequence[Student], outcome: Outcome
+    connection: psycopg.Connection, details: Import, missed: Sequence[Student], outcome: Outcome
 ) -> None:
-    """Count what another import saved between our look and our statement."""
+    """Count students that another import saved between the query and the statement."""
     again = Outcome()
-    left = {student.row for student, _ in _look_up(connection, what, missed, again)}
+    left = {student.row for student, _ in _look_up(connection, details, missed, again)}
     outcome.counts.update(again.counts)
     outcome.failed += [
         Refused(student.row, student.name, "저장하는 동안 다른 작업이 바꾸었습니다.")
@@ -196,13 +196,13 @@ def _settle(
 
 def _settle_one(
     connection: psycopg.Connection,
-    what: Import,
+    details: Import,
     student: Student,
     error: psycopg.Error,
     outcome: Outcome,
 ) -> None:
     if isinstance(error, errors.UniqueViolation):
-        _settle(connection, what, [student], outcome)
+        _settle(connection, details, [student], outcome)
         return
     reason = (error.diag.message_primary or type(error).__name__)[:_REASON_LENGTH]
     outcome.failed.append(Refused(student.row, student.name, f"저장하지 못했습니다: {reason}"))

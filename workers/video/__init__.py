@@ -1,5 +1,7 @@
-"""The reference video worker: a file becomes HLS, and every step of it is reported.
+"""The reference video worker: a file becomes HLS, and every step is reported.
 
-`encoder` is its entrance; `ffmpeg` runs and reads the program. Nothing here knows the servers or
-the command line.
+    encoder: checks -> workspace -> rendering (hls -> ffmpeg) -> workspace (publishing)
+
+`encoder.encode` is the entry point; `steps` reports. `ffmpeg` runs the program and parses its
+output. Nothing here connects to servers (the caller passes a reporter) or knows the command line.
 """

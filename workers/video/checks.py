@@ -1,4 +1,4 @@
-"""Checks before any work begins: files, sizes, lengths and full disks."""
+"""Checks of the source before it is encoded: file, size, length, free disk space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.video.ffmpeg.process import reason
 from workers.video.ffmpeg.source import MOST_PIXELS, MOST_SECONDS
 from workers.video.ffmpeg.survey import Timeline
 
-# Room for the renditions of a small file; a large one needs about its own size twice.
+# Space for the renditions of a small file; a large one needs about twice its size.
 _SPARE_BYTES = 64 * 1024 * 1024
 _NO_SUCH_PATH = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 # The index of an MP4 file lists data that the file does not have.
@@ -22,7 +22,7 @@ _CUT_OFF = re.compile(r"\bpartial file\b")
 
 
 def check_exists(source: Path) -> None:
-    """Raise SourceMissing where no file has that name; other troubles are not looked for."""
+    """Raise SourceMissing if the file does not exist; nothing else is checked."""
     try:
         source.stat()
     except ValueError:  # a NUL in the name
@@ -33,11 +33,11 @@ def check_exists(source: Path) -> None:
 
 
 def check_source(source: Path, output_dir: Path) -> None:
-    """Raise VideoError for a file that cannot be read or that the disk has no room for."""
+    """Raise VideoError for a file that is not readable, or too large for the free disk space."""
     if not source.is_file():
         raise VideoError("is not a regular file", code="unreadable")
     if not os.access(source, os.R_OK):
-        raise VideoError("may not be read by this user", code="unreadable")
+        raise VideoError("is not readable for this user", code="unreadable")
     size = source.stat().st_size
     if size == 0:
         raise VideoError("is empty", code="empty")
@@ -46,7 +46,7 @@ def check_source(source: Path, output_dir: Path) -> None:
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Raise VideoError where `size` bytes and some to spare are not free."""
+    """Raise VideoError if `size` bytes and a reserve are not free."""
     wanted, free = size + _SPARE_BYTES, shutil.disk_usage(folder).free
     if free < wanted:
         raise VideoError(
@@ -62,7 +62,7 @@ def check_size(video: Video) -> None:
 
 
 def check_timeline(timeline: Timeline, media: Media) -> None:
-    """Raise VideoError for a video that is too long, or whose end was not uploaded."""
+    """Raise VideoError for a video that is too long, or whose end is missing."""
     if timeline.seconds > MOST_SECONDS:
         hours = f"{timeline.seconds / 3600:.0f} h"
         most = MOST_SECONDS // 3600

@@ -1,8 +1,9 @@
-"""The reference video worker: a real file becomes HLS, and every step of it is reported.
+"""The encoding of one video to HLS, in seven reported steps.
 
-The source is linked into a work directory, probed, transcoded, pictured and read back; only what
-plays to its end is published, by one rename, as `output_dir/tenant/video/attempt/`. Whatever stops
-it leaves nothing behind. Durations are in seconds.
+The source is linked into a work directory, probed and transcoded; a thumbnail is made, and the
+result is decoded to its end. Then it is published by one rename, as
+`output_dir/tenant/video/attempt/`. A run that fails or is interrupted leaves no files. Durations
+are in seconds.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ __all__ = [
     "encode",
 ]
 
-# The source's name inside the work directory means nothing to its owner.
+# The source's name in the work directory, which its owner does not know.
 _WORK_NAME = re.compile(r"file:source(\.[A-Za-z0-9]+)?(: )?")
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A published video: the absolute path of its master playlist, its length in whole seconds."""
+    """A published video: the absolute path of its master playlist, its length in seconds."""
 
     hls_path: str
     duration: int
@@ -59,16 +60,16 @@ def encode(
 ) -> Encoded:
     """Transcode `source` to HLS, reporting its seven steps and its end.
 
-    A re-run with the same attempt replaces the earlier result. KeyboardInterrupt ends ffmpeg,
-    removes what was made, and is reported by the reporter's block, as is every unforeseen error.
-    Where SIGINT is ignored, as in the background of a script, Ctrl-C has no effect here either:
-    dispositions of signals are the caller's. ffmpeg has a process group of its own and is ended by
-    this function alone.
+    A run with the same attempt replaces the earlier result. KeyboardInterrupt ends ffmpeg, removes
+    the unfinished result, and is reported by the reporter's block, like every unexpected error. The
+    caller decides how signals are handled: where SIGINT is ignored, as in the background of a
+    script, Ctrl-C has no effect. ffmpeg runs in another process group, and only this function ends
+    it.
 
     Raises:
-        VideoError: the video cannot be encoded; it was reported as failed in the same words.
-            Only an identity that no event can carry is raised without a report, as is
-            SourceMissing, where `source` leads to no file.
+        VideoError: the video cannot be encoded; the job was reported as failed with the same
+            message. Nothing is reported if the tenant, id or attempt is not valid, and for
+            SourceMissing, if `source` does not exist.
     """
     target = _target(output_dir, tenant, video_id, attempt)
     try:
@@ -91,9 +92,9 @@ def encode(
 def _outcome(
     source: Path, output_dir: Path, target: Path, steps: StepReport, limits: Limits
 ) -> Encoded | VideoError:
-    """Encode; give the failure that its owner is to be told, where it is one."""
+    """Encode the video; return the error to report if it cannot be encoded."""
     try:
-        with _plainly(source):
+        with _one_line_errors(source):
             return _encoded(source, output_dir, target, steps, limits)
     except VideoError as error:
         return error
@@ -124,19 +125,19 @@ def _encoded(
 
 
 def _target(output_dir: Path, tenant: str, video_id: str, attempt: int) -> Path:
-    """Give where the video goes; the identity's parts become folder names, so they are checked."""
+    """Return the folder of the video, after checking the parts of its path."""
     if not TENANT.match(tenant):
-        raise VideoError(f"no tenant can be called {tenant!r}", code="identity")
+        raise VideoError(f"{tenant!r} is not a valid tenant", code="identity")
     if not JOB_ID.match(video_id):
-        raise VideoError(f"no video can be called {video_id!r}", code="identity")
+        raise VideoError(f"{video_id!r} is not a valid video id", code="identity")
     if attempt < 1:
-        raise VideoError(f"attempts count from 1, not from {attempt}", code="identity")
+        raise VideoError(f"attempt must be at least 1, not {attempt}", code="identity")
     return output_dir.absolute() / tenant / video_id / str(attempt)
 
 
 @contextmanager
-def _plainly(source: Path) -> Iterator[None]:
-    """Turn what goes wrong with this video into one line that begins with its file's name."""
+def _one_line_errors(source: Path) -> Iterator[None]:
+    """Turn errors of this video into VideoErrors whose line begins with the file's name."""
     try:
         yield
     except (VideoError, FfmpegError) as error:

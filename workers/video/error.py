@@ -1,4 +1,4 @@
-"""The one error that encoding a video ends in, whatever went wrong underneath."""
+"""The error of a video that cannot be encoded, whatever the cause."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 class VideoError(RuntimeError):
-    """A video cannot be encoded as it is; the message is one line fit to show to its owner.
+    """A video cannot be encoded; the message is one line for its owner.
 
-    `code` is the short machine word that the `failed` event carries.
+    `code` is the `code` of the `failed` event.
     """
 
     def __init__(self, message: str, *, code: str) -> None:
@@ -17,7 +17,7 @@ class VideoError(RuntimeError):
 
 
 class SourceMissing(VideoError):
-    """There is no file of that name: the caller's mistake, reported as no job's failure."""
+    """The source file does not exist: an error of the caller, which no job reports."""
 
     def __init__(self, source: Path) -> None:
         super().__init__(f"{source.name}: there is no such file", code="missing")

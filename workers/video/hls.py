@@ -1,7 +1,7 @@
-"""The HLS rendering of a video: which renditions, and ffmpeg's arguments to make and check them.
+"""The HLS renditions of a video, and ffmpeg's arguments to make and check them.
 
-All paths are names inside the work directory, which is ffmpeg's working directory: nothing that a
-user or a deployment named (`%`, spaces, colons) reaches ffmpeg's own patterns.
+All paths are names in the work directory, which is ffmpeg's working directory, so that characters
+of other names (`%`, spaces, colons) cannot act in ffmpeg's patterns.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SEGMENT_SECONDS = 4
 _SEGMENT = re.compile(r"^#EXTINF:([\d.]+)", re.MULTILINE)
 _TALLEST = 720
 _SMALL = 360
-# Only pictures of an unusual shape are longer at 720 lines.
+# Only very wide or very tall pictures are longer at 720 lines.
 _LONGEST = 1920
-# Below this a second, smaller rendition saves next to nothing.
+# Below this, a second, smaller rendition saves little.
 _WORTH_TWO = 480
 _BITS_PER_PIXEL_SECOND = 3
 _LEAST_BITRATE = 200_000
@@ -36,31 +36,31 @@ _MUXING_OVERHEAD = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """One size of the video; both sides are even, as 4:2:0 colour needs."""
+    """One size of the video; both sides are even, as 4:2:0 colour requires."""
 
     width: int
     height: int
 
     @property
     def name(self) -> str:
-        """Name it by its short side, as people do (`720p`)."""
+        """The name by the short side (`720p`)."""
         return f"{min(self.width, self.height)}p"
 
     @property
     def bitrate(self) -> int:
-        """Give the ceiling in bits a second; quality decides below it."""
+        """The limit in bits a second; below it, the encoder keeps the quality constant."""
         return max(_LEAST_BITRATE, self.width * self.height * _BITS_PER_PIXEL_SECOND)
 
 
 def renditions(video: Video) -> tuple[Rendition, ...]:
-    """Choose the sizes, largest first; none is larger than the source."""
+    """Return the renditions, the largest first; none is larger than the source."""
     tallest = min(_TALLEST, video.width, video.height)
     sides = (tallest, _SMALL) if tallest >= _WORTH_TWO else (tallest,)
     return tuple(fitted(video, side) for side in sides)
 
 
 def fitted(video: Video, short_side: int) -> Rendition:
-    """Scale to a short side, never up, and never beyond the longest side."""
+    """Return the rendition with a short side, never larger than the source or `_LONGEST`."""
     short, long = sorted((video.width, video.height))
     scale = min(1.0, short_side / short, _LONGEST / long)
     return Rendition(_even(video.width * scale), _even(video.height * scale))
@@ -68,7 +68,7 @@ def fitted(video: Video, short_side: int) -> Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan for a source: its chosen streams and when they play."""
+    """What to encode of a source: its chosen streams, and their timeline."""
 
     source: str
     video: Video
@@ -85,7 +85,7 @@ class Plan:
 def transcoding(plan: Plan, folder: str) -> list[Argument]:
     """Return arguments that write all renditions and their master playlist into `folder`."""
     sizes = renditions(plan.video)
-    # Damage that leaves most of a stream unreadable is no reason to lose the rest.
+    # A stream of which most is damaged is encoded as far as it is readable.
     reading = [*SOURCE_GUARD, "-max_error_rate", "1", "-i", f"file:{plan.source}"]
     threads = ["-filter_complex_threads", THREADS]
     graph = [*threads, "-filter_complex", _graph(plan, sizes)]
@@ -99,14 +99,14 @@ def transcoding(plan: Plan, folder: str) -> list[Argument]:
 
 
 def picturing(video: Video, at: float, folder: str) -> list[str]:
-    """Return arguments that write the most telling picture of the second from `at` as a JPEG.
+    """Return arguments that write a representative picture of the second from `at` as a JPEG.
 
-    It is taken from the largest rendition, which is upright whatever the source is, by reading up
-    to there: seeking in short playlists finds nothing in some versions of ffmpeg.
+    It is taken from the largest rendition, which is not rotated, by reading up to `at`: seeking in
+    short playlists finds nothing in some versions of ffmpeg.
     """
     playlist = f"file:{folder}/{renditions(video)[0].name}/index.m3u8"
     size = fitted(video, _SMALL)
-    # JPEG wants full-range colour; most video has the narrower television range.
+    # JPEG uses full-range colour; most video has the narrower television range.
     scale = f"scale={size.width}:{size.height}:out_range=full,format=yuvj420p"
     reading = ["-protocol_whitelist", "file", "-i", playlist, "-an"]
     choice = f"trim=start={at:.3f},thumbnail=25,{scale}"
@@ -144,7 +144,7 @@ def _mapping(plan: Plan, sizes: Sequence[Rendition]) -> list[str]:
         mapped += ["-map", f"[v{i}]"]
         if plan.audio_index is not None:
             mapped += ["-map", f"[a{i}]"]
-    # What a camera noted (place, owner) is no business of the viewers.
+    # Metadata of the camera (place, owner) must not reach the viewers.
     return [*mapped, "-map_metadata", "-1", "-map_chapters", "-1"]
 
 
@@ -154,8 +154,8 @@ def _coding(plan: Plan, sizes: Sequence[Rendition]) -> list[str]:
     coding += ["-r", f"{rate.numerator}/{rate.denominator}"]
     for i, size in enumerate(sizes):
         coding += [f"-maxrate:v:{i}", str(size.bitrate), f"-bufsize:v:{i}", str(2 * size.bitrate)]
-    # Keyframes stand exactly where segments are cut, in every rendition alike, so that a player
-    # can change between them: none of the encoder's own, by distance (-g) or by scene.
+    # Keyframes are exactly at the cuts between segments, in every rendition, so that a player can
+    # change between renditions; the encoder adds none by distance (-g) or by scene.
     forced = f"expr:gte(t,n_forced*{SEGMENT_SECONDS})"
     coding += ["-g", "100000", "-sc_threshold", "0", "-force_key_frames", forced]
     return [*coding, "-c:a", "aac", "-b:a", str(_AUDIO_BITRATE)]
@@ -165,7 +165,7 @@ def _muxing(plan: Plan, sizes: Sequence[Rendition], folder: str) -> list[str]:
     audio = "" if plan.audio_index is None else ",a:{i}"
     variants = (f"v:{i}{audio.format(i=i)},name:{size.name}" for i, size in enumerate(sizes))
     kind = ["-f", "hls", "-hls_time", str(SEGMENT_SECONDS), "-hls_playlist_type", "vod"]
-    # Fragmented MP4: less overhead than MPEG-TS, and no time offset to read back.
+    # Fragmented MP4 has less overhead than MPEG-TS, and no time offset.
     kind += ["-hls_segment_type", "fmp4"]
     names = ["-hls_segment_filename", f"{folder}/%v/%05d.m4s", "-master_pl_name", PLAYLIST]
     flags = ["-hls_flags", "independent_segments", "-var_stream_map", " ".join(variants)]

@@ -1,4 +1,4 @@
-"""One video on its way through ffmpeg, inside its work directory. Durations are in seconds."""
+"""The steps of one video that run ffmpeg, in its work directory. Durations are in seconds."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _FOLDER = "hls"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How patient the worker is with ffmpeg, in seconds.
+    """The times for ffmpeg, in seconds.
 
     It is ended after `stall_seconds` without progress, and reports every `report_seconds` (None:
-    its own half second).
+    ffmpeg's default of half a second).
     """
 
     stall_seconds: float = STALL_SECONDS
@@ -34,10 +34,10 @@ class Limits:
 
 @dataclass(slots=True)
 class Rendering:
-    """A source in its work directory and what is known of it; call the methods in their order.
+    """A source in its work directory, and its renditions.
 
-    Every method raises VideoError for a video that cannot be encoded, and FfmpegError for an ffmpeg
-    that failed, stalled or is missing.
+    Call `probe`, `transcode`, `picture` and `validate` in this order. Each raises VideoError for a
+    video that cannot be encoded, and FfmpegError if ffmpeg failed, stalled or is missing.
     """
 
     work: Path
@@ -45,20 +45,22 @@ class Rendering:
     limits: Limits
     plan: hls.Plan = field(init=False)
     duration: float = field(init=False)
-    """The playlists' duration in seconds: the planned one until they are made."""
+    """The duration of the playlists in seconds; before they are made, the planned one."""
 
     @property
     def folder(self) -> Path:
-        """Where the playlists and segments are made."""
+        """The folder of the playlists and segments."""
         return self.work / _FOLDER
 
     def probe(self) -> None:
-        """Choose the streams and find out when they play."""
-        patience = self.limits.stall_seconds
-        media = probe(self.source, cwd=self.work, stall_seconds=patience)
+        """Choose the streams and measure their timeline."""
+        stall_seconds = self.limits.stall_seconds
+        media = probe(self.source, cwd=self.work, stall_seconds=stall_seconds)
         video = self._choose_video(media)
         audio = next((index for index in media.audio if self._decodes(index)), None)
-        timeline = survey(self.source, video.index, audio, cwd=self.work, stall_seconds=patience)
+        timeline = survey(
+            self.source, video.index, audio, cwd=self.work, stall_seconds=stall_seconds
+        )
         if timeline is None:
             raise VideoError("holds no pictures", code="no_video")
         check_timeline(timeline, media)
@@ -76,36 +78,36 @@ class Rendering:
         raise VideoError("holds no pictures that can be decoded", code="no_video")
 
     def _decodes(self, index: int) -> bool:
-        patience = self.limits.stall_seconds
-        return decodes(self.source, index, cwd=self.work, stall_seconds=patience)
+        stall_seconds = self.limits.stall_seconds
+        return decodes(self.source, index, cwd=self.work, stall_seconds=stall_seconds)
 
     def transcode(self, tick: Tick) -> None:
         """Make all renditions and their playlists."""
         self.folder.mkdir()
-        self._run(hls.transcoding(self.plan, _FOLDER), self._told(tick))
+        self._run(hls.transcoding(self.plan, _FOLDER), self._report_to(tick))
 
     def picture(self) -> None:
-        """Make the thumbnail: a tenth in, past a black beginning."""
-        # Some versions of ffmpeg find nothing near the end: then from the beginning after all.
+        """Make the thumbnail, from a tenth of the length on, where the beginning is often black."""
+        # Some versions of ffmpeg find no picture near the end of a short video.
         with suppress(FfmpegFailed):
             self._run(hls.picturing(self.plan.video, min(self.duration / 10, 30.0), _FOLDER))
         if not self._pictured():
             self._run(hls.picturing(self.plan.video, 0.0, _FOLDER))
         if not self._pictured():
-            raise VideoError("gave no picture for a thumbnail", code="no_video")
+            raise VideoError("has no picture for a thumbnail", code="no_video")
 
     def _pictured(self) -> bool:
         picture = self.folder / hls.THUMBNAIL
         return picture.is_file() and picture.stat().st_size > 0
 
     def validate(self, tick: Tick) -> None:
-        """Play the result to its end; it must last as long as its playlists say, and be whole."""
+        """Decode the result to its end, and compare its length with the playlists and the plan."""
         found = 0.0
 
         def note(progress: Progress) -> None:
             nonlocal found
             found = progress.seconds
-            self._told(tick)(progress)
+            self._report_to(tick)(progress)
 
         try:
             self._run(hls.reading_back(_FOLDER), note)
@@ -118,7 +120,7 @@ class Rendering:
                 raise VideoError(message, code="invalid")
         self.duration = max(lengths)
 
-    def _told(self, tick: Tick) -> Callable[[Progress], None]:
+    def _report_to(self, tick: Tick) -> Callable[[Progress], None]:
         return lambda progress: tick(
             progress.fraction(self.duration), progress.remaining_seconds(self.duration)
         )

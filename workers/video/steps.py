@@ -1,4 +1,4 @@
-"""The seven steps of encoding a video, as data, and their reporting as one growing percent."""
+"""The seven steps of encoding a video, and their report as one percentage."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Protocol
 
 
 class Tick(Protocol):
-    """Takes the fraction of a step done and, where known, the seconds that it still takes."""
+    """Takes the fraction of a step that is done and, if known, its remaining seconds."""
 
     def __call__(self, fraction: float, remaining_seconds: int | None = None, /) -> None:
-        """Report it."""
+        """Report the progress of the step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: its name in events, what people read, and the overall percent at its end."""
+    """One step: its name in events, its display name, and the overall percent at its end."""
 
     name: str
     display: str
@@ -36,7 +36,7 @@ STEPS = (
 
 
 class JobReport(Protocol):
-    """What the SDK's job takes: only as much of it as this worker says."""
+    """The part of the SDK's job report that this worker uses."""
 
     def progress(
         self,
@@ -50,17 +50,17 @@ class JobReport(Protocol):
         step_percent: int,
         remaining_seconds: int | None,
     ) -> object:
-        """Say how far the job is."""
+        """Report progress."""
 
     def done(self, result: dict[str, object], /) -> object:
-        """Say that it is done."""
+        """Report the result."""
 
     def failed(self, error: str, /, *, code: str) -> object:
-        """Say that it failed, and why."""
+        """Report a failure."""
 
 
 class JobReporter(Protocol):
-    """What the SDK's reporter does; leaving its block with an exception is reported by itself."""
+    """The part of the SDK's reporter that this worker uses; it reports exceptions of its block."""
 
     def job(
         self,
@@ -72,39 +72,39 @@ class JobReporter(Protocol):
         job_type: str,
         attempt: int,
     ) -> AbstractContextManager[JobReport]:
-        """Open a job's block: it is processing from here on."""
+        """Return the block of a job, which is processing from its start on."""
 
 
 class StepReport:
-    """Reports steps to a job: the overall percent never goes back, and nothing is said twice."""
+    """The report of the steps of one job; the percent never decreases, no report is repeated."""
 
     def __init__(self, job: JobReport) -> None:
         self._job = job
-        self._said: tuple[object, ...] = ()
+        self._reported: tuple[object, ...] = ()
         self._percent = 0.0
 
     @contextmanager
     def step(self, name: str) -> Iterator[Tick]:
-        """Report the step's beginning, each tick given meanwhile, and its end if it gets there."""
+        """Report the start of the step, each tick in the block, and its end without an error."""
         index = next(i for i, step in enumerate(STEPS) if step.name == name)
 
         def tick(fraction: float, remaining_seconds: int | None = None, /) -> None:
-            self._say(index, min(1.0, max(0.0, fraction)), remaining_seconds)
+            self._report(index, min(1.0, max(0.0, fraction)), remaining_seconds)
 
         tick(0.0)
         yield tick
-        if self._said[:2] != (index, 100):
+        if self._reported[:2] != (index, 100):
             tick(1.0)
 
-    def _say(self, index: int, fraction: float, remaining_seconds: int | None) -> None:
+    def _report(self, index: int, fraction: float, remaining_seconds: int | None) -> None:
         step = STEPS[index]
         start = STEPS[index - 1].end_percent if index else 0
         percent = round(start + (step.end_percent - start) * fraction, 1)
         self._percent = max(self._percent, percent)
-        said = (index, int(fraction * 100), remaining_seconds)
-        if said == self._said:
+        report = (index, int(fraction * 100), remaining_seconds)
+        if report == self._reported:
             return
-        self._said = said
+        self._reported = report
         self._job.progress(
             step.name,
             percent=self._percent,

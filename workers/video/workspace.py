@@ -1,8 +1,8 @@
-"""A hidden work directory beside the finished videos, and the one rename that publishes from it.
+"""The hidden work directory of an encoding, and the rename that publishes its result.
 
-It lives in the output directory itself, so that publishing never crosses a file system, and is
-removed however the work ends. What a killed process left is swept by the next one: a work directory
-belongs to a living process exactly as long as that process holds the lock on it.
+It is in the output directory, so that publishing never crosses a file system, and is removed
+however the work ends. The directory of a killed process is removed by the next run: a directory is
+in use exactly as long as a process holds the lock on it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _COPY_BYTES = 4 * 1024 * 1024
 
 @contextmanager
 def workspace(output_dir: Path) -> Iterator[Path]:
-    """Give an empty work directory inside `output_dir` (made if need be) for this block only.
+    """Create a work directory in `output_dir`, which is created if needed, for this block.
 
     Raises:
-        OSError: the output directory cannot be made or written.
+        OSError: the output directory cannot be created or written.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     _sweep(output_dir)
-    # Locked under another name first: no sweep can see it without its lock.
+    # It gets its final name once it is locked, or another process could remove it.
     fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=output_dir))
     lock = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -45,10 +45,10 @@ def workspace(output_dir: Path) -> Iterator[Path]:
 
 
 def bring_in(source: Path, work: Path, on_copied: Callable[[float], object]) -> str:
-    """Bring `source` into `work` and give its name there: a hard link, else a copy.
+    """Link `source` into `work`, or copy it; return its name there.
 
-    `on_copied` gets the fraction copied. The name keeps the suffix, which helps ffmpeg to tell
-    bare streams apart, and nothing else of what the user called it.
+    `on_copied` is called with the copied fraction. The name keeps only the suffix of the source, by
+    which ffmpeg recognizes bare streams.
     """
     suffix = source.suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,8}", source.suffix) else ""
     target = work / f"source{suffix}"
@@ -61,10 +61,10 @@ def bring_in(source: Path, work: Path, on_copied: Callable[[float], object]) -> 
 
 
 def publish(folder: Path, target: Path) -> None:
-    """Rename `folder` to `target`; what stood there is replaced as a whole.
+    """Rename `folder` to `target`, and replace an older result.
 
-    A directory cannot be renamed over a full one, so an older result steps aside first and steps
-    back if the rename fails: `target` is absent for a moment, and never half of each.
+    A directory cannot be renamed over one that is not empty, so the older result is moved away
+    first, and back if the rename fails: `target` does not exist for a moment, and is never mixed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -76,12 +76,12 @@ def publish(folder: Path, target: Path) -> None:
 
 
 def _replace(folder: Path, target: Path) -> None:
-    # Inside the work directory of `folder`, which takes it along when it goes.
-    aside = target.rename(folder.with_name("replaced"))
+    # In the work directory of `folder`, which is removed with it.
+    replaced = target.rename(folder.with_name("replaced"))
     try:
         folder.rename(target)
     except BaseException:
-        aside.rename(target)
+        replaced.rename(target)
         raise
 
 
@@ -96,7 +96,7 @@ def _copy(source: Path, target: Path, on_copied: Callable[[float], object]) -> N
 
 
 def _sweep(output_dir: Path) -> None:
-    """Remove the work directories that no living process holds."""
+    """Remove the work directories that no process has locked."""
     for left in output_dir.glob(f"{_PREFIX}*"):
         try:
             lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
@@ -104,7 +104,7 @@ def _sweep(output_dir: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process may sweep the same one; gone is gone.
+            # Another process may be removing the same directory.
             shutil.rmtree(left, ignore_errors=True)
         except BlockingIOError:
             continue

@@ -183,7 +183,7 @@ def test_stray_cell_far_away__needs_no_memory(
             book.active.append(cells)
         book.active.cell(1_048_576, 16_384, "x")
 
-    monkeypatch.setattr(reader_process, "_say", lambda _what: None)
+    monkeypatch.setattr(reader_process, "_send", lambda _message: None)
     path = edited(tmp_path / "a.xlsx", edit)
     with (tmp_path / "spool").open("wb") as spool:
         assert reader_process._read(path, spool)["total"] == 1

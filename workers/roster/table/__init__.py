@@ -1,5 +1,5 @@
-"""The meaning of a sheet: its header row, and each row's fields as a student.
+"""The meaning of a sheet: its header row, and the fields of each row as a student.
 
-Rows of text come from `xlsx`, checked values go to the importer. Nothing here opens a file or
-knows a database.
+Rows of text come from `xlsx`; checked values go to the reader process. Nothing here opens a file or
+uses a database.
 """

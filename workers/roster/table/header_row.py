@@ -1,4 +1,4 @@
-"""The header of a table: its row and its columns, chosen by words and by the cells below."""
+"""The header of a table: its row and columns, from the headings and the cells below them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from workers.roster.xlsx.cells import Dated, has_letter
 from workers.roster.xlsx.worksheet import Merge
 
 HEADER_WITHIN = 50
-"""Rows from the top in which the header must stand."""
+"""The header must be in this many rows from the top."""
 
 SAMPLE = 200
-"""Rows with texts below a header that are looked at to choose its columns."""
+"""Rows below a header that are read to choose its columns."""
 
 NEEDED = ("name", "parent_phone")
-"""A row that has no columns for these is no header."""
+"""Fields that every header must have columns for."""
 
 _MOSTLY = 0.5
 _LONGEST_NAME = 40
 _HEADING_ROWS = 3
-"""Rows that a header can have: groups, groups within them, columns."""
+"""Rows of the largest header: groups, groups within them, columns."""
 
 Texts = Mapping[int, str]
 Columns = dict[str, int]
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A header: the number of its last row, its columns, the texts of all rows it consists of."""
+    """A header: the number of its last row, its columns, and the texts of all its rows."""
 
     number: int
     columns: Columns
@@ -62,10 +62,10 @@ class _Heading(NamedTuple):
 
 
 def find_header(rows: Sequence[Row], merged: Sequence[Merge]) -> Header | None:
-    """Return the header in a sheet's first rows; None where there is none.
+    """Return the header in the first rows of a sheet, or None.
 
-    The first row counts that has headings for all that is needed, and a student below it before
-    the next such row; where no row has that, the first one with the clearest headings.
+    A candidate is a row with headings for all needed fields. The header is the first candidate with
+    a student between it and the next one; if there is none, the one with the clearest headings.
     """
     found = []
     for index, row in enumerate(rows):
@@ -85,7 +85,7 @@ def find_header(rows: Sequence[Row], merged: Sequence[Merge]) -> Header | None:
 def _header_at(
     rows: Sequence[Row], index: int, merged: Sequence[Merge]
 ) -> tuple[Header, int] | None:
-    """Return a row as a header, and how clear its headings are; None where it is no header."""
+    """Return a row as a header with the clearness of its headings, or None."""
     row = rows[index]
     above = [
         each
@@ -113,7 +113,7 @@ def _header_at(
 def _groups(
     above: Sequence[Row], row: Row, merged: Sequence[Merge]
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """Return the group above each column, and the headings that stand in the rows above alone."""
+    """Return the group above each column, and the headings that only the rows above have."""
     groups: dict[int, str] = {}
     lifted: dict[int, str] = {}
     for each in above:
@@ -126,7 +126,7 @@ def _groups(
 
 
 def _spread(above: Texts, columns: Iterable[int], ends: Mapping[int, int]) -> dict[int, str]:
-    """Return the group of each column; one that is not merged goes on to the next heading."""
+    """Return the group of each column; a cell that is not merged extends to the next heading."""
     groups: dict[int, str] = {}
     start = -1
     for column in sorted({*above, *columns}):
@@ -137,7 +137,7 @@ def _spread(above: Texts, columns: Iterable[int], ends: Mapping[int, int]) -> di
 
 
 def _columns(headings: Mapping[int, _Heading]) -> Columns:
-    """Choose a column for each field; no column is two."""
+    """Choose a column for each field; each column is used once."""
     chosen: Columns = {}
     for field in ("parent_phone", *(field for field in FIELDS if field != "parent_phone")):
         ranks = {
@@ -147,16 +147,17 @@ def _columns(headings: Mapping[int, _Heading]) -> Columns:
             and (rank := _rank(field, _claim(field, column, headings), heading))
         }
         if ranks:
-            # Of two that are as good, the left one: the first of the highest.
+            # `max` takes the first, which is the left one, of equal columns.
             chosen[field] = max(sorted(ranks), key=lambda column: ranks[column])
     return chosen
 
 
 def _claim(field: str, column: int, headings: Mapping[int, _Heading]) -> int:
-    """Return how clearly a column says that it is a field; its neighbour's heading counts too."""
+    """Return how clearly a column means a field; the heading left of it counts too."""
     claim = headings[column].claims.get(field, 0)
     if field == "parent_phone" and not claim and "phone" in headings[column].claims:
-        # 보호자 | 연락처: a phone right of a person is that person's, unless another one says so.
+        # 보호자 | 연락처: a phone column right of a person's column is that person's, unless
+        # another column clearly is.
         left = headings.get(column - 1)
         if left and PARENT in left.claims and not _has_phones(left):
             stated = any(each.claims.get(field) == CLEAR for each in headings.values())
@@ -165,7 +166,7 @@ def _claim(field: str, column: int, headings: Mapping[int, _Heading]) -> int:
 
 
 def _rank(field: str, claim: int, heading: _Heading) -> tuple[bool, int, bool] | None:
-    """Return how good a column is for a field, to be compared; None where it is not."""
+    """Return the rank of a column for a field, for comparison; None where it does not fit."""
     share = _share(_LOOKS.get(field, bool), heading.cells)
     if not claim or (claim == POSSIBLE and share < _MOSTLY):
         return None
@@ -175,7 +176,7 @@ def _rank(field: str, claim: int, heading: _Heading) -> tuple[bool, int, bool] |
 
 
 def _has_phones(heading: _Heading) -> bool:
-    """Return true where phones stand below, and no fewer of them than of names."""
+    """Return True if the cells below hold phones, and at least as many as names."""
     phones = _share(looks_like_phone, heading.cells)
     return phones > 0 and phones >= _share(looks_like_name, heading.cells)
 
@@ -185,7 +186,7 @@ def _share(looks: Callable[[str], object], cells: Sequence[str]) -> float:
 
 
 def looks_like_name(text: str) -> bool:
-    """Return true for a text that can be a person's name."""
+    """Return True if a text can be a person's name."""
     return (
         has_letter(text)
         and len(text) <= _LONGEST_NAME

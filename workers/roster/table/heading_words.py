@@ -1,4 +1,4 @@
-"""The words of headings, Korean and English: which fields a heading can stand for."""
+"""Korean and English words of headings, and the fields that they can mean."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ FIELDS = (
 """The meanings that a column can have."""
 
 PARENT = "parent"
-"""A column about a parent in person; nothing of it is imported."""
+"""A column with names of parents, which is not imported."""
 
 CLEAR, LIKELY, POSSIBLE = 3, 2, 1
-"""The strength of a heading: the field, the field or a person, or only with its cells."""
+"""How clearly a heading means a field: certainly; probably; or only if its cells agree."""
 
 Claims = Mapping[str, int]
-"""The fields that a heading can stand for, and how clearly it says so."""
+"""The fields that a heading can mean, with the clearness of each."""
 
 _WORDS = {
     "name": "이름 성명 성함 학생명 학생이름 학생성명 학생성함 원생명 원생이름 수강생명 "
@@ -54,19 +54,19 @@ _GROUP = re.compile(
     r"(정보|인적사항|사항|관련|란|연락처|info(rmation)?|details?|s)?"
 )
 _LONGEST = 100
-"""Characters of a heading; anything longer is a note."""
+"""Characters of the longest heading; a longer text is a note."""
 
 _NO_LETTER = re.compile(r"[\W_]+")
-_ASIDE = re.compile(r"[(\[{<].*?[)\]}>]")
+_PARENTHESES = re.compile(r"[(\[{<].*?[)\]}>]")
 
 
 @lru_cache(maxsize=1_024)
 def claims_of(heading: str, group: str = "") -> Claims:
-    """Return the fields that a heading can stand for, below the heading of its group if any."""
+    """Return the fields that a heading can mean, below the heading of its group if it has one."""
     if len(heading) > _LONGEST:
         return {}
     if group and is_group(group):
-        # "학부모" above "연락처" is a parent's phone; above "비고" it changes nothing.
+        # "학부모" above "연락처" means a parent's phone; above "비고" it has no effect.
         together = _claims(f"{group} {heading}")
         if together:
             return together
@@ -74,32 +74,32 @@ def claims_of(heading: str, group: str = "") -> Claims:
 
 
 def field_of(heading: str) -> str | None:
-    """Return the field that a heading names by its words, or None where it names none."""
+    """Return the field that a heading means by its words alone, or None."""
     claims = claims_of(heading)
     likely = [field for field in FIELDS if claims.get(field, 0) >= LIKELY]
     return max(likely, key=lambda field: claims[field]) if likely else None
 
 
 def is_group(heading: str) -> bool:
-    """Return true for a heading that can stand above the headings of several columns."""
+    """Return True if a heading can be that of a group of columns."""
     return len(heading) <= _LONGEST and _GROUP.fullmatch(_word(heading)) is not None
 
 
 def _claims(heading: str) -> Claims:
-    whole, short = _word(heading), _word(_ASIDE.sub("", heading))
-    says_what = _PHONE.search(whole) or _PERSON.search(whole)
-    if not says_what and (_PARENT_ALONE.fullmatch(whole) or _PARENT_ALONE.fullmatch(short)):
+    word, short = _word(heading), _word(_PARENTHESES.sub("", heading))
+    says_what = _PHONE.search(word) or _PERSON.search(word)
+    if not says_what and (_PARENT_ALONE.fullmatch(word) or _PARENT_ALONE.fullmatch(short)):
         return {"parent_phone": LIKELY, PARENT: LIKELY}
-    if _PHONE.search(whole):
-        return _claims_of_phone(whole)
-    if _PARENT.search(whole) and _PERSON.search(whole):
+    if _PHONE.search(word):
+        return _claims_of_phone(word)
+    if _PARENT.search(word) and _PERSON.search(word):
         return {PARENT: CLEAR, "parent_phone": POSSIBLE}
-    field = _FIELD_OF.get(whole) or _FIELD_OF.get(short)
+    field = _FIELD_OF.get(word) or _FIELD_OF.get(short)
     if field:
         return {field: CLEAR}
-    if whole in _STUDENT or short in _STUDENT:
+    if word in _STUDENT or short in _STUDENT:
         return {"name": LIKELY, "phone": POSSIBLE}
-    return {PARENT: POSSIBLE, "parent_phone": POSSIBLE} if _PARENT.search(whole) else {}
+    return {PARENT: POSSIBLE, "parent_phone": POSSIBLE} if _PARENT.search(word) else {}
 
 
 def _claims_of_phone(word: str) -> Claims:

@@ -1,4 +1,4 @@
-"""Mobile numbers: eleven digits that start with 010, however they were written."""
+"""Mobile phone numbers: eleven digits from 010 on, in any notation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from decimal import Decimal, InvalidOperation
 from workers.roster.xlsx.cells import plain
 
 _BETWEEN = r"[\W_\u30fc\u1173]*"
-"""Separators, with the long vowels that people type for a hyphen on Japanese and Korean keyboards.
-"""
+"""Separators, with the vowels that are typed for a hyphen on Japanese and Korean keyboards."""
 
 _MOBILE = re.compile(
     rf"(?P<before>[^0-9]*?)"
@@ -18,26 +17,26 @@ _MOBILE = re.compile(
     rf"10{_BETWEEN}(?P<middle>[0-9]{{4}}){_BETWEEN}(?P<last>[0-9]{{4}})"
     rf"(?P<after>[^0-9]*)"
 )
-"""Separators stand between the groups of a number only; elsewhere they mean something else."""
+"""Separators may be between the groups of a number only."""
 
 _SIGN = re.compile(r"[+\-\u2010-\u2015\u2212]")
 _BARE_AROUND = re.compile(r"[^+\-\u2010-\u2015\u2212%\u2030^*(A-Za-z]*")
-"""The text allowed around a number without its leading zero: no sign, unit or unknown."""
+"""The text that may surround a number without its leading zero: no sign, unit or mask."""
 
 _EXPONENT = re.compile(r"[\s'`\u2018\u2019]*([+-]?[0-9.]{1,24}[eE][+-]?[0-9]{1,3})\s*")
 _ANY_EXPONENT = re.compile(r"[0-9.,]\s*(?:[eE]\s*[+\-\u2212]?|[x×*]\s*10\s*\^?\s*)\s*[0-9]+")
 _TWO_NUMBERS = 18
-"""Digits from which a text is taken for more than one number."""
+"""A text with at least this many digits holds more than one number."""
 
 _NUMBER_CATEGORIES = ("Nl", "No")
 
 
 def normalise_phone(text: str) -> str | None:
-    """Return a mobile number's eleven digits, or None where the text is none.
+    """Return the eleven digits of a mobile number, or None if the text is not one.
 
-    A number without its leading zero is what a spreadsheet leaves of one typed as a number; a
-    country code is 82 or 0082. Where digits may be missing or added, the text is no number: better
-    none than somebody else's.
+    The leading zero may be missing, as spreadsheets remove it from numbers; the country code may be
+    82 or 0082. A text in which digits may be missing or added is refused, because the number could
+    be another person's.
     """
     found = _MOBILE.fullmatch(_written_out(text))
     if found is None:
@@ -48,12 +47,14 @@ def normalise_phone(text: str) -> str | None:
     elif start:
         sound = "+" not in before
     else:
-        sound = bool(_BARE_AROUND.fullmatch(before) and _BARE_AROUND.fullmatch(_no_aside(after)))
+        sound = bool(
+            _BARE_AROUND.fullmatch(before) and _BARE_AROUND.fullmatch(_without_parentheses(after))
+        )
     return f"010{found['middle']}{found['last']}" if sound else None
 
 
 def phone_fault(text: str) -> str:
-    """Return why a text is no mobile number, in Korean for its owner; empty if it is plain."""
+    """Return the special reason, in Korean, why a text is not a mobile number, or an empty text."""
     usual = plain(text)
     if _ANY_EXPONENT.search(usual):
         return (
@@ -65,22 +66,22 @@ def phone_fault(text: str) -> str:
 
 
 def looks_like_phone(text: str) -> bool:
-    """Return true for a text that was probably meant as a phone number, a sound one or not."""
+    """Return True if a text is probably meant as a phone number, valid or not."""
     if normalise_phone(text):
         return True
     usual = plain(text)
     digits = re.sub(r"[^0-9]", "", usual)
     letters = sum(map(str.isalpha, usual))
-    shortest = 8 if digits.startswith("0") else 9  # a day of birth has eight, and no zero
+    shortest = 8 if digits.startswith("0") else 9  # a date of birth has eight and no leading zero
     dialled = digits.startswith(("0", "10", "82")) and shortest <= len(digits) <= 24
     return (dialled and letters <= 6) or bool(_ANY_EXPONENT.search(usual))
 
 
 def _written_out(text: str) -> str:
-    """Return a text with usual digits; empty where a number in it says less than all its digits."""
+    """Return a text with ASCII digits; empty where its number does not state all digits."""
     if not text.isascii():
         if any(unicodedata.category(letter) in _NUMBER_CATEGORIES for letter in text):
-            return ""  # a footnote's mark, a number in a circle
+            return ""  # a footnote mark, or a number in a circle
         text = plain(text)
         if any(letter.isdecimal() and not letter.isascii() for letter in text):
             return ""
@@ -89,7 +90,7 @@ def _written_out(text: str) -> str:
 
 
 def _all_digits(number: str) -> str:
-    """Return a number in exponent form written out; empty where it does not say all its digits."""
+    """Return all digits of a number in exponent form; empty where it does not state them."""
     try:
         value = Decimal(number)
     except InvalidOperation:
@@ -99,6 +100,6 @@ def _all_digits(number: str) -> str:
     return f"{number[0] if number[0] in '+-' else ''}{abs(int(value))}" if whole else ""
 
 
-def _no_aside(text: str) -> str:
-    """Return a text without what stands in parentheses, as in "1012345678(모)"."""
+def _without_parentheses(text: str) -> str:
+    """Return a text without the parts in parentheses, as in "1012345678(모)"."""
     return re.sub(r"\([^()]*\)", "", text)

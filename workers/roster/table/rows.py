@@ -1,4 +1,4 @@
-"""From the texts of a row to a student, or to the reason why there is none."""
+"""The rules for one row: its texts become a student, or the reason why it is refused."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TEXT_LENGTH = 100
 MEMO_LENGTH = 2_000
 
 NAMELESS = "(이름 없음)"
-"""How a failed row without a name is called."""
+"""The name of a failed row that has none."""
 
 WRONG_PHONE = "학부모 전화번호가 올바르지 않습니다"
 
 
 class Student(NamedTuple):
-    """A row that can be saved. None is what the row does not say; a restored student keeps his."""
+    """A row that can be saved; None means that the row has no value, so that a student keeps it."""
 
     row: int
     name: str
@@ -36,7 +36,7 @@ class Student(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A row that fails, as the result says it; `error` is for its owner, in Korean."""
+    """A row that cannot be imported; `error` is the reason in Korean, for the file's owner."""
 
     row: int
     name: str
@@ -44,9 +44,9 @@ class Refused(NamedTuple):
 
 
 def check_row(row: int, texts: Mapping[str, str]) -> Student | Refused:
-    """Apply the rules to a row's texts by field.
+    """Return the student that a row's texts, by field, describe, or the refusal.
 
-    What is optional and not of its form is left out, not refused.
+    An optional value that is not valid is left out; it does not refuse the row.
     """
     name = texts.get("name", "")
     reason = _name_fault(name)
@@ -76,7 +76,7 @@ def check_row(row: int, texts: Mapping[str, str]) -> Student | Refused:
 
 
 def gender_value(text: str) -> str | None:
-    """Give M or F for a word that means one, in Korean or English."""
+    """Return M or F for a Korean or English word that means it, or None."""
     word = plain(text).casefold()
     if word in _MALE:
         return "M"
@@ -100,7 +100,7 @@ def _name_fault(name: str) -> str | None:
 
 
 def _undated(texts: Mapping[str, str], field: str) -> str:
-    """Give a field's text, and none where the spreadsheet made a date of what was typed."""
+    """Return a field's text; empty where the spreadsheet turned what was typed into a date."""
     text = texts.get(field, "")
     return "" if isinstance(text, Dated) else text
 

@@ -1,4 +1,4 @@
-"""Schools: what a name, a stated type or a grade says of the kind of school."""
+"""The type of a school, from its name, a stated type or a grade."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from workers.roster.xlsx.cells import plain
 
 TYPES = ("ELEMENTARY", "MIDDLE", "HIGH", "OTHER")
-"""The values of `school_type`; the same words stand in the table's constraint."""
+"""The values of `school_type`, as in the table's constraint."""
 
 _NAMES = {
     "HIGH": re.compile(r"(고등|고교|[가-힣A-Za-z]고$|high\s*school|\bhigh$|\bhs$)", re.IGNORECASE),
@@ -29,10 +29,10 @@ _YEAR = re.compile(r"(?<![0-9])([1-6])(?![0-9])")
 
 @lru_cache(maxsize=4_096)  # a roster has few schools and many students
 def school_type(name: str, stated: str = "", grade: str = "") -> str:
-    """Give the type of the school that a name stands for.
+    """Return the type of a school.
 
-    What is stated beside it goes first, then the name, then a grade such as "고2"; where none of
-    them says it, the type is OTHER.
+    The stated type takes precedence over the name, and the name over a grade such as "고2". The
+    type is OTHER if none of them determines it.
     """
     return (
         _found(_STATED, plain(stated)) or _of_name(name) or _found(_STATED, plain(grade)) or "OTHER"
@@ -41,13 +41,13 @@ def school_type(name: str, stated: str = "", grade: str = "") -> str:
 
 @lru_cache(maxsize=256)
 def grade_value(text: str) -> int | None:
-    """Give the year of school, 1 to 6, that a text such as "고3" or "2학년" names, if it does."""
+    """Return the year of school, 1 to 6, in a text such as "고3" or "2학년", or None."""
     years = _YEAR.findall(plain(text))
     return int(years[0]) if len(years) == 1 else None
 
 
 def _of_name(name: str) -> str | None:
-    # A middle school that belongs to a college of education has both words; the last one counts.
+    # The name of a middle school of a college of education has both words: the last one counts.
     ends = {
         kind: match.end()
         for kind, pattern in _NAMES.items()

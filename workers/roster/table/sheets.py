@@ -1,4 +1,4 @@
-"""The roster in a workbook: the first visible sheet with a header and rows, and these rows."""
+"""The table of students in a workbook: the first visible sheet with a header and rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.roster.xlsx.merges import MergedDown
 from workers.roster.xlsx.workbook import SheetRows, Texts, Workbook
 
 NAME_LENGTH = 40
-"""The longest part of a sheet's name that is shown; the format's own limit is 31."""
+"""Characters of a sheet's name that are reported; the limit of the format is 31."""
 
 _NOTE = re.compile(
     r"[※*#▶▷●○◎■□◆◇★☆→⇒·•<\[(-]|비고|참고|주의|문의|합계|총계|(notes?|total)\b", re.IGNORECASE
@@ -22,14 +22,14 @@ _NOTE = re.compile(
 
 
 class TextRow(NamedTuple):
-    """A row below the header: its number as the spreadsheet shows it, its texts by field."""
+    """A row below the header: its number in the spreadsheet, and its texts by field."""
 
     number: int
     texts: dict[str, str]
 
 
 class Table(NamedTuple):
-    """The roster: the sheet's name, the number of its last row, its rows as they are read."""
+    """The table: the sheet's name, the number of its last row, and its rows, read on iteration."""
 
     sheet: str
     last_row: int
@@ -37,7 +37,7 @@ class Table(NamedTuple):
 
 
 def open_table(workbook: Workbook) -> Table:
-    """Return the roster of a workbook that was inspected.
+    """Return the table of a workbook that was inspected (`xlsx.package`).
 
     Raises:
         RosterError: no visible sheet has a header row, or the file is damaged.
@@ -66,7 +66,7 @@ def open_table(workbook: Workbook) -> Table:
 
 
 def _top(sheet: SheetRows) -> list[Row]:
-    """Return the rows in which a header may stand, and enough below them to choose columns."""
+    """Return the rows that may be the header, and enough rows below to choose columns."""
     top: list[Row] = []
     below = 0
     for number, texts in sheet:
@@ -82,7 +82,7 @@ def _first(sheet: SheetRows, header: Header) -> TextRow | None:
 
 
 def _rows(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
-    """Return the rows, none of which lacks a value that a formula should have given."""
+    """Yield the rows; raise if the value of a formula is missing."""
     for row in _read(sheet, header):
         if any(isinstance(text, Uncalculated) for text in row.texts.values()):
             raise _formulas()
@@ -90,7 +90,7 @@ def _rows(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
 
 
 def _read(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
-    """Return the rows that say something; blank ones, notes and repeated headers do not."""
+    """Yield the rows with data, without blank rows, notes and repeated headers."""
     wide = {(merge.top, merge.left) for merge in sheet.merges if merge.right > merge.left}
     merged = MergedDown(sheet.merges, below=header.number, columns=header.columns.values())
     fields = {index: field for field, index in header.columns.items()}
@@ -108,7 +108,7 @@ def _read(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
 
 
 def _is_note(number: int, texts: Texts, wide: set[tuple[int, int]]) -> bool:
-    """Return whether a row is a note: one cell alone, merged over columns or marked as one."""
+    """Return True if a row is a note: a single cell, merged over columns or marked as a note."""
     if len(texts) != 1:
         return False
     [(index, text)] = texts.items()
@@ -116,7 +116,7 @@ def _is_note(number: int, texts: Texts, wide: set[tuple[int, int]]) -> bool:
 
 
 def _is_header(texts: Texts, found: dict[str, str], header: Header) -> bool:
-    """Return true for a row of headings once more: the table's own, or others for its columns."""
+    """Return True if a row repeats the headings, in the same words or in others."""
     if texts in header.rows:
         return True
     words = [found.get(field, "") for field in NEEDED]

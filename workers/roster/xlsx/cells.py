@@ -1,4 +1,4 @@
-"""The text of a cell: one form for what spreadsheets store in several."""
+"""The text of a cell, normalized: spreadsheets store the same text in several forms."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import unicodedata
 _FRACTIONLESS = re.compile(r"([0-9]+)\.0+")
 _SPACES = re.compile(r" {2,}")
 _LONGEST = 32_767
-"""Characters in a cell, by the format's own limit."""
+"""The limit of the format for the characters of a cell."""
 
 _SAFE_DIGITS = 15
-"""Digits that every number keeps in a spreadsheet."""
+"""Digits that a spreadsheet keeps of every number."""
 
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U00013441\U00013442\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
 )
-"""Letters, marks and symbols that show nothing; Unicode counts them as none of its controls."""
+"""Invisible letters, marks and symbols that are not control characters in Unicode."""
 
 _ERRORS = frozenset("#N/A #REF! #VALUE! #NAME? #DIV/0! #NULL! #NUM! #SPILL! #CALC!".split())
 
 
 class Dated(str):
-    """A text that stood in the sheet as a date, a time or a duration."""
+    """A text that the sheet stores as a date, a time or a duration."""
 
     __slots__ = ()
 
 
 class FromAbove(str):
-    """A text that a cell shares with the row above, because they are merged."""
+    """A text that a cell has because it is merged with the row above."""
 
     __slots__ = ()
 
@@ -42,9 +42,9 @@ class Uncalculated(str):
 
 
 def cell_text(value: str) -> str:
-    """Return what a text in a cell says: cleaned, a whole number without its fraction.
+    """Return the cleaned text of a cell, an integer without its fraction (`3.0` becomes `3`).
 
-    An error that was pasted as text is empty, like any other cell in error.
+    An error value such as `#N/A`, also if it was pasted as text, becomes an empty text.
     """
     text = clean(value)
     if text in _ERRORS:
@@ -54,7 +54,7 @@ def cell_text(value: str) -> str:
 
 
 def number_text(value: str) -> str:
-    """Return the digits of a number as it is stored; of a whole one without a fraction."""
+    """Return a number as text; an integer has no fraction."""
     digits = value.strip()
     if digits.isdecimal() and digits.isascii() and len(digits) <= _SAFE_DIGITS:
         return digits.lstrip("0") or "0"
@@ -64,15 +64,16 @@ def number_text(value: str) -> str:
         return cell_text(value)
     if not math.isfinite(number):
         return ""
-    # Above 2^53 a float no longer says which whole number it was: its digits would be made up.
-    whole = number.is_integer() and abs(number) < 2**53
-    return str(int(number)) if whole else repr(number)
+    # Above 2^53 a float does not determine the integer: its last digits would be wrong.
+    integral = number.is_integer() and abs(number) < 2**53
+    return str(int(number)) if integral else repr(number)
 
 
 def clean(value: object) -> str:
-    """Return a text as people see it, so that what looks the same is the same.
+    """Return a text in one form, so that texts that look the same are equal.
 
-    Composed (NFC), without letters that show nothing, single spaces, no outer ones.
+    It is composed (NFC), without invisible characters, with single spaces, and with none at its
+    ends.
     """
     text = str(value)[:_LONGEST]
     if not text.isprintable():
@@ -83,17 +84,17 @@ def clean(value: object) -> str:
 
 
 def has_letter(text: str) -> bool:
-    """Return true where a cleaned text has a letter or a digit of any script."""
+    """Return True if a cleaned text has a letter or a digit of any script."""
     return any(map(str.isalnum, text))
 
 
 def _visible(letter: str) -> str:
-    """Return a space for any kind of space, and nothing for what controls or has no form."""
+    """Return a space for any kind of space, and an empty text for control characters."""
     if letter.isspace():
         return " "
     return "" if unicodedata.category(letter).startswith("C") else letter
 
 
 def plain(text: str) -> str:
-    """Return a text with the wide and narrow forms of letters and digits as the usual ones."""
+    """Return a text with full-width and half-width characters in their ordinary form (NFKC)."""
     return unicodedata.normalize("NFKC", text)

@@ -1,4 +1,4 @@
-"""Number formats: which cells hold dates, and what date a serial number stands for."""
+"""Number formats: the cells that hold dates, and the date of a serial number."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from datetime import datetime, timedelta
 from workers.roster.xlsx.markup import Element
 
 _BUILT_IN_DATES = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
-"""Ids without a format code of their own; those from 27 on are the dates of East Asian versions."""
+"""Ids of built-in date formats; those from 27 on are of East Asian versions."""
 
 _LITERALS = re.compile(r'"[^"]*"|\\.|[_*].|\[(?!(?:h+|m+|s+)\])[^\]]*\]', re.IGNORECASE)
 _DATE_LETTERS = re.compile(r"[ymdhs]", re.IGNORECASE)
 _NO_DATES = frozenset(["general", "standard"])
 
-_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - a cell has no zone
+_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - a cell has no time zone
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
 _FALSE_LEAP_DAY = 60
-"""The serial number of 29 February 1900, a day that the format counts and that never was."""
+"""The serial number of 29 February 1900, which the format counts although it did not exist."""
 
 
 def date_styles(elements: Iterable[Element]) -> frozenset[str]:
-    """Return the indices of a style sheet's cell formats that show a number as a date or a time."""
+    """Return the indices of the cell formats that show a number as a date or a time."""
     codes: dict[str, str] = {}
     formats: list[str] = []
     for parent, name, attributes in elements:
@@ -36,7 +36,7 @@ def date_styles(elements: Iterable[Element]) -> frozenset[str]:
 
 
 def is_date_format(code: str) -> bool:
-    """Return true for a format code that shows a date, a time or a duration."""
+    """Return True if a format code shows a date, a time or a duration."""
     first = code.partition(";")[0]
     return first.casefold() not in _NO_DATES and bool(
         _DATE_LETTERS.search(_LITERALS.sub("", first))
@@ -44,8 +44,8 @@ def is_date_format(code: str) -> bool:
 
 
 def date_text(serial: float, *, from_1904: bool) -> str | None:
-    """Return the ISO date, time or both that a serial number stands for; None for no date."""
-    if not 0 <= serial < 3_000_000:  # the year 9999 ends before that; NaN is refused as well
+    """Return a serial number as ISO date, time or both; None if it is out of range."""
+    if not 0 <= serial < 3_000_000:  # after the year 9999; also false for NaN
         return None
     if not from_1904 and serial < _FALSE_LEAP_DAY:
         serial += 1

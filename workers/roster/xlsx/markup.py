@@ -1,6 +1,6 @@
-"""XML parts read in pieces by expat, in any encoding that the format allows.
+"""XML parts of a workbook, parsed in pieces by expat.
 
-A document type is refused by the parser itself: no entity is ever expanded.
+A document type declaration is refused, so that no entity is ever expanded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from xml.parsers import expat
 from workers.roster.errors import RosterError
 
 PIECE = 64 * 1024
-"""Bytes that the parser is fed at a time."""
+"""Bytes that are parsed at a time."""
 
 Attributes = dict[str, str]
 Start = Callable[[str, Attributes], None]
@@ -20,7 +20,7 @@ End = Callable[[str], None]
 
 
 class Handlers:
-    """The callbacks for a part's elements and text; names come without the root's prefix."""
+    """Callbacks for the elements and texts of a part; names have no namespace prefix."""
 
     def start(self, name: str, attributes: Attributes) -> None:
         """Handle the start of an element."""
@@ -29,14 +29,14 @@ class Handlers:
         """Handle the end of an element."""
 
     def text(self, text: str) -> None:
-        """Handle character data, the whole of it between two tags or a part of that."""
+        """Handle character data: all or a part of the text between two tags."""
 
 
 def parse(stream: IO[bytes], handlers: Handlers, piece: int = PIECE) -> Iterator[None]:
-    """Parse a part; after each piece of it the caller may take what the handlers collected.
+    """Parse a part; yield after each piece, so that the caller can take what was collected.
 
     Raises:
-        RosterError: it is not well-formed, or has a document type.
+        RosterError: the part is not well-formed, or declares a document type.
     """
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -55,7 +55,7 @@ def parse(stream: IO[bytes], handlers: Handlers, piece: int = PIECE) -> Iterator
 
 
 class _Root:
-    """The handler of the root element: it finds the prefix that all other names have, if any."""
+    """The handler of the root element, which determines the prefix of all names."""
 
     def __init__(self, parser: expat.XMLParserType, handlers: Handlers) -> None:
         self._parser = parser
@@ -87,7 +87,7 @@ def _refuse_doctype(*_declared: object) -> NoReturn:
 
 
 class Element(NamedTuple):
-    """An element of a small part; its name and its parent's have no prefix."""
+    """An element of a small part; the names have no prefix."""
 
     parent: str
     name: str
@@ -95,7 +95,7 @@ class Element(NamedTuple):
 
 
 def elements(stream: IO[bytes]) -> list[Element]:
-    """Return a small part's elements in their order."""
+    """Return all elements of a small part in order."""
     collected = _Collected()
     for _ in parse(stream, collected):
         pass

@@ -1,4 +1,4 @@
-"""Values that are merged downwards: each row of the range has them, as siblings share a phone."""
+"""Vertically merged cells: each row of the range has the value, as siblings share a phone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from workers.roster.xlsx.worksheet import Merge
 
 
 class MergedDown:
-    """The merged values of a table's columns, row by row from the top.
+    """The merged values of the columns of a table, row by row from the top.
 
-    A range that starts at the header or above it is none of the table's. Of a range that spans
-    columns, too, only the first column has the value: a school merged into the phone is no phone.
+    Ranges that start at the header or above it are ignored. In a range over several columns, only
+    the first column has the value: a school that is merged into the phone column is not a phone.
     """
 
     def __init__(self, merges: Iterable[Merge], *, below: int, columns: Iterable[int]) -> None:
@@ -24,12 +24,12 @@ class MergedDown:
         )
         self._coming = deque(sorted(found, key=attrgetter("top")))
         self._open: dict[int, tuple[Merge, str]] = {}
-        """By column: the range that the last row was in, its value."""
+        """By column: the last range and its value."""
 
     def of(self, number: int, texts: Texts) -> tuple[Texts, Texts]:
-        """Return the texts that a row has by itself, and those merged into it from above.
+        """Return the texts of the row's own cells, and those that are merged into it from above.
 
-        What stands in a covered cell is not shown, so it does not count.
+        The content of a covered cell is not visible in the spreadsheet, and is ignored.
         """
         while self._coming and self._coming[0].top <= number:
             merge = self._coming.popleft()

@@ -1,7 +1,7 @@
-"""Looking at a workbook's package before any parser does: what it is, and how large it gets.
+"""The inspection of a workbook's archive before it is parsed: its type and inflated size.
 
-A workbook is a zip archive. Its directory may lie about sizes, so every part is inflated once, in
-pieces, and counted.
+A workbook is a zip archive. The sizes in its directory may be wrong, so every part is inflated
+once, in pieces, and counted.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from workers.roster.xlsx.parts import Parts
 
 MIB = 1024 * 1024
 FILE_BYTES = 64 * MIB
-"""The largest file that is looked at; 200,000 students are about 10 MiB."""
+"""The largest file that is read; 200,000 students are about 10 MiB."""
 
-WHOLE_BYTES = 768 * MIB
-"""What all parts may come to when inflated; 200,000 students are about 150 MiB."""
+INFLATED_BYTES = 768 * MIB
+"""The limit on all parts together when inflated; 200,000 students are about 150 MiB."""
 
 RATIO = 150
-"""How many times its own size a part may inflate to; what people type gives 5 to 30."""
+"""The limit on inflated by compressed size of a part; typed texts have 5 to 30."""
 
 RATIO_FROM_BYTES = 4 * MIB
 PARTS = 2_000
@@ -35,10 +35,10 @@ _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 
 
 def inspect(path: Path) -> str:
-    """Refuse what is no workbook or not safe to parse; give the file's SHA-256.
+    """Check that a file is a workbook and safe to parse; return its SHA-256.
 
     Raises:
-        RosterError: the one line that says what is wrong with it.
+        RosterError: it is not; the message is the reason.
     """
     digest = _digest(path)
     try:
@@ -48,7 +48,7 @@ def inspect(path: Path) -> str:
             _check_main(package)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
         raise RosterError("the file is damaged or was cut off", code="damaged") from error
-    except RuntimeError as error:  # zipfile's word for an encrypted part
+    except RuntimeError as error:  # raised by zipfile for an encrypted part
         if isinstance(error, RosterError):
             raise
         raise RosterError("the file is protected by a password", code="protected") from error
@@ -56,7 +56,7 @@ def inspect(path: Path) -> str:
 
 
 def _digest(path: Path) -> str:
-    """Read the file once: its first bytes tell what it is, its size whether we take it."""
+    """Return the SHA-256 of a file whose size and first bytes are those of a workbook."""
     if not path.exists():
         raise RosterError("there is no such file", code="missing")
     if not path.is_file():
@@ -98,7 +98,7 @@ def _check_directory(package: zipfile.ZipFile) -> None:
     names = {part.filename.replace("\\", "/").casefold() for part in parts}
     if len(parts) > PARTS:
         raise RosterError(f"holds {len(parts)} parts, more than any workbook", code="bomb")
-    if sum(part.file_size for part in parts) > WHOLE_BYTES:
+    if sum(part.file_size for part in parts) > INFLATED_BYTES:
         raise _too_much()
     for part in parts:
         if part.file_size > RATIO_FROM_BYTES and part.file_size > RATIO * part.compress_size:
@@ -110,13 +110,13 @@ def _check_directory(package: zipfile.ZipFile) -> None:
 
 
 def _check_sizes(package: zipfile.ZipFile) -> None:
-    """Inflate every part, whatever its directory says, and count."""
-    whole = 0
+    """Inflate every part and count its bytes, whatever the directory says."""
+    inflated = 0
     for part in package.infolist():
         with package.open(part) as stream:
             while piece := stream.read(_PIECE):
-                whole += len(piece)
-                if whole > WHOLE_BYTES:
+                inflated += len(piece)
+                if inflated > INFLATED_BYTES:
                     raise _too_much()
 
 

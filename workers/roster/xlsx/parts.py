@@ -1,4 +1,4 @@
-"""The parts of a package and the relationships between them; no part is found by its name alone."""
+"""The parts of a workbook's archive, found by the relationships between them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Relation(NamedTuple):
 
     id: str
     kind: str
-    """The last word of its type: `worksheet`, `styles`, … in the strict form of the format too."""
+    """The last word of its type: `worksheet`, `styles`, …, in both forms of the format."""
     target: str
     """The part's name, from the root of the package."""
 
 
 class Parts:
-    """The parts of a workbook; names differ neither by case nor by the kind of slash."""
+    """The parts of a workbook by name, without regard to case and kind of slash."""
 
     def __init__(self, package: zipfile.ZipFile) -> None:
         self._package = package
@@ -64,7 +64,7 @@ class Parts:
         ]
 
     def main(self) -> str | None:
-        """Return the name of the part that everything begins with; None where there is none."""
+        """Return the name of the main part, or None if there is none."""
         for relation in self.relations():
             if relation.kind == "officeDocument" and relation.target in self:
                 return relation.target

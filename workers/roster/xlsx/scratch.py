@@ -1,6 +1,6 @@
-"""What a reader must remember of a whole workbook: kept on disk, so that its memory stays flat.
+"""What the reader keeps of a whole workbook, on disk, so that its memory does not grow.
 
-A private SQLite database in a file that nobody else can open, with a few megabytes of cache.
+A private SQLite database in an unlinked file, with a few megabytes of cache.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ CREATE TABLE strings (number INTEGER PRIMARY KEY, text TEXT NOT NULL);
 
 
 class Scratch:
-    """Which row had a pair first, and a workbook's shared strings by number."""
+    """The first row of each pair, and the shared strings of a workbook by number."""
 
     def __init__(self) -> None:
-        # The empty name is a file that SQLite makes and unlinks; one transaction, never committed.
+        # The empty name is a temporary file that SQLite unlinks; one transaction, never committed.
         self._database = sqlite3.connect("", isolation_level=None)
         for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
             self._database.execute(f"PRAGMA {setting}")
@@ -29,7 +29,7 @@ class Scratch:
         self._database.execute("BEGIN")
 
     def first_row(self, pair: str, row: int) -> int:
-        """Give the row that came first with this pair; a new pair's is `row`."""
+        """Return the first row with this pair; for a new pair this is `row`."""
         added = self._database.execute(
             "INSERT INTO pairs VALUES (?, ?) ON CONFLICT DO NOTHING", (pair, row)
         )
@@ -45,7 +45,7 @@ class Scratch:
         self._database.executemany("INSERT INTO strings VALUES (?, ?)", enumerate(strings))
 
     def strings(self, numbers: Iterable[int]) -> dict[int, str]:
-        """Return the strings of these numbers, as far as there are any."""
+        """Return the strings with these numbers; missing ones are left out."""
         wanted = orjson.dumps(list(numbers)).decode()
         return dict(
             self._database.execute(

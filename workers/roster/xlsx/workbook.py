@@ -1,4 +1,4 @@
-"""A workbook: its sheets, and each sheet's rows, parsed once into a file of sparse rows."""
+"""A workbook: its sheets, each parsed once into a temporary file of rows."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from workers.roster.xlsx.worksheet import (
 )
 
 _BATCH = 500
-"""Rows whose shared strings are looked up together."""
+"""Rows whose shared strings are read in one query."""
 
 _NUMBER = re.compile(r"\s*[0-9]{1,9}\s*")
 _TRUE = ("1", "true", "on")
 
 Texts = dict[int, str]
-"""The texts of a row by the index of their column; there are no empty ones."""
+"""The texts of a row by column index, without empty ones."""
 
 
 class SheetRows:
-    """The rows of a sheet, as often as they are wanted, and its merged ranges."""
+    """The rows of a sheet, which can be iterated several times, and its merged ranges."""
 
     def __init__(self, name: str, spool: IO[bytes]) -> None:
         self.name = name
@@ -49,14 +49,14 @@ class SheetRows:
         self._spool = spool
 
     def __iter__(self) -> Iterator[tuple[int, Texts]]:
-        """Return numbered rows from the first one on; one iteration at a time."""
+        """Yield the numbered rows from the first one on; only one iteration at a time."""
         self._spool.seek(0)
         for line in self._spool:
             number, *cells = orjson.loads(line)
             yield number, {column: _KINDS[kind](text) for column, kind, text in cells}
 
     def append(self, row: RawRow, strings: dict[str, str]) -> None:
-        """Keep a row, its shared strings put in."""
+        """Store a row, with its shared strings inserted."""
         cells = [
             (column, TEXT, strings[value]) if kind == SHARED else (column, kind, value)
             for column, kind, value in row.cells
@@ -76,7 +76,7 @@ class _Sheet(NamedTuple):
 
 
 class Workbook:
-    """A workbook that was inspected; the rows of its sheets go when it is closed."""
+    """A workbook that was inspected; closing it deletes the rows of its sheets."""
 
     def __init__(self, path: Path, scratch: Scratch, piece: int = PIECE) -> None:
         self._scratch = scratch
@@ -101,10 +101,10 @@ class Workbook:
         self._files.close()
 
     def visible(self) -> Iterator[SheetRows]:
-        """Parse one visible worksheet after the other.
+        """Parse and yield the visible worksheets, one after the other.
 
         Raises:
-            RosterError: the file is damaged, or means harm.
+            RosterError: the file is damaged, or not safe to parse.
         """
         for sheet in self._sheets:
             if sheet.visible:

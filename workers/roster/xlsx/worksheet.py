@@ -1,6 +1,6 @@
-"""The cells of a worksheet, in rows, as its XML is read.
+"""The rows of cells of a worksheet, collected while its XML is parsed.
 
-The cost follows the cells that are there, not the range that they span.
+The cost depends on the number of cells, not on the range that they span.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from workers.roster.xlsx.markup import Attributes, Handlers
 
 LAST_ROW = 1_048_576
 LAST_COLUMN = 16_384
-"""The format's own limits."""
+"""The limits of the format."""
 
 TEXT, DATED, UNCALCULATED, SHARED = range(4)
-"""Kinds of values; a shared one is the number of its string, as text."""
+"""Kinds of values; a SHARED value is the number of a shared string, as text."""
 
 Cell = tuple[int, int, str]
-"""Column from 0, kind, value. An empty cell and one in error are none."""
+"""Column from 0, kind, value. Empty cells and cells with an error are left out."""
 
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _REFERENCE = re.compile(r"\$?([A-Za-z]{1,7})\$?([0-9]{1,9})")
@@ -30,14 +30,14 @@ _DIGITS = "0123456789"
 
 
 class RawRow(NamedTuple):
-    """A row that has cells: its number as the spreadsheet shows it, its cells."""
+    """A row with at least one cell: its number in the spreadsheet, and its cells."""
 
     number: int
     cells: list[Cell]
 
 
 class Merge(NamedTuple):
-    """A merged range: rows as the spreadsheet numbers them, columns from 0."""
+    """A merged range: row numbers of the spreadsheet, columns from 0."""
 
     top: int
     left: int
@@ -46,30 +46,30 @@ class Merge(NamedTuple):
 
 
 class Texts(Handlers):
-    """Text in `t` elements, but for what is there to say how it is pronounced."""
+    """The text of `t` elements, without phonetic guides."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
-        self._taking = False
+        self._collecting = False
         self._phonetic = False
 
     def start(self, name: str, attributes: Attributes) -> None:  # noqa: ARG002 - its subclass
         """Begin to take text at a `t` that is not phonetic."""
         if name == "t":
-            self._taking = not self._phonetic
+            self._collecting = not self._phonetic
         elif name == "rPh":
             self._phonetic = True
 
     def end(self, name: str) -> None:
         """Stop taking text."""
         if name == "t":
-            self._taking = False
+            self._collecting = False
         elif name == "rPh":
             self._phonetic = False
 
     def text(self, text: str) -> None:
         """Take text where it counts."""
-        if self._taking:
+        if self._collecting:
             self._pieces.append(text)
 
     def _taken(self) -> str:
@@ -109,9 +109,9 @@ class Cells(Texts):
         self._has_formula = False
 
     def start(self, name: str, attributes: Attributes) -> None:
-        """Begin a row, a cell, its value or its formula, or note a merged range."""
+        """Handle the start of a row, a cell, its value or formula, or a merged range."""
         if name == "v":
-            self._taking = True
+            self._collecting = True
         elif name == "c":
             reference = attributes.get("r")
             if reference:
@@ -130,9 +130,9 @@ class Cells(Texts):
             super().start(name, attributes)
 
     def end(self, name: str) -> None:
-        """Keep the cell or the row that ends, if there is anything in it."""
+        """Store the cell or the row that ends, unless it is empty."""
         if name == "v":
-            self._taking = False
+            self._collecting = False
         elif name == "c":
             if self._pieces or self._has_formula:
                 self._end_cell(self._taken())
@@ -154,7 +154,7 @@ class Cells(Texts):
         kind = self._attributes.get("t", "n")
         value: tuple[int, str]
         if not text:
-            # A formula without a value; a text may have been calculated to be empty.
+            # A formula without a value, unless the type says that the value is an empty text.
             value = (TEXT, "") if kind in ("str", "e") else (UNCALCULATED, "=")
         elif kind == "s":
             value = (SHARED, text)
@@ -191,7 +191,7 @@ class Cells(Texts):
 
 
 def unescaped(text: str) -> str:
-    """Return a text with the format's own escapes (`_x000D_`) replaced by their characters."""
+    """Return a text with the escapes of the format (`_x000D_`) replaced by their characters."""
     if "_x" not in text:
         return text
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)

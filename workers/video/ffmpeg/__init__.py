@@ -1,4 +1,4 @@
-"""ffmpeg as a child process: its limits, its arguments, what it reports and measures.
+"""ffmpeg as a child process: limits, arguments, progress, and what it reports of a source.
 
-Of the video worker, it may import the error alone.
+Of `workers.video`, nothing but `error` is imported here.
 """

@@ -1,7 +1,7 @@
-"""The filters that make any source regular: time from 0, a constant frame rate, SDR colours.
+"""Filters that make any source regular: time from 0, a constant frame rate, SDR colours.
 
-Pictures are repeated where the source has a gap, and the last one stays to the end of the sound;
-silence fills the sound likewise, so that every rendition lasts exactly as long as its timeline.
+Pictures are repeated in gaps, and the last one is shown to the end of the sound. Gaps in the sound
+are filled with silence. Every rendition is then exactly as long as the timeline.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HD_HEIGHT = 720
 
 
 def video_filters(video: Video, timeline: Timeline) -> str:
-    """Return the filters in front of all scaling."""
+    """Return the filters that are applied before the scaling."""
     rate = f"{timeline.rate.numerator}/{timeline.rate.denominator}"
     deinterlacing = ["yadif=deint=interlaced"] if video.interlaced else []
     regular = [f"fps={rate}:start_time=0", "tpad=stop=-1:stop_mode=clone"]
@@ -26,16 +26,16 @@ def video_filters(video: Video, timeline: Timeline) -> str:
 
 
 def audio_filters(timeline: Timeline) -> str:
-    """Return the filters that make any sound stereo of 48 kHz, as long as the timeline."""
+    """Return the filters that make any sound stereo at 48 kHz, as long as the timeline."""
     filled = "aresample=48000:async=1:first_pts=0"
     regular = [filled, "aformat=sample_fmts=fltp:channel_layouts=stereo", "apad"]
     return ",".join([_shift("asetpts", timeline), *regular, _cut("atrim", timeline)])
 
 
 def colour_filters(video: Video, width: int, height: int) -> str:
-    """Return the filters that scale to a size and end in 8 bits of 4:2:0, tagged as what they are.
+    """Return the filters that scale to a size and convert to 8-bit 4:2:0 with correct colour tags.
 
-    HDR is tone-mapped; where this ffmpeg has no filters for it, pixels and tags stay HDR alike.
+    HDR is tone-mapped; if this ffmpeg has no filters for that, pixels and tags both stay HDR.
     """
     size = f"{width}:{height}"
     if _is_wide(video) and _can_tone_map():
@@ -43,7 +43,7 @@ def colour_filters(video: Video, width: int, height: int) -> str:
     scale = f"scale={size}:out_range=tv"
     if video.matrix not in {"", "gbr"}:
         return f"{scale},setsar=1,format=yuv420p,setparams=range=tv"
-    # Players guess the colours of a size without tags, and would guess anew for a smaller one.
+    # Players guess untagged colours from the size, and would guess differently for a smaller one.
     high = min(video.width, video.height) >= _HD_HEIGHT
     matrix = "bt709" if high else "smpte170m"
     primaries = video.primaries or matrix
@@ -62,17 +62,17 @@ def _is_wide(video: Video) -> bool:
 
 
 def _to_sdr(video: Video) -> list[str]:
-    """Return the filters from wide colours to BT.709, after scaling: they work on floats."""
+    """Return the filters from wide colours to BT.709; after scaling, because they use floats."""
     transfer, primaries = video.transfer or "bt2020-10", video.primaries or "bt2020"
-    # Told to each frame: zscale's own options for its input leave the frame untagged, and the next
-    # zscale then finds no way from unknown colours.
-    told = (
+    # Set on each frame: zscale's options for its input leave the frame untagged, and the next
+    # zscale cannot convert from unknown colours.
+    tags = (
         f"color_trc={transfer}:color_primaries={primaries}:colorspace={video.matrix or 'bt2020nc'}"
     )
     end = ["zscale=t=bt709:m=bt709:r=tv", "format=yuv420p"]
-    # HDR10 counts in absolute light: 100 cd/m² is the white of SDR.
+    # HDR10 values are absolute luminance: 100 cd/m² is the white of SDR.
     light = ["zscale=t=linear:npl=100", "format=gbrpf32le", "zscale=p=bt709"]
-    linear = [f"setparams={told}", *light]
+    linear = [f"setparams={tags}", *light]
     if transfer not in _HDR_TRANSFERS:
         return [*linear, *end]
     return [*linear, "tonemap=hable:desat=0", *end]
@@ -82,11 +82,11 @@ def _to_sdr(video: Video) -> list[str]:
 def _can_tone_map() -> bool:
     names: set[str] = set()
 
-    def note(line: str) -> bool:
+    def collect(line: str) -> bool:
         names.update(line.split()[1:2])
         return True
 
-    run(ffmpeg_command("-filters"), on_line=note)
+    run(ffmpeg_command("-filters"), on_line=collect)
     return {"zscale", "tonemap"} <= names
 
 

@@ -1,4 +1,4 @@
-"""Contents of a media file, from ffprobe where it is on PATH, else from `ffmpeg -i`."""
+"""The streams of a media file, from ffprobe if it is on PATH, or from `ffmpeg -i`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _START = re.compile(r"^ {2}Duration: [^\n]*?, start: (-?\d+\.\d+)", re.MULTILINE
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A stream of pictures; the size is as shown, in square pixels and after rotation."""
+    """A video stream; the size is in square pixels, after rotation."""
 
     index: int
     width: int
@@ -43,18 +43,18 @@ class Video:
     matrix: str = ""
     primaries: str = ""
     transfer: str = ""
-    """The colours' description in ffmpeg's words; empty where the file has none."""
+    """The colour description in ffmpeg's terms; empty if the file has none."""
     interlaced: bool = False
     pixels: int = field(default=0, compare=False)
-    """The pixels that are decoded for one picture."""
+    """The number of pixels that are decoded for one picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What a file holds; `duration` in seconds is None where the file does not say.
+    """The streams of a file; `duration`, in seconds, is None if the file does not state it.
 
-    `start` is the time of its first moment, which need not be 0. Of several streams of one type
-    the one marked as default is first, and the others are to be tried if it cannot be decoded.
+    `start` is the time of the first packet, which need not be 0. Of several streams of one type,
+    the default one comes first; the others are used if it cannot be decoded.
     """
 
     duration: float | None
@@ -66,20 +66,20 @@ class Media:
 
     @property
     def videos(self) -> tuple[Video, ...]:
-        """All streams of pictures, the preferred one first."""
+        """All video streams, the preferred one first."""
         return (self.video, *self.other_videos) if self.video else ()
 
     @property
     def audio(self) -> tuple[int, ...]:
-        """The indices of all streams of sound, the preferred one first."""
+        """The indices of all audio streams, the preferred one first."""
         return () if self.audio_index is None else (self.audio_index, *self.other_audio)
 
 
 def probe(file: str, *, cwd: Path, stall_seconds: float) -> Media:
-    """Look into `file`, a name inside `cwd`.
+    """Return the streams of `file`, a name in `cwd`.
 
     Raises:
-        VideoError: it is a playlist or no media at all.
+        VideoError: it is a playlist, or not a media file.
         FfmpegError: ffmpeg cannot read it (the message is its reason), stalled or is missing.
     """
     reader = _by_ffprobe if find_ffprobe() else _by_ffmpeg
@@ -87,7 +87,7 @@ def probe(file: str, *, cwd: Path, stall_seconds: float) -> Media:
         media, complaints = reader(file, cwd, stall_seconds)
     except (FfmpegFailed, FfmpegCapped) as error:
         raise _refusal(error.stderr) or error from None
-    # Some containers go on without the streams beyond the limit.
+    # Some containers are read without the streams beyond the limit.
     if (media.video is None or _MOST_STREAMS.search(complaints)) and (
         refusal := _refusal(complaints)
     ):
@@ -96,7 +96,7 @@ def probe(file: str, *, cwd: Path, stall_seconds: float) -> Media:
 
 
 def _refusal(complaints: str) -> VideoError | None:
-    """Return the error for what `SOURCE_GUARD` forbids, where ffmpeg complained of that."""
+    """Return the error if ffmpeg reports that `SOURCE_GUARD` forbids the source, or None."""
     if "not on whitelist" in complaints:
         return VideoError(
             "not an accepted media format (playlists and lists that name other files are refused)",
@@ -118,7 +118,7 @@ def too_many_pixels(width: int, height: int) -> VideoError:
 
 
 def decodes(file: str, index: int, *, cwd: Path, stall_seconds: float) -> bool:
-    """Return whether ffmpeg can decode anything of a stream; it reads up to the first success.
+    """Return True if ffmpeg can decode a picture or sound of a stream; reads up to the first.
 
     Raises:
         FfmpegError: ffmpeg stalled, met its limits or is missing.
@@ -138,7 +138,7 @@ def decodes(file: str, index: int, *, cwd: Path, stall_seconds: float) -> bool:
 
 
 def parse_ffprobe(document: Mapping[str, Any]) -> Media:
-    """Read what `ffprobe -of json -show_format -show_streams` wrote."""
+    """Parse the output of `ffprobe -of json -show_format -show_streams`."""
     found = _Found()
     for stream in document.get("streams", ()):
         default = bool(stream.get("disposition", {}).get("default"))
@@ -152,7 +152,7 @@ def parse_ffprobe(document: Mapping[str, Any]) -> Media:
 
 
 def parse_ffmpeg(text: str) -> Media:
-    """Read what `ffmpeg -i` wrote to standard error."""
+    """Parse the standard error of `ffmpeg -i`."""
     found = _Found()
     for section in _STREAM.split(text)[1:]:
         if (kind := _KIND.match(section)) is None:
@@ -167,7 +167,7 @@ def parse_ffmpeg(text: str) -> Media:
 
 
 class _Found:
-    """Streams in the order to try them: the default ones first, each kind as in the file."""
+    """The streams of each type, in the order to try them: default ones first."""
 
     def __init__(self) -> None:
         self._videos: list[tuple[bool, int, Video]] = []
@@ -217,7 +217,7 @@ def _by_ffmpeg(file: str, cwd: Path, stall_seconds: float) -> tuple[Media, str]:
     try:
         text = run(command, cwd=cwd, stall_seconds=stall_seconds, caps=caps())
     except FfmpegFailed as error:
-        # With no output file to write, ffmpeg always ends with an error, after telling all.
+        # Without an output file, ffmpeg always ends with an error, after describing the input.
         if "\nInput #0, " not in f"\n{error.stderr}":
             raise
         text = error.stderr
@@ -257,7 +257,7 @@ def _ffmpeg_video(index: int, line: str, section: str) -> Video | None:
 
 
 def _colours(words: Sequence[str]) -> tuple[str, str, str]:
-    """Read matrix, primaries and transfer, which are one word where all three are the same."""
+    """Parse matrix, primaries and transfer, which are one word if all three are equal."""
     for word in words:
         parts = [_known(part) for part in word.split("/")]
         if len(parts) == 3:
@@ -280,7 +280,7 @@ def _shown(size: tuple[int, int], aspect: Fraction, rotation: float) -> tuple[in
 
 
 def _ratio(match: re.Match[str] | None) -> Fraction:
-    """Read a pixel's width by its height; unknown (0:1) is square, like every player has it."""
+    """Return the aspect ratio of a pixel; unknown (0:1) means square, as in all players."""
     if match is None or 0 in (int(match[1]), int(match[2])):
         return Fraction(1)
     return Fraction(int(match[1]), int(match[2]))

@@ -1,6 +1,6 @@
-"""Running ffmpeg so that it can neither hang, nor fill a pipe, nor outlive its caller.
+"""The ffmpeg process: it cannot hang, block on a full pipe, or outlive its caller.
 
-ffmpeg comes from PATH, else from the imageio-ffmpeg wheel. Durations are in seconds.
+ffmpeg is taken from PATH, or from the imageio-ffmpeg wheel. Durations are in seconds.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _GRACE_SECONDS = 2.0
 _TAIL_BYTES = 256 * 1024
 _REASON_LENGTH = 300
 
-# `[mov @ 0x55..] `, once or more: who inside ffmpeg is speaking.
-_SPEAKER = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )+")
-# What ffmpeg says about every failure alike; the reason stands in the lines beside it.
+# `[mov @ 0x55..] `, once or more: the component of ffmpeg that writes the line.
+_COMPONENT = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )+")
+# Lines that ffmpeg writes for every failure; the reason is in other lines.
 _NOISE = re.compile(
     r"Error opening input files?\b|Error opening output files?\b|Conversion failed!"
     r"|Last message repeated|At least one output file|Exiting normally"
@@ -44,7 +44,7 @@ LineSink = Callable[[str], bool]
 
 
 class FfmpegError(RuntimeError):
-    """ffmpeg did not do its work; `code` is a short machine word, `stderr` its own last words."""
+    """ffmpeg failed; `code` is the `code` of the event, `stderr` the end of its standard error."""
 
     code = "ffmpeg"
 
@@ -54,29 +54,29 @@ class FfmpegError(RuntimeError):
 
 
 class FfmpegMissing(FfmpegError):
-    """There is no ffmpeg on this machine; the message says what to install."""
+    """ffmpeg is not installed; the message says what to install."""
 
     code = "ffmpeg_missing"
 
 
 class FfmpegFailed(FfmpegError):
-    """ffmpeg ended by itself with an error; the message is its reason, on one line."""
+    """ffmpeg ended with an error; the message is its reason, on one line."""
 
 
 class FfmpegCapped(FfmpegError):
-    """ffmpeg needed more memory, time or room than it may have; the source is to blame."""
+    """ffmpeg exceeded its limit on memory, time or file size, because of the source."""
 
     code = "too_large"
 
 
 class FfmpegStalled(FfmpegError):
-    """ffmpeg showed no progress for too long and was ended; trying again may help."""
+    """ffmpeg made no progress for too long and was ended; another try may succeed."""
 
     code = "stalled"
 
 
 def find_ffmpeg() -> str:
-    """Give the path of ffmpeg: the one on PATH, else the one in the imageio-ffmpeg wheel.
+    """Return the path of ffmpeg: on PATH, or in the imageio-ffmpeg wheel.
 
     Raises:
         FfmpegMissing: there is neither.
@@ -94,12 +94,12 @@ def find_ffmpeg() -> str:
 
 
 def find_ffprobe() -> str | None:
-    """Give the path of ffprobe where it is on PATH; no wheel brings one."""
+    """Return the path of ffprobe if it is on PATH, or None; the wheel does not contain it."""
     return shutil.which("ffprobe")
 
 
 def ffmpeg_command(*arguments: Argument, loglevel: str = "error") -> list[Argument]:
-    """Give a command line of the ffmpeg found; it never reads standard input."""
+    """Return a command line of ffmpeg, which does not read standard input."""
     return [find_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", loglevel, *arguments]
 
 
@@ -111,17 +111,17 @@ def run(
     stall_seconds: float = STALL_SECONDS,
     caps: Caps | None = None,
 ) -> str:
-    """Run ffmpeg or ffprobe to its end and return what it wrote to standard error (the tail).
+    """Run ffmpeg or ffprobe to its end, and return the end of its standard error.
 
-    `on_line` gets every line of standard output and says whether it is a sign of life; after
-    `stall_seconds` without one, the child is ended. However this is left, KeyboardInterrupt
-    included, the child has been ended and reaped. It sees a clean environment; a command that
-    reads a source also gets `caps`.
+    `on_line` is called with each line of standard output, and returns True if the line shows
+    progress; after `stall_seconds` without progress the process is ended. The process has ended
+    when this function returns or raises, also with KeyboardInterrupt. It has a clean environment;
+    a command that reads a source must have `caps`.
 
     Raises:
         FfmpegFailed: it ended with an error.
-        FfmpegCapped: it needed more than `caps` allows.
-        FfmpegStalled: it was ended for showing no sign of life.
+        FfmpegCapped: it exceeded `caps`.
+        FfmpegStalled: it was ended because it made no progress.
     """
     tail = _Tail(caps)
     before = _cpu_seconds()
@@ -136,21 +136,21 @@ def run(
 
 
 def reason(stderr: str) -> str:
-    """Boil ffmpeg's standard error down to one short line; empty where it says nothing."""
-    spoken = (_SPEAKER.sub("", line.strip()) for line in stderr.splitlines())
-    # "Error opening input: Invalid data" holds a reason, unlike "Error opening input file x".
-    said = (line.removeprefix("Error opening input: ") for line in spoken)
-    meaningful = dict.fromkeys(line for line in said if line and not _NOISE.match(line))
+    """Return the reason in ffmpeg's standard error as one short line, or an empty text."""
+    lines = (_COMPONENT.sub("", line.strip()) for line in stderr.splitlines())
+    # "Error opening input: Invalid data" has a reason, unlike "Error opening input file x".
+    texts = (line.removeprefix("Error opening input: ") for line in lines)
+    meaningful = dict.fromkeys(line for line in texts if line and not _NOISE.match(line))
     return printable("; ".join(list(meaningful)[-2:]))[:_REASON_LENGTH]
 
 
 def printable(text: str) -> str:
-    """Replace what would break a one-line message or its UTF-8: controls and lone surrogates."""
+    """Replace control characters and lone surrogates, which a one-line message cannot have."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def make_clip(path: Path, seconds: float, size: str = "1280x720") -> Path:
-    """Make a demo clip (moving test picture, 440 Hz tone) with ffmpeg's own sources.
+    """Make a clip with a moving test picture and a tone of 440 Hz.
 
     Raises:
         FfmpegError: there is no ffmpeg, or it could not write the clip.
@@ -160,14 +160,14 @@ def make_clip(path: Path, seconds: float, size: str = "1280x720") -> Path:
     tone = f"sine=frequency=440:duration={seconds}"
     sources = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone)
     coding = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac")
-    # The index in front lets players start at once, and keeps a cut-off copy of it readable.
+    # With the index in front, players start at once, and a truncated copy is readable.
     muxing = ("-movflags", "+faststart", "-f", "mp4", "-y", f"file:{path}")
     run(ffmpeg_command(*sources, *coding, *muxing))
     return path
 
 
 class _Lines:
-    """Cuts standard output into lines and hands them on."""
+    """The lines of standard output, passed to a function."""
 
     def __init__(self, on_line: LineSink) -> None:
         self._on_line = on_line
@@ -183,7 +183,7 @@ class _Lines:
 
 
 class _Tail:
-    """Keeps the end of standard error; complaints are no sign of life."""
+    """The end of standard error; its lines do not count as progress."""
 
     def __init__(self, caps: Caps | None) -> None:
         self._caps = caps
@@ -209,10 +209,10 @@ def _child(command: Sequence[Argument], cwd: Path | None) -> Iterator[subprocess
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**clean_environ(), "AV_LOG_FORCE_NOCOLOR": "1"},
-        # A terminal's Ctrl-C reaches us alone; ffmpeg would end with a misleading error.
+        # A terminal's Ctrl-C must not reach ffmpeg, which would end with a misleading error.
         process_group=0,
     )
-    # Popen's own `with` waits without limit, so it stands inside the ending.
+    # `with child` waits without limit, so the process is ended inside it.
     with child:
         try:
             yield child
@@ -236,7 +236,7 @@ def _pump(
     sinks: dict[str, Callable[[bytes], bool]],
     stall_seconds: float,
 ) -> None:
-    """Drain both pipes to their ends in one thread, watching for signs of life."""
+    """Read both pipes to their ends, and raise if there is no progress for `stall_seconds`."""
     with selectors.DefaultSelector() as selector:
         for name, sink in sinks.items():
             selector.register(getattr(child, name), selectors.EVENT_READ, sink)
@@ -249,7 +249,7 @@ def _pump(
                 before = time.monotonic()
                 alive = key.data(chunk)
                 after = time.monotonic()
-                # The time that a slow listener took is not ffmpeg's fault.
+                # The time that a slow callback took does not count.
                 alive_at = after if alive else alive_at + after - before
             if time.monotonic() - alive_at >= stall_seconds and selector.get_map():
                 raise _stalled(stall_seconds)
@@ -263,12 +263,12 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> int:
 
 
 def _stalled(seconds: float) -> FfmpegStalled:
-    return FfmpegStalled(f"ffmpeg showed no progress for {seconds:g} s and was ended")
+    return FfmpegStalled(f"ffmpeg made no progress for {seconds:g} s and was ended")
 
 
 def _beyond(caps: Caps, code: int, stderr: str, cpu_seconds: float = 0.0) -> str | None:
-    """Return which limit ffmpeg met, if any; `cpu_seconds` is what it used."""
-    # It can end well all the same, having lost pictures, or try again for ever.
+    """Return the reason if ffmpeg met a limit, or None; `cpu_seconds` is what it used."""
+    # After this it may end with success but without some pictures, or retry without end.
     if _OUT_OF_MEMORY.search(stderr):
         return f"needs more than {caps.memory_bytes // MIB} MiB of memory to decode"
     timed = code in (-signal.SIGXCPU, -signal.SIGKILL, _CAUGHT_A_SIGNAL)
@@ -280,7 +280,7 @@ def _beyond(caps: Caps, code: int, stderr: str, cpu_seconds: float = 0.0) -> str
 
 
 def _cpu_seconds() -> float:
-    """Return the processor time of all children that ended."""
+    """Return the processor time of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

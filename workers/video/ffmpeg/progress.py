@@ -1,7 +1,7 @@
-"""Reading what `ffmpeg -progress pipe:1` writes: blocks of key=value lines.
+"""The parser for `ffmpeg -progress pipe:1`: blocks of key=value lines.
 
-A block ends with `progress=continue` or `progress=end`. Any value can be `N/A`, in the middle of a
-run too, and nothing that a line holds is an error.
+A block ends with `progress=continue` or `progress=end`. Any value can be `N/A`, also in the middle
+of a run. No content of a line is an error.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from workers.confinement import Caps
 from workers.video.ffmpeg.process import STALL_SECONDS, Argument, ffmpeg_command, run
 
 _MICROSECONDS = 1_000_000
-# What grows while ffmpeg works; between blocks with the same of these it did nothing.
+# Fields that grow while ffmpeg works; if none has changed since the last block, it is stalled.
 _GROWING = ("frame", "out_time_us", "total_size")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far ffmpeg is: `seconds` of output written, at `speed` times real time if known."""
+    """The progress of ffmpeg: `seconds` of output, at `speed` times real time if known."""
 
     seconds: float
     speed: float | None
     ended: bool
 
     def fraction(self, duration: float) -> float:
-        """Give the part done of `duration` seconds, from 0 to 1."""
+        """Return the fraction of `duration` seconds that is done, from 0 to 1."""
         if self.ended:
             return 1.0
         return min(1.0, self.seconds / duration) if duration > 0 else 0.0
 
     def remaining_seconds(self, duration: float) -> int | None:
-        """Estimate the whole seconds of work left for `duration`; None before the speed is."""
+        """Return the estimated remaining seconds for `duration`; None before the speed is known."""
         if self.ended:
             return 0
         if self.speed is None:
@@ -44,7 +44,7 @@ class Progress:
 
 
 class ProgressParser:
-    """Collects lines into blocks; `seconds` never goes back, and a speed known stays known."""
+    """The state of the parser; `seconds` never decreases, and the last known speed is kept."""
 
     def __init__(self) -> None:
         self._fields: dict[str, str] = {}
@@ -52,7 +52,7 @@ class ProgressParser:
         self._speed: float | None = None
 
     def feed(self, line: str) -> Progress | None:
-        """Take one line; give the block's progress when the line ends a block."""
+        """Parse one line; return the progress if the line ends a block."""
         key, separator, value = line.strip().partition("=")
         if not separator:
             return None
@@ -67,7 +67,7 @@ class ProgressParser:
         return Progress(self._seconds, self._speed, value == "end")
 
     def growth(self) -> tuple[str | None, ...]:
-        """Give the figures that change as long as ffmpeg gets anything done."""
+        """Return the fields that change while ffmpeg makes progress."""
         return tuple(self._fields.get(key) for key in _GROWING)
 
 
@@ -80,10 +80,10 @@ def run_with_progress(
     report_seconds: float | None = None,
     caps: Caps | None = None,
 ) -> str:
-    """Run ffmpeg, calling `on_progress` every `report_seconds` (None: ffmpeg's own half second).
+    """Run ffmpeg and return the end of its standard error.
 
-    Being busy reporting is no sign of life: only figures that grow are. Gives the tail of standard
-    error.
+    `on_progress` is called every `report_seconds` (None: ffmpeg's default of half a second). ffmpeg
+    counts as stalled if the figures in its reports do not grow.
 
     Raises:
         FfmpegError: it failed, stalled or is missing.
@@ -105,7 +105,7 @@ def run_with_progress(
 
 
 def _number(text: str) -> float | None:
-    """Read a finite number; anything else (`N/A`, nonsense) is None."""
+    """Return a finite number, or None for any other text, such as `N/A`."""
     try:
         value = float(text)
     except ValueError:

@@ -1,8 +1,8 @@
 """Limits on a source and on the resources it may use. Sources are untrusted.
 
 A playlist or a concat list is a "video" that makes ffmpeg open other files or the network, and a
-small file can ask for any amount of memory. Every command that reads a source carries
-`SOURCE_GUARD` and runs within caps.
+small file can ask for any amount of memory. Every command that reads a source has
+the arguments `SOURCE_GUARD` and runs within `caps`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MOST_PIXELS = 8192 * 4320
 MOST_STREAMS = 64
 MOST_SECONDS = 24 * 3600
 
-# Containers and bare streams, and bare audio that is let in only to be refused for its reason.
+# Containers and bare streams; bare audio is accepted here to be refused later with its reason.
 _DEMUXERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,obu,flv,live_flv,asf,ogg,mxf,gxf,nut"
     ",dv,rm,wtv,gif,apng,mp3,wav,flac,aac,ac3,eac3,aiff,amr,caf,w64,wv,ape"

@@ -1,8 +1,8 @@
-"""When the packets of a source are played: one pass over the file that decodes nothing.
+"""The timeline of a source, from one pass over its packets without decoding.
 
-Containers state durations and frame rates that their pictures do not have: another track is
-longer, the clock was restarted, a browser wrote 1,000 frames a second. The packets' own times, as
-ffmpeg corrects them for every output, are what a player follows. Times are in seconds.
+The durations and frame rates that containers state may be wrong: another track is longer, the clock
+was restarted, a browser wrote 1,000 frames a second. Players follow the times of the packets, as
+ffmpeg corrects them for every output. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from workers.video.ffmpeg.source import SOURCE_GUARD, caps
 
 LEAST_RATE = 5
 MOST_RATE = 60
-# HLS counts in whole seconds: a shorter playlist has a target duration of 0, which nobody plays.
+# HLS rounds to whole seconds: a shorter playlist has a target duration of 0, which is not played.
 _LEAST_SECONDS = 1
 _USUAL_RATE = Fraction(25)
 _STANDARD_RATES = tuple(
@@ -25,15 +25,15 @@ _STANDARD_RATES = tuple(
     for rate in (10, 12, 15, 20, "24000/1001", 24, 25, "30000/1001", 30, 48, 50, "60000/1001", 60)
 )
 _UNKNOWN_TIME = -(2**63)
-# ffmpeg's flag of a packet that is decoded and not shown, as an edit list can ask for.
+# ffmpeg's flag of a packet that is decoded but not shown, because of an edit list.
 _DISCARD = 0x4
-# Enough for the rhythm of any video.
+# Enough to determine the frame rate of any video.
 _MOST_TIMES = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """When a source begins and how long it plays, and the frame rate to play it at."""
+    """The start of a source, its length, and the frame rate to encode at."""
 
     start: float
     seconds: float
@@ -77,13 +77,13 @@ def survey(
     try:
         complaints = run(command, cwd=cwd, on_line=reader, stall_seconds=stall_seconds, caps=caps())
     except FfmpegFailed as error:
-        # A file that is damaged near its end has told its times up to there.
+        # For a file that is damaged near its end, the times up to there are known.
         complaints = error.stderr
     return reader.timeline(complaints)
 
 
 class _Reader:
-    """Reads the lines of ffmpeg's `framecrc`: the first stream is the video."""
+    """The parser for ffmpeg's `framecrc` lines; stream 0 is the video, stream 1 the audio."""
 
     def __init__(self) -> None:
         self._tracks = {0: _Track(), 1: _Track()}
@@ -122,17 +122,17 @@ class _Reader:
 
 
 def frame_rate(times: list[float]) -> Fraction:
-    """Return the rate of pictures shown at `times`, a standard one where it is near.
+    """Return the frame rate of pictures at `times`, rounded to a standard rate that is near.
 
-    It is the rate of the faster pictures: a recording of a screen has a new one only where
-    something moved, and pauses and jumps of the clock change nothing.
+    Long gaps are ignored: a screen recording has new pictures only where something moved, and a
+    clock may pause or jump.
     """
     ordered = sorted(set(times))
     gaps = sorted(after - before for before, after in pairwise(ordered))
     if not gaps:
         return _USUAL_RATE
     quick = gaps[len(gaps) // 5]
-    # Rounded times (33, 33, 34 ms) are exact only in their mean.
+    # Only the mean of rounded times (33, 33, 34 ms) is exact.
     steady = [gap for gap in gaps if 0.5 * quick <= gap <= 1.5 * quick]
     rate = len(steady) / sum(steady)
     nearest = min(_STANDARD_RATES, key=lambda standard: abs(standard - rate))
@@ -142,7 +142,7 @@ def frame_rate(times: list[float]) -> Fraction:
 
 
 def playing_rate(rate: Fraction) -> Fraction:
-    """Return the rate to encode at: high ones divided evenly, low ones multiplied."""
+    """Return the rate to encode at: an integer part of a high rate, a multiple of a low one."""
     if rate > MOST_RATE:
         return rate / -(-rate // MOST_RATE)
     if rate < LEAST_RATE:
