@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import redis
 
 from .keys import STREAM_PATTERN, Keys
-from .wire import ask
+from .wire import as_text, ask
 
 START = b"0"
 """The cursor before the first step, and after the last."""
@@ -43,6 +43,4 @@ def all_streams(client: redis.Redis, pattern: str = STREAM_PATTERN) -> Iterator[
 
 def tenants(client: redis.Redis, keys: Keys) -> list[str]:
     """Return the tenants that have a stream, sorted by name."""
-    return sorted(
-        keys.tenant_of(name.decode(errors="surrogateescape")) for name in all_streams(client)
-    )
+    return sorted(keys.tenant_of(as_text(name)) for name in all_streams(client))

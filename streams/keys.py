@@ -22,6 +22,11 @@ SWEPT_PATTERN = "tenant:*:[ed][ve][ea][nd]*"
 """Matches streams and dead letters, and few other keys, so that one scan finds both."""
 
 
+def key_pattern(ending: str, tenant: str | None = None) -> str:
+    """Return the pattern for SCAN of a tenant's keys, or of all tenants', with an ending."""
+    return f"tenant:{tenant or '*'}{ending}"
+
+
 class JobKey(NamedTuple):
     """Identity of a job; jobs of different tenants or kinds share no key and no row."""
 

@@ -145,8 +145,13 @@ async def one_async_connection(
 
 
 def as_bytes(name: str) -> bytes:
-    """Return a name as bytes, also if it was not UTF-8."""
+    """Return a name from `as_text` as the bytes that it was made of."""
     return name.encode(errors="surrogateescape")
+
+
+def as_text(raw: bytes) -> str:
+    """Return bytes as a name, which `as_bytes` turns into the same bytes."""
+    return raw.decode(errors="surrogateescape")
 
 
 def ask(client: redis.Redis, *command: str | bytes | float) -> Any:

@@ -10,7 +10,8 @@ from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict
 from ops.doctor.summaries import first_of, printable
 from streams.discovery import COUNT, START
-from streams.wire import ask
+from streams.keys import key_pattern
+from streams.wire import as_text, ask
 
 _TYPE_OF_ENDING = {
     ":events": "stream",
@@ -45,14 +46,14 @@ def _of_type(client: redis.Redis, type_: str) -> Iterator[str]:
     """Yield the keys of a type whose name belongs to another type."""
     ends = [end for end, expected in _TYPE_OF_ENDING.items() if expected != type_]
     # Most keys are strings: of these, only the names that are wrong are requested.
-    patterns = [f"tenant:*{end}" for end in ends] if type_ == "string" else ["tenant:*"]
+    patterns = [key_pattern(end) for end in ends] if type_ == "string" else [key_pattern("")]
     for pattern in patterns:
         cursor = START
         while True:
             what = ("MATCH", pattern, "COUNT", COUNT, "TYPE", type_)
             cursor, names = ask(client, "SCAN", cursor, *what)
             for name in names:
-                key = name.decode(errors="surrogateescape")
+                key = as_text(name)
                 ours = type_ == "hash" and key.endswith(_HASHES)
                 if not ours and key.endswith(tuple(ends)):
                     yield key

@@ -21,7 +21,7 @@ from projections.state import JobState
 from sql import queries
 from streams.entry_ids import EntryId
 from streams.events import dump_json, load_json
-from streams.keys import JOB_ID, TENANT, JobKey, Keys
+from streams.keys import JOB_ID, TENANT, JobKey, Keys, key_pattern
 from streams.kinds import KINDS
 
 _QUERIES, _ROWS = queries("rebuild"), queries("rows")
@@ -161,7 +161,7 @@ class StatusServed:
     def pages(self, tenant: str | None, share: Share = ALL) -> Iterator[list[JobKey]]:
         """Look through the keyspace."""
         cursor: Any = 0
-        pattern = f"tenant:{tenant or '*'}:*:status"
+        pattern = key_pattern(":*:status", tenant)
         while True:
             cursor, names = self._client.scan(cursor, match=pattern, count=PAGE)
             found = filter(None, map(_job_of, cast("list[bytes]", names)))
