@@ -17,7 +17,7 @@ from benchmarks.measure import resident_bytes
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import fill, job_id, lives
-from consumers.chores.retention import trim
+from consumers.chores.retention.trimming import trim
 from consumers.composition import build
 from streams.keys import Keys
 

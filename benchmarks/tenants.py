@@ -10,7 +10,8 @@ from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.waiting import wait_until_drained
 from benchmarks.workload import KEYS, STEPS, fill, lives, tenants
-from consumers.chores.sweep import FORGET_SECONDS, Sweep
+from consumers.chores.sweep.chore import Sweep
+from consumers.chores.sweep.known_streams import FORGET_SECONDS
 from consumers.composition import build
 
 SPREAD_ROUNDS = 3

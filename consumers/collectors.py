@@ -1,9 +1,9 @@
-"""Two kinds of metric that the client library has not.
+"""Two kinds of metric that the Prometheus client library does not have.
 
-A *fleeting gauge* is published by whoever is elected, and by nobody else: what it says is withdrawn
-by itself when it is not said again, so that a consumer that is stuck, or was replaced, shows no old
-figure beside the new one. An *event histogram* takes a whole batch at once, for a tenth of what an
-observation an event would cost.
+A *fleeting gauge* is published by the elected consumer alone. Its values expire unless they are
+published again, so that a consumer that is stuck or was replaced shows no old figure beside the new
+one. An *event histogram* observes all events of a batch at once, for a tenth of the cost of
+observing each event. `consumers.metrics` makes the objects.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 Values = Mapping[tuple[()], float] | Mapping[tuple[str], float] | Mapping[tuple[str, str], float]
-"""Values by their labels."""
+"""Values by their label values."""
 
 
 class FleetingGauge(Collector):
-    """A gauge whose values stand for a while only.
+    """A gauge whose values expire.
 
     Args:
-        clock: seconds that only ever grow.
+        clock: returns monotonic seconds.
     """
 
     _family: type[GaugeMetricFamily | CounterMetricFamily] = GaugeMetricFamily
@@ -53,15 +53,15 @@ class FleetingGauge(Collector):
         registry.register(self)
 
     def publish(self, values: Values, seconds: float) -> None:
-        """Show these values, and no other, for so many seconds at most."""
+        """Replace all values by these, for so many seconds at most."""
         self._values, self._until = dict(values.items()), self._clock() + seconds
 
     def withdraw(self) -> None:
-        """Show nothing any more."""
+        """Remove all values."""
         self._until = float("-inf")
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """Give what stands at this moment."""
+        """Yield the metric with the values that have not expired."""
         family = self._family(self._name, self._documentation, labels=self._labels)
         if self._clock() < self._until:
             for labels, value in self._values.items():
@@ -70,13 +70,13 @@ class FleetingGauge(Collector):
 
 
 class FleetingCounter(FleetingGauge):
-    """A counter that all processes share, kept elsewhere; shown as a fleeting gauge is."""
+    """A counter that all processes share and that is stored elsewhere; its value expires."""
 
     _family = CounterMetricFamily
 
 
 class EventHistogram(Collector):
-    """A histogram of ages that is told of a whole batch at once, by one label."""
+    """A histogram of ages, with one label, that observes all events of a batch at once."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class EventHistogram(Collector):
         registry.register(self)
 
     def observe_ages(self, label: str, now_ms: float, times_ms: Sequence[int]) -> None:
-        """Count the age in seconds of each of these times; one that is yet to come is 0 old."""
+        """Observe the age in seconds of each of these times; the age of a future time is 0."""
         times, count = sorted(times_ms), len(times_ms)
         upto = [count - bisect_left(times, now_ms - bound * 1000) for bound in self._buckets]
         upto.append(count)
@@ -108,7 +108,7 @@ class EventHistogram(Collector):
             self._sums[label] = self._sums.get(label, 0.0) + total
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Give all that was counted."""
+        """Yield the metric with all observations."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=(self._label,))
         names = [*map(floatToGoString, self._buckets), "+Inf"]
         with self._lock:

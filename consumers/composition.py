@@ -1,6 +1,7 @@
-"""The composition root: the one place that knows both groups and projections.
+"""The composition root: the only module that knows both consumer groups and projections.
 
-`consume(group, settings)` is one consumer process.
+`consume` runs one consumer process for the command `jobtrail consume`. `build` makes a consumer for
+it, for the benchmarks and for tests.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 
 import prometheus_client
@@ -19,13 +19,14 @@ import structlog
 
 from consumers import metrics
 from consumers.chores.activity import Counted, Tally
-from consumers.chores.dead_tenants import NotedDeadLetters
+from consumers.chores.heartbeat import Heartbeat
 from consumers.chores.promotions import Promotions
 from consumers.chores.reaper import Reaper
-from consumers.chores.retention import Retention
+from consumers.chores.retention.chore import Retention
 from consumers.chores.samples import Samples
-from consumers.chores.sweep import Sweep
-from consumers.dead_letters.letters import Limits
+from consumers.chores.sweep.chore import Sweep
+from consumers.dead_letters.limits import Limits
+from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue
 from consumers.garbage_collector import tune_collector
@@ -77,10 +78,10 @@ def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:
 def _chores(
     projection: Projection, settings: Settings, client: redis.Redis, consumer: str
 ) -> Iterator[Chore]:
-    """Return what one consumer does for all; only the group `rows` reaches both servers."""
+    """Yield the chores of a projection; only the group `rows` reaches both servers."""
     if not isinstance(projection, JobRows):
         return
-    # First: what a failover lost is not to be trimmed before it is found.
+    # First: what a failover lost must be restored before it is trimmed.
     yield Promotions(client, projection, JobRows.group, max_event_bytes=settings.max_event_bytes)
     connect, days = _connector(settings), settings.history_keep_days
     yield Retention(
@@ -99,11 +100,11 @@ PROJECTIONS: dict[str, Callable[[redis.Redis, Settings], Projection]] = {
     StatusCache.group: _status,
     JobRows.group: _rows,
 }
-"""The groups that can be consumed."""
+"""The projections by group: functions that make the projection that the group feeds."""
 
 ROWS_BATCH = 8_000
-"""Entries in one batch of `rows`: each transaction has its price, and a batch of 4,000 costs 11 %
-more CPU time an event. One tenant gives at most `QUANTUM` of them."""
+"""The number of entries in one batch of `rows`. A batch of 4,000 takes 11 % more CPU time an event,
+because each transaction has a fixed cost. One tenant has at most `QUANTUM` entries in a batch."""
 
 
 def build(
@@ -115,7 +116,19 @@ def build(
     chores: Sequence[Chore] = (),
     tally: Tally | None = None,
 ) -> Consumer:
-    """Put one consumer together, with more chores than its own; `tally` counts what it applies."""
+    """Return a consumer of a group.
+
+    Args:
+        group: a key of `PROJECTIONS`.
+        settings: the settings of the process.
+        client: a client of the Redis with the streams.
+        consumer: the consumer's name in its group.
+        chores: chores beside those of the projection.
+        tally: counts the entries that the consumer applies.
+
+    Raises:
+        SettingsError: the projection needs a database and the settings have none.
+    """
     idle = settings.reclaim_idle_seconds
     made = PROJECTIONS[group](client, settings)
     projection = traced(made, group)
@@ -123,19 +136,8 @@ def build(
         group=ConsumerGroup(client, group, consumer),
         projection=projection if tally is None else Counted(projection, tally),
         ready=ReadyQueue(client, group, lease_seconds=idle),
-        dead_letters=NotedDeadLetters(
-            client,
-            group,
-            limits=_dead_limits(settings),
-            max_event_bytes=settings.max_event_bytes,
-        ),
-        sweep=Sweep(
-            client,
-            group,
-            consumer,
-            reclaim_idle_seconds=idle,
-            tenants_in_metrics=settings.metrics_tenants == "on",
-        ),
+        dead_letters=_dead_letters(client, group, settings),
+        sweep=_sweep(client, group, consumer, settings),
         chores=[*_chores(made, settings, client, consumer), *chores],
         batch_entries=ROWS_BATCH if isinstance(made, JobRows) else BATCH,
         reclaim_idle_seconds=idle,
@@ -146,17 +148,32 @@ def build(
     return built
 
 
+def _dead_letters(client: redis.Redis, group: str, settings: Settings) -> DeadLetterWriter:
+    limits, max_bytes = _dead_limits(settings), settings.max_event_bytes
+    return DeadLetterWriter(client, group, limits=limits, max_event_bytes=max_bytes)
+
+
+def _sweep(client: redis.Redis, group: str, consumer: str, settings: Settings) -> Sweep:
+    return Sweep(
+        client,
+        group,
+        consumer,
+        reclaim_idle_seconds=settings.reclaim_idle_seconds,
+        tenants_in_metrics=settings.metrics_tenants == "on",
+    )
+
+
 def _dead_limits(settings: Settings) -> Limits:
     return Limits(settings.dead_max_bytes, settings.dead_keep_days * 86_400)
 
 
 def consumer_name() -> str:
-    """Name this process among its group's consumers."""
+    """Return a name for this process that no other consumer has."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 def consume(group: str, settings: Settings) -> None:
-    """Consume until SIGTERM or SIGINT; both finish the batch in hand, if it does not hang.
+    """Run a consumer until SIGTERM or SIGINT; the current batch is then settled, within 5 s.
 
     Raises:
         SettingsError: a server's URL is missing.
@@ -167,13 +184,14 @@ def consume(group: str, settings: Settings) -> None:
     stop = stop_on_signals()
     client = connect(settings.require_redis_url())
     name, tally = consumer_name(), Tally()
-    samples = Samples(client, group, name, tally, dead_limits=_dead_limits(settings))
-    consumer = build(group, settings, client, name, chores=[samples], tally=tally)
+    chores: list[Chore] = [
+        Heartbeat(client, group, name, tally),
+        Samples(client, name, dead_limits=_dead_limits(settings)),
+    ]
+    consumer = build(group, settings, client, name, chores=chores, tally=tally)
     if settings.metrics_port is not None:
         server, _ = prometheus_client.start_http_server(
             settings.metrics_port, settings.metrics_host
         )
         _LOG.info("metrics_served", port=server.server_port)
     consumer.run(stop)
-    with suppress(redis.RedisError):  # whoever is elected forgets us in time
-        samples.leave()

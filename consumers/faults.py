@@ -1,8 +1,11 @@
-"""Telling an outage, which passes, from poison and from one tenant's odd keys, which do not.
+"""The three kinds of error that a consumer meets.
 
-An outage stops the batch: wait and apply it again; it counts against no entry. Poison is the data's
-own fault: the one bad entry goes to the dead letters and the rest goes on. An odd key is the
-tenant's own fault: it delays that tenant alone (`consumers.delivery.refused_tenants`).
+- An *outage* passes: the consumer waits and applies the batch again. It counts against no entry.
+- *Poison* is bad data: the one bad entry becomes a dead letter, and the rest is applied.
+- An *odd key* is the fault of one tenant: only that tenant is delayed
+  (`consumers.delivery.refused_tenants`).
+
+Used by the loop, the chores and the commands.
 """
 
 from __future__ import annotations
@@ -17,16 +20,16 @@ _POISON = (
     redis.DataError,
 )
 _OF_A_KEY = ("WRONGTYPE", "NOGROUP", "UNBLOCKED")
-"""Codes of errors that concern the key of the command, whatever the server's condition."""
+"""The codes of errors that concern the key of the command alone."""
 _OF_A_STREAM = ("the stream has exhausted", "the id specified in x", "invalid stream id")
-"""The same for errors that have no code of their own."""
+"""The beginnings of such errors that have no code."""
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether waiting can help.
+    """Return whether waiting can help.
 
-    Whatever a server says that is not about the data counts as an outage, a missing table or a
-    wrong password too: an operator mends those, and no entry may be lost until then.
+    Every refusal that does not concern the data counts as an outage, also a missing table or a
+    wrong password: an operator corrects it, and no entry may be lost until then.
     """
     if isinstance(error, _POISON):
         return False
@@ -39,12 +42,12 @@ def is_of_key(error: BaseException) -> bool:
     """Return whether the server refuses because of the value at the key of the command."""
     if not isinstance(error, redis.ResponseError):
         return False
-    said = str(error)
-    return said.startswith(_OF_A_KEY) or said.lower().startswith(_OF_A_STREAM)
+    text = str(error)
+    return text.startswith(_OF_A_KEY) or text.lower().startswith(_OF_A_STREAM)
 
 
 def server_of(error: BaseException) -> str:
-    """Name the server whose absence or refusal this is, for metrics."""
+    """Return the kind of server that is away or refuses, as the metrics name it."""
     if isinstance(error, redis.RedisError):
         return "redis"
     return "postgres" if isinstance(error, psycopg.Error) else "other"

@@ -1,8 +1,8 @@
 """Every metric of a consumer, one literal each; `docs/metrics.md` lists them.
 
-No tenant is a label, save in the two that `JOBTRAIL_METRICS_TENANTS=on` fills. What is said of all
-logs together is published by the elected sweeper alone: take the maximum over processes, not the
-sum.
+No tenant is a label, except in the two metrics that `JOBTRAIL_METRICS_TENANTS=on` fills. Figures of
+all streams together are published by the consumer that is elected to sweep, and by no other: take
+the maximum over processes, not the sum. All of `consumers` counts with these objects.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from consumers.collectors import EventHistogram, FleetingCounter, FleetingGauge
 
-# Work that is done: each consumer counts its own.
+# Work of this consumer.
 
 APPLIED = Counter(
     "jobtrail_events_applied_total", "Events whose effect was stored and acknowledged.", ["group"]
@@ -42,11 +42,11 @@ DELAY_SECONDS = EventHistogram(
 RUNNING = Gauge("jobtrail_consumer_running", "1 while the consumer runs.", ["group"])
 LAST_TURN = Gauge(
     "jobtrail_consumer_last_turn_timestamp_seconds",
-    "When the consumer last went round its loop (Unix time).",
+    "When the consumer last began a turn of its loop (Unix time).",
     ["group"],
 )
 
-# What went wrong, and was seen to.
+# Errors that the consumer handled.
 
 DEAD = Counter(
     "jobtrail_entries_dead_lettered_total",
@@ -56,7 +56,7 @@ DEAD = Counter(
 DEAD_DROPPED = Counter(
     "jobtrail_dead_letters_dropped_total",
     "Dead letters dropped because a tenant has too many bytes (`bytes`) or too old ones (`age`).",
-    ["why"],
+    ["reason"],
 )
 CLAIMED = Counter(
     "jobtrail_entries_reclaimed_total",
@@ -73,10 +73,10 @@ DELETED = Counter(
     "Entries trimmed before they were acknowledged: a loss that retention must never cause.",
     ["group"],
 )
-GROUPS_MADE = Counter(
-    "jobtrail_groups_made_total",
-    "Consumer groups made on a log: of a new log (`new`), or again where it was lost (`lost`).",
-    ["group", "why"],
+GROUPS_CREATED = Counter(
+    "jobtrail_groups_created_total",
+    "Consumer groups created on a stream: a new stream (`new`), or one that lost it (`lost`).",
+    ["group", "reason"],
 )
 OUTAGES = Counter(
     "jobtrail_outages_total",
@@ -88,20 +88,18 @@ OUTAGE_SECONDS = Counter(
     "Seconds that a consumer waited for a server before it tried again.",
     ["group", "server"],
 )
-SET_ASIDE = Counter(
-    "jobtrail_tenants_set_aside_total",
-    "Times that work (`reading`, `burying`) on one tenant was put off because of what stands at"
-    " its keys.",
+REFUSALS = Counter(
+    "jobtrail_tenant_refusals_total",
+    "Times that Redis refused work (`reading`, `dead_lettering`) because of the value at a key of"
+    " one tenant; the work is paused for that tenant.",
     ["group", "work"],
 )
-CHORES_PUT_OFF = Counter(
-    "jobtrail_chores_put_off_total",
-    "Chores (`retention`, `reaper`) put off because a server was away.",
+CHORES_POSTPONED = Counter(
+    "jobtrail_chores_postponed_total",
+    "Runs of chores (`retention`, `reaper` …) postponed because a server was away.",
     ["chore"],
 )
-STALLED = Counter(
-    "jobtrail_jobs_stalled_total", "Jobs ended because nobody worked at them any more."
-)
+STALLED = Counter("jobtrail_jobs_stalled_total", "Jobs ended because their worker was gone.")
 
 RESTORED = Counter(
     "jobtrail_history_restored_total",
@@ -111,29 +109,33 @@ RESTORED = Counter(
 # Retention.
 
 TRIMMED = Counter(
-    "jobtrail_entries_trimmed_total", "Entries that left a log because nobody needs them."
+    "jobtrail_entries_trimmed_total",
+    "Entries trimmed from a stream after every group settled them.",
 )
 PARTITIONS_DROPPED = Counter(
-    "jobtrail_history_partitions_dropped_total", "Weeks of the history that grew too old."
+    "jobtrail_history_partitions_dropped_total",
+    "Partitions (weeks) of the history dropped because of their age.",
 )
 HELD_BACK = Gauge(
     "jobtrail_streams_held_back",
-    "Logs in which the group keeps entries that are old enough to go.",
+    "Streams in which the group holds back entries that are old enough to trim.",
     ["group"],
 )
 
-# All logs together, as the elected sweeper sees them.
+# All streams together, published by the consumer that is elected to sweep.
 
-SWEEPER = FleetingGauge("jobtrail_sweeper", "1 in the consumer that was elected to sweep.")
-LOGS = FleetingGauge("jobtrail_logs", "Logs that the sweep knows: tenants, about.")
-LOGS_BEHIND = FleetingGauge(
-    "jobtrail_logs_behind", "Logs with an entry that the group has not settled.", ["group"]
+SWEEPER = FleetingGauge("jobtrail_sweeper", "1 in the consumer that is elected to sweep.")
+STREAMS = FleetingGauge(
+    "jobtrail_streams", "Streams that the sweep knows, approximately the number of tenants."
+)
+STREAMS_BEHIND = FleetingGauge(
+    "jobtrail_streams_behind", "Streams with an entry that the group has not settled.", ["group"]
 )
 WAITING = FleetingGauge(
-    "jobtrail_entries_waiting", "Entries that the group was never delivered.", ["group"]
+    "jobtrail_entries_waiting", "Entries that were never delivered to the group.", ["group"]
 )
 PENDING = FleetingGauge(
-    "jobtrail_entries_pending", "Entries delivered to the group, not acknowledged.", ["group"]
+    "jobtrail_entries_pending", "Entries delivered to the group and not acknowledged.", ["group"]
 )
 OLDEST_SECONDS = FleetingGauge(
     "jobtrail_oldest_unprocessed_age_seconds",
@@ -146,16 +148,16 @@ DEAD_BYTES = FleetingGauge(
 )
 SHED = FleetingCounter(
     "jobtrail_progress_shed_total",
-    "Events of progress that appenders dropped because a log was full.",
+    "Progress events that appenders dropped because a stream was full.",
 )
 TENANT_UNSETTLED = FleetingGauge(
     "jobtrail_tenant_entries_unsettled",
-    "Entries waiting or pending, of the tenants furthest behind (JOBTRAIL_METRICS_TENANTS=on).",
+    "Entries waiting or pending, for the tenants furthest behind (JOBTRAIL_METRICS_TENANTS=on).",
     ["group", "tenant"],
 )
 TENANT_OLDEST_SECONDS = FleetingGauge(
     "jobtrail_tenant_oldest_unprocessed_age_seconds",
-    "Age of the oldest unsettled entry, of the tenants furthest behind"
+    "Age of the oldest unsettled entry, for the tenants furthest behind"
     " (JOBTRAIL_METRICS_TENANTS=on).",
     ["group", "tenant"],
 )
@@ -164,21 +166,24 @@ REASONS = (
     "cannot_be_applied invalid_entry_id invalid_event invalid_tenant kills_consumer no_event_field"
     " not_json too_large unknown_type unsupported_version"
 ).split()
-"""Why entries go to the dead letters."""
+"""The reasons of dead letters."""
 
 
-def begin(group: str) -> None:
-    """Show what a consumer of the group counts as 0: no rate sees a counter's first appearance."""
+def initialize(group: str) -> None:
+    """Show the counters of a consumer of this group as 0.
+
+    Without this, a rate in Prometheus would miss the first count of each.
+    """
     for counter in (APPLIED, ACKNOWLEDGED, CLAIMED, REDELIVERED, DELETED):
         counter.labels(group)
     for reason in REASONS:
         DEAD.labels(group, reason)
-    for why in ("new", "lost"):
-        GROUPS_MADE.labels(group, why)
-    for why in ("bytes", "age"):
-        DEAD_DROPPED.labels(why)
-    for work in ("reading", "burying"):
-        SET_ASIDE.labels(group, work)
+    for reason in ("new", "lost"):
+        GROUPS_CREATED.labels(group, reason)
+    for reason in ("bytes", "age"):
+        DEAD_DROPPED.labels(reason)
+    for work in ("reading", "dead_lettering"):
+        REFUSALS.labels(group, work)
     for server in ("redis", "postgres", "other"):
         OUTAGES.labels(group, server)
         OUTAGE_SECONDS.labels(group, server)

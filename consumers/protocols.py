@@ -1,4 +1,7 @@
-"""Protocols: what a consumer is given, without knowing which projection or chore it is."""
+"""What the loop needs of its projection, its chores and its stop signal.
+
+`consumers.composition` passes the objects in; the loop knows no projection and no chore.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ class Stop(Protocol):
     """A signal for a consumer to stop, such as a threading.Event."""
 
     def is_set(self) -> bool:
-        """Return whether the consumer is to stop after the current batch."""
+        """Return whether the consumer must stop after the current batch."""
         ...
 
     def wait(self, timeout: float) -> bool:
-        """Wait for so many seconds at most, and say whether to stop."""
+        """Wait for so many seconds at most, and return whether the consumer must stop."""
         ...
 
 
@@ -24,17 +27,26 @@ class Projection(Protocol):
     """The data that a group derives from the streams."""
 
     def apply(self, entries: Sequence[Entry]) -> None:
-        """Store the effect of the entries; doing it again changes nothing."""
+        """Store the effect of the entries; applying them again changes nothing."""
         ...
 
 
 class Chore(Protocol):
-    """Work that one consumer at a time does for all, between batches."""
+    """Periodic work of a consumer; `consumers.chores.periodic.Periodic` is the base of all."""
+
+    @property
+    def name(self) -> str:
+        """The chore's name in metrics and log lines."""
+        ...
 
     def due(self) -> bool:
-        """Return whether the chore is due."""
+        """Return whether the next run is due."""
         ...
 
     def run(self) -> None:
-        """Do it once, where this consumer is the elected one."""
+        """Do the work once, unless another consumer is elected for it."""
+        ...
+
+    def leave(self) -> None:
+        """Let another consumer be elected, because this one ends."""
         ...

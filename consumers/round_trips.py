@@ -1,4 +1,7 @@
-"""Asking the server for much at once, without holding it or its replies up for long."""
+"""Round trips to Redis with many commands, and names in any encoding.
+
+Used by all of `consumers` and `ops`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import redis
 from streams.wire import Command, ask, round_trip
 
 AT_ONCE = 1_000
-"""Commands in one round trip."""
+"""The number of commands in one round trip, so that none occupies the server for long."""
 
 
 def round_trips(client: redis.Redis, commands: Iterable[Command]) -> list[Any]:
@@ -27,16 +30,20 @@ def round_trips(client: redis.Redis, commands: Iterable[Command]) -> list[Any]:
 
 
 def server_ms(client: redis.Redis) -> int:
-    """Give the server's clock, in milliseconds since 1970: hosts need not agree on theirs."""
+    """Return the server's clock in milliseconds since 1970; the clocks of hosts may differ.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
     seconds, micros = ask(client, "TIME")
     return int(seconds) * 1000 + int(micros) // 1000
 
 
 def encodable(text: str) -> str:
-    r"""Return a name that any encoder takes: bytes in another encoding are shown as \xff."""
+    r"""Return a name that any encoder accepts: bytes in another encoding become \xff."""
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def text_of(raw: bytes) -> str:
-    """Give a name as text, also one in another encoding: it goes back byte for byte."""
+    """Return a name as text; bytes in another encoding become what `as_bytes` turns back."""
     return raw.decode(errors="surrogateescape")

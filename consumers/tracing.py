@@ -1,9 +1,10 @@
-"""Spans of what consumers apply, in the traces of the workers that appended it.
+"""OpenTelemetry spans of batches, in the traces of the workers that appended the events.
 
-A batch holds events of many traces. It is one span, linked to them; and in each of these traces a
-span of the same time says when the event was projected, linked to the batch's. Only sampled traces
-count, and of them a bounded number a batch; where there is none, or the process has no tracer, a
-batch costs one look at its events.
+A batch has events of many traces. It is one span, linked to those traces. Each of those traces also
+gets a span of the same time that shows when its event was projected, linked to the span of the
+batch. Only sampled traces are continued, and a bounded number of them in each batch. Where there is
+none, or the process has no tracer, a batch costs one pass over its events. `consumers.composition`
+wraps the projection with `traced`.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ else:
     INSTALLED = True
 
 TRACES = 32
-"""Traces that are continued in one batch: the first ones."""
+"""The number of traces that are continued in one batch: the first ones."""
 
 ERROR_LENGTH = 500
-"""Characters of an error's text in a span, at most."""
+"""The number of characters of an error's text in a span at most."""
 _SAMPLED = frozenset("13579bdf")
 """Last digits of the flags of a sampled trace."""
 
 
 def traced(projection: Projection, group: str) -> Projection:
-    """Give the projection with spans, or as it is where OpenTelemetry is not installed."""
+    """Return the projection with spans, or itself where OpenTelemetry is not installed."""
     return Traced(projection, group) if INSTALLED else projection
 
 
 def _record(span: trace.Span, error: Exception) -> None:
-    """Record an error that a server's answer or an event's text may be part of, in bounded form."""
+    """Record an error, shortened: its text may contain a server's answer or an event."""
     kind = type(error).__qualname__
     message = bounded(visible(" ".join(str(error).split())), ERROR_LENGTH)
     span.add_event("exception", {"exception.type": kind, "exception.message": message})
@@ -47,7 +48,7 @@ def _record(span: trace.Span, error: Exception) -> None:
 
 
 class Traced:
-    """A projection that is traced, by whatever tracer the process was given."""
+    """A projection whose batches are traced with the tracer of the process."""
 
     def __init__(self, projection: Projection, group: str) -> None:
         self._projection = projection
@@ -55,7 +56,7 @@ class Traced:
         self._tracer = trace.get_tracer("jobtrail")
 
     def apply(self, entries: Sequence[Entry]) -> None:
-        """Apply the entries; raises what the projection raises."""
+        """Apply the entries, and raise what the projection raises."""
         continued = self._continued(entries)
         if not continued:
             self._projection.apply(entries)
@@ -80,7 +81,7 @@ class Traced:
             self._continue(context, entry, started, link)
 
     def _continued(self, entries: Sequence[Entry]) -> Sequence[tuple[trace.SpanContext, Entry]]:
-        """Give the sampled traces of a batch, each with its first entry."""
+        """Return the sampled traces of a batch, each with its first entry."""
         if isinstance(
             trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider
         ):

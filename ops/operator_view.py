@@ -15,11 +15,12 @@ import redis
 
 from api.operators.operator_view import DeadLetterPage, EntryNotKept, Facts
 from consumers.chores.activity import per_minute
-from consumers.chores.dead_tenants import dead_counts
 from consumers.chores.heartbeat import heartbeats
-from consumers.chores.kept import Behind, Sample, read_back
-from consumers.dead_letters import buried_entries
-from consumers.dead_letters.buried_entries import Graveyard, Letter
+from consumers.chores.shared_figures import Behind, Sample, valid_figures
+from consumers.dead_letters import store as dead_letter_store
+from consumers.dead_letters.letter import Letter
+from consumers.dead_letters.store import DeadLetterStore
+from consumers.dead_letters.tenants import dead_counts
 from consumers.delivery.lag import Lag, lag_of
 from consumers.round_trips import encodable, server_ms, text_of
 from ops.tasks.dead_letter_facts import burial_facts, letter_facts
@@ -48,10 +49,10 @@ class RedisOperatorView:
     """The view of one Redis. Every method blocks, and raises `redis.RedisError`."""
 
     def __init__(
-        self, client: redis.Redis, graveyard: Graveyard, *, keys: Keys | None = None
+        self, client: redis.Redis, dead_letters: DeadLetterStore, *, keys: Keys | None = None
     ) -> None:
         self._client = client
-        self._graveyard = graveyard
+        self._dead_letters = dead_letters
         self._keys = keys or Keys()
 
     @classmethod
@@ -60,12 +61,12 @@ class RedisOperatorView:
         client = connect(
             settings.require_redis_url(), timeout=REDIS_SECONDS, connect_timeout=REDIS_SECONDS
         )
-        return cls(client, Graveyard(client, max_event_bytes=settings.max_event_bytes))
+        return cls(client, DeadLetterStore(client, max_event_bytes=settings.max_event_bytes))
 
     def samples(self) -> Facts:
         """Return the samples of the last hour as columns; rates are entries a second."""
         texts = ask(self._client, "LRANGE", self._keys.samples(), 0, -1)
-        taken = [sample.model_dump() for sample in read_back(Sample, texts)]
+        taken = [sample.model_dump() for sample in valid_figures(Sample, texts)]
         groups = dict.fromkeys([*GROUPS, *(name for sample in taken for name in sample["groups"])])
         return {
             "at": [sample["at"] for sample in taken],
@@ -121,7 +122,7 @@ class RedisOperatorView:
         known = self._dead_tenants(DEAD_TENANTS)
         named = [{"tenant": encodable(name), "letters": count} for name, count in known]
         if tenant is not None:
-            items = list(islice(self._graveyard.letters(tenant, before=last), limit + 1))
+            items = list(islice(self._dead_letters.letters(tenant, before=last), limit + 1))
             more = len(items) > limit
             after = str(items[limit - 1].id) if more else None
             return DeadLetterPage([_facts(each) for each in items[:limit]], after, named)
@@ -130,7 +131,7 @@ class RedisOperatorView:
 
     def letter(self, tenant: str, letter_id: str) -> Facts | None:
         """Return one letter with at most `FIELD_BYTES` of each field, or None if there is none."""
-        letter = self._graveyard.find(tenant, letter_id)
+        letter = self._dead_letters.find(tenant, letter_id)
         return None if letter is None else {**_facts(letter), **_content(letter)}
 
     def requeue(self, tenant: str, letter_id: str) -> str | None:
@@ -139,17 +140,17 @@ class RedisOperatorView:
         Raises:
             NotKept: only the beginning of the entry was kept.
         """
-        letter = self._graveyard.find(tenant, letter_id)
+        letter = self._dead_letters.find(tenant, letter_id)
         try:
-            added = None if letter is None else self._graveyard.requeue(letter)
-        except buried_entries.NotKept as error:
+            added = None if letter is None else self._dead_letters.requeue(letter)
+        except dead_letter_store.NotKept as error:
             raise EntryNotKept(str(error)) from None
         return None if added is None else str(added)
 
     def discard(self, tenant: str, letter_id: str) -> bool:
         """Delete a letter permanently; return False if there is none."""
-        letter = self._graveyard.find(tenant, letter_id)
-        return letter is not None and self._graveyard.discard(letter)
+        letter = self._dead_letters.find(tenant, letter_id)
+        return letter is not None and self._dead_letters.discard(letter)
 
     def _busiest(self, limit: int) -> list[str]:
         names = ask(self._client, "ZREVRANGE", self._keys.activity(GROUPS[0]), 0, limit - 1)
@@ -157,7 +158,7 @@ class RedisOperatorView:
 
     def _furthest(self, limit: int) -> list[str]:
         known = ask(self._client, "GET", self._keys.behind())
-        names = [name for each in read_back(Behind, [known or b""]) for name in each.tenants]
+        names = [name for each in valid_figures(Behind, [known or b""]) for name in each.tenants]
         return [name for name in names if TENANT.match(name)][:limit]
 
     def _dead_tenants(self, limit: int) -> list[tuple[str, int]]:
@@ -168,7 +169,7 @@ class RedisOperatorView:
 
     def _latest(self, known: Sequence[tuple[str, int]], limit: int) -> Iterator[Letter]:
         for tenant, _ in known[:LATEST_OF]:
-            yield from islice(self._graveyard.letters(tenant), limit)
+            yield from islice(self._dead_letters.letters(tenant), limit)
 
 
 def _columns(taken: Sequence[Any], group: str) -> Facts:
@@ -216,9 +217,9 @@ def _content(letter: Letter) -> Facts:
     event = letter.event
     return {
         "event": None if event is None else _bytes(event[:FIELD_BYTES]),
-        "cut": not letter.whole or (event is not None and len(event) > FIELD_BYTES),
+        "cut": not letter.is_complete or (event is not None and len(event) > FIELD_BYTES),
         "others": others,
-        "burials": [burial_facts(each) for each in letter.burials],
+        "burials": [burial_facts(each) for each in letter.rejections],
     }
 
 

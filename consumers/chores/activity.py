@@ -1,6 +1,8 @@
-"""Activity: what each group applied of late, tenant by tenant.
+"""Activity: the entries that each group applied recently, by tenant.
 
-It fades over five minutes, as a load average does: a tenant that rests drops out by itself.
+Each consumer counts what it applies in a `Tally`, and its heartbeat adds the counts to a sorted set
+in Redis. There they decay over five minutes, as a load average does, so that idle tenants disappear
+by themselves. The elected consumer's samples apply the decay; the console shows the figures.
 """
 
 from __future__ import annotations
@@ -15,30 +17,31 @@ from projections.decoding import Entry
 from streams.keys import Keys
 from streams.wire import Command
 
-FADE_SECONDS, FADE_MINUTES = 60.0, 5
-FADE = exp(-1 / FADE_MINUTES)
-"""What is left of the activity after each minute."""
-FORGOTTEN = 0.2
-"""Activity under this is none: the last entry was some ten minutes ago."""
+DECAY_SECONDS, DECAY_MINUTES = 60.0, 5
+"""The interval of the decay, and the number of intervals in which activity falls to 1/e."""
+DECAY = exp(-1 / DECAY_MINUTES)
+"""The part of the activity that is left after each interval."""
+LOWEST = 0.2
+"""Activity below this is removed: the last entry was about ten minutes ago."""
 
 
 class Tally:
-    """What one consumer applied."""
+    """The number of entries that one consumer applied."""
 
     def __init__(self) -> None:
         self.total = 0
         self.reported = 0
-        """How much of it the last heartbeat told."""
+        """The total at the last heartbeat."""
         self.tenants: Counter[str] = Counter()
-        """By tenant, since that heartbeat."""
+        """Entries by tenant, since the last heartbeat."""
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Count a batch."""
         self.total += len(entries)
         self.tenants.update(map(_TENANT, entries))
 
-    def told(self) -> None:
-        """Begin anew after a heartbeat."""
+    def mark_reported(self) -> None:
+        """Start the counts anew after a heartbeat."""
         self.reported = self.total
         self.tenants.clear()
 
@@ -47,25 +50,25 @@ _TENANT: Callable[[Entry], str] = itemgetter(0)
 
 
 class Counted:
-    """A projection whose batches are counted once they are applied."""
+    """A projection whose batches are counted after they are applied."""
 
     def __init__(self, projection: Projection, tally: Tally) -> None:
         self._projection = projection
         self._tally = tally
 
     def apply(self, entries: Sequence[Entry]) -> None:
-        """Apply and count; a batch that has to be applied again counts again."""
+        """Apply and count a batch; one that has to be applied again counts again."""
         self._projection.apply(entries)
         self._tally.add(entries)
 
 
-def fading(groups: Sequence[str], keys: Keys) -> Iterator[Command]:
-    """Build the commands that let a minute's worth of these groups' activity fade."""
+def decay_commands(groups: Sequence[str], keys: Keys) -> Iterator[Command]:
+    """Build the commands that apply one interval's decay to the activity of these groups."""
     for name in map(keys.activity, groups):
-        yield "ZUNIONSTORE", name, 1, name, "WEIGHTS", FADE
-        yield "ZREMRANGEBYSCORE", name, "-inf", f"({FORGOTTEN}"
+        yield "ZUNIONSTORE", name, 1, name, "WEIGHTS", DECAY
+        yield "ZREMRANGEBYSCORE", name, "-inf", f"({LOWEST}"
 
 
 def per_minute(activity: float) -> float:
-    """Give the entries a minute that a tenant's activity stands for."""
-    return activity * (1 - FADE)
+    """Return the entries a minute that keep a tenant's activity at this value."""
+    return activity * (1 - DECAY)

@@ -1,7 +1,8 @@
-"""Elections: one consumer at a time does what must not be done by several at once.
+"""Elections: one consumer at a time does the work that several should not do at once.
 
-An election runs out by itself, so that a winner that died is replaced. Two that believe they won
-for a moment do harmless work twice; nothing may depend on more.
+An election expires by itself, so that an elected consumer that died is replaced. For a moment two
+consumers may both be elected: their work must be harmless when it is done twice. Each elected chore
+(`consumers.chores.periodic`) holds one election.
 """
 
 from __future__ import annotations
@@ -10,29 +11,48 @@ import redis
 
 from streams.wire import ask
 
+ELECTED_INTERVALS = 2.5
+"""The number of a chore's intervals after which an election that is not renewed expires."""
+
 
 class Election:
-    """One consumer's part in an election that lasts `seconds` unless it is held again."""
+    """One consumer's part in the election for one chore.
 
-    def __init__(self, client: redis.Redis, name: str, consumer: str, seconds: float) -> None:
+    Args:
+        key: the key that holds the name of the elected consumer.
+        interval_seconds: the interval of the chore, which renews the election in each run.
+    """
+
+    def __init__(
+        self, client: redis.Redis, key: str, consumer: str, interval_seconds: float
+    ) -> None:
         self._client = client
-        self._name = name
+        self._key = key
         self._consumer = consumer
-        self._ms = int(seconds * 1000)
-        self.anew = False
-        """Whether the last `hold` won what it did not hold before."""
+        self._ms = max(1, int(interval_seconds * ELECTED_INTERVALS * 1000))
+        self.is_new = False
+        """Whether the last `hold` won an election that this consumer did not hold before."""
 
     def hold(self) -> bool:
-        """Win the election, or stay elected, and tell whether we are."""
-        self.anew = bool(ask(self._client, "SET", self._name, self._consumer, "NX", "PX", self._ms))
-        if self.anew:
+        """Try to be elected, or renew the election; return whether this consumer is elected.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        won = ask(self._client, "SET", self._key, self._consumer, "NX", "PX", self._ms)
+        self.is_new = bool(won)
+        if self.is_new:
             return True
-        if ask(self._client, "GET", self._name) != self._consumer.encode():
+        if ask(self._client, "GET", self._key) != self._consumer.encode():
             return False
-        ask(self._client, "PEXPIRE", self._name, self._ms)
+        ask(self._client, "PEXPIRE", self._key, self._ms)
         return True
 
     def resign(self) -> None:
-        """Let another consumer be elected at once."""
-        if ask(self._client, "GET", self._name) == self._consumer.encode():
-            ask(self._client, "DEL", self._name)
+        """Let another consumer be elected at once.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses; the election expires by itself.
+        """
+        if ask(self._client, "GET", self._key) == self._consumer.encode():
+            ask(self._client, "DEL", self._key)

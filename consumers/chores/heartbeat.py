@@ -1,49 +1,74 @@
-"""Heartbeats: every consumer says who it is, and adds what it applied since the last one."""
+"""Heartbeats: each consumer's description of itself, and the number of entries that it applied.
+
+Every consumer sends one in each interval. The console lists the consumers with `heartbeats`.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
 import redis
 
 from consumers.chores.activity import Tally
-from consumers.chores.kept import Beat, read_back
-from consumers.round_trips import round_trips
+from consumers.chores.periodic import Periodic
+from consumers.chores.shared_figures import Beat, valid_figures
+from consumers.round_trips import round_trips, server_ms
 from streams.keys import Keys
 from streams.wire import Command, ask, checked
 
+INTERVAL_SECONDS = 10.0
 FORGET_MS = 600_000
-"""A consumer that has been silent for so long is gone and not shown any more."""
+"""The time without a heartbeat after which a consumer is removed from the list."""
 
 
-class Heartbeat:
-    """One consumer's."""
+class Heartbeat(Periodic):
+    """One consumer's heartbeat.
+
+    Args:
+        tally: counts what the consumer applies.
+        clock: returns monotonic seconds.
+    """
+
+    name = "heartbeat"
 
     def __init__(
-        self, client: redis.Redis, group: str, consumer: str, tally: Tally, keys: Keys
+        self,
+        client: redis.Redis,
+        group: str,
+        consumer: str,
+        tally: Tally,
+        *,
+        keys: Keys | None = None,
+        interval_seconds: float = INTERVAL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(interval_seconds, clock=clock)
         self._client = client
         self._group = group
         self._consumer = consumer
         self._tally = tally
-        self._keys = keys
+        self._keys = keys or Keys()
         self._since = time.time_ns() // 1_000_000
 
-    def beat(self, now: int) -> None:
-        """Say that we are there, and what we applied."""
-        checked(round_trips(self._client, self._beat(now)))
-        self._tally.told()
+    def leave(self) -> None:
+        """Send the last counts, and remove the consumer from the list.
 
-    def stop(self) -> None:
-        """Take the name off the list: it ends as it should."""
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        self._work()
         ask(self._client, "HDEL", self._keys.beats(), _field(self._group, self._consumer))
 
-    def _beat(self, now: int) -> Iterator[Command]:
+    def _work(self) -> None:
+        checked(round_trips(self._client, self._commands(server_ms(self._client))))
+        self._tally.mark_reported()
+
+    def _commands(self, now: int) -> Iterator[Command]:
         facts = {
             "group": self._group,
             "name": self._consumer,
@@ -54,21 +79,29 @@ class Heartbeat:
             "applied": self._tally.total,
         }
         yield "HSET", self._keys.beats(), _field(self._group, self._consumer), orjson.dumps(facts)
-        if news := self._tally.total - self._tally.reported:
-            yield "HINCRBY", self._keys.applied(), self._group, news
+        if unreported := self._tally.total - self._tally.reported:
+            yield "HINCRBY", self._keys.applied(), self._group, unreported
         activity = self._keys.activity(self._group)
         for tenant, count in self._tally.tenants.items():
             yield "ZINCRBY", activity, count, tenant
 
 
 def heartbeats(client: redis.Redis, keys: Keys) -> list[dict[str, Any]]:
-    """Return what each consumer last wrote of itself."""
+    """Return each consumer's last heartbeat, with the fields of `Beat`.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
     texts = ask(client, "HVALS", keys.beats())
-    return [beat.model_dump() for beat in read_back(Beat, texts)]
+    return [beat.model_dump() for beat in valid_figures(Beat, texts)]
 
 
 def forget_silent(client: redis.Redis, keys: Keys, now: int) -> None:
-    """Take consumers off the list that are gone."""
+    """Remove consumers without a recent heartbeat; `now` is the server's clock in milliseconds.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
     silent = [
         _field(each["group"], each["name"])
         for each in heartbeats(client, keys)

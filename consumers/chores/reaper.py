@@ -1,8 +1,9 @@
-"""The reaper: jobs that nobody works at any more are said to have failed.
+"""The reaper: ending jobs whose worker is gone.
 
-A worker that was killed says nothing. A job *processing* of which the log has not heard for
-`stalled_after_seconds` gets a `failed` event with the code `stalled`, appended by one elected
-consumer. A worker that was only slow and says `done` afterwards wins, by the ranks of the fold.
+A worker that was killed appends nothing. A *stalled* job is one that is processing and has had no
+event for `stalled_after_seconds`: the elected consumer appends a `failed` event with the code
+`stalled` for it. If the worker was only slow and appends `done` afterwards, `done` wins, because it
+ranks higher in the fold.
 """
 
 from __future__ import annotations
@@ -16,41 +17,47 @@ import redis
 import structlog
 
 from consumers import metrics
+from consumers.chores.election import Election
+from consumers.chores.periodic import Periodic
 from consumers.delivery.group_states import group_states
+from consumers.round_trips import server_ms
 from sql import queries
 from streams.appender import EventAppender
 from streams.connection import LogUnavailable
 from streams.keys import Keys
-from streams.wire import ask, round_trip
+from streams.wire import round_trip
 
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("reaper")
 
 GROUP = "rows"
-"""The group whose rows are looked at; a tenant that it is behind with is left for later."""
+"""The group whose rows are examined; a tenant whose entries it has not all settled is skipped."""
 INTERVAL_SECONDS = 10.0
 AT_ONCE = 500
 """Jobs that one run ends at most; every tenant has a share of them."""
 
 
 class Stalled(NamedTuple):
-    """A job that the log has not heard of for too long."""
+    """A job without an event for too long."""
 
     tenant: str
     kind: str
     id: str
     attempt: int
     entry_id: str
-    """The last that was heard of it."""
+    """The entry id of its last event."""
 
 
-class Reaper:
-    """One consumer's part in ending stalled jobs.
+class Reaper(Periodic):
+    """One consumer's part in ending stalled jobs, done while it is elected.
 
     Args:
         connect: makes a connection to PostgreSQL in autocommit mode.
-        stalled_after_seconds: how long a job may be silent.
+        stalled_after_seconds: the time without an event after which a job is stalled.
+        clock: returns monotonic seconds.
     """
+
+    name = "reaper"
 
     def __init__(
         self,
@@ -63,34 +70,24 @@ class Reaper:
         interval_seconds: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._keys = keys or Keys()
+        interval = min(interval_seconds, stalled_after_seconds)
+        election = Election(client, self._keys.reaper(), consumer, interval)
+        super().__init__(interval, election=election, clock=clock)
         self._client = client
         self._connect = connect
         self._consumer = consumer
         self._stalled_after_ms = int(stalled_after_seconds * 1000)
-        self._keys = keys or Keys()
         self._appender = EventAppender(client, keys=self._keys)
-        self._interval = min(interval_seconds, stalled_after_seconds)
-        self._clock = clock
-        self._next = float("-inf")
 
-    def due(self) -> bool:
-        """Whether it is time to look again."""
-        return self._clock() >= self._next
-
-    def run(self) -> None:
-        """Look once, if this consumer is the elected one, and end what is stalled."""
-        self._next = self._clock() + self._interval
-        # Nobody extends it: whoever comes first after an interval looks.
-        ms = int(self._interval * 1000)
-        if not ask(self._client, "SET", self._keys.reaper(), self._consumer, "NX", "PX", ms):
-            return
+    def _work(self) -> None:
         found = self._stalled()
         current = self._current(sorted({job.tenant for job in found}))
         for tenant in current:
             self._end(tenant, [job for job in found if job.tenant == tenant])
 
     def _end(self, tenant: str, jobs: Sequence[Stalled]) -> None:
-        """Append the ends of one tenant's jobs; a stream that takes none stops no other tenant."""
+        """Append the ends of one tenant's jobs; a refusing stream delays no other tenant."""
         try:
             self._appender.append_many((tenant, self._failed(job)) for job in jobs)
         except LogUnavailable as error:  # the next run tries again
@@ -101,24 +98,23 @@ class Reaper:
             _LOG.warning("job_stalled", tenant=job.tenant, kind=job.kind, id=job.id)
 
     def _stalled(self) -> list[Stalled]:
-        seconds, _ = ask(self._client, "TIME")
-        before = int(seconds) * 1000 - self._stalled_after_ms
+        before = server_ms(self._client) - self._stalled_after_ms
         with self._connect() as connection:
             rows = connection.execute(_QUERIES["stalled"], (before, AT_ONCE)).fetchall()
         return [Stalled(*row) for row in rows]
 
     def _current(self, tenants: Sequence[str]) -> set[str]:
-        """Give the tenants whose rows show everything that was appended."""
-        logs = [self._keys.stream(tenant).encode() for tenant in tenants]
+        """Return the tenants whose rows contain every entry of their stream."""
+        streams = [self._keys.stream(tenant).encode() for tenant in tenants]
         current = set()
-        for tenant, log, states in zip(
-            tenants, logs, group_states(self._client, logs), strict=True
+        for tenant, stream, states in zip(
+            tenants, streams, group_states(self._client, streams), strict=True
         ):
             state = next((state for state in states if state.name == GROUP), None)
             if state is None or state.pending:
                 continue
             after = f"({state.last_delivered}"
-            (newer,) = round_trip(self._client, [("XRANGE", log, after, "+", "COUNT", 1)])
+            (newer,) = round_trip(self._client, [("XRANGE", stream, after, "+", "COUNT", 1)])
             if newer == []:
                 current.add(tenant)
         return current
@@ -130,7 +126,7 @@ class Reaper:
             "kind": job.kind,
             "id": job.id,
             "attempt": job.attempt,
-            # Whoever appends it, and however often: one event in the history.
+            # The same id in each attempt to append it: it is one event in the history.
             "event_id": f"stalled:{job.attempt}:{job.entry_id}",
             "code": "stalled",
             "error": f"no event for {silent} s: the worker is gone or stuck",

@@ -1,90 +1,107 @@
-"""Trials: finding the entry that kills its consumer.
+"""Trials: finding the entry that ends the consumer process that applies it.
 
-A consumer that dies leaves its whole batch pending, the guilty entry among many innocent ones. What
-was delivered too often is a *suspect*, and is tried alone. A *trial* is begun before the entry is
-applied and ended by whatever its consumer lives to see: its effect is stored, a refusal, an outage.
-So a trial that still stands when the entry is taken over is one that nobody survived. Deliveries
-alone, of batches in hand or ahead, convict nobody: they only lead to trials. Nor does a death
-between the end of a trial and the acknowledgement.
+A consumer that dies leaves its whole batch pending, most of it harmless entries. An entry that was
+delivered more than `SHARED_DELIVERIES` times is a *suspect* and is applied alone. A *trial* is
+recorded before that and removed once the process has survived it: the effect is stored, or an
+exception was raised, an outage included. A trial that is still recorded when the entry is taken
+over was therefore ended by the death of its process. After `MAX_TRIALS` of them the entry becomes a
+dead letter. Deliveries in shared batches only lead to trials; they never make a dead letter.
 
-The server's own counter of deliveries keeps both figures, so that nothing else must be kept in step
-with it: each delivery counts one, each trial that stands a million (`TRIAL`).
+The server's delivery counter holds both figures, so that no other key must be kept consistent with
+it: a delivery counts one, and a recorded trial counts `TRIAL_STEP`. The loop's settler is the only
+user.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import redis
+import structlog
 
-from consumers.delivery.groups import Delivery
-from streams.keys import Keys
-from streams.wire import ask, round_trip
+from consumers.delivery.deliveries import Delivery
+from consumers.delivery.groups import ConsumerGroup
 
-CROWD = 5
-"""Deliveries up to which an entry is applied together with others."""
-TRIALS = 3
-"""Trials that nobody survived after which an entry is given up."""
-TRIAL = 1_000_000
+_LOG = structlog.get_logger(__name__)
+
+SHARED_DELIVERIES = 5
+"""The number of deliveries up to which an entry is applied together with others."""
+MAX_TRIALS = 3
+"""The number of deaths in trials after which an entry becomes a dead letter."""
+TRIAL_STEP = 1_000_000
+"""The amount by which a recorded trial raises the delivery counter."""
 
 
 class Suspect(NamedTuple):
-    """A delivery to be tried alone."""
+    """A delivery that must be applied alone."""
 
     delivery: Delivery
     counter: int
-    """The server's counter: deliveries, and a million a trial."""
+    """The server's delivery counter, without a trial of this process."""
 
     @property
     def trials(self) -> int:
-        """How many trials nobody survived."""
-        return self.counter // TRIAL
+        """The number of trials in which a consumer died."""
+        return self.counter // TRIAL_STEP
 
     @property
     def deliveries(self) -> int:
-        """How often it was delivered."""
-        return self.counter % TRIAL
+        """The number of deliveries."""
+        return self.counter % TRIAL_STEP
 
 
 class Trials:
-    """Trials held by one consumer."""
+    """The trials of one consumer."""
 
-    def __init__(self, client: redis.Redis, group: str, consumer: str, keys: Keys) -> None:
-        self._client = client
+    def __init__(self, group: ConsumerGroup) -> None:
         self._group = group
-        self._consumer = consumer
-        self._keys = keys
 
     def suspects(self, tenant: str, deliveries: Sequence[Delivery]) -> list[Suspect]:
-        """Give those of a tenant's deliveries that were delivered too often, least tried first.
+        """Return the suspects among a tenant's deliveries, those with the fewest trials first.
 
-        So one that kills delays no innocent one more than once.
+        In that order an entry that ends the process delays each other suspect at most once.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: Redis is away.
         """
-        stream = self._keys.stream(tenant)
-        replies = round_trip(
-            self._client,
-            [("XPENDING", stream, self._group, each.id, each.id, 1) for each in deliveries],
-        )
+        counters = self._group.delivery_counters(tenant, deliveries)
         found = [
-            Suspect(delivery, reply[0][3])
-            for delivery, reply in zip(deliveries, replies, strict=True)
-            # Settled by somebody else meanwhile, or the group was lost: no reason to suspect it.
-            if reply and not isinstance(reply, redis.ResponseError)
+            Suspect(delivery, counter)
+            for delivery, counter in zip(deliveries, counters, strict=True)
+            # None: it was settled meanwhile, or the group was lost.
+            if counter is not None and counter > SHARED_DELIVERIES
         ]
-        return sorted(
-            (suspect for suspect in found if suspect.counter > CROWD), key=lambda each: each.trials
-        )
+        return sorted(found, key=lambda suspect: suspect.trials)
 
     def begin(self, suspect: Suspect) -> None:
-        """Say that the suspect is about to be applied; saying it again counts no second trial."""
-        self._count(suspect.delivery, suspect.counter + TRIAL)
+        """Record a trial; it is counted once, however often it is recorded.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        self._group.set_delivery_counter(suspect.delivery, suspect.counter + TRIAL_STEP)
 
     def end(self, suspect: Suspect) -> None:
-        """Say that the trial was survived."""
-        self._count(suspect.delivery, suspect.counter)
+        """Remove the recorded trial: the process has survived it. An error is only logged."""
+        try:
+            self._group.set_delivery_counter(suspect.delivery, suspect.counter)
+        except redis.RedisError as error:
+            _LOG.debug(
+                "trial_not_ended", group=self._group.group, error=" ".join(str(error).split())
+            )
 
-    def _count(self, delivery: Delivery, count: int) -> None:
-        stream = self._keys.stream(delivery.tenant)
-        who = ("XCLAIM", stream, self._group, self._consumer, 0, delivery.id)
-        ask(self._client, *who, "RETRYCOUNT", count, "JUSTID")
+    @contextmanager
+    def recorded(self, suspect: Suspect | None) -> Iterator[None]:
+        """Record a trial for the duration of the block; None stands for no trial."""
+        if suspect is None:
+            yield
+            return
+        self.begin(suspect)
+        try:
+            yield
+        except Exception:
+            self.end(suspect)
+            raise
+        self.end(suspect)

@@ -1,5 +1,6 @@
-"""What Redis keeps of delivery: the ready queue, consumer groups, and how far each has come.
+"""Delivery: which tenants are ready, what a consumer group has read, and how far it is behind.
 
-Only `groups` sends commands on consumer groups. The room knows no projection and no other room of
-the consumers.
+`ready` leases tenants, `groups` reads and acknowledges their entries, `batch_size` bounds what is
+read at once, `lag` measures what is not settled yet. `group_commands` builds every command on a
+consumer group. Modules in here must not import a projection or another folder of the consumers.
 """

@@ -1,9 +1,10 @@
-"""Portions: how many entries to read at once, so that a consumer's memory stays bounded.
+"""Bounds on how much is read at once, so that a consumer's memory stays bounded.
 
-Entries differ by a factor of a million, and the server delivers by number, not by size. So a
-tenant's stream is measured before it is read: a *light* one, which is nearly every one, cannot
-hold more than `LIGHT_BYTES` altogether. Of a *heavy* one a script reads as many entries as fit into
-that, at least one.
+Entries differ in size by a factor of a million, and the server delivers by number, not by size. So
+a tenant's stream is measured before it is read. A *light* stream, the usual case, holds at most
+`LIGHT_BYTES` altogether. Of a *heavy* one a script reads as many entries as fit into that, at least
+one. A *portion* is the tenants that are read together. Used by `consumers.delivery.groups` and by
+the reader of the loop.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from streams.keys import Keys
 from streams.wire import as_bytes
 
 LIGHT_BYTES = 16 * 1024 * 1024
-"""Entries of one tenant that are held at once, about; one that is larger is read alone."""
+"""Approximate bytes of one tenant's entries held at once; a larger entry is read alone."""
 PORTION_BYTES = 2 * LIGHT_BYTES
-"""Entries of several tenants that are held at once, about."""
+"""Approximate bytes of several tenants' entries held at once."""
 MEASURE_SECONDS = 1.0
 """The time for which `Portions.of` and `measure` use a measurement."""
 REMEMBERED = 10_000
-"""Measurements that are kept."""
+"""The number of measurements kept."""
 UNEVEN = 4
 """The factor by which the next entries are assumed to exceed the stream's average."""
 
@@ -40,7 +41,11 @@ class _Measured(NamedTuple):
 
 
 class Portions:
-    """Measures tenants' streams and divides tenants by what reading them takes."""
+    """Sizes of tenants' streams, and the division of tenants into portions.
+
+    Args:
+        clock: returns monotonic seconds.
+    """
 
     def __init__(
         self, client: redis.Redis, keys: Keys, clock: Callable[[], float] = time.monotonic
@@ -53,9 +58,12 @@ class Portions:
         self._read_heavy = client.register_script(script)
 
     def of(self, tenants: Sequence[str], quantum: int) -> Iterator[list[str]]:
-        """Divide tenants into portions that are read together.
+        """Divide tenants into portions, of which at most `quantum` entries a tenant are read.
 
-        At most `quantum` entries of each tenant are read. A heavy tenant is a portion of its own.
+        A heavy tenant is a portion by itself.
+
+        Raises:
+            redis.RedisError: Redis is away.
         """
         self._measure(tenants)
         portion, taken = list[str](), 0.0
@@ -81,11 +89,15 @@ class Portions:
         return known is not None and known.size > LIGHT_BYTES
 
     def measure(self, tenant: str) -> None:
-        """Measure one tenant's stream, if that was not done lately."""
+        """Measure one tenant's stream, if the last measurement is too old.
+
+        Raises:
+            redis.RedisError: Redis is away.
+        """
         self._measure([tenant])
 
     def read_heavy(self, tenant: str, group: str, consumer: str, count: int) -> Any:
-        """Deliver new entries of a heavy tenant; the reply is that of XREADGROUP.
+        """Deliver new entries of a heavy tenant, and return the reply of XREADGROUP.
 
         Raises:
             redis.ResponseError: as XREADGROUP does.
@@ -106,7 +118,7 @@ class Portions:
         ]
         replies = round_trips(self._client, commands)
         for tenant, size, length in zip(old, replies[::2], replies[1::2], strict=True):
-            # A server that does not tell is read without regard to sizes.
+            # Where the server refuses the command, streams are read without regard to sizes.
             known = size if isinstance(size, int) else 0
             entries = length if isinstance(length, int) else 0
             average = known / max(1, entries)

@@ -1,7 +1,6 @@
-"""The state of every consumer group of a stream, as the server reports it (XINFO GROUPS).
+"""The registered consumer groups, and the state of every group of a stream (XINFO GROUPS).
 
-Used by the lag, the chores and the commands of operators. Commands that change a group are sent by
-`consumers.delivery.groups` alone.
+Used by the lag, the chores and the commands of operators.
 """
 
 from __future__ import annotations
@@ -11,8 +10,12 @@ from typing import Any, NamedTuple
 
 import redis
 
+from consumers.delivery import group_commands
+from consumers.round_trips import round_trips, text_of
+from streams.appender import GROUPS
 from streams.entry_ids import EntryId, of_reply
-from streams.wire import round_trip
+from streams.keys import Keys
+from streams.wire import ask
 
 
 class GroupState(NamedTuple):
@@ -26,24 +29,42 @@ class GroupState(NamedTuple):
 
 
 def group_states(client: redis.Redis, streams: Sequence[bytes]) -> list[list[GroupState]]:
-    """Return the states of all groups of each stream, in one round trip.
+    """Return the states of all groups of each stream; many streams take few round trips.
 
     A stream that does not exist has no groups.
 
     Raises:
         redis.ConnectionError, redis.TimeoutError: Redis is away.
     """
-    replies = round_trip(client, [("XINFO", "GROUPS", name) for name in streams])
+    replies = round_trips(client, map(group_commands.list_groups, streams))
     return [
         [] if isinstance(reply, redis.ResponseError) else [_group_state(row) for row in reply]
         for reply in replies
     ]
 
 
+def registered_groups(client: redis.Redis, keys: Keys) -> list[str]:
+    """Return the names of the registered groups, sorted.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
+    return sorted(map(text_of, ask(client, "SMEMBERS", keys.groups())))
+
+
+def known_groups(client: redis.Redis, keys: Keys) -> list[str]:
+    """Return the registered groups and those of the built-in projections, sorted.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
+    return sorted({*registered_groups(client, keys), *GROUPS})
+
+
 def _group_state(row: Sequence[Any]) -> GroupState:
     facts = dict(zip(row[::2], row[1::2], strict=True))
     return GroupState(
-        facts[b"name"].decode(errors="replace"),  # others may name groups as they like
+        facts[b"name"].decode(errors="replace"),  # any client may create a group of any name
         int(facts[b"pending"]),
         of_reply(facts[b"last-delivered-id"]),
         facts.get(b"lag"),

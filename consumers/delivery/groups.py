@@ -1,43 +1,33 @@
-"""Commands on consumer groups; no other module sends one.
+"""A consumer group as one of its consumers uses it: read, acknowledge, take over, leave.
 
-A *delivery* is an entry in the hands of one consumer, *pending* until it is acknowledged. Groups
-start at 0, so that a group made late, or made again after a flush, sees everything.
+The loop reads and acknowledges through `ConsumerGroup`; the trials of the dead letters use its
+delivery counters. A delivered entry is *pending* until it is acknowledged. Groups are created
+before the first entry of a stream, so that a group that is created late, or again after a flush,
+reads everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, groupby, repeat
-from operator import itemgetter
+from itertools import chain
 from typing import Any, NamedTuple
 
 import redis
 
 from consumers import metrics
+from consumers.delivery import group_commands
 from consumers.delivery.batch_size import LIGHT_BYTES, Portions
-from consumers.delivery.refused_tenants import READING, SetAside
+from consumers.delivery.deliveries import Delivery, deliveries_of, ids_by_tenant
+from consumers.delivery.refused_tenants import READING, RefusedTenants
 from consumers.faults import is_of_key
-from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
 from streams.wire import Command, PendingReplies, ask, checked, round_trip
 
 ALIVE_SECONDS = 30
-"""How long a consumer that says nothing counts as alive."""
-
-
-class Delivery(NamedTuple):
-    """An entry as it was delivered, not yet decoded."""
-
-    tenant: str
-    id: bytes
-    """The entry id as the server writes it; most deliveries only ever send it back."""
-    fields: Sequence[bytes]
-
-    @property
-    def entry_id(self) -> EntryId:
-        """Where the entry stands in its log."""
-        return of_reply(self.id)
+"""The time after which a silent consumer no longer counts as alive."""
+CLAIM_COUNT = 100
+"""Entries of a light stream that one command takes over."""
 
 
 class Received(NamedTuple):
@@ -48,33 +38,36 @@ class Received(NamedTuple):
     """Tenants whose quantum was filled, or that were not read: they may have more."""
 
 
-class Reading:
-    """New entries that were asked for and are not yet received."""
+class ReadRequest:
+    """A request for new entries whose replies are not received yet.
 
-    def __init__(
-        self, receive: Callable[[], Received], asked: PendingReplies | None = None
-    ) -> None:
-        self._asked = asked
+    Args:
+        receive: waits for the replies and returns the deliveries; it is called at most once.
+        sent: the commands, where they were sent already.
+    """
+
+    def __init__(self, receive: Callable[[], Received], sent: PendingReplies | None = None) -> None:
+        self._sent = sent
         self.receive = receive
-        """Wait for the entries; call it once. Raises what `ConsumerGroup.ask` raises."""
+        """Wait for the entries; call it once. It raises what `ConsumerGroup.request` raises."""
 
     @property
-    def on_its_way(self) -> bool:
-        """True where the server delivers now, not only when the entries are received."""
-        return self._asked is not None
+    def is_sent(self) -> bool:
+        """True where the server delivers now, False where it delivers upon `receive`."""
+        return self._sent is not None
 
     def give_up(self) -> None:
-        """Do not wait for them: what was delivered stays pending."""
-        if self._asked is not None:
-            self._asked.give_up()
+        """Do not wait for the entries; what was delivered stays pending."""
+        if self._sent is not None:
+            self._sent.give_up()
 
 
 class Claimed(NamedTuple):
-    """What was taken over from consumers that no longer answer."""
+    """Entries taken over from consumers that no longer answer."""
 
     deliveries: list[Delivery]
     deleted: int
-    """Entries that were trimmed while they were pending."""
+    """The number of entries that were trimmed while they were pending."""
 
 
 class ConsumerGroup:
@@ -88,27 +81,34 @@ class ConsumerGroup:
         self._client = client
         self._keys = keys or Keys()
         self._read: set[str] = set()
-        self.aside = SetAside(group)
-        """Tenants whose keys were refused."""
+        """Tenants whose streams may have entries pending for this consumer."""
+        self.refused = RefusedTenants(group)
+        """Tenants whose keys the server refused."""
         self.portions = Portions(client, self._keys)
+        """The sizes of tenants' streams."""
 
     def register(self) -> None:
-        """Make the group known to the sweep and to retention, and say that we are alive."""
+        """Register the group for the sweep and for retention, and report this consumer as alive.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
         alive = ("SET", self._keys.consumer(self.group, self.consumer), 1, "EX", ALIVE_SECONDS)
         checked(round_trip(self._client, [("SADD", self._keys.groups(), self.group), alive]))
 
     def read(self, tenants: Sequence[str], count: int) -> list[Delivery]:
-        """Deliver up to `count` new entries a tenant; make the group where it is missing.
+        """Deliver up to `count` new entries a tenant; create the group where it is missing.
 
-        A tenant whose stream is refused is set aside. Never retried: what a lost reply delivered is
-        pending, and taken over in time.
+        Never retried: what a lost reply delivered is pending, and taken over in time. Raises what
+        `request` raises.
         """
-        return self.ask(tenants, count).receive().deliveries
+        return self.request(tenants, count).receive().deliveries
 
-    def ask(self, tenants: Sequence[str], count: int) -> Reading:
-        """Ask for what `read` delivers, and return what waits for it.
+    def request(self, tenants: Sequence[str], count: int) -> ReadRequest:
+        """Request up to `count` new entries a tenant, and return what waits for them.
 
-        A heavy tenant is asked for no sooner than its entries are received: they are many bytes.
+        The entries of a heavy tenant are delivered upon `receive`, because they are many bytes. A
+        tenant whose stream is refused is paused.
 
         Raises:
             redis.ConnectionError, redis.TimeoutError: entries may have been delivered.
@@ -118,10 +118,10 @@ class ConsumerGroup:
         self._read |= unread
         if len(tenants) == 1 and self.portions.is_heavy(tenants[0]):
             heavy = partial(self._read_heavy, tenants[0], count)
-            return Reading(lambda: self._received(tenants, count, 1, [heavy()], unread))
-        asked = PendingReplies(self._client, [self._read_command(name, count) for name in tenants])
-        return Reading(
-            lambda: self._received(tenants, count, count, asked.replies(), unread), asked
+            return ReadRequest(lambda: self._received(tenants, count, 1, [heavy()], unread))
+        sent = PendingReplies(self._client, [self._read_command(name, count) for name in tenants])
+        return ReadRequest(
+            lambda: self._received(tenants, count, count, sent.replies(), unread), sent
         )
 
     def _received(
@@ -129,84 +129,171 @@ class ConsumerGroup:
     ) -> Received:
         """Return what the replies deliver; `fills` entries fill a tenant's quantum."""
         received = Received([], [])
-        lost: list[str] = []
+        without_group: list[str] = []
         for tenant, reply in zip(tenants, replies, strict=True):
-            if isinstance(reply, redis.ResponseError) and str(reply).startswith("NOGROUP"):
-                lost.append(tenant)
-            elif self._answered(tenant, reply) and reply:
+            if _has_no_group(reply):
+                without_group.append(tenant)
+            elif self._accepted(tenant, reply) and reply:
                 ((_, entries),) = reply
-                received.deliveries.extend(_deliveries(tenant, entries))
+                received.deliveries.extend(deliveries_of(tenant, entries))
                 if len(entries) >= fills:
                     received.filled.append(tenant)
-        if lost and (made := self._create(lost)):
-            for tenant in made:
-                why = "new" if tenant in unread else "lost"
-                metrics.GROUPS_MADE.labels(self.group, why).inc()
-            # Divided again: streams may have grown since they were asked for.
-            first, *others = self.portions.of(made, count)
-            again = self.ask(first, count).receive()
+        if without_group and (created := self._create(without_group, unread)):
+            # Divided again: streams may have grown since the request.
+            first, *others = self.portions.of(created, count)
+            again = self.request(first, count).receive()
             received.deliveries.extend(again.deliveries)
             received.filled.extend(chain(again.filled, *others))
         return received
 
     def read_again(self, count: int) -> Iterator[list[Delivery]]:
-        """Yield batches of the entries that were delivered to us and are still pending.
+        """Yield batches of the entries that are pending for this consumer.
 
-        That is what a lost reply leaves behind: the server knows of it, we do not. Each entry comes
-        once, whether it is settled meanwhile or not.
+        A lost reply leaves such entries: the server has delivered them, and the consumer does not
+        know it. Each entry comes once, whether it is settled meanwhile or not. At most `count`
+        entries of a tenant are in one batch.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
         """
         for tenants in self.portions.of(sorted(self._read), count):
             heavy = any(map(self.portions.is_heavy, tenants))
             after = dict.fromkeys(tenants, b"0")
             while after:
-                commands = [
-                    self._read_command(name, 1 if heavy else count, last)
-                    for name, last in after.items()
-                ]
-                replies = dict(zip(after, round_trip(self._client, commands), strict=True))
-                found = {
-                    tenant: reply[0][1]
-                    for tenant, reply in replies.items()
-                    if self._answered(tenant, reply) and reply
-                }
+                found = self._pending_after(after, 1 if heavy else count)
                 after = {tenant: entries[-1][0] for tenant, entries in found.items() if entries}
                 if batch := [
                     delivery
                     for tenant, entries in found.items()
-                    for delivery in _deliveries(tenant, entries)
+                    for delivery in deliveries_of(tenant, entries)
                 ]:
                     yield batch
 
+    def _pending_after(self, after: dict[str, bytes], count: int) -> dict[str, Any]:
+        """Return each tenant's next entries that are pending for this consumer."""
+        commands = [self._read_command(name, count, last) for name, last in after.items()]
+        replies = dict(zip(after, round_trip(self._client, commands), strict=True))
+        return {
+            tenant: reply[0][1]
+            for tenant, reply in replies.items()
+            if self._accepted(tenant, reply) and reply
+        }
+
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        """Say that the effect of these is stored."""
-        self._for_each_tenant(deliveries, lambda stream, ids: ("XACK", stream, self.group, *ids))
+        """Acknowledge deliveries whose effect is stored.
 
-    def hold(self, deliveries: Iterable[Delivery]) -> None:
-        """Say that we are still at these, without counting a delivery."""
-        self._for_each_tenant(
-            deliveries,
-            lambda stream, ids: ("XCLAIM", stream, self.group, self.consumer, 0, *ids, "JUSTID"),
-        )
-
-    def give_back(self, deliveries: Iterable[Delivery], idle_seconds: float) -> None:
-        """Let others take these over at once, as if they had been idle for so long.
-
-        No delivery is counted; what is no longer pending is passed over.
+        Raises:
+            redis.RedisError: Redis is away or refuses for a reason that concerns no tenant.
         """
-        options = ("IDLE", int(idle_seconds * 1000), "JUSTID")
         self._for_each_tenant(
-            deliveries,
-            lambda stream, ids: ("XCLAIM", stream, self.group, self.consumer, 0, *ids, *options),
+            deliveries, lambda stream, ids: group_commands.acknowledge(stream, self.group, ids)
         )
+
+    def renew(self, deliveries: Iterable[Delivery]) -> None:
+        """Keep deliveries from being taken over for another reclaim time; none is counted.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses for a reason that concerns no tenant.
+        """
+        self.release(deliveries, 0)
+
+    def release(self, deliveries: Iterable[Delivery], idle_seconds: float) -> None:
+        """Set the idle time of deliveries; with the reclaim time others take them over at once.
+
+        No delivery is counted; entries that are no longer pending are skipped.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses for a reason that concerns no tenant.
+        """
+        me, idle_ms = (self.group, self.consumer), int(idle_seconds * 1000)
+        self._for_each_tenant(
+            deliveries, lambda stream, ids: group_commands.renew(stream, *me, ids, idle_ms)
+        )
+
+    def delivery_counters(self, tenant: str, deliveries: Sequence[Delivery]) -> list[int | None]:
+        """Return the server's delivery counter of each of a tenant's deliveries.
+
+        None stands for an entry that is no longer pending, or whose group is gone.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: Redis is away.
+        """
+        stream = self._keys.stream(tenant)
+        replies = round_trip(
+            self._client,
+            [group_commands.pending_entry(stream, self.group, each.id) for each in deliveries],
+        )
+        return [
+            reply[0][3] if reply and not isinstance(reply, redis.ResponseError) else None
+            for reply in replies
+        ]
+
+    def set_delivery_counter(self, delivery: Delivery, count: int) -> None:
+        """Set the server's delivery counter of a pending entry.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        stream = self._keys.stream(delivery.tenant)
+        me = (self.group, self.consumer)
+        ask(self._client, *group_commands.set_counter(stream, *me, delivery.id, count))
+
+    def claim(self, tenant: str, min_idle_seconds: float, limit: int = 1_000) -> Claimed:
+        """Take over a tenant's entries that have been pending for so many seconds.
+
+        It ends early after `limit` entries, or as many bytes as are held at once; call it again.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses for a reason that concerns no tenant.
+        """
+        claimed, size = Claimed([], 0), 0
+        idle_ms, cursor = int(min_idle_seconds * 1000), b"0-0"
+        me = (self._keys.stream(tenant), self.group, self.consumer)
+        self.portions.measure(tenant)
+        count = 1 if self.portions.is_heavy(tenant) else CLAIM_COUNT
+        while True:
+            command = group_commands.claim_idle(*me, idle_ms, cursor=cursor, count=count)
+            (reply,) = round_trip(self._client, [command])
+            if not self._accepted(tenant, reply):
+                return claimed
+            cursor, entries, deleted = reply
+            self._read.add(tenant)
+            claimed = Claimed(
+                claimed.deliveries + deliveries_of(tenant, entries), claimed.deleted + len(deleted)
+            )
+            size += sum(len(text) for _, fields in entries for text in fields or ())
+            if cursor == b"0-0" or len(claimed.deliveries) >= limit or size >= LIGHT_BYTES:
+                return claimed
+
+    def leave(self) -> None:
+        """Delete this consumer from every stream where nothing is pending for it.
+
+        Deleting it elsewhere would lose what is pending; there it stays, to be taken over.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        ask(self._client, "DEL", self._keys.consumer(self.group, self.consumer))
+        streams = [self._keys.stream(tenant) for tenant in sorted(self._read)]
+        me = (self.group, self.consumer)
+        replies = round_trip(
+            self._client, [group_commands.first_pending_of(stream, *me) for stream in streams]
+        )
+        idle = [stream for stream, reply in zip(streams, replies, strict=True) if reply == []]
+        round_trip(self._client, [group_commands.delete_consumer(stream, *me) for stream in idle])
 
     def _for_each_tenant(
         self, deliveries: Iterable[Delivery], command: Callable[[str, Sequence[bytes]], Command]
     ) -> None:
-        """Send a command for each tenant; what one tenant's stream refuses sets it aside."""
-        tenants = _by_tenant(deliveries)
+        """Send a command for each tenant; a tenant whose stream is refused is paused."""
+        tenants = ids_by_tenant(deliveries)
         commands = [command(self._keys.stream(tenant), ids) for tenant, ids in tenants.items()]
         for tenant, reply in zip(tenants, round_trip(self._client, commands), strict=True):
-            self._answered(tenant, reply)
+            self._accepted(tenant, reply)
+
+    def _read_command(self, tenant: str, count: int, after: bytes = b">") -> Command:
+        stream = self._keys.stream(tenant)
+        return group_commands.read(stream, self.group, self.consumer, count, after)
 
     def _read_heavy(self, tenant: str, count: int) -> Any:
         """Return the reply of XREADGROUP, or its error."""
@@ -215,108 +302,39 @@ class ConsumerGroup:
         except redis.ResponseError as error:
             return error
 
-    def _answered(self, tenant: str, reply: Any) -> bool:
-        """Return whether a reply is no refusal; one about the tenant's stream sets it aside.
+    def _accepted(self, tenant: str, reply: Any) -> bool:
+        """Return False where a reply is a refusal, and pause a tenant whose stream is refused.
 
         Raises:
-            redis.RedisError: the server refuses for another reason.
+            redis.RedisError: the server refuses for a reason that concerns no tenant's stream.
         """
         if not isinstance(reply, redis.RedisError):
             return True
         if not is_of_key(reply):
             raise reply
-        # A group that is gone is made again by the next read.
-        if not str(reply).startswith("NOGROUP"):
-            self.aside.add(tenant, READING, reply)
+        if not _has_no_group(reply):  # the next read creates a missing group again
+            self.refused.add(tenant, READING, reply)
         return False
 
-    def claim(self, tenant: str, min_idle_seconds: float, limit: int = 1_000) -> Claimed:
-        """Take over what has been pending for so long, following the server's cursor.
+    def _create(self, tenants: Sequence[str], unread: set[str]) -> list[str]:
+        """Create the group for tenants, count it, and return those that have a stream.
 
-        Ends early where it comes to more bytes than are to be held at once; call it again.
+        The group of a tenant that is not in `unread` was lost.
         """
-        claimed, size = Claimed([], 0), 0
-        idle_ms, cursor = int(min_idle_seconds * 1000), b"0-0"
-        self.portions.measure(tenant)
-        count = 1 if self.portions.is_heavy(tenant) else 100
-        while True:
-            command = self._claim_command(tenant, idle_ms, cursor, count)
-            (reply,) = round_trip(self._client, [command])
-            if not self._answered(tenant, reply):
-                return claimed
-            cursor, entries, deleted = reply
-            self._read.add(tenant)
-            claimed = Claimed(
-                claimed.deliveries + _deliveries(tenant, entries), claimed.deleted + len(deleted)
-            )
-            size += sum(len(text) for _, fields in entries for text in fields or ())
-            if cursor == b"0-0" or len(claimed.deliveries) >= limit or size >= LIGHT_BYTES:
-                return claimed
-
-    def leave(self) -> None:
-        """Delete this consumer's name wherever nothing is pending under it.
-
-        Deleting it elsewhere would lose what is pending; there it stays, to be taken over.
-        """
-        ask(self._client, "DEL", self._keys.consumer(self.group, self.consumer))
-        tenants = sorted(self._read)
-        asked = round_trip(
-            self._client,
-            [
-                ("XPENDING", self._keys.stream(name), self.group, "-", "+", 1, self.consumer)
-                for name in tenants
-            ],
-        )
-        idle = [name for name, reply in zip(tenants, asked, strict=True) if reply == []]
-        round_trip(
-            self._client,
-            [
-                ("XGROUP", "DELCONSUMER", self._keys.stream(name), self.group, self.consumer)
-                for name in idle
-            ],
-        )
-
-    def _read_command(self, tenant: str, count: int, after: bytes = b">") -> Command:
-        who = ("XREADGROUP", "GROUP", self.group, self.consumer)
-        return (*who, "COUNT", count, "STREAMS", self._keys.stream(tenant), after)
-
-    def _claim_command(self, tenant: str, idle_ms: int, cursor: bytes, count: int) -> Command:
-        who = ("XAUTOCLAIM", self._keys.stream(tenant), self.group, self.consumer)
-        return (*who, idle_ms, cursor, "COUNT", count)
-
-    def _create(self, tenants: Sequence[str]) -> list[str]:
-        """Make the group at 0 and give the tenants that have a log at all."""
         replies = round_trip(
             self._client,
-            [("XGROUP", "CREATE", self._keys.stream(name), self.group, "0") for name in tenants],
+            [group_commands.create(self._keys.stream(name), self.group) for name in tenants],
         )
-        made = []
+        created = []
         for tenant, reply in zip(tenants, replies, strict=True):
             if not isinstance(reply, redis.ResponseError) or str(reply).startswith("BUSYGROUP"):
-                made.append(tenant)
+                created.append(tenant)
+                reason = "new" if tenant in unread else "lost"
+                metrics.GROUPS_CREATED.labels(self.group, reason).inc()
             elif "requires the key to exist" not in str(reply):
-                self._answered(tenant, reply)
-        return made
+                self._accepted(tenant, reply)
+        return created
 
 
-def _deliveries(tenant: str, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Delivery]:
-    if not all(map(_FIELDS, entries)):
-        # An entry that was trimmed while it was pending has no fields; reclaiming counts it.
-        entries = [entry for entry in entries if entry[1]]
-    if not entries:
-        return []
-    return list(map(_new, repeat(Delivery), zip(repeat(tenant), *zip(*entries, strict=True))))
-
-
-def _by_tenant(deliveries: Iterable[Delivery]) -> Mapping[str, list[bytes]]:
-    tenants: dict[str, list[bytes]] = {}
-    for tenant, run in groupby(deliveries, _TENANT):
-        tenants.setdefault(tenant, []).extend(map(_ID, run))
-    return tenants
-
-
-# A named tuple's own constructor takes three times as long.
-_new = tuple.__new__
-_TENANT: Callable[[Delivery], str] = itemgetter(0)
-_ID: Callable[[Delivery], bytes] = itemgetter(1)
-_FIELDS: Callable[[tuple[bytes, Sequence[bytes]]], Sequence[bytes]] = itemgetter(1)
+def _has_no_group(reply: object) -> bool:
+    return isinstance(reply, redis.ResponseError) and str(reply).startswith("NOGROUP")

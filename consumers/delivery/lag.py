@@ -1,8 +1,8 @@
-"""Lag: what each group has not settled of each log, and how old the oldest of it is.
+"""Lag: what each group has not settled of each stream, and the age of its oldest entry.
 
-Entries *waiting* are those never delivered, *pending* those delivered and not acknowledged. The age
-is the figure to alarm on: the number waiting can be unknown after trims. Whoever shows lag (the
-command, the doctor, the console, samples, metrics) has it from here.
+Entries *waiting* were never delivered to the group; *pending* ones were delivered and not
+acknowledged. Alert on the age: the number waiting may be unknown after a trim. The command
+`jobtrail lag`, the doctor, the console, the samples and the metrics all use this module.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from consumers.delivery import group_commands
 from consumers.delivery.group_states import GroupState, group_states
 from consumers.round_trips import AT_ONCE, round_trips, server_ms
 from streams import discovery
@@ -21,17 +22,17 @@ from streams.wire import Command, as_bytes
 
 
 class Unsettled(NamedTuple):
-    """What a group has not settled of a log, at least one entry."""
+    """What a group has not settled of a stream, at least one entry."""
 
     waiting: int | None
-    """Entries never delivered; None where the server cannot tell how many, but that there are."""
+    """Entries never delivered, at least one; None where the server cannot tell how many."""
     pending: int
     oldest_ms: int
     """The oldest such entry's time, in milliseconds since 1970."""
 
 
 class Lag(NamedTuple):
-    """How one group stands in one tenant's log."""
+    """The lag of one group in one tenant's stream."""
 
     tenant: str
     group: str
@@ -39,11 +40,15 @@ class Lag(NamedTuple):
     """Entries never delivered; None where the server cannot tell."""
     pending: int
     oldest_age_seconds: float
-    """Age of the oldest entry that is not settled; 0 where all are."""
+    """Age of the oldest unsettled entry; 0 where all are settled."""
 
 
 def lag(client: redis.Redis, groups: Sequence[str], keys: Keys | None = None) -> Iterator[Lag]:
-    """Give the lag of each of these groups for each tenant."""
+    """Yield the lag of each of these groups for every tenant; it scans the keyspace.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
     keys = keys or Keys()
     return lag_of(client, discovery.tenants(client, keys), groups, keys)
 
@@ -51,20 +56,27 @@ def lag(client: redis.Redis, groups: Sequence[str], keys: Keys | None = None) ->
 def lag_of(
     client: redis.Redis, tenants: Sequence[str], groups: Sequence[str], keys: Keys
 ) -> Iterator[Lag]:
-    """Give the same for these tenants; one without a log, or with an empty one, is left out.
+    """Yield the lag of each of these groups for these tenants.
 
-    A few round trips for each `AT_ONCE` tenants, however many of them have something to do.
+    A tenant without a stream, or with an empty one, is left out. It takes a few round trips for
+    each `AT_ONCE` tenants, however many of them have unsettled entries.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
     """
     for at in range(0, len(tenants), AT_ONCE):
         some = tenants[at : at + AT_ONCE]
-        logs = [as_bytes(keys.stream(tenant)) for tenant in some]
+        streams = [as_bytes(keys.stream(tenant)) for tenant in some]
         known = [
-            (tenant, group, log, {state.name: state for state in states})
-            for tenant, log, states in zip(some, logs, group_states(client, logs), strict=True)
+            (tenant, group, stream, {state.name: state for state in states})
+            for tenant, stream, states in zip(
+                some, streams, group_states(client, streams), strict=True
+            )
             for group in groups
         ]
         now = server_ms(client)
-        found = unsettled(client, [(log, states.get(group)) for _, group, log, states in known])
+        places = [(stream, states.get(group)) for _, group, stream, states in known]
+        found = unsettled(client, places)
         for (tenant, group, _, states), left in zip(known, found, strict=True):
             if left is not None:
                 age = max(0.0, (now - left.oldest_ms) / 1000)
@@ -76,14 +88,15 @@ def lag_of(
 def unsettled(
     client: redis.Redis, places: Sequence[tuple[bytes, GroupState | None]]
 ) -> list[Unsettled | None]:
-    """Give what a group that stands there has not settled of a log; None where that is nothing.
+    """Return what each group has not settled of a stream, None where that is nothing.
 
-    A group that has yet to be made on the log has everything before it.
+    `places` are pairs of a stream's key and the state of a group of it. None as the state stands
+    for a group that does not exist there yet: all entries are waiting.
 
     Raises:
-        redis.ConnectionError, redis.TimeoutError: nothing is known.
+        redis.ConnectionError, redis.TimeoutError: Redis is away.
     """
-    questions = [_questions(log, state) for log, state in places]
+    questions = [_questions(stream, state) for stream, state in places]
     replies = iter(round_trips(client, (command for asked in questions for command in asked)))
     return [
         _read(state, *(next(replies) for _ in asked))
@@ -91,16 +104,18 @@ def unsettled(
     ]
 
 
-def _questions(log: bytes, state: GroupState | None) -> list[Command]:
-    """Ask for the first undelivered entry, and for all of them or the first pending one."""
+def _questions(stream: bytes, state: GroupState | None) -> list[Command]:
+    """Build the commands for the first waiting entry, and for the first pending or the length."""
     if state is None:
-        return [("XRANGE", log, "-", "+", "COUNT", 1), ("XLEN", log)]
-    undelivered = ("XRANGE", log, f"({state.last_delivered}", "+", "COUNT", 1)
-    return [undelivered, ("XPENDING", log, state.name)] if state.pending else [undelivered]
+        return [("XRANGE", stream, "-", "+", "COUNT", 1), ("XLEN", stream)]
+    waiting = ("XRANGE", stream, f"({state.last_delivered}", "+", "COUNT", 1)
+    if not state.pending:
+        return [waiting]
+    return [waiting, group_commands.pending_summary(stream, state.name)]
 
 
 def _read(state: GroupState | None, *replies: Any) -> Unsettled | None:
-    """Read the replies; the log or the group may have gone away meanwhile."""
+    """Read the replies; the stream or the group may be gone meanwhile."""
     first, *more = (None if isinstance(each, redis.RedisError) else each for each in replies)
     other = more[0] if more else None
     count, summary = (other, None) if state is None else (state.lag, other)
@@ -108,6 +123,6 @@ def _read(state: GroupState | None, *replies: Any) -> Unsettled | None:
     entries = [entry[0] for entry in first or ()] + ([oldest] if pending else [])
     if not entries:
         return None
-    # One may have been appended since the group was looked at.
+    # One entry may have been appended since the state was read.
     waiting = (None if count is None else max(count, 1)) if first else 0
     return Unsettled(waiting, pending, min(of_reply(entry).ms for entry in entries))

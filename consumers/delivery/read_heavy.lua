@@ -1,5 +1,5 @@
--- Deliver as many new entries of a stream with large entries as fit into so many bytes, at least one.
--- KEYS: the stream. ARGV: group, consumer, how many entries at most, how many bytes.
+-- Deliver as many new entries of a heavy stream as fit into so many bytes, at least one.
+-- KEYS: the stream. ARGV: group, consumer, maximum number of entries, maximum number of bytes.
 -- Returns the reply of XREADGROUP, and raises its errors.
 local group, consumer = ARGV[1], ARGV[2]
 local most, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -1,21 +1,27 @@
-"""The ready queue: which tenants have something to read.
+"""The queues of tenants in Redis, one of each kind a consumer group; only here by key name.
 
-A *mark* says that a tenant's log may hold entries that the group has not had; appends and the sweep
-set it. A *lease* is a mark in the hands of one consumer; it runs out by itself, so that a crash
-gives the tenant back. Any consumer may take any tenant, and several may hold one: the fold makes
-that harmless. Marks are hints, never the truth; a lost one is found by the sweep.
+- *ready*: tenants whose stream may hold entries that were not delivered to the group. Each member
+  is a *ready mark*, set by appends and by the sweep.
+- *leased*: ready marks in the hands of a consumer. A *lease* expires by itself, so that the tenants
+  of a consumer that died become ready again.
+- *stale*: tenants with deliveries that became old, found by the sweep, to be taken over.
+
+Any consumer may lease any tenant, and several may hold the same one: the fold makes that harmless.
+The queues are hints: the sweep finds a tenant whose mark was lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
 import redis
 
+from consumers.round_trips import text_of
 from streams.keys import Keys
-from streams.wire import as_bytes, ask
+from streams.wire import Command, as_bytes, ask, checked, round_trip
 
 
 class Lease(NamedTuple):
@@ -26,7 +32,11 @@ class Lease(NamedTuple):
 
 
 class ReadyQueue:
-    """One group's ready queue."""
+    """One group's ready marks and leases.
+
+    Args:
+        lease_seconds: the time after which a lease expires.
+    """
 
     def __init__(
         self,
@@ -44,9 +54,13 @@ class ReadyQueue:
         self._finish = client.register_script(_script("ready_finish.lua"))
 
     def take(self, limit: int, block_seconds: float) -> Lease:
-        """Lease up to `limit` tenants, the longest marked first; wait a while where there are none.
+        """Lease up to `limit` tenants, the longest marked first.
 
-        A crash between waking up and leasing loses one mark, which the sweep finds.
+        Where none is marked, wait for the first mark, up to `block_seconds`. A crash between the
+        end of that wait and the lease loses one mark, which the sweep finds.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
         """
         lease = self._leased(limit, b"")
         if lease.tenants or block_seconds <= 0:
@@ -55,22 +69,83 @@ class ReadyQueue:
         return self._leased(limit - 1, woken[1]) if woken else lease
 
     def finish(self, lease: Lease, more: Sequence[str]) -> None:
-        """Hand the lease back; tenants that have more to read go to the tail."""
+        """End the lease; tenants that have more to read are marked again, at the tail.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses; the lease expires by itself.
+        """
         if lease.tenants:
             names = [*more, *(set(lease.tenants) - set(more))]
             self._finish(keys=self._names, args=[lease.expires, len(more), *map(as_bytes, names)])
 
     def mark(self, tenants: Sequence[str]) -> None:
-        """Mark tenants that have more to read; one that is marked stays where it is."""
+        """Mark tenants that have more to read; an existing mark keeps its place.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
         if tenants:
-            # No lease ends at 0: the script only marks.
+            # No lease expires at 0, so the script ends none.
             self._finish(keys=self._names, args=[0, len(tenants), *map(as_bytes, tenants)])
 
     def _leased(self, limit: int, first: bytes) -> Lease:
         expires, *tenants = self._take(keys=self._names, args=[limit, self._lease_ms, first])
-        return Lease(
-            int(float(expires)), [name.decode(errors="surrogateescape") for name in tenants]
-        )
+        return Lease(int(float(expires)), list(map(text_of, tenants)))
+
+
+class StaleQueue:
+    """One group's tenants with deliveries to take over."""
+
+    def __init__(self, client: redis.Redis, group: str, keys: Keys) -> None:
+        self._client = client
+        self._name = keys.stale(group)
+
+    def take(self, limit: int) -> list[str]:
+        """Remove up to `limit` tenants and return them; no other consumer gets them.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        return list(map(text_of, ask(self._client, "ZPOPMIN", self._name, limit)[::2]))
+
+
+def add_stale(keys: Keys, places: Sequence[tuple[str, str]]) -> Iterator[Command]:
+    """Build the commands that queue tenants as stale for groups; `places` are (group, tenant)."""
+    now = time.time_ns() // 1_000_000
+    for group, tenant in places:
+        yield "ZADD", keys.stale(group), "NX", now, tenant
+
+
+def shortest_ready(client: redis.Redis, groups: Sequence[str], keys: Keys) -> int:
+    """Return the length of the shortest of the groups' ready queues.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
+    lengths: list[Command] = [("ZCARD", keys.ready(group)) for group in groups]
+    return int(min(checked(round_trip(client, lengths))))
+
+
+def queued_tenants(client: redis.Redis, groups: Sequence[str], keys: Keys, limit: int) -> set[str]:
+    """Return the first `limit` tenants of each queue of the groups.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
+    queues: list[Command] = [
+        ("ZRANGE", name, 0, limit - 1) for group in groups for name in queue_keys(keys, group)
+    ]
+    return {text_of(name) for names in checked(round_trip(client, queues)) for name in names}
+
+
+def ready_keys(keys: Keys, groups: Sequence[str]) -> list[str]:
+    """Return the keys of the groups' ready queues, for a script that marks a tenant."""
+    return list(map(keys.ready, groups))
+
+
+def queue_keys(keys: Keys, group: str) -> tuple[str, str, str]:
+    """Return the keys of a group's ready, leased and stale queues."""
+    return keys.ready(group), keys.leased(group), keys.stale(group)
 
 
 def _script(name: str) -> str:

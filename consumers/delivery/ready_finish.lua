@@ -1,6 +1,7 @@
 -- End a lease.
--- KEYS: ready, leased. ARGV: the end of the lease, how many tenants have more to read, then those,
--- then the drained ones. Those with more go to the tail; what somebody else leased since stays his.
+-- KEYS: the ready and the leased queue. ARGV: the time at which the lease expires, the number of
+-- tenants that have more to read, those tenants, then the tenants that have been read to the end.
+-- Tenants with more to read are marked at the tail. A lease that another consumer took since stays.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local more = tonumber(ARGV[2])

@@ -1,6 +1,8 @@
--- Take tenants that are ready, under a lease.
--- KEYS: ready, leased. ARGV: how many, the lease in milliseconds, a tenant taken already ('' none).
--- Returns the end of the lease and the tenants. A lease that ran out is ready again.
+-- Lease tenants that are ready.
+-- KEYS: the ready and the leased queue. ARGV: the maximum number of tenants, the lease in
+-- milliseconds, a tenant that was popped already ('' for none).
+-- Returns the time at which the lease expires, and the tenants. Tenants of an expired lease are
+-- marked ready again.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local expires = now + tonumber(ARGV[2])

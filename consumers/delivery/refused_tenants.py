@@ -1,9 +1,10 @@
-"""Tenants set aside: what stands at one tenant's keys delays nobody else.
+"""Tenants whose keys the server refuses, so that one tenant's odd key delays no other tenant.
 
-Any key of a tenant may hold something that is not ours: another type, a stream whose ids are used
-up. The server then refuses commands about this tenant alone. Such a refusal is neither an outage
-(waiting for the server does not help) nor the fault of an entry: the tenant is *set aside* for a
-while, for the kind of work that was refused, and everything else goes on.
+Any key of a tenant may hold something else than expected: another type, or a stream whose ids are
+exhausted. The server then refuses commands on this tenant alone. Waiting for the server does not
+help, and no entry is at fault. The consumer therefore pauses the refused kind of work for this
+tenant and goes on with all others. Each `ConsumerGroup` holds one `RefusedTenants`; the reader and
+the settler consult it.
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ from consumers import metrics
 
 _LOG = structlog.get_logger(__name__)
 
-READING, BURYING = "reading", "burying"
-"""Kinds of work that can be refused."""
+READING, DEAD_LETTERING = "reading", "dead_lettering"
+"""The kinds of work that can be refused."""
 PAUSE_SECONDS = 5.0
 """The time for which refused work is not tried again."""
 LOG_SECONDS = 60.0
 """The shortest time between two log lines about the same refusal."""
 
 
-class SetAside:
-    """The tenants that one consumer has set aside, each for one kind of work."""
+class RefusedTenants:
+    """The tenants for which one consumer pauses one kind of work.
+
+    Args:
+        group: the consumer's group, for metrics and log lines.
+        clock: returns monotonic seconds.
+    """
 
     def __init__(self, group: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._group = group
@@ -35,24 +41,24 @@ class SetAside:
         self._logged: dict[tuple[str, str], float] = {}
 
     def add(self, tenant: str, work: str, error: Exception) -> None:
-        """Set a tenant aside for this kind of work, count it, and log it from time to time."""
+        """Pause this kind of work for a tenant, count it, and log it at most once a minute."""
         now, which = self._clock(), (tenant, work)
         self._forget(now)
         self._until[which] = now + PAUSE_SECONDS
-        metrics.SET_ASIDE.labels(self._group, work).inc()
+        metrics.REFUSALS.labels(self._group, work).inc()
         if now >= self._logged.get(which, now):
             self._logged[which] = now + LOG_SECONDS
             _LOG.error(
-                "tenant_set_aside",
+                "tenant_refused",
                 group=self._group,
                 tenant=tenant,
                 work=work,
                 error=" ".join(str(error).split()),
-                advice="see what stands at this tenant's keys: jobtrail doctor",
+                advice="check the values at this tenant's keys: jobtrail doctor",
             )
 
-    def holds(self, tenant: str, work: str) -> bool:
-        """Return whether this work of the tenant must not be tried yet."""
+    def is_paused(self, tenant: str, work: str) -> bool:
+        """Return whether this kind of work must not be tried for the tenant yet."""
         return bool(self._until) and self._clock() < self._until.get((tenant, work), 0.0)
 
     def _forget(self, now: float) -> None:

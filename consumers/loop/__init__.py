@@ -1,5 +1,7 @@
-"""One consumer's loop: take ready tenants, read ahead, settle a batch, stop.
+"""One consumer's loop: read a batch, settle it, do what is due in between, stop.
 
-Entries come from `consumers.delivery` and go to the writer that the composition root passed in:
-the room must not import a projection's writer.
+`runner` runs the turns: it takes the next batch from `read_ahead` and passes it to `settling`,
+which applies it through the projection that `consumers.composition` passed in, and acknowledges it.
+`outages` waits while a server is away; `shutdown` ends the process. Modules in here must not
+import a projection's writer.
 """

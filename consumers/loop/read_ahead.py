@@ -1,15 +1,16 @@
-"""Reading: the entries to work at next, asked for before the batch in hand is settled.
+"""Reading ahead: requesting the next batch before the current one is settled.
 
-The server delivers the next batch while the consumer works at this one. What is *ahead* is asked
-for, then taken in (received and decoded) when its turn comes, or earlier, while the consumer waits
-for PostgreSQL. There are never more than two batches: the one in hand and the one ahead. Each is a
-*portion* (`consumers.delivery.batch_size`), so that both are bounded in bytes.
+The server delivers the next batch while the consumer settles this one. The batch *ahead* is
+requested, and then received and decoded when its turn comes, or earlier, while the consumer waits
+for PostgreSQL. A consumer never holds more than two batches: the current one and the one ahead.
+Each is a *portion* (`consumers.delivery.batch_size`), so that both are bounded in bytes. The runner
+is the only user.
 
-What is ahead was delivered, so it is pending: a crash leaves it to be taken over. A lease of the
-ready queue ends when the turn of its last portion comes, before the entries are received or
-settled. A heavy portion is asked for only when it is received; a crash in between leaves it to the
-sweep. A tenant whose quantum was filled last time is marked ready again at that moment, so
-that another consumer never waits for this one to take its batch in.
+The entries of a batch ahead are pending, so that other consumers take them over after a crash. A
+lease of the ready queue ends when the turn of its last portion comes, before its entries are
+received or settled. The entries of a heavy tenant are requested only when their turn comes; after
+a crash before that, the sweep finds the tenant. A tenant whose quantum was filled last time is
+marked ready at the end of the lease, so that another consumer can read it meanwhile.
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from consumers.delivery.groups import ConsumerGroup, Delivery, Reading
+from consumers.delivery.deliveries import Delivery
+from consumers.delivery.groups import ConsumerGroup, ReadRequest
 from consumers.delivery.ready import Lease, ReadyQueue
 from consumers.delivery.refused_tenants import READING
-from consumers.loop.settling import Batch
+from consumers.loop.batches import Batch
 
 TENANTS = 64
-"""Tenants in one lease at most."""
+"""The number of tenants in one lease at most."""
 BATCH = 4_000
-"""Entries in one batch, about; each tenant has an equal share, so that none delays the others."""
+"""The approximate number of entries in one batch; each tenant has an equal share of it."""
 QUANTUM = 1_000
-"""Entries of one tenant in one batch at most."""
+"""The number of entries of one tenant in one batch at most."""
 
 
 class _Leased:
-    """A lease in use, and those of its tenants that have not been asked for."""
+    """A lease in use, and those of its tenants that were not requested yet."""
 
     def __init__(self, lease: Lease, quantum: int, unread: Sequence[str]) -> None:
         self.lease = lease
@@ -39,82 +41,83 @@ class _Leased:
         self.unread = unread
 
 
-class _Asked(NamedTuple):
-    """A portion that was asked for and is not yet received."""
+class _Portion(NamedTuple):
+    """A portion that was requested and not received yet."""
 
     tenants: Sequence[str]
-    reading: Reading
+    request: ReadRequest
 
 
 class Reader:
-    """Reads new entries of ready tenants, one batch ahead of what is being settled.
+    """Reads new entries of ready tenants, one batch ahead of the one that is being settled.
 
     Args:
-        decoded: makes a batch of deliveries.
-        batch_entries: about so many entries are in one batch.
+        decode: makes a batch of deliveries.
+        batch_entries: the approximate number of entries in one batch.
     """
 
     def __init__(
         self,
         group: ConsumerGroup,
         ready: ReadyQueue,
-        decoded: Callable[[Sequence[Delivery]], Batch],
+        decode: Callable[[Sequence[Delivery]], Batch],
         *,
         batch_entries: int = BATCH,
     ) -> None:
         self._group = group
         self._ready = ready
-        self._decoded = decoded
+        self._decode = decode
         self._batch_entries = batch_entries
         self._leased: _Leased | None = None
-        self._asked: _Asked | None = None
+        self._requested: _Portion | None = None
         self._ahead: Batch | Exception | None = None
         self._filled: set[str] = set()
         """Tenants whose quantum was filled when they were last read."""
-        self._full = False
-        """True where the last lease was full: more tenants may be ready."""
+        self._lease_was_full = False
+        """True where the last lease had `TENANTS` tenants: more may be ready."""
 
     def next(self, block_seconds: float) -> Batch | None:
-        """Return the next batch, or None where no tenant became ready.
+        """Return the next batch, or None where no tenant became ready within the time.
 
-        Where there is a backlog the batch after it is asked for: without one, what comes meanwhile
-        is better read later and together.
+        Where there is a backlog, the batch after it is requested. Without one nothing is requested:
+        entries that arrive meanwhile are better read later and together.
 
         Raises:
             redis.RedisError: what may have been delivered is read by `ConsumerGroup.read_again`.
         """
-        if self._ahead is None and self._asked is None:
-            self._ask(block_seconds)
+        if self._ahead is None and self._requested is None:
+            self._request(block_seconds)
         batch = self._take()
-        if batch is not None and (self._leased or self._filled or self._full):
+        if batch is not None and (self._leased or self._filled or self._lease_was_full):
             try:
-                self._ask(0.0)
+                self._request(0.0)
             except Exception as error:
                 # It does not concern this batch: the next call raises it. Where ending the lease
-                # failed, what was asked for replaces the error, and the lease expires by itself.
+                # failed, the requested batch replaces the error, and the lease expires by itself.
                 self._ahead = error
         return batch
 
     def look_ahead(self) -> None:
-        """Take in what is on its way; an error is kept until its turn.
+        """Receive and decode the batch ahead, if it is being delivered.
 
-        It is for the time in which the consumer waits for another server.
+        It is for the time in which the consumer waits for another server. An error is raised by the
+        next call of `next`.
         """
-        if self._asked is not None and self._asked.reading.on_its_way:
+        if self._requested is not None and self._requested.request.is_sent:
             self._take_in()
 
-    def hold(self) -> None:
-        """Keep what is ahead from being taken over, during a long outage.
+    def renew(self) -> None:
+        """Keep the batch ahead from being taken over, during a long outage of another server.
 
         Raises:
             redis.RedisError: Redis is away, too.
         """
         self.look_ahead()
         if isinstance(self._ahead, Batch):
-            self._group.hold(self._ahead.deliveries)
+            self._group.renew(self._ahead.deliveries)
 
     def last(self) -> Batch | None:
-        """Return what is ahead, if anything, and give back the leases of what was not asked for.
+        """Return the batch ahead, if there is one, and mark leased tenants that were not read.
 
         Raises:
             redis.RedisError: as `next` does.
@@ -123,81 +126,81 @@ class Reader:
         if self._leased is not None:
             left += self._leased.unread
             self._finish(self._leased)
-        if self._asked is not None and not self._asked.reading.on_its_way:
-            left += self._asked.tenants
-            self._asked = None
+        if self._requested is not None and not self._requested.request.is_sent:
+            left += self._requested.tenants
+            self._requested = None
         self._ready.mark(left)
         return self._take()
 
     def give_up(self) -> None:
-        """Forget what is ahead.
+        """Forget the batch ahead after an error.
 
-        What was delivered stays pending, for `ConsumerGroup.read_again`. What was not is found by
-        the sweep, or when the lease ends.
+        Its delivered entries stay pending, for `ConsumerGroup.read_again`. Tenants that were not
+        read are found by the sweep, or when the lease expires.
         """
-        if self._asked is not None:
-            self._asked.reading.give_up()
-        self._asked = self._ahead = self._leased = None
+        if self._requested is not None:
+            self._requested.request.give_up()
+        self._requested = self._ahead = self._leased = None
         self._filled.clear()
 
     def _take(self) -> Batch | None:
-        if self._asked is not None:
+        if self._requested is not None:
             self._take_in()
         ahead, self._ahead = self._ahead, None
         if isinstance(ahead, Exception):
             try:
                 raise ahead
             finally:
-                del ahead  # or its traceback would refer to itself
+                del ahead  # the traceback would refer to itself, and keep the batch in memory
         return ahead
 
     def _take_in(self) -> None:
         try:
-            self._ahead = self._decoded(self._receive())
+            self._ahead = self._decode(self._receive())
         except Exception as error:  # `_take` raises it
             self._ahead = error
 
     def _receive(self) -> Sequence[Delivery]:
         """Receive the requested entries; mark tenants that newly filled their quantum."""
-        asked, self._asked = self._asked, None
-        if asked is None:
+        requested, self._requested = self._requested, None
+        if requested is None:
             return ()
-        received = asked.reading.receive()
-        found = set(received.filled)
+        received = requested.request.receive()
+        filled = set(received.filled)
         # Those that filled it last time, too, were marked when the lease ended. That mark may reach
         # the server before the read does, which costs an empty read at most: an append marks again.
-        self._ready.mark(sorted(found - self._filled))
-        self._filled = self._filled.difference(asked.tenants) | found
+        self._ready.mark(sorted(filled - self._filled))
+        self._filled = self._filled.difference(requested.tenants) | filled
         return received.deliveries
 
-    def _ask(self, block_seconds: float) -> None:
-        """Ask for the next portion; the lease ends with its last one."""
+    def _request(self, block_seconds: float) -> None:
+        """Request the next portion; the lease ends with its last one."""
         leased = self._leased or self._lease(block_seconds)
         if leased is None:
             return
-        # Divided anew each time: a tenant may have become heavy since the last portion.
+        # Divided each time: a tenant may have become heavy since the last portion.
         tenants = next(self._group.portions.of(leased.unread, leased.quantum))
-        asked_for = set(tenants)
-        leased.unread = [name for name in leased.unread if name not in asked_for]
-        self._asked = _Asked(tenants, self._group.ask(tenants, leased.quantum))
+        requested = set(tenants)
+        leased.unread = [name for name in leased.unread if name not in requested]
+        self._requested = _Portion(tenants, self._group.request(tenants, leased.quantum))
         if not leased.unread:
             self._finish(leased)
 
     def _finish(self, leased: _Leased) -> None:
         self._leased = None
-        self._full = len(leased.lease.tenants) >= TENANTS
+        self._lease_was_full = len(leased.lease.tenants) >= TENANTS
         self._ready.finish(leased.lease, sorted(self._filled))
 
     def _lease(self, block_seconds: float) -> _Leased | None:
-        """Lease ready tenants; None where there are none that can be read."""
+        """Lease ready tenants, and return None where none of them can be read."""
         lease = self._ready.take(TENANTS, block_seconds)
         if not lease.tenants:
             return None
         quantum = max(1, min(QUANTUM, self._batch_entries // len(lease.tenants)))
-        aside = self._group.aside
-        tenants = [name for name in lease.tenants if not aside.holds(name, READING)]
-        # Others were marked when they were received. One that is set aside must not be marked: it
-        # would be leased again at once, without end; the sweep marks it in time.
+        refused = self._group.refused
+        tenants = [name for name in lease.tenants if not refused.is_paused(name, READING)]
+        # Others were marked when they were received. A paused tenant must not be marked: it would
+        # be leased again at once, without end. The sweep marks it in time.
         self._filled.intersection_update(tenants)
         leased = _Leased(lease, quantum, tenants)
         if not leased.unread:

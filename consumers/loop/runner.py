@@ -1,35 +1,38 @@
-"""One consumer: take ready tenants, read, settle, again.
+"""One consumer: the turns of its loop, from its start to its end.
 
-Its parts: `consumers.loop.read_ahead` says which entries come next, `consumers.loop.settling` sees
-them stored and acknowledged. Between batches the consumer sweeps, does chores, and takes over what
-a dead consumer held.
+In each turn it sweeps and does other chores that are due, takes over what a dead consumer left,
+and settles the next batch. `consumers.loop.read_ahead` provides the batches and
+`consumers.loop.settling` settles them. `consumers.composition` builds a `Consumer`, and the command
+`jobtrail consume` runs it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import redis
 import structlog
 
 from consumers import metrics
-from consumers.chores.sweep import Sweep
-from consumers.dead_letters.letters import DeadLetters
-from consumers.delivery.groups import ConsumerGroup, Delivery
+from consumers.chores.sweep.chore import Sweep
+from consumers.dead_letters.writer import DeadLetterWriter
+from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue
 from consumers.delivery.refused_tenants import READING
 from consumers.faults import is_of_key, is_outage
+from consumers.loop.batches import decode_batch
+from consumers.loop.outages import FIRST_PAUSE, Outages, Stopped, next_pause, one_line
 from consumers.loop.read_ahead import BATCH, QUANTUM, Reader
-from consumers.loop.settling import FIRST_BACKOFF, LAST_BACKOFF, Batch, Settler, Stopped, one_line
+from consumers.loop.settling import Settler
 from consumers.protocols import Chore, Projection, Stop
 from streams.events import MAX_EVENT_BYTES
 
 _LOG = structlog.get_logger(__name__)
 
 BLOCK_SECONDS = 0.5
-"""How long to wait for a ready tenant before looking about; a stop waits as long."""
+"""The longest wait for a ready tenant; a stop takes as long to be noticed."""
 SHORTEST_BLOCK = 0.01  # 0 would wait for ever
 
 
@@ -37,10 +40,11 @@ class Consumer:
     """One member of a consumer group.
 
     Args:
-        chores: what to do between batches; one that meets an outage is put off.
-        batch_entries: about so many entries are in one batch.
-        reclaim_idle_seconds: after so long a silent consumer's deliveries are taken over.
-        max_event_bytes: longer events are dead-lettered.
+        chores: periodic work beside the sweep; a chore that meets an outage is postponed.
+        batch_entries: the approximate number of entries in one batch.
+        reclaim_idle_seconds: the idle time after which deliveries of others are taken over.
+        max_event_bytes: longer events become dead letters.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class Consumer:
         group: ConsumerGroup,
         projection: Projection,
         ready: ReadyQueue,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterWriter,
         sweep: Sweep,
         chores: Sequence[Chore] = (),
         batch_entries: int = BATCH,
@@ -57,48 +61,64 @@ class Consumer:
         max_event_bytes: int = MAX_EVENT_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        decode = partial(decode_batch, max_event_bytes=max_event_bytes)
         self._group = group
+        self._outages = Outages(group.group, group.consumer)
+        self._reader = Reader(group, ready, decode, batch_entries=batch_entries)
         self._settler = Settler(
             group=group,
             projection=projection,
             dead_letters=dead_letters,
-            hold_ahead=self._hold_ahead,
-            max_event_bytes=max_event_bytes,
+            outages=self._outages,
+            decode=decode,
+            renew_ahead=self._reader.renew,
+            reclaim_idle_seconds=reclaim_idle_seconds,
             clock=clock,
         )
-        self._reader = Reader(group, ready, self._settler.decoded, batch_entries=batch_entries)
         self._sweep = sweep
         self._chores = chores
         self._reclaim_idle = reclaim_idle_seconds
+        self._decode = decode
         self._name = group.group
-        metrics.begin(self._name)
+        metrics.initialize(self._name)
         self._log = _LOG.bind(group=group.group, consumer=group.consumer)
 
     def run(self, stop: Stop) -> None:
-        """Work until told to stop; finish the batches in hand and ahead, then leave."""
+        """Run turns until the stop is set; then settle the batches in memory and leave the group.
+
+        Outages are waited for.
+
+        Raises:
+            Exception: a chore or the server failed for a reason that waiting does not help.
+        """
         self._log.info("consumer_started")
         metrics.RUNNING.labels(self._name).set(1)
-        pause, broken = FIRST_BACKOFF, False
+        pause, broken = FIRST_PAUSE, False
         while not stop.is_set():
             try:
                 if broken:
-                    self._recover(stop)
+                    self.recover(stop)
                 self.turn(stop)
-                pause, broken = FIRST_BACKOFF, False
+                pause, broken = FIRST_PAUSE, False
             except Stopped:
                 broken = True
                 break
             except redis.RedisError as error:
                 if not is_outage(error) and not is_of_key(error):
                     raise
-                self._settler.wait(stop, error, pause)
-                pause, broken = min(pause * 2, LAST_BACKOFF), True
+                self._outages.wait(stop, error, pause)
+                pause, broken = next_pause(pause), True
         self._end(stop, outage=broken)
         metrics.RUNNING.labels(self._name).set(0)
         self._log.info("consumer_stopped")
 
     def turn(self, stop: Stop) -> int:
-        """Do one round and return how many entries it settled."""
+        """Do what is due, settle one batch, and return the number of entries settled.
+
+        Raises:
+            Stopped: the stop was set during an outage.
+            redis.RedisError: Redis is away or refuses; call `recover` before the next turn.
+        """
         metrics.LAST_TURN.labels(self._name).set_to_current_time()
         if self._sweep.due():
             self._group.register()
@@ -106,21 +126,56 @@ class Consumer:
         elif self._sweep.check_due():
             self._sweep.check_more()
         self._do_chores()
-        settled = sum(self._claim(tenant, stop) for tenant in self._sweep.take_stale())
+        settled = sum(self.take_over(tenant, stop) for tenant in self._sweep.take_stale())
         block = min(BLOCK_SECONDS, self._sweep.seconds_left())
         batch = self._reader.next(max(block, SHORTEST_BLOCK))
         if batch is None:
             return settled
-        self._settle(batch, stop)
+        self._settler.settle(batch, stop)
         return settled + len(batch.deliveries)
 
     def look_ahead(self) -> None:
-        """Take in the next batch, if it is on its way; call it while another server works."""
+        """Receive the next batch, if it is being delivered; for while another server works."""
         self._reader.look_ahead()
 
-    def _settle(self, batch: Batch, stop: Stop) -> None:
-        with self._given_back(batch.deliveries):
-            self._settler.settle(batch, stop)
+    def recover(self, stop: Stop) -> None:
+        """Settle what was delivered in replies that a broken connection lost.
+
+        Raises:
+            Stopped: the stop was set during an outage.
+            redis.RedisError: Redis is away or refuses.
+        """
+        self._reader.give_up()
+        for deliveries in self._group.read_again(QUANTUM):
+            metrics.REDELIVERED.labels(self._name).inc(len(deliveries))
+            self._log.info("deliveries_read_again", count=len(deliveries))
+            self._settler.settle(self._decode(deliveries), stop)
+
+    def take_over(self, tenant: str, stop: Stop) -> int:
+        """Settle deliveries of this tenant that became idle, and return their number.
+
+        Raises:
+            Stopped: the stop was set during an outage.
+            redis.RedisError: Redis is away or refuses.
+        """
+        claimed = self._group.claim(tenant, self._reclaim_idle)
+        if claimed.deleted:
+            metrics.DELETED.labels(self._name).inc(claimed.deleted)
+            self._log.error("entries_deleted_while_pending", tenant=tenant, count=claimed.deleted)
+        if claimed.deliveries:
+            metrics.CLAIMED.labels(self._name).inc(len(claimed.deliveries))
+            metrics.REDELIVERED.labels(self._name).inc(len(claimed.deliveries))
+            self._log.info("deliveries_claimed", tenant=tenant, count=len(claimed.deliveries))
+            # The batch ahead is decoded before a trial begins: an entry of it that ends the
+            # process must not count as a failed trial of the suspect.
+            self._reader.look_ahead()
+            try:
+                self._settler.settle_claimed(tenant, claimed.deliveries, stop)
+            except redis.ResponseError as error:
+                if not is_of_key(error):
+                    raise
+                self._group.refused.add(tenant, READING, error)
+        return len(claimed.deliveries)
 
     def _do_chores(self) -> None:
         for chore in self._chores:
@@ -130,75 +185,27 @@ class Consumer:
                 except Exception as error:
                     if not is_outage(error) and not is_of_key(error):
                         raise
-                    what = type(chore).__name__.lower()
-                    metrics.CHORES_PUT_OFF.labels(what).inc()
-                    self._log.warning("chore_put_off", chore=what, error=one_line(error))
-
-    def _recover(self, stop: Stop) -> None:
-        """Settle what was delivered to us in replies that a broken connection swallowed."""
-        self._reader.give_up()
-        for deliveries in self._group.read_again(QUANTUM):
-            metrics.REDELIVERED.labels(self._name).inc(len(deliveries))
-            self._log.info("deliveries_read_again", count=len(deliveries))
-            self._settle(self._settler.decoded(deliveries), stop)
-
-    def _claim(self, tenant: str, stop: Stop) -> int:
-        """Take over what a dead consumer held of this tenant."""
-        claimed = self._group.claim(tenant, self._reclaim_idle)
-        if claimed.deleted:
-            metrics.DELETED.labels(self._name).inc(claimed.deleted)
-            self._log.error("entries_deleted_while_pending", tenant=tenant, count=claimed.deleted)
-        if claimed.deliveries:
-            metrics.CLAIMED.labels(self._name).inc(len(claimed.deliveries))
-            metrics.REDELIVERED.labels(self._name).inc(len(claimed.deliveries))
-            self._log.info("deliveries_claimed", tenant=tenant, count=len(claimed.deliveries))
-            # What is ahead is decoded before a trial begins: if it kills, it convicts nobody.
-            self._reader.look_ahead()
-            try:
-                with self._given_back(claimed.deliveries):
-                    self._settler.settle_claimed(tenant, claimed.deliveries, stop)
-            except redis.ResponseError as error:
-                if not is_of_key(error):
-                    raise
-                self._group.aside.add(tenant, READING, error)
-        return len(claimed.deliveries)
-
-    def _hold_ahead(self) -> None:
-        self._reader.hold()
+                    metrics.CHORES_POSTPONED.labels(chore.name).inc()
+                    self._log.warning("chore_postponed", chore=chore.name, error=one_line(error))
 
     def _end(self, stop: Stop, *, outage: bool) -> None:
-        """Settle what is ahead, or give it back, so that nobody waits for it; then leave."""
+        """Settle the batch ahead, or release it in an outage; then leave the group."""
         try:
             batch = self._reader.last()
             if batch is not None and outage:
-                self._give_back(batch.deliveries)
+                self._settler.release(batch.deliveries)
             elif batch is not None:
-                self._settle(batch, stop)
+                self._settler.settle(batch, stop)
         except Stopped:
             pass
         except redis.RedisError as error:
-            self._log.warning("batch_left_behind", error=one_line(error))
+            self._log.warning("batch_not_settled", error=one_line(error))
         self._leave()
 
     def _leave(self) -> None:
-        try:
-            self._sweep.resign()
-            self._group.leave()
-        except redis.RedisError as error:
-            self._log.warning("consumer_name_left_behind", error=one_line(error))
-
-    @contextmanager
-    def _given_back(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
-        """Release the deliveries that a stop leaves unsettled."""
-        try:
-            yield
-        except Stopped:
-            self._give_back(deliveries)
-            raise
-
-    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Let others take these over at once."""
-        try:
-            self._group.give_back(deliveries, self._reclaim_idle)
-        except redis.RedisError as error:
-            self._log.debug("batch_not_given_back", error=one_line(error))
+        for leave in (self._sweep.leave, self._group.leave, *(each.leave for each in self._chores)):
+            try:
+                leave()
+            except redis.RedisError as error:
+                self._log.warning("consumer_not_removed", error=one_line(error))
+                return

@@ -1,4 +1,7 @@
-"""Ending a consumer that was told to stop, even where a server hangs under it."""
+"""Ending a consumer process after a signal, even where a server does not answer.
+
+`consumers.composition.consume` calls `stop_on_signals` and passes the event to the loop.
+"""
 
 from __future__ import annotations
 
@@ -14,41 +17,41 @@ from streams.runtime.interrupts import INTERRUPTED_STATUS
 _LOG = structlog.get_logger(__name__)
 
 STOP_SECONDS = 5.0
-"""The time limit for the current batch once the process is told to stop."""
+"""The time limit for settling the current batch after a signal."""
 
 LOG_SECONDS = 0.5
+"""The time limit for writing the last log line."""
 
 
 def stop_on_signals(seconds: float = STOP_SECONDS) -> threading.Event:
-    """Return an event that SIGTERM and Ctrl-C set; the process ends `seconds` later at the latest.
+    """Return an event that SIGTERM and SIGINT set; the process ends within so many seconds.
 
-    A second signal ends it at once. Nothing is lost: what is not acknowledged is delivered again,
-    as after a kill.
+    A second signal ends it at once. Nothing is lost: what is not acknowledged is delivered again.
     """
     stop = threading.Event()
 
-    def tell(number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
-            signal.signal(number, signal.SIG_IGN)  # a third one must not begin this again
-            _cut_off(INTERRUPTED_STATUS if number == signal.SIGINT else 0)
+            signal.signal(number, signal.SIG_IGN)  # a third signal must not start this again
+            _exit(INTERRUPTED_STATUS if number == signal.SIGINT else 0)
         stop.set()
-        timer = threading.Timer(seconds, _cut_off)
-        timer.daemon = True  # who ends in time does not wait for it
+        timer = threading.Timer(seconds, _exit)
+        timer.daemon = True  # a process that ends in time does not wait for it
         timer.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, tell)
+        signal.signal(number, handle)
     return stop
 
 
-def _cut_off(status: int = 0) -> None:
-    """End the process, whatever its main thread waits for."""
-    # In a thread of its own: what reads our log may hang as well.
-    telling = threading.Thread(target=_tell, daemon=True)
-    telling.start()
-    telling.join(LOG_SECONDS)
+def _exit(status: int = 0) -> None:
+    """End the process at once, whatever its main thread waits for."""
+    # Logged in another thread: the reader of standard error may hang as well.
+    logging = threading.Thread(target=_log_exit, daemon=True)
+    logging.start()
+    logging.join(LOG_SECONDS)
     os._exit(status)
 
 
-def _tell() -> None:
-    _LOG.warning("consumer_cut_off", advice="a server did not answer in time; nothing is lost")
+def _log_exit() -> None:
+    _LOG.warning("consumer_exited_early", advice="a server did not answer in time; nothing is lost")

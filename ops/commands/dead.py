@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from consumers.dead_letters.buried_entries import Graveyard, Letter, NotKept
+from consumers.dead_letters.letter import Letter
+from consumers.dead_letters.store import DeadLetterStore, NotKept
 from ops.addresses import command_settings
 from ops.arguments import check_known
 from ops.commands.shared_options import AsJson, OneTenant
@@ -41,10 +42,10 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, each tenant's newest first."""
-    graveyard = _graveyard(tenant)
-    tenants = graveyard.tenants() if tenant is None else [tenant]
+    dead_letters = _dead_letters(tenant)
+    tenants = dead_letters.tenants() if tenant is None else [tenant]
     found = chain.from_iterable(
-        graveyard.letters(name, reason=reason, group=group) for name in tenants
+        dead_letters.letters(name, reason=reason, group=group) for name in tenants
     )
     letters = list(islice(found, limit))
     if as_json:
@@ -64,7 +65,7 @@ def show(
 ) -> None:
     """Show one dead letter with its bytes."""
     entry = _id(id)
-    letter = _graveyard(tenant).find(tenant, str(entry))
+    letter = _dead_letters(tenant).find(tenant, str(entry))
     if letter is None:
         raise _unknown(tenant, [entry])
     if as_json:
@@ -91,18 +92,18 @@ def requeue(
     """Append entries again, oldest first, once the cause of their failure is removed."""
     wanted = _wanted(ids, all_=all_, filtered=reason is not None or group is not None)
     # No consumer reads the stream of a name that is not valid.
-    graveyard = _graveyard(check_tenant(tenant))
+    dead_letters = _dead_letters(check_tenant(tenant))
 
     def act(letter: Letter) -> bool:
         try:
-            return graveyard.requeue(letter) is not None
+            return dead_letters.requeue(letter) is not None
         except NotKept as error:
             raise CommandError(str(error)) from None
 
     if wanted:
-        _act_on(graveyard, tenant, wanted, "requeued", act, as_json=as_json)
+        _act_on(dead_letters, tenant, wanted, "requeued", act, as_json=as_json)
     else:
-        letters = graveyard.letters(tenant, reason=reason, group=group, oldest_first=True)
+        letters = dead_letters.letters(tenant, reason=reason, group=group, oldest_first=True)
         _report("requeued", sum(map(act, letters)), as_json=as_json)
 
 
@@ -119,25 +120,25 @@ def discard(
 ) -> None:
     """Delete dead letters permanently."""
     wanted = _wanted(ids, all_=all_, filtered=reason is not None or group is not None)
-    graveyard = _graveyard(tenant)
+    dead_letters = _dead_letters(tenant)
     if wanted:
-        _act_on(graveyard, tenant, wanted, "discarded", graveyard.discard, as_json=as_json)
+        _act_on(dead_letters, tenant, wanted, "discarded", dead_letters.discard, as_json=as_json)
         return
-    letters = graveyard.letters(tenant, reason=reason, group=group)
+    letters = dead_letters.letters(tenant, reason=reason, group=group)
     if not yes:
         raise CommandError(
             f"this would delete {sum(1 for _ in letters)} dead letters of tenant {tenant}"
             " permanently: confirm it with --yes"
         )
-    _report("discarded", sum(map(graveyard.discard, letters)), as_json=as_json)
+    _report("discarded", sum(map(dead_letters.discard, letters)), as_json=as_json)
 
 
-def _graveyard(tenant: str | None) -> Graveyard:
+def _dead_letters(tenant: str | None) -> DeadLetterStore:
     settings = command_settings()
     client = connect(settings.require_redis_url())
     if tenant is not None:
         check_known(client, tenant)
-    return Graveyard(client, max_event_bytes=settings.max_event_bytes)
+    return DeadLetterStore(client, max_event_bytes=settings.max_event_bytes)
 
 
 def _wanted(ids: list[str] | None, *, all_: bool, filtered: bool) -> list[EntryId]:
@@ -157,7 +158,7 @@ def _id(text: str) -> EntryId:
 
 
 def _act_on(
-    graveyard: Graveyard,
+    dead_letters: DeadLetterStore,
     tenant: str,
     ids: list[EntryId],
     done: str,
@@ -169,7 +170,7 @@ def _act_on(
     gone = [
         each
         for each in ids
-        if (letter := graveyard.find(tenant, str(each))) is None or not act(letter)
+        if (letter := dead_letters.find(tenant, str(each))) is None or not act(letter)
     ]
     if len(gone) < len(ids):
         _report(done, len(ids) - len(gone), as_json=as_json)
@@ -204,7 +205,7 @@ def _facts(letter: Letter) -> dict[str, Any]:
 def _content(letter: Letter) -> dict[str, Any]:
     event = {} if letter.event is None else _as_json("event", letter.event)
     others = [_as_json("name", name) | _as_json("value", value) for name, value in letter.others]
-    burials = [burial_facts(each) for each in letter.burials]
+    burials = [burial_facts(each) for each in letter.rejections]
     return event | {"other_fields": others, "burials": burials}
 
 

@@ -24,7 +24,7 @@ def trim(
     as_json: AsJson = False,
 ) -> None:
     """Trim streams now, as far as is safe, and show what holds the rest back."""
-    from consumers.chores import retention  # noqa: PLC0415 - other commands start faster
+    from consumers.chores.retention import trimming  # noqa: PLC0415 - other commands start faster
     from consumers.round_trips import encodable  # noqa: PLC0415 - as above
 
     settings = command_settings()
@@ -32,7 +32,7 @@ def trim(
     tenants = None if tenant is None else [check_known(client, check_tenant(tenant))]
     rows = [
         row._replace(tenant=encodable(row.tenant), held_by=tuple(map(encodable, row.held_by)))
-        for row in retention.trim(client, Keys(), settings.stream_keep_seconds, tenants)
+        for row in trimming.trim(client, Keys(), settings.stream_keep_seconds, tenants)
     ]
     if as_json:
         print_json([row._asdict() for row in rows])
@@ -54,15 +54,15 @@ def trim(
 @groups.command("list")
 def list_groups(*, as_json: AsJson = False) -> None:
     """List the registered groups, and in how many streams each holds trimming back."""
-    from consumers.chores import retention  # noqa: PLC0415 - as in `trim`
+    from consumers.chores.retention import registration, trimming  # noqa: PLC0415 - as in `trim`
     from consumers.round_trips import encodable  # noqa: PLC0415 - as in `trim`
 
     settings = command_settings()
     client, keys = connect(settings.require_redis_url()), Keys()
-    held = list(retention.trim(client, keys, settings.stream_keep_seconds, dry_run=True))
+    held = list(trimming.trim(client, keys, settings.stream_keep_seconds, dry_run=True))
     rows = [
         row._replace(group=encodable(row.group))
-        for row in retention.group_reports(client, keys, held)
+        for row in registration.group_reports(client, keys, held)
     ]
     if as_json:
         print_json([row._asdict() for row in rows])
@@ -80,17 +80,18 @@ def deregister(
     as_json: AsJson = False,
 ) -> None:
     """Remove a group that is not used any more, so that it no longer holds trimming back."""
-    from consumers.chores import retention  # noqa: PLC0415 - as in `trim`
+    from consumers.chores.retention import registration  # noqa: PLC0415 - as in `trim`
+    from consumers.delivery.group_states import registered_groups  # noqa: PLC0415 - as in `trim`
 
     settings = command_settings()
     logging_setup.configure(settings)
     client, keys = connect(settings.require_redis_url()), Keys()
-    known = retention.registered(client, keys)
+    known = registered_groups(client, keys)
     if group not in known:
         raise CommandError(f"no group {group!r} is registered: {', '.join(known) or 'none is'}")
     try:
-        streams = retention.deregister(client, group, force=force, keys=keys)
-    except retention.ConsumersAlive as error:
+        streams = registration.deregister(client, group, force=force, keys=keys)
+    except registration.ConsumersAlive as error:
         raise CommandError(f"{error}, or pass --force") from None
     if as_json:
         print_json({"group": group, "streams": streams})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from consumers.chores.dead_tenants import dead_counts
-from consumers.dead_letters.buried_entries import Graveyard
+from consumers.dead_letters.store import DeadLetterStore
+from consumers.dead_letters.tenants import dead_counts
 from consumers.round_trips import round_trips
 from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict
@@ -17,7 +17,7 @@ NEAR = 0.8
 def dead_letters(deployment: Deployment) -> Verdict:
     """Check whether there are dead letters."""
     client = deployment.client
-    tenants = [name for name in Graveyard(client).tenants() if TENANT.match(name)]
+    tenants = [name for name in DeadLetterStore(client).tenants() if TENANT.match(name)]
     found = zip(tenants, dead_counts(client, tenants, deployment.keys), strict=True)
     counts = {tenant: count for tenant, count in found if count}
     return Verdict(
@@ -43,7 +43,7 @@ def dead_letter_memory(deployment: Deployment) -> Verdict:
 def _sizes(deployment: Deployment) -> dict[str, int]:
     """Return the bytes of memory that each tenant's dead letters take."""
     client = deployment.client
-    tenants = list(Graveyard(client).tenants())
+    tenants = list(DeadLetterStore(client).tenants())
     names = [deployment.keys.dead(tenant) for tenant in tenants]
     replies = round_trips(client, (("MEMORY", "USAGE", name, "SAMPLES", 0) for name in names))
     return {

@@ -6,7 +6,8 @@ from typing import Any
 
 import redis
 
-from consumers.chores.retention import group_reports, trim
+from consumers.chores.retention.registration import group_reports
+from consumers.chores.retention.trimming import trim
 from consumers.round_trips import round_trips, server_ms, text_of
 from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Any
 
-from consumers.dead_letters.buried_entries import Burial, Letter
+from consumers.dead_letters.letter import Letter, Rejection
 from consumers.round_trips import encodable
 
 
@@ -20,13 +20,13 @@ def letter_facts(letter: Letter) -> dict[str, Any]:
         "reason": encodable(letter.reason),
         "detail": encodable(letter.detail),
         "deliveries": letter.deliveries,
-        "buried_at": letter.buried_at.astimezone(UTC),
+        "buried_at": letter.rejected_at.astimezone(UTC),
         "bytes": letter.size,
         "sha256": letter.sha256,
     }
 
 
-def burial_facts(burial: Burial) -> dict[str, Any]:
+def burial_facts(burial: Rejection) -> dict[str, Any]:
     """Return why one group could not apply the letter's entry."""
     return {
         "group": encodable(burial.group),

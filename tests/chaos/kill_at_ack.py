@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable
 
 from consumers.composition import build, consumer_name
-from consumers.delivery.groups import Delivery
+from consumers.delivery.deliveries import Delivery
 from streams import logging_setup
 from streams.connection import connect
 from streams.settings import Settings

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from consumers import metrics
-from consumers.chores.stream_figures import TENANTS
-from consumers.chores.sweep import Sweep
+from consumers.chores.sweep.chore import Sweep
+from consumers.chores.sweep.stream_figures import TENANTS
 from consumers.collectors import EventHistogram, FleetingCounter, FleetingGauge
 from consumers.composition import build
 from consumers.delivery.groups import ConsumerGroup
@@ -94,12 +94,12 @@ def test_sweep_says_what_is_waiting_and_pending_and_how_old_it_is(
     for group, waiting, pending in (("status", 2, 2), ("rows", 4, 0)):
         assert value(said, "jobtrail_entries_waiting", group=group) == waiting
         assert value(said, "jobtrail_entries_pending", group=group) == pending
-        assert value(said, "jobtrail_logs_behind", group=group) == 2
+        assert value(said, "jobtrail_streams_behind", group=group) == 2
         age = value(said, "jobtrail_oldest_unprocessed_age_seconds", group=group)
         assert age is not None
         assert age > 1_000_000_000
     assert value(said, "jobtrail_sweeper") == 1
-    assert value(said, "jobtrail_logs") == 2
+    assert value(said, "jobtrail_streams") == 2
 
 
 def test_settled_logs_count_no_more(redis_client: redis.Redis) -> None:
@@ -217,8 +217,8 @@ def test_consumer_counts_what_it_did(redis_client: redis.Redis, redis_url: str) 
         lambda: count(
             "jobtrail_entries_dead_lettered_total", group="status", reason="unknown_type"
         ),
-        lambda: count("jobtrail_groups_made_total", group="status", why="new"),
-        lambda: count("jobtrail_groups_made_total", group="status", why="lost"),
+        lambda: count("jobtrail_groups_created_total", group="status", reason="new"),
+        lambda: count("jobtrail_groups_created_total", group="status", reason="lost"),
         lambda: count("jobtrail_entries_reclaimed_total", group="status"),
         lambda: count("jobtrail_entries_redelivered_total", group="status"),
     ]

@@ -4,8 +4,7 @@ import pytest
 import redis
 
 from consumers.chores.activity import Tally
-from consumers.chores.dead_tenants import NotedDeadLetters
-from consumers.chores.samples import Samples
+from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from consumers.round_trips import server_ms
 from ops.operator_view import FIELD_BYTES, RedisOperatorView
@@ -15,6 +14,7 @@ from streams.entry_ids import EntryId
 from streams.keys import Keys
 from streams.settings import Settings
 from streams.wire import ask
+from tests.support.members import Member
 from tests.support.waiting import eventually
 
 DONE = b'{"type":"done","id":"a1"}'
@@ -30,13 +30,13 @@ def bury(client: redis.Redis, tenant: str, event: bytes) -> None:
     client.xadd(Keys().stream(tenant), {"event": event})
     group = ConsumerGroup(client, "status", "me")
     for delivery in group.read([tenant], 10):
-        NotedDeadLetters(client, "status").bury(delivery, "not_json", "it is none")
+        DeadLetterWriter(client, "status").write(delivery, "not_json", "it is none")
 
 
 def sample(client: redis.Redis, *counts: int) -> None:
     """Take a sample after each of these many entries of tenant 42."""
     tally = Tally()
-    part = Samples(client, "status", "one", tally)
+    part = Member(client, tally=tally)
     for count in counts:
         tally.add([decode("42", EntryId(n + 1, 0), [b"event", DONE]) for n in range(count)])
         part.run()

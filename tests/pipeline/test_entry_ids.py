@@ -9,7 +9,7 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
-from consumers.dead_letters.buried_entries import Graveyard
+from consumers.dead_letters.store import DeadLetterStore
 from ops.cli import app
 from tests.pipeline.conftest import Start
 from tests.support.groups import settled
@@ -36,7 +36,7 @@ def test_id_that_no_row_can_hold__is_a_dead_letter_of_both_groups(
     eventually(lambda: settled(redis_client, "42", "status", "rows"), 60)
     eventually(lambda: settled(redis_client, "43", "status", "rows"), 60)
 
-    letters = list(Graveyard(redis_client).letters("42"))
+    letters = list(DeadLetterStore(redis_client).letters("42"))
     assert letters[-1].name == large
     assert [letter.reason for letter in letters] == ["invalid_entry_id"] * 2
     assert [sorted(letter.groups) for letter in letters] == [["rows", "status"]] * 2
@@ -70,9 +70,9 @@ def test_stream_begun_anew__what_had_too_large_an_id_is_requeued_and_applied(
         start("consume", group, **servers)
     eventually(lambda: settled(redis_client, "42", "status", "rows"), 60)
     redis_client.delete(STREAM)  # settled: the history and the dead letters have all of it
-    graveyard = Graveyard(redis_client)
-    (letter,) = graveyard.letters("42")
-    assert graveyard.requeue(letter)
+    dead_letters = DeadLetterStore(redis_client)
+    (letter,) = dead_letters.letters("42")
+    assert dead_letters.requeue(letter)
     eventually(lambda: redis_client.get("tenant:42:job:a2:status"), 90)
     eventually(lambda: settled(redis_client, "42", "status", "rows"), 90)
     assert redis_client.xlen("tenant:42:dead") == 0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import redis
 
-from consumers.dead_letters.buried_entries import Graveyard
-from consumers.dead_letters.letters import HEAD_BYTES
+from consumers.dead_letters.store import DeadLetterStore
+from consumers.dead_letters.writer import HEAD_BYTES
 from tests.pipeline.conftest import Start
 from tests.support.groups import settled
 from tests.support.waiting import eventually
@@ -39,7 +39,7 @@ def test_entries_of_150_mb__stay_within_the_limit_of_the_unit(
     finally:
         redis_client.delete("tenant:42:events")
     assert max(peaks) < int(megabytes) * 2**20, peaks
-    letters = list(Graveyard(redis_client).letters("42"))
+    letters = list(DeadLetterStore(redis_client).letters("42"))
     assert [(letter.size, len(letter.event or b"")) for letter in letters] == [
         (LARGE, HEAD_BYTES)
     ] * 2

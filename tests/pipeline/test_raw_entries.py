@@ -9,8 +9,8 @@ import httpx
 import psycopg
 import redis
 
-from consumers.dead_letters.buried_entries import Graveyard
-from consumers.dead_letters.letters import HEAD_BYTES
+from consumers.dead_letters.store import DeadLetterStore
+from consumers.dead_letters.writer import HEAD_BYTES
 from tests.pipeline.conftest import Start
 from tests.support.groups import settled
 from tests.support.waiting import eventually
@@ -87,7 +87,7 @@ def test_bad_entries_reach_the_dead_letters_and_stop_nothing_behind_them(
     eventually(lambda: redis_client.get("tenant:42:job:behind:status"), 60, "consumers are up")
     eventually(lambda: redis_client.xlen("tenant:not a tenant:dead") == 1)
     eventually(lambda: settled(redis_client, "42", "status", "rows"))
-    letters = list(Graveyard(redis_client).letters("42"))
+    letters = list(DeadLetterStore(redis_client).letters("42"))
     assert len(letters) == redis_client.xlen("tenant:42:dead") == len(bad) + 2
     found = {each.reason: each.event for each in letters if b"../a1" not in (each.event or b"")}
     large = bad.pop("too_large")
@@ -95,6 +95,6 @@ def test_bad_entries_reach_the_dead_letters_and_stop_nothing_behind_them(
     assert found == {**bad, "no_event_field": None}
     for letter in letters:
         assert sorted(letter.groups) == ["rows", "status"]
-        assert {burial.reason for burial in letter.burials} == {letter.reason}
+        assert {burial.reason for burial in letter.rejections} == {letter.reason}
         assert letter.detail
         assert letter.deliveries >= 1

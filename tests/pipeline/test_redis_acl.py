@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import redis
 
-from consumers.dead_letters.buried_entries import Graveyard
+from consumers.dead_letters.store import DeadLetterStore
 from ops.operator_view import RedisOperatorView
 from streams.appender import AsyncEventAppender, EventAppender
 from streams.connection import connect, connect_async
@@ -234,13 +234,13 @@ def test_console_shows_delivery_and_requeues_dead_letters(
     eventually(lambda: client.xlen("tenant:42:dead") == 1, timeout=60)
     eventually(lambda: client.llen("jobtrail:samples"), timeout=60)
     with connect(url("jobtrail-console")) as mine:
-        desk = RedisOperatorView(mine, Graveyard(mine))
+        desk = RedisOperatorView(mine, DeadLetterStore(mine))
         assert desk.samples()["at"]
         assert len(desk.consumers()) == 1
         desk.health()
         for order in ("activity", "lag", "dead"):
             desk.tenants(order, 10)
-        (letter,) = Graveyard(mine).letters("42")
+        (letter,) = DeadLetterStore(mine).letters("42")
         assert desk.letter("42", letter.name)
         assert desk.requeue("42", letter.name)
         assert not desk.discard("42", letter.name)

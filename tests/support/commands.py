@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 LOADED = (
-    "ops.cli ops.outside_errors consumers.chores.retention workers.roster.importer"
+    "ops.cli ops.outside_errors consumers.chores.retention.registration workers.roster.importer"
     " workers.video.encoder"
 ).split()
 CRASHED = 70

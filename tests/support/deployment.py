@@ -11,7 +11,7 @@ import jwt
 import psycopg
 import redis
 
-from consumers.dead_letters.buried_entries import Graveyard
+from consumers.dead_letters.store import DeadLetterStore
 from streams.appender import GROUPS, EventAppender
 from streams.connection import connect
 from tests.support.tokens import FAR
@@ -118,7 +118,7 @@ def deploy(
 
 def _letter(client: redis.Redis) -> str | None:
     """Return the dead letter's id, which is its entry's, once both groups have buried it."""
-    letters = list(Graveyard(client).letters(TENANT))
+    letters = list(DeadLetterStore(client).letters(TENANT))
     return letters[0].name if letters and len(letters[0].groups) == len(GROUPS) else None
 
 

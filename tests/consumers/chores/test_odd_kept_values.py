@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 import pytest
 import redis
 
-from consumers.chores.activity import Tally
 from consumers.chores.promotions import Promotions
-from consumers.chores.samples import Samples
-from consumers.dead_letters.buried_entries import Graveyard
+from consumers.dead_letters.store import DeadLetterStore
 from ops.operator_view import RedisOperatorView
 from projections.decoding import Entry
 from streams.keys import Keys
+from tests.support.members import Member
 
 KEYS = Keys()
 ODD = [
@@ -48,9 +47,9 @@ def test_an_odd_value_stops_neither_sampling_nor_the_console(
 ) -> None:
     for number, odd in enumerate(ODD):
         PLACES[place](redis_client, odd)
-        member = Samples(redis_client, "status", f"c{number}", Tally())
+        member = Member(redis_client, f"c{number}")
         member.run()
-        desk = RedisOperatorView(redis_client, Graveyard(redis_client))
+        desk = RedisOperatorView(redis_client, DeadLetterStore(redis_client))
         assert json.dumps(desk.samples())
         assert f"c{number}" in {each["name"] for each in desk.consumers()}
         for order in ("activity", "lag", "dead"):

@@ -8,7 +8,9 @@ import pytest
 import redis
 
 from consumers import metrics
-from consumers.chores.retention import ConsumersAlive, Retention, Trimmed, deregister, trim
+from consumers.chores.retention.chore import Retention
+from consumers.chores.retention.registration import ConsumersAlive, deregister
+from consumers.chores.retention.trimming import Trimmed, trim
 from consumers.delivery.groups import ConsumerGroup
 from streams.keys import Keys
 from streams.wire import ask
@@ -52,7 +54,7 @@ def test_what_every_group_has_acknowledged_goes(redis_client: redis.Redis) -> No
 def test_large_log_goes_in_several_steps(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.chores.retention.TRIM_AT_ONCE", 100)
+    monkeypatch.setattr("consumers.chores.retention.trimming.TRIM_AT_ONCE", 100)
     add(redis_client, OLD)
     had(redis_client, "rows")
     assert trimmed(redis_client).trimmed == 299

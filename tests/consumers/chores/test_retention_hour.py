@@ -6,7 +6,8 @@ import time
 
 import redis
 
-from consumers.chores.retention import Retention, deregister
+from consumers.chores.retention.chore import Retention
+from consumers.chores.retention.registration import deregister
 from consumers.delivery.groups import ConsumerGroup
 from streams.wire import ask
 

@@ -9,14 +9,14 @@ import redis
 
 from consumers.chores import heartbeat, samples
 from consumers.chores.activity import Counted, Tally, per_minute
-from consumers.chores.dead_tenants import NotedDeadLetters
 from consumers.chores.heartbeat import heartbeats
-from consumers.chores.samples import Samples
+from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from projections.decoding import Entry, decode
 from streams.appender import EventAppender
 from streams.entry_ids import EntryId
 from streams.keys import Keys
+from tests.support.members import Member
 
 KEYS = Keys()
 DONE = b'{"type":"done","id":"a1"}'
@@ -45,15 +45,9 @@ def taken(client: redis.Redis) -> list[dict[str, Any]]:
     return [json.loads(text) for text in client.lrange(KEYS.samples(), 0, -1)]
 
 
-def member(
-    client: redis.Redis, name: str = "one", tally: Tally | None = None, **options: Any
-) -> Samples:
-    return Samples(client, "status", name, tally or Tally(), **options)
-
-
 def test_a_beat_tells_who_it_is_and_adds_what_was_applied(redis_client: redis.Redis) -> None:
     tally = Tally()
-    counted, part = Counted(Nothing(), tally), member(redis_client, tally=tally)
+    counted, part = Counted(Nothing(), tally), Member(redis_client, tally=tally)
     counted.apply(entries("42", 3) + entries("43", 2))
     part.run()
     counted.apply(entries("42", 4))
@@ -80,7 +74,7 @@ def test_totals_go_on_growing_when_a_consumer_is_replaced(redis_client: redis.Re
     for name in ("one", "two"):
         tally = Tally()
         tally.add(entries("42", 5))
-        part = member(redis_client, name, tally)
+        part = Member(redis_client, name, tally)
         part.run()
         part.leave()
     assert [sample["groups"]["status"]["applied"] for sample in taken(redis_client)] == [5, 10]
@@ -88,7 +82,7 @@ def test_totals_go_on_growing_when_a_consumer_is_replaced(redis_client: redis.Re
 
 
 def test_one_consumer_takes_the_samples_and_another_follows_it(redis_client: redis.Redis) -> None:
-    one, two = member(redis_client, "one"), member(redis_client, "two")
+    one, two = Member(redis_client, "one"), Member(redis_client, "two")
     one.run()
     two.run()
     assert len(taken(redis_client)) == 1
@@ -103,7 +97,7 @@ def test_a_sample_says_how_far_each_group_is_behind(redis_client: redis.Redis) -
     group = ConsumerGroup(redis_client, "status", "me")
     group.acknowledge(group.read(["42"], 1))
     group.read(["42"], 1)
-    member(redis_client).run()
+    Member(redis_client).run()
     (sample,) = taken(redis_client)
     assert {name: (at["waiting"], at["pending"]) for name, at in sample["groups"].items()} == {
         "status": (2, 1),
@@ -116,7 +110,7 @@ def test_a_sample_says_how_far_each_group_is_behind(redis_client: redis.Redis) -
 
 def test_a_log_that_was_settled_since_counts_no_more(redis_client: redis.Redis) -> None:
     EventAppender(redis_client).append("42", DONE)
-    part = member(redis_client)
+    part = Member(redis_client)
     part.run()
     for name in ("status", "rows"):
         group = ConsumerGroup(redis_client, name, "me")
@@ -130,9 +124,9 @@ def test_a_log_that_was_settled_since_counts_no_more(redis_client: redis.Redis) 
 def test_more_busy_logs_than_a_sample_looks_at_are_looked_at_in_turn(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "EXAMINE", 3)
+    monkeypatch.setattr(samples, "EXAMINED", 3)
     EventAppender(redis_client).append_many((f"t{n}", DONE) for n in range(5))
-    part = member(redis_client)
+    part = Member(redis_client)
     part.run()
     part.run()
     known = [sample["groups"]["rows"]["waiting"] for sample in taken(redis_client)]
@@ -143,7 +137,7 @@ def test_samples_are_kept_for_an_hour(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(samples, "KEPT", 4)
-    part = member(redis_client)
+    part = Member(redis_client)
     for _ in range(7):
         part.run()
     assert len(taken(redis_client)) == 4
@@ -152,7 +146,7 @@ def test_samples_are_kept_for_an_hour(
 
 def test_activity_fades_and_is_forgotten(redis_client: redis.Redis) -> None:
     clock, tally = Clock(), Tally()
-    part = member(redis_client, tally=tally, clock=clock)
+    part = Member(redis_client, tally=tally, clock=clock)
     tally.add(entries("busy", 1_000) + entries("once", 1))
     minutes = 0
     while redis_client.zscore(KEYS.activity("status"), "once") is not None or not minutes:
@@ -167,7 +161,7 @@ def test_activity_fades_and_is_forgotten(redis_client: redis.Redis) -> None:
 
 def test_steady_work_shows_as_so_many_entries_a_minute(redis_client: redis.Redis) -> None:
     clock, tally = Clock(), Tally()
-    part = member(redis_client, tally=tally, clock=clock)
+    part = Member(redis_client, tally=tally, clock=clock)
     for _ in range(40):
         tally.add(entries("42", 60))
         clock.now += 61
@@ -180,9 +174,9 @@ def test_tenants_with_dead_letters_are_noted_and_forgotten(redis_client: redis.R
     redis_client.xadd("tenant:42:events", {"event": b"no json"})
     group = ConsumerGroup(redis_client, "status", "me")
     (delivery,) = group.read(["42"], 1)
-    NotedDeadLetters(redis_client, "status").bury(delivery, "not_json", "it is none")
+    DeadLetterWriter(redis_client, "status").write(delivery, "not_json", "it is none")
     assert redis_client.zrange(KEYS.dead_tenants(), 0, -1) == [b"42"]
-    part = member(redis_client)
+    part = Member(redis_client)
     part.run()
     assert redis_client.zrange(KEYS.dead_tenants(), 0, -1) == [b"42"]
     redis_client.delete("tenant:42:dead")
@@ -192,16 +186,16 @@ def test_tenants_with_dead_letters_are_noted_and_forgotten(redis_client: redis.R
 
 def test_dead_letters_that_nobody_noted_are_found(redis_client: redis.Redis) -> None:
     redis_client.xadd("tenant:old:dead", {"event": b"x", "reason": b"not_json"})
-    member(redis_client).run()
+    Member(redis_client).run()
     assert redis_client.zrange(KEYS.dead_tenants(), 0, -1) == [b"old"]
 
 
 def test_a_consumer_that_is_silent_for_long_is_forgotten(redis_client: redis.Redis) -> None:
-    member(redis_client, "killed").run()
+    Member(redis_client, "killed").run()
     field = "status/killed"
     beat = json.loads(redis_client.hget(KEYS.beats(), field) or b"")
     silent = beat | {"beat": beat["beat"] - heartbeat.FORGET_MS - 1}
     redis_client.hset(KEYS.beats(), field, json.dumps(silent))
     redis_client.delete(KEYS.sampler())
-    member(redis_client, "alive").run()
+    Member(redis_client, "alive").run()
     assert [each["name"] for each in heartbeats(redis_client, KEYS)] == ["alive"]

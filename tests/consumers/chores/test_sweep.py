@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 import redis
 
-from consumers.chores.sweep import CHECK, STALE_AT_ONCE, Sweep
+from consumers.chores.sweep.chore import CHECK, STALE_AT_ONCE, Sweep
 from consumers.composition import build
 from consumers.delivery.groups import ConsumerGroup
 from consumers.loop.read_ahead import TENANTS
@@ -133,7 +133,7 @@ def test_very_many_new_streams__another_tenants_raw_entry_waits_for_one_bounded_
 
     def apply_one(job_id: str) -> None:
         redis_client.xadd("tenant:known:events", {"event": f'{{"type":"done","id":"{job_id}"}}'})
-        consumer._sweep._next = float("-inf")  # the interval's end is not waited for
+        consumer._sweep.timer.set(0)  # the interval's end is not waited for
         while not redis_client.exists(f"tenant:known:job:{job_id}:status"):
             consumer.turn(stop)
 
@@ -190,7 +190,9 @@ def test_long_sweep_stays_elected(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = sweep(redis_client)
-    monkeypatch.setattr(one, "_discover", lambda: redis_client.pexpire("jobtrail:sweeper", 500))
+    monkeypatch.setattr(
+        one._known, "discover", lambda _: redis_client.pexpire("jobtrail:sweeper", 500)
+    )
     one.run()
     assert redis_client.pttl("jobtrail:sweeper") > 1_000
 

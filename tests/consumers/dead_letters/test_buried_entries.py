@@ -9,10 +9,13 @@ from hashlib import sha256
 import pytest
 import redis
 
-from consumers.chores.dead_tenants import DeadTenants
-from consumers.dead_letters.buried_entries import Graveyard, Letter, NotKept
-from consumers.dead_letters.letters import HEAD_BYTES, DeadLetters, Limits, drop_old
-from consumers.delivery.groups import ConsumerGroup, Delivery
+from consumers.dead_letters.letter import Letter
+from consumers.dead_letters.limits import Limits, drop_old
+from consumers.dead_letters.store import DeadLetterStore, NotKept
+from consumers.dead_letters.tenants import DeadTenants
+from consumers.dead_letters.writer import HEAD_BYTES, DeadLetterWriter
+from consumers.delivery.deliveries import Delivery
+from consumers.delivery.groups import ConsumerGroup
 from streams.connection import connect
 from streams.entry_ids import EntryId
 from streams.keys import Keys
@@ -31,7 +34,9 @@ def bury_all(client: redis.Redis, *groups: str, limits: Limits | None = None) ->
     """Let the groups bury whatever is new to them."""
     for group in groups:
         for delivery in delivered(client, group):
-            DeadLetters(client, group, limits=limits).bury(delivery, "not_json", f"by {group}")
+            DeadLetterWriter(client, group, limits=limits).write(
+                delivery, "not_json", f"by {group}"
+            )
 
 
 def newest(client: redis.Redis) -> tuple[bytes, list[bytes]]:
@@ -41,7 +46,7 @@ def newest(client: redis.Redis) -> tuple[bytes, list[bytes]]:
 
 
 def letters(client: redis.Redis) -> list[Letter]:
-    return list(Graveyard(client).letters("42"))
+    return list(DeadLetterStore(client).letters("42"))
 
 
 def test_entry_that_both_groups_buried__is_one_letter_with_one_body(
@@ -53,7 +58,7 @@ def test_entry_that_both_groups_buried__is_one_letter_with_one_body(
     assert redis_client.xlen(DEAD) == 1
     assert (letter.name, letter.event, letter.others) == ("5-1", b"bad", [(b"more", b"x")])
     assert letter.groups == ["status", "rows"]
-    assert [burial.detail for burial in letter.burials] == ["by status", "by rows"]
+    assert [burial.detail for burial in letter.rejections] == ["by status", "by rows"]
     assert [pending(redis_client, "42", group) for group in GROUPS] == [0, 0]
 
 
@@ -83,8 +88,8 @@ def test_entries_that_are_bad_again_after_a_requeue__are_still_as_many(
         redis_client.xadd(STREAM, {"event": b"bad"})
     bury_all(redis_client, *(group for group in GROUPS if group not in behind))
     for _ in range(3):
-        graveyard = Graveyard(redis_client)
-        assert all(graveyard.requeue(letter) for letter in letters(redis_client))
+        dead_letters = DeadLetterStore(redis_client)
+        assert all(dead_letters.requeue(letter) for letter in letters(redis_client))
         bury_all(redis_client, *GROUPS)
         found = [sorted(letter.groups) for letter in letters(redis_client)]
         assert found == [["rows", "status"]] * 3
@@ -97,8 +102,8 @@ def test_entry_discarded_before_a_group_came_to_it__does_not_come_back(
     redis_client.xadd(STREAM, {"event": b"bad"})
     bury_all(redis_client, "status")
     (letter,) = letters(redis_client)
-    assert Graveyard(redis_client).discard(letter)
-    assert not Graveyard(redis_client).discard(letter)
+    assert DeadLetterStore(redis_client).discard(letter)
+    assert not DeadLetterStore(redis_client).discard(letter)
     bury_all(redis_client, "rows")
     assert letters(redis_client) == []
     assert pending(redis_client, "42", "rows") == 0
@@ -111,8 +116,8 @@ def test_letter_read_before_another_group_buried_it__is_requeued_as_a_whole(
     bury_all(redis_client, "status")
     (letter,) = letters(redis_client)
     bury_all(redis_client, "rows")
-    assert Graveyard(redis_client).requeue(letter)
-    assert Graveyard(redis_client).requeue(letter) is None
+    assert DeadLetterStore(redis_client).requeue(letter)
+    assert DeadLetterStore(redis_client).requeue(letter) is None
     assert redis_client.xlen(DEAD) == 0
     assert redis_client.xlen(STREAM) == 2
 
@@ -128,7 +133,7 @@ def test_two_operators_requeue_at_once__appended_once(
     def work(_: int) -> EntryId | None:
         with connect(redis_url) as client:
             start.wait(10)
-            return Graveyard(client).requeue(letter)
+            return DeadLetterStore(client).requeue(letter)
 
     with ThreadPoolExecutor() as threads:
         added = list(threads.map(work, range(4)))
@@ -156,12 +161,12 @@ def test_letters_of_an_earlier_version__are_read_by_entry(redis_client: redis.Re
     assert len(found) == redis_client.xlen(DEAD) - 1 == 300
     for letter in found:
         assert letter.groups == ["status", "rows"]
-        assert [burial.deliveries for burial in letter.burials] == [2, 2]
+        assert [burial.deliveries for burial in letter.rejections] == [2, 2]
         assert letter.others == [(b"more", b"x")]
-    named = Graveyard(redis_client).find("42", "5-7")
+    named = DeadLetterStore(redis_client).find("42", "5-7")
     assert named
-    assert Graveyard(redis_client).find("42", str(named.id)) == named
-    assert Graveyard(redis_client).requeue(named)
+    assert DeadLetterStore(redis_client).find("42", str(named.id)) == named
+    assert DeadLetterStore(redis_client).requeue(named)
 
 
 def test_letter_of_an_earlier_version__that_another_group_buries_now__stays_one(
@@ -182,8 +187,8 @@ def test_key_beside_the_letters_is_of_another_type__letters_work(
     redis_client.xadd(STREAM, {"event": b"bad"})
     bury_all(redis_client, *GROUPS)
     (letter,) = letters(redis_client)
-    assert Graveyard(redis_client).find("42", letter.name) == letter
-    assert Graveyard(redis_client).requeue(letter)
+    assert DeadLetterStore(redis_client).find("42", letter.name) == letter
+    assert DeadLetterStore(redis_client).requeue(letter)
     assert letters(redis_client) == []
 
 
@@ -208,9 +213,9 @@ def test_letters_beyond_their_age_or_a_lower_limit__go_while_nothing_is_buried(
         redis_client.xadd(DEAD, facts, id=f"{number}-0")  # type: ignore[arg-type]
     redis_client.xadd(DEAD, {"event": "x", "entry_id": "99-0", "group": "rows"})
     redis_client.zadd(Keys().dead_tenants(), {"42": 1})
-    DeadTenants(redis_client, Keys(), Limits(max_bytes=30_000, keep_seconds=10**9)).tend(1)
+    DeadTenants(redis_client, Keys(), Limits(max_bytes=30_000, keep_seconds=10**9)).maintain(1)
     assert len(letters(redis_client)) < 30
-    DeadTenants(redis_client, Keys(), Limits()).tend(1)
+    DeadTenants(redis_client, Keys(), Limits()).maintain(1)
     assert [letter.name for letter in letters(redis_client)] == ["99-0"]
     drop_old(redis_client, Keys(), ["42", "nobody"], Limits(max_bytes=1, keep_seconds=1))
     assert redis_client.xlen(DEAD) == 1
@@ -226,7 +231,7 @@ def test_entry_that_is_too_large__is_kept_as_its_beginning_and_hash(
     assert letter.event == event[:HEAD_BYTES]
     assert (letter.size, letter.sha256) == (len(event), sha256(event).hexdigest())
     assert ask(redis_client, "MEMORY", "USAGE", DEAD, "SAMPLES", 0) < 100_000
-    assert Graveyard(redis_client).requeue(letter)  # the stream has all of it yet
+    assert DeadLetterStore(redis_client).requeue(letter)  # the stream has all of it yet
     assert newest(redis_client)[1][1] == event
 
 
@@ -238,5 +243,5 @@ def test_entry_that_is_too_large_and_left_the_stream__is_not_requeued_in_part(
     redis_client.xtrim(STREAM, maxlen=0)
     (letter,) = letters(redis_client)
     with pytest.raises(NotKept, match="5-1"):
-        Graveyard(redis_client).requeue(letter)
+        DeadLetterStore(redis_client).requeue(letter)
     assert letters(redis_client) == [letter]

@@ -12,10 +12,12 @@ import psycopg
 import pytest
 import redis
 
-from consumers.chores.sweep import Sweep
-from consumers.dead_letters.buried_entries import Graveyard, Letter, with_event_id
-from consumers.dead_letters.letters import DeadLetters
-from consumers.delivery.groups import ConsumerGroup, Delivery
+from consumers.chores.sweep.chore import Sweep
+from consumers.dead_letters.letter import Letter
+from consumers.dead_letters.store import DeadLetterStore, with_event_id
+from consumers.dead_letters.writer import DeadLetterWriter
+from consumers.delivery.deliveries import Delivery
+from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue
 from consumers.loop.runner import Consumer
 from consumers.protocols import Projection
@@ -42,16 +44,16 @@ def raw_entries(client: redis.Redis) -> list[tuple[bytes, dict[bytes, bytes]]]:
 def buried(
     client: redis.Redis, event: bytes = b"x", reason: str = "not_json", group: str = "status"
 ) -> Letter:
-    DeadLetters(client, group).bury(deliver(client, {"event": event}, group), reason, "why")
-    return next(Graveyard(client).letters("42"))
+    DeadLetterWriter(client, group).write(deliver(client, {"event": event}, group), reason, "why")
+    return next(DeadLetterStore(client).letters("42"))
 
 
 def test_bury__said_twice__is_one_letter(redis_client: redis.Redis) -> None:
     """The first reply may be lost with its connection."""
     delivery = deliver(redis_client, {"event": b"x"})
-    letters = DeadLetters(redis_client, "status")
-    letters.bury(delivery, "not_json", "why")
-    letters.bury(delivery, "not_json", "why")
+    letters = DeadLetterWriter(redis_client, "status")
+    letters.write(delivery, "not_json", "why")
+    letters.write(delivery, "not_json", "why")
     assert redis_client.xlen(DEAD) == 1
 
 
@@ -60,7 +62,7 @@ def test_bury__group_lost_meanwhile__leaves_it_to_be_delivered_again(
 ) -> None:
     delivery = deliver(redis_client, {"event": b"x"})
     redis_client.xgroup_destroy(STREAM, "status")
-    DeadLetters(redis_client, "status").bury(delivery, "not_json", "why")
+    DeadLetterWriter(redis_client, "status").write(delivery, "not_json", "why")
     assert redis_client.exists(DEAD) == 0
 
 
@@ -70,13 +72,13 @@ def test_bury__dead_letters_cannot_be_written__entry_stays_pending(
     delivery = deliver(redis_client, {"event": b"x"})
     redis_client.set(DEAD, "no stream")
     with pytest.raises(redis.ResponseError):
-        DeadLetters(redis_client, "status").bury(delivery, "not_json", "why")
+        DeadLetterWriter(redis_client, "status").write(delivery, "not_json", "why")
     assert pending(redis_client, "42", "status") == 1
 
 
 def test_bury__more_fields_than_a_script_takes(redis_client: redis.Redis) -> None:
     delivery = deliver(redis_client, {f"f{number}": "x" for number in range(10_000)})
-    DeadLetters(redis_client, "status").bury(delivery, "no_event_field", "why")
+    DeadLetterWriter(redis_client, "status").write(delivery, "no_event_field", "why")
     assert redis_client.xlen(DEAD) == 1
     assert pending(redis_client, "42", "status") == 0
 
@@ -86,7 +88,7 @@ def test_requeue__puts_the_same_bytes_back_and_marks_the_tenant(
     redis_client: redis.Redis, raw: bytes
 ) -> None:
     letter = buried(redis_client, raw)
-    added = Graveyard(redis_client).requeue(letter)
+    added = DeadLetterStore(redis_client).requeue(letter)
     assert added is not None
     assert raw_entries(redis_client)[-1] == (str(added).encode(), {b"event": raw})
     assert redis_client.xlen(DEAD) == 0
@@ -96,18 +98,20 @@ def test_requeue__puts_the_same_bytes_back_and_marks_the_tenant(
 
 def test_requeue__entry_without_event__has_its_fields_again(redis_client: redis.Redis) -> None:
     fields = {b"reason": b"mine", b"event_": b"\xff", b"found:x": b"y"}
-    DeadLetters(redis_client, "status").bury(deliver(redis_client, fields), "no_event_field", "-")
-    (letter,) = Graveyard(redis_client).letters("42")
+    DeadLetterWriter(redis_client, "status").write(
+        deliver(redis_client, fields), "no_event_field", "-"
+    )
+    (letter,) = DeadLetterStore(redis_client).letters("42")
     assert (letter.event, letter.reason) == (None, "no_event_field")
-    assert Graveyard(redis_client).requeue(letter)
+    assert DeadLetterStore(redis_client).requeue(letter)
     assert [found for _, found in raw_entries(redis_client)] == [fields, fields]
 
 
 def test_requeue__fields_beside_the_event__are_there_again(redis_client: redis.Redis) -> None:
     fields = {b"before": b"1", b"event": b"not json", b"after": b"2"}
-    DeadLetters(redis_client, "status").bury(deliver(redis_client, fields), "not_json", "-")
-    (letter,) = Graveyard(redis_client).letters("42")
-    assert Graveyard(redis_client).requeue(letter)
+    DeadLetterWriter(redis_client, "status").write(deliver(redis_client, fields), "not_json", "-")
+    (letter,) = DeadLetterStore(redis_client).letters("42")
+    assert DeadLetterStore(redis_client).requeue(letter)
     assert raw_entries(redis_client)[-1][1] == fields
 
 
@@ -117,9 +121,9 @@ def test_requeue__by_many_at_once__adds_it_once(redis_url: str, redis_client: re
 
     def work() -> int:
         with connect(redis_url) as client:
-            graveyard = Graveyard(client)
+            dead_letters = DeadLetterStore(client)
             start.wait()
-            return sum(graveyard.requeue(letter) is not None for letter in letters)
+            return sum(dead_letters.requeue(letter) is not None for letter in letters)
 
     with ThreadPoolExecutor(8) as pool:
         done = sum(each.result() for each in [pool.submit(work) for _ in range(8)])
@@ -133,7 +137,7 @@ def test_requeue__log_cannot_be_written__letter_stays(redis_client: redis.Redis)
     redis_client.delete(STREAM)
     redis_client.set(STREAM, "no stream")
     with pytest.raises(redis.ResponseError):
-        Graveyard(redis_client).requeue(letter)
+        DeadLetterStore(redis_client).requeue(letter)
     assert redis_client.xlen(DEAD) == 1
 
 
@@ -142,7 +146,7 @@ def test_requeue__no_memory__letter_stays(redis_client: redis.Redis) -> None:
     redis_client.config_set("maxmemory", "1")
     try:
         with pytest.raises(redis.exceptions.OutOfMemoryError):
-            Graveyard(redis_client).requeue(letter)
+            DeadLetterStore(redis_client).requeue(letter)
     finally:
         redis_client.config_set("maxmemory", "0")
     assert redis_client.xlen(DEAD) == 1
@@ -153,7 +157,7 @@ def test_requeue__entry_that_would_grow_too_large__keeps_its_bytes(
     redis_client: redis.Redis,
 ) -> None:
     letter = buried(redis_client, b'{"id":"a1"}')
-    assert Graveyard(redis_client, max_event_bytes=20).requeue(letter)
+    assert DeadLetterStore(redis_client, max_event_bytes=20).requeue(letter)
     assert entries(redis_client, STREAM)[-1]["event"] == b'{"id":"a1"}'
 
 
@@ -185,16 +189,16 @@ def test_letters__of_many_pages__either_way_round(redis_client: redis.Redis) -> 
             group = "status" if number % 2 else "rows"
             pipeline.xadd(DEAD, {"event": b"x", "group": group, "reason": "r"}, f"{number + 1}-0")
         pipeline.execute()
-    graveyard = Graveyard(redis_client)
-    ids = [letter.id.ms for letter in graveyard.letters("42")]
+    dead_letters = DeadLetterStore(redis_client)
+    ids = [letter.id.ms for letter in dead_letters.letters("42")]
     assert ids == list(range(120, 0, -1))
-    assert [letter.id.ms for letter in graveyard.letters("42", oldest_first=True)] == ids[::-1]
-    assert sum(1 for _ in graveyard.letters("42", group="rows", reason="r")) == 60
-    assert not list(graveyard.letters("42", reason="s"))
-    assert graveyard.find("42", "7-0") is not None
-    assert graveyard.find("42", "7-1") is None
+    assert [letter.id.ms for letter in dead_letters.letters("42", oldest_first=True)] == ids[::-1]
+    assert sum(1 for _ in dead_letters.letters("42", group="rows", reason="r")) == 60
+    assert not list(dead_letters.letters("42", reason="s"))
+    assert dead_letters.find("42", "7-0") is not None
+    assert dead_letters.find("42", "7-1") is None
     # What comes while they are gone through would else go round for ever.
-    oldest = graveyard.letters("42", oldest_first=True)
+    oldest = dead_letters.letters("42", oldest_first=True)
     next(oldest)
     redis_client.xadd(DEAD, {"event": b"late"}, "999-0")
     assert sum(1 for _ in oldest) == 119
@@ -205,7 +209,7 @@ def test_tenants__have_dead_letters(redis_client: redis.Redis) -> None:
         redis_client.xadd(f"tenant:{tenant}:dead", {"event": b"x"})
     redis_client.xadd("tenant:9:events", {"event": b"x"})
     redis_client.set("tenant:8:dead", "no stream")
-    assert sorted(Graveyard(redis_client).tenants()) == ["1", "not a tenant", "x:dead"]
+    assert sorted(DeadLetterStore(redis_client).tenants()) == ["1", "not a tenant", "x:dead"]
 
 
 class _Refusing:
@@ -226,7 +230,7 @@ def _consumer(client: redis.Redis, group: str, projection: Projection) -> Consum
         group=ConsumerGroup(client, group, "me"),
         projection=projection,
         ready=ReadyQueue(client, group),
-        dead_letters=DeadLetters(client, group),
+        dead_letters=DeadLetterWriter(client, group),
         sweep=Sweep(client, group, "me"),
     )
 
@@ -247,12 +251,12 @@ def test_requeue__other_group_had_applied_it__history_holds_it_once(
         stop = threading.Event()
         rows.turn(stop)
         status.turn(stop)
-        (letter,) = Graveyard(redis_client).letters("42")
+        (letter,) = DeadLetterStore(redis_client).letters("42")
         assert (letter.group, letter.reason) == ("status", "cannot_be_applied")
         assert redis_client.get("tenant:42:job:a1:status") is None
 
         broken.broken = False
-        assert Graveyard(redis_client).requeue(letter)
+        assert DeadLetterStore(redis_client).requeue(letter)
         rows.turn(stop)
         status.turn(stop)
 
@@ -278,7 +282,7 @@ def test_rows__one_event_that_the_history_refuses__found_and_buried_alone(
             redis_client.xadd(STREAM, {"event": f'{{"type":"{type_}","id":"a{number}"}}'})
         rows = _consumer(redis_client, "rows", JobRows(lambda: writer))
         rows.turn(threading.Event())
-        (letter,) = Graveyard(redis_client).letters("42")
+        (letter,) = DeadLetterStore(redis_client).letters("42")
         assert letter.reason == "cannot_be_applied"
         ids = "SELECT array_agg(id ORDER BY entry_ms, entry_seq) FROM job_events"
         held = connection.execute(ids).fetchone()

@@ -7,7 +7,7 @@ import threading
 import pytest
 import redis
 
-from consumers.dead_letters.buried_entries import Graveyard
+from consumers.dead_letters.store import DeadLetterStore
 from streams import events
 from streams.appender import EventAppender
 from tests.consumers.loop.test_runner import Recording, consumer
@@ -35,9 +35,9 @@ def test_event_of_a_newer_version_among_ten_thousand_is_applied_once_it_is_under
     assert (letter["reason"], letter["event"]) == (b"unsupported_version", newer)
 
     monkeypatch.setattr(events, "VERSION", 2)
-    graveyard = Graveyard(redis_client)
-    for buried in list(graveyard.letters("42")):
-        assert graveyard.requeue(buried) is not None
+    dead_letters = DeadLetterStore(redis_client)
+    for buried in list(dead_letters.letters("42")):
+        assert dead_letters.requeue(buried) is not None
     while not settled(redis_client, "42", "status"):
         me.turn(stop)
 

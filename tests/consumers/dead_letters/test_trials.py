@@ -13,13 +13,13 @@ import psycopg
 import pytest
 import redis
 
-from consumers.chores.sweep import Sweep
-from consumers.dead_letters.letters import DeadLetters
-from consumers.dead_letters.trials import CROWD, TRIAL, TRIALS
+from consumers.chores.sweep.chore import Sweep
+from consumers.dead_letters.trials import MAX_TRIALS, SHARED_DELIVERIES, TRIAL_STEP, Trials
+from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue
+from consumers.loop.outages import Stopped
 from consumers.loop.runner import Consumer
-from consumers.loop.settling import Stopped
 from projections.decoding import Entry
 from streams.appender import EventAppender
 from streams.wire import ask
@@ -30,11 +30,11 @@ STREAM = "tenant:42:events"
 
 CONSUMER = """
 import os, sys, threading
-from consumers.dead_letters.letters import DeadLetters
+from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue
 from consumers.loop.runner import Consumer
-from consumers.chores.sweep import Sweep
+from consumers.chores.sweep.chore import Sweep
 from streams.connection import connect
 
 url, name = sys.argv[1:]
@@ -50,7 +50,7 @@ Consumer(
     group=ConsumerGroup(client, "status", name),
     projection=Mortal(),
     ready=ReadyQueue(client, "status", lease_seconds=0.1),
-    dead_letters=DeadLetters(client, "status"),
+    dead_letters=DeadLetterWriter(client, "status"),
     sweep=Sweep(client, "status", name, reclaim_idle_seconds=0.1, interval_seconds=0.1),
     reclaim_idle_seconds=0.1,
 ).run(threading.Event())
@@ -109,8 +109,8 @@ def test_poison_that_kills__is_buried_and_all_the_good_ones_are_applied(
     assert {letter["reason"] for letter in letters} == {b"kills_consumer"}
     assert sorted(b'"poison1"' in letter["event"] for letter in letters) == [False, True]
     for letter in letters:
-        assert int(letter["deliveries"]) > CROWD + TRIALS
-    assert loop.deaths >= CROWD + TRIALS
+        assert int(letter["deliveries"]) > SHARED_DELIVERIES + MAX_TRIALS, Trials
+    assert loop.deaths >= SHARED_DELIVERIES + MAX_TRIALS, Trials
 
 
 class Recording:
@@ -157,7 +157,7 @@ def consumer(client: redis.Redis, projection: Recording) -> Consumer:
         group=ConsumerGroup(client, "status", "me"),
         projection=projection,
         ready=ReadyQueue(client, "status"),
-        dead_letters=DeadLetters(client, "status"),
+        dead_letters=DeadLetterWriter(client, "status"),
         sweep=Sweep(client, "status", "me", reclaim_idle_seconds=0),
         reclaim_idle_seconds=0,
     )
@@ -174,11 +174,11 @@ def delivered(client: redis.Redis, counters: dict[str, int]) -> None:
 
 
 def claim(client: redis.Redis, projection: Recording, stop: Any = None) -> int:
-    return consumer(client, projection)._claim("42", stop or threading.Event())
+    return consumer(client, projection).take_over("42", stop or threading.Event())
 
 
 def test_delivered_often__is_tried_alone_after_the_others(redis_client: redis.Redis) -> None:
-    delivered(redis_client, {"a": 5, "b": 1, "c": TRIAL + 7, "d": 900, "e": 4})
+    delivered(redis_client, {"a": 5, "b": 1, "c": TRIAL_STEP + 7, "d": 900, "e": 4})
     projection = Recording()
     assert claim(redis_client, projection) == 5
     assert projection.batches == [["b", "e"], ["a"], ["d"], ["c"]]
@@ -187,7 +187,7 @@ def test_delivered_often__is_tried_alone_after_the_others(redis_client: redis.Re
 
 
 def test_no_consumer_survived_it__is_buried_untried(redis_client: redis.Redis) -> None:
-    delivered(redis_client, {"a": TRIALS * TRIAL + 8, "b": 1})
+    delivered(redis_client, {"a": MAX_TRIALS * TRIAL_STEP + 8, "b": 1})
     projection = Recording()
     claim(redis_client, projection)
     assert projection.batches == [["b"]]
@@ -201,7 +201,7 @@ def test_trial__stands_while_the_entry_is_applied(redis_client: redis.Redis) -> 
     projection = Recording()
     projection.client = redis_client
     claim(redis_client, projection)
-    assert projection.counters == [TRIAL + 7]
+    assert projection.counters == [TRIAL_STEP + 7]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_outage__convicts_nobody(redis_client: redis.Redis, outage: Exception) -
 
 def test_stopped_in_outages__however_often__is_not_buried(redis_client: redis.Redis) -> None:
     delivered(redis_client, {"a": 6})
-    for _ in range(3 * TRIALS):
+    for _ in range(3 * MAX_TRIALS):
         stop = Waits(redis_client, 1)
         with pytest.raises(Stopped):
             claim(redis_client, Recording(psycopg.OperationalError("away")), stop)
@@ -241,7 +241,7 @@ def test_settled_by_another_meanwhile__is_no_suspect(redis_client: redis.Redis) 
     delivered(redis_client, {"a": 9})
     (delivery,) = ConsumerGroup(redis_client, "status", "me").claim("42", 0).deliveries
     redis_client.xack(STREAM, "status", delivery.id)
-    trials = DeadLetters(redis_client, "status").trials("me")
+    trials = Trials(ConsumerGroup(redis_client, "status", "me"))
     assert trials.suspects("42", [delivery]) == []
     redis_client.delete(STREAM)
     assert trials.suspects("42", [delivery]) == []
@@ -262,7 +262,7 @@ def test_killed_between_storing_and_acknowledging__however_often__is_not_buried(
 
     with monkeypatch.context() as dying:
         dying.setattr(ConsumerGroup, "acknowledge", killed)
-        for _ in range(CROWD + 3 * TRIALS):
+        for _ in range(SHARED_DELIVERIES + 3 * MAX_TRIALS):
             with pytest.raises(_Killed):
                 claim(redis_client, Recording())
     projection = Recording()
@@ -277,7 +277,9 @@ def test_killed_with_it_read_ahead_or_among_suspects__however_often__is_not_buri
 ) -> None:
     """Deliveries alone convict nobody: only trials of this very entry do."""
     delivered(redis_client, {"a": 1, "b": 1})
-    for _ in range(CROWD + 3 * TRIALS):  # read or taken over, and killed before it is applied
+    for _ in range(
+        SHARED_DELIVERIES + 3 * MAX_TRIALS
+    ):  # read or taken over, and killed before it is applied
         ConsumerGroup(redis_client, "status", "dead").claim("42", 0)
 
     def killed(_: Sequence[Entry]) -> None:
@@ -288,7 +290,7 @@ def test_killed_with_it_read_ahead_or_among_suspects__however_often__is_not_buri
     with pytest.raises(_Killed):
         claim(redis_client, projection)
     rows = redis_client.xpending_range(STREAM, "status", "-", "+", 10)
-    assert [int(row["times_delivered"]) // TRIAL for row in rows] == [1, 0]
+    assert [int(row["times_delivered"]) // TRIAL_STEP for row in rows] == [1, 0]
     assert claim(redis_client, survivor := Recording()) == 2
     assert sorted(survivor.batches) == [["a"], ["b"]]
     assert redis_client.exists("tenant:42:dead") == 0
@@ -302,14 +304,14 @@ def test_refused_in_its_trial__an_outage_of_its_burial_convicts_nobody(
     who = ("XCLAIM", STREAM, "status", "dead", 0, delivery.id)
     ask(redis_client, *who, "RETRYCOUNT", 6, "JUSTID")
     failures = iter([redis.ResponseError("OOM command not allowed")] * 2)
-    bury = DeadLetters.bury
+    bury = DeadLetterWriter.write
 
-    def refuse(letters: DeadLetters, *words: Any) -> None:
+    def refuse(letters: DeadLetterWriter, *words: Any) -> None:
         for failure in failures:
             raise failure
         bury(letters, *words)
 
-    monkeypatch.setattr(DeadLetters, "bury", refuse)
+    monkeypatch.setattr(DeadLetterWriter, "write", refuse)
     waits = Waits(redis_client, 20)
     claim(redis_client, Recording(), waits)
     assert waits.counters == [7, 7]

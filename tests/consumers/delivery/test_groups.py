@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import redis
 
-from consumers.dead_letters.letters import DeadLetters
+from consumers.dead_letters.writer import DeadLetterWriter
+from consumers.delivery.deliveries import Delivery
 from consumers.delivery.group_states import group_states
-from consumers.delivery.groups import ConsumerGroup, Delivery
+from consumers.delivery.groups import ConsumerGroup
 from streams.entry_ids import EntryId
 from tests.support.groups import entries, pending
 
@@ -97,7 +98,7 @@ def test_hold_counts_no_delivery(redis_client: redis.Redis) -> None:
     group = ConsumerGroup(redis_client, "status", "me")
     deliveries = group.read(["42"], 10)
     for _ in range(10):
-        group.hold(deliveries)
+        group.renew(deliveries)
     found: Any = redis_client.xpending_range(STREAM, "status", "-", "+", 10)
     assert found[0]["times_delivered"] == 1
 
@@ -125,7 +126,7 @@ def test_group_states_of_logs_with_and_without_groups(client: redis.Redis) -> No
 def test_dead_letter_has_all_that_is_known_and_is_acknowledged(redis_client: redis.Redis) -> None:
     redis_client.xadd(STREAM, {"event": b"\xff\x00raw"}, id="5-1")
     (delivery,) = ConsumerGroup(redis_client, "status", "me").read(["42"], 10)
-    DeadLetters(redis_client, "status").bury(delivery, "not_json", "two\nlines  of detail")
+    DeadLetterWriter(redis_client, "status").write(delivery, "not_json", "two\nlines  of detail")
     (letter,) = entries(redis_client, "tenant:42:dead")
     assert int(letter.pop("at")) > 1_600_000_000_000
     assert [letter] == [
@@ -147,7 +148,7 @@ def test_dead_letter_without_event_keeps_the_fields_found(
 ) -> None:
     redis_client.xadd(STREAM, fields, id="5-1")
     (delivery,) = ConsumerGroup(redis_client, "status", "me").read(["42"], 10)
-    DeadLetters(redis_client, "status").bury(delivery, "no_event_field", "none")
+    DeadLetterWriter(redis_client, "status").write(delivery, "no_event_field", "none")
     (letter,) = entries(redis_client, "tenant:42:dead")
     assert letter["event"] == b""
     assert {

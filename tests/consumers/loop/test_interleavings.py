@@ -17,13 +17,14 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumers.chores.sweep import Sweep
-from consumers.dead_letters.letters import DeadLetters
-from consumers.delivery.groups import ConsumerGroup, Delivery
+from consumers.chores.sweep.chore import Sweep
+from consumers.dead_letters.writer import DeadLetterWriter
+from consumers.delivery.deliveries import Delivery
+from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue
 from consumers.loop import read_ahead
+from consumers.loop.outages import Stopped
 from consumers.loop.runner import Consumer
-from consumers.loop.settling import Stopped
 from projections.decoding import Entry
 from streams.appender import EventAppender
 from streams.connection import connect
@@ -85,7 +86,7 @@ class Process:
             group=group,
             projection=self,
             ready=ReadyQueue(self.client, "status", lease_seconds=0.05),
-            dead_letters=DeadLetters(self.client, "status"),
+            dead_letters=DeadLetterWriter(self.client, "status"),
             sweep=Sweep(self.client, "status", name, reclaim_idle_seconds=60),
             reclaim_idle_seconds=0,
         )
@@ -149,9 +150,9 @@ class Deployment:
             process.fate = what
             me.turn(process.stop)
         elif action == "recover":
-            me._recover(process.stop)
+            me.recover(process.stop)
         elif action == "claim":
-            me._claim(what, process.stop)
+            me.take_over(what, process.stop)
         elif action == "cut":
             process.client.connection_pool.disconnect()
         else:
@@ -167,7 +168,7 @@ class Deployment:
 
         def done() -> bool:
             for tenant in TENANTS:
-                last.consumer._claim(tenant, last.stop)
+                last.consumer.take_over(tenant, last.stop)
             for name in TENANTS:
                 self.client.zadd("jobtrail:ready:status", {name: 0})
             last.consumer.turn(last.stop)
@@ -190,7 +191,7 @@ class Deployment:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_ahead, "QUANTUM", 3)
     monkeypatch.setattr("consumers.loop.runner.BLOCK_SECONDS", 0.0)
-    monkeypatch.setattr("consumers.loop.settling.FIRST_BACKOFF", 0.0)
+    monkeypatch.setattr("consumers.loop.outages.FIRST_PAUSE", 0.0)
 
 
 @pytest.mark.usefixtures("small")

@@ -12,14 +12,15 @@ import psycopg
 import pytest
 import redis
 
-from consumers.chores.sweep import Sweep
-from consumers.dead_letters.letters import DeadLetters
+from consumers.chores.sweep.chore import Sweep
 from consumers.dead_letters.trials import Suspect
-from consumers.delivery.groups import ConsumerGroup, Delivery
+from consumers.dead_letters.writer import DeadLetterWriter
+from consumers.delivery.deliveries import Delivery
+from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue
-from consumers.loop import read_ahead, settling
+from consumers.loop import batches, read_ahead, settling
+from consumers.loop.batches import Batch, decode_batch
 from consumers.loop.runner import Consumer
-from consumers.loop.settling import Batch
 from ops.devstack import EmbeddedRedis
 from projections.decoding import Entry, decode_each
 from streams.appender import EventAppender
@@ -62,7 +63,7 @@ def consumer(
         group=ConsumerGroup(client, "status", name),
         projection=projection,
         ready=ReadyQueue(client, "status"),
-        dead_letters=DeadLetters(client, "status"),
+        dead_letters=DeadLetterWriter(client, "status"),
         sweep=Sweep(client, "status", name, reclaim_idle_seconds=idle),
         reclaim_idle_seconds=idle,
     )
@@ -161,7 +162,7 @@ def test_stop_in_an_outage__both_batches_are_given_back_at_once(redis_client: re
     assert len(rows) == 2 * QUANTUM
     assert {row["times_delivered"] for row in rows} == {1}
     taken = Recording()
-    consumer(redis_client, taken, "other")._claim("42", threading.Event())
+    consumer(redis_client, taken, "other").take_over("42", threading.Event())
     assert len(taken.applied) == 2 * QUANTUM
 
 
@@ -231,7 +232,7 @@ def test_refused_for_one_tenant__the_others_of_the_batch_are_applied(
     me, stop = consumer(redis_client, projection), threading.Event()
     eventually(lambda: me.turn(stop) == 0 and settled(redis_client, "42", "status"))
     assert [each for each in projection.applied if each.startswith("42")] == ids
-    assert me._group.aside.holds("odd", "reading")
+    assert me._group.refused.is_paused("odd", "reading")
 
 
 def test_group_destroyed_while_a_batch_is_ahead__it_begins_again(
@@ -286,7 +287,7 @@ def test_error_of_decoding_ahead__is_raised_in_its_turn(
     append(redis_client, 2 * QUANTUM)
 
     def broken() -> None:
-        monkeypatch.setattr(settling, "decode_each", _raise_memory_error)
+        monkeypatch.setattr(batches, "decode_each", _raise_memory_error)
         me.look_ahead()
 
     projection, stop = Recording(broken), threading.Event()
@@ -320,19 +321,19 @@ def test_trial__what_is_ahead_was_decoded_before_it_began(
         seen.append(f"decode {tenants[0]}")
         return decode_each(tenants, *rest)
 
-    def trying(settler: Any, suspect: Suspect, stop: Any) -> None:
+    def trying(settler: Any, suspect: Suspect, retry: Any) -> None:
         seen.append("trial")
-        begin(settler, suspect, stop)
+        begin(settler, suspect, retry)
         seen.append("over")
 
-    monkeypatch.setattr(settling, "decode_each", decoding)
+    monkeypatch.setattr(batches, "decode_each", decoding)
     monkeypatch.setattr(settling.Settler, "_try_alone", trying)
     projection = Recording()
     me = consumer(redis_client, projection)
     me.turn(threading.Event())
     projection.during = [me.look_ahead]
     me._reclaim_idle = 0
-    me._claim("stale", threading.Event())
+    me.take_over("stale", threading.Event())
     assert seen == ["decode 42", "decode 42", "trial", "decode stale", "over"]
 
 
@@ -382,7 +383,7 @@ def test_batch_ahead_that_was_taken_over_meanwhile__is_applied_twice_and_changes
 
     def steal() -> None:
         eventually(lambda: pending(redis_client, "42", "status") == 2 * QUANTUM)
-        consumer(redis_client, taken, "thief", idle=0)._claim("42", threading.Event())
+        consumer(redis_client, taken, "thief", idle=0).take_over("42", threading.Event())
 
     projection, stop = Recording(steal), threading.Event()
     me = consumer(redis_client, projection)
@@ -395,7 +396,7 @@ def test_batch_ahead_that_was_taken_over_meanwhile__is_applied_twice_and_changes
 def test_batch_of_nothing_is_nothing(redis_client: redis.Redis) -> None:
     me = consumer(redis_client, Recording())
     me._settler.settle(Batch((), ()), threading.Event())
-    assert me._settler.decoded(list[Delivery]()) == Batch((), ())
+    assert decode_batch(list[Delivery](), 1_000) == Batch((), ())
 
 
 def test_settled_batches_are_freed_at_once__refusals_or_not(redis_client: redis.Redis) -> None:
@@ -429,7 +430,7 @@ def test_batch_of_many_tenants_has_about_so_many_entries(redis_client: redis.Red
             group=ConsumerGroup(redis_client, f"group{entries_}", "me"),
             projection=projection,
             ready=ReadyQueue(redis_client, f"group{entries_}"),
-            dead_letters=DeadLetters(redis_client, f"group{entries_}"),
+            dead_letters=DeadLetterWriter(redis_client, f"group{entries_}"),
             sweep=Sweep(redis_client, f"group{entries_}", "me"),
             batch_entries=entries_,
         )
@@ -447,7 +448,7 @@ def test_set_aside_with_a_full_quantum__it_is_not_leased_again_and_again(
     append(redis_client, 2 * QUANTUM, tenant="odd")
     projection = Recording(lambda: redis_client.set("tenant:odd:events", "odd"))
     me, stop = consumer(redis_client, projection), threading.Event()
-    eventually(lambda: me.turn(stop) == 0 and me._group.aside.holds("odd", "reading"))
+    eventually(lambda: me.turn(stop) == 0 and me._group.refused.is_paused("odd", "reading"))
     for _ in range(3):
         me._reader.next(0.01)
     assert redis_client.zscore("jobtrail:ready:status", "odd") is None
@@ -516,7 +517,7 @@ def test_heavy_tenant_without_a_group__its_first_read_is_a_whole_portion(
     _append_large(redis_client, "42", QUANTUM)
     group = ConsumerGroup(redis_client, "status", "me")
     group.portions.measure("42")
-    received = group.ask(["42"], QUANTUM).receive()
+    received = group.request(["42"], QUANTUM).receive()
     assert len(received.deliveries) == 3
     assert received.filled == ["42"]
 
@@ -565,14 +566,14 @@ def test_outage_of_burying__the_rest_of_the_batch_is_held_too(
     redis_client.xadd(STREAM, {"event": b"no JSON"})
     stop, old = _old_at_each_wait(redis_client, "me", 5)
     failures = iter([redis.ResponseError("OOM command not allowed")] * 3)
-    bury = DeadLetters.bury
+    bury = DeadLetterWriter.write
 
-    def refuse(letters: DeadLetters, *words: Any) -> None:
+    def refuse(letters: DeadLetterWriter, *words: Any) -> None:
         for failure in failures:
             raise failure
         bury(letters, *words)
 
-    monkeypatch.setattr(DeadLetters, "bury", refuse)
+    monkeypatch.setattr(DeadLetterWriter, "write", refuse)
     consumer(redis_client, Recording()).turn(stop)
     assert old == [0, 0, 0]
     assert settled(redis_client, "42", "status")
@@ -591,6 +592,6 @@ def test_outage_for_what_was_taken_over__suspects_and_the_others_are_held(
 
     stop, old = _old_at_each_wait(redis_client, "me", 5)
     projection = Recording(fail, fail)
-    consumer(redis_client, projection, idle=0)._claim("42", stop)
+    consumer(redis_client, projection, idle=0).take_over("42", stop)
     assert old == [0, 0]
     assert projection.batches == [["42-1", "42-2", "42-3"], ["42-0"]]

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 import redis
 
-from consumers.chores.sweep import Sweep
-from consumers.dead_letters.letters import DeadLetters
-from consumers.delivery.groups import ConsumerGroup, Reading, Received
+from consumers.chores.sweep.chore import Sweep
+from consumers.dead_letters.writer import DeadLetterWriter
+from consumers.delivery.groups import ConsumerGroup, ReadRequest, Received
 from consumers.delivery.ready import ReadyQueue
 from consumers.loop.runner import Consumer
 from projections.decoding import Entry
@@ -43,7 +43,7 @@ def consumer(
         group=ConsumerGroup(client, "status", name),
         projection=projection,
         ready=ReadyQueue(client, "status"),
-        dead_letters=DeadLetters(client, "status"),
+        dead_letters=DeadLetterWriter(client, "status"),
         sweep=Sweep(client, "status", name, reclaim_idle_seconds=idle),
         reclaim_idle_seconds=idle,
     )
@@ -152,18 +152,18 @@ def test_connection_cut_in_the_middle_of_a_read__its_deliveries_are_read_again(
     projection, stop = Recording(), threading.Event()
     me = consumer(redis_client, projection)
     group: Any = me._group
-    ask = group.ask
+    request = group.request
 
-    def cut(tenants: Sequence[str], count: int) -> Reading:
-        monkeypatch.setattr(group, "ask", ask)
-        ask(tenants, count).receive()
+    def cut(tenants: Sequence[str], count: int) -> ReadRequest:
+        monkeypatch.setattr(group, "request", request)
+        request(tenants, count).receive()
 
         def receive() -> Received:
             raise redis.ConnectionError("cut")
 
-        return Reading(receive)
+        return ReadRequest(receive)
 
-    monkeypatch.setattr(group, "ask", cut)
+    monkeypatch.setattr(group, "request", cut)
     running = threading.Thread(target=me.run, args=(stop,))
     running.start()
     eventually(lambda: projection.applied == ["a1"])

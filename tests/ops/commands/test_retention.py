@@ -57,14 +57,14 @@ def test_groups_are_listed_and_nothing_is_trimmed(redis_client: redis.Redis) -> 
 
 
 def test_deregistered_group_holds_nothing_back() -> None:
-    assert "on 0 logs" in run("groups", "deregister", "status")
+    assert "on 0 streams" in run("groups", "deregister", "status")
     assert json.loads(run("trim", "--json"))[0]["left"] == 1
 
 
 def test_group_that_is_consumed_is_refused_without_force() -> None:
     with pytest.raises(CommandError, match="--force"):
         run("groups", "deregister", "rows")
-    assert "on 1 logs" in run("groups", "deregister", "rows", "--force")
+    assert "on 1 streams" in run("groups", "deregister", "rows", "--force")
 
 
 def test_unknown_group_is_refused() -> None:

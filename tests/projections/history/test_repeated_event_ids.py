@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from consumers.dead_letters.buried_entries import with_event_id
+from consumers.dead_letters.store import with_event_id
 from projections.decoding import Entry, decode
 from projections.event_identity import event_id_of, other_identity
 from projections.replay.sources import Sources

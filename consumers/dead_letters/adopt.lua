@@ -1,7 +1,7 @@
--- Put letters into the index that are not in it, and make one of those that hold the same entry.
--- An earlier version wrote one letter a group.
--- KEYS: the dead letters, their index. ARGV: after which letter to go on ('-' from the first), how
--- many to look at. Returns the last letter looked at; nothing after the last of all.
+-- Add letters to the index that it does not have, and merge letters that hold the same entry.
+-- An earlier version wrote one letter for each group.
+-- KEYS: the dead letters, their index. ARGV: the id after which to continue ('-' for the first), the
+-- maximum number of letters. Returns the id after which to continue; nothing after the last letter.
 local dead, index = KEYS[1], KEYS[2]
 
 local function merge(first, second)
@@ -10,7 +10,7 @@ local function merge(first, second)
   local taking = false
   for at = 1, #second[2], 2 do
     local name, value = second[2][at], second[2][at + 1]
-    if name == 'group' then taking = not was_buried_by(first, value) end
+    if name == 'group' then taking = not was_rejected_by(first, value) end
     if taking and string.match('group reason detail deliveries at', name) then
       letter[#letter + 1], letter[#letter + 2] = name, value
     end

@@ -1,8 +1,8 @@
--- Set groups back to the beginning whose last delivered id is beyond every id of their log.
--- Nothing new would ever be delivered to them. KEYS: the log. ARGV: the groups.
+-- Set groups back to the beginning whose last delivered id is beyond every id of their stream.
+-- No new entry would ever be delivered to them. KEYS: the stream. ARGV: the groups.
 -- Returns the groups that were set back.
 local function parts(id) return string.match(id, '^(%d+)-(%d+)$') end
--- Ids have 64 bits a part, which a number in here does not hold: longer digits are the greater.
+-- Each part of an id has 64 bits, more than a Lua number holds: the one with more digits is greater.
 local function less(a, b)
   local a1, a2 = parts(a)
   local b1, b2 = parts(b)
@@ -17,11 +17,11 @@ local function facts_of(row)
 end
 
 local last = facts_of(redis.call('XINFO', 'STREAM', KEYS[1]))['last-generated-id']
-local ours, reset = {}, {}
-for _, group in ipairs(ARGV) do ours[group] = true end
+local wanted, reset = {}, {}
+for _, group in ipairs(ARGV) do wanted[group] = true end
 for _, row in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local group = facts_of(row)
-  if ours[group['name']] and less(last, group['last-delivered-id']) then
+  if wanted[group['name']] and less(last, group['last-delivered-id']) then
     redis.call('XGROUP', 'SETID', KEYS[1], group['name'], '0')
     reset[#reset + 1] = group['name']
   end

@@ -1,6 +1,7 @@
-"""Figures that consumers keep for each other and for operators in Redis, as they are read back.
+"""The forms of the figures that consumers write to Redis for each other and for operators.
 
-Other programs can write these keys too. A value of another form is left out: no consumer and no
+The heartbeat and the samples write them; the console reads them with `valid_figures`. Other
+programs can write these keys too: a value of another form is left out, and neither a consumer nor a
 page of the console fails because of it.
 """
 
@@ -12,13 +13,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 
-class Kept(BaseModel):
+class SharedFigure(BaseModel):
     """A JSON object with exactly these types; fields of newer versions are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
 
-class Beat(Kept):
+class Beat(SharedFigure):
     """A heartbeat: one consumer's description of itself; times are milliseconds since 1970."""
 
     group: str
@@ -30,7 +31,7 @@ class Beat(Kept):
     applied: int
 
 
-class GroupSample(Kept):
+class GroupSample(SharedFigure):
     """One group's figures in a sample."""
 
     waiting: int
@@ -39,25 +40,25 @@ class GroupSample(Kept):
     applied: int
 
 
-class Sample(Kept):
-    """The figures of all groups at one moment."""
+class Sample(SharedFigure):
+    """The figures of all groups at one time, in milliseconds since 1970."""
 
     at: int
     groups: dict[str, GroupSample]
 
 
-class Behind(Kept):
+class Behind(SharedFigure):
     """The tenants that were furthest behind at the last sample, the furthest first."""
 
     at: int
     tenants: list[str]
 
 
-_Form = TypeVar("_Form", bound=Kept)
+_Form = TypeVar("_Form", bound=SharedFigure)
 
 
-def read_back(form: type[_Form], texts: Iterable[bytes]) -> Iterator[_Form]:
-    """Yield the values that have the form."""
+def valid_figures(form: type[_Form], texts: Iterable[bytes]) -> Iterator[_Form]:
+    """Yield those of the JSON texts that have the form."""
     for text in texts:
         try:
             yield form.model_validate_json(text)
@@ -66,5 +67,5 @@ def read_back(form: type[_Form], texts: Iterable[bytes]) -> Iterator[_Form]:
 
 
 def count_of(text: bytes) -> int:
-    """Return a count, or 0 for anything else."""
+    """Return the count that a text of up to 19 digits is, or 0 for any other text."""
     return int(text) if text.isdigit() and len(text) < 20 else 0

@@ -1,11 +1,11 @@
--- What all scripts on dead letters share; it stands in front of each of them.
+-- Functions that all scripts on dead letters share; this file is prepended to each of them.
 -- A *letter* is an entry of the tenant's stream of dead letters. The *index* is a hash of the ids of
--- letters by the ids of the entries that they hold; without it a letter is only not found by its
--- entry. A key of another type in its place is replaced.
+-- letters by the ids of the entries that they hold. A letter that is not in it cannot be found by its
+-- entry, but nothing else fails. A key of another type is replaced by it.
 local function index_of(index, entry)
   local id = redis.pcall('HGET', index, entry)
   if type(id) == 'table' then
-    redis.pcall('DEL', index) -- which not every user may
+    redis.pcall('DEL', index) -- not every user is allowed to do this
     return nil
   end
   return id or nil
@@ -21,10 +21,10 @@ local function field(letter, name)
   end
 end
 
--- The entry that a letter holds; of a letter that somebody else wrote, the letter's own id.
+-- The id of the entry that a letter holds; where another program wrote the letter, the letter's id.
 local function entry_of(letter) return field(letter, 'entry_id') or letter[1] end
 
-local function was_buried_by(letter, group)
+local function was_rejected_by(letter, group)
   for at = 1, #letter[2], 2 do
     if letter[2][at] == 'group' and letter[2][at + 1] == group then return true end
   end
@@ -36,8 +36,8 @@ local function forget(dead, index, letter)
   if index_of(index, entry) == letter[1] then redis.call('HDEL', index, entry) end
 end
 
--- Drop the oldest letters, `most` of them at most, that are beyond the age or the bytes; the newest
--- letter stays. Returns how many were dropped for their bytes, and how many for their age.
+-- Drop the oldest letters beyond the limits, at most `most` of them; the newest letter stays.
+-- Returns the numbers of letters that were dropped for their bytes and for their age.
 local function drop(dead, index, max_bytes, max_age_ms, most)
   local clock = redis.call('TIME')
   local oldest_ms = clock[1] * 1000 + math.floor(clock[2] / 1000) - max_age_ms

@@ -1,22 +1,22 @@
--- Take a letter away for all groups: append its entry to the log again, or discard it.
--- KEYS: the log, the dead letters, their index, the entries that operators have settled, then every
--- group's ready queue. ARGV: the letter's entry, the letter's id as it was read, the tenant, how many
--- groups there are, the groups, then the fields and values to append (none: discard).
--- Returns the new entry id, '' after discarding; nothing where the letter is gone: somebody else
--- requeued or discarded it.
--- How many settled entries are remembered for groups that have not come to them, and for how long.
+-- Remove a letter for all groups: append its entry to the stream again, or discard it.
+-- KEYS: the stream, the dead letters, their index, the entries that operators have settled, then every
+-- group's ready queue. ARGV: the letter's entry, the letter's id as it was read, the tenant, the number
+-- of groups, the groups, then the fields and values to append (none: discard).
+-- Returns the new entry id, or '' after discarding. Returns nothing where the letter is gone: it was
+-- requeued or discarded meanwhile.
+-- The number of settled entries remembered for groups that have not come to them, and the seconds.
 local SETTLED, SETTLED_SECONDS = 10000, 604800
-local log, dead, index, settled = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local stream, dead, index, settled = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local entry, tenant, groups = ARGV[1], ARGV[3], tonumber(ARGV[4])
 
--- Another group may have buried it meanwhile, which made another letter of it.
+-- Another group may have rejected the entry meanwhile, which replaced the letter.
 local known = index_of(index, entry)
 local letter = known and letter_at(dead, known) or letter_at(dead, ARGV[2])
 if not letter or entry_of(letter) ~= entry then return false end
 
--- Whether a group has yet to settle the entry: it would bury it again.
+-- Whether a group has yet to settle the entry: it would write a letter again.
 local function is_awaited()
-  local rows = redis.pcall('XINFO', 'GROUPS', log)
+  local rows = redis.pcall('XINFO', 'GROUPS', stream)
   if rows.err then return false end
   local delivered = {}
   for _, row in ipairs(rows) do
@@ -26,10 +26,10 @@ local function is_awaited()
   end
   for at = 5, 4 + groups do
     local last = delivered[ARGV[at]] or '0-0'
-    local waiting = redis.pcall('XRANGE', log, '(' .. last, entry, 'COUNT', 1)
+    local waiting = redis.pcall('XRANGE', stream, '(' .. last, entry, 'COUNT', 1)
     if not waiting.err and #waiting > 0 then return true end
     if delivered[ARGV[at]] then
-      local pending = redis.pcall('XPENDING', log, ARGV[at], entry, entry, 1)
+      local pending = redis.pcall('XPENDING', stream, ARGV[at], entry, entry, 1)
       if not pending.err and #pending > 0 then return true end
     end
   end
@@ -38,9 +38,9 @@ end
 
 local id = ''
 if #ARGV > 4 + groups then
-  local again = {log, '*'}
+  local again = {stream, '*'}
   for at = 5 + groups, #ARGV do again[#again + 1] = ARGV[at] end
-  -- First, because it can be refused: an error in here undoes nothing.
+  -- First, because only this command can be refused: a script that fails undoes nothing.
   id = redis.call('XADD', unpack(again))
 end
 forget(dead, index, letter)

@@ -1,0 +1,91 @@
+"""Trimming: removing from streams the entries that are safe to remove.
+
+The chore `Retention`, the command `jobtrail trim` and the doctor (a dry run) call `trim`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import files
+from itertools import islice
+from typing import NamedTuple
+
+import redis
+import structlog
+
+from consumers import metrics
+from consumers.faults import is_of_key
+from consumers.round_trips import text_of
+from streams.discovery import tenants as all_tenants
+from streams.keys import Keys
+from streams.wire import Command, ask, checked, round_trip
+
+_LOG = structlog.get_logger(__name__)
+
+HISTORY_GROUP = "rows"
+"""The group that acknowledges an entry only after the history contains it."""
+AT_ONCE = 100
+"""Streams in one round trip."""
+TRIM_AT_ONCE = 10_000
+"""The approximate number of entries that one command removes at most."""
+
+
+class Trimmed(NamedTuple):
+    """The result of trimming one tenant's stream."""
+
+    tenant: str
+    trimmed: int
+    """The number of entries removed."""
+    left: int
+    held_by: tuple[str, ...]
+    """Groups that hold back the stream; without one, the rest is too young, or the last entry."""
+
+
+def trim(
+    client: redis.Redis,
+    keys: Keys,
+    keep_seconds: float,
+    tenants: Iterable[str] | None = None,
+    *,
+    dry_run: bool = False,
+) -> Iterator[Trimmed]:
+    """Trim the streams of these tenants, or of all, as far as is safe, and yield the results.
+
+    A tenant without a stream is left out. A dry run trims nothing and only reports what holds each
+    stream back.
+
+    Raises:
+        redis.RedisError: Redis is away; what was trimmed before was safe to remove.
+    """
+    remaining = iter(all_tenants(client, keys) if tenants is None else tenants)
+    while some := list(islice(remaining, AT_ONCE)):
+        yield from _trim_some(client, keys, keep_seconds, some, 0 if dry_run else TRIM_AT_ONCE)
+
+
+def _trim_some(
+    client: redis.Redis, keys: Keys, keep_seconds: float, tenants: Sequence[str], at_once: int
+) -> Iterator[Trimmed]:
+    script = files("consumers.chores.retention").joinpath("trim.lua").read_text(encoding="utf-8")
+    # Loaded each time: the server forgets scripts in a restart or a failover.
+    digest = ask(client, "SCRIPT", "LOAD", script)
+    args = (HISTORY_GROUP, int(keep_seconds * 1000), at_once)
+    removed = dict.fromkeys(tenants, 0)
+    waiting = list(removed)
+    while waiting:
+        commands: list[Command] = [
+            ("EVALSHA", digest, 2, keys.stream(tenant), keys.groups(), *args) for tenant in waiting
+        ]
+        unfinished = []
+        for tenant, reply in zip(waiting, round_trip(client, commands), strict=True):
+            if is_of_key(reply):
+                _LOG.error("stream_not_trimmed", tenant=tenant, error=str(reply))
+            elif checked([reply])[0]:
+                count, more, left, *groups = reply
+                removed[tenant] += count
+                metrics.TRIMMED.inc(count)
+                if more:
+                    unfinished.append(tenant)
+                else:
+                    held_by = tuple(map(text_of, groups))
+                    yield Trimmed(tenant, removed[tenant], left, held_by)
+        waiting = unfinished

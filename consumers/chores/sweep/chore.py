@@ -1,0 +1,176 @@
+"""The sweep as the consumer's loop runs it: the order of its steps, and their times.
+
+The steps of the elected consumer:
+
+- examine the known streams with one XREAD for entries after those seen, and mark their tenants;
+- discover streams with SCAN, a bounded part of the keyspace at a time;
+- check the groups of streams that were just discovered, and of all once a minute; a bounded number
+  at a time, and only while the ready queues are short, so that very many new streams delay no known
+  one;
+- follow the open streams, those that some group has not settled;
+- publish the figures of all streams as metrics.
+
+An idle stream costs the server a third of a microsecond. After losing its election the sweep starts
+from nothing. Every consumer, elected or not, also takes the tenants that the sweep queued as stale
+for its group.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import redis
+
+from consumers.chores.election import ELECTED_INTERVALS, Election
+from consumers.chores.periodic import Periodic, Timer
+from consumers.chores.sweep.known_streams import KnownStreams
+from consumers.chores.sweep.open_streams import OpenStreams
+from consumers.chores.sweep.stream_figures import StreamFigures
+from consumers.delivery.group_states import known_groups
+from consumers.delivery.ready import StaleQueue, shortest_ready
+from consumers.round_trips import round_trips
+from streams.append_plan import ready_marks
+from streams.keys import Keys
+from streams.wire import checked
+
+INTERVAL_SECONDS = 1.5
+FEW = 2_000
+"""The number of known streams up to which the sweep runs twice as often."""
+SHOWN_INTERVALS = 2 * ELECTED_INTERVALS
+"""The number of intervals for which the metrics of the last sweep are shown."""
+CHECK = 300
+"""The number of streams checked at once, and the length of a ready queue that stops the checks."""
+CHECK_SECONDS = 0.1
+"""The pause before more unchecked streams are checked."""
+FOLLOW = 500
+"""The number of open streams compared in one sweep."""
+STALE_AT_ONCE = 16
+"""The number of stale tenants that a consumer takes at once."""
+
+
+class Sweep(Periodic):
+    """One consumer's part in the sweep: sweeping while it is elected, and taking stale tenants.
+
+    Args:
+        group: the group whose stale tenants are taken.
+        reclaim_idle_seconds: the idle time after which a delivery is stale.
+        tenants_in_metrics: whether the metrics name the tenants that are furthest behind.
+        clock: returns monotonic seconds.
+    """
+
+    name = "sweep"
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        group: str,
+        consumer: str,
+        *,
+        keys: Keys | None = None,
+        reclaim_idle_seconds: float = 30.0,
+        interval_seconds: float = INTERVAL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        tenants_in_metrics: bool = False,
+    ) -> None:
+        self._keys = keys or Keys()
+        election = Election(client, self._keys.sweeper(), consumer, interval_seconds)
+        super().__init__(interval_seconds, election=election, clock=clock)
+        self._client = client
+        self._known = KnownStreams(client, self._keys, clock)
+        self._figures = StreamFigures(client, self._keys, tenants=tenants_in_metrics)
+        idle_ms = int(reclaim_idle_seconds * 1000)
+        self._open = OpenStreams(client, self._keys, self._known, self._figures, idle_ms)
+        self._stale = StaleQueue(client, group, self._keys)
+        self._check_timer, self._stale_timer = Timer(clock), Timer(clock)
+
+    def run(self) -> None:
+        """Sweep once, if this consumer is elected.
+
+        At most half of the time is spent in sweeps: on a busy machine the consumer would otherwise
+        read too seldom.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        begun = self._clock()
+        super().run()
+        taken = min(self._clock() - begun, self._interval)
+        self.timer.set(max(self.timer.seconds_left(), taken))
+
+    def check_due(self) -> bool:
+        """Return whether discovered streams are unchecked and the next check is due."""
+        return self._known.has_unchecked and self._check_timer.is_due()
+
+    def check_more(self) -> None:
+        """Check some of the streams that the last sweep left unchecked.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        self._check(known_groups(self._client, self._keys))
+
+    def seconds_left(self) -> float:
+        """Return the seconds until the next sweep or check is due."""
+        left = self.timer.seconds_left()
+        return min(left, self._check_timer.seconds_left()) if self._known.has_unchecked else left
+
+    def take_stale(self) -> list[str]:
+        """Return tenants with deliveries for this group to take over; each is returned once.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        if not self._stale_timer.is_due():
+            return []
+        self._stale_timer.set(self._interval)
+        return self._stale.take(STALE_AT_ONCE)
+
+    def leave(self) -> None:
+        """Withdraw the metrics, and let another consumer sweep.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        self._figures.withdraw()
+        super().leave()
+
+    def _pause(self) -> float:
+        return self._interval / (2 if len(self._known) <= FEW else 1)
+
+    def _forget(self) -> None:
+        self._known.forget()
+        self._figures.withdraw()
+
+    def _work(self) -> None:
+        groups = known_groups(self._client, self._keys)
+        # Known streams first: they do not wait for new ones.
+        self._examine(groups)
+        self._known.discover(self._figures.add_dead)
+        self._check(groups)
+        self._open.follow(self._known.open(FOLLOW), groups)
+        self._figures.count()
+        self._figures.publish(groups, len(self._known), self._interval * SHOWN_INTERVALS)
+        # A long sweep must not cost the election: a new sweeper knows no stream.
+        self._renew_election()
+
+    def _examine(self, groups: list[str]) -> None:
+        """Mark the tenants of streams with newer entries for all groups."""
+        for streams in self._known.with_news():
+            marks = (
+                command
+                for stream in streams
+                for command in ready_marks(self._keys, groups, self._known.tenant(stream))
+            )
+            checked(round_trips(self._client, marks))
+            self._known.remember_newest(streams)
+
+    def _check(self, groups: list[str]) -> None:
+        """Compare the groups with unchecked streams, while the ready queues are short."""
+        self._check_timer.set(CHECK_SECONDS)
+        if not self._known.has_unchecked:
+            return
+        room = CHECK - shortest_ready(self._client, groups, self._keys)
+        if room > 0:
+            streams = self._known.take_unchecked(room)
+            self._open.follow(self._known.remember_newest(streams), groups)

@@ -1,0 +1,189 @@
+"""The streams that the sweep knows, and the newest entry of each.
+
+A stream that SCAN finds is first *unchecked*, and is *known* once its newest entry was read. A
+known stream is *open* while some group may have unsettled entries of it. The sweep is the only
+user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import redis
+import structlog
+
+from consumers.chores.periodic import Timer
+from consumers.faults import is_of_key
+from consumers.round_trips import round_trips, text_of
+from streams.discovery import START, scan_streams
+from streams.entry_ids import EntryId, of_reply
+from streams.keys import DEAD_END, STREAM_END, SWEPT_PATTERN, Keys
+from streams.wire import ask, checked, round_trip
+
+_LOG = structlog.get_logger(__name__)
+
+FORGET_SECONDS = 60.0
+"""The interval in which streams that SCAN misses are forgotten, and all others checked again."""
+SCAN_CALLS, SCAN_SECONDS = 400, 0.15
+"""The number of SCANs in one sweep at most, and their seconds together."""
+READ_AT_ONCE = 1_000
+"""The number of streams in one XREAD."""
+NO_ENTRY = b"0-0"
+
+
+class KnownStreams:
+    """The streams that the sweep knows; nothing is remembered for ever.
+
+    Args:
+        clock: returns monotonic seconds.
+    """
+
+    def __init__(self, client: redis.Redis, keys: Keys, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._keys = keys
+        self._clock = clock
+        self._forgetting = Timer(clock)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all streams and start from nothing."""
+        self._newest: dict[bytes, bytes] = {}
+        self._unchecked: dict[bytes, None] = {}
+        self._open: dict[bytes, None] = {}
+        self._found = set[bytes]()
+        """Streams that SCAN has found since streams were last forgotten."""
+        self._cursor = START
+        self._forgetting.set(FORGET_SECONDS)
+
+    def __len__(self) -> int:
+        """Return the number of known streams."""
+        return len(self._newest)
+
+    @property
+    def has_unchecked(self) -> bool:
+        """True while streams wait for their check."""
+        return bool(self._unchecked)
+
+    def newest(self, stream: bytes) -> EntryId:
+        """Return the id of the newest entry that was seen in a stream."""
+        return of_reply(self._newest.get(stream, NO_ENTRY))
+
+    def tenant(self, stream: bytes) -> str:
+        """Return the tenant of a stream."""
+        return self._keys.tenant_of(text_of(stream))
+
+    def open(self, limit: int) -> list[bytes]:
+        """Return open streams, at most `limit` of them."""
+        return list(islice(self._open, limit))
+
+    def set_open(self, stream: bytes, *, is_open: bool) -> None:
+        """Close a stream, or make it the last of the open ones."""
+        self._open.pop(stream, None)
+        if is_open:
+            self._open[stream] = None
+
+    def discover(self, found_dead: Callable[[Iterable[bytes]], None]) -> None:
+        """Scan a bounded part of the keyspace, and pass streams of dead letters to `found_dead`.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        until = self._clock() + SCAN_SECONDS
+        for _ in range(SCAN_CALLS):
+            self._cursor, names = scan_streams(self._client, self._cursor, SWEPT_PATTERN)
+            found_dead(name for name in names if name.endswith(DEAD_END))
+            streams = [name for name in names if name.endswith(STREAM_END)]
+            self._found.update(streams)
+            for name in streams:
+                if name not in self._newest:
+                    self._unchecked[name] = None
+            if self._cursor == START:
+                self._forget_lost()
+                return
+            if self._clock() >= until:
+                return
+
+    def with_news(self) -> Iterator[list[bytes]]:
+        """Yield the known streams with newer entries than seen, `READ_AT_ONCE` examined at a time.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        known = list(self._newest.items())
+        for at in range(0, len(known), READ_AT_ONCE):
+            yield self._with_news(known[at : at + READ_AT_ONCE])
+
+    def take_unchecked(self, limit: int) -> list[bytes]:
+        """Return unchecked streams, which are known from now on.
+
+        One half of them are those discovered first, the other half those discovered last, so that
+        neither wait for all the others.
+        """
+        half = limit // 2
+        taken = dict.fromkeys(islice(self._unchecked, limit - half))
+        taken.update(dict.fromkeys(islice(reversed(self._unchecked), half)))
+        for stream in taken:
+            del self._unchecked[stream]
+            self._newest.setdefault(stream, NO_ENTRY)
+        return list(taken)
+
+    def remember_newest(self, streams: Sequence[bytes]) -> list[bytes]:
+        """Read the newest entry of each stream; open and return those that have one.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        commands = [("XREVRANGE", name, "+", "-", "COUNT", 1) for name in streams]
+        opened = []
+        for name, reply in zip(streams, round_trip(self._client, commands), strict=True):
+            if isinstance(reply, redis.RedisError):
+                self.drop(name, reply)
+                continue
+            self._newest[name] = reply[0][0] if reply else NO_ENTRY
+            if reply:
+                self._open[name] = None
+                opened.append(name)
+        return opened
+
+    def drop(self, stream: bytes, error: redis.RedisError) -> None:
+        """Forget a stream whose key was refused; SCAN finds it once it is a stream again.
+
+        Raises:
+            redis.RedisError: the error concerns more than this key.
+        """
+        checked([] if is_of_key(error) else [error])
+        for known in (self._newest, self._open, self._unchecked):
+            known.pop(stream, None)
+        _LOG.error("stream_unreadable", tenant=self.tenant(stream), error=str(error))
+
+    def _forget_lost(self) -> None:
+        """Forget streams that SCAN no longer finds, and check the others again, once a minute."""
+        if not self._forgetting.is_due():
+            return
+        self._newest = {name: seen for name, seen in self._newest.items() if name in self._found}
+        self._unchecked = dict.fromkeys([*self._unchecked, *self._newest])
+        self._found.clear()
+        self._forgetting.set(FORGET_SECONDS)
+
+    def _with_news(self, known: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        names, after = [name for name, _ in known], [seen for _, seen in known]
+        try:
+            reply = ask(self._client, "XREAD", "COUNT", 1, "STREAMS", *names, *after)
+        except redis.ResponseError as error:
+            if not is_of_key(error):
+                raise
+        else:
+            return [name for name, _ in reply or ()]
+        return self._with_news_each(known)
+
+    def _with_news_each(self, known: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        """Examine the streams one by one, and forget those that are no streams any more."""
+        commands = (("XREAD", "COUNT", 1, "STREAMS", name, seen) for name, seen in known)
+        news = []
+        for (name, _), reply in zip(known, round_trips(self._client, commands), strict=True):
+            if isinstance(reply, redis.RedisError):
+                self.drop(name, reply)
+            elif reply:
+                news.append(name)
+        return news

@@ -1,0 +1,101 @@
+"""Open streams: comparing every group with the newest entry until it has settled all of them.
+
+A group that is behind gets a ready mark. A group whose deliveries became old gets its tenant into
+its stale queue. A group whose last delivered id is beyond every id of the stream, as after a flush,
+is set back to the beginning. The sweep is the only user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+import redis
+import structlog
+
+from consumers.chores.sweep.known_streams import KnownStreams
+from consumers.chores.sweep.stream_figures import StreamFigures
+from consumers.delivery import group_commands
+from consumers.delivery.group_states import GroupState, group_states
+from consumers.delivery.ready import add_stale
+from consumers.round_trips import round_trips, text_of
+from streams.append_plan import ready_marks
+from streams.keys import Keys
+from streams.wire import Command, checked
+
+_LOG = structlog.get_logger(__name__)
+
+
+class OpenStreams:
+    """The comparison of groups with open streams.
+
+    Args:
+        reclaim_idle_ms: the idle time in milliseconds after which a delivery is stale.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        known: KnownStreams,
+        figures: StreamFigures,
+        reclaim_idle_ms: int,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._known = known
+        self._figures = figures
+        self._reclaim_idle_ms = reclaim_idle_ms
+        self._reset_ahead = client.register_script(
+            files("consumers.chores.sweep").joinpath("reset_ahead.lua").read_text(encoding="utf-8")
+        )
+
+    def follow(self, streams: Sequence[bytes], groups: Sequence[str]) -> None:
+        """Compare the groups with these streams, and close streams that all groups have settled.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        unsettled: dict[bytes, dict[str, GroupState | None]] = {}
+        marks, pending = list[Command](), list[tuple[bytes, str]]()
+        for stream, states in zip(streams, group_states(self._client, streams), strict=True):
+            at = {state.name: state for state in states if state.name in groups}
+            newest = self._known.newest(stream)
+            is_ahead = any(state.last_delivered > newest for state in at.values())
+            behind = [name for name in groups if name not in at or at[name].last_delivered < newest]
+            with_pending = [name for name in at if at[name].pending]
+            marks += ready_marks(self._keys, behind, self._known.tenant(stream))
+            pending += ((stream, name) for name in with_pending)
+            unsettled[stream] = {name: at.get(name) for name in [*behind, *with_pending]}
+            self._known.set_open(stream, is_open=bool(unsettled[stream]))
+            if is_ahead:
+                self._reset(stream, groups)
+        # One round trip for all: one for each stream would delay the known ones by seconds.
+        checked(round_trips(self._client, marks))
+        self._add_stale(pending)
+        self._figures.update(unsettled)
+
+    def _reset(self, stream: bytes, groups: Sequence[str]) -> None:
+        """Set groups back that are ahead of all ids of a stream: they would get no new entry."""
+        try:
+            reset = self._reset_ahead(keys=[stream], args=list(groups))
+        except redis.ResponseError as error:
+            self._known.drop(stream, error)
+            return
+        for name in reset:
+            _LOG.warning("group_reset", tenant=self._known.tenant(stream), group=text_of(name))
+
+    def _add_stale(self, pending: Sequence[tuple[bytes, str]]) -> None:
+        """Queue the tenants of streams whose deliveries to a group became old."""
+        commands = (
+            group_commands.first_idle(stream, group, self._reclaim_idle_ms)
+            for stream, group in pending
+        )
+        stale = [
+            (group, self._known.tenant(stream))
+            for (stream, group), reply in zip(
+                pending, round_trips(self._client, commands), strict=True
+            )
+            if reply and not isinstance(reply, redis.RedisError)
+        ]
+        checked(round_trips(self._client, add_stale(self._keys, stale)))

@@ -1,0 +1,137 @@
+"""A dead letter as it is read back: the entry, and the groups that rejected it.
+
+`consumers.dead_letters.store` returns letters; the commands, the console and the doctor show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from consumers.dead_letters.letter_format import NO_EVENT, OTHER_PREFIX
+from consumers.round_trips import text_of
+from streams.entry_ids import EntryId, of_reply
+
+
+@dataclass(slots=True)
+class Rejection:
+    """One group's reason for giving an entry up."""
+
+    group: str = ""
+    reason: str = ""
+    detail: str = ""
+    deliveries: int = 0
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter: an entry, and the groups that rejected it."""
+
+    tenant: str
+    id: EntryId
+    """The letter's id; it changes when another group rejects the same entry."""
+    entry_id: str
+    """The entry's id; empty in a letter that another program wrote."""
+    rejections: Sequence[Rejection]
+    """At least one, in the order in which they came."""
+    event: bytes | None
+    """The bytes of the entry's `event` field, or None where it had none."""
+    others: Sequence[tuple[bytes, bytes]]
+    """The entry's other fields."""
+    size: int
+    """Bytes of the event as it came."""
+    sha256: str | None = field(default=None)
+    """The hash of the event as it came, where only its beginning was kept."""
+
+    @property
+    def name(self) -> str:
+        """The id that operators use: the entry's id where it is valid, else the letter's."""
+        try:
+            return str(EntryId.parse(self.entry_id))
+        except ValueError:
+            return str(self.id)
+
+    @property
+    def is_complete(self) -> bool:
+        """True where all bytes of the entry were kept."""
+        return self.sha256 is None
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups that rejected the entry."""
+        return [rejection.group for rejection in self.rejections]
+
+    @property
+    def group(self) -> str:
+        """The groups as one text."""
+        return ", ".join(self.groups)
+
+    @property
+    def reason(self) -> str:
+        """The reason of the first group."""
+        return self.rejections[0].reason
+
+    @property
+    def detail(self) -> str:
+        """The detail of the first group's reason."""
+        return self.rejections[0].detail
+
+    @property
+    def deliveries(self) -> int:
+        """The highest number of deliveries of the entry to one group."""
+        return max(rejection.deliveries for rejection in self.rejections)
+
+    @property
+    def rejected_at(self) -> datetime:
+        """The time of the first rejection, in UTC."""
+        return min((each.at for each in self.rejections if each.at), default=self.id.time)
+
+
+def letter_of(tenant: str, raw_id: bytes, fields: Sequence[bytes]) -> Letter:
+    """Return the letter that an entry of a tenant's dead letters holds.
+
+    Any program can write such an entry: missing or odd fields give empty values.
+    """
+    pairs = list(zip(fields[::2], fields[1::2], strict=True))
+    facts = {name: value for name, value in pairs if not name.startswith(OTHER_PREFIX)}
+    rejections = list(_rejections(pairs)) or [Rejection()]
+    event = None if rejections[0].reason == NO_EVENT else facts.get(b"event", b"")
+    size = facts.get(b"bytes", b"")
+    return Letter(
+        tenant=tenant,
+        id=of_reply(raw_id),
+        entry_id=text_of(facts.get(b"entry_id", b"")),
+        rejections=rejections,
+        event=event,
+        others=[
+            (name.removeprefix(OTHER_PREFIX), value)
+            for name, value in pairs
+            if name.startswith(OTHER_PREFIX)
+        ],
+        size=int(size) if size.isdigit() else len(event or b""),
+        sha256=text_of(facts[b"sha256"]) if b"sha256" in facts else None,
+    )
+
+
+def _rejections(pairs: Sequence[tuple[bytes, bytes]]) -> Iterator[Rejection]:
+    """Yield the rejections, each of which begins with its group."""
+    rejection: Rejection | None = None
+    for name, value in pairs:
+        if name == b"group":
+            if rejection is not None:
+                yield rejection
+            rejection = Rejection(group=text_of(value))
+        elif rejection is None:
+            continue
+        elif name == b"reason":
+            rejection.reason = text_of(value)
+        elif name == b"detail":
+            rejection.detail = text_of(value)
+        elif name == b"deliveries" and value.isdigit():
+            rejection.deliveries = int(value)
+        elif name == b"at" and value.isdigit():
+            rejection.at = EntryId(int(value), 0).time.astimezone(UTC)
+    if rejection is not None:
+        yield rejection

@@ -1,0 +1,59 @@
+"""The limits on one tenant's dead letters: bytes and age. The oldest letters are dropped first.
+
+The writer drops letters with each new one, and the chore `DeadTenants` those that only grew old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import redis
+import structlog
+
+from consumers import metrics
+from consumers.dead_letters.letter_format import letter_keys, script
+from consumers.round_trips import round_trips
+from streams.keys import Keys
+from streams.wire import ask, checked
+
+_LOG = structlog.get_logger(__name__)
+
+DROPPED_AT_ONCE = 1_000
+"""The number of letters that one script drops at most."""
+
+
+class Limits(NamedTuple):
+    """The limits on one tenant's dead letters."""
+
+    max_bytes: int = 16 * 1024 * 1024
+    keep_seconds: int = 30 * 86_400
+
+    @property
+    def arguments(self) -> tuple[int, int, int]:
+        """The arguments of scripts: bytes, milliseconds, maximum number of letters to drop."""
+        return self.max_bytes, self.keep_seconds * 1000, DROPPED_AT_ONCE
+
+
+def drop_old(client: redis.Redis, keys: Keys, tenants: Sequence[str], limits: Limits) -> None:
+    """Drop these tenants' letters beyond the limits, at most `DROPPED_AT_ONCE` of each tenant.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
+    # Loaded each time: the server forgets scripts in a restart or a failover.
+    digest = ask(client, "SCRIPT", "LOAD", script("drop.lua"))
+    names = [letter_keys(keys, tenant)[1:3] for tenant in tenants]
+    replies = round_trips(
+        client, (("EVALSHA", digest, 2, *name, *limits.arguments) for name in names)
+    )
+    for tenant, reply in zip(tenants, replies, strict=True):
+        count_dropped(tenant, *checked([reply])[0])
+
+
+def count_dropped(tenant: str, by_bytes: int, by_age: int) -> None:
+    """Count and log letters of a tenant that were dropped."""
+    for reason, count in (("bytes", by_bytes), ("age", by_age)):
+        if count:
+            metrics.DEAD_DROPPED.labels(reason).inc(count)
+            _LOG.warning("dead_letters_dropped", tenant=tenant, reason=reason, count=count)

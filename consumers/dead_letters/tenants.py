@@ -1,0 +1,86 @@
+"""The list of tenants that have dead letters, so that no reader has to scan for them.
+
+The writer adds a tenant with each letter. The elected consumer's samples (`consumers.chores`) keep
+the list correct through `DeadTenants`; the doctor and the console count letters with `dead_counts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import redis
+
+from consumers.dead_letters.limits import Limits, drop_old
+from consumers.dead_letters.store import DeadLetterStore
+from consumers.faults import is_of_key
+from consumers.round_trips import round_trips, text_of
+from streams.discovery import START, scan_streams
+from streams.keys import Keys
+from streams.wire import ask, checked
+
+LISTED_AT_ONCE = 1_000
+"""Listed tenants whose letters are counted in one turn."""
+SCAN_CALLS = 20
+"""SCANs in one turn, for letters of tenants that are not listed."""
+
+
+class DeadTenants:
+    """The list of tenants with dead letters; each turn does a bounded amount of work."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, limits: Limits | None = None) -> None:
+        self._client = client
+        self._keys = keys
+        self._limits = limits or Limits()
+        self._store = DeadLetterStore(client, keys=keys)
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the scan from the beginning, after another consumer maintained the list."""
+        self._cursor = START
+
+    def maintain(self, now: int) -> None:
+        """Add tenants that are not listed, and remove those that have no letters any more.
+
+        Letters beyond the limits are dropped, and letters of an earlier version are merged. `now`
+        is the server's clock in milliseconds since 1970.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        listed = self._keys.dead_tenants()
+        self._discover(listed, now)
+        tenants = ask(self._client, "ZREVRANGE", listed, 0, LISTED_AT_ONCE - 1)
+        if gone := self._among(tenants, dead=False):
+            ask(self._client, "ZREM", listed, *gone)
+            # A letter may have been written just before the ZREM: count again after it.
+            for name in self._among(gone, dead=True):
+                ask(self._client, "ZADD", listed, now, name)
+        left = [text_of(name) for name in tenants if name not in set(gone)]
+        for tenant in left:
+            self._store.adopt(tenant)
+        drop_old(self._client, self._keys, left, self._limits)
+
+    def _discover(self, listed: str, now: int) -> None:
+        start, end = self._keys.dead("*").split("*")
+        for _ in range(SCAN_CALLS):
+            self._cursor, names = scan_streams(self._client, self._cursor, f"{start}*{end}")
+            for name in names:
+                tenant = name.removeprefix(start.encode()).removesuffix(end.encode())
+                ask(self._client, "ZADD", listed, "NX", now, tenant)
+            if self._cursor == START:
+                return
+
+    def _among(self, tenants: Sequence[bytes], *, dead: bool) -> list[bytes]:
+        """Return the tenants that have dead letters, or those that have none."""
+        counts = dead_counts(self._client, list(map(text_of, tenants)), self._keys)
+        return [name for name, count in zip(tenants, counts, strict=True) if bool(count) == dead]
+
+
+def dead_counts(client: redis.Redis, tenants: Sequence[str], keys: Keys) -> list[int]:
+    """Return the number of each tenant's dead letters; 0 where the key has another type.
+
+    Raises:
+        redis.RedisError: Redis is away or refuses.
+    """
+    replies = round_trips(client, (("XLEN", keys.dead(tenant)) for tenant in tenants))
+    return [0 if is_of_key(reply) else checked([reply])[0] for reply in replies]

@@ -1,0 +1,68 @@
+"""Waiting while a server is away, with growing pauses. Used by the settler and the runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from consumers import metrics
+from consumers.faults import is_outage, server_of
+from consumers.protocols import Stop
+
+_LOG = structlog.get_logger(__name__)
+
+FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
+"""The shortest and the longest pause in seconds; each is twice the one before."""
+
+
+class Stopped(Exception):
+    """The consumer was stopped while it waited for a server; its batch is not settled."""
+
+
+class Outages:
+    """The outages that one consumer meets, counted and logged."""
+
+    def __init__(self, group: str, consumer: str) -> None:
+        self._group = group
+        self._log = _LOG.bind(group=group, consumer=consumer)
+
+    def wait(self, stop: Stop, error: BaseException, seconds: float) -> None:
+        """Wait for so many seconds, or until the stop is set, because a server is away."""
+        server = server_of(error)
+        metrics.OUTAGES.labels(self._group, server).inc()
+        metrics.OUTAGE_SECONDS.labels(self._group, server).inc(seconds)
+        self._log.warning("waiting_for_server", error=one_line(error), seconds=round(seconds, 1))
+        stop.wait(seconds)
+
+    def retry(self, work: Callable[[], None], stop: Stop, after_wait: Callable[[], None]) -> None:
+        """Do the work, again after each outage; call `after_wait` before each further attempt.
+
+        Raises:
+            Stopped: the stop was set during an outage.
+            Exception: what the work raises, if it is no outage.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                work()
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                self.wait(stop, error, pause)
+                if stop.is_set():
+                    raise Stopped from error
+                pause = next_pause(pause)
+                after_wait()
+            else:
+                return
+
+
+def next_pause(pause: float) -> float:
+    """Return the pause that follows one of so many seconds."""
+    return min(pause * 2, LAST_PAUSE)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of an error as one line, or its type where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__
