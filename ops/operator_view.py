@@ -23,7 +23,7 @@ from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.tenants import dead_counts
 from consumers.delivery.lag import Lag, lag_of
 from consumers.round_trips import encodable, server_ms, text_of
-from ops.tasks.dead_letter_facts import burial_facts, letter_facts
+from ops.tasks.dead_letter_facts import letter_facts, rejection_facts
 from streams.appender import GROUPS
 from streams.connection import connect
 from streams.entry_ids import EntryId
@@ -219,7 +219,7 @@ def _content(letter: Letter) -> Facts:
         "event": None if event is None else _bytes(event[:FIELD_BYTES]),
         "cut": not letter.is_complete or (event is not None and len(event) > FIELD_BYTES),
         "others": others,
-        "burials": [burial_facts(each) for each in letter.rejections],
+        "burials": [rejection_facts(each) for each in letter.rejections],
     }
 
 

@@ -1,35 +1,34 @@
-"""`jobtrail dead`: look at dead letters, requeue and discard them."""
+"""`jobtrail dead`: list, show, requeue and discard dead letters."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
-from itertools import chain, islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from consumers.dead_letters.letter import Letter
-from consumers.dead_letters.store import DeadLetterStore, NotKept
+from consumers.dead_letters.store import DeadLetterStore
 from ops.addresses import command_settings
 from ops.arguments import check_known
 from ops.commands.shared_options import AsJson, OneTenant
 from ops.errors import CommandError
-from ops.printing import print_facts, print_json, print_line, print_table
-from ops.tasks.dead_letter_facts import burial_facts, letter_facts
+from ops.printing import print_facts, print_facts_or_line, print_json, print_line, print_table
+from ops.tasks import dead_letters
+from ops.tasks.dead_letter_facts import content_facts, printed_facts
 from streams.connection import connect
-from streams.entry_ids import EntryId
 from streams.keys import check_tenant
 
 dead = typer.Typer(help="Entries that could not be applied.", no_args_is_help=True)
 
 Tenant = Annotated[str, typer.Option("--tenant", help="The tenant of the dead letters.")]
+Id = Annotated[str, typer.Argument(help="The entry's id.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of entries.")]
 All = Annotated[bool, typer.Option("--all", help="All dead letters of the tenant.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.")]
 Group = Annotated[
     str | None, typer.Option("--group", help="Only those that this group could not apply.")
 ]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="The most that are listed.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Confirm --all.")]
 
 
 @dead.command("list")
@@ -38,45 +37,40 @@ def list_letters(
     tenant: OneTenant = None,
     reason: Reason = None,
     group: Group = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="The most that are listed.")] = 100,
+    limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, each tenant's newest first."""
-    dead_letters = _dead_letters(tenant)
-    tenants = dead_letters.tenants() if tenant is None else [tenant]
-    found = chain.from_iterable(
-        dead_letters.letters(name, reason=reason, group=group) for name in tenants
+    letters, more = dead_letters.first_letters(
+        _store(tenant), tenant, limit, reason=reason, group=group
     )
-    letters = list(islice(found, limit))
+    facts = [printed_facts(letter) for letter in letters]
     if as_json:
-        print_json([_facts(letter) for letter in letters])
+        print_json(facts)
         return
-    _print_table(letters)
-    if next(found, None) is not None:
+    names = "tenant id buried_at group reason deliveries detail".split()
+    print_table(names, ([each[name] for name in names] for each in facts), unwrapped=["id"])
+    if more:
         print_line(f"the first {limit}; there are more: --limit")
 
 
 @dead.command()
-def show(
-    tenant: Tenant,
-    id: Annotated[str, typer.Argument(help="The entry's id.")],  # noqa: A002 - the contract's word
-    *,
-    as_json: AsJson = False,
-) -> None:
+def show(tenant: Tenant, id: Id, *, as_json: AsJson = False) -> None:  # noqa: A002 - as elsewhere
     """Show one dead letter with its bytes."""
-    entry = _id(id)
-    letter = _dead_letters(tenant).find(tenant, str(entry))
+    entry = dead_letters.letter_id(id)
+    letter = _store(tenant).find(tenant, str(entry))
     if letter is None:
-        raise _unknown(tenant, [entry])
+        raise dead_letters.unknown_letters(tenant, [entry])
+    facts = printed_facts(letter)
     if as_json:
-        print_json(_facts(letter) | _content(letter))
+        print_json(facts | content_facts(letter))
         return
-    print_facts(_facts(letter) | {"groups": ", ".join(letter.groups)})
+    print_facts(facts | {"groups": ", ".join(letter.groups)})
     # Not in the table, whose cells break lines: it must be possible to copy the event.
     if letter.event is not None:
         print_line(_decoded(letter.event))
-    for field, found in letter.others:
-        print_line(f"{_decoded(field)}: {_decoded(found)}")
+    for field, value in letter.others:
+        print_line(f"{_decoded(field)}: {_decoded(value)}")
 
 
 @dead.command()
@@ -90,21 +84,10 @@ def requeue(
     as_json: AsJson = False,
 ) -> None:
     """Append entries again, oldest first, once the cause of their failure is removed."""
-    wanted = _wanted(ids, all_=all_, filtered=reason is not None or group is not None)
+    selection = dead_letters.select(tenant, ids, all_=all_, reason=reason, group=group)
     # No consumer reads the stream of a name that is not valid.
-    dead_letters = _dead_letters(check_tenant(tenant))
-
-    def act(letter: Letter) -> bool:
-        try:
-            return dead_letters.requeue(letter) is not None
-        except NotKept as error:
-            raise CommandError(str(error)) from None
-
-    if wanted:
-        _act_on(dead_letters, tenant, wanted, "requeued", act, as_json=as_json)
-    else:
-        letters = dead_letters.letters(tenant, reason=reason, group=group, oldest_first=True)
-        _report("requeued", sum(map(act, letters)), as_json=as_json)
+    store = _store(check_tenant(tenant))
+    _report("requeued", dead_letters.requeue(store, selection), tenant, as_json=as_json)
 
 
 @dead.command()
@@ -115,25 +98,21 @@ def discard(
     all_: All = False,
     reason: Reason = None,
     group: Group = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Confirm --all.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete dead letters permanently."""
-    wanted = _wanted(ids, all_=all_, filtered=reason is not None or group is not None)
-    dead_letters = _dead_letters(tenant)
-    if wanted:
-        _act_on(dead_letters, tenant, wanted, "discarded", dead_letters.discard, as_json=as_json)
-        return
-    letters = dead_letters.letters(tenant, reason=reason, group=group)
-    if not yes:
+    selection = dead_letters.select(tenant, ids, all_=all_, reason=reason, group=group)
+    store = _store(tenant)
+    if all_ and not yes:
         raise CommandError(
-            f"this would delete {sum(1 for _ in letters)} dead letters of tenant {tenant}"
-            " permanently: confirm it with --yes"
+            f"this would delete {sum(1 for _ in selection.letters(store))} dead letters of"
+            f" tenant {tenant} permanently: confirm it with --yes"
         )
-    _report("discarded", sum(map(dead_letters.discard, letters)), as_json=as_json)
+    _report("discarded", dead_letters.discard(store, selection), tenant, as_json=as_json)
 
 
-def _dead_letters(tenant: str | None) -> DeadLetterStore:
+def _store(tenant: str | None) -> DeadLetterStore:
     settings = command_settings()
     client = connect(settings.require_redis_url())
     if tenant is not None:
@@ -141,79 +120,14 @@ def _dead_letters(tenant: str | None) -> DeadLetterStore:
     return DeadLetterStore(client, max_event_bytes=settings.max_event_bytes)
 
 
-def _wanted(ids: list[str] | None, *, all_: bool, filtered: bool) -> list[EntryId]:
-    """Return the given ids, oldest first; none with --all."""
-    if bool(ids) == all_:
-        raise CommandError("pass the ids of dead letters, or --all")
-    if ids and filtered:
-        raise CommandError("--reason and --group go with --all")
-    return sorted({_id(text) for text in ids or ()})
-
-
-def _id(text: str) -> EntryId:
-    try:
-        return EntryId.parse(text)
-    except ValueError:
-        raise CommandError(f"{text!r} is not the id of a dead letter") from None
-
-
-def _act_on(
-    dead_letters: DeadLetterStore,
-    tenant: str,
-    ids: list[EntryId],
-    done: str,
-    act: Callable[[Letter], bool],
-    *,
-    as_json: bool,
-) -> None:
-    """Call `act` for each letter, report the count, and raise for ids that have no letter."""
-    gone = [
-        each
-        for each in ids
-        if (letter := dead_letters.find(tenant, str(each))) is None or not act(letter)
-    ]
-    if len(gone) < len(ids):
-        _report(done, len(ids) - len(gone), as_json=as_json)
-    if gone:
-        raise _unknown(tenant, gone)
-
-
-def _unknown(tenant: str, ids: list[EntryId]) -> CommandError:
-    names = ", ".join(map(str, ids))
-    return CommandError(f"tenant {tenant} has no dead letter {names}")
-
-
-def _report(done: str, count: int, *, as_json: bool) -> None:
-    if as_json:
-        print_json({done: count})
-    else:
-        print_line(f"{done} {count} dead letter{'' if count == 1 else 's'}")
-
-
-def _print_table(letters: list[Letter]) -> None:
-    names = "tenant id buried_at group reason deliveries detail".split()
-    rows = ([facts[name] for name in names] for facts in map(_facts, letters))
-    print_table(names, rows, unwrapped=["id"])
-
-
-def _facts(letter: Letter) -> dict[str, Any]:
-    facts = letter_facts(letter)
-    buried = facts["buried_at"].isoformat(timespec="milliseconds")
-    return facts | {"buried_at": buried.replace("+00:00", "Z")}
-
-
-def _content(letter: Letter) -> dict[str, Any]:
-    event = {} if letter.event is None else _as_json("event", letter.event)
-    others = [_as_json("name", name) | _as_json("value", value) for name, value in letter.others]
-    burials = [burial_facts(each) for each in letter.rejections]
-    return event | {"other_fields": others, "burials": burials}
-
-
-def _as_json(name: str, raw: bytes) -> dict[str, str]:
-    try:
-        return {name: raw.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": base64.b64encode(raw).decode()}
+def _report(done: str, result: dead_letters.Result, tenant: str, *, as_json: bool) -> None:
+    """Print the number of letters, and raise if there are ids without one."""
+    if result.handled or not result.missing:
+        plural = "" if result.handled == 1 else "s"
+        text = f"{done} {result.handled} dead letter{plural}"
+        print_facts_or_line({done: result.handled}, text, as_json=as_json)
+    if result.missing:
+        raise dead_letters.unknown_letters(tenant, result.missing)
 
 
 def _decoded(raw: bytes) -> str:

@@ -15,12 +15,8 @@ from ops.printing import Outcome, complain, print_outcome
 if TYPE_CHECKING:
     from ops.tasks.replay.scope import Scope
 
-Since = Annotated[
-    str | None, typer.Option(help="Only jobs with an event from this entry id or time on.")
-]
-Until = Annotated[
-    str | None, typer.Option(help="Only jobs with an event up to this entry id or time.")
-]
+Since = Annotated[str | None, typer.Option(help="Only jobs with an event from this id or time on.")]
+Until = Annotated[str | None, typer.Option(help="Only jobs with an event up to this id or time.")]
 Reset = Annotated[
     bool,
     typer.Option("--reset", help="Overwrite what differs from the events; readers keep reading."),
@@ -65,36 +61,24 @@ def replay(
     database until --drop-old. A job in the range of --since and --until is folded from all its
     events.
     """
-    from ops.tasks.replay.entry_range import entry_range  # noqa: PLC0415 - help needs none of it
+    from ops.tasks.replay import entry_range, reading, replaced  # noqa: PLC0415 - not for help
     from ops.tasks.replay.scope import Scope, check_scope  # noqa: PLC0415
 
     check_scope(projection, tenant)
-    entries = entry_range(since, until)
+    entries = entry_range.entry_range(since, until)
     if reset and entries.narrows:
         raise CommandError("--reset rebuilds everything: leave --since and --until away")
     scope = Scope(command_settings(), projection, tenant, reset, entries)
     if drop_old or restore_old:
         if entries.narrows or sum((drop_old, restore_old, reset, dry_run, restart)) > 1:
             raise CommandError("--drop-old and --restore-old go with --tenant and --json alone")
-        outcome = _replaced(scope, drop=drop_old)
+        drop, restore = replaced.drop_replaced, replaced.restore_replaced
+        outcome: Outcome = drop(scope) if drop_old else restore(scope, complain)
     elif dry_run:
-        outcome = _dry_run(scope)
+        outcome = reading.dry_run(scope)
     else:
         outcome = _replayed(scope, {"since": since, "until": until}, processes, restart=restart)
     print_outcome(outcome, as_json=as_json)
-
-
-def _replaced(scope: Scope, *, drop: bool) -> Outcome:
-    from ops.tasks.replay import replaced  # noqa: PLC0415 - as in `replay`
-
-    words = scope.settings, scope.projection, scope.tenant
-    return replaced.drop_replaced(*words) if drop else replaced.restore_replaced(*words, complain)
-
-
-def _dry_run(scope: Scope) -> Outcome:
-    from ops.tasks.replay.reading import dry_run  # noqa: PLC0415 - as in `replay`
-
-    return dry_run(scope)
 
 
 def _replayed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC
 from typing import Any
 
@@ -26,11 +27,36 @@ def letter_facts(letter: Letter) -> dict[str, Any]:
     }
 
 
-def burial_facts(burial: Rejection) -> dict[str, Any]:
+def rejection_facts(rejection: Rejection) -> dict[str, Any]:
     """Return why one group could not apply the letter's entry."""
     return {
-        "group": encodable(burial.group),
-        "reason": encodable(burial.reason),
-        "detail": encodable(burial.detail),
-        "deliveries": burial.deliveries,
+        "group": encodable(rejection.group),
+        "reason": encodable(rejection.reason),
+        "detail": encodable(rejection.detail),
+        "deliveries": rejection.deliveries,
     }
+
+
+def printed_facts(letter: Letter) -> dict[str, Any]:
+    """Return the facts of a letter, with `buried_at` as RFC 3339 text."""
+    facts = letter_facts(letter)
+    buried = facts["buried_at"].isoformat(timespec="milliseconds")
+    return facts | {"buried_at": buried.replace("+00:00", "Z")}
+
+
+def content_facts(letter: Letter) -> dict[str, Any]:
+    """Return the event and the other fields of a letter, and why each group buried it.
+
+    Bytes that are not UTF-8 are in base64, under a name that ends in `_base64`.
+    """
+    event = {} if letter.event is None else _as_json("event", letter.event)
+    others = [_as_json("name", name) | _as_json("value", value) for name, value in letter.others]
+    burials = [rejection_facts(each) for each in letter.rejections]
+    return event | {"other_fields": others, "burials": burials}
+
+
+def _as_json(name: str, raw: bytes) -> dict[str, str]:
+    try:
+        return {name: raw.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(raw).decode()}

@@ -63,7 +63,11 @@ def write_job(client: redis.Redis) -> None:
     client.set("tenant:42:job:a1:status", '{"status":"PROCESSING","attempt":1}')
 
 
-@pytest.mark.parametrize("words", [("--help",), ("--version",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [("--help",), ("--version",), ("replay", "status", "--help"), ("verify", "--help")],
+    ids=" ".join,
+)
 def test_words_about_the_command_itself__import_nothing_slow(words: tuple[str, ...]) -> None:
     assert not imported(*words) & SLOW
 

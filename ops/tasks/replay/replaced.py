@@ -6,30 +6,28 @@ from collections.abc import Callable
 
 from ops.errors import CommandError
 from ops.tasks.replay.outcomes import Dropped, PutBack
-from ops.tasks.replay.scope import WAITING
+from ops.tasks.replay.scope import WAITING, Scope
 from ops.tasks.replay.servers import one_line_errors, open_database
 from projections.history.writer import has_events
 from projections.replay.replaced_states import drop, restore
-from streams.settings import Settings
 
 
-def drop_replaced(settings: Settings, projection: str, tenant: str | None) -> Dropped:
-    """Delete what resets replaced; of all tenants where `tenant` is None.
+def drop_replaced(scope: Scope) -> Dropped:
+    """Delete what resets replaced, of the tenant of the scope or of all tenants.
 
     Raises:
         CommandError: the tenant has no history, or the database lacks migrations.
         psycopg.Error: PostgreSQL is away or refuses.
     """
-    with one_line_errors(), open_database(settings) as connection:
-        dropped = drop(connection, projection, tenant)
+    tenant = scope.tenant
+    with one_line_errors(), open_database(scope.settings) as connection:
+        dropped = drop(connection, scope.projection, tenant)
         if tenant is not None and not dropped and not has_events(connection, tenant):
             raise CommandError(f"no tenant {tenant!r}: the history has no event of it")
-    return Dropped(projection, dropped)
+    return Dropped(scope.projection, dropped)
 
 
-def restore_replaced(
-    settings: Settings, projection: str, tenant: str | None, notify: Callable[[str], None]
-) -> PutBack:
+def restore_replaced(scope: Scope, notify: Callable[[str], None]) -> PutBack:
     """Put back the rows that the last reset replaced and that nobody has written since.
 
     `notify` is called with a line of text where other sessions hold the rows.
@@ -38,13 +36,13 @@ def restore_replaced(
         CommandError: nothing is kept, the rows are in use, or the projection keeps documents.
         psycopg.Error: PostgreSQL is away or refuses.
     """
-    if projection != "rows":
+    if scope.projection != "rows":
         raise CommandError(
             "only rows are put back: documents are rebuilt from their events; the replaced ones"
             " are in the table replaced_states"
         )
-    with one_line_errors(), open_database(settings) as connection:
-        restored = restore(connection, tenant, lambda: notify(WAITING))
+    with one_line_errors(), open_database(scope.settings) as connection:
+        restored = restore(connection, scope.tenant, lambda: notify(WAITING))
     if restored is None:
         raise CommandError("no replaced rows are kept")
-    return PutBack(projection, **restored._asdict())
+    return PutBack(scope.projection, **restored._asdict())

@@ -1,0 +1,121 @@
+"""Selecting dead letters and acting on them, for `jobtrail dead`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import NamedTuple
+
+from consumers.dead_letters.letter import Letter
+from consumers.dead_letters.store import DeadLetterStore, NotKept
+from ops.errors import CommandError
+from streams.entry_ids import EntryId
+
+
+class Selection(NamedTuple):
+    """The dead letters of one tenant that a command is about."""
+
+    tenant: str
+    ids: Sequence[EntryId]
+    """Empty for all letters that the filters leave."""
+    reason: str | None = None
+    group: str | None = None
+
+    def letters(self, store: DeadLetterStore, *, oldest_first: bool = False) -> Iterator[Letter]:
+        """Yield the letters that the filters leave."""
+        return store.letters(
+            self.tenant, reason=self.reason, group=self.group, oldest_first=oldest_first
+        )
+
+
+class Result(NamedTuple):
+    """How many letters were acted on, and the ids that have no letter."""
+
+    handled: int
+    missing: Sequence[EntryId] = ()
+
+
+def select(
+    tenant: str, ids: list[str] | None, *, all_: bool, reason: str | None, group: str | None
+) -> Selection:
+    """Return the selection that arguments and options describe; ids are sorted, oldest first.
+
+    Raises:
+        CommandError: neither ids nor `all_` are given, or both, or an id is not valid.
+    """
+    if bool(ids) == all_:
+        raise CommandError("pass the ids of dead letters, or --all")
+    if ids and (reason is not None or group is not None):
+        raise CommandError("--reason and --group go with --all")
+    return Selection(tenant, sorted({letter_id(text) for text in ids or ()}), reason, group)
+
+
+def letter_id(text: str) -> EntryId:
+    """Return the id of a dead letter.
+
+    Raises:
+        CommandError: the text is not one.
+    """
+    try:
+        return EntryId.parse(text)
+    except ValueError:
+        raise CommandError(f"{text!r} is not the id of a dead letter") from None
+
+
+def unknown_letters(tenant: str, ids: Iterable[EntryId]) -> CommandError:
+    """Return the error for ids that have no letter."""
+    return CommandError(f"tenant {tenant} has no dead letter {', '.join(map(str, ids))}")
+
+
+def first_letters(
+    store: DeadLetterStore,
+    tenant: str | None,
+    limit: int,
+    *,
+    reason: str | None,
+    group: str | None,
+) -> tuple[list[Letter], bool]:
+    """Return the first letters, each tenant's newest first, and whether there are more."""
+    tenants = store.tenants() if tenant is None else [tenant]
+    found = chain.from_iterable(store.letters(name, reason=reason, group=group) for name in tenants)
+    letters = list(islice(found, limit))
+    return letters, next(found, None) is not None
+
+
+def requeue(store: DeadLetterStore, selection: Selection) -> Result:
+    """Append the entries of the selected letters again, oldest first.
+
+    Raises:
+        CommandError: only the beginning of an entry was kept.
+    """
+
+    def act(letter: Letter) -> bool:
+        try:
+            return store.requeue(letter) is not None
+        except NotKept as error:
+            raise CommandError(str(error)) from None
+
+    return _act_on(store, selection, act, oldest_first=True)
+
+
+def discard(store: DeadLetterStore, selection: Selection) -> Result:
+    """Delete the selected letters permanently."""
+    return _act_on(store, selection, store.discard)
+
+
+def _act_on(
+    store: DeadLetterStore,
+    selection: Selection,
+    act: Callable[[Letter], bool],
+    *,
+    oldest_first: bool = False,
+) -> Result:
+    if not selection.ids:
+        letters = selection.letters(store, oldest_first=oldest_first)
+        return Result(sum(map(act, letters)))
+    missing = [
+        each
+        for each in selection.ids
+        if (letter := store.find(selection.tenant, str(each))) is None or not act(letter)
+    ]
+    return Result(len(selection.ids) - len(missing), missing)
