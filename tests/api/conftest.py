@@ -1,4 +1,4 @@
-"""What tests of the API share: writing documents as the projection does, and asking without HTTP.
+"""Fixtures of the API's tests: documents as the projection writes them, requests without HTTP.
 
 `ask` speaks ASGI to the application itself; `test_server.py` runs the real server.
 """
@@ -29,18 +29,18 @@ Asker = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The server runs on asyncio alone."""
+    """The backend of anyio: the server runs on asyncio only."""
     return "asyncio"
 
 
 @pytest.fixture
 def write(redis_client: redis.Redis) -> Writer:
-    """Applies events of a tenant as the projection `status` does, each a second after the last."""
+    """A function that applies events like the projection `status`, each a second after the last."""
     return writer_to(redis_client)
 
 
 def writer_to(client: redis.Redis) -> Writer:
-    """Give a function that applies events through a client."""
+    """Return a function that applies events through a client."""
     cache, seconds = StatusCache(client), count(1)
 
     def apply(tenant: str, *events: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ def _entry(tenant: str, event: dict[str, Any], second: int) -> Entry:
 
 @pytest.fixture
 def ask(redis_url: str) -> Asker:
-    """Opens a client of an application, whose settings are those of `dev` unless given."""
+    """A function that opens a client of an application, in dev mode by default."""
 
     @asynccontextmanager
     async def opened(
@@ -92,7 +92,7 @@ async def _running(app: ASGIApp) -> AsyncIterator[None]:
 
 @pytest.fixture
 def mgets(redis_client: redis.Redis) -> Callable[[], int]:
-    """Counts the MGETs that the server was sent since the test began to ask."""
+    """A function that counts the MGETs since the test's first request."""
     redis_client.config_resetstat()
 
     def counted() -> int:

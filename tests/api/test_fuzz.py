@@ -1,4 +1,4 @@
-"""Whatever is sent: never a 500, never a hang, always problem+json, and no token in any log."""
+"""For any input: no 500, no hang, always problem+json, and no token in any log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.tokens import FAR
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 ANSWER_SECONDS = 20
-"""After which a request counts as hanging; long, for machines that are busy."""
+"""The time after which a request counts as hanging; long, for busy machines."""
 
 PATHS = [
     "/api/v1/jobs/{}/progress/",
@@ -51,7 +51,7 @@ PATHS = [
     "/docs",
     "/{}",
 ]
-"""Of all that ends by itself."""
+"""Paths of all requests that end by themselves."""
 
 fuzzed = settings(
     max_examples=examples(150),
@@ -97,7 +97,7 @@ bodies = st.binary(max_size=200) | st.recursive(
 
 
 class Api:
-    """An application on real servers, on a loop of its own, asked without HTTP."""
+    """An application on real servers, on its own event loop, called without HTTP."""
 
     def __init__(self, redis_url: str, database_url: str) -> None:
         given = Settings(
@@ -112,7 +112,7 @@ class Api:
         self._runner.run(self._life.__aenter__())
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Ask; TimeoutError where it hangs."""
+        """Send a request and return the answer; raise TimeoutError if it hangs."""
         return self._runner.run(self._ask(method, path, **options))
 
     async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -124,7 +124,7 @@ class Api:
             return await client.request(method, path, **options)
 
     def close(self) -> None:
-        """Stop the application, and the loop."""
+        """Stop the application and the event loop."""
         self._runner.run(self._life.__aexit__(None, None, None))
         self._runner.close()
 
@@ -138,7 +138,7 @@ def api(redis_url: str, database_url: str) -> Iterator[Api]:
 
 @pytest.fixture
 def logged() -> Iterator[list[Any]]:
-    """All that is logged meanwhile."""
+    """The log lines written during the block."""
     lines: list[Any] = []
     with structlog.testing.capture_logs() as captured:
         yield lines
@@ -151,7 +151,7 @@ def bearer(**claims: Any) -> dict[bytes, bytes]:
 
 
 def assert_proper(answer: httpx.Response) -> None:
-    """A success, or a problem that says so in its one form."""
+    """Check that an answer is a success or a problem in the standard form."""
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:
         assert answer.headers["content-type"] == "application/problem+json", answer.text
@@ -233,7 +233,7 @@ tokens = forged | cut | nested | st.text(alphabet="abc.=-_ \t", max_size=40)
 @fuzzed
 @given(sent=tokens, in_query=st.booleans(), path=st.sampled_from(PATHS[:-4]))
 def test_bad_tokens(api: Api, sent: str, *, in_query: bool, path: str) -> None:
-    """No token but a signed one opens anything: each is answered as if there were none."""
+    """An unsigned or wrongly signed token is answered like a missing one."""
     url = path.format("a1")
     if in_query:
         answer = api.ask("GET", url, params={"access_token": sent})
@@ -247,7 +247,7 @@ def test_bad_tokens(api: Api, sent: str, *, in_query: bool, path: str) -> None:
 @fuzzed
 @given(given=claims)
 def test_signed_claims_of_any_form(api: Api, given: dict[str, Any]) -> None:
-    """A token that our own key signed may still say nonsense."""
+    """A token with a valid signature may have invalid claims."""
     try:
         signed = jwt.encode({"exp": FAR, **given}, SECRET)
     except (TypeError, ValueError, OverflowError):  # what cannot be signed cannot come
@@ -260,7 +260,7 @@ def test_signed_claims_of_any_form(api: Api, given: dict[str, Any]) -> None:
 def test_logs__no_token(
     api: Api, logged: list[Any], caplog: pytest.LogCaptureFixture, write: Writer
 ) -> None:
-    """Neither a good token nor a bad one is in any log, whether in a header or in the query."""
+    """No token is in any log: valid or not, in a header or in the query."""
     write("t", {"type": "done", "id": "a1"})
     good = jwt.encode({"exp": FAR, "tenant_id": "t", "scope": "ops"}, SECRET)
     caplog.set_level(logging.DEBUG)

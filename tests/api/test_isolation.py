@@ -1,4 +1,4 @@
-"""By the time that it takes, too, what is another's is as what does not exist.
+"""Another tenant's data is like data that does not exist, also in the time that an answer takes.
 
 A clock on a busy machine proves nothing; what is counted is the work: the commands that Redis got
 and the statements that PostgreSQL got.
@@ -35,12 +35,12 @@ PATHS = [
     "/api/v1/progress/query",
 ]
 Work = tuple[dict[str, int], list[str]]
-"""Calls by Redis command, and the statements."""
+"""The numbers of Redis commands by name, and the SQL statements."""
 
 
 @pytest.fixture
 def rows(database_url: str) -> None:
-    """A row of the first tenant's."""
+    """A row of the first tenant."""
     written = JobRows(lambda: sessions.connect(database_url, "test"))
     # The history's partitions are of weeks around now.
     entry_id = EntryId(time.time_ns() // 1_000_000, 0)
@@ -50,7 +50,7 @@ def rows(database_url: str) -> None:
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every statement that is sent to PostgreSQL."""
+    """All statements sent to PostgreSQL."""
     sent: list[str] = []
     execute = AsyncCursor.execute
 
@@ -64,7 +64,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def commands(redis_client: redis.Redis) -> Callable[[], dict[str, int]]:
-    """Counts calls by command."""
+    """Counts Redis commands by name."""
 
     def counted() -> dict[str, int]:
         found = redis_client.info("commandstats")
@@ -86,7 +86,7 @@ async def test_same_work(
     commands: Callable[[], dict[str, int]],
     path: str,
 ) -> None:
-    """Another tenant's job, one of nobody, and both for a narrowed token: the same work each."""
+    """Another tenant's job, a missing job, and both for a limited token cost the same work."""
     write("first", EVENT)
     async with ask(auth="jwt", jwt_secret=SECRET, database_url=database_url) as client:
 

@@ -1,4 +1,4 @@
-"""What the API says of itself, to whoever scrapes it."""
+"""The metrics of the API, as scraped."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_requests_are_counted_by_route_and_class_of_status(api: ApiProcess, writ
 def test_poll_that_waits_is_no_slow_answer(
     api: ApiProcess, write: Writer, redis_client: redis.Redis
 ) -> None:
-    """It is held on purpose: counted while it waits, and under a route of its own."""
+    """A long poll is counted while it waits, and under its own route."""
     write("w", {"type": "processing", "id": "a1"})
     url, me = api.url + JOB.format("a1"), {"x-tenant-id": "w"}
     tag = httpx.get(url, headers=me).headers["etag"]
@@ -93,7 +93,7 @@ def test_connections_are_counted(api: ApiProcess, redis_client: redis.Redis) -> 
 
 @pytest.mark.anyio
 async def test_scrape_tells_nothing_of_any_tenant(ask: Asker, write: Writer) -> None:
-    """Whoever may scrape needs no token, and learns neither tenants nor ids nor labels."""
+    """A scrape needs no token and contains no tenant, id or label."""
     write("acme", {"type": "done", "id": "secret-id", "labels": {"customer": "hidden"}})
     async with ask(headers={"x-tenant-id": "acme"}) as client:
         for path in (JOB.format("secret-id"), "/api/v1/jobs/secret-id/", "/secret-id/acme"):

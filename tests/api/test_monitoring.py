@@ -1,4 +1,4 @@
-"""Alive, ready, and measured."""
+"""The endpoints for monitoring."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.api.conftest import Asker, Writer
 pytestmark = pytest.mark.anyio
 
 AWAY = "redis://127.0.0.1:1/0"
-"""Nobody can listen on port 1 without being root and meaning to."""
+"""Nothing listens on port 1, which only root could use."""
 
 
 async def test_alive_and_ready(ask: Asker) -> None:
@@ -21,7 +21,7 @@ async def test_alive_and_ready(ask: Asker) -> None:
 
 
 async def test_redis_away(ask: Asker) -> None:
-    """Without Redis it is alive, not ready, and says that jobs can be read later."""
+    """Without Redis the API is alive but not ready, and requests return 503."""
     async with ask(redis_url=AWAY) as client:
         assert (await client.get("/healthz")).status_code == 200
         ready = await client.get("/readyz")
@@ -42,7 +42,7 @@ async def test_unknown_page(ask: Asker) -> None:
 
 
 async def test_metrics(ask: Asker, write: Writer) -> None:
-    """Requests are counted by route and class of status; no tenant and no id is in there."""
+    """Requests are counted by route and class of status, without tenants and ids."""
     write("tenant-1", {"type": "processing", "id": "secret-id"})
     async with ask(headers={"x-tenant-id": "tenant-1"}) as client:
         for path in ("/api/v1/jobs/secret-id/progress/", "/media/videos/5/progress", "/none"):

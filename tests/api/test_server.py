@@ -1,4 +1,4 @@
-"""The real server in a process of its own."""
+"""The real server in a separate process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Starter = Callable[..., "Api"]
 
 
 class Api:
-    """A server's process and, once it said so, its URL."""
+    """A server's process and, once announced, its URL."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -51,14 +51,14 @@ class Api:
         return httpx.get(self.url + path, headers=TENANT)
 
     def ended(self) -> tuple[int, str]:
-        """Wait for its end; give its exit status and what it wrote to standard error."""
+        """Wait for its end; return its exit status and its standard error."""
         _, errors = self.process.communicate(timeout=ENDING)
         return self.process.returncode, errors
 
 
 @pytest.fixture
 def start() -> Iterator[Starter]:
-    """Starts servers; they are killed in the end."""
+    """A function that starts servers, which are killed at the end."""
     with ExitStack() as stack:
 
         def started(redis_url: str, **settings: Any) -> Api:
@@ -84,7 +84,7 @@ def start() -> Iterator[Starter]:
 
 
 def test_serve(start: Starter, redis_url: str) -> None:
-    """It announces the address once it answers there, and serves what Redis holds."""
+    """The address is announced once it answers; documents in Redis are served."""
     with connect(redis_url) as client:
         writer_to(client)("t", {"type": "processing", "id": "a1"})
     api = start(redis_url)
@@ -101,7 +101,7 @@ def test_serve(start: Starter, redis_url: str) -> None:
 
 
 def test_serve__percent_encoded_path(start: Starter, redis_url: str) -> None:
-    """The server hands on what the path means, and a slash within an id makes no path of it."""
+    """Paths are decoded once; an escaped slash in an id does not separate the path."""
     with connect(redis_url) as client:
         writer_to(client)("t", {"type": "processing", "id": "a:1"})
     api = start(redis_url)
@@ -114,7 +114,7 @@ def test_serve__percent_encoded_path(start: Starter, redis_url: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop(start: Starter, redis_url: str, number: signal.Signals) -> None:
-    """A signal ends it within seconds and without a word, though a client keeps its connection."""
+    """A signal ends it in seconds and without output, although a client keeps its connection."""
     api = start(redis_url)
     with httpx.Client(base_url=api.url) as client:
         assert client.get("/healthz").status_code == 200
@@ -124,7 +124,7 @@ def test_stop(start: Starter, redis_url: str, number: signal.Signals) -> None:
 
 
 def test_port_taken(start: Starter, redis_url: str) -> None:
-    """A taken port is one line that says what to do, also where another API has it."""
+    """A taken port is one line with advice, also if another API uses it."""
     port = start(redis_url).url.rpartition(":")[2]
     status, errors = start(redis_url, api_port=port).ended()
     assert status == 1
@@ -150,7 +150,7 @@ def test_address_of_another_machine(start: Starter, redis_url: str) -> None:
 
 
 def test_restart_on_the_same_port(start: Starter, redis_url: str) -> None:
-    """Connections of the one before do not keep the port."""
+    """Connections of the previous process do not block the port."""
     first = start(redis_url)
     with httpx.Client(base_url=first.url) as client:
         client.get("/healthz")
@@ -162,7 +162,7 @@ def test_restart_on_the_same_port(start: Starter, redis_url: str) -> None:
 
 
 def test_redis_stops_and_comes_back(start: Starter, own_redis: RedisFactory) -> None:
-    """Without Redis it answers 503 and lives; with it back, it answers as before by itself."""
+    """Without Redis it answers 503; once Redis is back, it recovers without a restart."""
     server = own_redis(persist=True)
     with connect(server.url) as client:
         writer_to(client)("t", {"type": "processing", "id": "a1"})
@@ -179,7 +179,7 @@ def test_redis_stops_and_comes_back(start: Starter, own_redis: RedisFactory) -> 
 
 
 def test_redis_hangs(start: Starter, own_redis: RedisFactory) -> None:
-    """A Redis that does not answer is away too, within seconds; a stop then still is clean."""
+    """A frozen Redis counts as unavailable in seconds; a stop is clean even then."""
     server = own_redis(persist=False)
     api = start(server.url)
     os.kill(server.pid, signal.SIGSTOP)
@@ -193,7 +193,7 @@ def test_redis_hangs(start: Starter, own_redis: RedisFactory) -> None:
 
 
 def test_log__debug(start: Starter, redis_url: str) -> None:
-    """The access log names paths; never a token, a query or a tenant."""
+    """The access log contains paths, but no token, query or tenant."""
     secret = "s" * 32
     token = jwt.encode({"exp": FAR, "tenant_id": "tenant-1"}, secret)
     api = start(redis_url, auth="jwt", jwt_secret=secret, log_level="debug")
@@ -210,7 +210,7 @@ def test_log__debug(start: Starter, redis_url: str) -> None:
 
 
 def test_dual_use_of_a_socket_is_refused(start: Starter, redis_url: str) -> None:
-    """Nobody can take a share of the requests by listening on the port as well."""
+    """No other process can listen on the same port and take some of the requests."""
     port = int(start(redis_url).url.rpartition(":")[2])
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

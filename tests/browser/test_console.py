@@ -104,8 +104,8 @@ def test_clicking_from_the_overview_to_a_job_and_why_it_is_done(
     expect(page.locator(".state")).to_contain_text("DONE")
     expect(page.get_by_role("img", name="Timeline: 2 attempts")).to_be_visible()
     expect(page.locator(".life .won")).to_have_count(1)
-    expect(page.locator(".verdict")).to_contain_text("done of attempt 2 won")
-    lost = page.get_by_role("table", name="What lost")
+    expect(page.locator(".explanation")).to_contain_text("done of attempt 2 won")
+    lost = page.get_by_role("table", name="Superseded events")
     expect(lost.locator("tr", has_text="failed of attempt 1")).to_contain_text("1 attempt")
     expect(page.get_by_text('"rows": 3')).to_be_visible()
     page.get_by_text("History").click()
@@ -117,19 +117,19 @@ def test_what_is_no_longer_the_present_is_said(
 ) -> None:
     troubles.expect(r"^failed: GET .*/ops/overview/")
     page.goto(deployment.console)
-    verdict, warning = page.locator(".health"), page.get_by_role("alert")
-    expect(verdict.get_by_role("link", name="2 dead letters")).to_be_visible(timeout=30_000)
+    health, warning = page.locator(".health"), page.get_by_role("alert")
+    expect(health.get_by_role("link", name="2 dead letters")).to_be_visible(timeout=30_000)
     expect(page).to_have_title("! Overview · jobtrail")
     page.route("**/ops/overview/", lambda route: route.abort())
-    expect(warning).to_contain_text("does not answer. What is shown is of", timeout=30_000)
+    expect(warning).to_contain_text("does not answer. Last updated", timeout=30_000)
     expect(page).to_have_title("? Overview · jobtrail")
     page.unroute("**/ops/overview/")
     expect(warning).to_have_count(0, timeout=60_000)
     expect(page).to_have_title("! Overview · jobtrail")
 
 
-VERDICT = """async (changes) => {
-    const { verdict } = await import("/console/verdict.js");
+HEALTH = """async (changes) => {
+    const { healthOf } = await import("/console/health.js");
     const group = () => ({ oldest_seconds: [50, 0.2] });
     const facts = {
         samples: { at: [0, Date.now()], dead: 0, groups: { status: group(), rows: group() } },
@@ -140,30 +140,30 @@ VERDICT = """async (changes) => {
         const names = path.split("."), last = names.pop();
         names.reduce((node, name) => node[name], facts)[last] = value;
     }
-    const { tone, troubles } = verdict(facts);
-    return [tone, ...troubles.map((each) => each.words)];
+    const { tone, issues } = healthOf(facts);
+    return [tone, ...issues.map((each) => each.text)];
 }"""
 
 
-def test_a_verdict_names_what_is_wrong_the_worst_first(
+def test_the_health_names_what_is_wrong_the_worst_first(
     page: Page, serve_api: ServeApi, servers: dict[str, str]
 ) -> None:
     page.goto(f"{serve_api(**servers)}/console/")
 
-    def verdict(**changes: object) -> list[str]:
+    def health(**changes: object) -> list[str]:
         given = {path.replace("__", "."): value for path, value in changes.items()}
-        return list(page.evaluate(VERDICT, given))
+        return list(page.evaluate(HEALTH, given))
 
-    assert verdict() == ["good"]
-    assert verdict(stalled=None) == ["good"]
-    assert verdict(consumers__0__alive=False) == ["bad", "no consumer of status is alive"]
-    assert verdict(consumers=[]) == ["bad", "no consumer is alive"]
-    assert verdict(samples__at=[0, 1])[0] == "warn"
+    assert health() == ["good"]
+    assert health(stalled=None) == ["good"]
+    assert health(consumers__0__alive=False) == ["bad", "no consumer of status is alive"]
+    assert health(consumers=[]) == ["bad", "no consumer is alive"]
+    assert health(samples__at=[0, 1])[0] == "warn"
     late = {"samples__groups__rows__oldest_seconds": [0.1, 40]}
-    assert verdict(**late) == ["bad", "rows is 40 s behind"]
-    assert verdict(samples__dead=1, servers__0__ok=False) == [
+    assert health(**late) == ["bad", "rows is 40 s behind"]
+    assert health(samples__dead=1, servers__0__ok=False) == [
         "bad",
-        "redis is away or refuses",
+        "redis is unavailable",
         "1 dead letter",
     ]
 
@@ -300,14 +300,14 @@ def test_the_keyboard_alone_finds_and_discards_a_letter(page: Page, deployment: 
     tab_to("Dead letters")
     page.keyboard.press("Enter")
     heading(page, "Dead letters")
-    tab_to("Discard letter")
+    tab_to("Discard dead letter")
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
     assert focused("Cancel")()
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
-    assert focused("Discard letter")(), "focus goes back to where it came from"
+    assert focused("Discard dead letter")(), "focus goes back to where it came from"
     page.keyboard.press("Enter")
     tab_to("Discard")
     page.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-// The console's frame: who is signed in, which page is shown, and keeping it fresh.
+// The frame of the console: sign-in, navigation, and refreshing of the current page.
 
 import { h, put } from "./dom.js";
 import { moment } from "./format.js";
@@ -15,57 +15,57 @@ const PAGES = [
   { name: "Dead letters", at: "dead", show: dead },
   { name: "Tenants", at: "tenants", show: tenants },
 ];
-const LAST_PAUSE = 30_000;
+const MAX_PAUSE = 30_000; // milliseconds
 
 const main = document.getElementById("main");
 const pulse = document.getElementById("pulse");
 const warning = h("p", { class: "note bad", role: "alert" });
 let leave = () => {};
-let fresh = 0; // when the page was last drawn from an answer
+let updatedAt = 0; // when the page was last updated, in milliseconds since 1970
 
-/** What a page is given: where to put itself, its parameters, and a way to stay fresh. */
+/** One visit of a page: its element, its parameters and its refreshing. */
 class Visit {
   constructor(parts, query) {
     this.main = main;
     this.parts = parts;
     this.query = query;
-    this.over = new AbortController();
+    this.controller = new AbortController();
   }
 
   get signal() {
-    return this.over.signal;
+    return this.controller.signal;
   }
 
-  /** Call `work` now and every so many milliseconds while the page is seen; it stops by itself. */
+  /** Call `work` now and every `every` milliseconds, while the page is visible and until it is left. */
   live(work, every) {
     let pause = every, timer = 0, busy = false;
-    const turn = async () => {
+    const update = async () => {
       if (busy || this.signal.aborted) return;
       busy = true;
       clearTimeout(timer);
       try {
-        if (!marking()) {
+        if (!isSelecting()) {
           await work();
-          say("live");
-        } else if (!warning.isConnected) say("paused", "Held while text is marked");
+          setStatus("live");
+        } else if (!warning.isConnected) setStatus("paused", "Paused while text is selected");
         pause = every;
       } catch (error) {
         if (this.signal.aborted) return;
-        pause = Math.min(pause * 2, LAST_PAUSE);
+        pause = Math.min(pause * 2, MAX_PAUSE);
         if (!this.failed(error)) return;
       } finally {
         busy = false;
       }
-      if (!document.hidden && !this.signal.aborted) timer = setTimeout(turn, pause);
+      if (!document.hidden && !this.signal.aborted) timer = setTimeout(update, pause);
     };
-    const seen = () => (document.hidden ? (clearTimeout(timer), say("paused")) : turn());
-    document.addEventListener("visibilitychange", seen, { signal: this.signal });
+    const onVisibilityChange = () => (document.hidden ? (clearTimeout(timer), setStatus("paused")) : update());
+    document.addEventListener("visibilitychange", onVisibilityChange, { signal: this.signal });
     this.signal.addEventListener("abort", () => clearTimeout(timer));
-    this.refresh = turn;
-    return turn();
+    this.refresh = update;
+    return update();
   }
 
-  /** Show what went wrong; gives whether to try again. */
+  /** Show an error; return whether to try again. */
   failed(error) {
     if (!(error instanceof Refused)) throw error;
     if (error.status === 401 || error.status === 403) {
@@ -73,31 +73,31 @@ class Visit {
       return false;
     }
     const final = error.status === 400 || error.status === 404;
-    if (!main.querySelector("h1")) put(main, h("h1", {}, final ? "Not found" : "No answer"));
-    say(final ? "over" : "broken", null, error.message);
+    if (!main.querySelector("h1")) put(main, h("h1", {}, final ? "Not found" : "Unavailable"));
+    setStatus(final ? "over" : "broken", null, error.message);
     return !final;
   }
 }
 
-/** Say how fresh the page is, and above it what is wrong: what stands below is from before. */
-function say(state, words, trouble) {
+/** Show the status of the page, and a warning if its data is out of date. */
+function setStatus(state, text, warningText) {
   pulse.className = `pulse ${state}`;
-  const text = words ?? { live: "Live", paused: "Paused", broken: "Trying again", over: "Not found" }[state];
-  if (pulse.textContent !== text) pulse.textContent = text;
-  if (state === "live") fresh = Date.now();
+  const label = text ?? { live: "Live", paused: "Paused", broken: "Retrying", over: "Not found" }[state];
+  if (pulse.textContent !== label) pulse.textContent = label;
+  if (state === "live") updatedAt = Date.now();
   document.title = document.title.replace(/^\? /, "");
-  if (trouble) warn(fresh ? `${trouble} What is shown is of ${moment(fresh)}.` : trouble);
+  if (warningText) warn(updatedAt ? `${warningText} Last updated ${moment(updatedAt)}.` : warningText);
   else warning.remove();
 }
 
-function warn(words) {
-  if (warning.textContent !== words) warning.textContent = words;
+function warn(text) {
+  if (warning.textContent !== text) warning.textContent = text;
   if (!warning.isConnected) main.querySelector("h1").after(warning);
   document.title = document.title.replace(/^([✓!✕] )?/, "? ");
 }
 
-/** Whether somebody has marked text on the page, to copy it: a new draft would take it away. */
-function marking() {
+/** Return whether text on the page is selected, which an update of the page would undo. */
+function isSelecting() {
   const selection = document.getSelection();
   return !selection.isCollapsed && main.contains(selection.anchorNode);
 }
@@ -118,15 +118,15 @@ async function show() {
   const [where, search] = location.hash.replace(/^#\/?/, "").split("?");
   const parts = where.split("/").map(decode).filter((part) => part !== "");
   const visit = new Visit(parts, new URLSearchParams(search ?? ""));
-  leave = () => visit.over.abort();
+  leave = () => visit.controller.abort();
   const page = PAGES.find((each) => each.at === (parts[0] ?? ""));
   navigation(page?.at);
-  document.title = `${page?.name ?? "Nothing here"} · jobtrail`;
+  document.title = `${page?.name ?? "Not found"} · jobtrail`;
   main.replaceChildren();
-  fresh = 0;
+  updatedAt = 0;
   try {
     visit.session = await get("session/", { signal: visit.signal });
-    if (!page) put(main, h("h1", {}, "Nothing here"), h("p", {}, h("a", { href: "#/" }, "To the overview")));
+    if (!page) put(main, h("h1", {}, "Not found"), h("p", {}, h("a", { href: "#/" }, "Go to the overview")));
     else if (page.at === "jobs" && parts.length === 4) await job(visit);
     else if (page.at === "dead" && parts.length === 3) await letter(visit);
     else await page.show(visit);
@@ -143,9 +143,9 @@ function decode(part) {
   }
 }
 
-function askForToken(words) {
+function askForToken(message) {
   leave();
-  say("over", "Signed out");
+  setStatus("over", "Signed out");
   document.querySelector("nav .out")?.remove();
   const given = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true });
   const form = h("form", { class: "panel sign-in", onsubmit: (event) => {
@@ -156,11 +156,11 @@ function askForToken(words) {
   } },
     h("h1", {}, "Sign in"),
     signedIn()
-      ? h("p", { role: "alert", class: "note bad" }, words)
+      ? h("p", { role: "alert", class: "note bad" }, message)
       : h("p", { class: "hint" }, "The console is for operators."),
     h("label", { for: "token" }, "Access token with the scope “ops”"),
     given,
-    h("p", { class: "hint" }, "It stays in this tab and is gone when the tab is closed."),
+    h("p", { class: "hint" }, "The token is kept in this tab until the tab is closed."),
     h("button", { type: "submit", class: "primary" }, "Sign in"));
   put(main, form);
   given.focus();

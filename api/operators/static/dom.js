@@ -1,4 +1,4 @@
-// Building the page. Whatever is shown becomes text or an attribute, never markup.
+// Functions that build the page. Values become text or attributes, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -7,7 +7,7 @@ export function h(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-/** Make an element of a picture. */
+/** Make an SVG element. */
 export function s(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -22,7 +22,7 @@ function fill(node, attributes, children) {
   return node;
 }
 
-/** Put new content into a node; who was focused in there is focused again. */
+/** Replace the content of a node; the focus and open details are restored. */
 export function put(node, ...children) {
   const held = node.contains(document.activeElement) ? keyOf(document.activeElement) : null;
   const open = new Set([...node.querySelectorAll("details[open]")].map(keyOf));
@@ -58,12 +58,12 @@ export function panel(title, ...content) {
   return h("section", { class: "panel" }, title && h("h2", {}, title), content);
 }
 
-/** Ask before something that cannot be undone; gives whether it was confirmed. */
+/** Show a confirmation dialog; return whether the action was confirmed. */
 export function confirmed({ title, text, action, danger }) {
   return new Promise((resolve) => {
-    const dialog = h("dialog", { "aria-labelledby": "ask-title", "aria-describedby": "ask-text" },
-      h("h2", { id: "ask-title" }, title),
-      h("p", { id: "ask-text" }, text),
+    const dialog = h("dialog", { "aria-labelledby": "dialog-title", "aria-describedby": "dialog-text" },
+      h("h2", { id: "dialog-title" }, title),
+      h("p", { id: "dialog-text" }, text),
       h("div", { class: "buttons" },
         h("button", { type: "button", autofocus: true, onclick: () => dialog.close("") }, "Cancel"),
         h("button", {
@@ -80,7 +80,7 @@ export function confirmed({ title, text, action, danger }) {
 
 let fading;
 
-/** Say in passing what was done. */
+/** Show a message for a few seconds. */
 export function toast(text) {
   const node = document.getElementById("toast");
   node.textContent = text;

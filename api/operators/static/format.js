@@ -1,9 +1,9 @@
-// How figures, times and sizes are written.
+// The formats of numbers, times and sizes.
 
 import { h } from "./dom.js";
 import { serverNow } from "./http.js";
 
-const whole = new Intl.NumberFormat("en");
+const integer = new Intl.NumberFormat("en");
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat("en-GB", {
   day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
@@ -15,7 +15,7 @@ const precise = new Intl.DateTimeFormat("en-GB", {
 
 export function count(value) {
   if (value === null || value === undefined) return "–";
-  return Math.abs(value) >= 100_000 ? compact.format(value) : whole.format(Math.round(value));
+  return Math.abs(value) >= 100_000 ? compact.format(value) : integer.format(Math.round(value));
 }
 
 export function rate(value) {
@@ -23,7 +23,7 @@ export function rate(value) {
   return value >= 100 ? count(value) : String(Number(value.toFixed(value >= 10 ? 1 : 2)));
 }
 
-/** Write seconds as people say them: 0.4 s, 12 s, 3 min 20 s, 5 h 10 min, 2 d 3 h. */
+/** Format seconds: 0.4 s, 12 s, 3 min 20 s, 5 h 10 min, 2 d 3 h. */
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
   if (value < 10 && value !== Math.round(value)) return `${value.toFixed(1)} s`;
@@ -46,38 +46,38 @@ export function moment(value) {
   return clock.format(new Date(value));
 }
 
-/** Write a time in full, with its milliseconds and the zone it is told in. */
+/** Format a time with milliseconds and time zone. */
 export function exact(value) {
   return precise.format(new Date(value));
 }
 
-/** Make a time that goes on saying how long ago it was; `value` is milliseconds or RFC 3339. */
+/** Make an element with the time since `value` (milliseconds or RFC 3339), which is kept up to date. */
 export function ago(value) {
   if (value === null || value === undefined) return "–";
   const at = new Date(value);
   if (Number.isNaN(at.getTime())) return String(value);
   const node = h("time", { datetime: at.toISOString(), title: exact(at), class: "ago" });
-  tell(node);
+  updateAge(node);
   return node;
 }
 
-function tell(node) {
+function updateAge(node) {
   const past = (serverNow() - Date.parse(node.dateTime)) / 1000;
   node.textContent = past < -1 ? moment(node.dateTime) : `${seconds(Math.max(0, Math.floor(past)))} ago`;
 }
 
 setInterval(() => {
-  if (!document.hidden) document.querySelectorAll("time.ago").forEach(tell);
+  if (!document.hidden) document.querySelectorAll("time.ago").forEach(updateAge);
 }, 5000);
 
-// Without a prototype, as other tables of words that are looked up by what a server sent.
+// Tables that are indexed with data have no prototype, so that "constructor" is not found in them.
 const WORDS = { __proto__: null, queued: "queued", processing: "processing", done: "done", failed: "failed", cancelled: "cancelled" };
 
 export function badge(state, word) {
   return h("span", { class: `badge is-${WORDS[state] ?? "other"}` }, word ?? state);
 }
 
-/** Make a bar and its figure; nothing where no percent is known. */
+/** Make a progress bar with its percentage and step. */
 export function bar(progress) {
   if (!progress) return "";
   const percent = typeof progress.percent === "number" ? progress.percent : null;
@@ -88,12 +88,12 @@ export function bar(progress) {
     h("span", {}, percent === null ? "" : `${Math.round(percent)} % `, name ? `${name}${steps}` : ""));
 }
 
-/** Give the address of a job's page. */
+/** Return the address of a job's page. */
 export function jobHref(job) {
   return `#/jobs/${[job.tenant, job.kind, job.id].map(encodeURIComponent).join("/")}`;
 }
 
-/** Indent JSON without reading its numbers, which may be larger than a script can hold. */
+/** Indent JSON without parsing its numbers, which may exceed the precision of JavaScript. */
 export function pretty(text) {
   let out = "", depth = 0, quoted = false;
   const line = () => `\n${"  ".repeat(depth)}`;

@@ -1,4 +1,4 @@
-// Small plots of the last hour, and the picture of a job's life.
+// Plots of the last hour, and the timeline of a job.
 
 import { h, s } from "./dom.js";
 import { exact, moment, seconds } from "./format.js";
@@ -7,7 +7,7 @@ const WIDTH = 560, HEIGHT = 96, TOP = 8, BOTTOM = 16;
 const HOUR = 3_600_000;
 const PERIODS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 18_000, 36_000, 86_400];
 
-/** Draw one column of samples over the hour before `end`; null leaves a gap. */
+/** Draw a column of samples over the hour before `end`; null values leave gaps. */
 export function plot({ at, values, end, label, write, tone }) {
   const start = end - HOUR;
   const numbers = values.filter((value) => value !== null);
@@ -33,9 +33,9 @@ export function plot({ at, values, end, label, write, tone }) {
   }
   const cursor = s("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
   picture.append(cursor);
-  const said = h("span", { class: "said" });
+  const reading = h("span", { class: "reading" });
   const figure = h("figure", { class: "plotted" },
-    h("figcaption", {}, h("span", {}, label), said),
+    h("figcaption", {}, h("span", {}, label), reading),
     h("div", { class: "scaled" }, picture,
       h("div", { class: "scale", "aria-hidden": "true" }, h("span", {}, write(top)), h("span", {}, "0"))),
     h("div", { class: "axis", "aria-hidden": "true" }, ["1 h ago", "30 min ago", "now"].map((each) => h("span", {}, each))));
@@ -47,11 +47,11 @@ export function plot({ at, values, end, label, write, tone }) {
     cursor.setAttribute("x1", x(at[nearest]));
     cursor.setAttribute("x2", x(at[nearest]));
     cursor.setAttribute("visibility", "visible");
-    said.textContent = `${write(values[nearest])} at ${moment(at[nearest])}`;
+    reading.textContent = `${write(values[nearest])} at ${moment(at[nearest])}`;
   });
   picture.addEventListener("pointerleave", () => {
     cursor.setAttribute("visibility", "hidden");
-    said.textContent = "";
+    reading.textContent = "";
   });
   return figure;
 }
@@ -66,7 +66,7 @@ function runs(at, values) {
   return found.filter((run) => run.length);
 }
 
-/** Give the round figure that a scale goes up to. */
+/** Return the end of a scale: a round number of at least `value`. */
 function nice(value, rounds) {
   const round = rounds.find((each) => each >= value);
   if (round) return round;
@@ -77,15 +77,15 @@ function nice(value, rounds) {
 
 const LANE = 58, LEFT = 84, RIGHT = 14, HEAD = 8, FOOT = 26;
 
-/** Draw attempts one below the other: steps as bars, words as marks; `winner` is an entry id. */
-export function life(timeline, winner, width) {
-  const moments = [
+/** Draw attempts below each other: steps as bars, moments as signs; `winner` is an entry id. */
+export function timelineChart(timeline, winner, width) {
+  const times = [
     ...timeline.spans.flatMap((span) => [Date.parse(span.start), Date.parse(span.end)]),
-    ...timeline.moments.map((moment) => Date.parse(moment.at)),
+    ...timeline.moments.map((each) => Date.parse(each.at)),
   ].filter((ms) => !Number.isNaN(ms));
-  if (!moments.length) return h("p", { class: "empty" }, "The history holds no events of this job.");
+  if (!times.length) return h("p", { class: "empty" }, "The history has no events of this job.");
   const attempts = [...new Set([...timeline.spans, ...timeline.moments].map((each) => each.attempt))].sort((a, b) => a - b);
-  const start = Math.min(...moments), end = Math.max(...moments), length = Math.max(1, end - start);
+  const start = Math.min(...times), end = Math.max(...times), length = Math.max(1, end - start);
   const inner = width - LEFT - RIGHT, height = HEAD + attempts.length * LANE + FOOT;
   const x = (ms) => LEFT + ((ms - start) / length) * inner;
   const picture = s("svg", {
@@ -100,8 +100,8 @@ export function life(timeline, winner, width) {
     timeline.spans.filter((span) => span.attempt === attempt).forEach((span, number) => {
       picture.append(step(span, number, x, y));
     });
-    timeline.moments.filter((mark) => mark.attempt === attempt).forEach((mark) => {
-      picture.append(sign(mark, x(Date.parse(mark.at)), y + 13, mark.entry_id === winner));
+    timeline.moments.filter((each) => each.attempt === attempt).forEach((each) => {
+      picture.append(sign(each, x(Date.parse(each.at)), y + 13, each.entry_id === winner));
     });
   });
   const foot = height - 8;
@@ -134,9 +134,9 @@ const SHAPES = {
   cancelled: "M-5,0 H5",
 };
 
-function sign(mark, x, y, won) {
-  return s("g", { transform: `translate(${x} ${y})`, class: `sign is-${mark.type}${won ? " won" : ""}` },
-    s("title", {}, `${mark.type}${won ? " (this one won)" : ""} at ${exact(mark.at)}, entry ${mark.entry_id}`),
+function sign({ type, at, entry_id }, x, y, won) {
+  return s("g", { transform: `translate(${x} ${y})`, class: `sign is-${type}${won ? " won" : ""}` },
+    s("title", {}, `${type}${won ? " (won)" : ""} at ${exact(at)}, entry ${entry_id}`),
     s("circle", { r: won ? 12 : 9 }),
-    s("path", { d: SHAPES[mark.type] ?? SHAPES.queued }));
+    s("path", { d: SHAPES[type] ?? SHAPES.queued }));
 }

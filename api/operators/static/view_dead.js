@@ -1,4 +1,4 @@
-// Dead letters: entries that could not be applied, to look at, requeue and discard.
+// Dead letters: entries that could not be applied. They can be viewed, requeued and discarded.
 
 import { confirmed, h, panel, put, table, toast } from "./dom.js";
 import { ago, bytes, count, pretty } from "./format.js";
@@ -10,19 +10,19 @@ export async function dead(visit) {
   const tenant = visit.query.get("tenant"), cursor = visit.query.get("cursor");
   const page = new URLSearchParams([["tenant", tenant], ["cursor", cursor]].filter(([, value]) => value));
   const body = h("div", { class: "stack" });
-  let shown;
+  let current;
   await visit.live(async () => {
     const facts = await get(`dead/?${page}`, { signal: visit.signal });
     if (!body.isConnected) {
       put(visit.main, h("h1", {}, "Dead letters"),
-        h("p", { class: "lead" }, tenant ? `Of tenant ${tenant}. ` : "The latest of all tenants. ", "Mend what kept an entry from being applied, then requeue it."), body);
+        h("p", { class: "lead" }, tenant ? `Dead letters of tenant ${tenant}. ` : "The latest dead letters of all tenants. ", "Fix the cause, then requeue the entry."), body);
     }
-    if (facts !== shown) put(body, who(facts.tenants, tenant), panel(null, list(facts, visit), pages(facts, tenant, cursor)));
-    shown = facts;
+    if (facts !== current) put(body, tenantLinks(facts.tenants, tenant), panel(null, list(facts, visit), pages(facts, tenant, cursor)));
+    current = facts;
   }, EVERY);
 }
 
-function who(tenants, chosen) {
+function tenantLinks(tenants, chosen) {
   if (!tenants.length) return null;
   return h("p", { class: "choice" },
     h("a", { href: "#/dead", "aria-current": !chosen && "true" }, "All"),
@@ -33,15 +33,15 @@ function who(tenants, chosen) {
 
 function list({ items }, visit) {
   return table("Dead letters", [
-    { title: "Buried", cell: (each) => ago(each.buried_at) },
+    { title: "Dead since", cell: (each) => ago(each.buried_at) },
     { title: "Tenant", wide: true, cell: (each) => each.tenant },
-    { title: "Entry", cell: (each) => h("a", { class: "whole", href: href(each) }, each.id) },
+    { title: "Entry", cell: (each) => h("a", { class: "unbroken", href: href(each) }, each.id) },
     { title: "Groups", cell: (each) => each.group },
     { title: "Reason", cell: (each) => h("span", { class: "badge is-failed" }, each.reason) },
     { title: "Detail", wide: true, cell: (each) => h("span", { class: "detail" }, each.detail) },
     { title: "Size", num: true, cell: (each) => bytes(each.bytes) },
     { title: "Action", cell: (each) => buttons(each, () => visit.refresh()) },
-  ], items, "There are none.");
+  ], items, "There are no dead letters.");
 }
 
 function href(each) {
@@ -51,31 +51,31 @@ function href(each) {
 function pages({ next_cursor: next }, tenant, cursor) {
   const to = (after) => `#/dead?${new URLSearchParams([["tenant", tenant], ["cursor", after]].filter(([, value]) => value))}`;
   return h("p", { class: "pages" },
-    cursor && h("a", { href: to(null) }, "From the beginning"),
-    next && h("a", { href: to(next) }, "More"));
+    cursor && h("a", { href: to(null) }, "First page"),
+    next && h("a", { href: to(next) }, "Next page"));
 }
 
 function buttons(each, after) {
-  if (!each.known_tenant) return h("span", { class: "hint" }, "no valid tenant: jobtrail dead discard");
-  const act = async (verb, ask) => {
-    if (!(await confirmed(ask))) return;
+  if (!each.known_tenant) return h("span", { class: "hint" }, "the tenant's name is not valid; use jobtrail dead discard");
+  const act = async (verb, dialog) => {
+    if (!(await confirmed(dialog))) return;
     try {
-      const done = await post(path("dead", each.tenant, each.id, verb));
-      toast(verb === "requeue" ? `Requeued as entry ${done.entry_id}.` : "Discarded.");
+      const result = await post(path("dead", each.tenant, each.id, verb));
+      toast(verb === "requeue" ? `Requeued as entry ${result.entry_id}.` : "Discarded.");
     } catch (error) {
       toast(error.message);
     }
     after();
   };
   return h("span", { class: "buttons" },
-    h("button", { type: "button", "data-key": `requeue ${each.id}`, "aria-label": `Requeue letter ${each.id}`, onclick: () => act("requeue", {
+    h("button", { type: "button", "data-key": `requeue ${each.id}`, "aria-label": `Requeue dead letter ${each.id}`, onclick: () => act("requeue", {
       title: "Requeue this entry?",
-      text: `Entry ${each.id} is appended to the stream of tenant ${each.tenant} again and deleted here, both or neither. If nothing was mended, it comes back.`,
+      text: `Entry ${each.id} is appended to the stream of tenant ${each.tenant} again, and the dead letter is deleted, in one step. If the cause is not fixed, it becomes a dead letter again.`,
       action: "Requeue",
     }) }, "Requeue"),
-    h("button", { type: "button", class: "danger", "data-key": `discard ${each.id}`, "aria-label": `Discard letter ${each.id}`, onclick: () => act("discard", {
-      title: "Discard this entry for ever?",
-      text: `Entry ${each.id} of tenant ${each.tenant} is deleted. What it says will never be applied.`,
+    h("button", { type: "button", class: "danger", "data-key": `discard ${each.id}`, "aria-label": `Discard dead letter ${each.id}`, onclick: () => act("discard", {
+      title: "Discard this entry permanently?",
+      text: `Entry ${each.id} of tenant ${each.tenant} is deleted and will never be applied. This cannot be undone.`,
       action: "Discard", danger: true,
     }) }, "Discard"));
 }
@@ -84,7 +84,7 @@ export async function letter(visit) {
   const [, tenant, id] = visit.parts;
   const each = await get(path("dead", tenant, id), { signal: visit.signal });
   const facts = [
-    ["Tenant", each.tenant], ["Entry", each.entry_id], ["Buried", ago(each.buried_at)], ["Size", bytes(each.bytes)],
+    ["Tenant", each.tenant], ["Entry", each.entry_id], ["Dead since", ago(each.buried_at)], ["Size", bytes(each.bytes)],
     ...each.burials.map((burial) => [`Group ${burial.group}`, `${burial.reason}: ${burial.detail} (delivered ${count(burial.deliveries)} times)`]),
     ...(each.sha256 ? [["SHA-256", each.sha256]] : []),
   ];
@@ -92,18 +92,18 @@ export async function letter(visit) {
     h("p", { class: "trail" }, h("a", { href: "#/dead" }, "Dead letters"), " / ", h("a", { href: `#/dead?tenant=${encodeURIComponent(tenant)}` }, tenant)),
     h("h1", { class: "id" }, each.id),
     h("div", { class: "stack" },
-      h("section", { class: "panel", "aria-label": "Letter" },
+      h("section", { class: "panel", "aria-label": "Dead letter" },
         h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
         buttons(each, () => {
           location.hash = `#/dead?tenant=${encodeURIComponent(tenant)}`;
         })),
-      panel("Event", each.event ? content(each.event) : h("p", { class: "empty" }, "The entry had no field named event."),
-        each.cut && h("p", { class: "hint" }, each.sha256 ? "Only the beginning was kept: the entry was too large." : "Only the beginning is shown: jobtrail dead show gives all of it.")),
+      panel("Event", each.event ? content(each.event) : h("p", { class: "empty" }, "The entry has no field named event."),
+        each.cut && h("p", { class: "hint" }, each.sha256 ? "The entry was too large; only its beginning was kept." : "The event is truncated here; jobtrail dead show prints all of it.")),
       each.others.length > 0 && panel("Other fields", each.others.map((field) =>
         h("div", {}, content(field.name), content(field.value))))));
 }
 
 function content({ text, base64 }) {
-  if (base64 !== undefined) return h("div", {}, h("p", { class: "hint" }, "It is no text; in base64:"), h("pre", { tabindex: "0" }, base64));
+  if (base64 !== undefined) return h("div", {}, h("p", { class: "hint" }, "Not UTF-8 text; shown in base64:"), h("pre", { tabindex: "0" }, base64));
   return h("pre", { tabindex: "0" }, /^\s*[[{]/.test(text) ? pretty(text) : text);
 }

@@ -1,31 +1,31 @@
-// One job: where it stands, its life as a picture, why it stands so, what came of it.
+// One job: its state, its timeline, the explanation of its state, its result and its history.
 
 import { h, panel, put, table } from "./dom.js";
 import { ago, badge, bar, bytes, count, exact, moment, pretty, seconds } from "./format.js";
 import { get, path } from "./http.js";
-import { life } from "./plots.js";
+import { timelineChart } from "./plots.js";
 
 const EVERY = 2_000;
-const SHOWN = 1_000_000;
-const FEW = 4_000;
+const MAX_RESULT = 1_000_000; // characters shown of a result
+const MAX_OPEN = 4_000; // bytes up to which a result is shown unfolded
 
 export async function job(visit) {
   const [, tenant, kind, id] = visit.parts, where = path("jobs", tenant, kind, id);
   const body = h("div", { class: "stack" }), past = history(visit, where), outcome = h("div");
   document.title = `${id} · jobtrail`;
-  let shown, result;
+  let current, result;
   const draw = (facts) => {
-    put(body, head(facts, kind), panel("Life", picture(facts, body.clientWidth)), why(facts));
+    put(body, head(facts, kind), panel("Timeline", picture(facts, body.clientWidth)), explanation(facts));
     const known = facts.job && `${facts.job.entry_id} ${facts.job.result_bytes}`;
-    if (known !== result) put(outcome, whole(facts.job, where));
+    if (known !== result) put(outcome, outcomeOf(facts.job, where));
     result = known;
   };
-  visit.signal.addEventListener("abort", watchWidth(body, () => shown && draw(shown)));
+  visit.signal.addEventListener("abort", watchWidth(body, () => current && draw(current)));
   await visit.live(async () => {
     const facts = await get(where, { signal: visit.signal });
     if (!body.isConnected) put(visit.main, title(tenant, kind, id), body, outcome, past);
-    if (facts !== shown) draw(facts);
-    shown = facts;
+    if (facts !== current) draw(facts);
+    current = facts;
   }, EVERY);
 }
 
@@ -50,7 +50,7 @@ function title(tenant, kind, id) {
 function head({ job: row, live, events }, kind) {
   if (!row) {
     return h("section", { class: "panel" }, h("p", { class: "note" },
-      `PostgreSQL has no row of this ${kind} yet; Redis says ${live.status}.`));
+      `PostgreSQL does not have this ${kind} yet; its status in Redis is ${live.status}.`));
   }
   const facts = [
     ["Attempt", String(row.attempt)],
@@ -59,9 +59,9 @@ function head({ job: row, live, events }, kind) {
     ["Created", ago(row.created_at)],
     ["Started", row.started_at && ago(row.started_at)],
     ["Updated", ago(row.updated_at)],
-    ["Took", row.ended_at && row.started_at && seconds(Math.max(0, (Date.parse(row.ended_at) - Date.parse(row.started_at)) / 1000))],
+    ["Duration", row.ended_at && row.started_at && seconds(Math.max(0, (Date.parse(row.ended_at) - Date.parse(row.started_at)) / 1000))],
     ["Events", count(events)],
-    ["Redis serves", live ? live.status : "nothing (expired)"],
+    ["Status in Redis", live ? live.status : "none (expired)"],
   ].filter(([, value]) => value);
   const labels = Object.entries(row.labels ?? {});
   return h("section", { class: "panel now", "aria-label": "State" },
@@ -71,38 +71,38 @@ function head({ job: row, live, events }, kind) {
     labels.length > 0 && h("ul", { class: "labels" }, labels.map(([name, value]) => h("li", {}, h("b", {}, name), ` ${value}`))));
 }
 
-function picture({ timeline, explanation: reason }, width) {
-  return h("div", { class: "scroll lives" }, life(timeline, reason?.entry_id, Math.max(320, width - 44)));
+function picture({ timeline, explanation: winner }, width) {
+  return h("div", { class: "scroll lives" }, timelineChart(timeline, winner?.entry_id, Math.max(320, width - 44)));
 }
 
 const RULES = { __proto__: null, attempt: "1 attempt", rank: "2 rank", entry_id: "3 entry id" };
 
-function why({ explanation: reason }) {
-  if (!reason) return panel("Why this state", h("p", { class: "empty" }, "The history holds no events of this job."));
-  return panel("Why this state",
-    h("p", { class: "verdict" }, h("strong", {}, reason.type), " of attempt ", String(reason.attempt), " won (entry ", h("code", {}, reason.entry_id), "): ", reason.reason, "."),
-    !reason.matches_row && h("p", { class: "note warn" }, "The row names another entry: the history was dropped by its age, or something came in this moment."),
-    reason.superseded.length > 0 && table("What lost", [
-      { title: "Lost", cell: (each) => h("span", {}, h("strong", {}, each.type), ` of attempt ${each.attempt}`) },
+function explanation({ explanation: found }) {
+  if (!found) return panel("Explanation", h("p", { class: "empty" }, "The history has no events of this job."));
+  return panel("Explanation",
+    h("p", { class: "explanation" }, h("strong", {}, found.type), " of attempt ", String(found.attempt), " won (entry ", h("code", {}, found.entry_id), "): ", found.reason, "."),
+    !found.matches_row && h("p", { class: "note warn" }, "The stored row has another entry: older history was deleted, or an event has just arrived."),
+    found.superseded.length > 0 && table("Superseded events", [
+      { title: "Event", cell: (each) => h("span", {}, h("strong", {}, each.type), ` of attempt ${each.attempt}`) },
       { title: "Entry", cell: (each) => h("code", {}, each.entry_id) },
-      { title: "By rule", cell: (each) => h("span", { class: "rule" }, RULES[each.rule]) },
-      { title: "Because", cell: (each) => each.reason },
-    ], reason.superseded, ""));
+      { title: "Rule", cell: (each) => h("span", { class: "rule" }, RULES[each.rule]) },
+      { title: "Reason", cell: (each) => each.reason },
+    ], found.superseded, ""));
 }
 
-function whole(row, where) {
+function outcomeOf(row, where) {
   if (!row || row.result_bytes === null) return null;
   const size = ` ${bytes(row.result_bytes)}`;
   if (row.result !== null) {
-    return panel("Result", h("details", { open: row.result_bytes <= FEW, "data-key": "result" },
+    return panel("Result", h("details", { open: row.result_bytes <= MAX_OPEN, "data-key": "result" },
       h("summary", {}, `JSON,${size}`), h("pre", { tabindex: "0" }, pretty(row.result))));
   }
   const box = h("div", {}, h("button", { type: "button", onclick: async () => {
     const { result } = await get(`${where}result/`);
-    const cut = result.length > SHOWN;
-    put(box, h("pre", { tabindex: "0" }, pretty(cut ? result.slice(0, SHOWN) : result)),
-      cut && h("p", { class: "hint" }, "The rest is left out here; the API gives the whole of it."));
-  } }, `Load the result,${size}`));
+    const cut = result.length > MAX_RESULT;
+    put(box, h("pre", { tabindex: "0" }, pretty(cut ? result.slice(0, MAX_RESULT) : result)),
+      cut && h("p", { class: "hint" }, "The result is truncated here; the API returns all of it."));
+  } }, `Load the result (${size.trim()})`));
   return panel("Result", box);
 }
 
@@ -115,7 +115,7 @@ function history(visit, where) {
   };
   const box = h("details", { class: "panel", "data-key": "history" }, h("summary", {}, h("h2", {}, "History")),
     h("div", { class: "scroll" }, h("table", {},
-      h("caption", { class: "unseen" }, "Events in the order of the log"),
+      h("caption", { class: "unseen" }, "Events in the order of the stream"),
       h("thead", {}, h("tr", {}, ["Entry", "Time", "Event"].map((each) => h("th", { scope: "col" }, each)))),
       rows)), more);
   box.addEventListener("toggle", () => {

@@ -1,4 +1,4 @@
-// Lists of jobs: all with search and filters, and those that are silent.
+// Lists of jobs: all jobs with filters, and stalled jobs.
 
 import { h, panel, put, table } from "./dom.js";
 import { ago, badge, bar, jobHref, moment, seconds } from "./format.js";
@@ -11,32 +11,32 @@ const COLUMNS = [
   { title: "Job", wide: true, cell: (job) => h("span", { class: "job" }, h("a", { href: jobHref(job) }, job.id), h("small", {}, job.kind)) },
   { title: "Tenant", wide: true, cell: (job) => h("a", { href: `#/jobs?tenant=${job.tenant}` }, job.tenant) },
   { title: "Type", cell: (job) => job.job_type ?? "–" },
-  { title: "Progress or error", wide: true, cell: (job) => (job.state === "processing" ? bar(job.progress) : mishap(job.error)) },
+  { title: "Progress or error", wide: true, cell: (job) => (job.state === "processing" ? bar(job.progress) : errorText(job.error)) },
   { title: "Attempt", num: true, cell: (job) => String(job.attempt) },
   { title: "Created", cell: (job) => ago(job.created_at) },
   { title: "Updated", cell: (job) => ago(job.updated_at) },
 ];
 
-function mishap(error) {
-  return error ? h("span", { class: "mishap", title: error }, error) : "";
+function errorText(error) {
+  return error ? h("span", { class: "error-text", title: error }, error) : "";
 }
 
 export async function jobs(visit) {
   const { query } = visit, body = h("div");
   const page = new URLSearchParams([...query].filter(([name, value]) => value && [...FILTERS, "cursor"].includes(name)));
-  let shown;
+  let current;
   await visit.live(async () => {
     const facts = await get(`jobs/?${page}`, { signal: visit.signal });
     if (!body.isConnected) put(visit.main, h("h1", {}, "Jobs"), filters(query, visit.session.kinds), body);
-    if (facts !== shown) put(body, panel(null, table("Jobs", COLUMNS, facts.items, nothing(facts, query.get("id"))), pages("jobs", page, facts)));
-    shown = facts;
+    if (facts !== current) put(body, panel(null, table("Jobs", COLUMNS, facts.items, nothing(facts, query.get("id"))), pages("jobs", page, facts)));
+    current = facts;
   }, query.get("cursor") ? 30_000 : EVERY);
 }
 
 function nothing(facts, byId) {
-  if (!facts.next_cursor) return "There are no such jobs.";
-  const how = byId || !facts.searched_until ? "" : `, back to ${moment(facts.searched_until)}`;
-  return `None among those looked at so far${how}.`;
+  if (!facts.next_cursor) return "No jobs match the filters.";
+  const range = byId || !facts.searched_until ? "" : `, searched back to ${moment(facts.searched_until)}`;
+  return `No matches so far${range}.`;
 }
 
 function pages(name, page, facts) {
@@ -44,8 +44,8 @@ function pages(name, page, facts) {
   if (facts.next_cursor) next.set("cursor", facts.next_cursor);
   first.delete("cursor");
   return h("p", { class: "pages" },
-    page.get("cursor") && h("a", { href: `#/${name}?${first}` }, "From the beginning"),
-    facts.next_cursor && h("a", { href: `#/${name}?${next}` }, facts.searched_until ? "Look further" : "More"));
+    page.get("cursor") && h("a", { href: `#/${name}?${first}` }, "First page"),
+    facts.next_cursor && h("a", { href: `#/${name}?${next}` }, facts.searched_until ? "Continue the search" : "Next page"));
 }
 
 function filters(query, kinds) {
@@ -59,8 +59,8 @@ function filters(query, kinds) {
         options.map((each) => h("option", { value: each, selected: query.get(name) === each }, each))));
   const go = (event) => {
     event.preventDefault();
-    const given = [...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value);
-    location.hash = `#/jobs?${new URLSearchParams(given)}`;
+    const filled = [...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value);
+    location.hash = `#/jobs?${new URLSearchParams(filled)}`;
   };
   const form = h("form", { class: "filters", role: "search", onsubmit: go, onchange: (event) => {
     if (event.target.matches("select")) go(event);
@@ -77,26 +77,26 @@ function filters(query, kinds) {
 export async function stalled(visit) {
   const page = new URLSearchParams([...visit.query].filter(([name]) => name === "cursor"));
   const body = h("div");
-  let shown;
+  let current;
   await visit.live(async () => {
     const facts = await get(`stalled/?${page}`, { signal: visit.signal });
-    if (facts !== shown) put(body, panel(null, list(facts), pages("stalled", page, facts)));
+    if (facts !== current) put(body, panel(null, list(facts), pages("stalled", page, facts)));
     if (!body.isConnected) {
       put(visit.main, h("h1", {}, "Stalled jobs"),
-        h("p", { class: "lead" }, `At work, but not heard of for ${seconds(facts.after_seconds)} or more; the longest silent first.`), body);
+        h("p", { class: "lead" }, `Processing, but without an event for ${seconds(facts.after_seconds)} or more; the longest first.`), body);
     }
-    shown = facts;
+    current = facts;
   }, EVERY * 4);
 }
 
 function list(facts) {
   return table("Stalled jobs", [
-    { title: "Silent since", cell: (job) => ago(job.last_event_ms) },
+    { title: "Last event", cell: (job) => ago(job.last_event_ms) },
     { title: "Job", wide: true, cell: (job) => h("span", { class: "job" }, h("a", { href: jobHref(job) }, job.id), h("small", {}, job.kind)) },
     { title: "Tenant", wide: true, cell: (job) => h("a", { href: `#/jobs?tenant=${job.tenant}` }, job.tenant) },
     { title: "Type", cell: (job) => job.job_type ?? "–" },
     { title: "Progress", wide: true, cell: (job) => bar(job.progress) },
     { title: "Worker", cell: (job) => job.worker ?? "–" },
     { title: "Attempt", num: true, cell: (job) => String(job.attempt) },
-  ], facts.items, "Every job at work has been heard of lately.");
+  ], facts.items, "No jobs are stalled.");
 }

@@ -4,32 +4,32 @@ import { h, panel, put, table } from "./dom.js";
 import { ago, count, rate, seconds } from "./format.js";
 import { get, serverNow } from "./http.js";
 import { plot } from "./plots.js";
-import { LATE, groupsOf, unsampled, verdict } from "./verdict.js";
+import { LATE, groupsOf, healthOf, overdueSample } from "./health.js";
 
 const EVERY = 5_000;
 const SIGNS = { good: "✓", warn: "!", bad: "✕" };
-const WORDS = {
+const DESCRIPTIONS = {
   __proto__: null,
-  status: "Keys in Redis that frontends poll",
-  rows: "Rows and history in PostgreSQL",
+  status: "Documents in Redis, for progress requests",
+  rows: "Stored jobs and history in PostgreSQL",
 };
 
 export async function overview(visit) {
   const parts = h("div", { class: "stack" });
   await visit.live(async () => {
-    const facts = await get("overview/", { signal: visit.signal }), found = verdict(facts);
+    const facts = await get("overview/", { signal: visit.signal }), found = healthOf(facts);
     if (!parts.isConnected) put(visit.main, h("h1", {}, "Overview"), parts);
-    // Drawn each time, also where nothing is new: that nothing is new may be the news.
+    // Also without new samples, because a missing sample is an issue.
     put(parts, health(found), tiles(facts), groups(facts.samples), consumers(facts), servers(facts.servers));
     document.title = `${SIGNS[found.tone]} Overview · jobtrail`;
   }, EVERY);
 }
 
-function health({ tone, words, troubles }) {
-  return h("section", { class: `health ${tone}`, "aria-label": "Verdict" },
-    h("p", {}, h("span", { class: "sign-of", "aria-hidden": "true" }, SIGNS[tone]), h("strong", {}, words)),
-    troubles.length > 0 && h("ul", {}, troubles.map((each) =>
-      h("li", { class: each.tone }, each.href ? h("a", { href: each.href }, each.words) : each.words))));
+function health({ tone, text, issues }) {
+  return h("section", { class: `health ${tone}`, "aria-label": "Health" },
+    h("p", {}, h("span", { class: "sign-of", "aria-hidden": "true" }, SIGNS[tone]), h("strong", {}, text)),
+    issues.length > 0 && h("ul", {}, issues.map((each) =>
+      h("li", { class: each.tone }, each.href ? h("a", { href: each.href }, each.text) : each.text))));
 }
 
 function tiles(facts) {
@@ -37,14 +37,14 @@ function tiles(facts) {
   const alive = (all ?? []).filter((each) => each.alive).length;
   const known = groupsOf(facts), served = known.filter((each) => each.alive);
   const dead = samples?.dead ?? null;
-  const silent = stalled && `${count(stalled.count)}${stalled.more ? "+" : ""}`;
+  const number = stalled && `${count(stalled.count)}${stalled.more ? "+" : ""}`;
   return h("div", { class: "tiles" },
-    tile("Dead letters", count(dead), "#/dead", dead > 0 && "warn", "entries that cannot be applied"),
-    tile("Stalled jobs", silent ?? "–", "#/stalled", stalled?.count > 0 && "warn",
-      stalled ? `silent for ${seconds(stalled.after_seconds)}` : "PostgreSQL is away"),
+    tile("Dead letters", count(dead), "#/dead", dead > 0 && "warn", "entries that were not applied"),
+    tile("Stalled jobs", number ?? "–", "#/stalled", stalled?.count > 0 && "warn",
+      stalled ? `no event for ${seconds(stalled.after_seconds)}` : "PostgreSQL is unavailable"),
     tile("Consumers alive", all ? count(alive) : "–", null,
       all && (!alive || served.length < known.length) && "bad",
-      all ? `for ${served.length} of ${known.length} groups` : "Redis is away"));
+      all ? `for ${served.length} of ${known.length} groups` : "Redis is unavailable"));
 }
 
 function tile(name, figure, href, tone, hint) {
@@ -53,15 +53,15 @@ function tile(name, figure, href, tone, hint) {
 }
 
 function groups(samples) {
-  if (!samples) return panel("Groups", h("p", { class: "note bad" }, "Redis is away: there are no samples."));
-  const silent = unsampled(samples), { at } = samples;
-  // A figure that is too old is not shown as the present one.
-  const last = (values) => (silent === null && values.length ? values[values.length - 1] : null);
-  const end = at.length ? Math.max(at[at.length - 1], silent === null ? 0 : serverNow()) : 0;
+  if (!samples) return panel("Groups", h("p", { class: "note bad" }, "Redis is unavailable: there are no samples."));
+  const overdue = overdueSample(samples), { at } = samples;
+  // An overdue figure is not shown as the current one.
+  const last = (values) => (overdue === null && values.length ? values[values.length - 1] : null);
+  const end = at.length ? Math.max(at[at.length - 1], overdue === null ? 0 : serverNow()) : 0;
   return h("div", { class: "groups" }, Object.entries(samples.groups).map(([name, group]) => {
     const age = last(group.oldest_seconds);
     return h("section", { class: "panel group", "aria-label": `Group ${name}` },
-      h("header", {}, h("h2", {}, name), h("p", { class: "hint" }, WORDS[name] ?? "")),
+      h("header", {}, h("h2", {}, name), h("p", { class: "hint" }, DESCRIPTIONS[name] ?? "")),
       h("dl", { class: "figures" },
         figure("Throughput", rate(last(group.rate)), "entries/s"),
         figure("Waiting", count(last(group.waiting)), "entries"),
@@ -80,14 +80,14 @@ function figure(name, value, unit, tone) {
 function consumers({ consumers: all }) {
   return panel("Consumers", table("Consumers", [
     { title: "Group", cell: (each) => h("strong", {}, each.group) },
-    { title: "State", cell: (each) => h("span", { class: `badge ${each.alive ? "is-done" : "is-failed"}` }, each.alive ? "alive" : "silent") },
+    { title: "State", cell: (each) => h("span", { class: `badge ${each.alive ? "is-done" : "is-failed"}` }, each.alive ? "alive" : "not alive") },
     { title: "Name", cell: (each) => h("code", {}, each.name) },
     { title: "Host", cell: (each) => each.host },
     { title: "Process", num: true, cell: (each) => String(each.pid) },
     { title: "Started", cell: (each) => ago(each.since) },
-    { title: "Last heard", cell: (each) => ago(each.beat) },
+    { title: "Last heartbeat", cell: (each) => ago(each.beat) },
     { title: "Applied", num: true, cell: (each) => count(each.applied) },
-  ], all ?? [], all ? "No consumer has been heard of. Start one: jobtrail consume status." : "Redis is away: nothing is known of them."));
+  ], all ?? [], all ? "There are no consumers. Start one: jobtrail consume status." : "Redis is unavailable."));
 }
 
 function servers(all) {
@@ -98,17 +98,17 @@ function servers(all) {
 export async function tenants(visit) {
   const order = visit.query.get("order") === "lag" ? "lag" : "activity";
   const body = h("div");
-  const choice = (name, words) =>
-    h("a", { href: `#/tenants?order=${name}`, "aria-current": name === order && "true" }, words);
-  let shown;
+  const choice = (name, label) =>
+    h("a", { href: `#/tenants?order=${name}`, "aria-current": name === order && "true" }, label);
+  let current;
   await visit.live(async () => {
     const facts = await get(`tenants/?order=${order}`, { signal: visit.signal });
     if (!body.isConnected) {
       put(visit.main, h("h1", {}, "Tenants"),
-        h("p", { class: "choice" }, choice("activity", "Busiest"), choice("lag", "Furthest behind")), body);
+        h("p", { class: "choice" }, choice("activity", "Most active"), choice("lag", "Most behind")), body);
     }
-    if (facts !== shown) put(body, panel(null, list(facts.items, order)));
-    shown = facts;
+    if (facts !== current) put(body, panel(null, list(facts.items, order)));
+    current = facts;
   }, EVERY);
 }
 
@@ -122,5 +122,5 @@ function list(items, order) {
     { title: "Pending", num: true, cell: (row) => count(sum(row, "pending")) },
     { title: "Oldest", num: true, cell: (row) => (oldest(row) ? seconds(oldest(row)) : "–") },
     { title: "Dead letters", num: true, cell: (row) => (row.dead ? h("a", { href: `#/dead?tenant=${row.tenant}` }, count(row.dead)) : "–") },
-  ], items, order === "lag" ? "No tenant is behind." : "No tenant was active in the last minutes.");
+  ], items, order === "lag" ? "No tenant is behind." : "No tenant has been active in the last minutes.");
 }

@@ -13,22 +13,22 @@ export interface JobState {
   job_id: string;
   job_type: string | null;
   status: "PENDING" | "PROCESSING" | "DONE" | "FAILED" | "CANCELLED";
-  /** Only while it is processing. */
+  /** Null unless the job is processing. */
   progress: JobProgress | null;
-  /** Once it ended. */
+  /** Present once the job has ended. */
   error_message?: string | null;
-  /** Once it is done. */
+  /** Present once the job is done. */
   result?: unknown;
-  /** The result was too large to be served here; the job's durable row has it. */
+  /** The result is too large for this answer; retrieve the stored job to get it. */
   result_omitted?: boolean;
   result_bytes?: number;
-  /** Counts the runs of the job, from 1. */
+  /** The number of the attempt, from 1. */
   attempt?: number;
   /** RFC 3339. */
   updated_at?: string;
 }
 
-/** What the worker reported last, with the keys of its own beside these. */
+/** The last progress that the worker reported, and the fields of its `extra`. */
 export interface JobProgress {
   step?: string | null;
   /** 0 to 100. */
@@ -39,29 +39,29 @@ export interface JobProgress {
   step_name?: string | null;
   step_name_display?: string | null;
   step_percent?: number | null;
-  /** The worker's own estimate. */
+  /** The worker's estimate. */
   remaining_seconds?: number | null;
-  [own: string]: unknown;
+  [extra: string]: unknown;
 }
 
 /** The progress answer of a video: `GET /media/videos/{id}/progress/`. */
 export interface VideoState {
-  /** A number where the id is one. */
+  /** A number if the id is numeric. */
   id: number | string;
   status: "UPLOADED" | "PROCESSING" | "READY" | "FAILED" | "CANCELLED";
-  /** 0 to 100; the progress fields are null while it is not processing. */
+  /** 0 to 100. All progress fields are null unless the video is processing. */
   encoding_progress: number | null;
   encoding_remaining_seconds: number | null;
-  /** Counts from 1: the steps before it are over. */
+  /** Counts from 1. */
   encoding_step_index: number | null;
   encoding_step_total: number | null;
   encoding_step_name: string | null;
   encoding_step_percent: number | null;
-  /** Once it ended. */
+  /** Present once the video has ended. */
   hls_path?: string | null;
-  /** Seconds, once it ended. */
+  /** In seconds; present once the video has ended. */
   duration?: number | null;
-  /** Once it failed or was cancelled. */
+  /** Present once the video has failed or was cancelled. */
   error_reason?: string | null;
   result_omitted?: boolean;
   result_bytes?: number;
@@ -71,7 +71,7 @@ export interface VideoState {
 
 export type StateOf<K extends Kind> = StateByKind[K];
 
-/** RFC 9457. `status` is 0 where no server answered. */
+/** An error (RFC 9457). `status` is 0 if there was no answer. */
 export interface Problem {
   type?: string;
   title: string;
@@ -81,41 +81,41 @@ export interface Problem {
 }
 
 /**
- * How a watch is fed at present. "offline": the server does not answer, or says that it cannot; it
- * is asked again and again.
+ * The current mode of a watch. "offline": the server does not answer or is unavailable, and the watch
+ * retries.
  */
 export type Connection = "sse" | "long-poll" | "polling" | "offline";
 
 export interface WatchOptions<K extends Kind = Kind> {
   kind: K;
   id: string | number;
-  /** Where the API is, such as `https://example.com/jobtrail`; the page's own origin by default. */
+  /** The URL of the API, such as `https://example.com/jobtrail`; by default the page's origin. */
   baseUrl?: string | URL;
-  /** A JSON Web Token that names the tenant. */
+  /** A JSON Web Token with the tenant. */
   token?: string;
-  /** Gives the token instead: asked at the start, and once more whenever one is refused. */
+  /** Returns the token instead; called at the start and whenever a token is refused. */
   getToken?: () => string | Promise<string>;
-  /** Names the tenant where the API runs in dev mode. */
+  /** The tenant, for an API in dev mode. */
   tenant?: string | number;
-  /** Milliseconds for which a job that is not there is asked for: 10,000 by default. */
+  /** Milliseconds to wait for a job that does not exist; 10,000 by default. */
   waitForJob?: number;
   /** Closes the watch. */
   signal?: AbortSignal;
-  /** Each state that is seen: the present one first, the end last. */
+  /** Called with each state: the current one first, the final one last. */
   onState?: (state: StateOf<K>) => void;
-  /** The job ended; `onState` was called with the same. */
+  /** Called with the final state, after `onState`. */
   onEnd?: (state: StateOf<K>) => void;
-  /** The watch cannot go on: a refused token, a job that does not appear, a refused request. */
+  /** Called before the watch closes because of an error that retrying cannot fix. */
   onError?: (problem: Problem) => void;
-  /** The mode changed; `problem` says why it is "offline". */
+  /** Called when the mode changes; `problem` is the reason for "offline". */
   onConnection?: (connection: Connection, problem?: Problem) => void;
-  /** Nothing more is called, whatever the reason. */
+  /** Called last, when the watch is closed for any reason. */
   onClose?: () => void;
-  /** An EventSource where the environment has none, as Node (npm `eventsource`); null: no streams. */
+  /** An EventSource for environments without one, such as Node (npm `eventsource`); null for none. */
   EventSource?: (new (url: string) => EventSourceLike) | null;
-  /** Instead of the environment's. */
+  /** Replaces the environment's `fetch`. */
   fetch?: typeof globalThis.fetch;
-  /** Milliseconds; what they mean, and the defaults, are at the head of client.js. */
+  /** Times in milliseconds; client.js describes them and their defaults. */
   timing?: Partial<Timing>;
 }
 
@@ -131,7 +131,7 @@ export interface Timing {
   backoffMost: number;
 }
 
-/** What is used of an EventSource. */
+/** The members of EventSource that are used. */
 export interface EventSourceLike {
   readonly readyState: number;
   addEventListener(type: string, listener: (event: any) => void): void;
@@ -139,28 +139,28 @@ export interface EventSourceLike {
 }
 
 export interface Watch {
-  /** Stops watching; nothing is called or asked afterwards. Safe to call again. */
+  /** Closes the watch: no further requests or callbacks, except `onClose`. May be called again. */
   close(): void;
 }
 
-/** Why a watch cannot go on, as `states` throws it. */
+/** The error that `states` throws. */
 export class WatchError extends Error {
   constructor(problem: Problem, retryAfter?: number);
   readonly problem: Problem;
-  /** Milliseconds for which the server asked to be left alone. */
+  /** Milliseconds to wait before the next request, as the server asked. */
   readonly retryAfter: number;
 }
 
-/** Watch a job until its end, an error that waiting does not mend, or `close()`. */
+/** Watch a job until it has ended, a permanent error occurs, or `close()` is called. */
 export function watchJob<K extends Kind>(options: WatchOptions<K>): Watch;
 
 /**
- * The same as an async iterator: `for await (const state of states({ kind: "job", id }))`. It ends
- * after the job's end and throws a WatchError; where its reader is slow, it skips to the latest.
+ * Watch a job as an async iterator: `for await (const state of states({ kind: "job", id }))`. It ends
+ * after the final state, or throws a WatchError. If its reader is slow, it skips to the latest state.
  */
 export function states<K extends Kind>(
   options: WatchOptions<K>,
 ): AsyncGenerator<StateOf<K>, void, undefined>;
 
-/** Whether a state is an end. Only a new attempt, or a late `done` after a failure, follows one. */
+/** Return whether a state is final. Only a new attempt, or a late `done` after a failure, follows it. */
 export function ended(state: StateOf<Kind>): boolean;

@@ -7,39 +7,40 @@
  *     const watch = watchJob({ kind: "video", id: 7, getToken, onState: draw });
  *     watch.close();
  *
- * It asks once, plainly, and then follows the best *mode* that what stands between lets through:
- * Server-Sent Events; else long-polls, which the server holds until something changes; else polls.
- * A mode that fails twice in a row while plain requests are answered gives way to the next one, and
- * is tried again after a while. A server that is away is waited for, in whatever mode.
+ * The watch sends one plain request first. Then it uses the best *mode* that works through the proxies
+ * in between: Server-Sent Events; else long polls, which the server holds until something changes;
+ * else polls. A mode that fails twice in a row while plain requests succeed is replaced by the next
+ * one, and is tried again later. While the server is unavailable, the watch retries.
  *
- * A *state* is the JSON of the progress answer, its *version* that answer's entity tag without the
- * quotes. The same state is not told twice in a row, nor an older one after a newer. The end (done,
- * failed, cancelled) is told once and closes the watch. Times are in milliseconds.
+ * A *state* is the JSON of the progress answer; its *version* is that answer's entity tag without
+ * quotes. The same state is not reported twice in a row, and an older state is not reported after a
+ * newer one. The final state (done, failed, cancelled) is reported once and closes the watch. Times
+ * are in milliseconds.
  */
 
-// Without a prototype: only the names that stand here are found, not "constructor".
+// Without a prototype, so that "constructor" is not found in them.
 const PATHS = { __proto__: null, job: "/api/v1/jobs", video: "/media/videos" };
 const RANKS = { __proto__: null, PENDING: 0, UPLOADED: 0, PROCESSING: 1, FAILED: 2, CANCELLED: 2, DONE: 3, READY: 3 };
-const PASSING = [408, 425, 429]; // of the refusals, those that ask for patience
+const PASSING = [408, 425, 429]; // statuses after which to retry
 
 const TIMING = {
-  wait: 25_000, // how long the server is asked to hold a long-poll
-  pace: 250, // between two long-polls
-  poll: 3_000, // between two polls, where the server gives no hint
-  answer: 15_000, // how long an answer may take
-  opening: 5_000, // how long a stream's first word may take
-  quiet: 30_000, // after so long without a word, a plain request tells whether there was one to say
-  climb: 60_000, // after so long, a better mode is tried again; twice as long each time
-  backoff: 500, // before a first retry; twice as long each time, up to `backoffMost`
+  wait: 25_000, // how long the server may hold a long poll
+  pace: 250, // between two long polls
+  poll: 3_000, // between two polls, unless the server sends `Retry-After`
+  answer: 15_000, // the time limit for an answer
+  opening: 5_000, // the time limit for the first event of a live stream
+  quiet: 30_000, // after this time without events, a plain request checks whether one was missed
+  climb: 60_000, // after this time, a better mode is tried again; doubled each time
+  backoff: 500, // before the first retry; doubled each time, up to `backoffMost`
   backoffMost: 15_000,
 };
 
-/** Whether a state is an end. Only a new attempt, or a late `done` after a failure, follows one. */
+/** Return whether a state is final. Only a new attempt, or a late `done` after a failure, follows it. */
 export function ended(state) {
   return rank(state) >= 2;
 }
 
-/** Why a watch cannot go on; `problem` is the server's problem+json, or one of the same form. */
+/** An error that ended a watch; `problem` is the server's problem+json, or has the same form. */
 export class WatchError extends Error {
   constructor(problem, retryAfter = 0) {
     super(problem.detail || problem.title);
@@ -49,14 +50,14 @@ export class WatchError extends Error {
   }
 }
 
-/** Watch a job until its end, an error that waiting does not mend, or `close()`. */
+/** Watch a job until it has ended, a permanent error occurs, or `close()` is called. */
 export function watchJob(options) {
   const watch = new Watch(options);
   watch.run();
   return { close: () => watch.close() };
 }
 
-/** The same as an async iterator, which skips to the latest state where its reader is slow. */
+/** Watch a job as an async iterator, which skips to the latest state if its reader is slow. */
 export async function* states(options) {
   let latest, problem, closed, wake;
   const also = (name, note) => (value) => {
@@ -88,11 +89,11 @@ class Watch {
   #timing;
   #path;
   #modes;
-  #mode = 0; // its place in `modes`
-  #failures = 0; // of the mode, in a row
+  #mode = 0; // the index in `modes`
+  #failures = 0; // of the current mode, in a row
   #descents = 0;
   #climbAt = 0;
-  #streamed = false; // whether a stream got through
+  #streamed = false; // whether a live stream has delivered a state
   #connection;
   #token;
   #retryAfter;
@@ -117,17 +118,17 @@ class Watch {
   close() {
     if (this.#stop.signal.aborted) return;
     this.#stop.abort();
-    this.#tell("onClose");
+    this.#call("onClose");
   }
 
   async run() {
     try {
       await this.#renewToken();
-      await this.#look();
+      await this.#refresh();
       for (;;) await this.#follow();
     } catch (error) {
-      if (this.#stop.signal.aborted) return; // closed: whatever was waited for gave up
-      this.#tell("onError", problemOf(error));
+      if (this.#stop.signal.aborted) return; // closed on purpose
+      this.#call("onError", problemOf(error));
       this.close();
     }
   }
@@ -135,7 +136,7 @@ class Watch {
   async #follow() {
     if (this.#mode > 0 && Date.now() >= this.#climbAt) {
       this.#mode = 0;
-      this.#failures = 1; // one more, and it is left again
+      this.#failures = 1; // one more failure, and the mode is left again
     }
     const mode = this.#modes[this.#mode];
     if (mode === "sse") await this.#followStream();
@@ -145,36 +146,36 @@ class Watch {
 
   async #followStream() {
     const began = Date.now();
-    const { told, silent } = await this.#stream();
+    const { delivered, silent } = await this.#stream();
     const lasted = Date.now() - began >= this.#timing.opening;
     await this.#pause(this.#backoff(this.#failures));
-    const answered = await this.#look();
-    this.#judge(!answered || (!silent && (told || lasted)), answered && silent);
+    const answered = await this.#refresh();
+    this.#recordResult(!answered || (!silent && (delivered || lasted)), answered && silent);
   }
 
   async #longPoll() {
     const began = Date.now();
     this.#connected("long-poll");
     try {
-      const news = await this.#ask(this.#timing.wait);
-      this.#judge(news || Date.now() - began >= Math.min(1_000, this.#timing.wait / 2));
+      const news = await this.#request(this.#timing.wait);
+      this.#recordResult(news || Date.now() - began >= Math.min(1_000, this.#timing.wait / 2));
       await this.#pause(this.#timing.pace);
     } catch (error) {
       this.#stop.signal.throwIfAborted();
       await this.#pause(this.#backoff(this.#failures));
-      const answered = await this.#look();
-      this.#judge(!answered, problemOf(error).status === 400);
+      const answered = await this.#refresh();
+      this.#recordResult(!answered, problemOf(error).status === 400);
     }
   }
 
   async #poll() {
     this.#connected("polling");
     await this.#pause((this.#retryAfter ?? this.#timing.poll) * (0.9 + Math.random() / 5));
-    await this.#look();
+    await this.#refresh();
   }
 
-  /** Note how the mode did, and leave it where it is `useless` or failed twice in a row. */
-  #judge(worked, useless = false) {
+  /** Record whether the mode worked; leave it if it is `useless` or has failed twice in a row. */
+  #recordResult(worked, useless = false) {
     this.#failures = worked ? 0 : this.#failures + 1;
     if (!useless && this.#failures < 2) return;
     this.#mode += 1;
@@ -184,36 +185,36 @@ class Watch {
   }
 
   /**
-   * Follow one stream until it breaks. Gives whether it told a state, and whether it is silent
-   * though there is something to say: then a proxy holds it back.
+   * Read one live stream until it ends. Returns whether it delivered a state, and whether it is
+   * silent although the state has changed, which means that a proxy buffers it.
    *
-   * The first stream is asked for the present state, known as it is: to prove that states get
-   * through. Later ones resume. EventSource's own reconnecting is not used: it ends for good at a
-   * status that is not 200, and comes back with the token that it left with.
+   * The first stream requests the current state, although it is known, to prove that states arrive.
+   * Later ones resume. The reconnecting of EventSource is not used: it stops at a status other than
+   * 200, and it reconnects with the old token.
    */
   #stream() {
     return this.#until((over) => {
-      let told = false, timer;
+      let delivered = false, timer;
       let proven = this.#streamed;
       const source = new this.#options.EventSource(this.#streamUrl());
-      const heard = () => {
+      const onEvent = () => {
         this.#connected("sse");
         clearTimeout(timer);
         timer = setTimeout(check, this.#timing.quiet);
       };
       const check = async () => {
-        const news = await this.#ask().catch(() => undefined);
-        if (news === false && source.readyState !== 2) heard();
-        else over({ told, silent: news === true });
+        const news = await this.#request().catch(() => undefined);
+        if (news === false && source.readyState !== 2) onEvent();
+        else over({ delivered, silent: news === true });
       };
-      source.addEventListener("open", () => proven && heard());
+      source.addEventListener("open", () => proven && onEvent());
       source.addEventListener("state", (event) => {
-        proven = told = this.#streamed = true;
-        heard();
-        this.#take(event.data, event.lastEventId);
+        proven = delivered = this.#streamed = true;
+        onEvent();
+        this.#accept(event.data, event.lastEventId);
       });
-      source.addEventListener("error", () => over({ told, silent: false }));
-      timer = setTimeout(() => over({ told, silent: true }), this.#timing.opening);
+      source.addEventListener("error", () => over({ delivered, silent: false }));
+      timer = setTimeout(() => over({ delivered, silent: true }), this.#timing.opening);
       return () => {
         clearTimeout(timer);
         source.close();
@@ -222,27 +223,27 @@ class Watch {
   }
 
   /**
-   * Ask plainly until the server answers with a state; gives whether it did so at once.
+   * Send plain requests until one returns a state; returns whether the first one did.
    *
-   * Throws what waiting does not mend: credentials that a new token does not mend either, a job
-   * that does not appear, any other refusal.
+   * Throws a WatchError if retrying cannot help: credentials that stay invalid with a new token, a
+   * job that does not appear, or any other refused request.
    */
-  async #look() {
+  async #refresh() {
     let renewed = false, missingSince, hold = 0;
     for (let tries = 0; ; tries++) {
       try {
-        await this.#ask(hold);
+        await this.#request(hold);
         return tries === 0;
       } catch (error) {
         this.#stop.signal.throwIfAborted();
         const problem = problemOf(error), { status } = problem;
-        hold = 0; // where a proxy does not let requests stay, the next one is a plain one
+        hold = 0; // in case a proxy does not allow long polls, the next request is a plain one
         if (status === 401 && this.#options.getToken && !renewed) {
           renewed = true;
           await this.#renewToken();
         } else if (status === 404 && Date.now() - (missingSince ??= Date.now()) < this.#options.waitForJob) {
           await this.#pause(Math.min(1_000, this.#backoff(tries)));
-          // The server answers as soon as the job is there.
+          // The server answers as soon as the job exists.
           const left = this.#options.waitForJob - (Date.now() - missingSince);
           hold = Math.min(this.#timing.wait, Math.max(left, 0));
         } else if (status >= 400 && status < 500 && !PASSING.includes(status)) {
@@ -255,27 +256,27 @@ class Watch {
     }
   }
 
-  /** Ask once, to be held for `wait`; gives whether the answer is news. Throws a WatchError. */
-  async #ask(wait = 0) {
+  /** Send one request, to be held for `wait`; returns whether it brought a new state. */
+  async #request(wait = 0) {
     const headers = { accept: "application/json" };
     if (this.#version) headers["if-none-match"] = `"${this.#version}"`;
     if (this.#token) headers.authorization = `Bearer ${this.#token}`;
     if (this.#options.tenant !== undefined) headers["x-tenant-id"] = String(this.#options.tenant);
     const url = this.#path + (wait ? `?wait=${wait / 1_000}` : "");
-    const { status, tag, text } = await this.#request(url, headers, wait + this.#timing.answer);
+    const { status, tag, text } = await this.#send(url, headers, wait + this.#timing.answer);
     if (status === 304) return false;
-    if (status === 200) return this.#take(text, /"(\w+)/.exec(tag)?.[1]);
+    if (status === 200) return this.#accept(text, /"(\w+)/.exec(tag)?.[1]);
     const problem = { title: "unexpected answer", ...parsed(text), status };
     throw new WatchError(problem, this.#retryAfter);
   }
 
-  async #request(url, headers, limit) {
+  async #send(url, headers, limit) {
     const request = new AbortController();
     const abort = () => request.abort();
     const timer = setTimeout(abort, limit);
     this.#stop.signal.addEventListener("abort", abort, { signal: request.signal });
     try {
-      const { fetch } = this.#options; // called by itself: the browser's takes no other `this`
+      const { fetch } = this.#options; // called without an object: the browser's requires it
       const response = await fetch(url, { headers, cache: "no-store", signal: request.signal });
       const seconds = parseFloat(response.headers.get("retry-after"));
       this.#retryAfter = seconds >= 0 ? Math.min(seconds * 1_000, 60_000) : undefined;
@@ -284,21 +285,21 @@ class Watch {
       throw new WatchError({ title: "no answer", status: 0, detail: String(error?.message ?? error) });
     } finally {
       clearTimeout(timer);
-      abort(); // it is over: this only lets go of the listener
+      abort(); // the request has ended; this removes the listener
     }
   }
 
-  /** Tell a state unless it is known, or from before what is known; gives whether it was told. */
-  #take(text, version) {
+  /** Report a state unless it is known or older than the known one; returns whether it did. */
+  #accept(text, version) {
     const known = this.#stop.signal.aborted || text === this.#text;
     const state = known ? undefined : parsed(text);
     if (!state || isBehind(state, this.#state)) return false;
     this.#text = text;
     this.#version = version;
     this.#state = state;
-    this.#tell("onState", state);
+    this.#call("onState", state);
     if (ended(state)) {
-      this.#tell("onEnd", state);
+      this.#call("onEnd", state);
       this.close();
     }
     return true;
@@ -324,11 +325,11 @@ class Watch {
   #connected(mode, problem) {
     if (this.#connection === mode || this.#stop.signal.aborted) return;
     this.#connection = mode;
-    this.#tell("onConnection", mode, problem);
+    this.#call("onConnection", mode, problem);
   }
 
-  /** Call back; what the callback throws is its own page's error, not the watch's. */
-  #tell(name, ...values) {
+  /** Call a callback; an error in it is reported by the page and does not end the watch. */
+  #call(name, ...values) {
     if (this.#stop.signal.aborted && name !== "onClose") return;
     try {
       this.#options[name]?.(...values);
@@ -339,7 +340,7 @@ class Watch {
     }
   }
 
-  /** Between half and the whole of a time that doubles with each failure. */
+  /** Return a random time from half to all of a time that doubles with each failure. */
   #backoff(failures) {
     const { backoff, backoffMost } = this.#timing;
     return Math.min(backoffMost, backoff * 2 ** Math.min(failures, 16)) * (0.5 + Math.random() / 2);
@@ -352,7 +353,7 @@ class Watch {
     });
   }
 
-  /** Wait until `begin` calls back or the watch is closed; then call what `begin` gave, to undo. */
+  /** Wait until `begin` calls its callback or the watch is closed; then call what `begin` returned. */
   async #until(begin) {
     const { signal } = this.#stop;
     signal.throwIfAborted();
@@ -374,7 +375,7 @@ function rank(state) {
   return RANKS[state.status] ?? 1;
 }
 
-/** Whether a state is of a lower attempt than another, or of an earlier stage of the same one. */
+/** Return whether a state is of a lower attempt than another, or of an earlier stage of the same one. */
 function isBehind(state, other) {
   if (!other) return false;
   const attempts = (state.attempt ?? 0) - (other.attempt ?? 0);

@@ -1,5 +1,5 @@
-// Draws openapi.json: operations with a form to try each, and the schemas. Text only ever becomes
-// text nodes, so nothing in the document can become markup.
+// Renders openapi.json: the operations, each with a form to try it, and the schemas. Texts become text
+// nodes only, so nothing in the document can become markup.
 
 import { tryForm } from "./try.js";
 import { element, prose } from "./elements.js";
@@ -14,7 +14,7 @@ try {
   draw(await answer.json());
 } catch (error) {
   const failure = document.querySelector("#failure");
-  failure.textContent = `openapi.json could not be read: ${error.message}`;
+  failure.textContent = `openapi.json could not be loaded: ${error.message}`;
   failure.hidden = false;
 }
 
@@ -66,7 +66,7 @@ function described(api, operation) {
     ...body(operation),
     element("h4", {}, "Try it"),
     tryForm(operation, { credentials, security: security(api, operation), base: url }),
-    element("h4", {}, "Answers"),
+    element("h4", {}, "Responses"),
     ...responses(api, operation),
   );
 }
@@ -87,7 +87,7 @@ function parameters(operation) {
     schemaOf(each.schema),
     element("span", {}, ...prose(each.description ?? "")),
   ]);
-  return [element("h4", {}, "Parameters"), table(["name", "in", "type", "what it is"], rows)];
+  return [element("h4", {}, "Parameters"), table(["name", "in", "type", "description"], rows)];
 }
 
 function body(operation) {
@@ -114,7 +114,7 @@ function responses(api, operation) {
         ...examples(content),
       ]),
       ...Object.keys(response.headers ?? {}).map((name) =>
-        element("p", {}, "with the header ", element("code", {}, name)),
+        element("p", {}, "Header: ", element("code", {}, name)),
       ),
     );
   });

@@ -1,4 +1,4 @@
-// Elements out of names, attributes and children; a child that is a string becomes text.
+// Makes an element from a name, attributes and children; strings become text nodes.
 
 export function element(name, attributes, ...children) {
   const made = document.createElement(name);
@@ -7,7 +7,7 @@ export function element(name, attributes, ...children) {
   return made;
 }
 
-// The one piece of Markdown that descriptions use: `code`.
+// Renders `code`, the only Markdown in descriptions.
 export function prose(text) {
   return text
     .split("`")

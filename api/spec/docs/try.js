@@ -1,8 +1,8 @@
-// A form that asks the real API and shows the answer as it comes; a stream goes on until stopped.
+// A form that sends a request and shows the response as it arrives; a live stream runs until stopped.
 
 import { element } from "./elements.js";
 
-const SHOWN = 100_000; // characters of an answer
+const MAX_SHOWN = 100_000; // characters of a response
 
 export function tryForm(operation, { credentials, security, base }) {
   const inputs = (operation.parameters ?? []).map(field);
@@ -12,31 +12,31 @@ export function tryForm(operation, { credentials, security, base }) {
   const send = element("button", { type: "submit" }, "Send");
   const stop = element("button", { type: "button", disabled: "" }, "Stop");
   const status = element("p", { role: "status" });
-  const shown = element("pre", { tabindex: "0", "aria-label": "Answer", hidden: "" });
+  const output = element("pre", { tabindex: "0", "aria-label": "Answer", hidden: "" });
   const form = element("form", {}, ...inputs.map((each) => each.label));
   if (body) form.append(body);
-  form.append(send, stop, status, shown);
+  form.append(send, stop, status, output);
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const asking = new AbortController();
-    stop.onclick = () => asking.abort();
+    const controller = new AbortController();
+    stop.onclick = () => controller.abort();
     send.disabled = true;
     stop.disabled = false;
-    shown.hidden = false;
-    shown.textContent = "";
+    output.hidden = false;
+    output.textContent = "";
     status.className = "";
     status.textContent = "…";
     try {
       const request = requestOf(operation, inputs, body, { credentials, security, base });
-      const answer = await fetch(request, { signal: asking.signal });
+      const answer = await fetch(request, { signal: controller.signal });
       status.className = answer.ok ? "good" : "bad";
       status.textContent = `${answer.status} ${answer.statusText}`;
-      await show(answer, shown);
+      await show(answer, output);
     } catch (error) {
       if (error.name !== "AbortError") {
         status.className = "bad";
-        status.textContent = `no answer: ${error.message}`;
+        status.textContent = `No response: ${error.message}`;
       }
     } finally {
       send.disabled = false;
@@ -47,13 +47,13 @@ export function tryForm(operation, { credentials, security, base }) {
 }
 
 function field(parameter) {
-  const words = parameter.schema.enum;
-  const input = words
-    ? element("select", {}, ...["", ...words].map((word) => element("option", {}, word)))
+  const values = parameter.schema.enum;
+  const input = values
+    ? element("select", {}, ...["", ...values].map((value) => element("option", {}, value)))
     : element("input", { autocomplete: "off", spellcheck: "false" });
   input.name = parameter.name;
   input.required = Boolean(parameter.required);
-  if (parameter.schema.type === "array") input.placeholder = "several with & between them";
+  if (parameter.schema.type === "array") input.placeholder = "separate values with &";
   if (parameter.example !== undefined && parameter.required) input.value = parameter.example;
   return { parameter, input, label: element("label", {}, parameter.name, input) };
 }
@@ -86,17 +86,17 @@ function requestOf(operation, inputs, body, { credentials, security, base }) {
   return new Request(url, request);
 }
 
-async function show(answer, shown) {
+async function show(answer, output) {
   const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader();
   const json = /json/.test(answer.headers.get("Content-Type") ?? "");
   let text = "";
   for (;;) {
     const { done, value } = (await reader?.read()) ?? { done: true };
     if (done) break;
-    text = (text + value).slice(-SHOWN);
-    shown.textContent = text;
+    text = (text + value).slice(-MAX_SHOWN);
+    output.textContent = text;
   }
-  if (json && text) shown.textContent = pretty(text);
+  if (json && text) output.textContent = pretty(text);
 }
 
 function pretty(text) {

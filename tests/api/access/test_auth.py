@@ -1,4 +1,4 @@
-"""Who is let in, as whom, and what an attacker may try."""
+"""Authentication: accepted and refused credentials, and known attacks."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _job(write: Writer) -> None:
 
 @pytest.mark.parametrize("tenant", ["t", "42", 42])
 async def test_secret__valid(ask: Asker, tenant: object) -> None:
-    """A token's tenant is a string or a number; the scheme's case does not matter."""
+    """The tenant of a token is a string or a number; the case of the scheme does not matter."""
     async with ask(jwt_secret=SECRET, auth="jwt") as client:
         for scheme in ("Bearer", "bearer"):
             headers = {"authorization": f"{scheme} {token(tenant_id=tenant)}"}
@@ -107,7 +107,7 @@ def unsigned(**claims: Any) -> str:
 
 
 def signed_with_public_key(kid: str | None) -> str:
-    """What a verifier accepts that lets the token choose how its key is used."""
+    """Tokens that a verifier accepts if the token selects the algorithm."""
     pem = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     header = {"alg": "HS256", "typ": "JWT"} | ({"kid": kid} if kid else {})
     parts = b".".join(map(_encoded, (header, {"tenant_id": "t", "exp": FAR})))
@@ -156,7 +156,7 @@ BAD_TOKENS = {
 
 @pytest.mark.parametrize("why", BAD_TOKENS)
 async def test_token__refused(ask: Asker, why: str) -> None:
-    """A refusal is the same to the byte as that of no token at all."""
+    """Every refusal equals that of a missing token, to the byte."""
     headers = {b"authorization": f"Bearer {BAD_TOKENS[why]}".encode("latin-1")}
     async with ask(jwt_secret=SECRET, jwks=JWKS, auth="jwt") as client:
         answer = await client.get(PATH, headers=headers)
@@ -168,7 +168,7 @@ async def test_token__refused(ask: Asker, why: str) -> None:
 
 @pytest.mark.parametrize("tenant", ["t", "other"])
 async def test_token__two_of_them_are_refused(ask: Asker, tenant: str) -> None:
-    """A proxy may believe the first, and this process the last."""
+    """A proxy may use the first one, and this process the last one."""
     headers = [("authorization", f"Bearer {each}") for each in (token(), token(tenant_id=tenant))]
     async with ask(auth="jwt", jwt_secret=SECRET) as client:
         answer = await client.get(PATH, headers=headers)
@@ -190,7 +190,7 @@ async def test_token__other_scheme(ask: Asker) -> None:
 async def test_jwks__valid(
     ask: Asker, tmp_path: Path, *, key: Any, algorithm: str, kid: str, source: str
 ) -> None:
-    """A public key verifies by its own algorithm, named or not."""
+    """A public key verifies with its own algorithm, whether the key set has it or not."""
     path = tmp_path / "keys.json"
     path.write_text(JWKS)
     async with ask(jwks=JWKS if source == "inline" else str(path), auth="jwt") as client:
@@ -201,7 +201,7 @@ async def test_jwks__valid(
 
 
 def test_token__remembered_until_it_expires() -> None:
-    """A token that was believed is not believed longer than it says."""
+    """A cached token is not accepted after it has expired."""
     identify = authenticator(Settings(jwt_secret=SECRET)).identify
     header = f"Bearer {token(exp=int(time.time()) + 2)}"
     assert identify(header, None, {}).tenant == "t"
@@ -245,7 +245,7 @@ async def test_token__memory_is_bounded(ask: Asker, monkeypatch: pytest.MonkeyPa
     ],
 )
 async def test_token__narrowed(ask: Asker, claims: dict[str, Any], seen: list[str]) -> None:
-    """A list leaves its ids alone; all other jobs answer as those that do not exist."""
+    """A list admits its ids only; all other jobs are answered like missing ones."""
     paths = {
         "jobs/a1": "/api/v1/jobs/a1/progress/",
         "jobs/a2": "/api/v1/jobs/a2/progress/",
@@ -312,7 +312,7 @@ RSA_PUBLIC = json.loads(JWKS)["keys"][0]
     ],
 )
 def test_jwt__keys_refused(settings: dict[str, Any], message: str) -> None:
-    """Without keys that will do it does not start; the one line repeats none of them."""
+    """Without valid keys the API does not start; the error line contains no key."""
     with pytest.raises(SettingsError, match=message) as refused:
         create_app(Settings(redis_url=REDIS, **settings))
     assert "\n" not in str(refused.value)
@@ -332,7 +332,7 @@ def test_jwt__keys_refused(settings: dict[str, Any], message: str) -> None:
     ],
 )
 def test_secret__can_be_guessed(secret: str, why: str) -> None:
-    """A secret that is short or known does not start; the line does not repeat it."""
+    """With a short or known secret the API does not start; the error line does not contain it."""
     with pytest.raises(SettingsError, match=f"JOBTRAIL_JWT_SECRET.*{why}.*openssl") as refused:
         create_app(Settings(redis_url=REDIS, jwt_secret=secret))
     assert secret not in str(refused.value).split()
@@ -352,7 +352,7 @@ async def test_token__without_exp_where_that_is_allowed(ask: Asker) -> None:
 
 
 def test_keys__one_that_was_taken_out_signs_nothing_after_a_restart() -> None:
-    """Keys are read at the start, and what was remembered of tokens ends with the process."""
+    """Keys are read at the start, and the cache of tokens ends with the process."""
     rsa_key, ec_key, _ = json.loads(JWKS)["keys"]
     header = f"Bearer {token(RSA_KEY, 'RS256', 'rsa')}"
     before = authenticator(Settings(jwks=jwks_of(rsa_key)))
@@ -364,7 +364,7 @@ def test_keys__one_that_was_taken_out_signs_nothing_after_a_restart() -> None:
 
 
 def spellings(signed: str) -> set[str]:
-    """Return the header values that the same token may be sent by."""
+    """Return the header values with which the same token may be sent."""
     last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return {f"{scheme} {signed[:-1]}{letter}" for scheme in ("Bearer", "bEARER") for letter in last}
 

@@ -1,4 +1,4 @@
-"""Which pages of other origins may ask, on every way that an answer takes."""
+"""CORS, for every kind of answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = "s" * 32
 
 @pytest.fixture
 def ask(ask: Asker) -> Asker:
-    """Opens a client with a token: dev mode refuses other origins before this (`test_loopback`)."""
+    """A function that opens a client with a token; the dev mode would refuse other origins."""
 
     def opened(
         headers: dict[str, str] | None = None, **settings: Any
@@ -45,7 +45,7 @@ def _job(write: Writer) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_off(ask: Asker, path: str) -> None:
-    """By default no origin is let in, and no answer speaks of it."""
+    """By default no origin is allowed, and no answer has CORS headers."""
     async with ask(headers={"origin": ORIGIN}) as client:
         answer = await client.get(path)
         preflight = await client.options(path, headers={"access-control-request-method": "GET"})
@@ -56,7 +56,7 @@ async def test_off(ask: Asker, path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_allowed_origin(ask: Asker, path: str) -> None:
-    """The origin may read the answer, errors too, with what it needs to poll and to come back."""
+    """The origin may read answers and errors, with the headers for polling and reconnecting."""
     headers = {"origin": ORIGIN}
     async with ask(headers, cors_origins=f"http://localhost:3000, {ORIGIN}") as client:
         answer = await client.get(path)
@@ -70,7 +70,7 @@ async def test_allowed_origin(ask: Asker, path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("origin", [OTHER, "null", f"{ORIGIN}.evil.com", f"{ORIGIN}:8443", "*"])
 async def test_other_origin(ask: Asker, path: str, origin: str) -> None:
-    """Another origin is answered as a program is; its browser keeps the answer from the page."""
+    """Another origin gets an answer without CORS headers, which its browser hides from the page."""
     async with ask({"origin": origin}, cors_origins=ORIGIN) as client:
         answer = await client.get(path)
         same = await client.get(path, headers={"origin": ORIGIN})
@@ -81,7 +81,7 @@ async def test_other_origin(ask: Asker, path: str, origin: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_preflight(ask: Asker, path: str) -> None:
-    """It asks for no credentials, since a browser sends none with it."""
+    """A preflight needs no credentials, because browsers send none with it."""
     asked = {
         "origin": ORIGIN,
         "access-control-request-method": "POST",
@@ -119,7 +119,7 @@ async def test_preflight__refused(ask: Asker, asked: dict[str, str]) -> None:
 
 
 async def test_any_origin(ask: Asker) -> None:
-    """`*` lets every page in that knows a token."""
+    """`*` allows every page that has a token."""
     headers = {"origin": OTHER, "authorization": "none"}
     async with ask(headers, cors_origins="*") as client:
         answer = await client.get(JOB)
@@ -144,7 +144,7 @@ async def test_any_origin(ask: Asker) -> None:
     ],
 )
 def test_setting__wrong(value: str, message: str) -> None:
-    """One clear line that names the variable."""
+    """The error is one clear line with the name of the variable."""
     with pytest.raises(SettingsError, match=message) as refused:
         create_app(Settings(redis_url="redis://127.0.0.1:1/0", auth="dev", cors_origins=value))
     assert str(refused.value).startswith("JOBTRAIL_CORS_ORIGINS")
@@ -159,7 +159,7 @@ def test_setting__valid(value: str) -> None:
 
 
 async def test_hsts(ask: Asker) -> None:
-    """Only a setting tells browsers to come by TLS alone, and then every answer does."""
+    """HSTS is off by default; if it is set, every answer has it."""
     async with ask() as client:
         assert "strict-transport-security" not in (await client.get(JOB)).headers
     async with ask(hsts_seconds=31_536_000) as client:

@@ -1,4 +1,4 @@
-"""What is refused for being too big, too slow, too often, or guessed."""
+"""Limits of size, time and rate, and on invalid tokens."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def part(body: bytes, *, more: bool = True) -> Message:
 
 
 async def test_body__proves_too_large() -> None:
-    """A body of unknown size is counted as it comes."""
+    """A body of unknown size is counted as it arrives."""
     receive = limited_body({"headers": []}, receiving(part(b"x" * 6), part(b"x" * 6)), 10)
     await receive()
     with pytest.raises(BodyTooLarge):
@@ -117,7 +117,7 @@ async def test_body__does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_body__all_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the body is here, waiting for the client to go away takes as long as it takes."""
+    """Once the body is complete, waiting for the client's disconnection has no time limit."""
     monkeypatch.setattr(limits, "BODY_SECONDS", 0.01)
     gone: Message = {"type": "http.disconnect"}
     receive = limited_body({"headers": []}, receiving(part(b"x" * 10, more=False), gone), 10)
@@ -162,7 +162,7 @@ class Clock:
     pauses=st.lists(st.floats(0, 5), min_size=1, max_size=200),
 )
 def test_buckets__never_more_than_the_rate(rate: float, pauses: list[float]) -> None:
-    """However a caller spreads its requests, it gets the rate and one burst, and no more."""
+    """With any distribution of its requests, a caller gets the rate and one burst."""
     clock, taken = Clock(), 0
     start, buckets = clock.now, Buckets(rate, clock)
     for pause in pauses:
@@ -186,7 +186,7 @@ def test_buckets__memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_rate__per_caller(ask: Asker, write: Writer) -> None:
-    """Who asks too often is told when to come back; another caller of the tenant is not slowed."""
+    """A caller beyond the rate gets Retry-After; other callers of the tenant are not limited."""
     write("t", {"type": "processing", "id": "a1"})
     async with ask(auth="jwt", jwt_secret=SECRET, rate_limit=0.01) as client:
         assert (await client.get(PATH, headers=bearer(sub="one"))).status_code == 200
@@ -215,7 +215,7 @@ def test_rate__wrong(rate: str) -> None:
 
 @pytest.fixture
 async def attacked(ask: Asker, write: Writer) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an API to which its address has sent too many bad tokens."""
+    """A client of an API whose address has sent too many invalid tokens."""
     write("t", {"type": "processing", "id": "a1"})
     async with ask(auth="jwt", jwt_secret=SECRET, bad_token_rate_limit=0.001) as client:
         for number in range(3):
@@ -224,7 +224,7 @@ async def attacked(ask: Asker, write: Writer) -> AsyncIterator[httpx.AsyncClient
 
 
 async def test_bad_tokens__refuse_no_good_one(attacked: httpx.AsyncClient) -> None:
-    """A good token is served beside any number of bad ones, one that nobody has seen before too."""
+    """Valid tokens are accepted among any number of invalid ones, also when they are new."""
     for number in range(30):
         assert_problem(await attacked.get(PATH, headers=bearer("y" * 40, n=number)), 429)
         assert (await attacked.get(PATH, headers=bearer(n=number))).status_code == 200
@@ -245,7 +245,7 @@ async def test_bad_tokens__in_the_query_count_too(attacked: httpx.AsyncClient) -
 
 
 class Refusing:
-    """Knows no token."""
+    """An authenticator that refuses every token."""
 
     def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:
         raise BadCredentials
@@ -270,7 +270,7 @@ def refusals(guard: TokenGuard, *scopes: Scope) -> list[type[Problem]]:
 
 
 def test_bad_tokens__by_address() -> None:
-    """Each address has its own limit; those of one IPv6 network share one."""
+    """Each address has its own limit; the addresses of one IPv6 network share one."""
     guard = TokenGuard(Refusing(), 0.001, ClientAddresses())
     for first, again, other in (
         ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
@@ -299,7 +299,7 @@ PROXY = Settings(client_address_header="X-Forwarded-For", trusted_proxies="127.0
     ],
 )
 def test_client_address__behind_a_trusted_proxy(peer: str, stated: str, address: str) -> None:
-    """The last address that no trusted proxy has is the client's; others are not believed."""
+    """The last address that is not a trusted proxy's is the client's; others are ignored."""
     addresses = ClientAddresses.from_settings(PROXY)
     assert addresses.of(from_address(peer, x_forwarded_for=stated)) == address
 
@@ -329,5 +329,5 @@ async def test_guessing__off(ask: Asker) -> None:
 
 
 def test_settings__of_the_edge() -> None:
-    """The application is made without asking any server."""
+    """The application is made without contacting any server."""
     create_app(Settings(redis_url="redis://127.0.0.1:1/0", auth="dev", hsts_seconds=1))

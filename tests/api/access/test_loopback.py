@@ -1,4 +1,4 @@
-"""Dev mode answers this machine alone, by whatever name it is asked."""
+"""The dev mode answers requests for this machine's loopback only."""
 
 from __future__ import annotations
 

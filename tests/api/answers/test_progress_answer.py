@@ -1,4 +1,4 @@
-"""Answers, field by field, and from documents of any age."""
+"""Progress answers, field by field, from documents of any age."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def video(progress: object, **status: Any) -> dict[str, Any]:
 
 
 def test_job__old_document() -> None:
-    """A document of an old writer, with nothing but what that knew, is answered."""
+    """A document of an old writer, which lacks newer fields, is answered."""
     found = progress_answer(JOB, "a1", documents({"status": "PROCESSING", "job_type": "x"}))
     assert found == {"job_id": "a1", "job_type": "x", "status": "PROCESSING", "progress": None}
 
@@ -48,7 +48,7 @@ def test_job__old_document() -> None:
     ],
 )
 def test_job__not_processing(word: str, ending: dict[str, Any]) -> None:
-    """Progress is of a processing job alone; what it ended with is of an ended one."""
+    """Only a processing job has progress; only an ended one has a result or an error."""
     error = None if word == "DONE" else "e"
     status = {"status": word, "job_type": "x", "error_message": error, "result": {"n": 1}}
     found = progress_answer(JOB, "12", documents(status, {"step": "s"}))
@@ -64,14 +64,14 @@ def test_job__omitted_result() -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'"DONE"', b"\xff", b"[" * 100_000])
 def test_status__no_object(raw: bytes) -> None:
-    """A status document that is no JSON object counts as absent."""
+    """A status document that is not a JSON object counts as missing."""
     assert progress_answer(JOB, "a", Documents(raw, None)) is None
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[1]", b"3", b"\xff"])
 @pytest.mark.parametrize("kind", [JOB, VIDEO])
 def test_progress__no_object(kind: Any, raw: bytes) -> None:
-    """A progress document that is no JSON object counts as absent."""
+    """A progress document that is not a JSON object counts as missing."""
     status = dump_json(PROCESSING)
     assert progress_answer(kind, "7", Documents(status, raw)) == progress_answer(
         kind, "7", Documents(status, None)
@@ -80,7 +80,7 @@ def test_progress__no_object(kind: Any, raw: bytes) -> None:
 
 @pytest.mark.parametrize("word", ["ENCODING", None, 5, ["PROCESSING"], {}])
 def test_status__unknown_word(word: object) -> None:
-    """A word that the kind does not have is passed on, and means neither work nor an end."""
+    """A status that the kind does not have is copied; the job is neither processing nor ended."""
     found = progress_answer(
         JOB, "a", documents({"status": word, "error_message": "e"}, {"step": "s"})
     )
@@ -131,13 +131,13 @@ def test_video__without_progress() -> None:
     ],
 )
 def test_video__percent(progress: dict[str, Any], percent: int) -> None:
-    """The percent given stands before the step's own share, and that before 50."""
+    """The percentage takes precedence over the step's share, and that over 50."""
     assert video(progress)["encoding_progress"] == percent
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])
 def test_video__percent_is_no_number(number: str) -> None:
-    """What Python's own JSON writer wrote for no number is no percent and no error."""
+    """NaN and infinities, as Python's json module writes them, are no percentage and no error."""
     raw = f'{{"percent":{number},"step":"probing","remaining_seconds":{number}}}'.encode()
     found = progress_answer(VIDEO, "7", Documents(dump_json(PROCESSING), raw))
     assert found is not None
@@ -167,7 +167,7 @@ def test_video__step() -> None:
 
 @pytest.mark.parametrize("missing", STEP)
 def test_video__step_incomplete(missing: str) -> None:
-    """What was told of a step is shown, whatever was not."""
+    """The known fields of a step are answered, whichever are missing."""
     whole, found = video(STEP), video(STEP | {missing: None})
     absent = f"encoding_{missing}"
     assert whole[absent] is not None
@@ -199,7 +199,7 @@ def test_video__not_processing(word: str, ending: dict[str, Any]) -> None:
 
 
 def test_json__numbers_of_any_size() -> None:
-    """A result's whole numbers are answered as they came, and what is no number as null."""
+    """Integers of a result are answered unchanged, and NaN and infinities as null."""
     raw = b'{"status":"DONE","result":{"big":%d,"none":NaN}}' % 2**80
     body = json_bytes(progress_answer(JOB, "a", Documents(raw, None)))
     assert b'"result":{"big":%d,"none":null}' % 2**80 in body

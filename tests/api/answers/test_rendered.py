@@ -1,4 +1,4 @@
-"""The quick ways of a poll give what the plain ways give."""
+"""The optimized paths of a poll return the same as the plain ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems in the reader's language, and with a word for programs."""
+"""Problems in the caller's language, with a type for programs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_detail__in_english_where_that_is_preferred(ask: Asker) -> None:
 
 
 async def test_detail__every_way_that_a_problem_takes(ask: Asker) -> None:
-    """From the endpoints, the router, the edge, dev mode's guard and preflights."""
+    """From the endpoints, the router, the request guard, the dev mode's check and preflights."""
     origin = "https://app.example.com"
     async with ask({"accept-language": "en"}, cors_origins=origin) as client:
         preflight = {"access-control-request-method": "PUT", "origin": origin}

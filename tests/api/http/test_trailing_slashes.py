@@ -18,7 +18,7 @@ from tests.api.conftest import Writer, _running
 pytestmark = pytest.mark.anyio
 
 FILES = ("/client.", "/docs/", "/console/")
-"""Each of these is named by a page, and has no other path."""
+"""Prefixes of files that pages name; they have one path only."""
 
 
 @pytest.fixture

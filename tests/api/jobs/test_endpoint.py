@@ -1,4 +1,4 @@
-"""Durable reads over HTTP, on a real PostgreSQL."""
+"""The endpoints of stored jobs, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Store = Callable[..., None]
 
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
-    """Applies events of a tenant as the projection `rows` does, each a second after the last."""
+    """A function that applies events like the projection `rows`, each a second after the last."""
     rows = JobRows(lambda: sessions.connect(database_url, "test"))
     seconds = count(1)
 
@@ -69,7 +69,7 @@ def bearer(**claims: Any) -> dict[str, str]:
 
 
 async def test_job(ask: Asker, store: Store, database_url: str) -> None:
-    """A row says all that is known, in the words of the progress answers."""
+    """A row has all fields, with the names of the progress answers."""
     store(
         "t",
         {"type": "queued", "id": "a", "job_type": "excel", "labels": {"team": "x"}},
@@ -130,7 +130,7 @@ async def test_progress__a_row_and_the_progress_answer_agree(  # noqa: PLR0917 -
     life: list[str],
     next_attempt: list[str],
 ) -> None:
-    """It is shown only while processing, in a row, in a list and to operators."""
+    """Progress is answered only while processing: in a row, in a list and for operators."""
     events = [
         {"type": type_, "id": "a", "attempt": attempt, "percent": 100, "extra": {"n": [attempt]}}
         for attempt, types in enumerate((life, next_attempt), 1)
@@ -152,7 +152,7 @@ async def test_progress__a_row_and_the_progress_answer_agree(  # noqa: PLR0917 -
 
 
 async def test_video(ask: Asker, store: Store, database_url: str) -> None:
-    """A video has the words of its kind, and an id that is a number where it is one."""
+    """A video has the words of its kind; a numeric id is a number."""
     result = {"hls_path": "v/1.m3u8", "duration": 10**40, "thumbnail": "t.jpg"}
     big = "9" * 40
     store(
@@ -176,7 +176,7 @@ async def test_video(ask: Asker, store: Store, database_url: str) -> None:
 
 
 async def test_filters(ask: Asker, store: Store, database_url: str) -> None:
-    """Each filter keeps what it names, and several keep what all of them name."""
+    """Each filter keeps the jobs that match; several filters keep those that match all."""
     store(
         "t",
         {"type": "queued", "id": "a", "job_type": "excel", "labels": {"team": "x", "a.b": "1&2"}},
@@ -218,7 +218,7 @@ async def test_filters(ask: Asker, store: Store, database_url: str) -> None:
 
 
 async def test_changed_labels(ask: Asker, store: Store, database_url: str) -> None:
-    """A label that changed is found by its present value alone."""
+    """A changed label is found by its current value only."""
     store("t", {"type": "queued", "id": "a", "labels": {"team": "x"}, "job_type": "omr"})
     store("t", {"type": "processing", "id": "a", "labels": {"team": "y"}, "job_type": "excel"})
     async with ask(database_url=database_url) as client:
@@ -232,7 +232,7 @@ async def test_changed_labels(ask: Asker, store: Store, database_url: str) -> No
 
 
 async def test_pages(ask: Asker, store: Store, database_url: str) -> None:
-    """Following the cursors meets every row once, in order; the page's size may change between."""
+    """Following the cursors returns every row once and in order, also with changing page sizes."""
     store("t", *({"type": "queued", "id": f"a{n:02}"} for n in range(25)))
     found: list[str] = []
     async with ask(database_url=database_url) as client:
@@ -293,7 +293,7 @@ BAD = {
 
 @pytest.mark.parametrize(("query", "parameter"), BAD.items(), ids=[key[:40] for key in BAD])
 async def test_bad_query(ask: Asker, database_url: str, query: str, parameter: str) -> None:
-    """What is no query of a list is refused by the name of the parameter."""
+    """An invalid query of a list is refused, with the name of the parameter."""
     async with ask(database_url=database_url) as client:
         answer = await client.get(f"/api/v1/jobs/?{query}")
     assert answer.status_code == 400
@@ -302,7 +302,7 @@ async def test_bad_query(ask: Asker, database_url: str, query: str, parameter: s
 
 
 async def test_parameters_of_one_job(ask: Asker, store: Store, database_url: str) -> None:
-    """One job takes none; its history those of a page."""
+    """One job takes no parameters; its history takes those of a page."""
     store("t", {"type": "queued", "id": "a"})
     async with ask(database_url=database_url) as client:
         for path in ("/api/v1/jobs/a/?x=1", "/api/v1/jobs/a/history/?x=1"):
@@ -311,7 +311,7 @@ async def test_parameters_of_one_job(ask: Asker, store: Store, database_url: str
 
 
 async def test_cursor_of_another_list(ask: Asker, store: Store, database_url: str) -> None:
-    """A cursor holds for the list that it was made for: tenant, kind and filters."""
+    """A cursor is valid for its own list only: tenant, kind and filters."""
     store("t", *({"type": "queued", "id": str(n)} for n in range(3)))
     async with ask(database_url=database_url) as client:
         answer = await client.get("/api/v1/jobs/?limit=1&status=PENDING")
@@ -345,7 +345,7 @@ FORGED = st.recursive(
 
 
 async def test_forged_cursor(ask: Asker, store: Store, database_url: str) -> None:
-    """Whatever position a sound checksum covers, the answer is a page or 400."""
+    """With a valid checksum over any position, the answer is a page or 400."""
     store("t", {"type": "queued", "id": "a"})
     no_filters = list_parameters(JOB).of_query(b"").filter_values
     async with ask(database_url=database_url) as client:
@@ -387,7 +387,7 @@ async def test_cursor_round_trip(position: list[str | int], of_list: Any) -> Non
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: quote(text, "=&+").encode()))
 async def test_any_query(raw: bytes) -> None:
-    """A query is parameters or refused, and never anything worse."""
+    """A query is parsed or refused; nothing else happens."""
     for model in (HistoryParameters, list_parameters(JOB), list_parameters(VIDEO)):
         limit, refusal = 1, b""
         try:
@@ -399,7 +399,7 @@ async def test_any_query(raw: bytes) -> None:
 
 
 async def test_large_result(ask: Asker, store: Store, database_url: str) -> None:
-    """Lists leave out results of 10,000 bytes and more; the row has them, whatever their size."""
+    """Lists omit results of 10,000 bytes and more; the row has results of any size."""
     texts = {"under": "x" * 9_991, "limit": "x" * 9_992, "large": "가" * 250_000}
     for job_id, text in texts.items():
         store("t", {"type": "done", "id": job_id, "result": {"t": text}})
@@ -425,7 +425,7 @@ async def test_large_result(ask: Asker, store: Store, database_url: str) -> None
 
 
 async def test_history(ask: Asker, store: Store, database_url: str) -> None:
-    """Events come in the order of their entries, as they came, and a retried one once."""
+    """Events are returned unchanged in the order of their entries, and a retried one once."""
     own = {"type": "progress", "id": "a", "event_id": "own", "percent": 5, "unknown": [1, 10**30]}
     store("t", *({"type": "progress", "id": "a", "percent": n} for n in range(12)), own, own)
     store("t", {"type": "done", "id": "b"})
@@ -452,7 +452,7 @@ async def test_history(ask: Asker, store: Store, database_url: str) -> None:
 
 
 async def test_long_history(ask: Asker, store: Store, database_url: str) -> None:
-    """A page is a page however many events there are."""
+    """The size of a page does not depend on the number of events."""
     store("t", {"type": "queued", "id": "a"})
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
@@ -469,7 +469,7 @@ async def test_long_history(ask: Asker, store: Store, database_url: str) -> None
 
 
 async def test_nothing_of_anothers(ask: Asker, store: Store, database_url: str) -> None:
-    """Another tenant's job, one that a token may not know of, and none: one answer, by the byte."""
+    """Another tenant's job, a job outside the token's list and a missing job: equal bytes."""
     store(
         "t",
         {"type": "done", "id": "a", "job_type": "x", "labels": {"l": "v"}},
@@ -506,7 +506,7 @@ async def test_nothing_of_anothers(ask: Asker, store: Store, database_url: str) 
 async def test_no_timing_oracle(
     ask: Asker, store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server is sent the same statements for what is another's and for what is not at all."""
+    """The same statements are sent for another tenant's job and for a missing one."""
     store("t", {"type": "done", "id": "a"})
 
     said: list[str] = []
@@ -531,7 +531,7 @@ async def test_no_timing_oracle(
 
 
 async def test_narrowed_token(ask: Asker, store: Store, database_url: str) -> None:
-    """A token narrowed to some ids lists these alone, by the same filters and cursors."""
+    """A token limited to some ids lists only these, with the same filters and cursors."""
     store("t", *({"type": "queued", "id": str(n)} for n in range(6)))
     store("t", {"type": "done", "id": "4"}, {"type": "queued", "kind": "video", "id": "4"})
     settings = {"database_url": database_url, "auth": "jwt", "jwt_secret": SECRET}
@@ -548,7 +548,7 @@ async def test_narrowed_token(ask: Asker, store: Store, database_url: str) -> No
 
 
 async def test_who_asks(ask: Asker, database_url: str) -> None:
-    """Without a tenant 400, without a token 401, before anything else is looked at."""
+    """Without a tenant 400, without a token 401, before any other check."""
     settings = {"database_url": database_url, "auth": "jwt", "jwt_secret": SECRET}
     async with ask(headers={"x": "y"}, database_url=database_url) as client:
         answer = await client.get("/api/v1/jobs/?nonsense=1")
@@ -559,7 +559,7 @@ async def test_who_asks(ask: Asker, database_url: str) -> None:
 
 
 async def test_paths(ask: Asker, store: Store, database_url: str) -> None:
-    """The slash at the end may be left out; HEAD has no body; other methods are refused."""
+    """The trailing slash is optional; HEAD has no body; other methods are refused."""
     store("t", {"type": "queued", "id": "a"})
     async with ask(database_url=database_url) as client:
         for path in ("/api/v1/jobs", "/api/v1/jobs/a", "/api/v1/jobs/a/history"):
@@ -573,7 +573,7 @@ async def test_paths(ask: Asker, store: Store, database_url: str) -> None:
 
 
 async def test_no_database(ask: Asker, write: Writer) -> None:
-    """Without a database the rest serves; durable reads say to come later."""
+    """Without a database all else is served; requests for stored jobs return 503."""
     write("t", {"type": "queued", "id": "a"})
     async with ask() as client:
         for path in ("/api/v1/jobs/", "/media/videos/1/", "/api/v1/jobs/a/history/"):
@@ -588,7 +588,7 @@ async def test_no_database(ask: Asker, write: Writer) -> None:
 async def test_database_away_and_back(
     ask: Asker, store: Store, write: Writer, database_url: str
 ) -> None:
-    """While it is away progress is served; once it is back, so is the rest, by itself."""
+    """During an outage progress is served; after it, stored jobs too, without a restart."""
     store("t", {"type": "queued", "id": "a"})
     write("t", {"type": "queued", "id": "a"})
     port = int(database_url.partition("@")[2].partition(":")[2].partition("/")[0])
@@ -613,7 +613,7 @@ async def test_database_away_and_back(
 
 
 async def test_connections_that_died(ask: Asker, store: Store, database_url: str) -> None:
-    """A server that was restarted costs no reader an error."""
+    """A restart of the server causes no failed request."""
     store("t", {"type": "queued", "id": "a"})
     async with ask(database_url=database_url) as client:
         for _ in range(3):
@@ -627,7 +627,7 @@ async def test_connections_that_died(ask: Asker, store: Store, database_url: str
 
 
 async def test_slow_read(ask: Asker, store: Store, database_url: str) -> None:
-    """A read that takes too long is ended, and its connection serves the next."""
+    """A read that takes too long is cancelled, and its connection is used again."""
     store("t", {"type": "queued", "id": "a"})
     settings = {
         "database_url": database_url,
@@ -645,7 +645,7 @@ async def test_slow_read(ask: Asker, store: Store, database_url: str) -> None:
 async def test_migrations_missing(
     ask: Asker, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A database without the tables is one that cannot be read yet; the log says why."""
+    """A database without the tables cannot be read; the log has the reason."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DROP TABLE job_facets CASCADE")
     async with ask(database_url=database_url) as client:

@@ -1,4 +1,4 @@
-"""Row-level security as the API meets it: whatever its queries say, a tenant sees its own rows."""
+"""Row-level security for the API: with any query, a tenant gets its own rows only."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ NOW_MS = 1_790_000_000_000
 
 @pytest.fixture
 def two_tenants(database_url: str) -> str:
-    """The URL of a database in which tenants `t` and `u` have a job each."""
+    """The URL of a database in which tenants `t` and `u` have one job each."""
     fill(database_url)
     return database_url
 
 
 def fill(url: str) -> None:
-    """Give tenants `t` and `u` a job each, with a label, a type and history."""
+    """Insert one job for each of the tenants `t` and `u`, with a label, a type and a history."""
     rows = JobRows(lambda: sessions.connect(url, "test"))
     for ms in (1_000, NOW_MS):
         for tenant in ("t", "u"):
@@ -52,7 +52,7 @@ def fill(url: str) -> None:
 
 
 def as_role(url: str, role: str) -> str:
-    """Give the URL by which a login starts as another role."""
+    """Return the URL with which a login starts as another role."""
     return f"{url}?options=-crole%3D{role}"
 
 
@@ -66,7 +66,7 @@ def reader(url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def role(database_url: str) -> Iterator[str]:
-    """A role that the login may become, and that is no member of any other."""
+    """A role that the login may take and that is not a member of any other role."""
     name = f"role_{uuid4().hex}"
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(SQL("CREATE ROLE {}").format(Identifier(name)))
@@ -79,7 +79,7 @@ def role(database_url: str) -> Iterator[str]:
 async def test_queries_without_where(
     ask: Asker, two_tenants: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With every condition on the tenant taken out of every query, own rows come and no others."""
+    """Without the conditions on the tenant, every query still returns own rows only."""
     stripped = {name: without_tenant(text) for name, text in queries("reading").items()}
     stripped.pop("become_reader")
     assert not any("%(tenant)s" in text for text in stripped.values())
@@ -104,7 +104,7 @@ async def test_queries_without_where(
 
 
 def without_tenant(text: str) -> str:
-    """Take the conditions on the tenant out of a query."""
+    """Return a query without its conditions on the tenant."""
     text = text.replace("(state, tenant, kind)", "(state, kind)")
     text = text.replace("(%(state)s, %(tenant)s, %(kind)s", "(%(state)s, %(kind)s")
     text = text.replace("(state, tenant, kind, listed_at, id)", "(state, kind, listed_at, id)")
@@ -112,7 +112,7 @@ def without_tenant(text: str) -> str:
 
 
 async def test_with_the_own_login(ask: Asker, two_tenants: str, role: str) -> None:
-    """A login that may not become jobtrail_api reads as itself, and is bound just so."""
+    """A login that may not take the role jobtrail_api reads as itself and is bound too."""
     with psycopg.connect(two_tenants, autocommit=True) as connection:
         for table in TABLES:
             connection.execute(
@@ -124,7 +124,7 @@ async def test_with_the_own_login(ask: Asker, two_tenants: str, role: str) -> No
 
 
 def test_role__what_it_is() -> None:
-    """Named once here and once in the migration, so that renaming one is noticed."""
+    """The names are here and in the migration, so that renaming one of them is noticed."""
     assert "rolname = 'jobtrail_api'" in queries("reading")["become_reader"]
 
 
@@ -209,7 +209,7 @@ def test_role__partitions_by_their_names__are_refused(two_tenants: str) -> None:
 async def test_policies_that_do_not_bind(
     ask: Asker, two_tenants: str, capsys: pytest.CaptureFixture[str], opened: Any
 ) -> None:
-    """Where the policies would let other tenants' rows through, none is served at all."""
+    """If the policies admitted other tenants' rows, nothing is served."""
     with psycopg.connect(two_tenants, autocommit=True) as connection:
         connection.execute(opened)
     async with ask(database_url=two_tenants) as client:
@@ -222,7 +222,7 @@ async def test_policies_that_do_not_bind(
 async def test_superuser(
     ask: Asker, own_postgres: PostgresFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A superuser reads as jobtrail_api, and nothing where that role is missing."""
+    """A superuser reads as jobtrail_api, and reads nothing if that role is missing."""
     server = own_postgres()
     fill(server.url)
     url = let_superuser_in(server)
@@ -238,7 +238,7 @@ async def test_superuser(
 
 
 def let_superuser_in(server: EmbeddedPostgres) -> str:
-    """Let the server's superuser log in, which it does not by itself, and give the URL."""
+    """Allow the server's superuser to log in, and yield the URL."""
     rules = server.data_dir / "cluster" / "pg_hba.conf"
     with rules.open("a") as file:
         file.write("host all postgres 127.0.0.1/32 trust\n")
@@ -255,7 +255,7 @@ def let_superuser_in(server: EmbeddedPostgres) -> str:
 
 
 def test_migration__two_databases_at_once__both_succeed(own_postgres: PostgresFactory) -> None:
-    """Roles belong to the server: two migrations make the same one at the same time."""
+    """Roles belong to the server: two migrations create the same one at the same time."""
     server = own_postgres()
     names = [f"other{n}" for n in range(4)]
     with psycopg.connect(server.url, autocommit=True) as connection:
@@ -288,7 +288,7 @@ def test_migration__login_that_may_make_no_roles__goes_on_and_says_what_to_run(
 
 
 def forget_roles(connection: psycopg.Connection) -> None:
-    """Put the server back to before any migration made a role."""
+    """Restore the server's state before any migration created a role."""
     found = connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'jobtrail\\_%'")
     for (name,) in found.fetchall():
         # Who drops what a role may must be able to do what it may.

@@ -1,4 +1,4 @@
-"""Streams of states, from outside: a real process, real sockets."""
+"""Live streams, from outside: a real process and real sockets."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def api(redis_server: EmbeddedRedis) -> Iterator[ApiProcess]:
 
 @pytest.fixture
 def tenant(redis_url: str) -> str:
-    """A tenant that no other test used; the server is empty."""
+    """A tenant that no other test has used, on an empty server."""
     return f"t{next(fresh)}"
 
 
@@ -65,7 +65,7 @@ def headers(tenant: str) -> dict[str, str]:
 
 @pytest.fixture
 def follow(api: ApiProcess, tenant: str) -> Iterator[Follow]:
-    """Opens streams as the tenant; they are closed in the end."""
+    """A function that opens live streams of the tenant, which are closed at the end."""
     with ExitStack() as stack:
 
         def opened(path: str, last_id: str | None = None) -> Stream:
@@ -85,7 +85,7 @@ def received(stream: Stream) -> Event:
 def test_job__from_its_present_state_to_its_end(  # noqa: PLR0917 - fixtures
     api: ApiProcess, follow: Follow, write: Writer, tenant: str, kind: str, path: str, end: str
 ) -> None:
-    """What comes is what polls are answered, under its ETag; after the end nothing comes."""
+    """Events have the answers and ETags of polls; the final state is the last event."""
     write(tenant, {"type": "processing", "kind": kind, "id": "7"})
     stream = follow(path.format(7) + "events")
     for change in ({"type": "progress", "percent": 40}, {"type": "done", "result": {"n": 1}}):
@@ -99,7 +99,7 @@ def test_job__from_its_present_state_to_its_end(  # noqa: PLR0917 - fixtures
 
 
 def test_job__ended_before_the_client_came(follow: Follow, write: Writer, tenant: str) -> None:
-    """It gets the end, and when it comes back with that, it is told to come back no more."""
+    """A client gets the final state; if it reconnects with that, it gets 204."""
     write(tenant, {"type": "failed", "id": "a1", "error": "no such sheet"})
     (event,) = follow(JOB.format("a1") + "events").rest()
     assert event.data["error_message"] == "no such sheet"
@@ -149,7 +149,7 @@ def test_headers(follow: Follow, write: Writer, tenant: str) -> None:
 def test_refusals__as_polls_are(
     api: ApiProcess, write: Writer, tenant: str, headers: dict[str, str]
 ) -> None:
-    """Of what does not exist, and of another tenant's, a stream says the same as a poll."""
+    """For missing jobs and other tenants' jobs, a live stream is answered like a poll."""
     write("another", {"type": "processing", "id": "a1"})
     with httpx.Client(base_url=api.url, headers=headers) as client:
         for job_id in ("a1", "none", ":", "a%2Fb", "x" * 129):
@@ -229,7 +229,7 @@ def test_tenant__last_event_id_older_than_the_feed__all_of_it_again(
 def test_tenant__last_event_id_newer_than_the_feed__all_of_it_again(
     follow: Follow, write: Writer, tenant: str
 ) -> None:
-    """A server that knows less took over, its clock behind: better twice than never."""
+    """A server that lacks changes took over, with a slower clock: events may be repeated."""
     write(tenant, {"type": "done", "id": "a1"}, {"type": "done", "id": "a2"})
     back = follow(TENANT, "4102444800000000")
     assert [received(back).data["job_id"] for _ in range(2)] == ["a1", "a2"]
@@ -249,7 +249,7 @@ def test_tenant__feed_of_a_server_that_knows_less__open_stream_gets_all_of_it(
 
 
 def test_narrowed_token__its_ids_alone(redis_url: str, write: Writer, tenant: str) -> None:
-    """Also in the query, as a browser's EventSource sends it; and the log never shows it."""
+    """Also in the query, as a browser's EventSource sends it; no log contains it."""
     write(tenant, {"type": "processing", "id": "a1"}, {"type": "processing", "id": "a2"})
     token = jwt.encode({"exp": FAR, "tenant_id": tenant, "jobs": ["a2"]}, SECRET)
     with running_api(redis_url, auth="jwt", jwt_secret=SECRET, log_level="debug") as api:
@@ -277,7 +277,7 @@ def test_narrowed_token__its_ids_alone(redis_url: str, write: Writer, tenant: st
 def test_token_expires__open_streams_end_and_come_back_in_vain(
     redis_url: str, write: Writer, tenant: str
 ) -> None:
-    """A stream is no way to go on reading with a token that is refused everywhere else."""
+    """A live stream does not outlast a token that all other endpoints refuse."""
     write(tenant, {"type": "processing", "id": "a1"})
     paths = TENANT, JOB.format("a1") + "events"
     with running_api(redis_url, auth="jwt", jwt_secret=SECRET) as api, ExitStack() as stack:
@@ -328,7 +328,7 @@ def test_job__its_documents_are_gone__stays_for_when_they_come_back(
 def test_client_that_never_reads__memory_stays_flat_and_others_are_served(
     api: ApiProcess, follow: Follow, write: Writer, tenant: str
 ) -> None:
-    """It is held by its own full buffers: what it did not take it never gets, but for the last."""
+    """Its full buffers hold it back: it misses states, but not the last one."""
     write(tenant, {"type": "progress", "id": "a1"})
     parts = urlsplit(api.url)
     path = JOB.format("a1") + "events"
@@ -358,7 +358,7 @@ def test_client_that_never_reads__memory_stays_flat_and_others_are_served(
 
 
 def test_too_many__refused(redis_url: str, write: Writer, tenant: str) -> None:
-    """One tenant's viewers, of every sort, take nothing from another's; who leaves makes room."""
+    """One tenant's limit of viewers does not affect others; a viewer that leaves frees a place."""
     for name in (tenant, "another"):
         write(name, {"type": "processing", "id": "a1"})
     path = JOB.format("a1") + "events"
@@ -416,7 +416,7 @@ def test_stop__streams_end_in_good_order_and_waits_are_answered(
 
 
 def test_redis_restarts__streams_go_on_and_miss_no_end(own_redis: RedisFactory) -> None:
-    """What changed while nobody listened is found, also by a client that was not there then."""
+    """Changes during a lost connection are delivered, also to new clients."""
     server = own_redis(persist=True)
     with running_api(server.url) as api, ExitStack() as stack:
         sent = {"x-tenant-id": "t"}
@@ -519,7 +519,7 @@ def test_tenant__client_that_leaves_and_comes_back__sees_every_last_state_and_no
 
 @pytest.mark.anyio
 async def test_stalled_client__dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A send that never ends is given up at the timer's beat after the patience is over."""
+    """A send that never ends is cancelled at the heartbeat after the time limit."""
     monkeypatch.setattr(waiters, "STALLED_SECONDS", 0.0)
     bodies = count()
 
@@ -544,7 +544,7 @@ async def test_stalled_client__dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.anyio
 async def test_beat__comment_and_in_the_end_the_stream_is_over() -> None:
-    """Quiet streams say something at every beat, and end after an hour of them."""
+    """Streams without changes send a comment at every heartbeat, and end after an hour."""
     registry = Waiters(10)
     with registry.register("t", heartbeats=True) as waiter:
         for _ in range(waiters.MAX_STREAM_SECONDS // waiters.HEARTBEAT_SECONDS - 1):
@@ -567,7 +567,7 @@ LINE_BREAKS = "\x0b \x0c \x1c \x1d \x1e \x85 \u2028 \u2029 \r \n \r\n"
 
 @pytest.mark.anyio
 async def test_stream__split_at_blank_lines__every_block_is_an_event() -> None:
-    """Heartbeats and `retry:` are lines in front of an event, never a block of their own."""
+    """Heartbeats and `retry:` are lines before an event, never a separate block."""
     record = await recorded([b'{"n":0}', b'{"n":1}'])
     *blocks, rest = record.split(b"\n\n")
     assert [block.splitlines()[-1] for block in blocks] == [b'data: {"n":0}', b'data: {"n":1}']
@@ -578,7 +578,7 @@ async def test_stream__split_at_blank_lines__every_block_is_an_event() -> None:
 def test_stream__text_with_line_breaks_of_any_sort__one_data_line(
     api: ApiProcess, write: Writer, tenant: str, headers: dict[str, str]
 ) -> None:
-    """`httpx` and `str.splitlines` end lines at more characters than the standard does."""
+    """`httpx` and `str.splitlines` split lines at more characters than the standard."""
     extra = {LINE_BREAKS: LINE_BREAKS}
     write(tenant, {"type": "done", "id": "a1", "job_type": LINE_BREAKS[::2], "result": extra})
     path = JOB.format("a1")
@@ -596,7 +596,7 @@ def test_stream__text_with_line_breaks_of_any_sort__one_data_line(
 
 
 async def opened_at_once(url: str, opens: Sequence[tuple[str, str]]) -> list[bytes]:
-    """Open streams (tenant, path) all at once; return what each begins with, up to its first state.
+    """Open live streams (tenant, path) at once; return the beginning of each, with its first state.
 
     Meanwhile tenant `polls` asks for job `a1` again and again, and is never refused.
     """
@@ -634,7 +634,7 @@ async def opened_at_once(url: str, opens: Sequence[tuple[str, str]]) -> list[byt
 def test_streams_opened_at_once__all_open_and_others_polls_go_on(
     redis_url: str, redis_client: redis.Redis, write: Writer, tenants: int
 ) -> None:
-    """They take a few connections to Redis, however many they are and whosever."""
+    """They use a few connections to Redis, whatever their number and tenants."""
     for tenant in ("polls", *(f"t{n}" for n in range(tenants))):
         write(tenant, {"type": "processing", "id": "a1"}, {"type": "processing", "id": "a2"})
     names = [f"t{n % tenants}" for n in range(300)]

@@ -1,4 +1,4 @@
-"""Reads of feeds: few at a time, and one for all who wait for the same."""
+"""Reads of feeds: a few at a time, and shared by equal requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Reader:
-    """Answers when it is let to, with the number of the read."""
+    """A reader that answers with the number of the read, when the test allows it."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []

@@ -1,4 +1,4 @@
-"""Operators' endpoints and the console's pages: who gets what, asked of the application itself."""
+"""The operators' endpoints and the console's pages, requested from the application directly."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Apply = Callable[..., None]
 
 @pytest.fixture
 def ops(redis_url: str, database_url: str) -> Asker:
-    """Opens a client at `/api/v1/ops/`, of an application that has a desk."""
+    """A function that opens a client of an application with operators' endpoints."""
 
     @asynccontextmanager
     async def opened(
@@ -69,7 +69,7 @@ def ops(redis_url: str, database_url: str) -> Asker:
 
 @pytest.fixture
 def apply(redis_client: redis.Redis, database_url: str) -> Iterator[Apply]:
-    """Applies events as both projections do, a second between them, the first an hour ago."""
+    """A function that applies events like both projections, a second apart, from an hour ago on."""
     cache = StatusCache(redis_client)
     rows = JobRows(lambda: sessions.connect(database_url, "test"))
     ms = int((datetime.now(UTC) - timedelta(hours=1)).timestamp() * 1000)
@@ -91,7 +91,7 @@ _NUMBERS = count()
 
 
 def bury(client: redis.Redis, tenant: str, event: bytes = b'{"type":"done","id":"a1"}') -> str:
-    """Put a dead letter there, as consumers do, and return its entry's id."""
+    """Add a dead letter as consumers do, and return its entry's id."""
     entry_id = f"5-{next(_NUMBERS)}"
     facts: dict[str, str | bytes] = {
         "event": event,
@@ -116,7 +116,7 @@ def bearer(**claims: Any) -> dict[str, str]:
 async def test_without_the_scope_everything_answers_the_same(
     ops: Asker, apply: Apply, redis_client: redis.Redis
 ) -> None:
-    """Whatever there is or is not: 403, the same bytes; the caller's own tenant too."""
+    """403 with the same bytes for every resource, also of the caller's own tenant."""
     apply("42", {"type": "done", "id": "a1", "result": {"rows": 1}})
     letter = bury(redis_client, "42")
     headers = {**bearer(scope="other"), "x-jobtrail-console": "1"}
@@ -156,7 +156,7 @@ async def test_an_action_takes_a_header_that_foreign_pages_cannot_send(
 
 @pytest.mark.parametrize("host", ["evil.example:8000", "192.0.2.1", "[::1", ""])
 async def test_in_dev_mode_only_this_machines_names_serve(ops: Asker, host: str) -> None:
-    """A foreign name that was made to point at loopback is an origin of its owner's."""
+    """A page of a foreign host name that points to loopback belongs to the name's owner."""
     async with ops({**ACT, "host": host}) as client:
         assert (await client.get("jobs/")).status_code == 403
 
@@ -345,7 +345,7 @@ def test_pages_name_no_other_server_and_hold_no_inline_code() -> None:
     assert not re.search(r"<style|\son\w+=|<script(?! type=\"module\" src=)", page)
 
 
-async def test_without_a_desk_there_is_no_console(redis_url: str) -> None:
+async def test_without_operators_there_is_no_console(redis_url: str) -> None:
     app = create_app(Settings(redis_url=redis_url, auth="dev"))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", headers=OPS

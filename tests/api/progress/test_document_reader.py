@@ -1,4 +1,4 @@
-"""Reading documents: who shares an MGET, and who is told of its failure."""
+"""The reader of documents: which reads share an MGET and its failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def job(number: int, tenant: str = "t") -> JobKey:
 
 
 class Gated(DocumentReader):
-    """A reader that keeps every MGET until it is let go, or told to fail."""
+    """A reader that holds every MGET until the test releases it or makes it fail."""
 
     def __init__(self) -> None:
         super().__init__(redis.asyncio.Redis())
@@ -39,13 +39,13 @@ class Gated(DocumentReader):
 
 
 async def turns() -> None:
-    """Let everything run that can."""
+    """Run all tasks that are ready."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 async def test_read__same_turn(redis_url: str, write: Writer, mgets: Callable[[], int]) -> None:
-    """Reads of one turn are one MGET, and each gets its own job's documents."""
+    """Reads of one iteration of the event loop are one MGET; each gets its job's documents."""
     write("t", *({"type": "processing", "id": str(n), "job_type": f"j{n}"} for n in range(50)))
     before = mgets()
     sizes: list[int] = []
@@ -61,7 +61,7 @@ async def test_read__same_turn(redis_url: str, write: Writer, mgets: Callable[[]
 
 
 async def test_read__same_job_twice() -> None:
-    """Reads of one job in one turn ask for it once, and all are told."""
+    """Reads of one job in one iteration request it once, and all get the result."""
     reader = Gated()
     waiters = [asyncio.ensure_future(reader.read(job(1))) for _ in range(3)]
     await turns()
@@ -71,7 +71,7 @@ async def test_read__same_job_twice() -> None:
 
 
 async def test_read__cancelled_waiter() -> None:
-    """A waiter that is cancelled takes nobody along, not even one that waits for the same job."""
+    """A cancelled read cancels no other one, not even of the same job."""
     reader = Gated()
 
     async def read(number: int) -> Documents | None:
@@ -88,7 +88,7 @@ async def test_read__cancelled_waiter() -> None:
 
 
 async def test_read__failing_mget() -> None:
-    """A failing MGET fails exactly its waiters."""
+    """A failing MGET fails exactly the reads that share it."""
     reader = Gated()
     first = [reader.read(job(n)) for n in range(2)]
     await turns()
@@ -106,7 +106,7 @@ async def test_read__failing_mget() -> None:
 
 
 async def test_read__many_jobs() -> None:
-    """An MGET stays below its limit of keys, and so many are under way at once; none is left."""
+    """The keys of an MGET and the number of concurrent ones are limited; every read ends."""
     reader = Gated()
     jobs = KEYS_PER_MGET // 2 * (MGETS_AT_ONCE + 1)
     waiters = [reader.read(job(n)) for n in range(jobs)]
@@ -123,7 +123,7 @@ async def test_read__many_jobs() -> None:
 
 
 async def test_read_many(redis_url: str, write: Writer, mgets: Callable[[], int]) -> None:
-    """Many jobs are one MGET and come in the order asked for, absent ones as None."""
+    """Many jobs take one MGET; they are returned in order, missing ones as None."""
     write("t", {"type": "processing", "id": "1"}, {"type": "progress", "id": "2", "percent": 3})
     before = mgets()
     async with connect_async(redis_url) as client:
@@ -163,7 +163,7 @@ async def test_read__legacy(
     events: list[dict[str, str]],
     expected: bytes | None,
 ) -> None:
-    """The old key stands in for the progress of a processing job alone, in the same MGET."""
+    """The old key replaces the progress of processing jobs only, in the same MGET."""
     write("t", *({**event, "id": "1", "kind": kind} for event in events))
     redis_client.set(key, LEGACY)
     before = mgets()
@@ -189,7 +189,7 @@ async def test_read__legacy_behind_own_progress(
 async def test_read__legacy_without_processing_status(
     redis_url: str, redis_client: redis.Redis, status: bytes | None
 ) -> None:
-    """An old key alone never makes a job: it names no tenant."""
+    """An old key alone is no job, because it has no tenant."""
     redis_client.set("job:1:progress", LEGACY)
     if status is not None:
         redis_client.set("tenant:t:job:1:status", status)

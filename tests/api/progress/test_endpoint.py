@@ -1,4 +1,4 @@
-"""The progress endpoints, from a request to the answer's bytes."""
+"""The progress endpoints, from a request to the bytes of the answer."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def test_video__ended(ask: Asker, write: Writer) -> None:
 
 
 async def test_answer__follows_the_documents(ask: Asker, write: Writer) -> None:
-    """An answer that was given before is never given for other documents."""
+    """A cached answer is never returned for other documents."""
     async with ask() as client:
         seen = []
         for percent in (10, 20, 10):
@@ -159,7 +159,7 @@ async def test_answer__large(ask: Asker, write: Writer) -> None:
 
 @pytest.mark.parametrize("path", [JOB, VIDEO])
 async def test_kinds_and_tenants_apart(ask: Asker, write: Writer, path: str) -> None:
-    """Another tenant's job and a bad id answer as a job that does not exist, to the byte."""
+    """Another tenant's job and an invalid id are answered like a missing job, to the byte."""
     other = "video" if path == JOB else "job"
     write(
         "u", {"type": "processing", "id": "7"}, {"type": "processing", "id": "7", "kind": "video"}
@@ -201,7 +201,7 @@ async def test_trailing_slash(ask: Asker, write: Writer, path: str) -> None:
 
 
 async def test_head(ask: Asker, write: Writer) -> None:
-    """HEAD answers as GET, without the body."""
+    """HEAD is answered like GET, without the body."""
     write("t", {"type": "processing", "id": "a1"})
     async with ask() as client:
         for path in (JOB.format("a1"), JOB.format("none"), "/healthz", "/none"):
@@ -222,7 +222,7 @@ async def test_other_methods(ask: Asker, method: str, path: str) -> None:
 
 
 async def test_etag(ask: Asker, write: Writer) -> None:
-    """Who has the answer is told so without it, until it changes."""
+    """A caller that has the answer gets 304 until it changes."""
     write("t", {"type": "progress", "id": "a1", "percent": 10})
     path = JOB.format("a1")
     async with ask() as client:
@@ -247,7 +247,7 @@ async def test_etag(ask: Asker, write: Writer) -> None:
 
 
 async def test_concurrent_requests(ask: Asker, write: Writer, mgets: Callable[[], int]) -> None:
-    """Fifty requests of one moment cost Redis one MGET."""
+    """Fifty simultaneous requests take one MGET."""
     write("t", *({"type": "processing", "id": str(n)} for n in range(50)))
     async with ask() as client:
         before = mgets()
@@ -257,7 +257,7 @@ async def test_concurrent_requests(ask: Asker, write: Writer, mgets: Callable[[]
 
 
 async def test_legacy_keys(ask: Asker, redis_client: redis.Redis, write: Writer) -> None:
-    """While old workers write, their progress is shown, of a processing job alone."""
+    """With old workers, their progress is answered, of processing jobs only."""
     old = b'{"step": "probing", "remaining_seconds": 9}'
     for key in ("job:1:progress", "job:2:progress", "job:video:1:progress"):
         redis_client.set(key, old)

@@ -1,4 +1,4 @@
-"""Asking for many jobs at once."""
+"""Queries for the progress of many jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Polls that wait: woken by the change, and by nothing else."""
+"""Long polls: answered at a change of the state, and by nothing else."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ JOB = "/api/v1/jobs/{}/progress/"
 
 
 async def etag_at(client: httpx.AsyncClient, path: str) -> dict[str, str]:
-    """Give the header by which a client says what it has."""
+    """Return the header with the entity tag of the current answer."""
     return {"if-none-match": (await client.get(path)).headers["etag"]}
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let others run until it holds."""
+    """Return when the condition holds; other tasks run meanwhile."""
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.005)
@@ -149,7 +149,7 @@ async def test_wait__job_created_between_reading_and_waiting__seen(
 async def test_wait__no_such_job__not_found_after_the_time_whatever_the_reason(
     ask: Asker, write: Writer, path: str
 ) -> None:
-    """One of nobody, another tenant's and one that the token does not allow: all the same."""
+    """A missing job, another tenant's and one outside the token's list: the same answer."""
     kind = "video" if "videos" in path else "job"
     for tenant, job_id in (("another", "a1"), ("t", "other")):
         write(tenant, {"type": "processing", "kind": kind, "id": job_id})
@@ -270,7 +270,7 @@ async def test_wait__and_other_queries__accepted(ask: Asker, write: Writer, quer
 async def test_wait__state_changed_between_reading_and_waiting__seen(
     ask: Asker, write: Writer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change before the subscription rings nobody: the state is read again after it."""
+    """A change before the subscription notifies nobody, so the state is read again after it."""
     write("t", {"type": "processing", "id": "a1"})
     register = Waiters.register
 
@@ -335,7 +335,7 @@ async def test_wait__redis_connection_lost__the_change_is_seen(
 async def test_hint__when_to_poll_next(
     ask: Asker, write: Writer, kind: str, remaining: int | None, hint: str
 ) -> None:
-    """More often the sooner the job will end; never once it has."""
+    """More often the sooner the job will end; never after its end."""
     path = JOB.format("7") if kind == "job" else "/media/videos/7/progress/"
     write("t", {"type": "progress", "kind": kind, "id": "7", "remaining_seconds": remaining})
     async with ask() as client:

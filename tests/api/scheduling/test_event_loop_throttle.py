@@ -1,4 +1,4 @@
-"""Viewers in throttle: however many come back at once, polls are answered between them."""
+"""The event loop throttle: polls are answered while many viewers connect at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VIEWERS = 500
 async def admitted(
     throttle: EventLoopThrottle, tenants: str
 ) -> tuple[str, list[asyncio.Task[None]]]:
-    """Let viewers of these tenants join; return in which order they went on."""
+    """Let viewers of these tenants wait; return the order in which they were admitted."""
     order = list[str]()
 
     async def view(tenant: str) -> None:
@@ -80,7 +80,7 @@ async def test_cancelled__others_go_on() -> None:
 async def test_many_viewers_come_at_once__a_poll_is_answered_before_the_last(
     redis_url: str, redis_client: redis.Redis, write: Writer, path: str
 ) -> None:
-    """None is refused."""
+    """No viewer is refused."""
     write("other", {"type": "processing", "id": "a1"})
     write("t", {"type": "done", "id": "a1"})
     app = create_app(Settings(redis_url=redis_url, auth="dev"))

@@ -1,4 +1,4 @@
-"""FairSemaphore at connections: nobody's reads keep those of others away."""
+"""The fair semaphore: one tenant's reads do not starve those of others."""
 
 from __future__ import annotations
 

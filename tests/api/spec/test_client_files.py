@@ -1,4 +1,4 @@
-"""/client.js and /client.d.ts: imported from anywhere, cached until they change."""
+"""/client.js and /client.d.ts: importable from any origin, cached until they change."""
 
 from __future__ import annotations
 

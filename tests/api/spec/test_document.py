@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the routes are, and the routes are what it says."""
+"""The OpenAPI document and the routes agree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 SETTINGS = Settings(redis_url="redis://127.0.0.1:1/0", auth="jwt", jwt_secret="s" * 32)
 PAGES = ("/console", "/docs/", "/client.")
-"""What begins with these is for browsers to load, and no operation."""
+"""Prefixes of the paths of pages and their files, which are not operations."""
 
 
 @pytest.fixture(params=["jwt", "dev"])
@@ -40,7 +40,7 @@ def described(api: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def test_document__is_openapi(api: dict[str, Any]) -> None:
-    """It is valid by the specification's own schema, and so are its schemas by theirs."""
+    """The document is valid by the schema of OpenAPI, and its schemas by that of JSON Schema."""
     schemathesis.openapi.from_dict(api).validate()
     for name, schema in api["components"]["schemas"].items():
         jsonschema_rs.meta.validate(
@@ -68,7 +68,7 @@ def references(value: Any) -> Iterator[str]:
 
 
 def test_document__operations(api: dict[str, Any]) -> None:
-    """Each has a name of its own, says whom it serves and what may go wrong."""
+    """Each operation has a unique name, its security and its errors."""
     found = list(described(api))
     names = [operation["operationId"] for _, _, operation in found]
     assert len(names) == len(set(names)) == len(operations())
@@ -80,7 +80,7 @@ def test_document__operations(api: dict[str, Any]) -> None:
 
 
 def test_document__examples_validate(api: dict[str, Any]) -> None:
-    """Every example is one by the schema beside it; all words of all kinds are possible."""
+    """Every example conforms to its schema, and the schemas have all words of all kinds."""
     counted = 0
     for content in contents(api):
         for example in examples_of(content):
@@ -115,7 +115,7 @@ def validator(api: dict[str, Any], schema: dict[str, Any]) -> jsonschema_rs.Vali
 
 
 def test_routes__are_in_the_document() -> None:
-    """Every route is described, or is a page; one without its trailing slash counts as with it."""
+    """Every route is described or is a page; the trailing slash does not matter."""
     paths = document("dev")["paths"]
     for route in routes():
         if route.path.startswith(PAGES):
@@ -135,7 +135,7 @@ def routes() -> list[Route]:
 
 
 async def test_document__is_served_by_routes(ask: Asker) -> None:
-    """Every operation is answered by something, and refuses other methods by naming its own."""
+    """Every operation has a route, which refuses other methods and lists its own."""
     settings = SETTINGS.model_dump(include={"redis_url"})
     async with ask(**settings) as client:
         api = (await client.get("/openapi.json")).json()
@@ -147,8 +147,8 @@ async def test_document__is_served_by_routes(ask: Asker) -> None:
             assert wrong.headers["content-type"] == "application/problem+json"
 
 
-async def test_document__without_a_desk(ask: Asker) -> None:
-    """Where nobody serves operators, the document does not promise it."""
+async def test_document__without_operators(ask: Asker) -> None:
+    """Without operators' endpoints, the document does not describe them."""
     async with ask() as client:
         api = (await client.get("/openapi.json")).json()
     assert not any("/ops/" in path for path in api["paths"])
@@ -167,7 +167,7 @@ async def test_document__cached(ask: Asker) -> None:
     [("jwt", {"bearer", "bearerInQuery"}), ("dev", {"tenant", "tenantInQuery"})],
 )
 def test_document__security(auth: str, schemes: set[str]) -> None:
-    """Each mode has its own schemes; only streams, which browsers open, take one in the query."""
+    """Each mode has its own schemes; only live streams accept one in the query."""
     api = document(auth)
     assert api["components"]["securitySchemes"].keys() == schemes
     for _, path, operation in described(api):
@@ -177,7 +177,7 @@ def test_document__security(auth: str, schemes: set[str]) -> None:
 
 
 async def test_page(ask: Asker) -> None:
-    """The page and all that it loads come from here, under a policy without exceptions."""
+    """The page and its files come from this server, under a policy without exceptions."""
     async with ask(headers={"accept": "*/*"}) as client:
         page = await client.get("/docs")
         loaded = [await client.get(path) for path in ("/docs/docs.css", "/docs/docs.js")]
@@ -198,7 +198,7 @@ async def test_page(ask: Asker) -> None:
 
 
 def test_document__query_parameters__as_generated_clients_send_them(api: dict[str, Any]) -> None:
-    """Each is one value or a list of them: generators write an object as `name[key]=value`."""
+    """Each parameter is a value or a list: generators write an object as `name[key]=value`."""
     for _, path, operation in described(api):
         for parameter in operation.get("parameters", []):
             schema = parameter["schema"]
