@@ -223,12 +223,12 @@ def disturbed(raw: bytes, chance: random.Random) -> bytes:
 
 def test_many_thousand_disturbed_events_have_the_judges_verdict() -> None:
     seeds, chance = corpus(), random.Random(29)
-    taken = 0
-    for number in range(examples(20_000)):
+    taken, tried = 0, examples(20_000)
+    for number in range(tried):
         raw = disturbed(seeds[number % len(seeds)], chance)
         same(raw)
         taken += judged(raw)[0] == "taken"
-    assert 2_000 < taken < 18_000, "it is of use where some are taken and some refused"
+    assert tried / 10 < taken < tried * 9 / 10, "it is of use where some are taken and some refused"
 
 
 @given(st.lists(st.sampled_from(corpus()) | mutated(), max_size=6))
