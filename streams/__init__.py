@@ -26,6 +26,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .appender import AsyncEventAppender, EventAppender
     from .connection import InvalidUrl, LogUnavailable, connect, connect_async
+    from .durability import NotDurable
     from .entry_ids import EntryId
     from .events import (
         Cancelled,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     )
     from .job_report import JobReport
     from .keys import InvalidTenant, JobKey, Keys
-    from .kinds import KINDS, Kind, State
+    from .kinds import KINDS, InvalidKind, Kind, State
     from .reporter import Reporter
     from .shedding import SHED
 
@@ -55,6 +56,7 @@ __all__ = [
     "EventAppender",
     "Failed",
     "InvalidEvent",
+    "InvalidKind",
     "InvalidTenant",
     "InvalidUrl",
     "JobKey",
@@ -62,6 +64,7 @@ __all__ = [
     "Keys",
     "Kind",
     "LogUnavailable",
+    "NotDurable",
     "Processing",
     "Progress",
     "Queued",
@@ -79,10 +82,11 @@ __getattr__ = importer(
     {
         "appender": "AsyncEventAppender EventAppender",
         "connection": "InvalidUrl LogUnavailable connect connect_async",
+        "durability": "NotDurable",
         "entry_ids": "EntryId",
         "events": "Cancelled Done Event Failed InvalidEvent Processing Progress Queued parse_event",
         "keys": "InvalidTenant JobKey Keys",
-        "kinds": "KINDS Kind State",
+        "kinds": "KINDS InvalidKind Kind State",
         "job_report": "JobReport",
         "reporter": "Reporter",
         "shedding": "SHED",

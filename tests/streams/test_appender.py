@@ -110,7 +110,7 @@ def test_append__own_event_id__kept(client: redis.Redis) -> None:
 
 
 def test_append__client_that_decodes_replies__gives_the_entry_id(redis_url: str) -> None:
-    """An application hands in the client that it has."""
+    """An application may pass a client of its own."""
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         entry_id = EventAppender(client).append("42", DONE)
         assert client.xrange("tenant:42:events")[0][0] == str(entry_id)
@@ -162,7 +162,7 @@ def test_append__limit_of_its_own__counts_the_bytes_that_are_sent(
 
 
 def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Record what blocking connections send, one element a round trip."""
+    """Record what blocking connections send, one element for each round trip."""
     sent: list[bytes] = []
     send: Any = AbstractConnection.send_packed_command
 
@@ -241,7 +241,7 @@ def test_async_append__as_the_blocking_one_does(
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port that nobody listens on, and nobody else gets meanwhile."""
+    """A port on which no process listens during the test."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]

@@ -50,7 +50,7 @@ def test_right_url_sends_nothing_yet(url: str) -> None:
 
 
 def test_command_without_an_answer_times_out_once() -> None:
-    """No retry of its own: what was sent once is sent once."""
+    """The client does not retry by itself: a command is sent once."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         port = deaf.getsockname()[1]
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Durable appends on servers with a disk, with replicas, with neither, and with some that hang."""
+"""Durable appends on servers with a disk, with replicas, with neither, and on servers that hang."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DONE = b'{"type":"done","id":"a1","event_id":"e1"}'
 
 @contextmanager
 def paused(server: EmbeddedRedis) -> Iterator[None]:
-    """A server that hangs, its connections open."""
+    """A server that hangs while its connections stay open."""
     os.kill(server.pid, signal.SIGSTOP)
     try:
         eventually(lambda: psutil.Process(server.pid).status() == psutil.STATUS_STOPPED)
@@ -73,7 +73,7 @@ def test_plain_append__asks_and_waits_for_nothing(own_redis: RedisFactory) -> No
 def test_durable__disk__is_on_it_when_the_append_returns(
     own_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the append's own round trip, though a client's timeout is shorter than the wait."""
+    """The wait is in the append's own round trip, and may be longer than the client's timeout."""
     server = own_redis()
     with connect(server.url, timeout=0.6) as client:
         appender = EventAppender(client)
@@ -141,7 +141,7 @@ def test_durable__replica_that_hangs__is_not_durable_until_it_is_back(
 
 
 def test_durable__replica_that_died__is_needed_for_ever(own_redis: RedisFactory) -> None:
-    """The disk alone does not count, however often the server is asked."""
+    """The disk alone does not suffice, however often INFO is read."""
     master, replica = own_redis(), own_redis(persist=False)
     replicate(replica, master)
     with connect(master.url) as client:

@@ -401,7 +401,7 @@ def test_nul_is_replaced_and_an_escaped_backslash_before_u0000_is_not() -> None:
     ],
 )
 def test_half_of_a_surrogate_pair_is_replaced_and_a_pair_is_not(escaped: bytes, read: str) -> None:
-    """Python's `json.dumps` writes halves of names of files that are in another encoding."""
+    """Python's `json.dumps` writes half pairs for file names in another encoding."""
     event = parse_event(b'{"type":"done","id":"a1","worker":"%b"}' % escaped)
     assert event.worker == read
 

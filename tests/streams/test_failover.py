@@ -1,4 +1,4 @@
-"""Events acknowledged as durable are still there after a failover."""
+"""Events that were acknowledged as durable are still present after a failover."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Pair = tuple[EmbeddedRedis, EmbeddedRedis]
 
 @pytest.fixture
 def pair(open_redis: RedisFactory) -> Pair:
-    """A primary and its replica; the disk answers at once, so that it would be believed first."""
+    """A primary and its replica. The disk answers at once, so that its confirmation comes first."""
     master, replica = open_redis(), open_redis()
     for server in (master, replica):
         sync_always(server)
@@ -56,7 +56,7 @@ def stored(server: EmbeddedRedis, tenant: str = "42") -> set[EntryId]:
 
 
 class Acknowledged:
-    """Appends durably in threads and on asyncio, and keeps what was acknowledged."""
+    """Appends durably in threads and on asyncio, and records what was acknowledged."""
 
     def __init__(self, url: str) -> None:
         self.entries: set[EntryId] = set()
@@ -82,7 +82,7 @@ class Acknowledged:
             assert not thread.is_alive()
 
     def more(self) -> None:
-        """Wait until something more was acknowledged."""
+        """Wait until another append was acknowledged."""
         before = len(self.entries)
         eventually(lambda: len(self.entries) > before, 30, "an acknowledged append")
 
@@ -105,7 +105,7 @@ class Acknowledged:
 
 
 def test_planned_failover_by_hand__nothing_acknowledged_is_lost(pair: Pair) -> None:
-    """The old primary takes appends for a while that are discarded with its demotion."""
+    """For a while the old primary takes appends that are discarded when it is demoted."""
     old, new = pair
     with Acknowledged(old.url) as appended:
         appended.more()
@@ -121,7 +121,7 @@ def test_planned_failover_by_hand__nothing_acknowledged_is_lost(pair: Pair) -> N
 def test_sentinel_failover__nothing_acknowledged_is_lost_and_appends_go_on(
     pair: Pair,
 ) -> None:
-    """Connections stay open to the old primary while new ones lead to the new one."""
+    """Connections to the old primary stay open while new ones lead to the new primary."""
     old, new = pair
     with server_folder() as folder, Sentinel(folder, old) as sentinel, Proxy(old.port) as proxy:
         with Acknowledged(through(old, proxy)) as appended:
@@ -136,7 +136,7 @@ def test_sentinel_failover__nothing_acknowledged_is_lost_and_appends_go_on(
 
 
 def test_primary_that_was_cut_off__acknowledges_nothing(pair: Pair) -> None:
-    """It lost its replica and has nobody who could demote it."""
+    """It has lost its replica, and no server can demote it."""
     old, new = pair
     with connect(old.url) as client:
         appender = hasty(client)
@@ -148,7 +148,7 @@ def test_primary_that_was_cut_off__acknowledges_nothing(pair: Pair) -> None:
 
 
 def test_replica_that_was_added_later__counts(open_redis: RedisFactory) -> None:
-    """An appender that began on a primary alone learns of its replica before the failover."""
+    """An appender that started without replicas counts a new one before the failover."""
     master, replica = open_redis(), open_redis()
     with connect(master.url) as client:
         appender = hasty(client)
@@ -169,7 +169,7 @@ def test_replica_that_was_added_later__counts(open_redis: RedisFactory) -> None:
 def test_number_that_was_configured__is_needed_from_the_first_append(
     open_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server without replicas, or one that may not be asked, cannot lower it."""
+    """A server without replicas, or one that refuses INFO, cannot lower it."""
     server = open_redis(persist=False)
     url = server.url
     with plain(server) as admin:
@@ -222,7 +222,7 @@ def test_what_was_seen__is_shared_by_the_appenders_of_a_client_and_its_forks(pai
 def test_many_appends_whose_connection_is_lost_halfway__are_not_acknowledged(
     open_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rest must not go to another server, whose wait would vouch for what it never got."""
+    """The rest must not go to another server, whose wait would not cover the first part."""
     first, second = open_redis(), open_redis()
     sync_always(first)
     sync_always(second)
@@ -245,7 +245,7 @@ def test_many_appends_whose_connection_is_lost_halfway__are_not_acknowledged(
 
 @contextmanager
 def switching(switch: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Switch just before the second round trip that appends."""
+    """Switch servers just before the second round trip that appends."""
     send: Any = AbstractConnection.send_packed_command
     seen: list[bytes] = []
 

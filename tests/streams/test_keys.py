@@ -30,7 +30,7 @@ jobs = st.builds(JobKey, tenants, st.sampled_from(["job", "video"]), job_ids)
 @given(jobs, jobs)
 @settings(deadline=None)
 def test_two_jobs_never_share_a_key(one: JobKey, other: JobKey) -> None:
-    """Even though ids may hold colons."""
+    """Ids may contain colons."""
     names = [
         {KEYS.status(job), KEYS.progress(job), KEYS.ended(job), KEYS.stream(job.tenant)}
         for job in (one, other)

@@ -1,4 +1,4 @@
-"""Kinds that installed packages add, valid and not."""
+"""Kinds that installed packages add: valid ones, and errors about others."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_all_fields_are_taken(packages: Path) -> None:
 
 
 def test_an_entry_of_the_workers_package_is_one_too(packages: Path) -> None:
-    """There `Kind` is another class, because the package has another import name."""
+    """In the worker's package `Kind` is another class, because the import name differs."""
     install(
         packages,
         "from dataclasses import dataclass\nfrom streams.kinds import Kind as Base\n"

@@ -27,7 +27,7 @@ def test_the_two_kinds_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 def test_every_kind_is_complete(kind: Kind) -> None:
-    """A third entry in the table that forgets a state or reuses a word is caught here."""
+    """An entry of the table must have all states, and one word for each."""
     assert set(kind.words) == set(State)
     assert len(set(kind.words.values())) == len(State)
     assert all(kind.state_of(word) is state for state, word in kind.words.items())

@@ -1,4 +1,4 @@
-"""One value of foreign text fills no log."""
+"""A long text of another process does not fill the log."""
 
 from __future__ import annotations
 

@@ -37,19 +37,19 @@ def reporter(redis_client: redis.Redis) -> Reporter:
 
 
 def unhurried(client: redis.Redis, **options: Any) -> Reporter:
-    """Make a reporter whose second progress is far away."""
+    """Return a reporter that sends no second progress event during the test."""
     return Reporter(EventAppender(client), progress_per_second=NEVER, **options)
 
 
 @pytest.fixture
 def server(own_redis: RedisFactory) -> EmbeddedRedis:
-    """A Redis to stop, which forgets."""
+    """A Redis that the test stops, and that keeps nothing."""
     return own_redis(persist=False)
 
 
 @pytest.fixture
 def client_of_server(server: EmbeddedRedis) -> Iterator[redis.Redis]:
-    """A client as workers have it, on the Redis to stop."""
+    """A client with a worker's timeouts, for the Redis that the test stops."""
     with connect(server.url, timeout=1.0, connect_timeout=1.0) as client:
         yield client
 
@@ -144,7 +144,7 @@ def test_job__interruption__is_cancelled_and_propagates(
 def test_job__exception_with_awkward_words__is_failed_and_propagates(
     reporter: Reporter, redis_client: redis.Redis, text: str
 ) -> None:
-    """A file name in another encoding is such a text; it must not hide the worker's own error."""
+    """A text that is not UTF-8, such as a file name, must not hide the worker's own error."""
     with pytest.raises(OSError) as raised, reporter.job("a1", tenant="42"):  # noqa: PT011 - its text
         raise OSError(text)
     assert str(raised.value) == text
@@ -251,7 +251,7 @@ def test_progress__value_not_of_its_form__refused(
 def test_progress__ten_thousand_calls__a_handful_of_entries(
     reporter: Reporter, redis_client: redis.Redis
 ) -> None:
-    """The first goes at once, then four a second, and the last before the end."""
+    """The first is sent at once, then four in a second, and the last one before the end."""
     started = time.monotonic()
     with reporter.job("a1", tenant="42") as job:
         for number in range(10_000):
@@ -266,7 +266,7 @@ def test_progress__ten_thousand_calls__a_handful_of_entries(
 
 
 class HeldTimer:
-    """A timer that runs when the test says so."""
+    """A timer that runs when the test calls it."""
 
     made: ClassVar[list[HeldTimer]] = []
 
@@ -547,7 +547,7 @@ def test_spool__unreadable_file__is_left_and_stops_nothing(
 def test_spool__several_processes_start_at_once__each_event_is_sent(
     server: EmbeddedRedis, client_of_server: redis.Redis, tmp_path: Path
 ) -> None:
-    """Twice at most, and under one event id, which the history keeps once."""
+    """Each event is sent once or twice with one event id, so that the history has it once."""
     reporter = Reporter(EventAppender(client_of_server), spool=tmp_path, end_retry_seconds=0)
     jobs = [reporter.job(f"a{number}", tenant="42") for number in range(10)]
     server.kill()

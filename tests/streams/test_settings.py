@@ -134,7 +134,7 @@ def test_missing_server_names_its_variable() -> None:
 
 @pytest.mark.parametrize("password", ["hunter%", "%hunter", "hunter%2", "hunter%g1", "hunter%00"])
 def test_database_password_with_a_bare_percent__refused_without_showing_it(password: str) -> None:
-    """The driver quotes what it cannot decode, so it is never asked."""
+    """The driver would quote the text that it cannot decode."""
     for url in (f"postgresql://me:{password}@h/x", f"postgres://me@h/x?password={password}"):
         with pytest.raises(SettingsError, match=r"DATABASE_URL.* write % as %25") as raised:
             Settings(database_url=url).require_database_url()

@@ -1,4 +1,4 @@
-"""A cap on a log's bytes: progress is shed and counted, nothing else is, and states end right."""
+"""Streams of limited size: only progress is shed and counted, and states are right at the end."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def logged(client: redis.Redis, log: str = LOG) -> list[Entry]:
 
 
 def fill(client: redis.Redis, cap: int) -> EventAppender:
-    """Fill tenant 42's log with progress until it sheds."""
+    """Append progress to the stream of tenant 42 until one is shed."""
     appender = EventAppender(client, max_stream_bytes=cap)
     number = 0
     while appender.append("42", progress(number)) != SHED:
@@ -128,7 +128,7 @@ def test_append_many__mixed__ids_stand_where_the_events_stood(redis_client: redi
 def test_append_many__long_log__stays_under_its_cap_and_is_not_measured_each_time(
     redis_client: redis.Redis,
 ) -> None:
-    """It is measured once a second and once a tenth more; in between its entries are counted."""
+    """It is measured once a second and after a tenth more; in between its entries are counted."""
     cap, many = 2_000_000, PIPELINE * 10
     appender = EventAppender(redis_client, max_stream_bytes=cap)
     redis_client.config_resetstat()
@@ -142,7 +142,7 @@ def test_append_many__long_log__stays_under_its_cap_and_is_not_measured_each_tim
 
 
 def test_append__large_results_in_a_long_log__count_in_full(redis_client: redis.Redis) -> None:
-    """A sample of the oldest nodes would miss them."""
+    """A sample of the oldest nodes would not include them."""
     appender = EventAppender(redis_client, max_stream_bytes=5_000_000)
     appender.append_many(("42", progress(number)) for number in range(2_000))
     assert used(redis_client) < 5_000_000
@@ -181,7 +181,7 @@ def test_append__no_cap__no_script_and_the_same_commands(redis_client: redis.Red
 
 
 def test_append__no_cap_or_no_progress__works_on_a_fake_too() -> None:
-    """The fake knows no MEMORY USAGE, which is why the rest of this module runs on the real one."""
+    """The fake has no MEMORY USAGE, so that all other tests need the real server."""
     client = cast("redis.Redis", fakeredis.FakeRedis())
     ids = [EventAppender(client).append("42", progress(1))]
     capped = EventAppender(client, max_stream_bytes=1)
@@ -228,7 +228,7 @@ def test_append__durable_on_a_server_with_a_disk__waits_also_after_loading(
 def test_append__user_who_may_run_no_script__is_told_so(
     redis_client: redis.Redis, redis_server: EmbeddedRedis
 ) -> None:
-    """A cap that quietly does not hold would be worse; ends need no script and go on."""
+    """An error is better than a limit without effect; ends need no script and are appended."""
     redis_client.acl_setuser(
         "worker", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-evalsha"]
     )
@@ -296,7 +296,7 @@ batches = st.lists(st.lists(events, min_size=1, max_size=12), min_size=1, max_si
 
 
 def end_of(entries: Sequence[Entry]) -> Any:
-    """What a job's end says, as the contract ranks it: progress has no say in it."""
+    """Return the content of a job's end by the ranks of the contract, which ignore progress."""
     state = fold_all(None, [(entry.entry_id, entry.event) for entry in entries])
     if state is None or not state.state.ended:
         return None

@@ -48,7 +48,7 @@ print(sorted(foreign & sys.modules.keys()))
 
 
 def test_streams_needs_only_redis_pydantic_and_orjson(tmp_path: Path) -> None:
-    """It works in an application that calls its own modules as we call our folders."""
+    """It works in an application whose own modules have the names of our folders."""
     shutil.copytree(ROOT / "streams", tmp_path / "streams")
     for name in ("sql", "api", "ops", "consumers", "projections", "workers", "tests"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the application was imported')\n")
@@ -63,7 +63,7 @@ def test_streams_needs_only_redis_pydantic_and_orjson(tmp_path: Path) -> None:
 
 
 def test_decoys_would_be_noticed(tmp_path: Path) -> None:
-    """The test above could not pass for want of a wall: a foreign import fails behind it."""
+    """The test above does not pass by accident: an import of another package fails."""
     shutil.copytree(ROOT / "streams", tmp_path / "streams")
     (tmp_path / "streams" / "leak.py").write_text("import structlog\n")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Traces of workers, and of the consumers that continue them."""
+"""Traces of workers, and the consumers that continue them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNSAMPLED = REMOTE[:-1] + "0"
 
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """The spans of a process that has a tracer; setting it for good would trace all other tests."""
+    """Spans of a process that has a tracer; a global tracer would trace all other tests."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
@@ -47,7 +47,7 @@ def said(client: redis.Redis) -> list[str | None]:
 
 
 class Recording:
-    """A projection that remembers, and fails as it is told."""
+    """A projection that records its batches, and fails on demand."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -189,7 +189,7 @@ HOSTILE = "secret\x1b[2J\n<img src=x onerror=alert(1)>{{tenant}}${__from}\u202e\
 
 
 def test_spans_hold_no_text_that_a_worker_chose(spans: InMemorySpanExporter) -> None:
-    """Identities alone, which have a form: text may be long, hostile or secret."""
+    """Spans have identities only: other texts may be long, hostile or secret."""
     event = {
         "type": "failed",
         "id": "a1",
@@ -224,7 +224,7 @@ def test_error_in_a_span_is_one_bounded_line(spans: InMemorySpanExporter) -> Non
 
 
 def test_unsampled_span_is_handed_on_as_unsampled(redis_client: redis.Redis) -> None:
-    """Whoever continues it must know; the trace's id still ties logs together."""
+    """The consumer must not sample it; the trace id still connects log lines."""
     tracer = TracerProvider(sampler=ALWAYS_OFF).get_tracer("test")
     with trace.use_span(tracer.start_span("work"), end_on_exit=True):
         EventAppender(redis_client).append("42", {"type": "queued", "id": "a1"})

@@ -43,7 +43,7 @@ def test_replies_come_in_order__a_refusal_in_its_place(client: redis.Redis) -> N
 
 
 def test_refusal_keeps_no_frame_of_its_caller(client: redis.Redis) -> None:
-    """A frame would keep what its callers work at, until the garbage collector runs."""
+    """A frame would keep the objects of its caller in memory until the next garbage collection."""
     done, refused = round_trip(client, [("SET", "a", "1"), ("LPUSH", "a", "x")])
     assert done == b"OK"
     assert refused.__traceback__ is None
@@ -146,7 +146,7 @@ def test_server_that_is_away_when_asked_is_an_error_and_leaves_no_connection_in_
 
 
 def test_demoted_server_is_noticed_when_asking(redis_server: EmbeddedRedis, redis_url: str) -> None:
-    """The check of the server precedes the commands, as in a plain round trip."""
+    """The role is checked before the commands are sent, as in a plain round trip."""
     with connect(redis_url, role_seconds=0.0) as client, connect(redis_url) as operator:
         ask(client, "PING")
         operator.execute_command("REPLICAOF", "127.0.0.1", "1")
@@ -173,7 +173,7 @@ def test_write_refused_as_read_only_makes_the_next_command_ask_again(redis_url: 
 
 
 def test_large_reply_that_is_read_late_is_whole(redis_url: str) -> None:
-    """The server keeps what our socket does not take, and serves others meanwhile."""
+    """The server buffers what the socket does not take, and serves others meanwhile."""
     with connect(redis_url) as client, connect(redis_url) as other:
         ask(client, "SET", "large", b"x" * 1_000_000)
         asked = PendingReplies(client, [("GET", "large")] * 16)

@@ -1,4 +1,4 @@
-"""The old calls: what they append, what they leave alone, and what old readers see of it."""
+"""Old calls: the events that they append, and the documents that old readers get."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ DISPLAY = {
 
 
 class World:
-    """A Redis with the bridge on it, and the projection `status` when it is asked to catch up."""
+    """A Redis with a bridge, and the projection `status`, which catches up on demand."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
@@ -71,7 +71,7 @@ class World:
         )
 
     def document(self, name: str) -> dict[str, Any] | None:
-        """Read a key as every old reader does."""
+        """Read a key as old readers do."""
         raw = cast("bytes | None", self.client.get(name))
         return None if raw is None else json.loads(raw)
 
@@ -140,7 +140,7 @@ def test_another_tenants_views_get_nothing(world: World) -> None:
 
 
 class TestStates:
-    """Queues deliver at least once, and workers call twice, late and against each other."""
+    """Queues deliver at least once, and workers make calls twice, late and in competition."""
 
     @pytest.fixture
     def videos(self, world: World) -> VideoCalls:
@@ -249,7 +249,7 @@ class TestStates:
 
 
 class TestCachedStatuses:
-    """The helpers that wrote status keys, after the durable save."""
+    """The helpers that wrote status keys after the durable save."""
 
     def test_a_job_goes_through_its_states(self, world: World) -> None:
         assert cache_job_status("7", "a1", "PROCESSING", job_type="excel", ttl=21600)

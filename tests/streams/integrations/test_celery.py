@@ -1,4 +1,4 @@
-"""A real Celery worker on an in-memory broker, and what its tasks append."""
+"""A real Celery worker on an in-memory broker, and the events that its tasks append."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def need_two_tries(self: Any, tenant_id: int) -> int:
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[Celery]:
-    """An application with a worker at work."""
+    """An application with a running worker."""
     app = Celery("academy", broker="memory://", backend="cache+memory://")
     # Whoever answers this signal keeps Celery from setting levels for the whole process.
     signals.setup_logging.connect(_leave_logging)
@@ -52,7 +52,7 @@ def _leave_logging(**_: object) -> None: ...
 
 
 class Academy:
-    """Sends tasks, and projects what is reported of them."""
+    """Sends tasks, and projects the events that are reported for them."""
 
     def __init__(self, app: Celery, client: redis.Redis) -> None:
         self._app = app

@@ -80,7 +80,7 @@ class Academy:
 
 @pytest.fixture(scope="module", params=["installed", "oldest"])
 def academy(request: pytest.FixtureRequest) -> Iterator[Academy]:
-    """A worker that was given one task of each kind."""
+    """A worker that has received one task of each kind."""
     folders = [str(TREE)]
     if request.param == "oldest":
         if OLDEST not in os.environ:

@@ -1,4 +1,4 @@
-"""A Redis URL is checked completely before anything is sent, in one line without its password."""
+"""A Redis URL is checked before anything is sent; errors are one line without secrets."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_certificates_that_can_be_read__are_taken(tmp_path: Path) -> None:
 
 
 def own_certificate(certificate: Path, key: Path) -> None:
-    """Write a certificate that is signed by itself, and its key."""
+    """Write a self-signed certificate and its key."""
     private, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
     now = datetime.now(UTC)
     signed = (
