@@ -8,6 +8,7 @@ as `streams`, without importing either. `streams/kinds.py` calls this once a pro
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -35,6 +36,12 @@ RESERVED_URLS = (
 )
 """Paths of the API that do not belong to a kind."""
 
+FIXED_FIELDS = tuple(
+    "attempt code created_at ended_at fold job_type kind labels progress result result_bytes"
+    " result_omitted started_at status updated_at worker".split()
+)
+"""Fields of documents, rows and answers that all kinds have."""
+
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _WORD = re.compile(r"[A-Z][A-Z0-9_]{0,31}\Z")
 _URL = re.compile(r"(/[A-Za-z0-9_-]+)+\Z")
@@ -59,7 +66,7 @@ def installed_kinds(built_in: Mapping[str, Kind]) -> Mapping[str, Kind]:
 
 
 def check_kind(kind: Kind, others: Mapping[str, Kind]) -> None:
-    """Check the form of an entry, and that it can be told apart from other kinds.
+    """Check the form of an entry, and that it shares no name or address with other kinds.
 
     Raises:
         ValueError: it has another form, or collides with one of `others`.
@@ -94,6 +101,10 @@ def _form_problems(kind: Kind) -> Iterator[str]:
         for field, text in names.items()
         if not _FIELD.match(text)
     )
+    own = [*{"id", kind.id_field}, kind.error_field, *(kind.result_fields or ())]
+    for name, uses in Counter([*FIXED_FIELDS, *own]).items():
+        if uses > 1:
+            yield f"the field {name} would have two meanings in answers"
     if not _URL.match(kind.url):
         yield f"url: {kind.url!r} must be a path such as /transcripts"
     if set(kind.words) != set(State) or len(set(kind.words.values())) != len(State):
@@ -119,7 +130,7 @@ def _collisions(kind: Kind, others: Mapping[str, Kind]) -> Iterator[str]:
     for other in others.values():
         if kind.plural == other.plural:
             yield f"plural: {kind.plural} belongs to the kind {other.name}"
-        # Clients compare states by their words alone.
+        # Clients rank states by their words only, whatever the kind.
         for state, word in other.words.items():
             if any(own.rank != state.rank for own in kind.words if kind.words[own] == word):
                 yield f"words: {word} means {state} in the kind {other.name}"

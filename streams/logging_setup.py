@@ -16,7 +16,7 @@ from .runtime.safe_text import visible, visible_json
 from .settings import Settings
 
 LONGEST_VALUE = 2_000
-"""The characters of one value in a log line; the rest is cut."""
+"""Most characters of one value in a log line; the rest is cut."""
 
 
 def configure(settings: Settings) -> None:
@@ -59,7 +59,7 @@ def configure(settings: Settings) -> None:
 def _bounded_values(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Cut foreign text: whoever may append can make a stream's name of megabytes."""
+    """Cut long text of others: the name of a stream may have megabytes."""
     for name, value in event.items():
         if isinstance(value, str) and len(value) > LONGEST_VALUE and name not in _MULTILINE:
             event[name] = f"{value[:LONGEST_VALUE]}… ({len(value)} characters)"

@@ -150,7 +150,7 @@ class Bridge:
             try:
                 return known or attempt_of(self.served(job))
             except redis.RedisError as error:
-                raise LogUnavailable(f"Redis cannot be asked for the attempt: {error}") from None
+                raise LogUnavailable(f"the attempt cannot be read from Redis: {error}") from None
         with self._lock:
             self._attempts[job] = given
             self._attempts.move_to_end(job)

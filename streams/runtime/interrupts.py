@@ -56,15 +56,15 @@ def _raise() -> None:
 
 
 def _on_interrupt(first: Callable[[], object]) -> None:
-    asked = False
+    interrupted = False
 
     def handle(*_: object) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal interrupted
+        if interrupted:
             # If the key is held down, further signals must not start the same again.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             end_now()
-        asked = True
+        interrupted = True
         first()
 
     signal.signal(signal.SIGINT, handle)

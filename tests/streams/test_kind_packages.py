@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from api.spec.all_operations import operations
 from projections.fold import RANKS
-from streams.kind_packages import GROUP, installed_kinds
+from streams.kind_packages import GROUP, RESERVED_URLS, check_kind, installed_kinds
 from streams.kinds import BUILT_IN, JOB, InvalidKind, Kind, State
 from tests.support.packages import ROOT
 from tests.support.waiting import ENDING
@@ -87,6 +88,9 @@ def test_an_entry_of_the_workers_package_is_one_too(packages: Path) -> None:
         ({"words": {**WORDS, "over": "OVER"}}, "words.over"),
         ({"words": {**WORDS, "done": "fertig\n"}}, r"'fertig\\n' must be a word of A-Z"),
         ({"result_fields": ["a b"]}, "result_fields.0: 'a b' must be a word"),
+        ({"result_fields": ["status"]}, "the field status would have two meanings"),
+        ({"result_fields": ["text", "text"]}, "the field text would have two meanings"),
+        ({"id_field": "error_message"}, "the field error_message would have two meanings"),
         ({"step_shares": {"a": 101}}, "step_shares: must be percents"),
         ({"colour": "red"}, "unknown field colour"),
         ({"url": 7}, "url: Input should be a valid string"),
@@ -117,6 +121,17 @@ def test_entry_that_cannot_be_used_is_one_line_of_the_command(packages: Path, so
     assert done.returncode == 1
     assert done.stderr.startswith("jobtrail: the kind transcript of acme-kinds (acme_kinds:KIND): ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", BUILT_IN.values(), ids=list(BUILT_IN))
+def test_built_in_kinds_are_valid(kind: Kind) -> None:
+    check_kind(kind, {name: other for name, other in BUILT_IN.items() if other is not kind})
+
+
+def test_no_kind_may_take_another_path_of_the_api() -> None:
+    own = tuple(f"{kind.url}/" for kind in BUILT_IN.values())
+    others = {each.path for each in operations() if not each.path.startswith(own)}
+    assert {path for path in others if not path.startswith(RESERVED_URLS)} == set()
 
 
 def test_two_packages_cannot_add_one_kind(packages: Path) -> None:
