@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api.spec.all_operations import operations
+from api.spec.operations.all_operations import operations
 from projections.fold import RANKS
 from streams.kind_packages import GROUP, RESERVED_URLS, check_kind, installed_kinds
 from streams.kinds import BUILT_IN, JOB, InvalidKind, Kind, State
