@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class CommandEntry(NamedTuple):
-    """Where a command is defined, and its text in a list of commands."""
+    """The module and attribute of a command, and its text in a list of commands."""
 
     module: str
     attribute: str
-    """A function, or a Typer with commands of its own."""
+    """A function, or a Typer that is a group of commands."""
     help: str
     """The first paragraph of its help."""
     hidden: bool = False

@@ -21,7 +21,7 @@ File = Annotated[Path, typer.Argument(help="The workbook (.xlsx).")]
 Tenant = Annotated[str, typer.Option("--tenant", help="The tenant of the students.")]
 JobId = Annotated[
     str | None,
-    typer.Option(help="The job's id; a new one by default. An import that stopped goes on."),
+    typer.Option(help="The job's id; a new one by default. An interrupted import is continued."),
 ]
 Attempt = Annotated[
     int | None, typer.Option(min=1, help="The number of this run; by default the next one.")

@@ -38,7 +38,7 @@ from streams.appender import GROUPS
 
 
 class Need(Enum):
-    """What must be there before a check can run."""
+    """The precondition of a check."""
 
     REDIS = "redis"
     POSTGRES = "postgres"

@@ -1,4 +1,4 @@
-"""What a check of the doctor results in."""
+"""The results of the doctor's checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Verdict(NamedTuple):
     ok: bool
     found: str
     advice: str = ""
-    """What to do where the result is not ok, or is a warning."""
+    """The action to take if the result is not ok, or is a warning."""
     warns: bool = False
     """True where the result is ok for now but the advice is worth reading."""
 

@@ -1,6 +1,6 @@
 """Child processes that never outlive this process; used by the supervisor and embedded servers.
 
-A *child* runs in a session of its own, so that a terminal's Ctrl-C does not reach it. Each child
+A *child* runs in a separate session, so that a terminal's Ctrl-C does not reach it. Each child
 has a *guard*: a shell that reads from a pipe whose other end is open in this process only. However
 this process ends, kill -9 included, the kernel closes the pipe, and the guard ends the child.
 

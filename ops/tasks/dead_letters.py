@@ -29,7 +29,7 @@ class Selection(NamedTuple):
 
 
 class Result(NamedTuple):
-    """How many letters were acted on, and the ids that have no letter."""
+    """The number of letters that were handled, and the ids that have no letter."""
 
     handled: int
     missing: Sequence[EntryId] = ()

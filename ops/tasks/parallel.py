@@ -38,7 +38,7 @@ class _Ended(NamedTuple):
 
 
 def run_parts(parts: Sequence[T], work: Callable[[T, Send], None], receive: Receive) -> None:
-    """Call `work` for each part in a process of its own; a single part is done in this process.
+    """Call `work` for each part in a separate process; a single part is done in this process.
 
     Connections and threads must not exist yet: a forked process would share them.
 

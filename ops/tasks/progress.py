@@ -1,4 +1,4 @@
-"""What long tasks report while they run; the commands draw it (`ops.progress_lines`)."""
+"""The progress that long tasks report; the commands show it (`ops.progress_lines`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands of the reference workers and of the demo share: the reporter and SIGTERM."""
+"""The reporter and the handling of SIGTERM of the reference workers' commands and the demo."""
 
 from __future__ import annotations
 

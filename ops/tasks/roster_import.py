@@ -22,7 +22,7 @@ from workers.roster.importer import Job, import_roster
 
 
 class Request(NamedTuple):
-    """What to import."""
+    """The workbook to import, and the job to import it as."""
 
     file: Path
     tenant: str

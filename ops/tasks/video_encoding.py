@@ -14,7 +14,7 @@ from workers.video.encoder import Encoded, VideoError, encode
 
 
 class Request(NamedTuple):
-    """What to encode."""
+    """The video to encode, and the job to encode it as."""
 
     file: Path
     tenant: str

@@ -9,7 +9,12 @@ import sys
 
 import pytest
 
-from tests.support.source_code import modules_of, oversized, share_of_short_functions
+from tests.support.source_code import (
+    modules_of,
+    oversized,
+    share_of_short_functions,
+    unclear_docstrings,
+)
 
 MODULES = modules_of("ops")
 COMMANDS = [each for each in MODULES if each.name.startswith("commands.")]
@@ -86,6 +91,10 @@ def test_doctor_checks_have_names_of_their_own() -> None:
 
 def test_every_module_has_a_docstring() -> None:
     assert [each.name for each in MODULES if not ast.get_docstring(each.tree)] == []
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    assert unclear_docstrings(MODULES) == []
 
 
 @pytest.mark.parametrize("command", NOT_IMPORTED)

@@ -6,7 +6,12 @@ import ast
 
 import pytest
 
-from tests.support.source_code import modules_of, oversized, share_of_short_functions
+from tests.support.source_code import (
+    modules_of,
+    oversized,
+    share_of_short_functions,
+    unclear_docstrings,
+)
 
 MODULES = modules_of("workers")
 
@@ -36,3 +41,7 @@ def test_package_is_used_in_its_modules_only(package: str) -> None:
 
 def test_every_module_has_a_docstring() -> None:
     assert [each.name for each in MODULES if not ast.get_docstring(each.tree)] == []
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    assert unclear_docstrings(MODULES) == []

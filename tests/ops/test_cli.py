@@ -1,4 +1,4 @@
-"""The command line, as a stranger runs it."""
+"""The command line: output, errors and exit status of each command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.waiting import ENDING, eventually
 def jobtrail(
     *words: str, stdin: bytes = b"", timeout: float = ENDING, **settings: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `jobtrail WORDS…` with these settings and no other of ours."""
+    """Run `jobtrail WORDS…` with these settings only."""
     environ = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
     environ |= {f"JOBTRAIL_{name.upper()}": text for name, text in settings.items()}
     return subprocess.run(
@@ -42,7 +42,7 @@ def jobtrail(
 
 
 def plain_failure(result: subprocess.CompletedProcess[bytes]) -> str:
-    """Give the one line of a failure; there is no other."""
+    """Return the only line on standard error of a command that failed."""
     assert result.returncode != 0
     lines = result.stderr.decode().strip().splitlines()
     assert len(lines) == 1, lines
@@ -51,7 +51,7 @@ def plain_failure(result: subprocess.CompletedProcess[bytes]) -> str:
 
 
 class Printed(NamedTuple):
-    """What a command in this process left."""
+    """The output and exit status of a command that was run in this process."""
 
     status: int
     out: str
@@ -59,7 +59,7 @@ class Printed(NamedTuple):
 
     @property
     def line(self) -> str:
-        """Of a failure: its one line; it printed nothing else."""
+        """The only line of a command that failed; nothing else may be printed."""
         assert self.status != 0
         assert self.out == ""
         assert re.fullmatch(r"jobtrail: .+\n", self.err), self.err
@@ -73,7 +73,7 @@ Here = Callable[..., Printed]
 def here(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Here:
-    """Run `jobtrail WORDS…` in this process, which takes a tenth of the time."""
+    """Run `jobtrail WORDS…` in this process, which is ten times faster."""
     for name in os.environ:
         if "JOBTRAIL" in name:
             monkeypatch.delenv(name)

@@ -29,7 +29,7 @@ from tests.support.waiting import eventually
 from tests.support.workbooks import roster
 
 BOUND_SECONDS = 90.0
-"""For all of them side by side on a machine that has much else to do; hanging, they never end."""
+"""The time limit for all of them together on a busy machine; a command that hangs never ends."""
 
 SHORT = {
     "sql.deadlines:LIVENESS_SECONDS": 0.5,
@@ -70,10 +70,10 @@ OF_BOTH: Mapping[str, Sequence[str]] = {
     "roster import": ("roster", "import", "ROSTER", *TENANT),
 }
 NAMES = {"redis": ("Redis",), "postgres": ("PostgreSQL", "the database stayed away")}
-"""Words of which each line has one."""
+"""Texts, one of which each error line has."""
 EVENT = b'{"type":"queued","id":"a1"}\n'
 DONE_BEFORE = {("doctor", "redis")}
-"""The commands that ask a server only before they wait for the test's locks."""
+"""The commands that use a server only before they wait for the test's locks."""
 REPORTS = ("doctor",)
 """Commands whose findings are on standard output."""
 

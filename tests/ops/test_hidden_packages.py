@@ -1,4 +1,4 @@
-"""A package of the service that another one of its name hides is one line, and no traceback."""
+"""A package of the service that is hidden by another of its name is one error line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.packages import FOLDERS
 from tests.support.waiting import ENDING
 
 SCRIPT = ("-P", "-c", "from jobtrail_command import main; main()")
-"""What the script `jobtrail` that pip installs does."""
+"""The code of the script `jobtrail` that pip installs."""
 
 
 def failed(*words: str, cwd: Path, **environ: str) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C pressed again: it ends every command at once, whatever the command waits for.
+"""A second Ctrl-C ends every command at once, whatever the command waits for.
 
 The servers accept connections and never answer. Each command is interrupted while it waits for one.
 """
@@ -51,11 +51,11 @@ OF_POSTGRES: Sequence[Sequence[str]] = [
     ("verify", "rows"),
 ]
 ASKED = {"redis": "/api/v1/jobs/a1/progress/", "postgres": "/api/v1/jobs/"}
-"""A request to the API, which has nothing to wait for otherwise."""
+"""A request that makes the API wait for a server."""
 
 
 class Rig(NamedTuple):
-    """Servers of the test's own, one of which hangs, and a file for commands that read one."""
+    """Servers of one test, one of which hangs, and a file for commands that read one."""
 
     redis: EmbeddedRedis
     postgres: EmbeddedPostgres
@@ -146,7 +146,7 @@ def _word(rig: Rig, word: str) -> str:
 
 
 def _asked(process: subprocess.Popen[bytes], path: str) -> socket.socket:
-    """Ask the API for something once it serves, and do not wait for the answer."""
+    """Send a request to the API once it serves, without waiting for the answer."""
     assert process.stdout is not None
     url = urlsplit(process.stdout.readline().decode().removeprefix("api: ").strip())
     connection = socket.create_connection((url.hostname or "", url.port or 0))
@@ -173,7 +173,7 @@ def _waits(process: subprocess.Popen[bytes], port: int) -> bool:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:
-    """Press Ctrl-C again where the command has not ended."""
+    """Send SIGINT again if the command has not ended."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     return process.returncode is not None

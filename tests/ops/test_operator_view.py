@@ -26,7 +26,7 @@ def view(redis_url: str) -> RedisOperatorView:
 
 
 def bury(client: redis.Redis, tenant: str, event: bytes) -> None:
-    """Let a consumer have an entry and bury it."""
+    """Deliver an entry to a consumer, which gives it up."""
     client.xadd(Keys().stream(tenant), {"event": event})
     group = ConsumerGroup(client, "status", "me")
     for delivery in group.read([tenant], 10):
@@ -34,7 +34,7 @@ def bury(client: redis.Redis, tenant: str, event: bytes) -> None:
 
 
 def sample(client: redis.Redis, *counts: int) -> None:
-    """Take a sample after each of these many entries of tenant 42."""
+    """Take a sample after appending each of these numbers of entries for tenant 42."""
     tally = Tally()
     part = Member(client, tally=tally)
     for count in counts:

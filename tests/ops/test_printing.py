@@ -1,4 +1,4 @@
-"""Text of others never acts on a terminal, and output that cannot be written is one line."""
+"""Output: text of others is escaped, and a failure to write is one line."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _writes(tree: ast.AST) -> Iterator[str]:
 
 
 def test_only_one_place_prints() -> None:
-    """Whoever prints elsewhere shows text of others as it came: use ops/printing.py."""
+    """Other modules would print text of others without escaping it: use ops/printing.py."""
     found = {
         f"{path.relative_to(ROOT)}: {', '.join(sorted(set(writes)))}"
         for folder in ("ops", "streams", "consumers", "api", "projections", "sql", "workers")
@@ -104,7 +104,7 @@ def test_only_one_place_prints() -> None:
 def run(
     words: str, redirections: str = "", stdin: bytes = b"", /, **environ: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command by a shell, which redirects or closes its standard streams."""
+    """Run a command in a shell that redirects or closes its standard streams."""
     inherited = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
     return subprocess.run(
         ["bash", "-c", f'"{sys.executable}" -m ops {words} {redirections}'],
@@ -119,7 +119,7 @@ def run(
 
 @pytest.fixture
 def hostile(redis_url: str, redis_client: redis.Redis) -> str:
-    """A Redis in which every text of others is forged."""
+    """A Redis in which every text that others write contains escape sequences."""
     event = json.dumps({"type": "failed", "id": "a1", "error": FORGED, "labels": {"k": FORGED}})
     redis_client.xadd("tenant:1:events", {"event": event})
     redis_client.xadd("tenant:1:events", {"event": FORGED.encode()})

@@ -1,4 +1,4 @@
-"""A server that is not a primary of its own is refused by every command, in one plain line."""
+"""Every command refuses a server that is not a primary, with one line."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_long_running_command__ends_with_one_line(
 
 
 def test_demotion_in_mid_life__is_found_without_a_new_connection(open_redis: RedisFactory) -> None:
-    """Reads end within the second, writes at once; both go on where the URL leads by then."""
+    """Reads fail within a second, writes at once; both succeed once the URL leads to a primary."""
     master, replica = open_redis(persist=False), open_redis(persist=False)
     replicate(replica, master)
     with (
@@ -165,7 +165,7 @@ def test_promotion__is_found_by_itself(open_redis: RedisFactory) -> None:
 
 
 def test_server_that_does_not_know_hello__is_taken() -> None:
-    """Some proxies and renamed commands: what cannot be asked is not refused."""
+    """Some proxies do not answer the command that tells: their servers are not refused."""
     with (
         server_folder() as folder,
         OpenRedis(folder, "--rename-command", "HELLO", "") as server,

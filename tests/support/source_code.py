@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 MAX_FUNCTION, MAX_MODULE, MAX_FOLDER = 40, 350, 12
+NO_FIRST_WORD = re.compile(
+    r'"""(Give|Say|Tell|Name|What|How|Who|Whom|Whether|Where|Which|That)\b[^\n]*'
+)
+"""Docstrings that begin with neither an imperative verb nor a noun."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -74,6 +79,15 @@ def oversized(modules: list[Module]) -> Mapping[str, int]:
         *((str(each), len(list(each.glob("[!_]*.py"))), MAX_FOLDER) for each in folders),
     ]
     return {name: size for name, size, most in sizes if size > most}
+
+
+def unclear_docstrings(modules: list[Module]) -> list[str]:
+    """Return docstrings whose first word says neither what is done nor what a thing is."""
+    return [
+        f"{module.name}: {found[0]}"
+        for module in modules
+        for found in NO_FIRST_WORD.finditer(module.path.read_text(encoding="utf-8"))
+    ]
 
 
 def share_of_short_functions(modules: list[Module]) -> float:

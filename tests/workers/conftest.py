@@ -1,4 +1,4 @@
-"""Short real clips, made once a session with ffmpeg's own sources."""
+"""Short real clips, made with ffmpeg once a session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def film(tmp_path: Path) -> FilmFactory:
-    """Make a film of ffmpeg's arguments, under a name."""
+    """Make a clip with the given arguments of ffmpeg and name."""
 
     def make(name: str, *arguments: str | Path) -> Path:
         path = tmp_path / name

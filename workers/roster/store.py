@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Import:
-    """What all rows have in common: tenant, import, hash of the file, password hash."""
+    """The values that all rows share: tenant, import, hash of the file, password hash."""
 
     tenant: str
     import_id: str

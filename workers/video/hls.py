@@ -68,7 +68,7 @@ def fitted(video: Video, short_side: int) -> Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to encode of a source: its chosen streams, and their timeline."""
+    """The chosen streams of a source, and their timeline."""
 
     source: str
     video: Video

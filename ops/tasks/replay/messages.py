@@ -1,4 +1,4 @@
-"""What the processes of `replay` and `verify` send to the command (`ops.tasks.parallel`).
+"""Messages of the processes of `replay` and `verify` to the command (`ops.tasks.parallel`).
 
 A process also sends each `Step` of a replay, and the number of events that `verify` has compared.
 """

@@ -55,7 +55,7 @@ class ReplayOutcome(NamedTuple):
 
 
 class DryRun(NamedTuple):
-    """What a replay would read."""
+    """The events that a replay would read."""
 
     projection: str
     jobs: int
@@ -78,7 +78,7 @@ class DryRun(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """How many kept states of a projection were deleted."""
+    """The result of deleting the kept states of a projection."""
 
     projection: str
     dropped: int

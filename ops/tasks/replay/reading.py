@@ -1,4 +1,4 @@
-"""The first step of each replay: reading the streams, and what a replay would then read."""
+"""The first step of a replay, reading the streams, and its dry run."""
 
 from __future__ import annotations
 

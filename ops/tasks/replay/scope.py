@@ -15,7 +15,7 @@ WAITING = "waiting for writers to let go of the rows"
 
 
 class Scope(NamedTuple):
-    """What one command works on."""
+    """The projection, tenants and events that one command works on."""
 
     settings: Settings
     projection: str

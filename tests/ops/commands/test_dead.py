@@ -31,7 +31,7 @@ def run(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def said(result: Result) -> str:
-    """Give the line that `jobtrail` prints for the command's failure."""
+    """Return the line that `jobtrail` prints when the command fails."""
     assert result.exit_code == 1
     assert result.exception is not None
     line = line_for(result.exception)
@@ -211,7 +211,7 @@ def test_tenant_without_letters__an_empty_list(run: Run, redis_client: redis.Red
 def test_letters_of_a_stream_named_in_another_encoding__are_shown_and_discarded(
     run: Run, redis_client: redis.Redis, name: bytes
 ) -> None:
-    """Its name comes from the shell as it is, with its bytes as surrogates."""
+    """The shell passes the bytes of the name, which Python decodes as surrogates."""
     bury(redis_client, "5-1", event=b"\xb0\xa1{", **found("odd", b"\xff"))
     redis_client.rename("tenant:42:dead", b"tenant:" + name + b":dead")
     tenant = ("--tenant", name.decode(errors="surrogateescape"))

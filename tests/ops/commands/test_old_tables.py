@@ -1,4 +1,4 @@
-"""`jobtrail old-tables`: in whatever schema and by whatever names the old tables have."""
+"""`jobtrail old-tables`: for old tables of any schema and any names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`replay` and `verify` as a stranger runs them, beside consumers that are processes too."""
+"""`replay` and `verify` as processes, beside consumers that are processes."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Tools:
         self._environ = inherited | {f"JOBTRAIL_{name}": text for name, text in settings.items()}
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """Begin one of the commands."""
+        """Start one of the commands."""
         return self._popen(sys.executable, "-c", RUNNER, *words)
 
     def run(self, *words: str, expect: int = 0) -> str:
-        """Run one to its end and give what it printed."""
+        """Run a command to its end, and return what it printed."""
         process = self.start(*words)
         printed, said = process.communicate(timeout=ENDING)
         assert process.returncode == expect, said.decode()
@@ -68,7 +68,7 @@ class Tools:
         return (printed + (said if expect else b"")).decode()
 
     def jobtrail(self, *words: str, stdin: bytes = b"", **settings: str) -> str:
-        """Run any command and give what it printed, whatever its exit status."""
+        """Run any command, and return what it printed, whatever its exit status."""
         more = {f"JOBTRAIL_{name}": text for name, text in settings.items()}
         done = subprocess.run(
             [sys.executable, "-m", "ops", *words],
@@ -82,7 +82,7 @@ class Tools:
         return done.stdout.decode()
 
     def consume(self, group: str) -> None:
-        """Run a consumer until the test's end."""
+        """Run a consumer until the end of the test."""
         self._popen(sys.executable, "-m", "ops", "consume", group, output=subprocess.DEVNULL)
 
     def _popen(self, *words: str, output: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
@@ -309,7 +309,7 @@ def test_since_and_until__jobs_with_an_event_between_are_rebuilt(
 def test_interrupted__says_that_it_goes_on__and_forgets_once_it_is_done(
     tools: Tools, redis_client: redis.Redis, database_url: str, tmp_path: Path
 ) -> None:
-    """A row that somebody holds stops the replay in its second batch."""
+    """A locked row stops the replay in its second batch."""
     for _ in range(13):
         append(redis_client, 1)
     tools.run("replay", "rows", "--tenant", "t4")
@@ -416,7 +416,7 @@ def test_no_permission_or_no_migration_is_one_line(
 
 
 def test_settled__pending_delivered_and_no_group(redis_client: redis.Redis) -> None:
-    """A group has settled what lies before its oldest pending entry."""
+    """A group has settled all entries before its oldest pending one."""
     log: Any = "tenant:1:events"
     for at in (1, 2, 3):
         redis_client.xadd(log, {"event": "{}"}, id=f"{at}-0")

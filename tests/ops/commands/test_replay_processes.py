@@ -1,4 +1,4 @@
-"""Replays and verifications by several processes: as one alone, and all ended together."""
+"""Replay and verify in several processes: the same results as with one, and a common end."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def command(redis_url: str, database_url: str, tmp_path: Path) -> Command:
 
 @pytest.fixture
 def projected(redis_client: redis.Redis, database_url: str) -> None:
-    """Jobs of several tenants, in both projections and the history, in no log."""
+    """Jobs of several tenants in both projections and the history, but in no stream."""
     entries = [
         decode(
             f"t{job % TENANTS}",
@@ -86,20 +86,20 @@ def projected(redis_client: redis.Redis, database_url: str) -> None:
 
 @contextmanager
 def held_rows(database_url: str) -> Iterator[None]:
-    """Rows that somebody holds: a replay of the rows comes no further than to its first batch."""
+    """Lock all rows, so that a replay of the rows waits in its first batch."""
     with psycopg.connect(database_url) as holder:
         holder.execute("SELECT FROM jobs FOR UPDATE")
         yield
 
 
 def working(process: subprocess.Popen[str], count: int = 3) -> list[int]:
-    """Wait until the command has so many processes that wait for the database."""
+    """Wait until the command has `count` processes, and return their ids."""
     eventually(lambda: len(descendants(process.pid)) == count)
     return sorted(descendants(process.pid))
 
 
 def all_waiting(database_url: str, count: int) -> list[int]:
-    """Wait until so many sessions of replays wait for a lock; give their process ids."""
+    """Wait until `count` sessions of replays wait for a lock; return their process ids."""
     with psycopg.connect(database_url, autocommit=True) as connection:
 
         def found() -> list[int]:
@@ -136,7 +136,7 @@ def test_replay__by_several_processes__is_as_by_one(
 def test_verify__by_several_processes__finds_what_one_finds(
     command: Command, redis_client: redis.Redis, database_url: str
 ) -> None:
-    """Wrong and missing rows, and one that nothing was ever said of, of several tenants."""
+    """Wrong and missing rows, and one without events, of several tenants."""
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE jobs SET job_type = 'wrong' WHERE id LIKE '%7'")
         connection.execute("DELETE FROM jobs WHERE id LIKE '%8'")
@@ -152,7 +152,7 @@ def test_verify__by_several_processes__finds_what_one_finds(
 def test_ctrl_c__ends_all_processes__and_the_next_run_goes_on(
     command: Command, database_url: str, tmp_path: Path
 ) -> None:
-    """Two of three shares are done when it comes: only the third is read again."""
+    """Two of three shares are done when the failure occurs: only the third is read again."""
     with psycopg.connect(database_url) as holder:
         holder.execute("SELECT FROM jobs WHERE tenant = 't5' FOR UPDATE")
         with command.running("replay", "rows", "--processes", "3", "--json") as process:

@@ -18,7 +18,7 @@ app.add_typer(retention.groups, name="groups")
 
 @pytest.fixture(autouse=True)
 def log(redis_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten old entries that `rows` has had and `status` has not."""
+    """Append ten old entries, which `rows` has acknowledged and `status` has not."""
     monkeypatch.setenv("JOBTRAIL_REDIS_URL", redis_url)
     # It would take the place of pytest's own handlers.
     monkeypatch.setattr("streams.logging_setup.configure", lambda _: None)

@@ -1,4 +1,4 @@
-"""An embedded server, its data and its addresses are this user's alone."""
+"""Embedded servers, their data and addresses are accessible to this user only."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ ODD_SHELL = {
 
 @contextmanager
 def up(data_dir: Path, **shell: str) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
-    """Run `jobtrail up` under variables of the shell; give its addresses."""
+    """Run `jobtrail up` with variables of the shell, and return its addresses."""
     environ = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
     environ |= {"JOBTRAIL_DATA_DIR": str(data_dir), "JOBTRAIL_API_PORT": "0", **shell}
     with (data_dir.parent / "up.err").open("wb") as log:
@@ -80,7 +80,7 @@ def up(data_dir: Path, **shell: str) -> Iterator[tuple[subprocess.Popen[bytes], 
 
 
 def command(*words: str, cwd: Path, **shell: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, with no server named."""
+    """Run a command in a folder, without settings for servers."""
     environ = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
     return subprocess.run(
         [sys.executable, "-P", "-m", "ops", *words],
@@ -105,13 +105,13 @@ def mode(path: Path) -> int:
 
 
 def others_may(path: Path) -> list[Path]:
-    """Return the paths in a folder that others may open, closed parents aside."""
+    """Return the paths in a folder that other users may open, except below closed folders."""
     found = [path, *path.rglob("*")]
     return [each for each in found if not each.is_symlink() and mode(each) & 0o077]
 
 
 def test_up__odd_shell_and_every_command_in_its_folder(home: Path) -> None:
-    """Nothing of the shell's reaches the servers; commands find them with no setting at all."""
+    """Variables of the shell do not reach the servers; commands find them without settings."""
     folder = home / "a folder"
     folder.mkdir(mode=0o755)
     data_dir = folder / ".jobtrail"

@@ -37,7 +37,7 @@ def fast_postgres(data_dir: Path) -> EmbeddedPostgres:
 
 @pytest.fixture(params=["redis", "postgres"])
 def make(request: pytest.FixtureRequest, data_dir: Path) -> Make:
-    """What makes a server in `data_dir`, of either kind: all facts of one are facts of both."""
+    """A factory of servers in `data_dir`, of both kinds: each test applies to both."""
     if request.param == "redis":
         return EmbeddedRedis
     copy_folder(request.getfixturevalue("postgres_folder"), data_dir)
@@ -45,7 +45,7 @@ def make(request: pytest.FixtureRequest, data_dir: Path) -> Make:
 
 
 def write(server: EmbeddedServer) -> None:
-    """Store something that survives a crash."""
+    """Store a value that survives a crash."""
     if isinstance(server, EmbeddedRedis):
         with connect(server.url) as client:
             client.set("word", "kept")
@@ -56,7 +56,7 @@ def write(server: EmbeddedServer) -> None:
 
 
 def read(server: EmbeddedServer) -> str:
-    """Give what was stored."""
+    """Return the stored value."""
     if isinstance(server, EmbeddedRedis):
         with connect(server.url) as client:
             return str(client.get("word"), "utf-8")
@@ -220,7 +220,7 @@ signal.pause()
 
 
 def test_killing_their_owner_ends_the_servers_and_frees_the_data(data_dir: Path) -> None:
-    """After kill -9 of the process that had them, both end and can be started by another."""
+    """After kill -9 of the process that started them, both end and can be started by another."""
     with subprocess.Popen(
         [sys.executable, "-c", OWNING, str(data_dir)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as owner:

@@ -1,4 +1,4 @@
-"""The doctor is green on a healthy deployment, and red with the right advice on a broken one."""
+"""The doctor's checks pass on a healthy deployment, and give advice for a broken one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection budget: from the limits, against servers, and kept by the pools."""
+"""The connection budget: the sum of the limits, its verdict for servers, and the API's pool."""
 
 from __future__ import annotations
 

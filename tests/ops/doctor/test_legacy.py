@@ -1,4 +1,4 @@
-"""`jobtrail doctor --legacy`: how many old keys are left, and whether they may be switched off."""
+"""`jobtrail doctor --legacy`: the count of old keys, and whether they can be switched off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor finds a Redis whose replicas, limits or streams are not as they must be."""
+"""The doctor's checks of replicas, limits and entry ids in Redis."""
 
 from __future__ import annotations
 

@@ -26,17 +26,17 @@ def shell(script: str) -> list[str]:
 
 
 def announcing(file: Path, then: str = SLEEP) -> list[str]:
-    """A command that adds its process id to a file as a line, then does what is given."""
+    """Return a command that appends its process id to a file, then runs the script."""
     return shell(f"echo $$ >> {shlex.quote(str(file))}; {then}")
 
 
 def quoted(folder: Path) -> str:
-    """Return the folder's file `pids` as a word of a shell."""
+    """Return the path of the folder's file `pids`, quoted for a shell."""
     return shlex.quote(str(folder / "pids"))
 
 
 def pids(file: Path, at_least: int = 1) -> list[int]:
-    """Wait for so many announced process ids and give them all."""
+    """Wait until the file has `count` process ids, and return them."""
 
     def announced() -> list[int]:
         found = [int(line) for line in file.read_text().split()] if file.exists() else []
@@ -59,7 +59,7 @@ def running(supervisor: Supervisor) -> Iterator[threading.Event]:
 
 @pytest.fixture
 def leaves_nothing() -> Iterator[None]:
-    """Fails a test after which this process has more descendants than before."""
+    """Fail the test if this process has more descendants after it than before."""
     before = descendants(os.getpid())
     yield
     assert descendants(os.getpid()) <= before
@@ -144,7 +144,7 @@ def test_what_a_dead_child_left_behind_is_ended(tmp_path: Path, leaves_nothing: 
 
 
 def parents_of(pid: int) -> set[int]:
-    """Give our descendants that have a process among their own."""
+    """Return the descendants of this process that have the process as a descendant."""
     return {child for child in descendants(os.getpid()) if pid in descendants(child)}
 
 
@@ -176,7 +176,7 @@ thread.join()
 
 
 def test_supervisor_killed_leaves_no_child(tmp_path: Path) -> None:
-    """After kill -9 of the supervisor its children end, stubborn ones and grandchildren too."""
+    """After kill -9 of the supervisor all its descendants end, also those that ignore SIGTERM."""
     file = quoted(tmp_path)
     stubborn = f"trap '' TERM; echo $$ >> {file}; while :; do sleep 600; done"
     willing = f"echo $$ >> {file}; {SLEEP}"

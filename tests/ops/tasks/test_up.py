@@ -1,4 +1,4 @@
-"""`jobtrail up`: everything on one machine, and nothing left afterwards."""
+"""`jobtrail up`: it starts everything on one machine, and stops all of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.waiting import ENDING, eventually
 
 @contextmanager
 def running(data_dir: Path, *words: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `jobtrail up` in a folder of its own; whatever happens, it is ended."""
+    """Run `jobtrail up` in an empty folder, and end it after the test."""
     environ = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
     environ |= {"JOBTRAIL_DATA_DIR": str(data_dir), "JOBTRAIL_API_PORT": "0"}
     environ |= {f"JOBTRAIL_{name.upper()}": text for name, text in settings.items()}
@@ -73,7 +73,7 @@ def test_up_serves_what_is_appended_and_leaves_nothing(data_dir: Path) -> None:
 
 
 def test_setting_up_the_database_is_out_of_the_terminals_reach(data_dir: Path) -> None:
-    """Its Ctrl-C goes to a whole group of processes; initdb shall not die of it half-way."""
+    """Ctrl-C signals the whole process group, but must not interrupt initdb."""
     with running(data_dir) as process:
         eventually((data_dir / "postgres" / "cluster.new" / "PG_VERSION").exists)
         ours = os.getpgid(process.pid)

@@ -19,7 +19,7 @@ __all__ = ["servers", "start"]
 
 
 class Importing(Protocol):
-    """Imports a workbook in this process and gives the result."""
+    """Return a function that imports a workbook in this process and returns the result."""
 
     def __call__(
         self, path: Path, *, tenant: str = "1", job_id: str = "a1", **words: Any

@@ -1,4 +1,4 @@
-"""`jobtrail roster import` on the command line: what it prints, and what it keeps to itself."""
+"""`jobtrail roster import`: its output, which never contains the password."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(
 
 
 def line_of(failed: subprocess.CompletedProcess[str]) -> str:
-    """Give the one line on standard error of a command that failed."""
+    """Return the only line on standard error of a command that failed."""
     assert failed.returncode == 1, failed.stdout
     [line] = failed.stderr.splitlines()
     return line

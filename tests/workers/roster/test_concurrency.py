@@ -1,4 +1,4 @@
-"""Imports at the same moment, imports that are killed: whole processes of the command."""
+"""Concurrent imports and killed imports, as processes of the command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def importing(start: Start, servers: Mapping[str, str], path: Path, job_id: str)
 
 
 def result_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Wait for the end of an import and give its result."""
+    """Wait for the end of an import, and return its result."""
     output, _ = process.communicate(timeout=ENDING)
     assert process.returncode == 0
     result: dict[str, Any] = orjson.loads(output)["result"]
@@ -53,7 +53,7 @@ def test_two_imports_of_the_same_file__each_student_once(
 def test_two_imports_of_the_same_file_under_the_same_id__both_count_all(
     start: Start, servers: dict[str, str], database: Database, tmp_path: Path
 ) -> None:
-    """As when a queue hands one job to two workers."""
+    """A queue may deliver one job to two workers."""
     path = roster(tmp_path / "a.xlsx", 700)
     with halted(servers["database_url"], "1", phone(100)):
         both = [importing(start, servers, path, "a1") for _ in range(2)]
@@ -68,7 +68,7 @@ def test_two_imports_of_the_same_file_under_the_same_id__both_count_all(
 def test_two_imports_of_overlapping_files_in_opposite_order__no_deadlock(
     start: Start, servers: dict[str, str], database: Database, tmp_path: Path
 ) -> None:
-    """They share 1,000 students, 200 of them deleted, whom both want to restore."""
+    """They share 1,000 students; both restore the 200 deleted ones among them."""
     old = importing(start, servers, roster(tmp_path / "old.xlsx", 200, first=900), "old")
     assert result_of(old)["created"] == 200
     database.execute("UPDATE roster.students SET deleted_at = now()")

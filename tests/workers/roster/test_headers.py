@@ -1,4 +1,4 @@
-"""The header: which row it is and which column is which, by words and by the cells below."""
+"""The header: its row and columns, from the headings and the cells below them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STUDENTS = [(KIM[0], MOTHERS[0], KIM[1], OWN[0]), (LEE[0], MOTHERS[1], LEE[1], O
 
 
 def table(words: list[str], order: str) -> list[list[Any]]:
-    """Return a header and its rows; `order` says what stands in each column."""
+    """Return a header and its rows; `order` has the field of each column."""
     places = {"name": 0, "parent": 1, "phone": 2, "own": 3}
     return [words, *([each[places[word]] for word in order.split()] for each in STUDENTS)]
 
@@ -141,7 +141,7 @@ def test_groups_on_every_page__are_no_students(tmp_path: Path) -> None:
 
 
 def test_header_on_a_later_page__takes_no_student_from_the_first(tmp_path: Path) -> None:
-    """However bad the first page's phones are, its header is the header."""
+    """The header of the first page is used, even if all its phone numbers are wrong."""
     header = ["이름", "학부모 연락처"]
     bad = [[f"학생{'가나다라마바사아자차'[n]}", "없음"] for n in range(9)]
     path = with_xlsxwriter(tmp_path / "a.xlsx", [header, *bad, KIM, header, LEE])

@@ -1,4 +1,4 @@
-"""Files that are no roster, or mean harm: one clear line and a `failed` event with a code."""
+"""Files that are not workbooks, or are harmful: one line, and a `failed` event with a code."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def many_small_bombs(path: Path) -> Path:
 
 
 def directory_that_lies(path: Path) -> Path:
-    """The directory says that a part is small; inflated it is not."""
+    """A part that is much larger than the directory states."""
     source = good(path)
     content = b"<a>" + b"x" * 50_000_000
     repacked(source, path, {"xl/media/a.xml": content})
@@ -136,7 +136,7 @@ def text(path: Path) -> Path:
 
 
 def web_page(path: Path) -> Path:
-    """What some products call an Excel export."""
+    """A file that some products call an Excel export."""
     path.write_text("<html><table><tr><td>이름</td></tr></table></html>")
     return path
 
@@ -243,7 +243,7 @@ def test_hostile_file__one_line_and_a_failed_event(
 def test_hostile_file__leaves_no_row(
     importing: Importing, database: Database, tmp_path: Path
 ) -> None:
-    """A workbook is read whole before its first row is saved."""
+    """A workbook is read to its end before its first row is saved."""
     source = with_openpyxl(tmp_path / "source", [KOREAN, *map(student, range(3_000))])
     sheet = part(source, SHEET)
     path = repacked(source, tmp_path / "a.xlsx", {SHEET: sheet[: len(sheet) - 500]})

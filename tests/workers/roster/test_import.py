@@ -1,4 +1,4 @@
-"""What an import leaves in the tables, and how many statements it takes."""
+"""The rows that an import writes, and the number of its statements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workers.roster.store import connect
 
 
 def told(created: int = 0, restored: int = 0, skipped: int = 0) -> dict[str, Any]:
-    """Give the result of an import without failures."""
+    """Return the result of an import without failures."""
     total = created + restored + skipped
     return {
         "created": created, "restored": restored, "skipped": skipped, "failed": [], "total": total
@@ -87,7 +87,7 @@ def test_import__no_own_phone__omr_code_is_of_the_parents(
 def test_import__5000_rows__at_most_27_statements_at_the_server(
     importing: Importing, own_postgres: PostgresFactory, tmp_path: Path
 ) -> None:
-    """The server's own log of statements is what counts them."""
+    """The statements are counted in the server's log."""
     server = own_postgres()
     server.stop()
     with (server.data_dir / "cluster" / "postgresql.conf").open("a") as settings:
@@ -130,7 +130,7 @@ def test_import__active_student__skipped_and_unchanged(
 def test_import__deleted_student__restored_with_what_the_row_says(
     importing: Importing, database: Database, tmp_path: Path
 ) -> None:
-    """What the row does not say stays; the account is open again, under its old password."""
+    """Values that the row lacks stay; the account is active again, with its old password."""
     importing(with_openpyxl(tmp_path / "a.xlsx", [KOREAN, student(7)]))
     delete(database, "학생7")
     database.execute("UPDATE roster.users SET must_change_password = false, password = 'theirs'")
@@ -209,7 +209,7 @@ def test_import__a_row_that_the_database_refuses__fails_alone(
 def test_import__numbers_that_are_taken__others_are_drawn(
     importing: Importing, database: Database, tmp_path: Path
 ) -> None:
-    """Numbers given by hand, or a sequence that was set back, cost no row."""
+    """Numbers that were assigned by hand, or a sequence that was reset, fail no row."""
     importing(roster(tmp_path / "a.xlsx", 3))
     database.execute("ALTER SEQUENCE roster.ps_numbers RESTART")
 

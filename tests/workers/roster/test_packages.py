@@ -1,4 +1,4 @@
-"""Packages by other producers: parts are found by relationships, and cells cost what they are."""
+"""Archives of other producers: parts are found by relationships, and cost depends on cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Repack = Callable[[dict[str, bytes]], dict[str, bytes]]
 
 
 def _moved(parts: dict[str, bytes], old: str, new: str) -> dict[str, bytes]:
-    """Rename a part, and its own relationships, wherever the package speaks of it."""
+    """Rename a part and its relationships everywhere in the archive."""
     renamed = {name.replace(old, new): content for name, content in parts.items()}
     short_old, short_new = (name.removeprefix("xl/").encode() for name in (old, new))
     return {
@@ -133,7 +133,7 @@ def test_package_of_another_producer__gives_its_rows(repack: Repack, tmp_path: P
 
 
 def test_another_main_part__is_not_the_one_that_is_read(tmp_path: Path) -> None:
-    """A part that only has the usual name is none of the workbook's."""
+    """A part that only has the usual name is not part of the workbook."""
     parts = _parts(with_xlsxwriter(tmp_path / "source.xlsx", [HEADER, KIM]))
     decoy = parts[MAIN].replace("명부".encode(), b"decoy").replace(b"rId1", b"rId99")
     changed = main_part_of_another_name(parts) | {MAIN: decoy}

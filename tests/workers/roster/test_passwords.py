@@ -1,4 +1,4 @@
-"""The initial password's hash, as Django itself reads it."""
+"""The hash of the initial password, checked with Django."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_hash__django_accepts_it_and_no_other_password(password: str) -> None:
 
 
 def test_hash__is_of_djangos_own_work_factor() -> None:
-    """Django makes nothing anew at the first login: neither algorithm nor factor nor salt."""
+    """Django does not replace the hash at the first login."""
     hashed = hash_password("first-1234")
     assert identify_hasher(hashed).algorithm == "pbkdf2_sha256"
     assert int(hashed.split("$")[1]) == ITERATIONS

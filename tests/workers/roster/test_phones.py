@@ -1,4 +1,4 @@
-"""Phones: the number that is written, or a reason; never another person's number."""
+"""Phone numbers: the number as written, or a reason, and never another person's number."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_text_that_may_mean_another_number__is_no_number(text: str) -> None:
 
 @given(st.decimals(1_000_000_000, 1_099_999_999, places=0), st.integers(0, 9))
 def test_number_rounded_to_an_exponent__is_itself_or_none(number: object, places: int) -> None:
-    """A number shown with too few places is none, unless all its digits are there."""
+    """A number in exponent form is refused unless all its digits are stated."""
     written = f"{int(str(number)):.{places}E}"
     assert normalise_phone(written) in (None if places < 9 else f"0{number}", f"0{number}")
 
@@ -115,7 +115,7 @@ def test_refused_phone__says_why(text: str, words: str, tmp_path: Path) -> None:
 def test_number_in_a_numeric_cell__is_that_number(
     stored: str, found: str | None, tmp_path: Path
 ) -> None:
-    """A numeric cell holds the number itself, however the file writes it down."""
+    """A numeric cell has the same number, whatever its notation in the file."""
     source = with_xlsxwriter(tmp_path / "source.xlsx", [HEADER, ["김", 77]])
     sheet = part(source, SHEET).replace(b"<v>77</v>", b"<v>%s</v>" % stored.encode())
     [row] = rows_of(repacked(source, tmp_path / "a.xlsx", {SHEET: sheet}))

@@ -1,4 +1,4 @@
-"""An import as its owner sees it: through the pipeline and the API."""
+"""The progress and result of an import, read through the pipeline and the API."""
 
 from __future__ import annotations
 

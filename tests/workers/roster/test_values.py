@@ -97,7 +97,7 @@ def test_values_merged_downwards__are_each_rows(tmp_path: Path) -> None:
 
 
 def test_values_merged_downwards_over_many_rows__are_each_rows(tmp_path: Path) -> None:
-    """A merge goes on from one batch of rows to the next."""
+    """A merged range may continue in the next batch of rows."""
     path = tmp_path / "a.xlsx"
     with xlsxwriter.Workbook(path) as book:
         sheet = book.add_worksheet()

@@ -1,4 +1,4 @@
-"""A workbook is parsed through a window of bytes: its size and the encoding change no row."""
+"""Parsing in pieces: the size of the pieces and the encoding change no row."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def windowed(path: Path, piece: int = PIECE) -> tuple[str, list[TextRow]]:
 
 
 def cells(path: Path, piece: int = PIECE) -> list[dict[int, str]]:
-    """Return the texts of all rows of the first sheet, whatever they are."""
+    """Return the texts of all rows of the first sheet."""
     with Workbook(path, Scratch(), piece) as workbook:
         [sheet] = workbook.visible()
         return [texts for _, texts in sheet]

@@ -1,4 +1,4 @@
-"""Awkward workbooks by two libraries: the rows that each of them gives, exactly."""
+"""Unusual workbooks, written by two libraries, and their exact rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KIM, LEE = ("김하늘", phone(1)), ("이바다", phone(2))
 
 
 def rows_of(path: Path) -> list[tuple[Any, ...]]:
-    """Give each row as (row, name, parent's phone), or as (row, name, reason) where it fails."""
+    """Return each row as (row, name, parent's phone), or as (row, name, reason) if it fails."""
     with read_workbook(path) as reading:
         rows = [
             (row.row, row.name, row.parent_phone if isinstance(row, Student) else row.error)
@@ -240,7 +240,7 @@ def cell_far_below(path: Path) -> Path:
 
 
 def a_million_empty_columns(path: Path) -> Path:
-    """Cells with a style and nothing in them, beyond the last column there is."""
+    """Empty cells with a style, beyond the last possible column."""
     source = with_openpyxl(path.with_suffix(".source"), [HEADER, KIM])
     sheet = part(source, "xl/worksheets/sheet1.xml")
     cells = b"".join(b'<c r="%s2" s="0"/>' % _column(n) for n in range(3, 1_000_000, 10))
@@ -269,7 +269,7 @@ def dimension_that_lies(path: Path) -> Path:
 
 
 def hyperlinks(path: Path) -> Path:
-    """Links out of cells are no links to workbooks."""
+    """Hyperlinks in cells are not links to workbooks."""
     with xlsxwriter.Workbook(path) as book:
         sheet = book.add_worksheet()
         sheet.write_row(0, 0, [*HEADER, "메일"])

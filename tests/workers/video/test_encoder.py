@@ -242,7 +242,7 @@ def test_encode_refuses_an_identity_that_is_no_folder_name(
 
 @pytest.fixture
 def sigint(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Treat SIGINT as the parameter says, whatever this process inherited from its shell."""
+    """Set the handling of SIGINT, whatever this process inherited from its shell."""
     before = signal.signal(signal.SIGINT, request.param)
     yield
     signal.signal(signal.SIGINT, before)

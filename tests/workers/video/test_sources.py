@@ -1,4 +1,4 @@
-"""Sources that are not what their containers say: a player would play them, so they are READY."""
+"""Sources with wrong metadata that players can play: they are encoded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sound(seconds: float) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Played:
-    """A result as a player finds it."""
+    """An encoded video, as a player reads it."""
 
     seconds: float
     video: str
@@ -50,7 +50,7 @@ class Played:
 
 
 def played(source: Path, out: Path) -> Played:
-    """Encode; check that the duration, the playlist and the pictures agree, and progress too."""
+    """Encode a source, and check duration, playlist, pictures and progress."""
     job = RecordingJob()
     result = encoded(source, out, job)
     seconds = playable_seconds(result.hls_path)

@@ -17,7 +17,7 @@ PARENT = "parent"
 """A column with names of parents, which is not imported."""
 
 CLEAR, LIKELY, POSSIBLE = 3, 2, 1
-"""How clearly a heading means a field: certainly; probably; or only if its cells agree."""
+"""The clearness of a heading: it means a field certainly, probably, or if its cells agree."""
 
 Claims = Mapping[str, int]
 """The fields that a heading can mean, with the clearness of each."""

@@ -96,8 +96,8 @@ def _all_digits(number: str) -> str:
     except InvalidOperation:
         return ""
     exponent = value.as_tuple().exponent
-    whole = isinstance(exponent, int) and exponent <= 0 and value == value.to_integral_value()
-    return f"{number[0] if number[0] in '+-' else ''}{abs(int(value))}" if whole else ""
+    integral = isinstance(exponent, int) and exponent <= 0 and value == value.to_integral_value()
+    return f"{number[0] if number[0] in '+-' else ''}{abs(int(value))}" if integral else ""
 
 
 def _without_parentheses(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the reader keeps of a whole workbook, on disk, so that its memory does not grow.
+"""Data on a whole workbook that the reader keeps on disk, so that its memory does not grow.
 
 A private SQLite database in an unlinked file, with a few megabytes of cache.
 """
