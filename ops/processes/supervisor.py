@@ -10,7 +10,7 @@ import structlog
 
 from ops.processes.child import GRACE, Child
 
-log = structlog.get_logger(__name__)
+_LOG = structlog.get_logger(__name__)
 
 FIRST_DELAY = 0.2
 """Seconds before a child that died is started again; doubled at each death, up to `LAST_DELAY`."""
@@ -39,7 +39,7 @@ class _Service:
         elif now >= self._start_at:
             self.child = Child(self._argv, env=self._env)
             self._started_at = now
-            log.info("child started", name=self.name, pid=self.child.pid)
+            _LOG.info("child_started", name=self.name, pid=self.child.pid)
 
     def _check_for_death(self, child: Child, now: float) -> None:
         status = child.poll()
@@ -48,7 +48,7 @@ class _Service:
         self.child = None
         self._delay = next_delay(self._delay, lived=now - self._started_at)
         self._start_at = now + self._delay
-        log.warning("child died", name=self.name, exit_status=status, restart_in=self._delay)
+        _LOG.warning("child_died", name=self.name, exit_status=status, restart_in=self._delay)
 
 
 def next_delay(delay: float, *, lived: float) -> float:
@@ -89,5 +89,5 @@ class Supervisor:
         deadline = time.monotonic() + self._grace
         for name, child in running:
             if not child.wait(deadline - time.monotonic()):
-                log.warning("child killed", name=name, pid=child.pid, grace=self._grace)
+                _LOG.warning("child_killed", name=name, pid=child.pid, grace=self._grace)
                 child.kill()
