@@ -219,7 +219,7 @@ def _content(letter: Letter) -> Facts:
         "event": None if event is None else _bytes(event[:FIELD_BYTES]),
         "cut": not letter.is_complete or (event is not None and len(event) > FIELD_BYTES),
         "others": others,
-        "burials": [rejection_facts(each) for each in letter.rejections],
+        "rejections": [rejection_facts(each) for each in letter.rejections],
     }
 
 

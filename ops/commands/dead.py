@@ -48,7 +48,7 @@ def list_letters(
     if as_json:
         print_json(facts)
         return
-    names = "tenant id buried_at group reason deliveries detail".split()
+    names = "tenant id rejected_at group reason deliveries detail".split()
     print_table(names, ([each[name] for name in names] for each in facts), unwrapped=["id"])
     if more:
         print_line(f"the first {limit}; there are more: --limit")

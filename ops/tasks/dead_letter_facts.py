@@ -11,7 +11,7 @@ from consumers.round_trips import encodable
 
 
 def letter_facts(letter: Letter) -> dict[str, Any]:
-    """Return what identifies a letter and why it was buried; `buried_at` is a datetime in UTC."""
+    """Return what identifies a letter and why it was rejected; `rejected_at` is a UTC datetime."""
     return {
         "tenant": encodable(letter.tenant),
         "id": encodable(letter.name),
@@ -21,7 +21,7 @@ def letter_facts(letter: Letter) -> dict[str, Any]:
         "reason": encodable(letter.reason),
         "detail": encodable(letter.detail),
         "deliveries": letter.deliveries,
-        "buried_at": letter.rejected_at.astimezone(UTC),
+        "rejected_at": letter.rejected_at.astimezone(UTC),
         "bytes": letter.size,
         "sha256": letter.sha256,
     }
@@ -38,10 +38,10 @@ def rejection_facts(rejection: Rejection) -> dict[str, Any]:
 
 
 def printed_facts(letter: Letter) -> dict[str, Any]:
-    """Return the facts of a letter, with `buried_at` as RFC 3339 text."""
+    """Return the facts of a letter, with `rejected_at` as RFC 3339 text."""
     facts = letter_facts(letter)
-    buried = facts["buried_at"].isoformat(timespec="milliseconds")
-    return facts | {"buried_at": buried.replace("+00:00", "Z")}
+    rejected = facts["rejected_at"].isoformat(timespec="milliseconds")
+    return facts | {"rejected_at": rejected.replace("+00:00", "Z")}
 
 
 def content_facts(letter: Letter) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def content_facts(letter: Letter) -> dict[str, Any]:
     """
     event = {} if letter.event is None else _as_json("event", letter.event)
     others = [_as_json("name", name) | _as_json("value", value) for name, value in letter.others]
-    burials = [rejection_facts(each) for each in letter.rejections]
-    return event | {"other_fields": others, "burials": burials}
+    rejections = [rejection_facts(each) for each in letter.rejections]
+    return event | {"other_fields": others, "rejections": rejections}
 
 
 def _as_json(name: str, raw: bytes) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One suite on the fake and on the real server, so that the fake is never trusted by itself."""
+"""Runs one suite on the fake and on the real server, so that no test relies on the fake alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What consumers say of themselves, to whoever scrapes them."""
+"""The metrics of consumers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sweep(client: redis.Redis, consumer: str = "me", *, tenants: bool = False) -
 
 @pytest.fixture(autouse=True)
 def nothing_published() -> None:
-    """What an earlier test published stands no more."""
+    """Withdraw what an earlier test published."""
     for gauge in vars(metrics).values():
         if isinstance(gauge, FleetingGauge):
             gauge.withdraw()
@@ -102,7 +102,7 @@ def test_sweep_says_what_is_waiting_and_pending_and_how_old_it_is(
     assert value(said, "jobtrail_streams") == 2
 
 
-def test_settled_logs_count_no_more(redis_client: redis.Redis) -> None:
+def test_settled_streams_count_no_more(redis_client: redis.Redis) -> None:
     append(redis_client, "a1")
     one = sweep(redis_client)
     one.run()
@@ -179,7 +179,7 @@ def test_tenants_are_labels_only_where_it_is_switched_on_and_then_of_a_bounded_n
     ],
 )
 def test_stream_of_another_name_makes_no_label(redis_client: redis.Redis, name: bytes) -> None:
-    """Whoever may XADD chooses it: dashboards and alerts would show it."""
+    """Any client that may XADD chooses it: dashboards and alerts would show it."""
     for tenant in (name, b"good"):
         redis_client.xadd(b"tenant:" + tenant + b":events", {"event": '{"type":"done","id":"a"}'})
     sweep(redis_client, tenants=True).run()
@@ -188,8 +188,8 @@ def test_stream_of_another_name_makes_no_label(redis_client: redis.Redis, name: 
     assert all('tenant="good"' in line for line in labelled)
 
 
-def test_idle_log_costs_the_sweep_no_command_of_its_own(redis_client: redis.Redis) -> None:
-    """However many logs there are: those that nobody is behind with are not asked after."""
+def test_idle_stream_costs_the_sweep_no_command_of_its_own(redis_client: redis.Redis) -> None:
+    """Streams that no group is behind with are not read, however many there are."""
     names = [f"t{number}" for number in range(300)]
     EventAppender(redis_client).append_many((name, {"type": "done", "id": "a"}) for name in names)
     for name in ("status", "rows"):

@@ -25,7 +25,7 @@ def view(redis_url: str) -> RedisOperatorView:
     return RedisOperatorView.of(Settings(redis_url=redis_url))
 
 
-def bury(client: redis.Redis, tenant: str, event: bytes) -> None:
+def reject(client: redis.Redis, tenant: str, event: bytes) -> None:
     """Deliver an entry to a consumer, which gives it up."""
     client.xadd(Keys().stream(tenant), {"event": event})
     group = ConsumerGroup(client, "status", "me")
@@ -77,7 +77,7 @@ def test_consumers_are_alive_while_they_beat(
 def test_tenants_by_activity_come_with_their_lag_and_dead_letters(
     view: RedisOperatorView, redis_client: redis.Redis
 ) -> None:
-    bury(redis_client, "42", b"bad")
+    reject(redis_client, "42", b"bad")
     EventAppender(redis_client).append("42", DONE)
     sample(redis_client, 50)
     (row,) = view.tenants("activity", 10)
@@ -97,7 +97,7 @@ def test_tenants_by_lag_are_those_of_the_last_sample(
 
 def test_latest_letters_of_all_tenants(view: RedisOperatorView, redis_client: redis.Redis) -> None:
     for tenant in ("a", "b", "a"):
-        bury(redis_client, tenant, b"bad")
+        reject(redis_client, tenant, b"bad")
         now = server_ms(redis_client)  # letters of one millisecond have no order among tenants
         eventually(lambda: server_ms(redis_client) > now)  # noqa: B023 - called at once
     found = view.letters(None, None, 2)
@@ -115,7 +115,7 @@ def test_latest_letters_of_all_tenants(view: RedisOperatorView, redis_client: re
 def test_a_requeued_letter_is_in_the_log_and_gone_here(
     view: RedisOperatorView, redis_client: redis.Redis
 ) -> None:
-    bury(redis_client, "42", DONE)
+    reject(redis_client, "42", DONE)
     (letter,) = view.letters("42", None, 10).items
     added = view.requeue("42", letter["id"])
     newest = ask(redis_client, "XREVRANGE", Keys().stream("42"), "+", "-", "COUNT", 1)
@@ -127,7 +127,7 @@ def test_a_requeued_letter_is_in_the_log_and_gone_here(
 
 
 def test_a_discarded_letter_is_gone(view: RedisOperatorView, redis_client: redis.Redis) -> None:
-    bury(redis_client, "42", DONE)
+    reject(redis_client, "42", DONE)
     (letter,) = view.letters("42", None, 10).items
     assert view.discard("42", letter["id"])
     assert not view.discard("42", letter["id"])
@@ -146,7 +146,7 @@ def test_a_log_of_no_tenant_is_shown_as_such(
 def test_a_large_letter_is_cut_between_characters(
     view: RedisOperatorView, redis_client: redis.Redis
 ) -> None:
-    bury(redis_client, "42", b"x" + "가".encode() * FIELD_BYTES)
+    reject(redis_client, "42", b"x" + "가".encode() * FIELD_BYTES)
     (letter,) = view.letters("42", None, 10).items
     shown = view.letter("42", letter["id"])
     assert shown is not None

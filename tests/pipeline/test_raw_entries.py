@@ -95,6 +95,6 @@ def test_bad_entries_reach_the_dead_letters_and_stop_nothing_behind_them(
     assert found == {**bad, "no_event_field": None}
     for letter in letters:
         assert sorted(letter.groups) == ["rows", "status"]
-        assert {burial.reason for burial in letter.rejections} == {letter.reason}
+        assert {rejection.reason for rejection in letter.rejections} == {letter.reason}
         assert letter.detail
         assert letter.deliveries >= 1

@@ -33,7 +33,7 @@ function tenantLinks(tenants, chosen) {
 
 function list({ items }, visit) {
   return table("Dead letters", [
-    { title: "Dead since", cell: (each) => ago(each.buried_at) },
+    { title: "Dead since", cell: (each) => ago(each.rejected_at) },
     { title: "Tenant", wide: true, cell: (each) => each.tenant },
     { title: "Entry", cell: (each) => h("a", { class: "unbroken", href: href(each) }, each.id) },
     { title: "Groups", cell: (each) => each.group },
@@ -84,8 +84,8 @@ export async function letter(visit) {
   const [, tenant, id] = visit.parts;
   const each = await get(path("dead", tenant, id), { signal: visit.signal });
   const facts = [
-    ["Tenant", each.tenant], ["Entry", each.entry_id], ["Dead since", ago(each.buried_at)], ["Size", bytes(each.bytes)],
-    ...each.burials.map((burial) => [`Group ${burial.group}`, `${burial.reason}: ${burial.detail} (delivered ${count(burial.deliveries)} times)`]),
+    ["Tenant", each.tenant], ["Entry", each.entry_id], ["Dead since", ago(each.rejected_at)], ["Size", bytes(each.bytes)],
+    ...each.rejections.map((rejection) => [`Group ${rejection.group}`, `${rejection.reason}: ${rejection.detail} (delivered ${count(rejection.deliveries)} times)`]),
     ...(each.sha256 ? [["SHA-256", each.sha256]] : []),
   ];
   put(visit.main,

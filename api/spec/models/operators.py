@@ -120,7 +120,7 @@ class DeadLetter(Answer):
     reason: Annotated[str, Field(description="The error in the first group.")]
     detail: str
     deliveries: Count
-    buried_at: AwareDatetime
+    rejected_at: AwareDatetime
     bytes: Annotated[Count, Field(description="The original size of the event, in bytes.")]
     sha256: Annotated[
         str | None, Field(description="The hash of an event of which only the beginning was kept.")
@@ -171,7 +171,9 @@ class DeadLetterDetail(DeadLetter):
     event: Bytes | None
     cut: Annotated[bool, Field(description="Whether the content is truncated.")]
     others: Annotated[list[EntryField], Field(description="Fields other than `event`.")]
-    burials: Annotated[list[GroupFailure], Field(description="The failure of each group.")]
+    rejections: Annotated[
+        list[GroupFailure], Field(description="The reason of each group that rejected the entry.")
+    ]
 
 
 class Requeued(Answer):

@@ -1,4 +1,4 @@
-"""A failover of PostgreSQL to a copy that lagged: what it lost comes back from the streams."""
+"""A failover of PostgreSQL to a copy that lagged: lost entries are restored from the streams."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def is_promoted(url: str) -> bool:
 
 
 def consume(client: redis.Redis, url: str, events: int) -> None:
-    """Append events of two tenants, and consume until the database has so many in all."""
+    """Append events of two tenants, and consume until the database has this number of events."""
     appender = EventAppender(client)
     before = count(url)
     for number in range(before, events):

@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 
 
 class Setting:
-    """A log, its projections, and a reaper for jobs silent for a minute."""
+    """A stream, its projections, and a reaper of jobs without an event for a minute."""
 
     def __init__(self, client: redis.Redis, database_url: str) -> None:
         self.client = client
@@ -85,7 +85,7 @@ def test_stream_that_takes_no_entry__keeps_no_other_tenants_jobs_from_ending(
 
 
 def silent(setting: Setting, tenant: str, *seconds_ago: float) -> None:
-    """Let a tenant have a silent job for each age."""
+    """Make a silent job of a tenant for each age."""
     for number, seconds in enumerate(seconds_ago):
         ms = int((time.time() - seconds) * 1000)
         event = b'{"type":"processing","id":"a%d"}' % number
@@ -139,7 +139,7 @@ def test_job_heard_of_in_time_is_left_alone(setting: Setting) -> None:
     assert b"stalled" not in setting.last()
 
 
-def test_job_whose_row_is_behind_its_log_is_left_alone(setting: Setting) -> None:
+def test_job_whose_row_is_behind_its_stream_is_left_alone(setting: Setting) -> None:
     setting.add(PROCESSING, seconds_ago=120)
     setting.project()
     setting.add(b'{"type":"progress","id":"a1","attempt":3,"percent":1}', seconds_ago=1)

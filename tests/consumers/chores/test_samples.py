@@ -23,7 +23,7 @@ DONE = b'{"type":"done","id":"a1"}'
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -45,7 +45,7 @@ def taken(client: redis.Redis) -> list[dict[str, Any]]:
     return [json.loads(text) for text in client.lrange(KEYS.samples(), 0, -1)]
 
 
-def test_a_beat_tells_who_it_is_and_adds_what_was_applied(redis_client: redis.Redis) -> None:
+def test_a_beat_describes_its_consumer_and_adds_what_was_applied(redis_client: redis.Redis) -> None:
     tally = Tally()
     counted, part = Counted(Nothing(), tally), Member(redis_client, tally=tally)
     counted.apply(entries("42", 3) + entries("43", 2))
@@ -108,7 +108,7 @@ def test_a_sample_says_how_far_each_group_is_behind(redis_client: redis.Redis) -
     assert sorted(behind["tenants"]) == ["42", "43"]
 
 
-def test_a_log_that_was_settled_since_counts_no_more(redis_client: redis.Redis) -> None:
+def test_a_stream_that_was_settled_since_counts_no_more(redis_client: redis.Redis) -> None:
     EventAppender(redis_client).append("42", DONE)
     part = Member(redis_client)
     part.run()
@@ -121,7 +121,7 @@ def test_a_log_that_was_settled_since_counts_no_more(redis_client: redis.Redis) 
     assert (first["waiting"], last["waiting"], last["oldest_ms"]) == (1, 0, None)
 
 
-def test_more_busy_logs_than_a_sample_looks_at_are_looked_at_in_turn(
+def test_more_busy_streams_than_a_sample_looks_at_are_looked_at_in_turn(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(samples, "EXAMINED", 3)

@@ -1,4 +1,4 @@
-"""A dead letter that a newer version understands."""
+"""Requeueing a dead letter whose event a newer version understands."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_event_of_a_newer_version_among_ten_thousand_is_applied_once_it_is_under
 
     monkeypatch.setattr(events, "VERSION", 2)
     dead_letters = DeadLetterStore(redis_client)
-    for buried in list(dead_letters.letters("42")):
-        assert dead_letters.requeue(buried) is not None
+    for each in list(dead_letters.letters("42")):
+        assert dead_letters.requeue(each) is not None
     while not settled(redis_client, "42", "status"):
         me.turn(stop)
 

@@ -1,4 +1,4 @@
-"""Entries that kill their consumer, and outages that look a little like it."""
+"""Entries that end their consumer's process, and outages that look similar."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Consumer(
 
 
 class _Loop:
-    """Several consumers, each started again when it died."""
+    """Several consumer processes; each that dies is started again."""
 
     def __init__(self, url: str, size: int) -> None:
         self._url = url
@@ -88,7 +88,7 @@ class _Loop:
             process.wait()
 
 
-def test_poison_that_kills__is_buried_and_all_the_good_ones_are_applied(
+def test_poison_that_kills__is_dead_lettered_and_all_the_good_ones_are_applied(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
     good = [f"a{number}" for number in range(60)]
@@ -114,7 +114,7 @@ def test_poison_that_kills__is_buried_and_all_the_good_ones_are_applied(
 
 
 class Recording:
-    """A projection that remembers its batches, and may fail."""
+    """A projection that records its batches and can raise errors."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
@@ -131,7 +131,7 @@ class Recording:
 
 
 class Waits:
-    """A stop that waits for nothing, sees the counters meanwhile, and is set after some waits."""
+    """A stop that records the counters instead of waiting, and is set after some waits."""
 
     def __init__(self, client: redis.Redis, patience: int) -> None:
         self.client = client
@@ -164,7 +164,7 @@ def consumer(client: redis.Redis, projection: Recording) -> Consumer:
 
 
 def delivered(client: redis.Redis, counters: dict[str, int]) -> None:
-    """Have entries pending under a dead consumer, delivered so often."""
+    """Make entries pending for a dead consumer, with these delivery counters."""
     EventAppender(client).append_many(("42", {"type": "done", "id": each}) for each in counters)
     for delivery, count in zip(
         ConsumerGroup(client, "status", "dead").read(["42"], 100), counters.values(), strict=True
@@ -186,7 +186,7 @@ def test_delivered_often__is_tried_alone_after_the_others(redis_client: redis.Re
     assert redis_client.exists("tenant:42:dead") == 0
 
 
-def test_no_consumer_survived_it__is_buried_untried(redis_client: redis.Redis) -> None:
+def test_no_consumer_survived_it__is_dead_lettered_untried(redis_client: redis.Redis) -> None:
     delivered(redis_client, {"a": MAX_TRIALS * TRIAL_STEP + 8, "b": 1})
     projection = Recording()
     claim(redis_client, projection)
@@ -207,8 +207,8 @@ def test_trial__stands_while_the_entry_is_applied(redis_client: redis.Redis) -> 
 @pytest.mark.parametrize(
     "outage", [psycopg.OperationalError("away"), redis.ConnectionError("away")], ids=str
 )
-def test_outage__convicts_nobody(redis_client: redis.Redis, outage: Exception) -> None:
-    """Not while it lasts, for who is killed meanwhile, and not once it is over."""
+def test_outage__counts_as_no_trial(redis_client: redis.Redis, outage: Exception) -> None:
+    """No trial is recorded during an outage, nor after it."""
     delivered(redis_client, {"a": 6})
     waits = Waits(redis_client, 20)
     projection = Recording(*[outage] * 10)
@@ -218,7 +218,7 @@ def test_outage__convicts_nobody(redis_client: redis.Redis, outage: Exception) -
     assert settled(redis_client, "42", "status")
 
 
-def test_stopped_in_outages__however_often__is_not_buried(redis_client: redis.Redis) -> None:
+def test_stopped_in_outages__however_often__is_not_dead_lettered(redis_client: redis.Redis) -> None:
     delivered(redis_client, {"a": 6})
     for _ in range(3 * MAX_TRIALS):
         stop = Waits(redis_client, 1)
@@ -230,7 +230,9 @@ def test_stopped_in_outages__however_often__is_not_buried(redis_client: redis.Re
     assert redis_client.exists("tenant:42:dead") == 0
 
 
-def test_tried_alone_and_refused__is_buried_for_what_it_is(redis_client: redis.Redis) -> None:
+def test_tried_alone_and_refused__is_dead_lettered_for_its_reason(
+    redis_client: redis.Redis,
+) -> None:
     delivered(redis_client, {"a": 6})
     claim(redis_client, Recording(ValueError("no such thing")))
     (letter,) = entries(redis_client, "tenant:42:dead")
@@ -248,13 +250,13 @@ def test_settled_by_another_meanwhile__is_no_suspect(redis_client: redis.Redis) 
 
 
 class _Killed(BaseException):
-    """The process was killed: nothing of it runs any more."""
+    """Raised where the process would be killed."""
 
 
-def test_killed_between_storing_and_acknowledging__however_often__is_not_buried(
+def test_killed_between_storing_and_acknowledging__however_often__is_not_dead_lettered(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An entry whose effect is stored has killed nobody."""
+    """An entry whose effect is stored did not end the process."""
     delivered(redis_client, {"a": 1})
 
     def killed(*_: object) -> None:
@@ -272,10 +274,10 @@ def test_killed_between_storing_and_acknowledging__however_often__is_not_buried(
     assert redis_client.exists("tenant:42:dead") == 0
 
 
-def test_killed_with_it_read_ahead_or_among_suspects__however_often__is_not_buried(
+def test_killed_with_it_read_ahead_or_among_suspects__however_often__is_not_dead_lettered(
     redis_client: redis.Redis,
 ) -> None:
-    """Deliveries alone convict nobody: only trials of this very entry do."""
+    """Only trials of an entry make it a dead letter, not deliveries alone."""
     delivered(redis_client, {"a": 1, "b": 1})
     for _ in range(
         SHARED_DELIVERIES + 3 * MAX_TRIALS
@@ -296,7 +298,7 @@ def test_killed_with_it_read_ahead_or_among_suspects__however_often__is_not_buri
     assert redis_client.exists("tenant:42:dead") == 0
 
 
-def test_refused_in_its_trial__an_outage_of_its_burial_convicts_nobody(
+def test_refused_in_its_trial__an_outage_of_its_dead_letter_counts_as_no_trial(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redis_client.xadd(STREAM, {"event": b"no JSON"})
@@ -304,12 +306,12 @@ def test_refused_in_its_trial__an_outage_of_its_burial_convicts_nobody(
     who = ("XCLAIM", STREAM, "status", "dead", 0, delivery.id)
     ask(redis_client, *who, "RETRYCOUNT", 6, "JUSTID")
     failures = iter([redis.ResponseError("OOM command not allowed")] * 2)
-    bury = DeadLetterWriter.write
+    write = DeadLetterWriter.write
 
     def refuse(letters: DeadLetterWriter, *words: Any) -> None:
         for failure in failures:
             raise failure
-        bury(letters, *words)
+        write(letters, *words)
 
     monkeypatch.setattr(DeadLetterWriter, "write", refuse)
     waits = Waits(redis_client, 20)

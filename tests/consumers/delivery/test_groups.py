@@ -30,8 +30,8 @@ def test_read_makes_the_group_at_the_beginning(client: redis.Redis) -> None:
     assert ids(group.read(["42"], 10)) == ["1-1", "2-1"]
 
 
-def test_read_of_a_log_that_is_not_there_is_nothing(redis_client: redis.Redis) -> None:
-    """On the real server alone: the fake answers XREADGROUP with XGROUP's error."""
+def test_read_of_a_missing_stream_is_empty(redis_client: redis.Redis) -> None:
+    """Runs on the real server alone: the fake answers XREADGROUP with the error of XGROUP."""
     assert ConsumerGroup(redis_client, "status", "me").read(["nobody"], 10) == []
     assert redis_client.exists("tenant:nobody:events") == 0
 
@@ -115,7 +115,7 @@ def test_leave_keeps_the_name_where_something_is_pending(redis_client: redis.Red
     assert redis_client.xinfo_consumers("tenant:43:events", "status") == []
 
 
-def test_group_states_of_logs_with_and_without_groups(client: redis.Redis) -> None:
+def test_group_states_of_streams_with_and_without_groups(client: redis.Redis) -> None:
     add(client, "9-1", "10-1")
     ConsumerGroup(client, "status", "me").read(["42"], 1)
     (state,), nothing = group_states(client, [STREAM.encode(), b"tenant:nobody:events"])

@@ -1,4 +1,4 @@
-"""How far groups are behind, as everything that shows it is told."""
+"""The lag of groups, which the command, the doctor, the console and the metrics show."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_what_is_waiting_and_pending_and_how_old(redis_client: redis.Redis) -> N
     assert [row.oldest_age_seconds for row in found] == pytest.approx(ages, abs=60)
 
 
-def test_a_tenant_without_a_log_is_left_out(redis_client: redis.Redis) -> None:
+def test_a_tenant_without_a_stream_is_left_out(redis_client: redis.Redis) -> None:
     EventAppender(redis_client).append("a", DONE)
     found = lag_of(redis_client, ["none", "a"], ["status"], KEYS)
     assert [row.tenant for row in found] == ["a"]

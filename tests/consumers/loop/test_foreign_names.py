@@ -1,4 +1,4 @@
-"""A log that somebody named in another encoding stops nothing."""
+"""A stream whose name is in another encoding delays no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.consumers.loop.test_runner import Recording, append, consumer
 from tests.support.waiting import eventually
 
 
-def test_log_named_in_another_encoding_is_dead_lettered(
+def test_stream_named_in_another_encoding_is_dead_lettered(
     redis_client: redis.Redis, redis_url: str
 ) -> None:
     redis_client.xadd(b"tenant:\xff:events", {"event": b'{"type":"done","id":"a1"}'})

@@ -61,7 +61,7 @@ ACTIONS = st.one_of(
 
 
 class Died(BaseException):
-    """The process was killed: nothing of it runs any more."""
+    """Raised where the process would be killed."""
 
 
 class Store:
@@ -73,7 +73,7 @@ class Store:
 
 
 class Process:
-    """One consumer, and what happens in its next batch."""
+    """One consumer, and the fault in its next batch."""
 
     def __init__(self, url: str, store: Store, name: str) -> None:
         self.client = connect(url)
@@ -161,7 +161,7 @@ class Deployment:
             raise Stopped
 
     def settle(self) -> None:
-        """Let a last consumer take over what the others left, with all of them gone."""
+        """Let a last consumer take over what the others left."""
         for process in self.processes:
             process.close()
         last = self._start()

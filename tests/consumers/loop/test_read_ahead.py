@@ -40,7 +40,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Recording:
-    """A projection that remembers its batches, after something happened in each."""
+    """A projection that records its batches and calls a function in each."""
 
     def __init__(self, *during: Callable[[], object]) -> None:
         self.during = list(during)
@@ -76,7 +76,7 @@ def append(client: redis.Redis, count: int, *, tenant: str = "42", first: int = 
 
 
 def run_until(me: Consumer, done: Callable[[], object]) -> None:
-    """Run the consumer in a thread until something came true, and stop it."""
+    """Run the consumer in a thread until a condition is true, and stop it."""
     stop = threading.Event()
     running = threading.Thread(target=me.run, args=(stop,))
     running.start()
@@ -106,7 +106,7 @@ def test_backlog__the_next_batch_is_delivered_while_this_one_is_applied(
     assert settled(redis_client, "42", "status")
 
 
-def test_no_backlog__nothing_is_asked_for(redis_client: redis.Redis) -> None:
+def test_no_backlog__nothing_is_requested(redis_client: redis.Redis) -> None:
     """Entries that arrive while this batch is applied are left to other consumers."""
     append(redis_client, QUANTUM - 1)
     projection = Recording(lambda: append(redis_client, 1, first=QUANTUM))
@@ -149,7 +149,7 @@ def test_stop_with_portions_of_a_lease_unread__their_tenants_are_marked_again(
 
 
 def test_stop_in_an_outage__both_batches_are_given_back_at_once(redis_client: redis.Redis) -> None:
-    """Nobody waits for the idle time of thirty seconds, and no delivery is counted."""
+    """Other consumers need not wait for the idle time, and no delivery is counted."""
     append(redis_client, 3 * QUANTUM)
     stop = threading.Event()
 
@@ -225,7 +225,7 @@ def test_replies_severed__the_batch_in_hand_is_settled_and_the_other_read_again(
 def test_refused_for_one_tenant__the_others_of_the_batch_are_applied(
     redis_client: redis.Redis,
 ) -> None:
-    """The stream of one tenant becomes something else while its next batch is asked for."""
+    """The key of one tenant's stream gets another type while its next batch is requested."""
     ids = append(redis_client, 4 * QUANTUM)
     append(redis_client, 4 * QUANTUM, tenant="odd")
     projection = Recording(lambda: redis_client.set("tenant:odd:events", "odd"))
@@ -305,7 +305,7 @@ def _raise_memory_error(*_: object) -> None:
 def test_trial__what_is_ahead_was_decoded_before_it_began(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An entry that kills whoever decodes it must not convict the suspect of another trial."""
+    """An entry that ends the process while it is decoded must not count as a trial of another."""
     append(redis_client, 1, tenant="stale")
     ConsumerGroup(redis_client, "status", "dead").read(["stale"], 1)
     (row,) = redis_client.xpending_range("tenant:stale:events", "status", "-", "+", 1)
@@ -337,10 +337,10 @@ def test_trial__what_is_ahead_was_decoded_before_it_began(
     assert seen == ["decode 42", "decode 42", "trial", "decode stale", "over"]
 
 
-def test_heavy_tenant__is_not_asked_for_ahead(
+def test_heavy_tenant__is_not_requested_ahead(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its entries are many bytes: they are received when their turn comes."""
+    """Its entries are many bytes: they are delivered when their turn comes."""
     monkeypatch.setattr("consumers.delivery.batch_size.LIGHT_BYTES", 2_000)
     monkeypatch.setattr("consumers.delivery.groups.LIGHT_BYTES", 2_000)
     ids = append(redis_client, 100)
@@ -400,7 +400,7 @@ def test_batch_of_nothing_is_nothing(redis_client: redis.Redis) -> None:
 
 
 def test_settled_batches_are_freed_at_once__refusals_or_not(redis_client: redis.Redis) -> None:
-    """A consumer collects garbage rarely: what it keeps in cycles is as much as not freed."""
+    """A consumer collects garbage rarely: objects in reference cycles would stay in memory."""
     append(redis_client, 2 * QUANTUM)
     redis_client.xadd(STREAM, {"event": b"no JSON"})
     append(redis_client, QUANTUM, tenant="new")
@@ -440,10 +440,10 @@ def test_batch_of_many_tenants_has_about_so_many_entries(redis_client: redis.Red
     assert sizes == {8: 8, 16: 16}
 
 
-def test_set_aside_with_a_full_quantum__it_is_not_leased_again_and_again(
+def test_refused_with_a_full_quantum__it_is_not_leased_again_and_again(
     redis_client: redis.Redis,
 ) -> None:
-    """Its key becomes something else between the read and the acknowledgement."""
+    """Its key gets another type between the read and the acknowledgement."""
     append(redis_client, QUANTUM)
     append(redis_client, 2 * QUANTUM, tenant="odd")
     projection = Recording(lambda: redis_client.set("tenant:odd:events", "odd"))
@@ -523,7 +523,7 @@ def test_heavy_tenant_without_a_group__its_first_read_is_a_whole_portion(
 
 
 def _old_at_each_wait(client: redis.Redis, name: str, waits: int) -> tuple[Any, list[int]]:
-    """Return a stop that makes all pending entries old in each wait, and how many were old."""
+    """Return a stop that makes all pending entries old in each wait, and the numbers that were."""
     old: list[int] = []
 
     def rows() -> list[Any]:
@@ -559,19 +559,19 @@ def test_outage_for_a_half_of_a_batch__the_other_half_is_held_too(
     assert settled(redis_client, "42", "status")
 
 
-def test_outage_of_burying__the_rest_of_the_batch_is_held_too(
+def test_outage_of_dead_lettering__the_rest_of_the_batch_is_held_too(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(redis_client, 3)
     redis_client.xadd(STREAM, {"event": b"no JSON"})
     stop, old = _old_at_each_wait(redis_client, "me", 5)
     failures = iter([redis.ResponseError("OOM command not allowed")] * 3)
-    bury = DeadLetterWriter.write
+    write = DeadLetterWriter.write
 
     def refuse(letters: DeadLetterWriter, *words: Any) -> None:
         for failure in failures:
             raise failure
-        bury(letters, *words)
+        write(letters, *words)
 
     monkeypatch.setattr(DeadLetterWriter, "write", refuse)
     consumer(redis_client, Recording()).turn(stop)

@@ -1,4 +1,4 @@
-"""What a consumer does with good, bad and unlucky batches."""
+"""Turns of a consumer with good batches, bad entries and outages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 
 
 class Recording:
-    """A projection that remembers, and fails as it is told."""
+    """A projection that records what it applies and can raise errors."""
 
     def __init__(self, fail: Callable[[Sequence[Entry]], None] = lambda _: None) -> None:
         self.fail = fail
@@ -100,7 +100,7 @@ def test_outage_is_waited_out_and_costs_no_delivery(
 
 
 class _Waits:
-    """A stop that is never set and waits for nothing."""
+    """A stop that is never set and does not wait."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -147,7 +147,7 @@ def test_running_consumer_stops_and_forgets_its_name(redis_url: str) -> None:
 def test_connection_cut_in_the_middle_of_a_read__its_deliveries_are_read_again(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server delivered, the reply was lost: nobody waits for a reclaim."""
+    """The server delivered and the reply was lost: the entry is read again at once."""
     append(redis_client, "a1")
     projection, stop = Recording(), threading.Event()
     me = consumer(redis_client, projection)

@@ -40,7 +40,7 @@ def said(result: Result) -> str:
     return line
 
 
-def bury(client: redis.Redis, letter_id: str, tenant: str = "42", **facts: Any) -> None:
+def write_letter(client: redis.Redis, letter_id: str, tenant: str = "42", **facts: Any) -> None:
     letter: dict[Any, Any] = {
         "event": b'{"type":"done","id":"a1"}',
         "entry_id": letter_id,
@@ -62,9 +62,9 @@ def listed(result: Result) -> list[tuple[str, str]]:
 
 
 def test_list__all_tenants_and_filters(run: Run, redis_client: redis.Redis) -> None:
-    bury(redis_client, "9-0")
-    bury(redis_client, "10-0", reason="too_large")
-    bury(redis_client, "5-0", tenant="7", group="rows")
+    write_letter(redis_client, "9-0")
+    write_letter(redis_client, "10-0", reason="too_large")
+    write_letter(redis_client, "5-0", tenant="7", group="rows")
     assert sorted(listed(run("list", "--json"))) == [("42", "10-0"), ("42", "9-0"), ("7", "5-0")]
     assert listed(run("list", "--tenant", "42", "--json")) == [("42", "10-0"), ("42", "9-0")]
     assert listed(run("list", "--reason", "too_large", "--json")) == [("42", "10-0")]
@@ -80,20 +80,20 @@ def test_list__all_tenants_and_filters(run: Run, redis_client: redis.Redis) -> N
         "reason": "not_json",
         "detail": "bad",
         "deliveries": 2,
-        "buried_at": "1970-01-01T00:00:00.005Z",
+        "rejected_at": "1970-01-01T00:00:00.005Z",
         "bytes": 25,
         "sha256": None,
     }
 
 
 def test_list__for_people__says_that_there_are_more(run: Run, redis_client: redis.Redis) -> None:
-    bury(redis_client, "9-0", detail="[bold]\x1b[31mred[/bold]")
+    write_letter(redis_client, "9-0", detail="[bold]\x1b[31mred[/bold]")
     shown = run("list").stdout
     assert "9-0" in shown
     assert "\x1b" not in shown
     assert r"[bold]\x1b[31mred[/bold]" in shown
     assert "--limit" not in shown
-    bury(redis_client, "10-0")
+    write_letter(redis_client, "10-0")
     assert "there are more: --limit" in run("list", "--limit", "1").stdout
 
 
@@ -114,19 +114,19 @@ def test_list__nothing_and_a_name_that_is_no_text(run: Run, redis_client: redis.
 def test_show__json(
     run: Run, redis_client: redis.Redis, event: bytes, shown: dict[str, str]
 ) -> None:
-    bury(redis_client, "9-0", event=event, **found("x", b"\xfe"))
+    write_letter(redis_client, "9-0", event=event, **found("x", b"\xfe"))
     letter = json.loads(run("show", "--tenant", "42", "9-0", "--json").stdout)
     assert shown.items() <= letter.items()
     assert letter["entry_id"] == "9-0"
-    burial = {"group": "status", "reason": "not_json", "detail": "bad", "deliveries": 2}
-    assert letter["burials"] == [burial]
+    rejection = {"group": "status", "reason": "not_json", "detail": "bad", "deliveries": 2}
+    assert letter["rejections"] == [rejection]
     assert letter["other_fields"] == [{"name": "x", "value_base64": "/g=="}]
 
 
 def test_show__for_people__no_byte_reaches_the_terminal_raw(
     run: Run, redis_client: redis.Redis
 ) -> None:
-    bury(redis_client, "9-0", event=b"\x1b[2J\xff\r\nok", **found("x\x07", b"y"))
+    write_letter(redis_client, "9-0", event=b"\x1b[2J\xff\r\nok", **found("x\x07", b"y"))
     shown = run("show", "--tenant", "42", "9-0").stdout
     assert r"\x1b[2J\xff\r\nok" in shown
     assert r"x\x07: y" in shown
@@ -134,8 +134,8 @@ def test_show__for_people__no_byte_reaches_the_terminal_raw(
 
 
 def test_requeue__by_id__appends_and_deletes(run: Run, redis_client: redis.Redis) -> None:
-    bury(redis_client, "9-0")
-    bury(redis_client, "10-0", event=b"x")
+    write_letter(redis_client, "9-0")
+    write_letter(redis_client, "10-0", event=b"x")
     result = run("requeue", "--tenant", "42", "9-0")
     assert (result.exit_code, result.stdout) == (0, "requeued 1 dead letter\n")
     (entry,) = entries(redis_client, "tenant:42:events")
@@ -147,8 +147,8 @@ def test_requeue__all__oldest_first_and_only_of_the_filter(
     run: Run, redis_client: redis.Redis
 ) -> None:
     for number in (9, 10, 11):
-        bury(redis_client, f"{number}-0", event=b"%d" % number)
-    bury(redis_client, "12-0", reason="too_large")
+        write_letter(redis_client, f"{number}-0", event=b"%d" % number)
+    write_letter(redis_client, "12-0", reason="too_large")
     words = ("requeue", "--tenant", "42", "--all", "--reason", "not_json", "--json")
     assert json.loads(run(*words).stdout) == {"requeued": 3}
     events = [entry["event"] for entry in entries(redis_client, "tenant:42:events")]
@@ -158,7 +158,7 @@ def test_requeue__all__oldest_first_and_only_of_the_filter(
 
 def test_discard__by_id_and_all_with_yes(run: Run, redis_client: redis.Redis) -> None:
     for number in (9, 10, 11):
-        bury(redis_client, f"{number}-0", tenant="not a tenant")
+        write_letter(redis_client, f"{number}-0", tenant="not a tenant")
     words = ("discard", "--tenant", "not a tenant")
     assert run(*words, "9-0").stdout == "discarded 1 dead letter\n"
     assert "2 dead letters" in (line := said(run(*words, "--all")))
@@ -173,7 +173,7 @@ def test_discard__by_id_and_all_with_yes(run: Run, redis_client: redis.Redis) ->
 def test_some_unknown__the_others_are_done_and_the_unknown_named(
     run: Run, redis_client: redis.Redis, command: str
 ) -> None:
-    bury(redis_client, "9-0")
+    write_letter(redis_client, "9-0")
     result = run(command, "--tenant", "42", "8-0", "9-0", "7-5")
     assert said(result) == "tenant 42 has no dead letter 7-5, 8-0"
     assert "1 dead letter" in result.stdout
@@ -212,7 +212,7 @@ def test_letters_of_a_stream_named_in_another_encoding__are_shown_and_discarded(
     run: Run, redis_client: redis.Redis, name: bytes
 ) -> None:
     """The shell passes the bytes of the name, which Python decodes as surrogates."""
-    bury(redis_client, "5-1", event=b"\xb0\xa1{", **found("odd", b"\xff"))
+    write_letter(redis_client, "5-1", event=b"\xb0\xa1{", **found("odd", b"\xff"))
     redis_client.rename("tenant:42:dead", b"tenant:" + name + b":dead")
     tenant = ("--tenant", name.decode(errors="surrogateescape"))
     shown = run("show", "5-1", *tenant)

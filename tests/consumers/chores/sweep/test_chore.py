@@ -33,14 +33,14 @@ def test_raw_entry_marks_its_tenant_for_all_groups(client: redis.Redis) -> None:
     assert [marked(client, group) for group in ("status", "rows", "audit")] == [[b"42"]] * 3
 
 
-def test_other_keys_are_no_logs(client: redis.Redis) -> None:
+def test_other_keys_are_no_streams(client: redis.Redis) -> None:
     client.set("tenant:42:events", "not a stream")
     client.xadd("tenant:42:dead", EVENT)  # type: ignore[arg-type]
     sweep(client).run()
     assert marked(client, "status") == []
 
 
-def test_settled_log_is_not_marked_again(client: redis.Redis) -> None:
+def test_settled_stream_is_not_marked_again(client: redis.Redis) -> None:
     client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
     one = sweep(client)
     one.run()
@@ -53,7 +53,7 @@ def test_settled_log_is_not_marked_again(client: redis.Redis) -> None:
     assert marked(client, "status") == marked(client, "rows") == []
 
 
-def test_lost_mark_of_a_known_log_is_set_again(client: redis.Redis) -> None:
+def test_lost_mark_of_a_known_stream_is_set_again(client: redis.Redis) -> None:
     client.xadd("tenant:42:events", EVENT)  # type: ignore[arg-type]
     one = sweep(client)
     one.run()
@@ -96,7 +96,7 @@ def test_old_deliveries_are_given_to_their_group(redis_client: redis.Redis) -> N
     assert Sweep(redis_client, "rows", "me").take_stale() == ["42"]
 
 
-def test_very_many_new_logs__delay_no_known_one_and_not_the_last_of_them(
+def test_very_many_new_streams__delay_no_known_one_and_not_the_last_of_them(
     redis_client: redis.Redis,
 ) -> None:
     redis_client.xadd("tenant:known:events", EVENT)  # type: ignore[arg-type]
@@ -128,7 +128,7 @@ def test_very_many_new_logs__delay_no_known_one_and_not_the_last_of_them(
 def test_very_many_new_streams__another_tenants_raw_entry_waits_for_one_bounded_part_of_them(
     redis_client: redis.Redis,
 ) -> None:
-    """The part is CHECK and a batch, however many there are: with 50,000 it is the same."""
+    """The part is CHECK streams and a batch; it is the same with 50,000 new streams."""
     consumer, stop = build("status", Settings(redis_url="unused"), redis_client, "me"), Event()
 
     def apply_one(job_id: str) -> None:
@@ -153,7 +153,7 @@ def test_very_many_new_streams__another_tenants_raw_entry_waits_for_one_bounded_
 def test_many_streams_are_checked_in_few_round_trips(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a busy machine each one waits for its turn: one a stream would cost seconds."""
+    """On a busy machine each round trip waits: one for each stream would take seconds."""
     for number in range(CHECK):
         redis_client.xadd(f"tenant:new{number}:events", EVENT)  # type: ignore[arg-type]
         ConsumerGroup(redis_client, "status", "gone").read([f"new{number}"], 1)  # pending
@@ -201,7 +201,7 @@ def new_documents(client: redis.Redis) -> int:
     return sum(1 for _ in client.scan_iter("tenant:new*:status", 1_000))
 
 
-def test_log_that_is_a_stream_no_more__stops_no_other(redis_client: redis.Redis) -> None:
+def test_key_that_is_a_stream_no_more__stops_no_other(redis_client: redis.Redis) -> None:
     for tenant in ("1", "2"):
         redis_client.xadd(f"tenant:{tenant}:events", EVENT)  # type: ignore[arg-type]
     one = sweep(redis_client)

@@ -1,4 +1,4 @@
-"""An hour at fifty events a second, an entry's time being that of its id."""
+"""Retention over an hour at fifty events a second; the time is that of the entry ids."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ end
 
 
 def append_minute(client: redis.Redis, start_ms: int) -> None:
-    """Append what comes in a minute; in the server, which takes a tenth of the time."""
+    """Append the events of one minute with a script, which takes a tenth of the time."""
     event = b'{"type":"progress","id":"a1","step":"reading","percent":12}'
     client.eval(APPEND, 1, LOG, start_ms, A_MINUTE, event)
 
 
 def has_all(group: ConsumerGroup) -> None:
-    """Let a group have everything that there is."""
+    """Make a group read and acknowledge all entries."""
     while deliveries := group.read(["42"], A_MINUTE):
         group.acknowledge(deliveries)
 
@@ -37,7 +37,7 @@ def has_all(group: ConsumerGroup) -> None:
 def test_an_hour_stays_bounded__a_stopped_group_keeps_what_it_has_not_had(
     redis_client: redis.Redis,
 ) -> None:
-    """At most a minute and what is young stay; behind a stopped group, all that it has not had."""
+    """Young entries and a minute more are left, and all that a stopped group has not read."""
     groups = [ConsumerGroup(redis_client, name, "me") for name in ("status", "rows", "audit")]
     for group in groups:
         group.register()

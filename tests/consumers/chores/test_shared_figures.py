@@ -1,4 +1,4 @@
-"""Keys that consumers and the console share may hold anything: nobody fails because of it."""
+"""Odd values at the keys that consumers and the console share: neither fails."""
 
 from __future__ import annotations
 

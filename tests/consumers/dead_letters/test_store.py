@@ -1,4 +1,4 @@
-"""One bad entry is one dead letter, whichever groups buried it and however often."""
+"""The store of dead letters: a bad entry is one letter, however often it is rejected."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def delivered(client: redis.Redis, group: str) -> list[Delivery]:
     return ConsumerGroup(client, group, "me").read(["42"], 1_000)
 
 
-def bury_all(client: redis.Redis, *groups: str, limits: Limits | None = None) -> None:
-    """Let the groups bury whatever is new to them."""
+def reject_all(client: redis.Redis, *groups: str, limits: Limits | None = None) -> None:
+    """Make the groups read their new entries and write a dead letter for each."""
     for group in groups:
         for delivery in delivered(client, group):
             DeadLetterWriter(client, group, limits=limits).write(
@@ -49,20 +49,20 @@ def letters(client: redis.Redis) -> list[Letter]:
     return list(DeadLetterStore(client).letters("42"))
 
 
-def test_entry_that_both_groups_buried__is_one_letter_with_one_body(
+def test_entry_that_both_groups_rejected__is_one_letter_with_one_body(
     redis_client: redis.Redis,
 ) -> None:
     redis_client.xadd(STREAM, {"event": b"bad", "more": b"x"}, id="5-1")
-    bury_all(redis_client, *GROUPS)
+    reject_all(redis_client, *GROUPS)
     (letter,) = letters(redis_client)
     assert redis_client.xlen(DEAD) == 1
     assert (letter.name, letter.event, letter.others) == ("5-1", b"bad", [(b"more", b"x")])
     assert letter.groups == ["status", "rows"]
-    assert [burial.detail for burial in letter.rejections] == ["by status", "by rows"]
+    assert [rejection.detail for rejection in letter.rejections] == ["by status", "by rows"]
     assert [pending(redis_client, "42", group) for group in GROUPS] == [0, 0]
 
 
-def test_two_groups_bury_at_once__one_letter_an_entry(
+def test_two_groups_reject_at_once__one_letter_an_entry(
     redis_client: redis.Redis, redis_url: str
 ) -> None:
     for number in range(100):
@@ -72,7 +72,7 @@ def test_two_groups_bury_at_once__one_letter_an_entry(
     def work(group: str) -> None:
         with connect(redis_url) as client:
             start.wait(10)
-            bury_all(client, group)
+            reject_all(client, group)
 
     with ThreadPoolExecutor() as threads:
         list(threads.map(work, GROUPS))
@@ -80,17 +80,17 @@ def test_two_groups_bury_at_once__one_letter_an_entry(
     assert all(sorted(letter.groups) == ["rows", "status"] for letter in letters(redis_client))
 
 
-@pytest.mark.parametrize("behind", [(), ("rows",)], ids=["both have buried", "rows is behind"])
+@pytest.mark.parametrize("behind", [(), ("rows",)], ids=["both have rejected", "rows is behind"])
 def test_entries_that_are_bad_again_after_a_requeue__are_still_as_many(
     redis_client: redis.Redis, behind: tuple[str, ...]
 ) -> None:
     for _ in range(3):
         redis_client.xadd(STREAM, {"event": b"bad"})
-    bury_all(redis_client, *(group for group in GROUPS if group not in behind))
+    reject_all(redis_client, *(group for group in GROUPS if group not in behind))
     for _ in range(3):
         dead_letters = DeadLetterStore(redis_client)
         assert all(dead_letters.requeue(letter) for letter in letters(redis_client))
-        bury_all(redis_client, *GROUPS)
+        reject_all(redis_client, *GROUPS)
         found = [sorted(letter.groups) for letter in letters(redis_client)]
         assert found == [["rows", "status"]] * 3
     assert [pending(redis_client, "42", group) for group in GROUPS] == [0, 0]
@@ -100,22 +100,22 @@ def test_entry_discarded_before_a_group_came_to_it__does_not_come_back(
     redis_client: redis.Redis,
 ) -> None:
     redis_client.xadd(STREAM, {"event": b"bad"})
-    bury_all(redis_client, "status")
+    reject_all(redis_client, "status")
     (letter,) = letters(redis_client)
     assert DeadLetterStore(redis_client).discard(letter)
     assert not DeadLetterStore(redis_client).discard(letter)
-    bury_all(redis_client, "rows")
+    reject_all(redis_client, "rows")
     assert letters(redis_client) == []
     assert pending(redis_client, "42", "rows") == 0
 
 
-def test_letter_read_before_another_group_buried_it__is_requeued_as_a_whole(
+def test_letter_read_before_another_group_rejected_it__is_requeued_completely(
     redis_client: redis.Redis,
 ) -> None:
     redis_client.xadd(STREAM, {"event": b"bad"})
-    bury_all(redis_client, "status")
+    reject_all(redis_client, "status")
     (letter,) = letters(redis_client)
-    bury_all(redis_client, "rows")
+    reject_all(redis_client, "rows")
     assert DeadLetterStore(redis_client).requeue(letter)
     assert DeadLetterStore(redis_client).requeue(letter) is None
     assert redis_client.xlen(DEAD) == 0
@@ -126,7 +126,7 @@ def test_two_operators_requeue_at_once__appended_once(
     redis_client: redis.Redis, redis_url: str
 ) -> None:
     redis_client.xadd(STREAM, {"event": b"bad"})
-    bury_all(redis_client, *GROUPS)
+    reject_all(redis_client, *GROUPS)
     (letter,) = letters(redis_client)
     start = threading.Barrier(4)
 
@@ -142,7 +142,7 @@ def test_two_operators_requeue_at_once__appended_once(
 
 
 def earlier(client: redis.Redis, group: str, entry_id: str, **more: str) -> None:
-    """Write a letter as an earlier version did: one a group."""
+    """Write a letter as an earlier version did: one for each group."""
     facts: dict[str, str] = {"event": "bad", "entry_id": entry_id, "group": group}
     facts |= {"reason": "not_json", "detail": group, **more, "deliveries": "2"}
     client.xadd(DEAD, facts)  # type: ignore[arg-type]
@@ -161,7 +161,7 @@ def test_letters_of_an_earlier_version__are_read_by_entry(redis_client: redis.Re
     assert len(found) == redis_client.xlen(DEAD) - 1 == 300
     for letter in found:
         assert letter.groups == ["status", "rows"]
-        assert [burial.deliveries for burial in letter.rejections] == [2, 2]
+        assert [rejection.deliveries for rejection in letter.rejections] == [2, 2]
         assert letter.others == [(b"more", b"x")]
     named = DeadLetterStore(redis_client).find("42", "5-7")
     assert named
@@ -169,12 +169,12 @@ def test_letters_of_an_earlier_version__are_read_by_entry(redis_client: redis.Re
     assert DeadLetterStore(redis_client).requeue(named)
 
 
-def test_letter_of_an_earlier_version__that_another_group_buries_now__stays_one(
+def test_letter_of_an_earlier_version__that_another_group_rejects_now__stays_one(
     redis_client: redis.Redis,
 ) -> None:
     redis_client.xadd(STREAM, {"event": b"bad"}, id="5-1")
     earlier(redis_client, "status", "5-1")
-    bury_all(redis_client, "rows")
+    reject_all(redis_client, "rows")
     (letter,) = letters(redis_client)
     assert sorted(letter.groups) == ["rows", "status"]
 
@@ -185,7 +185,7 @@ def test_key_beside_the_letters_is_of_another_type__letters_work(
 ) -> None:
     redis_client.set(key, "odd")
     redis_client.xadd(STREAM, {"event": b"bad"})
-    bury_all(redis_client, *GROUPS)
+    reject_all(redis_client, *GROUPS)
     (letter,) = letters(redis_client)
     assert DeadLetterStore(redis_client).find("42", letter.name) == letter
     assert DeadLetterStore(redis_client).requeue(letter)
@@ -196,7 +196,7 @@ def test_more_letters_than_are_kept__the_oldest_go(redis_client: redis.Redis) ->
     limits = Limits(max_bytes=200_000)
     for _ in range(600):
         redis_client.xadd(STREAM, {"event": b"x" * 1_000})
-    bury_all(redis_client, *GROUPS, limits=limits)
+    reject_all(redis_client, *GROUPS, limits=limits)
     kept = letters(redis_client)
     assert 100 < len(kept) < 250
     assert kept[0].entry_id == newest(redis_client)[0].decode()
@@ -205,7 +205,7 @@ def test_more_letters_than_are_kept__the_oldest_go(redis_client: redis.Redis) ->
     assert [pending(redis_client, "42", group) for group in GROUPS] == [0, 0]
 
 
-def test_letters_beyond_their_age_or_a_lower_limit__go_while_nothing_is_buried(
+def test_letters_beyond_their_age_or_a_lower_limit__go_while_nothing_is_rejected(
     redis_client: redis.Redis,
 ) -> None:
     for number in range(1, 51):
@@ -226,7 +226,7 @@ def test_entry_that_is_too_large__is_kept_as_its_beginning_and_hash(
 ) -> None:
     event = b'{"type":"done"' + b" " * 2**21
     redis_client.xadd(STREAM, {"event": event, "more": b"y" * 2**21}, id="5-1")
-    bury_all(redis_client, *GROUPS)
+    reject_all(redis_client, *GROUPS)
     (letter,) = letters(redis_client)
     assert letter.event == event[:HEAD_BYTES]
     assert (letter.size, letter.sha256) == (len(event), sha256(event).hexdigest())
@@ -239,7 +239,7 @@ def test_entry_that_is_too_large_and_left_the_stream__is_not_requeued_in_part(
     redis_client: redis.Redis,
 ) -> None:
     redis_client.xadd(STREAM, {"more": b"y" * 2**21}, id="5-1")
-    bury_all(redis_client, *GROUPS)
+    reject_all(redis_client, *GROUPS)
     redis_client.xtrim(STREAM, maxlen=0)
     (letter,) = letters(redis_client)
     with pytest.raises(NotKept, match="5-1"):

@@ -31,7 +31,7 @@ def group(client: redis.Redis, name: str) -> ConsumerGroup:
 
 
 def had(client: redis.Redis, *names: str, count: int = 1_000) -> None:
-    """Let groups have read and acknowledged that many more."""
+    """Make groups read and acknowledge this number of new entries."""
     for name in names:
         one = group(client, name)
         one.acknowledge(one.read(["42"], count))
@@ -51,7 +51,7 @@ def test_what_every_group_has_acknowledged_goes(redis_client: redis.Redis) -> No
     assert trimmed(redis_client) == Trimmed("42", 299, 1, ())
 
 
-def test_large_log_goes_in_several_steps(
+def test_large_stream_is_trimmed_in_several_steps(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consumers.chores.retention.trimming.TRIM_AT_ONCE", 100)
@@ -96,12 +96,12 @@ def test_ids_are_compared_as_integers_of_64_bits(redis_client: redis.Redis) -> N
     assert trimmed(redis_client).trimmed == 1
 
 
-def test_tenant_without_a_log_is_left_out(redis_client: redis.Redis) -> None:
+def test_tenant_without_a_stream_is_left_out(redis_client: redis.Redis) -> None:
     redis_client.set(LOG, "no stream")
     assert list(trim(redis_client, Keys(), 0, ["42", "43"])) == []
 
 
-def test_after_deregistering_the_log_shrinks(redis_client: redis.Redis) -> None:
+def test_after_deregistering_the_stream_shrinks(redis_client: redis.Redis) -> None:
     add(redis_client, OLD)
     had(redis_client, "rows", "audit", count=10)
     had(redis_client, "rows")
@@ -122,7 +122,7 @@ def test_group_with_consumers_alive_is_not_deregistered(redis_client: redis.Redi
 
 
 def test_nothing_that_a_group_has_not_had_is_lost_under_load(redis_client: redis.Redis) -> None:
-    """A fast and a slow group each see every entry, whatever is trimmed meanwhile."""
+    """A fast and a slow group each read every entry, whatever is trimmed meanwhile."""
     total, seen = 4_000, {"status": set[bytes](), "rows": set[bytes]()}
     added, done, most = list[bytes](), threading.Event(), 0
     for name in seen:
@@ -171,7 +171,7 @@ def test_steady_load_stays_bounded(redis_client: redis.Redis) -> None:
         assert trimmed(redis_client).left <= 101
 
 
-def test_only_the_elected_one_trims_and_tells_who_holds_back(redis_client: redis.Redis) -> None:
+def test_only_the_elected_one_trims_and_publishes_who_holds_back(redis_client: redis.Redis) -> None:
     add(redis_client, OLD)
     had(redis_client, "rows")
     group(redis_client, "audit")

@@ -1,4 +1,4 @@
-"""Burying and requeueing: nothing is lost, nothing is there twice."""
+"""Writing and requeueing dead letters: no entry is lost, and none is there twice."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def raw_entries(client: redis.Redis) -> list[tuple[bytes, dict[bytes, bytes]]]:
     return list(found)
 
 
-def buried(
+def dead_letter(
     client: redis.Redis, event: bytes = b"x", reason: str = "not_json", group: str = "status"
 ) -> Letter:
     DeadLetterWriter(client, group).write(deliver(client, {"event": event}, group), reason, "why")
     return next(DeadLetterStore(client).letters("42"))
 
 
-def test_bury__said_twice__is_one_letter(redis_client: redis.Redis) -> None:
-    """The first reply may be lost with its connection."""
+def test_write__called_twice__is_one_letter(redis_client: redis.Redis) -> None:
+    """The first reply may be lost with its connection: the writer tries again."""
     delivery = deliver(redis_client, {"event": b"x"})
     letters = DeadLetterWriter(redis_client, "status")
     letters.write(delivery, "not_json", "why")
@@ -57,7 +57,7 @@ def test_bury__said_twice__is_one_letter(redis_client: redis.Redis) -> None:
     assert redis_client.xlen(DEAD) == 1
 
 
-def test_bury__group_lost_meanwhile__leaves_it_to_be_delivered_again(
+def test_write__group_lost_meanwhile__leaves_it_to_be_delivered_again(
     redis_client: redis.Redis,
 ) -> None:
     delivery = deliver(redis_client, {"event": b"x"})
@@ -66,7 +66,7 @@ def test_bury__group_lost_meanwhile__leaves_it_to_be_delivered_again(
     assert redis_client.exists(DEAD) == 0
 
 
-def test_bury__dead_letters_cannot_be_written__entry_stays_pending(
+def test_write__dead_letters_cannot_be_written__entry_stays_pending(
     redis_client: redis.Redis,
 ) -> None:
     delivery = deliver(redis_client, {"event": b"x"})
@@ -76,7 +76,7 @@ def test_bury__dead_letters_cannot_be_written__entry_stays_pending(
     assert pending(redis_client, "42", "status") == 1
 
 
-def test_bury__more_fields_than_a_script_takes(redis_client: redis.Redis) -> None:
+def test_write__more_fields_than_a_script_takes(redis_client: redis.Redis) -> None:
     delivery = deliver(redis_client, {f"f{number}": "x" for number in range(10_000)})
     DeadLetterWriter(redis_client, "status").write(delivery, "no_event_field", "why")
     assert redis_client.xlen(DEAD) == 1
@@ -87,7 +87,7 @@ def test_bury__more_fields_than_a_script_takes(redis_client: redis.Redis) -> Non
 def test_requeue__puts_the_same_bytes_back_and_marks_the_tenant(
     redis_client: redis.Redis, raw: bytes
 ) -> None:
-    letter = buried(redis_client, raw)
+    letter = dead_letter(redis_client, raw)
     added = DeadLetterStore(redis_client).requeue(letter)
     assert added is not None
     assert raw_entries(redis_client)[-1] == (str(added).encode(), {b"event": raw})
@@ -116,7 +116,7 @@ def test_requeue__fields_beside_the_event__are_there_again(redis_client: redis.R
 
 
 def test_requeue__by_many_at_once__adds_it_once(redis_url: str, redis_client: redis.Redis) -> None:
-    letters = [buried(redis_client, b"%d" % number) for number in range(20)]
+    letters = [dead_letter(redis_client, b"%d" % number) for number in range(20)]
     start = threading.Barrier(8)
 
     def work() -> int:
@@ -132,8 +132,8 @@ def test_requeue__by_many_at_once__adds_it_once(redis_url: str, redis_client: re
     assert redis_client.xlen(DEAD) == 0
 
 
-def test_requeue__log_cannot_be_written__letter_stays(redis_client: redis.Redis) -> None:
-    letter = buried(redis_client)
+def test_requeue__stream_cannot_be_written__letter_stays(redis_client: redis.Redis) -> None:
+    letter = dead_letter(redis_client)
     redis_client.delete(STREAM)
     redis_client.set(STREAM, "no stream")
     with pytest.raises(redis.ResponseError):
@@ -142,7 +142,7 @@ def test_requeue__log_cannot_be_written__letter_stays(redis_client: redis.Redis)
 
 
 def test_requeue__no_memory__letter_stays(redis_client: redis.Redis) -> None:
-    letter = buried(redis_client)
+    letter = dead_letter(redis_client)
     redis_client.config_set("maxmemory", "1")
     try:
         with pytest.raises(redis.exceptions.OutOfMemoryError):
@@ -156,7 +156,7 @@ def test_requeue__no_memory__letter_stays(redis_client: redis.Redis) -> None:
 def test_requeue__entry_that_would_grow_too_large__keeps_its_bytes(
     redis_client: redis.Redis,
 ) -> None:
-    letter = buried(redis_client, b'{"id":"a1"}')
+    letter = dead_letter(redis_client, b'{"id":"a1"}')
     assert DeadLetterStore(redis_client, max_event_bytes=20).requeue(letter)
     assert entries(redis_client, STREAM)[-1]["event"] == b'{"id":"a1"}'
 
@@ -213,7 +213,7 @@ def test_tenants__have_dead_letters(redis_client: redis.Redis) -> None:
 
 
 class _Refusing:
-    """A projection that refuses, until it is mended."""
+    """A projection that raises errors until it is repaired."""
 
     def __init__(self, projection: Projection) -> None:
         self.projection = projection
@@ -269,7 +269,7 @@ def test_requeue__other_group_had_applied_it__history_holds_it_once(
     assert settled(redis_client, "42", "status", "rows")
 
 
-def test_rows__one_event_that_the_history_refuses__found_and_buried_alone(
+def test_rows__one_event_that_the_history_refuses__found_and_dead_lettered_alone(
     redis_client: redis.Redis, database_url: str
 ) -> None:
     with (
