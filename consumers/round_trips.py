@@ -1,4 +1,4 @@
-"""Round trips to Redis with many commands, and names in any encoding.
+"""Round trips to Redis with many commands, the server's clock, and names that any encoder accepts.
 
 Used by all of `consumers` and `ops`.
 """
@@ -42,8 +42,3 @@ def server_ms(client: redis.Redis) -> int:
 def encodable(text: str) -> str:
     r"""Return a name that any encoder accepts: bytes in another encoding become \xff."""
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-
-
-def text_of(raw: bytes) -> str:
-    """Return a name as text; bytes in another encoding become what `as_bytes` turns back."""
-    return raw.decode(errors="surrogateescape")

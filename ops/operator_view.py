@@ -22,14 +22,14 @@ from consumers.dead_letters.letter import Letter
 from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.tenants import dead_counts
 from consumers.delivery.lag import Lag, lag_of
-from consumers.round_trips import encodable, server_ms, text_of
+from consumers.round_trips import encodable, server_ms
 from ops.tasks.dead_letter_facts import letter_facts, rejection_facts
 from streams.appender import GROUPS
 from streams.connection import connect
 from streams.entry_ids import EntryId
 from streams.keys import TENANT, Keys
 from streams.settings import Settings
-from streams.wire import ask
+from streams.wire import as_text, ask
 
 ALIVE_MS = 35_000
 """A consumer sends a heartbeat every 10 s, or later where one batch takes longer."""
@@ -154,7 +154,7 @@ class RedisOperatorView:
 
     def _busiest(self, limit: int) -> list[str]:
         names = ask(self._client, "ZREVRANGE", self._keys.activity(GROUPS[0]), 0, limit - 1)
-        return [name for name in map(text_of, names) if TENANT.match(name)]
+        return [name for name in map(as_text, names) if TENANT.match(name)]
 
     def _furthest(self, limit: int) -> list[str]:
         known = ask(self._client, "GET", self._keys.behind())
@@ -163,7 +163,7 @@ class RedisOperatorView:
 
     def _dead_tenants(self, limit: int) -> list[tuple[str, int]]:
         known = ask(self._client, "ZREVRANGE", self._keys.dead_tenants(), 0, limit - 1)
-        names = list(map(text_of, known))
+        names = list(map(as_text, known))
         counts = dead_counts(self._client, names, self._keys)
         return [(name, count) for name, count in zip(names, counts, strict=True) if count]
 

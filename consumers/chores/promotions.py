@@ -20,13 +20,13 @@ from consumers import metrics
 from consumers.chores.periodic import Periodic
 from consumers.delivery.group_states import group_states
 from consumers.faults import is_outage
-from consumers.round_trips import encodable, text_of
+from consumers.round_trips import encodable
 from projections.decoding import Entry, decode_each
 from streams.discovery import tenants
 from streams.entry_ids import FIRST, EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES
 from streams.keys import TENANT, Keys
-from streams.wire import ask
+from streams.wire import as_text, ask
 
 _LOG = structlog.get_logger(__name__)
 
@@ -109,7 +109,7 @@ class Promotions(Periodic):
         """
         known: bytes | None = ask(self._client, "GET", self._keys.database(self._group))
         before = {self._seen} if self._seen is not None else set()
-        before |= {encodable(text_of(known))} if known is not None else set()
+        before |= {encodable(as_text(known))} if known is not None else set()
         if before == {server}:
             return False
         if before - {server}:

@@ -26,9 +26,9 @@ from consumers.dead_letters.tenants import DeadTenants
 from consumers.delivery.group_states import known_groups
 from consumers.delivery.lag import Lag, lag_of
 from consumers.delivery.ready import queued_tenants
-from consumers.round_trips import encodable, server_ms, text_of
+from consumers.round_trips import encodable, server_ms
 from streams.keys import TENANT, Keys
-from streams.wire import Command, ask, checked, round_trip
+from streams.wire import Command, as_text, ask, checked, round_trip
 
 INTERVAL_SECONDS = 10.0
 KEPT = 360
@@ -91,7 +91,7 @@ class Samples(Periodic):
     def _sample(self, groups: Sequence[str], now: int) -> None:
         self._examine(groups)
         flat = ask(self._client, "HGETALL", self._keys.applied())
-        applied = dict(zip(map(text_of, flat[::2]), map(count_of, flat[1::2]), strict=True))
+        applied = dict(zip(map(as_text, flat[::2]), map(count_of, flat[1::2]), strict=True))
         sample = {
             "at": now,
             "groups": {

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from consumers.dead_letters.letter_format import NO_EVENT, OTHER_PREFIX
-from consumers.round_trips import text_of
 from streams.entry_ids import EntryId, of_reply
+from streams.wire import as_text
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ def letter_of(tenant: str, raw_id: bytes, fields: Sequence[bytes]) -> Letter:
     return Letter(
         tenant=tenant,
         id=of_reply(raw_id),
-        entry_id=text_of(facts.get(b"entry_id", b"")),
+        entry_id=as_text(facts.get(b"entry_id", b"")),
         rejections=rejections,
         event=event,
         others=[
@@ -111,7 +111,7 @@ def letter_of(tenant: str, raw_id: bytes, fields: Sequence[bytes]) -> Letter:
             if name.startswith(OTHER_PREFIX)
         ],
         size=int(size) if size.isdigit() else len(event or b""),
-        sha256=text_of(facts[b"sha256"]) if b"sha256" in facts else None,
+        sha256=as_text(facts[b"sha256"]) if b"sha256" in facts else None,
     )
 
 
@@ -122,13 +122,13 @@ def _rejections(pairs: Sequence[tuple[bytes, bytes]]) -> Iterator[Rejection]:
         if name == b"group":
             if rejection is not None:
                 yield rejection
-            rejection = Rejection(group=text_of(value))
+            rejection = Rejection(group=as_text(value))
         elif rejection is None:
             continue
         elif name == b"reason":
-            rejection.reason = text_of(value)
+            rejection.reason = as_text(value)
         elif name == b"detail":
-            rejection.detail = text_of(value)
+            rejection.detail = as_text(value)
         elif name == b"deliveries" and value.isdigit():
             rejection.deliveries = int(value)
         elif name == b"at" and value.isdigit():

@@ -13,14 +13,13 @@ import redis
 from consumers.dead_letters.letter import Letter, letter_of
 from consumers.dead_letters.letter_format import letter_keys, script
 from consumers.delivery.ready import ready_keys
-from consumers.round_trips import text_of
 from streams.appender import GROUPS
 from streams.discovery import all_streams
 from streams.entries import FIELD
 from streams.entry_ids import EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES, load_json
 from streams.keys import Keys
-from streams.wire import as_bytes, ask
+from streams.wire import as_bytes, as_text, ask
 
 PAGE = 50
 """Letters in one round trip; each may be an event of the largest size."""
@@ -63,7 +62,7 @@ class DeadLetterStore:
         """
         start, end = self._keys.dead("*").split("*")
         for name in all_streams(self._client, f"{start}*{end}"):
-            yield text_of(name).removeprefix(start).removesuffix(end)
+            yield as_text(name).removeprefix(start).removesuffix(end)
 
     def letters(
         self,

@@ -13,10 +13,10 @@ import redis
 from consumers.dead_letters.limits import Limits, drop_old
 from consumers.dead_letters.store import DeadLetterStore
 from consumers.faults import is_of_key
-from consumers.round_trips import round_trips, text_of
+from consumers.round_trips import round_trips
 from streams.discovery import START, scan_streams
 from streams.keys import Keys
-from streams.wire import ask, checked
+from streams.wire import as_text, ask, checked
 
 LISTED_AT_ONCE = 1_000
 """Listed tenants whose letters are counted in one turn."""
@@ -55,7 +55,7 @@ class DeadTenants:
             # A letter may have been written just before the ZREM: count again after it.
             for name in self._among(gone, dead=True):
                 ask(self._client, "ZADD", listed, now, name)
-        left = [text_of(name) for name in tenants if name not in set(gone)]
+        left = [as_text(name) for name in tenants if name not in set(gone)]
         for tenant in left:
             self._store.adopt(tenant)
         drop_old(self._client, self._keys, left, self._limits)
@@ -72,7 +72,7 @@ class DeadTenants:
 
     def _among(self, tenants: Sequence[bytes], *, dead: bool) -> list[bytes]:
         """Return the tenants that have dead letters, or those that have none."""
-        counts = dead_counts(self._client, list(map(text_of, tenants)), self._keys)
+        counts = dead_counts(self._client, list(map(as_text, tenants)), self._keys)
         return [name for name, count in zip(tenants, counts, strict=True) if bool(count) == dead]
 
 

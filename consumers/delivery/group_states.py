@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import redis
 
 from consumers.delivery import group_commands
-from consumers.round_trips import round_trips, text_of
+from consumers.round_trips import round_trips
 from streams.appender import GROUPS
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
-from streams.wire import ask
+from streams.wire import as_text, ask
 
 
 class GroupState(NamedTuple):
@@ -49,7 +49,7 @@ def registered_groups(client: redis.Redis, keys: Keys) -> list[str]:
     Raises:
         redis.RedisError: Redis is away or refuses.
     """
-    return sorted(map(text_of, ask(client, "SMEMBERS", keys.groups())))
+    return sorted(map(as_text, ask(client, "SMEMBERS", keys.groups())))
 
 
 def known_groups(client: redis.Redis, keys: Keys) -> list[str]:

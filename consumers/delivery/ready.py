@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 import redis
 
-from consumers.round_trips import text_of
 from streams.keys import Keys
-from streams.wire import Command, as_bytes, ask, checked, round_trip
+from streams.wire import Command, as_bytes, as_text, ask, checked, round_trip
 
 
 class Lease(NamedTuple):
@@ -90,7 +89,7 @@ class ReadyQueue:
 
     def _leased(self, limit: int, first: bytes) -> Lease:
         expires, *tenants = self._take(keys=self._names, args=[limit, self._lease_ms, first])
-        return Lease(int(float(expires)), list(map(text_of, tenants)))
+        return Lease(int(float(expires)), list(map(as_text, tenants)))
 
 
 class StaleQueue:
@@ -106,7 +105,7 @@ class StaleQueue:
         Raises:
             redis.RedisError: Redis is away or refuses.
         """
-        return list(map(text_of, ask(self._client, "ZPOPMIN", self._name, limit)[::2]))
+        return list(map(as_text, ask(self._client, "ZPOPMIN", self._name, limit)[::2]))
 
 
 def add_stale(keys: Keys, places: Sequence[tuple[str, str]]) -> Iterator[Command]:
@@ -135,7 +134,7 @@ def queued_tenants(client: redis.Redis, groups: Sequence[str], keys: Keys, limit
     queues: list[Command] = [
         ("ZRANGE", name, 0, limit - 1) for group in groups for name in queue_keys(keys, group)
     ]
-    return {text_of(name) for names in checked(round_trip(client, queues)) for name in names}
+    return {as_text(name) for names in checked(round_trip(client, queues)) for name in names}
 
 
 def ready_keys(keys: Keys, groups: Sequence[str]) -> list[str]:

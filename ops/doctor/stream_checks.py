@@ -8,7 +8,7 @@ import redis
 
 from consumers.chores.retention.registration import group_reports
 from consumers.chores.retention.trimming import trim
-from consumers.round_trips import round_trips, server_ms, text_of
+from consumers.round_trips import round_trips, server_ms
 from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict
 from ops.doctor.summaries import by_tenant, first_of
@@ -16,6 +16,7 @@ from streams.discovery import all_streams
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import TENANT
 from streams.shedding import shed_counts
+from streams.wire import as_text
 
 LATE_SECONDS = 60.0
 """An entry that has waited longer means that its group is too slow or does not run."""
@@ -88,7 +89,7 @@ def _future_ids(deployment: Deployment) -> dict[str, EntryId]:
     for name, reply in zip(names, replies, strict=True):
         last = None if isinstance(reply, redis.RedisError) else _last_id(reply)
         if last is not None and last.ms > latest:
-            found[deployment.keys.tenant_of(text_of(name))] = last
+            found[deployment.keys.tenant_of(as_text(name))] = last
     return found
 
 

@@ -45,7 +45,7 @@ def printed_facts(letter: Letter) -> dict[str, Any]:
 
 
 def content_facts(letter: Letter) -> dict[str, Any]:
-    """Return the event and the other fields of a letter, and why each group buried it.
+    """Return the event and the other fields of a letter, and why each group rejected it.
 
     Bytes that are not UTF-8 are in base64, under a name that ends in `_base64`.
     """

@@ -16,9 +16,9 @@ from consumers.chores.election import Election
 from consumers.chores.periodic import Periodic
 from consumers.chores.retention.trimming import trim
 from consumers.faults import is_outage
-from consumers.round_trips import text_of
 from streams.discovery import START, scan_streams
 from streams.keys import Keys
+from streams.wire import as_text
 
 _LOG = structlog.get_logger(__name__)
 
@@ -82,7 +82,7 @@ class Retention(Periodic):
     def _trim_slice(self) -> None:
         for _ in range(SCAN_CALLS):
             self._cursor, streams = scan_streams(self._client, self._cursor)
-            tenants = [self._keys.tenant_of(text_of(stream)) for stream in streams]
+            tenants = [self._keys.tenant_of(as_text(stream)) for stream in streams]
             for one in trim(self._client, self._keys, self._keep_seconds, tenants):
                 for group in one.held_by:
                     self._held.setdefault(group, set()).add(one.tenant)

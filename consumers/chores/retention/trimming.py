@@ -15,10 +15,9 @@ import structlog
 
 from consumers import metrics
 from consumers.faults import is_of_key
-from consumers.round_trips import text_of
 from streams.discovery import tenants as all_tenants
 from streams.keys import Keys
-from streams.wire import Command, ask, checked, round_trip
+from streams.wire import Command, as_text, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
 
@@ -86,6 +85,6 @@ def _trim_some(
                 if more:
                     unfinished.append(tenant)
                 else:
-                    held_by = tuple(map(text_of, groups))
+                    held_by = tuple(map(as_text, groups))
                     yield Trimmed(tenant, removed[tenant], left, held_by)
         waiting = unfinished

@@ -15,11 +15,11 @@ import structlog
 
 from consumers.chores.periodic import Timer
 from consumers.faults import is_of_key
-from consumers.round_trips import round_trips, text_of
+from consumers.round_trips import round_trips
 from streams.discovery import START, scan_streams
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import DEAD_END, STREAM_END, SWEPT_PATTERN, Keys
-from streams.wire import ask, checked, round_trip
+from streams.wire import as_text, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ class KnownStreams:
 
     def tenant(self, stream: bytes) -> str:
         """Return the tenant of a stream."""
-        return self._keys.tenant_of(text_of(stream))
+        return self._keys.tenant_of(as_text(stream))
 
     def open(self, limit: int) -> list[bytes]:
         """Return open streams, at most `limit` of them."""

@@ -18,10 +18,10 @@ from consumers.chores.sweep.stream_figures import StreamFigures
 from consumers.delivery import group_commands
 from consumers.delivery.group_states import GroupState, group_states
 from consumers.delivery.ready import add_stale
-from consumers.round_trips import round_trips, text_of
+from consumers.round_trips import round_trips
 from streams.append_plan import ready_marks
 from streams.keys import Keys
-from streams.wire import Command, checked
+from streams.wire import Command, as_text, checked
 
 _LOG = structlog.get_logger(__name__)
 
@@ -83,7 +83,7 @@ class OpenStreams:
             self._known.drop(stream, error)
             return
         for name in reset:
-            _LOG.warning("group_reset", tenant=self._known.tenant(stream), group=text_of(name))
+            _LOG.warning("group_reset", tenant=self._known.tenant(stream), group=as_text(name))
 
     def _add_stale(self, pending: Sequence[tuple[bytes, str]]) -> None:
         """Queue the tenants of streams whose deliveries to a group became old."""

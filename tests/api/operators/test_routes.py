@@ -90,7 +90,7 @@ def apply(redis_client: redis.Redis, database_url: str) -> Iterator[Apply]:
 _NUMBERS = count()
 
 
-def bury(client: redis.Redis, tenant: str, event: bytes = b'{"type":"done","id":"a1"}') -> str:
+def reject(client: redis.Redis, tenant: str, event: bytes = b'{"type":"done","id":"a1"}') -> str:
     """Add a dead letter as consumers do, and return its entry's id."""
     entry_id = f"5-{next(_NUMBERS)}"
     facts: dict[str, str | bytes] = {
@@ -118,7 +118,7 @@ async def test_without_the_scope_everything_answers_the_same(
 ) -> None:
     """403 with the same bytes for every resource, also of the caller's own tenant."""
     apply("42", {"type": "done", "id": "a1", "result": {"rows": 1}})
-    letter = bury(redis_client, "42")
+    letter = reject(redis_client, "42")
     headers = {**bearer(scope="other"), "x-jobtrail-console": "1"}
     async with ops(headers, auth="jwt", jwt_secret=SECRET) as client:
         answers = [await client.get(path) for path in (*READS, f"dead/42/{letter}/")]
@@ -173,7 +173,7 @@ async def test_in_dev_mode_this_machines_names_serve(ops: Asker, host: str) -> N
 async def test_requeueing_appends_the_entry_and_says_who_did_it(
     ops: Asker, redis_client: redis.Redis
 ) -> None:
-    letter = bury(redis_client, "42")
+    letter = reject(redis_client, "42")
     headers = {**bearer(scope="ops", tenant_id="staff"), "x-jobtrail-console": "1"}
     async with ops(headers, auth="jwt", jwt_secret=SECRET) as client:
         with capture_logs() as logs:
@@ -190,7 +190,7 @@ async def test_requeueing_appends_the_entry_and_says_who_did_it(
 
 
 async def test_discarding_deletes_one_letter(ops: Asker, redis_client: redis.Redis) -> None:
-    one, other = bury(redis_client, "42"), bury(redis_client, "42")
+    one, other = reject(redis_client, "42"), reject(redis_client, "42")
     async with ops(ACT) as client:
         assert (await client.post(f"dead/42/{one}/discard/")).json() == {"discarded": True}
         left = (await client.get("dead/?tenant=42")).json()["items"]
@@ -198,7 +198,7 @@ async def test_discarding_deletes_one_letter(ops: Asker, redis_client: redis.Red
 
 
 async def test_letters_come_page_by_page(ops: Asker, redis_client: redis.Redis) -> None:
-    ids = [bury(redis_client, "42") for _ in range(5)]
+    ids = [reject(redis_client, "42") for _ in range(5)]
     found: list[str] = []
     async with ops() as client:
         cursor = ""
@@ -212,7 +212,7 @@ async def test_letters_come_page_by_page(ops: Asker, redis_client: redis.Redis) 
 async def test_bytes_that_are_no_text_are_shown_in_base64(
     ops: Asker, redis_client: redis.Redis
 ) -> None:
-    letter = bury(redis_client, "42", b"\xff\xfe")
+    letter = reject(redis_client, "42", b"\xff\xfe")
     async with ops() as client:
         assert (await client.get(f"dead/42/{letter}/")).json()["event"] == {"base64": "//4="}
 
