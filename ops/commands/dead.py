@@ -16,6 +16,7 @@ from ops.tasks import dead_letters
 from ops.tasks.dead_letter_facts import content_facts, printed_facts
 from streams.connection import connect
 from streams.keys import check_tenant
+from streams.wire import as_text
 
 dead = typer.Typer(help="Entries that could not be applied.", no_args_is_help=True)
 
@@ -68,9 +69,9 @@ def show(tenant: Tenant, id: Id, *, as_json: AsJson = False) -> None:  # noqa: A
     print_facts(facts | {"groups": ", ".join(letter.groups)})
     # Not in the table, whose cells break lines: it must be possible to copy the event.
     if letter.event is not None:
-        print_line(_decoded(letter.event))
+        print_line(as_text(letter.event))
     for field, value in letter.others:
-        print_line(f"{_decoded(field)}: {_decoded(value)}")
+        print_line(f"{as_text(field)}: {as_text(value)}")
 
 
 @dead.command()
@@ -128,7 +129,3 @@ def _report(done: str, result: dead_letters.Result, tenant: str, *, as_json: boo
         print_facts_or_line({done: result.handled}, text, as_json=as_json)
     if result.missing:
         raise dead_letters.unknown_letters(tenant, result.missing)
-
-
-def _decoded(raw: bytes) -> str:
-    return raw.decode(errors="surrogateescape")
