@@ -88,7 +88,7 @@ async def bound_silent_connections(port: int, active: Container[Client]) -> None
     """
     if sys.platform != "linux":
         return
-    last = Sweep(0, 0, 0)
+    last = SweepCounts(0, 0, 0)
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         files = sum(1 for _ in _FILES.iterdir())
@@ -98,7 +98,7 @@ async def bound_silent_connections(port: int, active: Container[Client]) -> None
                 _LOG.warning("silent_connections_closed", count=last.closed)
 
 
-class Sweep(NamedTuple):
+class SweepCounts(NamedTuple):
     """The connections that a sweep found, by what it did with them."""
 
     closed: int
@@ -108,7 +108,7 @@ class Sweep(NamedTuple):
     """Connections on which a request was answered, or is being answered."""
 
 
-def sweep(port: int, active: Container[Client]) -> Sweep:
+def sweep(port: int, active: Container[Client]) -> SweepCounts:
     """Close the silent connections beyond the limit, except those of active clients."""
     silent = Counter[str]()
     closed = young = with_requests = 0
@@ -125,7 +125,7 @@ def sweep(port: int, active: Container[Client]) -> Sweep:
             with suppress(OSError):  # the peer has closed it meanwhile
                 connection.shutdown(socket.SHUT_RDWR)
             closed += 1
-    return Sweep(closed, young, with_requests)
+    return SweepCounts(closed, young, with_requests)
 
 
 def _connections(port: int) -> Iterator[tuple[Client, socket.socket]]:

@@ -102,7 +102,7 @@ class SupersededEvent(ExplainedEvent):
     ]
 
 
-class Explanation(ExplainedEvent):
+class StateExplanation(ExplainedEvent):
     """The event that determines a job's state."""
 
     superseded: list[SupersededEvent]
@@ -127,7 +127,7 @@ class TimelineMoment(Answer):
     entry_id: EntryIdText
 
 
-class Timeline(Answer):
+class JobTimeline(Answer):
     """The timeline of a job."""
 
     spans: list[TimelineSpan]
@@ -147,8 +147,8 @@ class OperatorJob(Answer):
 
     job: OperatorJobRow | None
     live: LiveState | None
-    explanation: Explanation | None
-    timeline: Timeline
+    explanation: StateExplanation | None
+    timeline: JobTimeline
     events: Annotated[Count, Field(description="The number of events in the job's history.")]
 
 

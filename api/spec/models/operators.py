@@ -35,7 +35,7 @@ class GroupSamples(Answer):
     ]
 
 
-class Samples(Answer):
+class SampleColumns(Answer):
     """The samples of the last hour, as columns."""
 
     at: list[Milliseconds]
@@ -79,7 +79,7 @@ class ServerStatus(Answer):
 class Overview(Answer):
     """The overview; the part of an unavailable server is null."""
 
-    samples: Samples | None
+    samples: SampleColumns | None
     consumers: list[ConsumerHeartbeat] | None
     stalled: StalledCount | None
     servers: list[ServerStatus]

@@ -96,7 +96,7 @@ def _history(kind: Kind) -> Operation:
         "jobs",
         f"List a {kind.name}'s events",
         History,
-        description="Returns the job's events, oldest first.",
+        description=f"Returns the events of the {kind.name}, oldest first.",
         parameters=(ID, *_of_query(HistoryParameters)),
         problems=(BadRequest, NoSuchJob, TryLater),
     )

@@ -52,6 +52,34 @@ _CONSOLE = parameter(
     "1",
     required=True,
 )
+_DESCRIPTIONS = {
+    "getOpsSession": "Returns 200 if the caller has the scope `ops`.",
+    "getOpsOverview": (
+        "Returns the samples of the last hour, the consumers, the number of stalled jobs and the "
+        "state of the servers. The part of an unavailable server is null."
+    ),
+    "listOpsTenants": "Returns the tenants with the most activity, or with the most lag.",
+    "listOpsDeadLetters": (
+        "Returns the dead letters of a tenant, newest first. Without `tenant`, returns the latest "
+        "ones of all tenants, on one page."
+    ),
+    "getOpsDeadLetter": "Returns a dead letter with the content of its entry.",
+    "requeueDeadLetter": "Appends the entry to its stream again and deletes the dead letter.",
+    "discardDeadLetter": "Deletes a dead letter permanently. Its entry will never be applied.",
+    "listOpsJobs": "Returns the jobs that match all filters, newest first.",
+    "listOpsStalledJobs": (
+        "Returns the jobs that are processing and have had no event for a long time, those without "
+        "events for the longest time first."
+    ),
+    "getOpsJob": (
+        "Returns the stored row of a job, its state in Redis, its timeline, and which event "
+        "determines its state and why."
+    ),
+    "getOpsJobHistory": "Returns the events of a job, in the order of the stream.",
+    "getOpsJobResult": "Returns the result of a job, of any size.",
+}
+"""The descriptions of all operations, by name."""
+
 _JOB_PATH = "/jobs/{tenant}/{kind}/{job_id}/"
 
 
@@ -186,6 +214,7 @@ def _read(
         summary,
         answer,
         access=Access.OPERATOR,
+        description=_DESCRIPTIONS[name],
         parameters=parameters,
         headers=("ETag", "X-Jobtrail-Now"),
     )
@@ -202,6 +231,7 @@ def _act(name: str, path: str, summary: str, answer: type[BaseModel]) -> Operati
         summary,
         answer,
         access=Access.OPERATOR,
+        description=_DESCRIPTIONS[name],
         parameters=parameters,
         problems=(TryLater, BodyTooLarge, BodyTooSlow, *_problems(parameters)),
     )

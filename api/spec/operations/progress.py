@@ -43,8 +43,8 @@ _POLLING = (
     "is returned after that time, unless the {kind} is created in the meantime."
 )
 _STREAMING = (
-    "Returns a stream of Server-Sent Events. The first event contains the current state; each "
-    "following event contains a new state. The `event` field is `state`; `data` is {data}. "
+    "Returns a stream of Server-Sent Events. {begin} Each following event contains a new state. "
+    "The `event` field is `state`; `data` is {data}. "
     "{end}A comment is sent at least every 15 seconds. When you reconnect with `Last-Event-ID`, no "
     "final state is missed and no event is repeated. Because `EventSource` cannot send headers, "
     "you can pass the credentials in the query."
@@ -114,6 +114,7 @@ def _stream(kind: Kind) -> Operation:
         media=EVENT_STREAM,
         access=Access.VIEWER,
         description=_STREAMING.format(
+            begin="The first event contains the current state.",
             data="the answer of the progress endpoint, and `id` is its `ETag` without quotes",
             end=(
                 f"The stream ends after the final state of the {kind.name}. If you have received "
@@ -138,7 +139,9 @@ def _tenant_stream() -> Operation:
         media=EVENT_STREAM,
         access=Access.VIEWER,
         description=_STREAMING.format(
-            data="the answer of the progress endpoint, with the job's `kind`", end=""
+            begin="The first events contain the current states of the jobs that changed last.",
+            data="the answer of the progress endpoint, with the job's `kind`",
+            end="",
         ),
         parameters=(LAST_EVENT_ID,),
         problems=(BadRequest, TryLater),
