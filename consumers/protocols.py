@@ -1,4 +1,4 @@
-"""What the loop needs of its projection, its chores and its stop signal.
+"""The interfaces that the loop requires: the projection, the chores and the stop signal.
 
 `consumers.composition` passes the objects in; the loop knows no projection and no chore.
 """

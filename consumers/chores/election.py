@@ -31,7 +31,7 @@ class Election:
         self._consumer = consumer
         self._ms = max(1, int(interval_seconds * ELECTED_INTERVALS * 1000))
         self.is_new = False
-        """Whether the last `hold` won an election that this consumer did not hold before."""
+        """True where the last `hold` won an election that this consumer did not hold before."""
 
     def hold(self) -> bool:
         """Try to be elected, or renew the election; return whether this consumer is elected.

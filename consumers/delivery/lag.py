@@ -22,7 +22,7 @@ from streams.wire import Command, as_bytes
 
 
 class Unsettled(NamedTuple):
-    """What a group has not settled of a stream, at least one entry."""
+    """The unsettled entries of one group on one stream; there is at least one."""
 
     waiting: int | None
     """Entries never delivered, at least one; None where the server cannot tell how many."""

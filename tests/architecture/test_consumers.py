@@ -3,71 +3,55 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import pytest
+from tests.support.source_code import (
+    modules_of,
+    oversized,
+    share_of_short_functions,
+    unclear_docstrings,
+)
 
-PACKAGE = Path(__file__).parents[2] / "consumers"
-MODULES = {
-    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+MODULES = modules_of("consumers")
+CHORES = [each for each in MODULES if each.name.startswith("chores.")]
 GROUP_COMMANDS = {"XREADGROUP", "XACK", "XGROUP", "XAUTOCLAIM", "XPENDING", "XCLAIM"}
 QUEUE_KEYS = {"ready", "leased", "stale"}
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
-    """Yield the functions and methods of a module."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            yield node
-
-
-def lines(node: ast.FunctionDef) -> int:
-    """Return the number of lines of a function."""
-    return (node.end_lineno or node.lineno) - node.lineno + 1
-
-
-def statement_lines(node: ast.FunctionDef) -> int:
-    """Return the number of lines of a function without its signature and docstring."""
-    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-    return (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
-
-
 def users(is_use: Callable[[ast.AST], bool]) -> set[str]:
-    """Return the modules that have such a node."""
-    return {name for name, tree in MODULES.items() if any(map(is_use, ast.walk(tree)))}
+    """Return the names of the modules that have such a node."""
+    return {each.name for each in MODULES if any(map(is_use, ast.walk(each.tree)))}
 
 
-def test_functions_are_short() -> None:
-    sizes = {
-        f"{name}:{each.name}": each for name, tree in MODULES.items() for each in functions(tree)
-    }
-    assert not {name for name, each in sizes.items() if lines(each) > 40}
-    long = {name for name, each in sizes.items() if statement_lines(each) > 20}
-    assert len(long) <= len(sizes) / 10, sorted(long)
+def classes() -> list[tuple[str, ast.ClassDef]]:
+    """Return all classes with the names of their modules."""
+    return [
+        (each.name, node)
+        for each in MODULES
+        for node in ast.walk(each.tree)
+        if isinstance(node, ast.ClassDef)
+    ]
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
-def test_modules_are_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+def test_functions_modules_and_folders_are_small() -> None:
+    assert oversized(MODULES) == {}
+    assert share_of_short_functions(MODULES) >= 0.9
 
 
-def test_folders_have_at_most_a_dozen_modules() -> None:
-    folders = {path.parent for path in PACKAGE.rglob("*.py")}
-    counts = {
-        folder.name: sum(1 for each in folder.glob("*.py") if each.stem != "__init__")
-        for folder in folders
-    }
-    assert max(counts.values()) <= 12, counts
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    assert unclear_docstrings([*MODULES, *modules_of("tests/consumers")]) == []
+
+
+def test_classes_have_different_names() -> None:
+    names = [node.name for _, node in classes()]
+    assert len(names) == len(set(names))
 
 
 def test_commands_on_groups_are_built_in_one_module() -> None:
     def is_command(node: ast.AST) -> bool:
         return isinstance(node, ast.Constant) and node.value in GROUP_COMMANDS
 
-    assert users(is_command) == {"delivery/group_commands.py"}
+    assert users(is_command) == {"delivery.group_commands"}
 
 
 def test_keys_of_the_queues_are_used_in_one_module() -> None:
@@ -78,44 +62,29 @@ def test_keys_of_the_queues_are_used_in_one_module() -> None:
             and ast.unparse(node.value) in {"keys", "self._keys"}
         )
 
-    assert users(is_key) == {"delivery/ready.py"}
+    assert users(is_key) == {"delivery.ready"}
 
 
-def test_only_the_base_of_chores_decides_what_is_due_and_who_is_elected() -> None:
-    """No chore computes its own due time, and none writes the key of an election."""
-    chores = {name: tree for name, tree in MODULES.items() if name.startswith("chores/")}
-    defining = {
-        name: {each.name for each in functions(tree) if each.name in {"due", "hold", "resign"}}
-        for name, tree in chores.items()
+def test_only_the_base_of_chores_decides_what_is_due() -> None:
+    assert {each.name for each in CHORES for name in each.functions if name.endswith(".due")} == {
+        "chores.periodic"
     }
-    assert {name: found for name, found in defining.items() if found} == {
-        "chores/election.py": {"hold", "resign"},
-        "chores/periodic.py": {"due"},
-    }
+
+
+def test_only_elections_write_their_keys() -> None:
     assert users(lambda node: isinstance(node, ast.Constant) and node.value == "PX") == {
-        "chores/election.py"
+        "chores.election"
     }
 
 
 def test_every_chore_is_periodic() -> None:
-    chores = {
+    bases = {
         node.name: [ast.unparse(base) for base in node.bases]
-        for name, tree in MODULES.items()
-        if name.startswith("chores/")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and {"run", "_work"} & {f.name for f in functions(node)}
+        for module, node in classes()
+        if module.startswith("chores.")
+        and {"run", "_work"}
+        & {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
     }
-    assert {name for name, bases in chores.items() if bases == ["Periodic"]} == {
-        *("Sweep", "Retention", "Reaper", "Samples", "Promotions", "Heartbeat")
-    }
-    assert {name for name, bases in chores.items() if bases != ["Periodic"]} == {"Periodic"}
-
-
-def test_classes_have_different_names() -> None:
-    names = [
-        node.name
-        for tree in MODULES.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-    ]
-    assert len(names) == len(set(names))
+    assert bases.pop("Periodic") == ["ABC"]
+    assert set(bases) == {*"Sweep Retention Reaper Samples Promotions Heartbeat".split()}
+    assert all(each == ["Periodic"] for each in bases.values())

@@ -23,7 +23,7 @@ from tests.support.scraping import Samples, parsed, value
 from tests.support.waiting import eventually
 
 
-def say() -> Samples:
+def scraped() -> Samples:
     return parsed(generate_latest().decode())
 
 
@@ -90,7 +90,7 @@ def test_sweep_says_what_is_waiting_and_pending_and_how_old_it_is(
     redis_client.xadd("tenant:old:events", {"event": b'{"type":"done","id":"b"}'}, id="1000-0")
     ConsumerGroup(redis_client, "status", "me").read(["42"], 2)
     sweep(redis_client).run()
-    said = say()
+    said = scraped()
     for group, waiting, pending in (("status", 2, 2), ("rows", 4, 0)):
         assert value(said, "jobtrail_entries_waiting", group=group) == waiting
         assert value(said, "jobtrail_entries_pending", group=group) == pending
@@ -110,7 +110,7 @@ def test_settled_streams_count_no_more(redis_client: redis.Redis) -> None:
         group = ConsumerGroup(redis_client, name, "me")
         group.acknowledge(group.read(["42"], 10))
     one.run()
-    said = say()
+    said = scraped()
     for group_name in ("status", "rows"):
         assert value(said, "jobtrail_entries_waiting", group=group_name) == 0
         age = value(said, "jobtrail_oldest_unprocessed_age_seconds", group=group_name)
@@ -121,9 +121,9 @@ def test_only_the_elected_sweeper_speaks_for_all(redis_client: redis.Redis) -> N
     append(redis_client, "a1")
     first, second = sweep(redis_client, "first"), sweep(redis_client, "second")
     first.run()
-    assert value(say(), "jobtrail_sweeper") == 1
+    assert value(scraped(), "jobtrail_sweeper") == 1
     second.run()  # in this one process it withdraws what the first said
-    said = say()
+    said = scraped()
     assert "jobtrail_sweeper" not in said
     assert "jobtrail_entries_waiting" not in said
 
@@ -136,17 +136,17 @@ def test_dead_letters_of_all_tenants_are_counted_and_gone_when_they_are(
             redis_client.xadd(f"tenant:{tenant}:dead", {"reason": "not_json"})
     one = sweep(redis_client)
     one.run()
-    assert value(say(), "jobtrail_dead_letters") == 5
+    assert value(scraped(), "jobtrail_dead_letters") == 5
     redis_client.delete("tenant:1:dead")
     one.run()
-    assert value(say(), "jobtrail_dead_letters") == 3
+    assert value(scraped(), "jobtrail_dead_letters") == 3
 
 
 def test_progress_that_appenders_shed_is_shown(redis_client: redis.Redis) -> None:
     appender = EventAppender(redis_client, max_stream_bytes=1)
     appender.append_many(("42", {"type": "progress", "id": "a1"}) for _ in range(3))
     sweep(redis_client).run()
-    assert value(say(), "jobtrail_progress_shed_total") == 3
+    assert value(scraped(), "jobtrail_progress_shed_total") == 3
 
 
 def test_tenants_are_labels_only_where_it_is_switched_on_and_then_of_a_bounded_number(
@@ -160,7 +160,7 @@ def test_tenants_are_labels_only_where_it_is_switched_on_and_then_of_a_bounded_n
     assert "tenant-" not in generate_latest().decode()
     redis_client.delete("jobtrail:sweeper")
     sweep(redis_client, tenants=True).run()
-    said = say()["jobtrail_tenant_entries_unsettled"]
+    said = scraped()["jobtrail_tenant_entries_unsettled"]
     assert len(said) == 2 * TENANTS
     assert set(said.values()) == {1.0}
 
@@ -207,7 +207,7 @@ def test_idle_stream_costs_the_sweep_no_command_of_its_own(redis_client: redis.R
 
 def test_consumer_counts_what_it_did(redis_client: redis.Redis, redis_url: str) -> None:
     def count(name: str, **labels: str) -> float:
-        return value(say(), name, **labels) or 0
+        return value(scraped(), name, **labels) or 0
 
     watched: list[Callable[[], float]] = [
         lambda: count("jobtrail_events_applied_total", group="status"),
@@ -252,7 +252,7 @@ def test_outage_is_counted_by_the_server_that_is_away(
     append(redis_client, "a1")
 
     def waits() -> float:
-        return value(say(), "jobtrail_outages_total", group="rows", server="postgres") or 0
+        return value(scraped(), "jobtrail_outages_total", group="rows", server="postgres") or 0
 
     before = waits()
     running = threading.Thread(target=consumer.run, args=(stop,))
@@ -261,5 +261,5 @@ def test_outage_is_counted_by_the_server_that_is_away(
     stop.set()
     running.join(10)
     assert not running.is_alive()
-    waited = value(say(), "jobtrail_outage_wait_seconds_total", group="rows", server="postgres")
+    waited = value(scraped(), "jobtrail_outage_wait_seconds_total", group="rows", server="postgres")
     assert waited

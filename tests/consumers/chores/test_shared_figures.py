@@ -49,14 +49,14 @@ def test_an_odd_value_stops_neither_sampling_nor_the_console(
         PLACES[place](redis_client, odd)
         member = Member(redis_client, f"c{number}")
         member.run()
-        desk = RedisOperatorView(redis_client, DeadLetterStore(redis_client))
-        assert json.dumps(desk.samples())
-        assert f"c{number}" in {each["name"] for each in desk.consumers()}
+        view = RedisOperatorView(redis_client, DeadLetterStore(redis_client))
+        assert json.dumps(view.samples())
+        assert f"c{number}" in {each["name"] for each in view.consumers()}
         for order in ("activity", "lag", "dead"):
-            assert json.dumps(desk.tenants(order, 10))
+            assert json.dumps(view.tenants(order, 10))
         member.leave()
         PLACES[place](redis_client, odd)
-        assert desk.samples()["at"]
+        assert view.samples()["at"]
 
 
 class Database:
