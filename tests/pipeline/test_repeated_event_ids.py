@@ -69,8 +69,8 @@ def test_one_event_id_on_all_events_of_a_job__every_reading_agrees_and_so_do_reb
             items = client.get(f"/api/v1/jobs/{job}/history/").json()["items"]
             assert [each["type"] for each in items] == [fields["type"] for fields, _ in events]
             assert {each["event_id"] for each in items} == {event_id}
-            explained = client.get(f"/api/v1/ops/jobs/42/job/{job}/").json()["why"]
-            assert explained["agrees"] is True
+            explained = client.get(f"/api/v1/ops/jobs/42/job/{job}/").json()["explanation"]
+            assert explained["matches_row"] is True
         first = client.get("/api/v1/jobs/ends/history/?limit=1").json()
         rest = client.get(f"/api/v1/jobs/ends/history/?cursor={first['next_cursor']}").json()
         assert [each["type"] for each in rest["items"]] == ["done"]
