@@ -24,10 +24,11 @@ from benchmarks.recorded import Recorder, Step, send_again
 from benchmarks.report import Figure
 from benchmarks.servers import Bench
 from benchmarks.workload import KEYS, fill, lives
-from consumers.composition import ROWS_BATCH, build
+from consumers.composition import build
 from consumers.loop.read_ahead import QUANTUM
 from projections.decoding import decode
 from projections.history.writer import COLUMNS, EventRow, event_row
+from projections.registry.rows import BATCH
 from sql import sessions
 from streams.entry_ids import of_reply
 
@@ -132,7 +133,7 @@ def _beside_copy(bench: Bench, connection: psycopg.Connection, jobs: int) -> Fig
         **compare(bench.rounds(ROUNDS), product, limit).fields(),
         details={
             "limit": "psycopg binary COPY of ready rows, the same primary key and batches",
-            "batch": ROWS_BATCH,
+            "batch": BATCH,
         },
     )
 
@@ -164,7 +165,7 @@ def _out_of_the_collectors_way() -> Iterator[None]:
 
 def _batches(client: redis.Redis, names: Sequence[str]) -> Iterator[list[EventRow]]:
     """Return the rows of the history, in the batches that a consumer reads."""
-    quantum = max(1, min(QUANTUM, ROWS_BATCH // len(names)))
+    quantum = max(1, min(QUANTUM, BATCH // len(names)))
     waiting = {name: _rows(client, name) for name in names}
     while any(waiting.values()):
         yield [row for name in names for row in waiting[name][:quantum]]

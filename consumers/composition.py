@@ -20,7 +20,7 @@ import structlog
 from consumers import metrics
 from consumers.chores.activity import Counted, Tally
 from consumers.chores.heartbeat import Heartbeat
-from consumers.chores.promotions import Promotions
+from consumers.chores.promotions import Promotions, Restorable
 from consumers.chores.reaper import Reaper
 from consumers.chores.retention.chore import Retention
 from consumers.chores.samples import Samples
@@ -33,42 +33,17 @@ from consumers.garbage_collector import tune_collector
 from consumers.loop.read_ahead import BATCH
 from consumers.loop.runner import Consumer
 from consumers.loop.shutdown import stop_on_signals
-from consumers.protocols import Chore, Projection
+from consumers.protocols import Chore, LooksAhead, Projection
 from consumers.tracing import traced
 from projections.history.retention import drop_old
-from projections.rows.writer import JobRows
-from projections.status.writer import StatusCache
-from sql import sessions
+from projections.registry.definition import RegisteredProjection
+from projections.registry.lookup import HISTORY_GROUP, find_projection
+from projections.registry.rows import connector
 from streams import logging_setup
 from streams.connection import connect
 from streams.settings import Settings
 
-ANSWER_SECONDS = 60.0
-"""The time limit for one statement of a batch, which usually takes milliseconds."""
-
 _LOG = structlog.get_logger(__name__)
-
-
-def _status(client: redis.Redis, settings: Settings) -> Projection:
-    return StatusCache(
-        client,
-        ttl_seconds=settings.status_ttl_seconds,
-        ended_ttl_seconds=settings.ended_ttl_seconds,
-        result_cache_bytes=settings.result_cache_bytes,
-    )
-
-
-def _rows(_client: redis.Redis, settings: Settings) -> Projection:
-    return JobRows(_connector(settings))
-
-
-def _connector(settings: Settings) -> Callable[[], sessions.Session]:
-    return partial(
-        sessions.connect,
-        settings.require_database_url(),
-        "jobtrail-rows",
-        answer_seconds=ANSWER_SECONDS,
-    )
 
 
 def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:
@@ -76,14 +51,15 @@ def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:
 
 
 def _chores(
-    projection: Projection, settings: Settings, client: redis.Redis, consumer: str
+    group: str, projection: Projection, settings: Settings, client: redis.Redis, consumer: str
 ) -> Iterator[Chore]:
-    """Yield the chores of a projection; only the group `rows` reaches both servers."""
-    if not isinstance(projection, JobRows):
+    """Yield the chores of a group's consumers; those of the history reach both servers."""
+    if isinstance(projection, Restorable):
+        # First: what a failover lost must be restored before it is trimmed.
+        yield Promotions(client, projection, group, max_event_bytes=settings.max_event_bytes)
+    if group != HISTORY_GROUP:
         return
-    # First: what a failover lost must be restored before it is trimmed.
-    yield Promotions(client, projection, JobRows.group, max_event_bytes=settings.max_event_bytes)
-    connect, days = _connector(settings), settings.history_keep_days
+    connect, days = connector(settings), settings.history_keep_days
     yield Retention(
         client,
         consumer,
@@ -94,17 +70,6 @@ def _chores(
         yield Reaper(
             client, connect, consumer, stalled_after_seconds=settings.stalled_after_seconds
         )
-
-
-PROJECTIONS: dict[str, Callable[[redis.Redis, Settings], Projection]] = {
-    StatusCache.group: _status,
-    JobRows.group: _rows,
-}
-"""The projections by group: functions that make the projection that the group feeds."""
-
-ROWS_BATCH = 8_000
-"""The number of entries in one batch of `rows`. A batch of 4,000 takes 11 % more CPU time an event,
-because each transaction has a fixed cost. One tenant has at most `QUANTUM` entries in a batch."""
 
 
 def build(
@@ -119,7 +84,7 @@ def build(
     """Return a consumer of a group.
 
     Args:
-        group: a key of `PROJECTIONS`.
+        group: the group of a registered projection.
         settings: the settings of the process.
         client: a client of the Redis with the streams.
         consumer: the consumer's name in its group.
@@ -127,25 +92,39 @@ def build(
         tally: counts the entries that the consumer applies.
 
     Raises:
+        KeyError, InvalidProjection: no projection of that group, or no valid one, is registered.
         SettingsError: the projection needs a database and the settings have none.
     """
     idle = settings.reclaim_idle_seconds
-    made = PROJECTIONS[group](client, settings)
-    projection = traced(made, group)
+    registered = _registered(group)
+    made = registered.writer(client, settings)
     built = Consumer(
         group=ConsumerGroup(client, group, consumer),
-        projection=projection if tally is None else Counted(projection, tally),
+        projection=_observed(made, group, tally),
         ready=ReadyQueue(client, group, lease_seconds=idle),
         dead_letters=_dead_letters(client, group, settings),
         sweep=_sweep(client, group, consumer, settings),
-        chores=[*_chores(made, settings, client, consumer), *chores],
-        batch_entries=ROWS_BATCH if isinstance(made, JobRows) else BATCH,
+        chores=[*_chores(group, made, settings, client, consumer), *chores],
+        batch_entries=registered.batch_entries or BATCH,
         reclaim_idle_seconds=idle,
         max_event_bytes=settings.max_event_bytes,
     )
-    if isinstance(made, JobRows):
+    if isinstance(made, LooksAhead):
         made.meanwhile = built.look_ahead
     return built
+
+
+def _registered(group: str) -> RegisteredProjection:
+    projection = find_projection(group)
+    if projection is None:
+        raise KeyError(group)
+    return projection
+
+
+def _observed(projection: Projection, group: str, tally: Tally | None) -> Projection:
+    """Return the projection with spans and, if there is a tally, with counting."""
+    with_spans = traced(projection, group)
+    return with_spans if tally is None else Counted(with_spans, tally)
 
 
 def _dead_letters(client: redis.Redis, group: str, settings: Settings) -> DeadLetterWriter:
@@ -189,9 +168,13 @@ def consume(group: str, settings: Settings) -> None:
         Samples(client, name, dead_limits=_dead_limits(settings)),
     ]
     consumer = build(group, settings, client, name, chores=chores, tally=tally)
-    if settings.metrics_port is not None:
-        server, _ = prometheus_client.start_http_server(
-            settings.metrics_port, settings.metrics_host
-        )
-        _LOG.info("metrics_served", port=server.server_port)
+    _serve_metrics(settings)
     consumer.run(stop)
+
+
+def _serve_metrics(settings: Settings) -> None:
+    """Serve the metrics of this process, if a port is set."""
+    if settings.metrics_port is None:
+        return
+    server, _ = prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host)
+    _LOG.info("metrics_served", port=server.server_port)

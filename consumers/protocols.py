@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from projections.decoding import Entry
 
@@ -29,6 +29,14 @@ class Projection(Protocol):
     def apply(self, entries: Sequence[Entry]) -> None:
         """Store the effect of the entries; applying them again changes nothing."""
         ...
+
+
+@runtime_checkable
+class LooksAhead(Protocol):
+    """A projection whose writer can run a callable while it waits for its server."""
+
+    meanwhile: Callable[[], None]
+    """Called at most once in each `apply`; what it raises undoes the batch."""
 
 
 class Chore(Protocol):

@@ -24,6 +24,7 @@ from consumers.dead_letters.tenants import dead_counts
 from consumers.delivery.lag import Lag, lag_of
 from consumers.round_trips import encodable, server_ms
 from ops.tasks.dead_letter_facts import letter_facts, rejection_facts
+from projections.registry.lookup import projection_names
 from streams.appender import GROUPS
 from streams.connection import connect
 from streams.entry_ids import EntryId
@@ -67,7 +68,8 @@ class RedisOperatorView:
         """Return the samples of the last hour as columns; rates are entries a second."""
         texts = ask(self._client, "LRANGE", self._keys.samples(), 0, -1)
         taken = [sample.model_dump() for sample in valid_figures(Sample, texts)]
-        groups = dict.fromkeys([*GROUPS, *(name for sample in taken for name in sample["groups"])])
+        sampled = (name for sample in taken for name in sample["groups"])
+        groups = dict.fromkeys([*projection_names(), *sampled])
         return {
             "at": [sample["at"] for sample in taken],
             "dead": sum(count for _, count in self._dead_tenants(COUNTED_TENANTS)),
@@ -95,11 +97,11 @@ class RedisOperatorView:
         """Return the busiest tenants, or with order `lag` those with the oldest entries."""
         names = self._furthest(limit) if order == "lag" else self._busiest(limit)
         lags: dict[str, dict[str, Facts]] = {name: {} for name in names}
-        for row in lag_of(self._client, names, GROUPS, self._keys):
+        for row in lag_of(self._client, names, projection_names(), self._keys):
             lags[row.tenant][row.group] = _lag(row)
         activity = {
             group: ask(self._client, "ZMSCORE", self._keys.activity(group), *names)
-            for group in GROUPS
+            for group in projection_names()
             if names
         }
         dead = dead_counts(self._client, names, self._keys)

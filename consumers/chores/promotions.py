@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import redis
 import structlog
@@ -41,6 +41,7 @@ READ_AT_ONCE = 1_000
 """The number of entries that are read and compared together."""
 
 
+@runtime_checkable
 class Restorable(Protocol):
     """A projection in a database that may be replaced by an older copy."""
 

@@ -21,6 +21,7 @@ from consumers.chores.election import Election
 from consumers.chores.periodic import Periodic
 from consumers.delivery.group_states import group_states
 from consumers.round_trips import server_ms
+from projections.registry.lookup import HISTORY_GROUP
 from sql import queries
 from streams.appender import EventAppender
 from streams.connection import LogUnavailable
@@ -30,8 +31,6 @@ from streams.wire import round_trip
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("reaper")
 
-GROUP = "rows"
-"""The group whose rows are examined; a tenant whose entries it has not all settled is skipped."""
 INTERVAL_SECONDS = 10.0
 AT_ONCE = 500
 """Jobs that one run ends at most; every tenant has a share of them."""
@@ -110,7 +109,7 @@ class Reaper(Periodic):
         for tenant, stream, states in zip(
             tenants, streams, group_states(self._client, streams), strict=True
         ):
-            state = next((state for state in states if state.name == GROUP), None)
+            state = next((state for state in states if state.name == HISTORY_GROUP), None)
             if state is None or state.pending:
                 continue
             after = f"({state.last_delivered}"

@@ -8,7 +8,6 @@ from ops.addresses import command_settings
 from ops.arguments import check_known
 from ops.commands.shared_options import AsJson, OneTenant
 from ops.printing import print_json, print_table
-from streams.appender import GROUPS
 from streams.connection import connect
 from streams.keys import check_tenant
 
@@ -19,12 +18,14 @@ def lag(
     as_json: AsJson = False,
 ) -> None:
     """Show how far each group is behind, by tenant."""
+    from projections.registry.lookup import projection_names  # noqa: PLC0415 - help needs none
+
     client = connect(command_settings().require_redis_url())
     if tenant is not None:
         check_known(client, check_tenant(tenant))
     rows = [
         row._replace(tenant=encodable(row.tenant))
-        for row in lags.lag(client, GROUPS)
+        for row in lags.lag(client, projection_names())
         if tenant in (None, row.tenant)
     ]
     if as_json:

@@ -9,7 +9,9 @@ import typer
 Tenant = Annotated[str, typer.Option("--tenant", help="The tenant.")]
 OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Projection = Annotated[str, typer.Argument(help="status or rows")]
+Projection = Annotated[
+    str, typer.Argument(help="status, rows, or a projection that a package adds")
+]
 Processes = Annotated[
     int | None,
     typer.Option(

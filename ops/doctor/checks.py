@@ -34,7 +34,7 @@ from ops.doctor.redis_checks import (
 )
 from ops.doctor.stream_checks import group_lag, shed_progress, stream_ids, trimming
 from ops.doctor.unexpected_keys import unexpected_keys
-from streams.appender import GROUPS
+from projections.registry.lookup import projection_names
 
 
 class Need(Enum):
@@ -62,7 +62,10 @@ CHECKS = (
     Check("redis replicas", Need.REDIS, replicas),
     Check("redis proto-max-bulk-len", Need.REDIS, largest_command),
     Check("stream ids", Need.REDIS, stream_ids),
-    *(Check(f"lag of {group}", Need.REDIS, partial(group_lag, group)) for group in GROUPS),
+    *(
+        Check(f"lag of {group}", Need.REDIS, partial(group_lag, group))
+        for group in projection_names()
+    ),
     Check("trimming", Need.REDIS, trimming),
     Check("shed progress", Need.REDIS, shed_progress),
     Check("dead letters", Need.REDIS, dead_letters),

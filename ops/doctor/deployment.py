@@ -11,10 +11,10 @@ from typing import Any, Self
 import redis
 
 from consumers.delivery.lag import Lag, lag
+from projections.registry.lookup import projection_names
 from sql import sessions
 from sql.migrate import missing
 from sql.sessions import Session
-from streams.appender import GROUPS
 from streams.connection import connect
 from streams.keys import Keys
 from streams.settings import Settings
@@ -61,8 +61,8 @@ class Deployment:
 
     @cached_property
     def lags(self) -> Sequence[Lag]:
-        """The lag of each built-in group for each tenant."""
-        return list(lag(self.client, GROUPS))
+        """The lag of each projection's group for each tenant."""
+        return list(lag(self.client, projection_names()))
 
     @property
     def database_url(self) -> str:

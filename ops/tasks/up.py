@@ -26,6 +26,7 @@ from ops.errors import CommandError
 from ops.processes.child import Child
 from ops.processes.supervisor import Supervisor
 from ops.unknown_variables import known_variables
+from projections.registry.lookup import projection_names
 from sql.migrate import apply
 from streams import logging_setup
 from streams.runtime.interrupts import on_stop
@@ -146,7 +147,7 @@ def _children(settings: Settings, *, demo: bool) -> Iterator[None]:
     """Run consumers and API as processes that are restarted, and the demo as one that is not."""
     environ = _environ(settings)
     supervisor = Supervisor()
-    for name in ("consume status", "consume rows", "api"):
+    for name in (*(f"consume {group}" for group in projection_names()), "api"):
         supervisor.add(name, _command(*name.split()), environ)
     done = threading.Event()
     thread = threading.Thread(target=supervisor.run, args=(done,))

@@ -36,6 +36,10 @@ class Step(NamedTuple):
     jobs: int
     expired: int = 0
     """Jobs among them whose documents would have expired by now, and were not brought back."""
+    kept: int = 0
+    """Replaced states that were kept."""
+    changed: int | None = None
+    """Rows that a reset changed; None for other steps."""
 
 
 class Writer(Protocol):

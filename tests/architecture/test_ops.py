@@ -36,9 +36,12 @@ ONLY_IN = {
     "workers": {"tasks.demo", "tasks.roster_import", "tasks.video_encoding"},
     "consumers.composition": {"commands.consume"},
     "projections": {
+        # The names of the registered projections.
+        "commands.consume", "commands.lag", "doctor.checks", "doctor.deployment", "operator_view",
+        "tasks.up",
         "doctor.postgres_checks",
         *(f"tasks.replay.{name}" for name in (
-            "entry_range replaced replay rows_reset scope servers shares verification".split()
+            "entry_range reading replaced replay scope servers shares verification".split()
         )),
     },
 }  # fmt: skip

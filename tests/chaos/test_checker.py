@@ -9,8 +9,9 @@ import psycopg
 import pytest
 import redis
 
-from consumers.composition import PROJECTIONS
 from projections.decoding import decode
+from projections.registry.rows import ROWS
+from projections.registry.status import STATUS
 from streams.entry_ids import EntryId
 from streams.settings import Settings
 from tests.chaos.checker import Verdict, check
@@ -34,8 +35,8 @@ def judge(redis_client: redis.Redis, redis_url: str, database_url: str) -> Calla
         redis_client.xadd(LOG, {"event": raw}, id=entry_id)
         entries.append(decode("t1", EntryId.parse(entry_id), [b"event", raw]))
     redis_client.xadd(LOG, {"event": POISON}, id="1767607200000-3")
-    for group, build in PROJECTIONS.items():
-        projection = build(redis_client, settings)
+    for registered in (STATUS, ROWS):
+        group, projection = registered.group, registered.writer(redis_client, settings)
         projection.apply(entries)
         if hasattr(projection, "close"):
             projection.close()

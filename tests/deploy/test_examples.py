@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from api.live.endpoint import TENANT_PATH
-from consumers.composition import PROJECTIONS
+from projections.registry.lookup import BUILT_IN
 from streams.kinds import KINDS
 from streams.settings import PREFIX, Settings
 
@@ -44,14 +44,14 @@ def test_environment_of_each_process_is_accepted(name: str) -> None:
 
 def test_every_group_has_its_environment() -> None:
     names = {file.stem.removeprefix("consume-") for file in ENVIRONMENTS}
-    assert set(PROJECTIONS) <= names
+    assert set(BUILT_IN) <= names
 
 
 def test_units_name_environment_files_that_there_are() -> None:
     there = {file.name for file in ENVIRONMENTS}
     for unit in UNITS:
         for name in re.findall(r"^EnvironmentFile=/etc/jobtrail/(.+)$", unit.read_text(), re.M):
-            for group in PROJECTIONS:
+            for group in BUILT_IN:
                 assert name.replace("%i", group) in there
 
 

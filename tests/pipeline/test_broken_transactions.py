@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -20,9 +21,10 @@ import redis
 from psycopg.sql import SQL, Identifier, Literal
 
 from consumers.chores.promotions import Promotions
-from consumers.composition import PROJECTIONS, build
+from consumers.composition import build
 from projections.history.partitions import _attach as attach
 from projections.history.retention import drop_old
+from projections.registry.rows import ROWS
 from projections.rows.writer import JobRows
 from sql import sessions
 from streams.appender import EventAppender
@@ -133,7 +135,8 @@ def consume(client: redis.Redis, rows: JobRows) -> None:
     """Consume until everything is settled."""
     settings, stop = Settings(redis_url="redis://unused", database_url="unused"), Event()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PROJECTIONS, "rows", lambda _client, _settings: rows)
+        registered = replace(ROWS, writer=lambda _client, _settings: rows)
+        patch.setattr("consumers.composition.find_projection", lambda _group: registered)
         patch.setattr("consumers.composition._chores", lambda *_: ())
         consumer = build("rows", settings, client, "c1")
     settled = 0

@@ -16,6 +16,7 @@ import redis
 
 from consumers import composition, metrics
 from ops.devstack import EmbeddedPostgres
+from projections.registry import rows
 from sql import deadlines, sessions
 from streams.appender import EventAppender
 from streams.connection import connect
@@ -33,7 +34,7 @@ RECOVERY_SECONDS = 60.0
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(composition, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(rows, "ANSWER_SECONDS", 2.0)
     monkeypatch.setattr(deadlines, "LIVENESS_SECONDS", 0.5)
 
 

@@ -15,14 +15,13 @@ import structlog
 
 from consumers import metrics
 from consumers.faults import is_of_key
+from projections.registry.lookup import HISTORY_GROUP
 from streams.discovery import tenants as all_tenants
 from streams.keys import Keys
 from streams.wire import Command, as_text, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
 
-HISTORY_GROUP = "rows"
-"""The group that acknowledges an entry only after the history contains it."""
 AT_ONCE = 100
 """Streams in one round trip."""
 TRIM_AT_ONCE = 10_000

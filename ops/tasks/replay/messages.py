@@ -19,8 +19,6 @@ class ShareDone(NamedTuple):
 
     jobs: int = 0
     """Jobs that were verified."""
-    kept: int = 0
-    """Replaced states that were kept."""
     skipped: int = 0
     """Entries that cannot be applied."""
     unknown: bool = False

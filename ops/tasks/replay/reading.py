@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from ops.tasks.replay.outcomes import DryRun
 from ops.tasks.replay.scope import Scope, unknown_tenant
-from ops.tasks.replay.servers import Servers, open_servers
+from ops.tasks.replay.servers import open_replay
+from projections.replay.sources import Sources
 
 
-def read_streams(scope: Scope, servers: Servers) -> bool:
+def read_streams(scope: Scope, sources: Sources) -> bool:
     """Read the streams and select the jobs of the scope.
 
     Returns:
         True if the tenant of the scope has no events at all.
     """
-    servers.sources.read_logs()
-    unknown = scope.tenant is not None and not servers.sources.events()
-    servers.sources.narrow(scope.entries)
+    sources.read_logs()
+    unknown = scope.tenant is not None and not sources.events()
+    sources.narrow(scope.entries)
     return unknown
 
 
@@ -26,9 +27,9 @@ def dry_run(scope: Scope) -> DryRun:
         CommandError: the tenant has no events, or the database lacks migrations.
         redis.RedisError, psycopg.Error: a server is away.
     """
-    with open_servers(scope) as servers:
-        unknown = read_streams(scope, servers)
+    with open_replay(scope) as replay:
+        unknown = read_streams(scope, replay.sources)
         if unknown and scope.tenant is not None:
             raise unknown_tenant(scope.tenant)
-        held, tail, jobs = servers.sources.size()
+        held, tail, jobs = replay.sources.size()
     return DryRun(scope.projection, jobs, held, tail)

@@ -9,7 +9,7 @@ from ops.tasks.replay.outcomes import Dropped, PutBack
 from ops.tasks.replay.scope import WAITING, Scope
 from ops.tasks.replay.servers import one_line_errors, open_database
 from projections.history.writer import has_events
-from projections.replay.replaced_states import drop, restore
+from projections.replay.replaced_states import drop
 
 
 def drop_replaced(scope: Scope) -> Dropped:
@@ -36,7 +36,8 @@ def restore_replaced(scope: Scope, notify: Callable[[str], None]) -> PutBack:
         CommandError: nothing is kept, the rows are in use, or the projection keeps documents.
         psycopg.Error: PostgreSQL is away or refuses.
     """
-    if scope.projection != "rows":
+    restore = scope.registered().restore
+    if restore is None:
         raise CommandError(
             "only rows are put back: documents are rebuilt from their events; the replaced ones"
             " are in the table replaced_states"

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from functools import partial
 
+from ops.errors import CommandError
 from ops.tasks.parallel import Send, run_parts
 from ops.tasks.progress import Progress
 from ops.tasks.replay.messages import Expected, ShareDone
 from ops.tasks.replay.outcomes import ReplayOutcome
 from ops.tasks.replay.reading import read_streams
-from ops.tasks.replay.rows_reset import reset_rows
-from ops.tasks.replay.scope import Scope, unknown_tenant
-from ops.tasks.replay.servers import (
-    Servers,
-    open_database,
-    open_servers,
-    served_documents,
-    status_options,
-)
+from ops.tasks.replay.scope import WAITING, Scope, unknown_tenant
+from ops.tasks.replay.servers import open_replay
 from ops.tasks.replay.shares import tenant_shares
 from projections.replay.checkpoint import Checkpoint, Standing
-from projections.replay.repair import RowsRepair, StatusRepair, Step, repair
-from projections.replay.replaced_states import KeptDocuments
-from projections.replay.reset import StatusReset, reset_status
-from projections.status.writer import StatusCache
-from streams.keys import JobKey
+from projections.replay.repair import Step
 
 
 def checkpoint_of(scope: Scope, bounds: Mapping[str, str | None]) -> Checkpoint:
@@ -55,14 +44,17 @@ def replay_scope(
     text where an earlier run is continued or other sessions hold the rows.
 
     Raises:
-        CommandError: a process failed, or the tenant has no events. After a failure the same
+        CommandError: the projection cannot be reset, a process failed, or the tenant has no
+            events. After a failure the same
             command continues from the last finished job.
         redis.RedisError, psycopg.Error: a server is away; likewise.
     """
-    if scope.reset and scope.projection == "rows":
-        outcome = reset_rows(scope, progress, notify)
-    else:
-        outcome = _replay_shares(scope, checkpoint, processes, progress, notify)
+    projection = scope.registered()
+    if scope.reset and projection.reset is None:
+        raise CommandError(f"the projection {scope.projection} cannot be reset: leave --reset away")
+    if not (projection.parallel_reset if scope.reset else projection.parallel):
+        processes = 1
+    outcome = _replay_shares(scope, checkpoint, processes, progress, notify)
     if scope.tenant is not None and outcome.unknown and not outcome.kept:
         raise unknown_tenant(scope.tenant)
     return outcome
@@ -84,7 +76,7 @@ def _replay_shares(
         checkpoint,
         progress,
     )
-    run_parts(run.unfinished(), partial(_replay_share, scope), run.receive)
+    run_parts(run.unfinished(), partial(_replay_share, scope, notify), run.receive)
     checkpoint.forget()
     return run.outcome(scope.projection)
 
@@ -99,6 +91,7 @@ class _Run:
         self._open = [index for index, share in enumerate(shares) if not share.done]
         self._started = time.monotonic()
         self._totals = Counter[str]()
+        self._changed: int | None = None
         self._unknown = False
 
     def unfinished(self) -> list[Standing]:
@@ -113,9 +106,10 @@ class _Run:
         elif isinstance(message, Step):
             self._add_step(index, message)
         elif isinstance(message, ShareDone):
-            self._totals.update(kept=message.kept, skipped=message.skipped)
+            self._totals.update(skipped=message.skipped)
             self._unknown = message.unknown
-            self._save(index, self._shares[index]._replace(done=True))
+            if len(self._shares) > 1:
+                self._save(index, self._shares[index]._replace(done=True))
 
     def outcome(self, projection: str) -> ReplayOutcome:
         """Return the result, once all processes have ended."""
@@ -127,11 +121,16 @@ class _Run:
             skipped=self._totals["skipped"],
             seconds=round(time.monotonic() - self._started, 3),
             unknown=self._unknown,
-            left_expired=self._totals["expired"],
+            left_expired=self._totals["expired"] if self._changed is None else None,
+            changed=self._changed,
         )
 
     def _add_step(self, index: int, step: Step) -> None:
-        self._totals.update(events=step.events, jobs=step.jobs, expired=step.expired)
+        self._totals.update(
+            events=step.events, jobs=step.jobs, expired=step.expired, kept=step.kept
+        )
+        if step.changed is not None:
+            self._changed = (self._changed or 0) + step.changed
         if step.last is not None:
             self._save(index, self._shares[index]._replace(finished=step.last))
         self._progress.advance(step.events)
@@ -141,34 +140,12 @@ class _Run:
         self._checkpoint.write(self._shares)
 
 
-def _replay_share(scope: Scope, share: Standing, send: Send) -> None:
+def _replay_share(scope: Scope, notify: Callable[[str], None], share: Standing, send: Send) -> None:
     """Replay a share from its last finished job, and send each step."""
-    with open_servers(scope, share.share) as servers:
-        unknown = read_streams(scope, servers)
+    with open_replay(scope, share.share, partial(notify, WAITING)) as replay:
+        unknown = read_streams(scope, replay.sources)
         if scope.counted:
-            send(Expected(servers.sources.events()))
-        with closing(KeptDocuments(lambda: open_database(servers.settings))) as kept:
-            for step in _steps(scope, servers, share.finished, kept):
-                send(step)
-        send(ShareDone(kept=kept.states, skipped=servers.sources.skipped, unknown=unknown))
-
-
-def _steps(
-    scope: Scope, servers: Servers, after: JobKey | None, kept: KeptDocuments
-) -> Iterator[Step]:
-    """Return the steps of the scope's replay; rows are reset elsewhere (`rows_reset`)."""
-    if scope.projection == "rows":
-        return _repair_rows(servers, after)
-    options = status_options(servers.settings)
-    if scope.reset:
-        writer = StatusReset(servers.client, kept, **options)
-        return reset_status(servers.sources, writer, servers.comparison, after)
-    documents = StatusRepair(
-        StatusCache(servers.client, **options), served_documents(servers.client, servers.settings)
-    )
-    return repair(servers.sources, documents, after)
-
-
-def _repair_rows(servers: Servers, after: JobKey | None) -> Iterator[Step]:
-    with closing(RowsRepair(lambda: open_database(servers.settings))) as writer:
-        yield from repair(servers.sources, writer, after)
+            send(Expected(replay.sources.events()))
+        for step in scope.registered().steps(replay, share.finished, reset=scope.reset):
+            send(step)
+        send(ShareDone(skipped=replay.sources.skipped, unknown=unknown))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ops.errors import CommandError
+from projections.registry.definition import RegisteredProjection
+from projections.registry.lookup import find_projection, projection_names
 from projections.replay.sources import Range
 from streams.keys import check_tenant
 from streams.settings import Settings
 
-PROJECTIONS = ("status", "rows")
 WAITING = "waiting for writers to let go of the rows"
 """The notice where other sessions hold rows that are to be replaced."""
 
@@ -28,18 +29,36 @@ class Scope(NamedTuple):
     counted: bool = False
     """True where the expected events are counted first, for a progress bar."""
 
+    def registered(self) -> RegisteredProjection:
+        """Return the projection; raises as the function `registered`."""
+        return registered(self.projection)
+
 
 def check_scope(projection: str, tenant: str | None) -> None:
     """Raise if the projection or the tenant has no valid name.
 
     Raises:
-        CommandError: there is no such projection.
+        CommandError: there is no projection of that name.
+        InvalidProjection: the package that adds it has to be corrected.
         InvalidTenant: no tenant can have that name.
     """
-    if projection not in PROJECTIONS:
-        raise CommandError(f"no projection {projection!r}: take one of {', '.join(PROJECTIONS)}")
+    registered(projection)
     if tenant is not None:
         check_tenant(tenant)
+
+
+def registered(projection: str) -> RegisteredProjection:
+    """Return the projection of a name.
+
+    Raises:
+        CommandError: there is no projection of that name.
+        InvalidProjection: the package that adds it has to be corrected.
+    """
+    found = find_projection(projection)
+    if found is None:
+        names = ", ".join(projection_names())
+        raise CommandError(f"no projection {projection!r}: take one of {names}")
+    return found
 
 
 def unknown_tenant(tenant: str) -> CommandError:

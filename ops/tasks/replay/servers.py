@@ -1,23 +1,22 @@
-"""Connections of `replay` and `verify` to Redis and PostgreSQL, and the readers on top of them."""
+"""Connections of `replay` and `verify` to Redis and PostgreSQL."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from functools import partial
 
 import psycopg
-import redis
 
 from consumers.garbage_collector import tune_collector
 from ops.errors import CommandError
 from ops.tasks.replay.scope import Scope
+from ops.tasks.replay.settled import settled
+from projections.registry.definition import Replay
 from projections.replay.replaced_states import Busy
-from projections.replay.served import RowsServed, Served, StatusServed
 from projections.replay.sources import Sources
 from projections.replay.tenant_shares import ALL, Share
-from projections.replay.verify import Comparison
 from sql import sessions
 from sql.sessions import Session
 from streams import logging_setup
@@ -28,26 +27,13 @@ from streams.settings import Settings
 _DAY_MS = 86_400_000
 
 
-class Servers(NamedTuple):
-    """Open connections and what reads through them."""
-
-    settings: Settings
-    client: redis.Redis
-    sources: Sources
-    """The events, from the history and the streams."""
-    served: Served
-    """The projection as readers get it."""
-    horizon: EntryId | None
-
-    @property
-    def comparison(self) -> Comparison:
-        """The comparison of the events with the projection."""
-        return Comparison(self.sources, self.served, self.horizon)
-
-
 @contextmanager
-def open_servers(scope: Scope, share: Share = ALL) -> Iterator[Servers]:
+def open_replay(
+    scope: Scope, share: Share = ALL, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[Replay]:
     """Connect to both servers, to read the events of a share of the tenants.
+
+    `on_wait` is called when other sessions hold what a reset replaces.
 
     Raises:
         CommandError: the database lacks migrations, or other sessions hold its rows.
@@ -65,9 +51,15 @@ def open_servers(scope: Scope, share: Share = ALL) -> Iterator[Servers]:
             share=share,
             max_event_bytes=settings.max_event_bytes,
         )
-        status = scope.projection == "status"
-        served = served_documents(client, settings) if status else RowsServed(connection)
-        yield Servers(settings, client, sources, served, _horizon(settings))
+        yield Replay(
+            settings,
+            client,
+            sources,
+            connect=lambda: open_database(settings),
+            settled=partial(settled, client, scope.projection),
+            horizon=_horizon(settings),
+            on_wait=on_wait,
+        )
 
 
 def open_database(settings: Settings) -> Session:
@@ -78,20 +70,6 @@ def open_database(settings: Settings) -> Session:
         psycopg.Error: it is away or refuses.
     """
     return sessions.connect(settings.require_database_url(), "jobtrail-replay")
-
-
-def served_documents(client: redis.Redis, settings: Settings) -> StatusServed:
-    """Return the reader of the served status documents."""
-    return StatusServed(client, **status_options(settings))
-
-
-def status_options(settings: Settings) -> dict[str, Any]:
-    """Return the settings that readers and writers of status documents take."""
-    return {
-        "ttl_seconds": settings.status_ttl_seconds,
-        "ended_ttl_seconds": settings.ended_ttl_seconds,
-        "result_cache_bytes": settings.result_cache_bytes,
-    }
 
 
 @contextmanager

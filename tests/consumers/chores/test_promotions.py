@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from threading import Event
 
 import psycopg
@@ -10,8 +11,9 @@ import pytest
 import redis
 
 from consumers.chores.promotions import Promotions
-from consumers.composition import PROJECTIONS, build
+from consumers.composition import build
 from ops.devstack import EmbeddedPostgres
+from projections.registry.rows import ROWS
 from projections.rows.writer import JobRows
 from sql import sessions
 from streams.appender import EventAppender
@@ -42,7 +44,8 @@ def consume(client: redis.Redis, url: str, events: int) -> None:
     settings = Settings(redis_url="redis://unused", database_url=url)
     rows, stop = JobRows(lambda: sessions.connect(url, "test")), Event()
     with pytest.MonkeyPatch.context() as patch, closing(rows):
-        patch.setitem(PROJECTIONS, "rows", lambda _client, _settings: rows)
+        registered = replace(ROWS, writer=lambda _client, _settings: rows)
+        patch.setattr("consumers.composition.find_projection", lambda _group: registered)
         consumer = build("rows", settings, client, "c1")
         eventually(lambda: consumer.turn(stop) >= 0 and count(url) == events, 30, "the rows")
 

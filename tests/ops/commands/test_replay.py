@@ -18,7 +18,7 @@ import pytest
 import redis
 from psycopg.sql import SQL, Identifier
 
-from ops.tasks.replay.verification import settled
+from ops.tasks.replay.settled import settled
 from projections.replay.checkpoint import Checkpoint, Standing
 from streams.appender import EventAppender
 from streams.entry_ids import EntryId

@@ -1,0 +1,167 @@
+"""The definition of a projection: what the registry holds, and what its callables are given.
+
+A package that adds a projection imports these names:
+
+    events -> writer -> the data that the projection serves     (`jobtrail consume`)
+    Replay -> repair, reset -> steps                            (`jobtrail replay`)
+    Replay -> verify -> differences                             (`jobtrail verify`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import psycopg
+import redis
+
+from projections.decoding import Entry
+from projections.replay.history_parts import Part
+from projections.replay.repair import Step, repair
+from projections.replay.replaced_states import Restored
+from projections.replay.served import Difference, Served
+from projections.replay.sources import Sources
+from projections.replay.verify import Comparison, Settled, Verifier
+from sql.sessions import Session
+from streams.entry_ids import EntryId
+from streams.keys import JobKey
+from streams.settings import Settings
+
+__all__ = [
+    "Checked",
+    "Difference",
+    "Entry",
+    "EntryWriter",
+    "JobKey",
+    "RegisteredProjection",
+    "Replay",
+    "Settings",
+    "Step",
+]
+
+
+class EntryWriter(Protocol):
+    """Writer of a projection."""
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Store the effect of the entries; applying them again, in any order, changes nothing.
+
+        An exception undoes nothing by itself: consumers apply the batch again after an outage
+        (`redis.RedisError`, `psycopg.Error`), and move entries that can never be applied to the
+        dead letters.
+        """
+        ...
+
+
+class Checked(NamedTuple):
+    """The number of jobs that `verify` compared; several are added up."""
+
+    jobs: int
+
+
+class Replay(NamedTuple):
+    """What `repair`, `reset` and `verify` work with: connections, and the events to read."""
+
+    settings: Settings
+    client: redis.Redis
+    sources: Sources
+    """The events of the tenants that the command is about; the streams have been read already."""
+    connect: Callable[[], Session]
+    """Opens another connection to PostgreSQL, in autocommit mode; the caller closes it."""
+    settled: Settled
+    """Returns how far the projection's group has settled the streams of tenants."""
+    horizon: EntryId | None = None
+    """The history is complete from this entry id on; None where none of it has been dropped."""
+    on_wait: Callable[[], None] = lambda: None
+    """Called when other sessions hold what is to be replaced."""
+    on_progress: Callable[[int], None] = lambda _events: None
+    """Called by `verify` with the number of events that it has compared since the last call."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every event, job by job, from the history and the streams."""
+        for part in self.sources.walk():
+            yield from part.held
+            yield from part.tail
+
+    def apply_all(self, writer: EntryWriter, after: JobKey | None = None) -> Iterator[Step]:
+        """Apply every event through a writer, job by job after the given one.
+
+        Raises:
+            Exception: whatever the writer raises.
+        """
+        return repair(self.sources, _PartsOfEntries(writer), after)
+
+    def comparison(self, served: Served) -> Comparison:
+        """Return the comparison of what is served with the fold of the events."""
+        return Comparison(self.sources, served, self.horizon)
+
+    def verify_fold(self, served: Served) -> Iterator[Difference | Checked]:
+        """Compare what is served of each job with the fold of its events."""
+        verifier = Verifier(
+            self.sources,
+            served,
+            self.settled,
+            horizon=self.horizon,
+            on_progress=self.on_progress,
+        )
+        yield from verifier.run()
+        yield Checked(verifier.verified)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredProjection:
+    """Entry of one projection in the registry."""
+
+    group: str
+    """Name of its consumer group, and of the projection in commands; also its entry point's."""
+    serves: str
+    """What readers get from it, in a few words."""
+    writer: Callable[[redis.Redis, Settings], EntryWriter]
+    """Returns a writer for one process. The connection is shared with the consumer's own commands;
+    a writer for PostgreSQL opens its own."""
+    needs_database: bool = False
+    """True where the writer needs PostgreSQL, whose URL is then checked at the start."""
+    batch_entries: int | None = None
+    """Entries in one batch; None for the default of consumers."""
+    repair: Callable[[Replay, JobKey | None], Iterator[Step]] | None = None
+    """Adds what is missing, job by job after the given one; None applies every event."""
+    reset: Callable[[Replay, JobKey | None], Iterator[Step]] | None = None
+    """Replaces what differs from the events, likewise; None where `--reset` is not supported."""
+    verify: Callable[[Replay], Iterator[Difference | Checked]] | None = None
+    """Yields differences from the events, and how many jobs were compared; None where `verify` is
+    not supported."""
+    restore: (
+        Callable[[psycopg.Connection, str | None, Callable[[], None]], Restored | None] | None
+    ) = None
+    """Puts back what the last reset replaced; None where `--restore-old` is not supported."""
+    parallel: bool = False
+    """True where repair and verify may run in several processes, each for a share of the tenants
+    (`Replay.sources.share`)."""
+    parallel_reset: bool = False
+    """The same for the reset."""
+
+    def steps(self, replay: Replay, after: JobKey | None, *, reset: bool) -> Iterator[Step]:
+        """Replay the events, job by job after the given one; yield each step once it is stored.
+
+        Raises:
+            ValueError: the projection has no reset.
+        """
+        if not reset:
+            if self.repair is not None:
+                return self.repair(replay, after)
+            return replay.apply_all(self.writer(replay.client, replay.settings), after)
+        if self.reset is None:
+            raise ValueError(f"the projection {self.group} has no reset")
+        return self.reset(replay, after)
+
+
+class _PartsOfEntries:
+    """A writer of entries that takes the parts of a replay."""
+
+    def __init__(self, writer: EntryWriter) -> None:
+        self._writer = writer
+
+    def apply(self, parts: Sequence[Part]) -> int:
+        self._writer.apply([entry for part in parts for entry in (*part.held, *part.tail)])
+        return 0

@@ -1,0 +1,63 @@
+"""Registration of the projection `status`: Redis documents of each job, and the tenants' feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import redis
+
+from projections.registry.definition import Checked, RegisteredProjection, Replay
+from projections.replay.repair import StatusRepair, Step, repair
+from projections.replay.replaced_states import KeptDocuments
+from projections.replay.reset import StatusReset, reset_status
+from projections.replay.served import Difference, StatusServed
+from projections.status.writer import StatusCache
+from streams.keys import JobKey
+from streams.settings import Settings
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """Return the settings that readers and writers of the documents take."""
+    return {
+        "ttl_seconds": settings.status_ttl_seconds,
+        "ended_ttl_seconds": settings.ended_ttl_seconds,
+        "result_cache_bytes": settings.result_cache_bytes,
+    }
+
+
+def _writer(client: redis.Redis, settings: Settings) -> StatusCache:
+    return StatusCache(client, **_options(settings))
+
+
+def _served(replay: Replay) -> StatusServed:
+    return StatusServed(replay.client, **_options(replay.settings))
+
+
+def _repair(replay: Replay, after: JobKey | None) -> Iterator[Step]:
+    writer = StatusRepair(_writer(replay.client, replay.settings), _served(replay))
+    return repair(replay.sources, writer, after)
+
+
+def _reset(replay: Replay, after: JobKey | None) -> Iterator[Step]:
+    with closing(KeptDocuments(replay.connect)) as kept:
+        writer = StatusReset(replay.client, kept, **_options(replay.settings))
+        yield from reset_status(replay.sources, writer, replay.comparison(_served(replay)), after)
+        yield Step(None, 0, 0, kept=kept.states)
+
+
+def _verify(replay: Replay) -> Iterator[Difference | Checked]:
+    return replay.verify_fold(_served(replay))
+
+
+STATUS = RegisteredProjection(
+    group="status",
+    serves="status and progress of each job, and live events",
+    writer=_writer,
+    repair=_repair,
+    reset=_reset,
+    verify=_verify,
+    parallel=True,
+    parallel_reset=True,
+)
