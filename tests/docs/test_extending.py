@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+from projections.registry.definition import RegisteredProjection
 
 from streams.kinds import Kind
 from tests.docs.pages import blocks_of
@@ -55,8 +58,45 @@ def test_kind(package: str, tmp_path: Path) -> None:
     assert json.loads(done.stdout) == ["/transcripts", "WRITTEN", ["language", "text"]]
 
 
-def test_kind_page_has_every_field() -> None:
+PROGRAM = """
+import sys
+from types import SimpleNamespace
 
-    page = (Path(__file__).parents[2] / "docs" / "extending" / "kind.md").read_text()
-    missing = {field.name for field in fields(Kind) if f"| `{field.name}` |" not in page}
-    assert missing == {"legacy_prefix"}
+import redis
+
+from projections.registry.lookup import find_projection
+from streams.entry_ids import EntryId
+
+projection = find_projection("jobs-per-day")
+client = redis.Redis.from_url(sys.argv[1])
+job = SimpleNamespace(kind="job", id="a1")
+entry = SimpleNamespace(tenant="42", job=job, entry_id=EntryId.parse("1795000000000-0"))
+projection.writer(client, None).apply([entry, entry])
+print(client.scard("jobs-per-day:42:2026-11-18"))
+"""
+
+
+def test_projection(tmp_path: Path, redis_url: str) -> None:
+    """The registry finds the projection of the page, whose writer may apply an entry twice."""
+    environ = installed("extending/projection.md", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, redis_url],
+        env=environ,
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "left_out"),
+    [("kind", Kind, {"legacy_prefix"}), ("projection", RegisteredProjection, set[str]())],
+)
+def test_page_has_every_field(name: str, form: type[Any], left_out: set[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "extending" / f"{name}.md").read_text()
+    cells = re.findall(r"^\| (`[^|]*`) \|", page, re.MULTILINE)
+    assert {field.name for field in fields(form)} - set(re.findall(r"`(\w+)`", "".join(cells))) == (
+        left_out
+    )
