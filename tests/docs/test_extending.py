@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from projections.registry.definition import RegisteredProjection
 
+from projections.registry.definition import RegisteredProjection
 from streams.kinds import Kind
 from tests.docs.pages import blocks_of
 
