@@ -47,7 +47,7 @@ class Rendered(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether the job has ended."""
+        """True once the job has ended."""
         return not self.poll_after
 
     @property

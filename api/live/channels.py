@@ -40,7 +40,7 @@ class Channel:
 
     @property
     def unused(self) -> bool:
-        """Whether no waiter is registered, or is about to be."""
+        """True while no waiter is registered or about to be."""
         return not (self._all_jobs or self._by_job or self._confirmations)
 
     def add(self, waiter: Waiter, name: str | None) -> None:

@@ -45,7 +45,7 @@ STALLED_AFTER_SECONDS = 900
 """The time without events after which a job counts as stalled, if none is set."""
 
 COUNT_SECONDS = 10.0
-"""How long the number of stalled jobs is cached."""
+"""Seconds for which the number of stalled jobs is cached."""
 
 _STALLED_LIST = ["stalled"]
 _STALLED_CURSOR = ("heard_ms", "tenant", "kind", "id")

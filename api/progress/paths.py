@@ -10,7 +10,7 @@ from typing import NamedTuple
 from streams.kinds import KINDS, Kind
 
 _ENDINGS = {"": False, "/": False, "/events": True, "/events/": True}
-"""Whether the path is that of the live stream, by the text after `/progress`."""
+"""True for the path of the live stream, by the text after `/progress`."""
 _KINDS = tuple((f"{kind.url}/", kind) for kind in KINDS.values())
 _ROUTES = {
     (kind.name, events): f"{kind.url}/{{id}}/progress/{'events' if events else ''}"
@@ -25,7 +25,7 @@ class ProgressPath(NamedTuple):
     kind: Kind
     job_id: str
     events: bool
-    """Whether it is the path of the live stream."""
+    """True for the path of the live stream."""
 
     @property
     def route(self) -> str:

@@ -61,7 +61,7 @@ class Checked(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What `repair`, `reset` and `verify` work with: connections, and the events to read."""
+    """Connections and events for `repair`, `reset` and `verify`."""
 
     settings: Settings
     client: redis.Redis
@@ -116,7 +116,7 @@ class RegisteredProjection:
     group: str
     """Name of its consumer group, and of the projection in commands; also its entry point's."""
     serves: str
-    """What readers get from it, in a few words."""
+    """The data that readers get from it, in a few words."""
     writer: Callable[[redis.Redis, Settings], EntryWriter]
     """Returns a writer for one process. The connection is shared with the consumer's own commands;
     a writer for PostgreSQL opens its own."""

@@ -1,4 +1,4 @@
-"""What `make build` makes, and the service installed alone."""
+"""The packages of `make build`, and the service installed alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much is tried: all of it where `JOBTRAIL_TEST_THOROUGH` is set, as `.ci/run` does."""
+"""The extent of a test run: everything where `JOBTRAIL_TEST_THOROUGH` is set, as in `.ci/run`."""
 
 from __future__ import annotations
 

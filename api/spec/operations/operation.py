@@ -22,7 +22,7 @@ JSON, EVENT_STREAM = "application/json", "text/event-stream"
 
 
 class Access(Enum):
-    """Who may call an operation."""
+    """Callers that an operation admits."""
 
     PUBLIC = "public"
     CALLER = "caller"
@@ -59,11 +59,11 @@ class Operation(NamedTuple):
     """Headers of the answer, as named in `document.HEADERS`."""
     links: Json = MappingProxyType({})
     may_be_empty: bool = False
-    """Whether the status may be 204, for a live stream without further events."""
+    """True if the status may be 204, for a live stream without further events."""
 
     @property
     def tagged(self) -> bool:
-        """Whether the answer has an entity tag, so that the status may be 304."""
+        """True if the answer has an entity tag, so that the status may be 304."""
         return "ETag" in self.headers
 
 
