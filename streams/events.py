@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timezone
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -61,6 +61,17 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _with_standard_zone(value: datetime) -> datetime:
+    """Return the same time with the standard library's time zone object of the same offset.
+
+    Objects of pydantic's own zone class crash CPython 3.11 when they outlive that class, which an
+    event in a global variable does when the interpreter exits.
+    """
+    offset = value.utcoffset()
+    return value.replace(tzinfo=timezone(offset) if offset else UTC)
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_with_standard_zone)]
 Word = Annotated[str, Field(max_length=WORD_LENGTH)]
 CutText = Annotated[str, BeforeValidator(_cut)]
 Number = Annotated[float, Field(ge=-(2**53), le=2**53)]
@@ -84,7 +95,7 @@ class EventBase(BaseModel):
     """Number of the run; a repeated run of the same job counts up."""
     event_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """Producer's own id of the event; the history holds an event appended twice once."""
-    at: AwareDatetime | None = None
+    at: Time | None = None
     """When it happened; by default the time of the entry id."""
     job_type: Word | None = None
     """Application's name for the type of work, such as `excel`."""

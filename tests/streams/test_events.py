@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timezone
 from typing import Any
 
 import pytest
@@ -416,6 +416,14 @@ def test_time_of_an_event_is_its_own_or_its_entrys_in_utc() -> None:
     assert happened_at(parsed(), position) == datetime(2026, 1, 1, 0, 0, 0, 123_000, UTC)
     own = happened_at(parsed(at="2026-01-01T09:00:00.5+09:00"), position)
     assert (own, own.tzinfo) == (datetime(2026, 1, 1, 0, 0, 0, 500_000, UTC), UTC)
+
+
+@pytest.mark.parametrize("offset", ["Z", "+00:00", "+09:00", "-03:30"])
+def test_at_keeps_its_offset_in_a_zone_of_the_standard_library(offset: str) -> None:
+    at = parsed(at=f"2026-01-01T09:00:00.5{offset}").at
+    assert at is not None
+    assert at.isoformat() == f"2026-01-01T09:00:00.500000{offset.replace('Z', '+00:00')}"
+    assert type(at.tzinfo) is timezone
 
 
 def test_decode__entry_with_more_fields__reads_event() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,7 @@ for name in streams.__all__:
 streams.parse_event(b'{"type":"done","id":"a1"}')
 from streams.settings import Settings
 Settings.from_environ({})
+reopened = streams.parse_event(b'{"type":"done","id":"a1","at":"2026-01-01T00:00:00Z"}')
 report = streams.Reporter.from_url("redis://127.0.0.1:1/0").job("a1", tenant="42")
 streams.connect_async("redis://127.0.0.1:1/0")
 
@@ -55,6 +57,8 @@ def test_streams_needs_only_redis_pydantic_and_orjson(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", WORKER, str(tmp_path)],
         cwd=tmp_path,
+        # Freed memory is overwritten, so that a use of it on the way out crashes every time.
+        env=os.environ | {"PYTHONMALLOC": "debug"},
         capture_output=True,
         text=True,
         check=False,
