@@ -13,6 +13,7 @@ from projections.replay.repair import StatusRepair, Step, repair
 from projections.replay.replaced_states import KeptDocuments
 from projections.replay.reset import StatusReset, reset_status
 from projections.replay.served import Difference, StatusServed
+from projections.status.document_writes import DocumentWrites
 from projections.status.writer import StatusCache
 from streams.keys import JobKey
 from streams.settings import Settings
@@ -42,7 +43,8 @@ def _repair(replay: Replay, after: JobKey | None) -> Iterator[Step]:
 
 def _reset(replay: Replay, after: JobKey | None) -> Iterator[Step]:
     with closing(KeptDocuments(replay.connect)) as kept:
-        writer = StatusReset(replay.client, kept, **_options(replay.settings))
+        writes = DocumentWrites(**_options(replay.settings))
+        writer = StatusReset(replay.client, kept, writes)
         yield from reset_status(replay.sources, writer, replay.comparison(_served(replay)), after)
         yield Step(None, 0, 0, kept=kept.states)
 

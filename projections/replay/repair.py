@@ -12,15 +12,13 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
-from projections.batch import by_job
-from projections.decoding import Entry
 from projections.replay.history_parts import READ_BYTES, Part
 from projections.replay.served import StatusServed
 from projections.replay.sources import Sources
 from projections.replay.verify import fold_part
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
-from sql.sessions import Session, again
+from sql.sessions import Session
 from streams.keys import JobKey
 
 BATCH = 4_000
@@ -72,38 +70,25 @@ class StatusRepair:
 
 
 class RowsRepair:
-    """Brings rows back, and into the history what only the logs hold."""
+    """Restores rows, and adds to the history the events that only the streams hold.
+
+    Args:
+        connect: opens a connection in autocommit mode; called when there is something to write.
+    """
 
     def __init__(self, connect: Callable[[], Session]) -> None:
         self._rows = JobRows(connect)
-        self._rows_alone = _RowsAlone(connect)
 
     def apply(self, parts: Sequence[Part]) -> int:
-        """Fold into the rows; raises as `JobRows.apply`."""
-        self._rows_alone.apply([entry for part in parts for entry in part.held])
+        """Fold the events into the rows; raises as `JobRows.apply`."""
+        self._rows.apply_to_rows([entry for part in parts for entry in part.held])
         if tail := [entry for part in parts for entry in part.tail]:
             self._rows.apply(tail)
         return 0
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connection."""
         self._rows.close()
-        self._rows_alone.close()
-
-
-class _RowsAlone(JobRows):
-    """Writes rows from events that the history holds already."""
-
-    def apply(self, entries: Sequence[Entry]) -> None:
-        if not entries:
-            return
-        connection = self._ready_connection()
-
-        def write() -> None:
-            with connection.transaction():
-                self._write_jobs(connection, by_job(entries))
-
-        again(write)
 
 
 def repair(sources: Sources, writer: Writer, after: JobKey | None = None) -> Iterator[Step]:

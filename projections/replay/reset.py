@@ -9,7 +9,6 @@ is kept (`replaced_states`).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 import redis
 
@@ -24,10 +23,10 @@ from projections.replay.replaced_states import (
 from projections.replay.sources import Sources, columns
 from projections.replay.verify import Comparison, Folded, batched, fold_jobs, fold_part
 from projections.rows.writer import job_row
-from projections.status.store import REMOVE, UNMARKED, StatusStore, Stored, Write
-from projections.status.writer import StatusCache
+from projections.status.document_writes import DocumentWrites, removal
+from projections.status.store import StatusStore, Stored, Write
 from sql import queries
-from streams.keys import JobKey
+from streams.keys import JobKey, Keys
 
 _QUERIES = queries("rebuild")
 _COLUMNS = (
@@ -36,18 +35,24 @@ _COLUMNS = (
 ).split()
 
 
-class StatusReset(StatusCache):
+class StatusReset:
     """Overwrites documents.
 
     Args:
         kept: keeps what is replaced.
-        options: the settings that `StatusCache` takes.
+        writes: builds the writes, under the settings of the projection.
     """
 
-    def __init__(self, client: redis.Redis, kept: KeptDocuments, **options: Any) -> None:
-        super().__init__(client, **options)
-        # Marks that were left while ended documents had a time to live are removed too.
-        self._store = StatusStore(client, self._keys, marked=True)
+    def __init__(
+        self,
+        client: redis.Redis,
+        kept: KeptDocuments,
+        writes: DocumentWrites,
+        keys: Keys | None = None,
+    ) -> None:
+        # Tombstones from a time when ended documents had a time to live are removed too.
+        self._store = StatusStore(client, keys or Keys(), marked=True)
+        self._writes = writes
         self._kept = kept
 
     def mend(self, comparison: Comparison, jobs: Collection[JobKey]) -> int:
@@ -73,18 +78,16 @@ class StatusReset(StatusCache):
             }
         )
         lost = self._store.write(
-            _removal(job, stored[job])
-            if folded is None
-            else self._write(job, stored[job], folded.state)
-            for job, folded in wrong.items()
+            self._write(job, stored[job], folded) for job, folded in wrong.items()
         ).lost()
         self._kept.forget(lost)
         return lost
 
-
-def _removal(job: JobKey, found: Stored) -> Write:
-    """Return what removes a job's documents, if they are what was read."""
-    return Write(job, found._replace(mark=UNMARKED), REMOVE, b"", 0)
+    def _write(self, job: JobKey, found: Stored, folded: Folded | None) -> Write:
+        if folded is None:
+            return removal(job, found)
+        documents = self._writes.documents(job, folded.state)
+        return self._writes.replacement(job, found, folded.state, documents)
 
 
 def reset_status(

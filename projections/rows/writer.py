@@ -92,6 +92,22 @@ class JobRows:
             self.close()
             raise
 
+    def apply_to_rows(self, entries: Sequence[Entry]) -> None:
+        """Fold entries that the history holds already into the rows, and not into the history.
+
+        Raises:
+            psycopg.Error: nothing of the batch was stored; apply it again.
+        """
+        if not entries:
+            return
+        connection, jobs = self._ready_connection(), by_job(entries)
+
+        def write() -> None:
+            with connection.transaction():
+                self._write_jobs(connection, jobs)
+
+        again(write)
+
     def server(self) -> str:
         """Return what changes when another server, or a promoted standby, answers.
 

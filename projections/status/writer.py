@@ -17,13 +17,14 @@ import structlog
 
 from projections.batch import EventsByJob, by_job
 from projections.decoding import Entry
-from projections.documents import Documents, read_documents, write_documents
-from projections.fold import RANKS, fold_all
+from projections.documents import Documents, read_documents
+from projections.fold import fold_all
 from projections.state import JobState
+from projections.status.document_writes import DocumentWrites, is_outlived
 from projections.status.recent_states import RecentStates
-from projections.status.store import REMOVE, UNMARKED, StatusStore, Stored, Write
+from projections.status.store import StatusStore, Stored, Write
 from streams.keys import JobKey, Keys
-from streams.kinds import KINDS, State
+from streams.kinds import KINDS
 
 _LOG = structlog.get_logger(__name__)
 
@@ -51,11 +52,12 @@ class StatusCache:
         ended_ttl_seconds: int | None = None,
         result_cache_bytes: int = 10_000,
     ) -> None:
-        self._ttl = ttl_seconds
-        self._ended_ttl = ended_ttl_seconds
-        self._result_cache_bytes = result_cache_bytes
-        self._keys = keys or Keys()
-        self._store = StatusStore(client, self._keys, marked=ended_ttl_seconds is not None)
+        self._writes = DocumentWrites(
+            ttl_seconds=ttl_seconds,
+            ended_ttl_seconds=ended_ttl_seconds,
+            result_cache_bytes=result_cache_bytes,
+        )
+        self._store = StatusStore(client, keys or Keys(), marked=ended_ttl_seconds is not None)
         self._recent = RecentStates()
 
     def apply(self, entries: Sequence[Entry]) -> None:
@@ -101,30 +103,15 @@ class StatusCache:
             found = stored[job]
             old = self._known(job, found)
             state = fold_all(old, events)
-            if state is None or (not found.status and _outlived(state, found.mark)):
+            if state is None or (not found.status and is_outlived(state, found.mark)):
                 continue
             yield self._write(job, found, state, old)
 
-    def _write(
-        self, job: JobKey, found: Stored, state: JobState, old: JobState | None = None
-    ) -> Write:
-        """Return what makes the documents those of this state."""
-        documents = write_documents(KINDS[job.kind], state, self._result_cache_bytes)
-        ended = state.state.ended
-        if not ended:  # of an ended job the document may lack parts of the result
+    def _write(self, job: JobKey, found: Stored, state: JobState, old: JobState | None) -> Write:
+        documents = self._writes.documents(job, state)
+        if not state.state.ended:  # of an ended job the document may lack parts of the result
             self._recent.remember(job, documents, state)
-        return _new(
-            Write,
-            (
-                job,
-                found,
-                b"" if documents.status == found.status else documents.status,
-                _changed(found.progress, documents.progress),
-                (self._ended_ttl or 0) if ended else self._ttl,
-                _mark(state) if ended and self._ended_ttl is not None else b"",
-                old is None or _shows_change(old, state),
-            ),
-        )
+        return self._writes.replacement(job, found, state, documents, old)
 
     def _known(self, job: JobKey, found: Stored) -> JobState | None:
         """Return the state that the documents say."""
@@ -134,18 +121,9 @@ class StatusCache:
         return self._recent.take(job, documents) or _read(job, documents)
 
 
-_new = tuple.__new__  # builds a named tuple without the cost of its own constructor
-
-
 def _chunks(jobs: EventsByJob) -> list[EventsByJob]:
     remaining = iter(jobs.items())
     return list(iter(lambda: dict(islice(remaining, CHUNK)), {}))
-
-
-def _changed(old: bytes, new: bytes | None) -> bytes:
-    if new is None:
-        return REMOVE if old else b""
-    return b"" if new == old else new
 
 
 def _read(job: JobKey, documents: Documents) -> JobState | None:
@@ -157,28 +135,3 @@ def _read(job: JobKey, documents: Documents) -> JobState | None:
             # A key of the old writers, or one mended by hand: the events say what is right.
             _LOG.info("foreign_document_replaced", key=Keys().status(job), error=repr(error))
     return None
-
-
-def _shows_change(old: JobState, new: JobState) -> bool:
-    """Return True if answers show a difference; a late event may change the documents alone."""
-    return (
-        old.updated_at != new.updated_at
-        or old.state != new.state
-        or old.attempt != new.attempt
-        or (old.job_type and old.job_type.value) != (new.job_type and new.job_type.value)
-        or (new.state is State.PROCESSING and old.progress != new.progress)
-        or old.error != new.error
-        or old.result != new.result
-    )
-
-
-def _mark(state: JobState) -> bytes:
-    return b"%d %d" % (state.attempt, RANKS[state.state])
-
-
-def _outlived(state: JobState, mark: bytes) -> bool:
-    """Whether an ended job's documents expired, and this older state must not bring it back."""
-    if mark in (b"", UNMARKED):
-        return False
-    attempt, rank = map(int, mark.split())
-    return (state.attempt, RANKS[state.state]) <= (attempt, rank)

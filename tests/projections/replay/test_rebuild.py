@@ -28,6 +28,7 @@ from projections.replay.tenant_shares import Share
 from projections.replay.verify import Comparison, Verifier
 from projections.rows import writer as rows_writer
 from projections.rows.writer import JobRows
+from projections.status.document_writes import DocumentWrites
 from projections.status.writer import StatusCache
 from sql import sessions
 from sql.sessions import Session
@@ -315,7 +316,10 @@ def reset(client: redis.Redis, sources: Sources) -> int:
             lambda: psycopg.connect(info.dsn, password=info.password or None, autocommit=True)
         )
     ) as old:
-        writer = StatusReset(client, old)
+        writes = DocumentWrites(
+            ttl_seconds=21_600, ended_ttl_seconds=None, result_cache_bytes=10_000
+        )
+        writer = StatusReset(client, old, writes)
         run(reset_status(sources, writer, Comparison(sources, StatusServed(client))))
         return old.states
 
