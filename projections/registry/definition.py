@@ -17,11 +17,11 @@ import psycopg
 import redis
 
 from projections.decoding import Entry
-from projections.replay.history_parts import Part
+from projections.replay.events.parts import Part
+from projections.replay.events.sources import Sources
 from projections.replay.repair import Step, repair
 from projections.replay.replaced_states import Restored
 from projections.replay.served import Difference, Served
-from projections.replay.sources import Sources
 from projections.replay.verify import Comparison, Settled, Verifier
 from sql.sessions import Session
 from streams.entry_ids import EntryId

@@ -12,9 +12,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
-from projections.replay.history_parts import READ_BYTES, Part
+from projections.replay.events.parts import Part
+from projections.replay.events.portions import READ_BYTES
+from projections.replay.events.sources import Sources
 from projections.replay.served import StatusServed
-from projections.replay.sources import Sources
 from projections.replay.verify import fold_part
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
@@ -63,7 +64,7 @@ class StatusRepair:
 
     def _expired(self, part: Part) -> bool:
         newest = max(entry_id for entry_id, _ in part.events)
-        if not part.whole or self._served.is_young(newest):
+        if not part.complete or self._served.is_young(newest):
             return False
         folded = fold_part(part)
         return folded is not None and self._served.may_be_absent(folded.state, newest)

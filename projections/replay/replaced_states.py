@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import orjson
 import psycopg
 
-from projections.replay.sources import columns
+from projections.replay.job_arrays import job_arrays
 from sql import queries
 from sql.sessions import PASSING
 from streams.keys import JobKey
@@ -85,13 +85,13 @@ class KeptDocuments:
             return
         whys = ["removed" if each.removed else "updated" for each in worth.values()]
         was = [_documents(each) for each in worth.values()]
-        arguments = {**columns(worth), "whys": whys, "was": was}
+        arguments = {**job_arrays(worth), "whys": whys, "was": was}
         self.states += self._execute("keep_documents", arguments)
 
     def forget(self, jobs: Collection[JobKey]) -> None:
         """Keep these no more: they were not replaced."""
         if jobs and self._connection is not None:
-            self.states -= self._execute("forget_documents", columns(jobs))
+            self.states -= self._execute("forget_documents", job_arrays(jobs))
 
     def close(self) -> None:
         """Give the connection back."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import redis
 
+from projections.replay.events.sources import Sources
+from projections.replay.job_arrays import job_arrays
 from projections.replay.repair import Step
 from projections.replay.replaced_states import (
     LOCK_SECONDS,
@@ -20,7 +22,6 @@ from projections.replay.replaced_states import (
     new_run,
     when_free,
 )
-from projections.replay.sources import Sources, columns
 from projections.replay.verify import Comparison, Folded, batched, fold_jobs, fold_part
 from projections.rows.writer import job_row
 from projections.status.document_writes import DocumentWrites, removal
@@ -132,7 +133,7 @@ class RowsReset:
             yield Step(batch[-1].job, sum(each.events for each in batch), len(batch))
         for jobs in self._comparison.surplus():
             gone = [look.job for look in self._comparison.again(jobs) if look.found]
-            self._connection.execute(_QUERIES["add_surplus"], columns(gone))
+            self._connection.execute(_QUERIES["add_surplus"], job_arrays(gone))
         self._freshen()
         self._connection.execute(_QUERIES["analyze_mended"])
 
@@ -165,7 +166,7 @@ class RowsReset:
         ]
         for jobs in self._sources.portions(stale):
             parts = self._sources.events_of(jobs).values()
-            self._connection.execute(_QUERIES["forget_mended"], columns(jobs))
+            self._connection.execute(_QUERIES["forget_mended"], job_arrays(jobs))
             self._keep([folded for part in parts if (folded := fold_part(part))])
 
     def _keep(self, wrong: Sequence[Folded]) -> None:

@@ -14,7 +14,7 @@ import psycopg
 import redis
 
 from projections.documents import Documents, progress_fields, write_documents, write_positions
-from projections.replay.sources import columns
+from projections.replay.job_arrays import job_arrays
 from projections.replay.tenant_shares import ALL, Share
 from projections.rows.writer import job_row, job_values
 from projections.state import JobState
@@ -189,7 +189,7 @@ class RowsServed:
         if not jobs:
             return []
         self._connection.execute(_ROWS["plan_by_keys"])
-        found = self._connection.execute(_QUERIES["rows_of"], columns(jobs))
+        found = self._connection.execute(_QUERIES["rows_of"], job_arrays(jobs))
         self._connection.execute(_QUERIES["plan_as_usual"])
         return found.fetchall()
 

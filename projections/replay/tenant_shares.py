@@ -1,7 +1,8 @@
-"""Shares: tenants divided among several processes that rebuild or verify at the same time.
+"""Shares of the tenants, one for each of several processes that replay or verify together.
 
-A share is a range of tenants, so that a walk reads and sorts no more than its own, and an
-interrupted replay finds the same shares again. One tenant is never divided.
+A share is a range of tenants in the order of their names, so that a walk reads and sorts no events
+of others, and an interrupted replay finds the same shares again. The events of one tenant are never
+divided. `ops.tasks.replay` divides the tenants; `events.sources` reads the events of a share.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from streams.wire import checked, round_trip
 
 _QUERIES = queries("rebuild")
 LENGTHS_AT_ONCE = 1_000
-"""Streams whose lengths are asked for in one round trip."""
+"""Streams whose lengths are read in one round trip."""
 
 
 class Share(NamedTuple):
     """Tenants from `first` up to, but not including, `end`, in the order of their bytes."""
 
     first: str | None = None
-    """None: from the beginning."""
+    """None for no lower bound."""
     end: str | None = None
-    """None: to the end."""
+    """None for no upper bound."""
 
     def holds(self, tenant: str) -> bool:
         """Return True if the tenant belongs to the share."""
@@ -43,7 +44,7 @@ ALL = Share()
 def events_by_tenant(
     client: redis.Redis, connection: psycopg.Connection, keys: Keys | None = None
 ) -> dict[str, int]:
-    """Count the events of each tenant: in the history, or in its log where that has more.
+    """Count the events of each tenant: in the history, or in its stream if that has more.
 
     Raises:
         redis.RedisError, psycopg.Error: a server is away.
@@ -51,8 +52,8 @@ def events_by_tenant(
     keys = keys or Keys()
     counts: dict[str, int] = dict(connection.execute(_QUERIES["events_by_tenant"]).fetchall())
     names = [name for name in tenants(client, keys) if is_tenant(name)]
-    for at in range(0, len(names), LENGTHS_AT_ONCE):
-        some = names[at : at + LENGTHS_AT_ONCE]
+    for start in range(0, len(names), LENGTHS_AT_ONCE):
+        some = names[start : start + LENGTHS_AT_ONCE]
         lengths = checked(round_trip(client, [("XLEN", keys.stream(name)) for name in some]))
         for name, length in zip(some, lengths, strict=True):
             counts[name] = max(length, counts.get(name, 0))
@@ -60,14 +61,16 @@ def events_by_tenant(
 
 
 def divided(counts: Mapping[str, int], most: int) -> list[Share]:
-    """Divide tenants into shares of about as many events each, `most` of them at most."""
+    """Divide tenants into at most `most` shares with about the same number of events each.
+
+    `counts` are the events by tenant.
+    """
     bounds: list[str] = []
-    left, whole = sum(counts.values()), 0
+    left, taken = sum(counts.values()), 0
     for tenant in sorted(counts):
-        # A share is full once it has its part of what was left when it began.
-        if len(bounds) < most - 1 and whole and whole >= left / (most - len(bounds)):
+        # A share ends once it has its part of the events that were left when it began.
+        if len(bounds) < most - 1 and taken and taken >= left / (most - len(bounds)):
             bounds.append(tenant)
-            left, whole = left - whole, 0
-        whole += counts[tenant]
-    edges = [None, *bounds, None]
-    return [Share(first, end) for first, end in pairwise(edges)]
+            left, taken = left - taken, 0
+        taken += counts[tenant]
+    return [Share(first, end) for first, end in pairwise([None, *bounds, None])]

@@ -16,9 +16,10 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from projections.fold import fold_all
-from projections.replay.history_parts import READ_BYTES, Part
+from projections.replay.events.parts import Part
+from projections.replay.events.portions import READ_BYTES
+from projections.replay.events.sources import Sources
 from projections.replay.served import Difference, Facts, Served, differences
-from projections.replay.sources import Sources
 from projections.state import JobState
 from streams.entry_ids import FIRST, EntryId
 from streams.keys import JobKey
@@ -115,7 +116,7 @@ class Comparison:
 
     def _again(self, jobs: Collection[JobKey]) -> Iterator[Look]:
         served = self._served.read(jobs)
-        self._sources.refresh(sorted({job.tenant for job in jobs}))
+        self._sources.read_on(sorted({job.tenant for job in jobs}))
         for job, part in self._sources.events_of(jobs).items():
             folded, facts = fold_part(part), served.get(job)
             found = self._found(job, folded, facts)
@@ -165,7 +166,7 @@ class Comparison:
         if any(not each.field.startswith(prefix) for each in found):
             return False
         known = {entry.entry_id for entry in (*part.held, *part.tail)}
-        oldest = self._sources.first_in_log(part.job.tenant)
+        oldest = self._sources.oldest_entry(part.job.tenant)
         return all(
             entry_id is not None and entry_id not in known and (oldest is None or entry_id < oldest)
             for entry_id in (_entry_id(each.served) for each in found)
@@ -204,7 +205,7 @@ class Verifier:
         Raises:
             redis.RedisError, psycopg.Error: a server is away; begin again.
         """
-        self._sources.read_logs()
+        self._sources.read_streams()
         for batch in batched(fold_jobs(self._sources.walk())):
             self.verified += len(batch)
             yield from self._confirmed(self._comparison.suspects(batch))
@@ -235,7 +236,7 @@ class Verifier:
         """Whether to look at it again; a job that never rests is right if it is on the way."""
         if look.folded is None or settled is None or look.folded.newest <= settled:
             return False
-        if settled >= self._sources.began(look.job.tenant) and self._comparison.on_the_way(
+        if settled >= self._sources.first_end(look.job.tenant) and self._comparison.on_the_way(
             look, settled
         ):
             look.found.clear()
@@ -250,7 +251,7 @@ def _fold(job: JobKey, parts: Iterable[Part]) -> Folded | None:
         said = part.events
         state = fold_all(state, said)
         newest = max(newest, max(map(itemgetter(0), said), default=FIRST))
-        events, held, size = events + len(said), held + sum(part.landings), size + part.bytes
+        events, held, size = events + len(said), held + sum(part.appends), size + part.bytes
     return None if state is None else Folded(job, state, newest, events, held, size)
 
 

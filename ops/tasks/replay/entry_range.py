@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ops.errors import CommandError
-from projections.replay.sources import Range
+from projections.replay.events.sources import EntryRange
 from streams.entry_ids import FIRST, LAST, EntryId
 
 
-def entry_range(since: str | None, until: str | None) -> Range:
+def entry_range(since: str | None, until: str | None) -> EntryRange:
     """Return the range between two entry ids or times, both included; None leaves an end open.
 
     A time, or milliseconds without a sequence number, covers all entries of that millisecond.
@@ -18,7 +18,7 @@ def entry_range(since: str | None, until: str | None) -> Range:
         CommandError: a text is neither an entry id nor a time.
     """
     first = FIRST if since is None else _bound(since, 0)
-    return Range(first, LAST if until is None else _bound(until, LAST.seq))
+    return EntryRange(first, LAST if until is None else _bound(until, LAST.seq))
 
 
 def _bound(text: str, seq: int) -> EntryId:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ops.tasks.replay.outcomes import DryRun
 from ops.tasks.replay.scope import Scope, unknown_tenant
 from ops.tasks.replay.servers import open_replay
-from projections.replay.sources import Sources
+from projections.replay.events.sources import Sources
 
 
 def read_streams(scope: Scope, sources: Sources) -> bool:
@@ -14,8 +14,8 @@ def read_streams(scope: Scope, sources: Sources) -> bool:
     Returns:
         True if the tenant of the scope has no events at all.
     """
-    sources.read_logs()
-    unknown = scope.tenant is not None and not sources.events()
+    sources.read_streams()
+    unknown = scope.tenant is not None and not sources.count_events()
     sources.narrow(scope.entries)
     return unknown
 
@@ -31,5 +31,5 @@ def dry_run(scope: Scope) -> DryRun:
         unknown = read_streams(scope, replay.sources)
         if unknown and scope.tenant is not None:
             raise unknown_tenant(scope.tenant)
-        held, tail, jobs = replay.sources.size()
+        held, tail, jobs = replay.sources.counts()
     return DryRun(scope.projection, jobs, held, tail)

@@ -145,7 +145,7 @@ def _replay_share(scope: Scope, notify: Callable[[str], None], share: Standing, 
     with open_replay(scope, share.share, partial(notify, WAITING)) as replay:
         unknown = read_streams(scope, replay.sources)
         if scope.counted:
-            send(Expected(replay.sources.events()))
+            send(Expected(replay.sources.count_events()))
         for step in scope.registered().steps(replay, share.finished, reset=scope.reset):
             send(step)
         send(ShareDone(skipped=replay.sources.skipped, unknown=unknown))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ops.errors import CommandError
 from projections.registry.definition import RegisteredProjection
 from projections.registry.lookup import find_projection, projection_names
-from projections.replay.sources import Range
+from projections.replay.events.sources import EntryRange
 from streams.keys import check_tenant
 from streams.settings import Settings
 
@@ -24,7 +24,7 @@ class Scope(NamedTuple):
     """None for all tenants."""
     reset: bool = False
     """True to overwrite what differs from the events; False to add what is missing."""
-    entries: Range = Range()
+    entries: EntryRange = EntryRange()
     """Only jobs with an event in this range."""
     counted: bool = False
     """True where the expected events are counted first, for a progress bar."""

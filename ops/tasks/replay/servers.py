@@ -14,8 +14,8 @@ from ops.errors import CommandError
 from ops.tasks.replay.scope import Scope
 from ops.tasks.replay.settled import settled
 from projections.registry.definition import Replay
+from projections.replay.events.sources import Sources
 from projections.replay.replaced_states import Busy
-from projections.replay.sources import Sources
 from projections.replay.tenant_shares import ALL, Share
 from sql import sessions
 from sql.sessions import Session

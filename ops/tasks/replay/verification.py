@@ -54,9 +54,9 @@ def _verify_share(scope: Scope, share: Share, send: Send) -> None:
     """Verify a share; send its differences and how many events are done."""
     verified = 0
     with open_replay(scope, share) as replay:
-        replay.sources.read_logs()
+        replay.sources.read_streams()
         if scope.counted:
-            send(Expected(replay.sources.events()))
+            send(Expected(replay.sources.count_events()))
         for found in _verify(scope)(replay._replace(on_progress=send)):
             if isinstance(found, Checked):
                 verified += found.jobs

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from consumers.dead_letters.store import with_event_id
 from projections.decoding import Entry, decode
 from projections.event_identity import event_id_of, other_identity
-from projections.replay.sources import Sources
+from projections.replay.events.sources import Sources
 from projections.rows.writer import JobRows
 from sql import sessions
 from streams.entry_ids import EntryId
@@ -153,8 +153,8 @@ def test_other_event_under_one_id__held_by_history_and_not_in_the_tail(
     assert rows.restore(log) == 0
     with sessions.connect(database_url, "test") as connection:
         sources = Sources(redis_client, connection)
-        sources.read_logs()
-        assert sources.size() == (3, 0, 1)
+        sources.read_streams()
+        assert sources.counts() == (3, 0, 1)
 
 
 def test_requeued_dead_letter__is_the_event_that_the_history_holds(

@@ -12,10 +12,10 @@ import pytest
 import redis
 
 from projections.decoding import Entry, decode
-from projections.replay import sources as sources_module
+from projections.replay.events import history_walk
+from projections.replay.events.sources import Sources
 from projections.replay.repair import StatusRepair, repair
 from projections.replay.served import RowsServed, StatusServed
-from projections.replay.sources import Sources
 from projections.replay.verify import Verifier, batched, fold_jobs
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
@@ -38,8 +38,9 @@ def done(tenant: str, number: int, size: int, *, event_id: str | None = None) ->
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in production, with a hundredth of the bytes."""
-    monkeypatch.setattr(sources_module, "SMALL_BYTES", SMALL)
-    for module in ("history_parts", "sources", "stream_pages", "verify", "repair"):
+    monkeypatch.setattr(history_walk, "SMALL_BYTES", SMALL)
+    modules = "events.portions events.parts events.stream_tail events.stream_pages verify repair"
+    for module in modules.split():
         monkeypatch.setattr(f"projections.replay.{module}.READ_BYTES", HELD)
 
 
@@ -73,7 +74,7 @@ def test_walk__events_of_any_size__are_given_as_they_came(
     tail = [done("2", number, size) for number, size in enumerate(SIZES)]
     rows.apply(held)
     append(redis_client, *held, *tail)
-    sources.read_logs()
+    sources.read_streams()
     parts = list(sources.walk())
     assert [entry for part in parts for entry in part.held] == held
     assert [entry for part in parts for entry in part.tail] == tail
@@ -91,7 +92,7 @@ def test_walk__large_event_appended_twice__is_given_under_both_entries(
     ]
     rows.apply(landed[:2])
     append(redis_client, landed[2])
-    sources.read_logs()
+    sources.read_streams()
     (part,) = sources.walk()
     assert [entry.entry_id for entry in part.held] == [each.entry_id for each in landed[:2]]
     assert part.tail == landed[2:]
@@ -112,7 +113,7 @@ def test_large_events__what_is_held_at_once__is_bounded_by_bytes(
     append(redis_client, *tail, *(each._replace(tenant="3") for each in tail))
     whole = 4 * count * size
     del held, long, tail
-    assert peak(sources.read_logs) < whole / 8
+    assert peak(sources.read_streams) < whole / 8
     assert peak(lambda: [None for _ in sources.walk()]) < whole / 8
     assert peak(lambda: [None for _ in batched(fold_jobs(sources.walk()))]) < whole / 8
     cache = StatusRepair(StatusCache(redis_client), StatusServed(redis_client))
@@ -143,5 +144,5 @@ def test_read_range__entries_of_any_size__each_once(
 ) -> None:
     entries = [done("1", number, size) for number, size in enumerate(SIZES * 10)]
     append(redis_client, *entries)
-    sources.read_logs()
+    sources.read_streams()
     assert [entry for part in sources.walk() for entry in part.tail] == entries

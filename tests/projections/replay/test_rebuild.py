@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from projections.decoding import Entry, decode
 from projections.fold import fold_all
 from projections.replay.checkpoint import Checkpoint, Standing
+from projections.replay.events.sources import EntryRange, Sources
 from projections.replay.repair import RowsRepair, StatusRepair, Step, repair
 from projections.replay.replaced_states import Busy, KeptDocuments, drop, kept, restore
 from projections.replay.reset import RowsReset, StatusReset, reset_status
 from projections.replay.served import RowsServed, StatusServed
-from projections.replay.sources import Range, Sources
 from projections.replay.tenant_shares import Share
 from projections.replay.verify import Comparison, Verifier
 from projections.rows import writer as rows_writer
@@ -160,7 +160,7 @@ def test_walk__history_and_log__every_event_once_or_more_job_by_job(
     rows.apply(entries[:2])
     redis_client.xtrim(KEYS.stream("1"), minid=str(entries[1].entry_id), approximate=False)
     redis_client.xadd(KEYS.stream("2"), {"event": b"no json"})
-    sources.read_logs()
+    sources.read_streams()
     parts = list(sources.walk())
     assert [part.job for part in parts] == [
         *(JobKey("1", "job", "a1"), JobKey("1", "job", "b:status")),
@@ -168,19 +168,19 @@ def test_walk__history_and_log__every_event_once_or_more_job_by_job(
     ]
     assert [each.entry_id for each in parts[0].held] == [each.entry_id for each in entries[:2]]
     assert parts[0].tail == [entries[2]]
-    assert (sources.skipped, sources.events()) == (1, 5)
-    assert tuple(sources.size()) == (2, 3, 3)
+    assert (sources.skipped, sources.count_events()) == (1, 5)
+    assert tuple(sources.counts()) == (2, 3, 3)
 
 
 def test_walk__after_a_job_or_of_a_tenant__the_rest(
     redis_client: redis.Redis, connect: Connect, sources: Sources
 ) -> None:
     append(redis_client, *ours())
-    sources.read_logs()
+    sources.read_streams()
     after = list(sources.walk(JobKey("1", "job", "a1")))
     assert [part.job.id for part in after] == ["b:status", "a1"]
     other = Sources(redis_client, connect(), tenant="2")
-    other.read_logs()
+    other.read_streams()
     assert [part.job for part in other.walk()] == [JobKey("2", "job", "a1")]
 
 
@@ -190,11 +190,11 @@ def test_narrow__one_event_in_the_range__all_events_of_its_job(
     entries = ours()
     append(redis_client, *entries)
     rows.apply(entries[:1])
-    sources.read_logs()
-    sources.narrow(Range(entries[1].entry_id, entries[1].entry_id))
+    sources.read_streams()
+    sources.narrow(EntryRange(entries[1].entry_id, entries[1].entry_id))
     (part,) = sources.walk()
     assert part.held + part.tail == entries[:3]
-    assert sources.events() == 3
+    assert sources.count_events() == 3
 
 
 def test_refresh__an_entry_appended_meanwhile__is_seen_inside_a_walk(
@@ -202,10 +202,10 @@ def test_refresh__an_entry_appended_meanwhile__is_seen_inside_a_walk(
 ) -> None:
     entries = ours()
     append(redis_client, *entries[:2])
-    sources.read_logs()
+    sources.read_streams()
     for part in sources.walk():
         append(redis_client, entries[2])
-        sources.refresh(["1"])
+        sources.read_on(["1"])
         assert sources.events_of([part.job])[part.job].tail == entries[:3]
 
 
@@ -219,7 +219,7 @@ def test_repair_status__after_flushall__documents_are_the_same_bytes(
     cache.apply(ours())
     before = statuses(redis_client)
     redis_client.flushall()
-    sources.read_logs()
+    sources.read_streams()
     writer = StatusRepair(cache, StatusServed(redis_client))
     steps = run(repair(sources, writer))
     assert statuses(redis_client) == before
@@ -250,7 +250,7 @@ def test_repair_rows__rows_and_history_gone__back_from_the_log(
     before = table(db)
     db.execute("DELETE FROM jobs")
     db.execute("DELETE FROM job_events WHERE tenant = '1'")
-    sources.read_logs()
+    sources.read_streams()
     writer = RowsRepair(connect)
     run(repair(sources, writer))
     assert table(db) == before
@@ -273,8 +273,8 @@ def test_repair__interrupted__goes_on_after_the_last_finished_job(
 
     writer = Listening()
     writer.applied = []
-    monkeypatch.setattr("projections.replay.history_parts.PART", 1)
-    monkeypatch.setattr("projections.replay.sources.READ_AT_ONCE", 1)
+    monkeypatch.setattr("projections.replay.events.parts.PART_EVENTS", 1)
+    monkeypatch.setattr("projections.replay.events.history_walk.READ_AT_ONCE", 1)
     with closing(cast("Generator[Step, None, None]", repair(sources, writer))) as steps:
         assert next(steps).last is None
         assert next(steps).last == JobKey("1", "job", "a1")
@@ -773,7 +773,7 @@ def test_reset_status__under_load__no_reader_sees_absence_or_an_older_state(
             thread.join()
     assert failures == []
     assert not redis_client.exists("tenant:wrong:job:w1:status")
-    sources.refresh(["1"])
+    sources.read_on(["1"])
     assert differences(sources, StatusServed(redis_client)) == []
 
 
@@ -807,7 +807,7 @@ def test_repair__an_event_that_was_appended_again_later__counts_at_both_its_entr
     redis_client.flushall()
     connect().execute("TRUNCATE jobs")
     sources = Sources(redis_client, connect())
-    sources.read_logs()
+    sources.read_streams()
     run(repair(sources, StatusRepair(cache, StatusServed(redis_client))))
     writer = RowsRepair(connect)
     run(repair(sources, writer))

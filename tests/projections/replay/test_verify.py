@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from projections.decoding import Entry, decode
+from projections.replay.events.sources import Sources
 from projections.replay.served import RowsServed, Served, StatusServed
-from projections.replay.sources import Sources
 from projections.replay.verify import Verifier
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
@@ -208,14 +208,14 @@ def test_verify__a_job_changes_between_the_two_looks__no_false_alarm(
     rows.apply(ours()[:2])
     cache = StatusCache(redis_client)
     cache.apply(ours()[:2])
-    read = sources.read_logs
+    read = sources.read_streams
 
     def then_traffic() -> None:
         read()
         append(redis_client, ours()[2])
         cache.apply(ours()[2:3])
 
-    sources.read_logs = then_traffic  # type: ignore[method-assign]
+    sources.read_streams = then_traffic  # type: ignore[method-assign]
     assert verify(sources, StatusServed(redis_client)) == (1, [])
 
 

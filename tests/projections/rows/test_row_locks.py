@@ -12,7 +12,7 @@ import pytest
 from psycopg.sql import SQL
 
 from consumers.faults import is_outage
-from projections.replay.sources import columns
+from projections.replay.job_arrays import job_arrays
 from projections.rows.writer import JobRows, _arrays, _lock, _update, job_values
 from sql import queries, sessions
 from streams.keys import JobKey
@@ -68,7 +68,7 @@ def test_plans__table_of_any_size_never_analysed__by_the_primary_key_and_by_plac
                     keys = [JobKey(f"t{n % 10}", "job", f"import-{n:07}") for n in range(batch)]
                     wanted = [list(column) for column in zip(*keys, strict=True)]
                     assert scans(writer, "lock_jobs", wanted) == {("Index Scan", "jobs_pkey")}
-                    served = columns(keys)
+                    served = job_arrays(keys)
                     assert scans(writer, "rows_of", served) == {("Index Scan", "jobs_pkey")}
                     values = [(*_values(key), f"({n},1)") for n, key in enumerate(keys)]
                     assert scans(writer, "update_jobs", _arrays(values)) == {("Tid Scan", None)}

@@ -1,9 +1,10 @@
 """Finding the entries of the streams that the history does not hold.
 
-After a live projection the history holds nearly all that the streams still do. So only what an
-entry is known by is sent to the database, which compares all of it with the history in one scan.
-What it lacks, or may lack, is read from the streams again. An entry that is trimmed in between was
-stored in the history before, where a walk finds it.
+While consumers run, the history holds nearly all entries of the streams. So only the identities of
+the entries are sent to the database, which compares all of them with the history in one scan. The
+entries that it lacks, or may lack, are read from the streams a second time. An entry that is
+trimmed in between was stored in the history before, where a walk finds it. `stream_tail` uses this
+module.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from projections.history.days import day_before
-from projections.replay.stream_pages import READ_AT_ONCE, Page, StreamPages
+from projections.replay.events.portions import READ_AT_ONCE
+from projections.replay.events.stream_pages import StreamPage, StreamPages
 from sql import queries
 from sql.sessions import Session
 from streams.entries import FIELD, is_tenant
@@ -25,6 +27,7 @@ from streams.entry_ids import LAST, EntryId, of_replies, of_reply
 
 _QUERIES = queries("rebuild")
 _TYPES = "text text text text int8 int8".split()
+"""The types of the columns of an identity."""
 _NUL = b"\\u0000"
 
 Identity = tuple[str, str, str, str, int, int]
@@ -32,7 +35,7 @@ Identity = tuple[str, str, str, str, int, int]
 
 
 class _Identified(Struct, gc=False):
-    """The fields that an event is known by; nothing else of it is looked at."""
+    """The fields of an event that its identity consists of; no other field is decoded."""
 
     id: str
     kind: str = "job"
@@ -42,10 +45,10 @@ class _Identified(Struct, gc=False):
 _DECODE: Callable[[bytes], _Identified] = Decoder(_Identified).decode
 
 
-def identities(tenant: str, page: Page) -> list[Identity] | None:
-    """Return what the entries of a page are known by in the history.
+def identities(tenant: str, page: StreamPage) -> list[Identity] | None:
+    """Return the identities under which the history would hold the entries of a page.
 
-    None where one of them cannot be compared so: it may still be an event, or none at all.
+    None where an entry has no such identity; it may still be a valid event.
     """
     raws = [fields[1] for fields in page.fields if fields[0] == FIELD]
     entry_ids = of_replies(page.ids)
@@ -63,11 +66,11 @@ def identities(tenant: str, page: Page) -> list[Identity] | None:
     ]
 
 
-class HeldEntries:
-    """Entries that are compared with the history together.
+class MissingEntries:
+    """Entries of many streams, compared with the history together.
 
     Args:
-        connection: in a transaction that has the tables of `prepare`.
+        connection: a connection in the transaction that has the tables of the query `prepare`.
     """
 
     def __init__(self, connection: Session) -> None:
@@ -75,8 +78,8 @@ class HeldEntries:
         self._waiting: list[Identity] = []
         self._oldest = LAST
 
-    def add(self, tenant: str, page: Page) -> bool:
-        """Add the entries of a page; return False, and add none, if they cannot be compared."""
+    def add(self, tenant: str, page: StreamPage) -> bool:
+        """Add the entries of a page; return False, and add none, if they have no identities."""
         found = identities(tenant, page)
         if found is None:
             return False
@@ -86,36 +89,39 @@ class HeldEntries:
             self._send()
         return True
 
-    def lacking(self, pages: StreamPages, whose: Mapping[str, Any]) -> Iterator[tuple[str, Page]]:
-        """Yield the entries that the history lacks, or may lack, as the streams have them now.
+    def read_again(
+        self, pages: StreamPages, scope: Mapping[str, Any]
+    ) -> Iterator[tuple[str, StreamPage]]:
+        """Yield the added entries that the history lacks, or may lack, with their tenants.
 
-        `whose` is the tenant or the share that `lacking_entries` takes.
+        Args:
+            pages: reads them from the streams.
+            scope: the parameters of the query `lacking_entries` that select tenants.
         """
         self._send()
         with self._connection.cursor("lacking") as cursor:
-            wanted = {"since_day": day_before(self._oldest), **whose}
-            cursor.execute(_QUERIES["lacking_entries"], wanted)
+            values = {"since_day": day_before(self._oldest), **scope}
+            cursor.execute(_QUERIES["lacking_entries"], values)
             while found := cursor.fetchmany(READ_AT_ONCE):
                 for tenant, rows in groupby(found, itemgetter(0)):
-                    yield from _read_again(pages, tenant, {EntryId(*row[1:]) for row in rows})
+                    yield from _selected(pages, tenant, {EntryId(*row[1:]) for row in rows})
         self._connection.execute(_QUERIES["clear_read"])
 
     def _send(self) -> None:
         if not self._waiting:
             return
-        with (
-            self._connection.cursor() as cursor,
-            cursor.copy(_QUERIES["copy_read_entries"]) as copy,
-        ):
+        statement = _QUERIES["copy_read_entries"]
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
             copy.set_types(_TYPES)
             for row in self._waiting:
                 copy.write_row(row)
         self._waiting = []
 
 
-def _read_again(
+def _selected(
     pages: StreamPages, tenant: str, wanted: set[EntryId]
-) -> Iterator[tuple[str, Page]]:
+) -> Iterator[tuple[str, StreamPage]]:
+    """Yield the wanted entries of a stream."""
     for ids, fields in pages.between(tenant, min(wanted), max(wanted)):
         kept: Sequence[tuple[Any, Any]] = [
             pair
@@ -123,4 +129,4 @@ def _read_again(
             if entry_id in wanted
         ]
         if kept:
-            yield tenant, Page(*zip(*kept, strict=True))
+            yield tenant, StreamPage(*zip(*kept, strict=True))

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from projections.decoding import Entry, decode
-from projections.replay.held_entries import identities
-from projections.replay.sources import Sources
-from projections.replay.stream_pages import Page
+from projections.replay.events.missing_entries import identities
+from projections.replay.events.sources import Sources
+from projections.replay.events.stream_pages import StreamPage
 from projections.rows.writer import JobRows
 from sql import sessions
 from streams.entry_ids import EntryId
@@ -66,9 +66,9 @@ def tail(redis_client: redis.Redis, database_url: str) -> Callable[..., tuple[Ta
         with sessions.connect(database_url, "test") as connection:
             sources = Sources(redis_client, connection)
             if plainly:
-                sources.refresh(["1", "2"])
+                sources.read_on(["1", "2"])
             else:
-                sources.read_logs()
+                sources.read_streams()
             found = [
                 (part.job, entry.entry_id, entry.raw)
                 for part in sources.walk()
@@ -146,7 +146,7 @@ def test_read_logs__any_logs_some_of_which_are_held__as_looked_up_by_key(
 
 @given(st.binary(max_size=60) | st.sampled_from(list(ODD.values())))
 def test_identities__of_any_bytes__those_of_the_event_or_none(event: bytes) -> None:
-    found = identities("1", Page([b"5-1"], [[b"event", event]]))
+    found = identities("1", StreamPage([b"5-1"], [[b"event", event]]))
     try:
         entry = decode("1", EntryId(5, 1), [b"event", event])
     except InvalidEvent:
@@ -157,7 +157,7 @@ def test_identities__of_any_bytes__those_of_the_event_or_none(event: bytes) -> N
 
 def test_identities__entries_that_cannot_be_stored__none() -> None:
     fine = [b"event", HELD]
-    assert identities("1", Page([b"5-1"], [fine])) is not None
-    assert identities("no tenant", Page([b"5-1"], [fine])) is None
-    assert identities("1", Page([b"5-1"], [[b"other", HELD]])) is None
-    assert identities("1", Page([b"%d-1" % 2**63], [fine])) is None
+    assert identities("1", StreamPage([b"5-1"], [fine])) is not None
+    assert identities("no tenant", StreamPage([b"5-1"], [fine])) is None
+    assert identities("1", StreamPage([b"5-1"], [[b"other", HELD]])) is None
+    assert identities("1", StreamPage([b"%d-1" % 2**63], [fine])) is None
