@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-STANDARD_OUTPUT = 1
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
 CELL_LENGTH = 400
 """Characters of one table cell that are printed; `--json` prints all."""
@@ -116,6 +116,13 @@ def complain(text: str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(f"jobtrail: {visible(text)}\n")
         sys.stderr.flush()
+
+
+def write_log(raw: bytes) -> None:
+    """Write log lines of other processes to standard error; failures are ignored."""
+    with suppress(OSError):
+        while raw:
+            raw = raw[os.write(STANDARD_ERROR, raw) :]
 
 
 def error_is_terminal() -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from api.server import ServerFailed, serve
 from ops.addresses import command_settings
 from ops.arguments import check_database_url, check_primary
@@ -11,7 +15,12 @@ from ops.operator_view import RedisOperatorView
 from ops.printing import announce
 
 
-def api() -> None:
+def api(
+    *,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", hidden=True, help="Do not print the address.")
+    ] = False,
+) -> None:
     """Serve the read API until SIGTERM or Ctrl-C."""
     settings = command_settings()
     check_pool(settings)
@@ -20,7 +29,7 @@ def api() -> None:
     try:
         serve(
             settings,
-            lambda url: announce([f"api: {url}"]),
+            lambda url: None if quiet else announce([f"api: {url}"]),
             operator_view=RedisOperatorView.of(settings),
         )
     except ServerFailed as error:

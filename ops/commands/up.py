@@ -7,17 +7,29 @@ from typing import Annotated
 import typer
 
 from ops.arguments import check_servers
-from ops.printing import announce
+from ops.printing import announce, write_log
 from ops.tasks.up import run_all
 from streams.settings import Settings
 
 
 def up(
     *,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            "-p",
+            min=0,
+            max=65_535,
+            help="The port of the API; 0 takes a free one. By default JOBTRAIL_API_PORT, or 8000.",
+        ),
+    ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Run jobs with real work to watch.")] = False,
 ) -> None:
     """Run everything on this machine: servers, migrations, consumers, API."""
     settings = Settings.from_environ()
+    if port is not None:
+        settings = settings.model_copy(update={"api_port": port})
     # Consumers and API would wait for a server that cannot be used.
     check_servers(settings)
-    run_all(settings, announce, demo=demo)
+    run_all(settings, announce, write_log, demo=demo)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from ops.processes.child import GRACE, Child
+from ops.processes.child import GRACE, STANDARD_ERROR, Child
 
 _LOG = structlog.get_logger(__name__)
 
@@ -26,8 +26,10 @@ TICK = 0.05
 class _Service:
     """A command to keep running, its child, and the time of the next start."""
 
-    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None) -> None:
-        self.name, self._argv, self._env = name, tuple(argv), env
+    def __init__(
+        self, name: str, argv: Sequence[str], env: Mapping[str, str] | None, output: int
+    ) -> None:
+        self.name, self._argv, self._env, self._output = name, tuple(argv), env, output
         self.child: Child | None = None
         self._delay = 0.0
         self._started_at = self._start_at = float("-inf")
@@ -37,7 +39,7 @@ class _Service:
         if self.child is not None:
             self._check_for_death(self.child, now)
         elif now >= self._start_at:
-            self.child = Child(self._argv, env=self._env)
+            self.child = Child(self._argv, env=self._env, output=self._output)
             self._started_at = now
             _LOG.info("child_started", name=self.name, pid=self.child.pid)
 
@@ -57,15 +59,18 @@ def next_delay(delay: float, *, lived: float) -> float:
 
 
 class Supervisor:
-    """Named commands that run together: started again when they die, stopped together."""
+    """Named commands that run together: started again when they die, stopped together.
 
-    def __init__(self, *, grace: float = GRACE) -> None:
-        self._grace = grace
+    Their standard output and error go to the file descriptor `output`.
+    """
+
+    def __init__(self, *, grace: float = GRACE, output: int = STANDARD_ERROR) -> None:
+        self._grace, self._output = grace, output
         self._services: list[_Service] = []
 
     def add(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         """Add a command before `run` is called; without `env` it has this process's environment."""
-        self._services.append(_Service(name, argv, env))
+        self._services.append(_Service(name, argv, env, self._output))
 
     def run(self, stop: threading.Event) -> None:
         """Keep all commands running until `stop` is set; return once all have ended."""

@@ -6,6 +6,7 @@ The embedded servers are children of this process; consumers, API and demo are c
 
 from __future__ import annotations
 
+import errno
 import http
 import http.client
 import os
@@ -24,6 +25,7 @@ from ops.devstack import EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
 from ops.devstack.private import UMASK, forget_libpq_variables
 from ops.errors import CommandError
 from ops.processes.child import Child
+from ops.processes.log_relay import LogRelay
 from ops.processes.supervisor import Supervisor
 from ops.unknown_variables import known_variables
 from projections.registry.lookup import projection_names
@@ -45,11 +47,14 @@ WATCH_SECONDS = 0.5
 Announce = Callable[[Iterable[str]], None]
 
 
-def run_all(settings: Settings, announce: Announce, *, demo: bool) -> None:
+WriteLog = Callable[[bytes], None]
+
+
+def run_all(settings: Settings, announce: Announce, write_log: WriteLog, *, demo: bool) -> None:
     """Run everything until SIGTERM or SIGINT, then stop what was started.
 
     `announce` is called with lines of text: the addresses once everything is ready, and a last one
-    when it stops.
+    when it stops. `write_log` is called with the log lines of all processes, after the addresses.
 
     Raises:
         CommandError: a port is taken, or the API did not become ready.
@@ -57,22 +62,34 @@ def run_all(settings: Settings, announce: Announce, *, demo: bool) -> None:
         EmbeddedError: an embedded server cannot be started.
     """
     os.umask(UMASK)
-    logging_setup.configure(settings)
     stop = threading.Event()
     on_stop(stop.set)
     settings = _completed(settings)
     authenticator(settings)  # raises before any server is started
     with ExitStack() as stack:
+        logs = stack.enter_context(_relayed_logs(settings, write_log))
         publisher = stack.enter_context(published(settings.data_dir))
         settings = _with_servers(settings, stack, stop)
         apply(settings.require_database_url())
-        with _children(settings, demo=demo):
+        with _children(settings, logs.fd, demo=demo):
             if _ready(settings, stop):
                 addresses = _addresses(settings)
                 publisher.publish(addresses)
                 announce(_lines(addresses, demo=demo))
+                logs.release()
                 stop.wait()
         announce(["stopping"])
+
+
+@contextmanager
+def _relayed_logs(settings: Settings, write_log: WriteLog) -> Iterator[LogRelay]:
+    """Hold the logs of this process and its children back until they are released."""
+    with LogRelay(write_log) as logs:
+        logging_setup.configure(settings, logs.stream)
+        try:
+            yield logs
+        finally:
+            logging_setup.configure(settings)
 
 
 def _completed(settings: Settings) -> Settings:
@@ -96,9 +113,13 @@ def _free_port(host: str, port: int) -> int:
             taken: int = probe.getsockname()[1]
             return taken
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason, remedy = "the port is taken", f"pass --port, or set {PREFIX}API_PORT"
+        else:
+            reason = error.strerror or str(error)
+            remedy = f"set {PREFIX}API_HOST and {PREFIX}API_PORT, or pass --port"
         raise CommandError(
-            f"the API cannot listen on {host}:{port} ({error.strerror or error}): "
-            f"set {PREFIX}API_HOST and {PREFIX}API_PORT (0 takes a free port)"
+            f"the API cannot listen on {host}:{port}: {reason}: {remedy} (0 takes a free port)"
         ) from None
 
 
@@ -143,16 +164,17 @@ def _watched(servers: list[EmbeddedServer], stop: threading.Event) -> Iterator[N
 
 
 @contextmanager
-def _children(settings: Settings, *, demo: bool) -> Iterator[None]:
+def _children(settings: Settings, output: int, *, demo: bool) -> Iterator[None]:
     """Run consumers and API as processes that are restarted, and the demo as one that is not."""
     environ = _environ(settings)
-    supervisor = Supervisor()
-    for name in (*(f"consume {group}" for group in projection_names()), "api"):
-        supervisor.add(name, _command(*name.split()), environ)
+    supervisor = Supervisor(output=output)
+    for group in projection_names():
+        supervisor.add(f"consume {group}", _command("consume", group), environ)
+    supervisor.add("api", _command("api", "--quiet"), environ)
     done = threading.Event()
     thread = threading.Thread(target=supervisor.run, args=(done,))
     thread.start()
-    work = Child(_command("demo"), env=environ) if demo else None
+    work = Child(_command("demo"), env=environ, output=output) if demo else None
     try:
         yield
     finally:
@@ -174,6 +196,9 @@ def _environ(settings: Settings) -> Mapping[str, str]:
         f"{PREFIX}{name.upper()}": str(getattr(settings, name))
         for name in ("redis_url", "database_url", "data_dir", "api_host", "api_port", "auth")
     }
+    completed[f"{PREFIX}LOG_FORMAT"] = logging_setup.format_of(settings)
+    if logging_setup.wants_colour():  # the children's standard error is a pipe
+        completed["FORCE_COLOR"] = "1"
     # This process has warned of unknown variables; each child would repeat it.
     unknown = {name for name in os.environ if name.startswith(PREFIX)} - set(known_variables())
     inherited = {name: text for name, text in os.environ.items() if name not in unknown}

@@ -23,7 +23,9 @@ from tests.support.waiting import ENDING, eventually
 
 
 @contextmanager
-def running(data_dir: Path, *words: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    data_dir: Path, *words: str, stderr: int = subprocess.PIPE, **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run `jobtrail up` in an empty folder, and end it after the test."""
     environ = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
     environ |= {"JOBTRAIL_DATA_DIR": str(data_dir), "JOBTRAIL_API_PORT": "0"}
@@ -32,7 +34,7 @@ def running(data_dir: Path, *words: str, **settings: str) -> Iterator[subprocess
         [sys.executable, "-m", "ops", "up", *words],
         env=environ,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
     )
     try:
         yield process
@@ -67,9 +69,17 @@ def test_up_serves_what_is_appended_and_leaves_nothing(data_dir: Path) -> None:
         assert process.wait(ENDING) == 0
         assert not [pid for pid in family if runs(pid)]
 
-    with running(data_dir) as process:  # data is kept
-        url = f"{addresses(process)['api']}/api/v1/jobs/a1/progress/"
+    # Data is kept, and the addresses come once and before all logs.
+    words = ("--port", "0")
+    with running(data_dir, *words, api_port="1", stderr=subprocess.STDOUT) as process:
+        found = addresses(process)
+        assert list(found) == ["api", "redis", "database", "console"]
+        url = f"{found['api']}/api/v1/jobs/a1/progress/"
         assert httpx.get(url, headers=headers).json()["status"] == "DONE"
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=ENDING)
+        assert b"child_started" in rest
+        assert b"api: " not in rest
 
 
 def test_setting_up_the_database_is_out_of_the_terminals_reach(data_dir: Path) -> None:
@@ -134,11 +144,12 @@ def test_second_up_in_the_same_folder_is_refused_in_one_line(data_dir: Path) -> 
 def test_taken_port_is_said_plainly(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        with running(data_dir, api_port=port) as process:
+        with running(data_dir, "--port", port) as process:
             _, err = process.communicate(timeout=ENDING)
     assert process.returncode == 1
     (line,) = err.decode().strip().splitlines()
-    assert f"127.0.0.1:{port}" in line
+    assert f"127.0.0.1:{port}: the port is taken" in line
+    assert "--port" in line
     assert "JOBTRAIL_API_PORT" in line
 
 
