@@ -56,7 +56,7 @@ def read_documents(kind: Kind, documents: Documents) -> JobState:
         ValueError, KeyError, TypeError, AttributeError: they are not documents of this project.
     """
     status = load_json(documents.status)
-    return from_positions(
+    return state_of_facts(
         status["fold"],
         attempt=int(status["attempt"]),
         state=kind.state_of(status["status"]),
@@ -73,7 +73,7 @@ def read_documents(kind: Kind, documents: Documents) -> JobState:
     )
 
 
-def write_positions(state: JobState) -> dict[str, Any]:
+def provenance_fields(state: JobState) -> dict[str, Any]:
     """Return what the fold must know beside the facts: which entries told them."""
     job_type, labels, started, progress = (
         state.job_type,
@@ -91,7 +91,7 @@ def write_positions(state: JobState) -> dict[str, Any]:
     }
 
 
-def from_positions(
+def state_of_facts(
     positions: Mapping[str, Any],
     *,
     created_at: datetime,
@@ -104,12 +104,12 @@ def from_positions(
     """Put a state together from stored facts and their positions."""
     told = positions["labels"]
     return JobState(
-        entry_id=EntryId.parse(positions["entry_id"]),
-        created=Moment(EntryId.parse(positions["created"]), created_at),
-        started=Moment(EntryId.parse(positions["started"]), started_at) if started_at else None,
+        entry_id=_entry_id(positions["entry_id"]),
+        created=Moment(_entry_id(positions["created"]), created_at),
+        started=Moment(_entry_id(positions["started"]), started_at) if started_at else None,
         job_type=_told(positions["job_type"], job_type) if job_type is not None else None,
         labels={name: _told(told[name], labels[name]) for name in sorted(labels)},
-        progress=read_progress(EntryId.parse(positions["progress"]), progress)
+        progress=read_progress(_entry_id(positions["progress"]), progress)
         if progress is not None and positions["progress"]
         else None,
         **facts,
@@ -161,7 +161,7 @@ def _status(kind: Kind, state: JobState, result_cache_bytes: int) -> dict[str, A
         "code": state.code,
         "worker": state.worker,
         "labels": {name: told.value for name, told in labels.items()} if labels else labels,
-        "fold": write_positions(state),
+        "fold": provenance_fields(state),
     }
 
 
@@ -206,6 +206,16 @@ def _read_result(kind: Kind, status: Mapping[str, Any]) -> Mapping[str, Any] | O
     return shown if kind.state_of(status["status"]) is State.DONE else None
 
 
+def _entry_id(text: str) -> EntryId:
+    """Return an entry id that was written here, in less than half the time of `EntryId.parse`.
+
+    Raises:
+        ValueError: the text was not written here.
+    """
+    ms, seq = text.split("-")
+    return _new(EntryId, (int(ms), int(seq)))
+
+
 def _text(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
@@ -216,4 +226,4 @@ def _position(told: Told) -> str:
 
 def _told(position: str, value: str) -> Told:
     attempt, _, entry_id = position.partition("/")
-    return Told(int(attempt), EntryId.parse(entry_id), value)
+    return Told(int(attempt), _entry_id(entry_id), value)

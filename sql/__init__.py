@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString, cast
+from types import MappingProxyType
+from typing import LiteralString
 
-_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_HEADER = re.compile(r"^-- (name|list): (\w+)$", re.MULTILINE)
+_LIST = re.compile(r"\{(\w+)\}")
+_NO_LISTS: Mapping[str, str] = MappingProxyType({})
+
+
+def queries(file: str, lists: Mapping[str, str] = _NO_LISTS) -> dict[str, LiteralString]:
+    """Return the statements of `queries/{file}.sql` by name.
+
+    `-- name: NAME` begins a statement. `-- list: NAME` begins a list of columns, which statements
+    below it have as `{NAME}`; `lists` are further ones. Other braces stay as they are.
+    """
+    known, statements = dict(lists), dict[str, LiteralString]()
+    for what, name, text in _parts(file):
+        # Both the file and the lists come from our own code, which LiteralString states.
+        filled = _LIST.sub(lambda found: known.get(found[1], found[0]), text)
+        (known if what == "list" else statements)[name] = filled
+    return statements
 
 
 @cache
-def queries(file: str) -> dict[str, LiteralString]:
-    """Give the statements of `queries/{file}.sql` by name."""
+def _parts(file: str) -> list[tuple[str, str, str]]:
+    """Return what each part of a file is, its name and its text."""
     text = files("sql").joinpath("queries", f"{file}.sql").read_text(encoding="utf-8")
-    parts = _NAME.split(text)[1:]
-    # They come from our own package, which is what LiteralString promises.
-    return {
-        name: cast("LiteralString", body.strip())
-        for name, body in zip(parts[::2], parts[1::2], strict=True)
-    }
+    _, *parts = _HEADER.split(text)
+    return [
+        (what, name, body.strip())
+        for what, name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    ]

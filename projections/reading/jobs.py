@@ -44,6 +44,9 @@ SCAN = 500
 LIST_RESULT_BYTES = 10_000
 """A result of so many bytes as JSON, or more, is left out of lists."""
 
+_ANY_RESULT_BYTES = 2**31
+"""More than any value of PostgreSQL has."""
+
 _QUERIES = queries("reading")
 
 
@@ -122,7 +125,8 @@ def read_job(job: JobKey) -> Reading[StoredRow | None]:
     """Give the reading of one row, with its result of whatever size."""
 
     async def reading(connection: Connection) -> Fetch[StoredRow | None]:
-        cursor = await connection.execute(_QUERIES["job"], job._asdict())
+        given = {**job._asdict(), "result_limit": _ANY_RESULT_BYTES}
+        cursor = await connection.execute(_QUERIES["job"], given)
 
         async def fetch() -> StoredRow | None:
             row = await cursor.fetchone()

@@ -16,11 +16,12 @@ import orjson
 import psycopg
 
 from projections.replay.job_arrays import job_arrays
+from projections.rows.columns import JOB_LISTS
 from sql import queries
 from sql.sessions import PASSING
 from streams.keys import JobKey
 
-_QUERIES = queries("rebuild")
+_QUERIES = queries("rebuild", JOB_LISTS)
 T = TypeVar("T")
 
 LOCK_SECONDS = 2.0

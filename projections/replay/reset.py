@@ -23,17 +23,13 @@ from projections.replay.replaced_states import (
     when_free,
 )
 from projections.replay.verify import Comparison, Folded, batched, fold_jobs, fold_part
-from projections.rows.writer import job_row
+from projections.rows.columns import JOB_LISTS, TYPES, copied_values
 from projections.status.document_writes import DocumentWrites, removal
 from projections.status.store import StatusStore, Stored, Write
 from sql import queries
 from streams.keys import JobKey, Keys
 
-_QUERIES = queries("rebuild")
-_COLUMNS = (
-    "text text text int8 text text text jsonb text json json text text "
-    "timestamptz timestamptz timestamptz timestamptz json int8"
-).split()
+_QUERIES = queries("rebuild", JOB_LISTS)
 
 
 class StatusReset:
@@ -173,6 +169,6 @@ class RowsReset:
         if not wrong:
             return
         with self._connection.cursor() as cursor, cursor.copy(_QUERIES["copy_mended"]) as copy:
-            copy.set_types(_COLUMNS)
+            copy.set_types([*TYPES, "int8"])
             for folded in wrong:
-                copy.write_row((*job_row(folded.job, folded.state), folded.held))
+                copy.write_row((*copied_values(folded.job, folded.state), folded.held))

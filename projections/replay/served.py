@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol, cast
 import psycopg
 import redis
 
-from projections.documents import Documents, progress_fields, write_documents, write_positions
+from projections.documents import Documents, write_documents
 from projections.replay.job_arrays import job_arrays
 from projections.replay.tenant_shares import ALL, Share
-from projections.rows.writer import job_row, job_values
+from projections.rows.columns import JOB_LISTS, facts_of_row, stored_values
 from projections.state import JobState
 from sql import queries
 from streams.entry_ids import EntryId
@@ -24,13 +24,7 @@ from streams.events import dump_json, load_json
 from streams.keys import JOB_ID, TENANT, JobKey, Keys, key_pattern
 from streams.kinds import KINDS
 
-_QUERIES, _ROWS = queries("rebuild"), queries("rows")
-_ROW = (
-    "attempt state status job_type labels worker progress result error code "
-    "created_at started_at updated_at ended_at"
-).split()
-_LABELS = 7
-"""The index of the labels in a row."""
+_QUERIES, _ROWS = queries("rebuild", JOB_LISTS), queries("rows")
 PAGE = 1_000
 """Keys in one page of all that is served."""
 
@@ -198,18 +192,14 @@ class RowsServed:
         rows = self._rows(states)
         jobs = [JobKey(*row[:3]) for row in rows]
         return [
-            job for job, row in zip(jobs, rows, strict=True) if row == _stored_row(job, states[job])
+            job
+            for job, row in zip(jobs, rows, strict=True)
+            if row == stored_values(job, states[job])
         ]
 
     def facts(self, job: JobKey, state: JobState) -> Facts:
         """Give the columns of the row that a state is written as."""
-        facts = dict(zip(_ROW, job_row(job, state)[3:-1], strict=True))
-        facts["labels"] = {name: told.value for name, told in state.labels.items()}
-        # Through JSON and back, as the database gives them.
-        progress = state.progress and progress_fields(state.progress)
-        facts["progress"] = progress and load_json(dump_json(progress))
-        facts["result"] = None if state.result is None else load_json(dump_json(state.result))
-        return facts | _positions(self.positions, write_positions(state))
+        return _row_facts(stored_values(job, state))
 
     def may_be_absent(self, state: JobState, newest: EntryId) -> bool:
         """Rows last."""
@@ -269,19 +259,8 @@ def _document_facts(status: bytes, progress: bytes | None) -> Facts:
 
 
 def _row_facts(row: tuple[Any, ...]) -> Facts:
-    facts = dict(zip(_ROW, row[3:-1], strict=True))
-    for name in ("progress", "result"):
-        if facts[name] is not None:
-            facts[name] = load_json(facts[name].encode())
-    return facts | _positions("positions.", load_json(row[-1].encode()))
-
-
-def _stored_row(job: JobKey, state: JobState) -> tuple[Any, ...]:
-    """Return the row that a state is written as, in the form that `rows_of` reads it."""
-    values = list(job_values(job, state))
-    # The database writes jsonb in its own way, and the rest as it came.
-    values[_LABELS] = {name: told.value for name, told in state.labels.items()}
-    return tuple(values)
+    facts = facts_of_row(row)
+    return facts | _positions("positions.", facts.pop("positions"))
 
 
 def _named(prefix: str, facts: Facts) -> dict[str, Any]:

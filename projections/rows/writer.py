@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.types.json import Json, Jsonb
 
 from projections.batch import EventsByJob, by_job
 from projections.decoding import Entry
-from projections.documents import from_positions, progress_fields, write_positions
 from projections.fold import fold_all
 from projections.history.copy_writer import Batch, HistoryWriter, NewEvents, new_events
 from projections.history.writer import Partitions, event_row, lacking_events
-from projections.state import JobState, OmittedResult
+from projections.rows.columns import JOB_LISTS, KEY_LENGTH, job_values, state_of_row
+from projections.state import JobState
 from sql import queries
 from sql.sessions import Session, again
-from streams.events import dump_json, load_json
 from streams.keys import JobKey
-from streams.kinds import KINDS, State
 
-_QUERIES = queries("rows")
+_QUERIES = queries("rows", JOB_LISTS)
 
 
 class _LostRace(psycopg.errors.SerializationFailure):
@@ -33,27 +29,6 @@ class _LostRace(psycopg.errors.SerializationFailure):
             "new rows of jobs could not be inserted: another writer was first; if this error"
             " repeats, row-level security or a trigger hides rows of jobs from this login"
         )
-
-
-class StoredJob(NamedTuple):
-    """A row of `jobs` as `lock_jobs` reads it, without its place."""
-
-    tenant: str
-    kind: str
-    id: str
-    attempt: int
-    state: str
-    job_type: str | None
-    labels: Mapping[str, str]
-    worker: str | None
-    progress: str | None
-    result: str | None
-    error: str | None
-    code: str | None
-    created_at: datetime
-    started_at: datetime | None
-    updated_at: datetime
-    positions: str
 
 
 class JobRows:
@@ -186,67 +161,6 @@ def _once(work: Callable[[], None]) -> Callable[[], None]:
     return do
 
 
-def read_row(row: StoredJob) -> JobState:
-    """Give the state back that a row was written from."""
-    return from_positions(
-        load_json(row.positions.encode()),
-        attempt=row.attempt,
-        state=State(row.state),
-        updated_at=row.updated_at,
-        worker=row.worker,
-        result=None if row.result is None else load_json(row.result.encode()),
-        error=row.error,
-        code=row.code,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        job_type=row.job_type,
-        labels=row.labels,
-        progress=None if row.progress is None else load_json(row.progress.encode()),
-    )
-
-
-def job_row(job: JobKey, state: JobState) -> tuple[Any, ...]:
-    """Return the row of a state, in the order of COPY."""
-    return tuple(
-        value if value is None or form is None else form(value, str.encode)
-        for value, form in zip(job_values(job, state), _JSON_FORMS, strict=True)
-    )
-
-
-def job_values(job: JobKey, state: JobState) -> tuple[Any, ...]:
-    """Return the row of a state, with JSON as its text."""
-    result = state.result
-    if isinstance(result, OmittedResult):
-        raise TypeError("a row is folded from rows and events, which hold whole results")
-    return (
-        job.tenant,
-        job.kind,
-        job.id,
-        state.attempt,
-        state.state.value,
-        KINDS[job.kind].words[state.state],
-        state.job_type and state.job_type.value,
-        _json({name: told.value for name, told in state.labels.items()}),
-        state.worker,
-        None if state.progress is None else _json(progress_fields(state.progress)),
-        None if result is None else _json(result),
-        state.error,
-        state.code,
-        state.created.at,
-        state.started and state.started.at,
-        state.updated_at,
-        state.updated_at if state.state.ended else None,
-        _json(write_positions(state)),
-    )
-
-
-_JSON_FORMS = [*[None] * 7, Jsonb, None, Json, Json, *[None] * 6, Json]
-
-
-def _json(value: object) -> str:
-    return dump_json(value).decode()
-
-
 class _Locked(NamedTuple):
     """A locked row."""
 
@@ -257,10 +171,10 @@ class _Locked(NamedTuple):
 
 def _lock(connection: psycopg.Connection, jobs: Collection[JobKey]) -> dict[JobKey, _Locked]:
     """Lock the rows that there are of these jobs, and read them."""
-    keys = [[job[part] for job in jobs] for part in range(3)]
+    keys = [[job[part] for job in jobs] for part in range(KEY_LENGTH)]
     found = connection.execute(_QUERIES["lock_jobs"], keys)
     return {
-        JobKey(*row[:3]): _Locked(read_row(StoredJob(*row)), place)
+        JobKey(*row[:KEY_LENGTH]): _Locked(state_of_row(row), place)
         for *row, place in found.fetchall()
     }
 

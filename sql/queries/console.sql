@@ -12,10 +12,13 @@ SELECT current_setting('server_version'),
        (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()),
        pg_database_size(current_database());
 
+-- list: listed_job
+tenant, kind, id, state, status, job_type, attempt, worker, code, left(error, 300),
+       progress::text, created_at, updated_at, listed_at::text AS place
+
 -- name: newest
 -- The window: so many of the newest jobs from a place on, of which those wanted are given.
-SELECT tenant, kind, id, state, status, job_type, attempt, worker, code, left(error, 300),
-       progress::text, created_at, updated_at, listed_at::text AS place
+SELECT {listed_job}
 FROM (
     SELECT * FROM jobs
     WHERE (listed_at, id, tenant, kind)
@@ -39,8 +42,7 @@ LIMIT 1 OFFSET %(window)s - 1;
 
 -- name: failed
 -- As `newest`, of the failed ones alone.
-SELECT tenant, kind, id, state, status, job_type, attempt, worker, code, left(error, 300),
-       progress::text, created_at, updated_at, listed_at::text AS place
+SELECT {listed_job}
 FROM (
     SELECT * FROM jobs
     WHERE state = 'failed'
@@ -64,8 +66,7 @@ LIMIT 1 OFFSET %(window)s - 1;
 
 -- name: of_tenant
 -- As `newest`, of one kind of one tenant's.
-SELECT tenant, kind, id, state, status, job_type, attempt, worker, code, left(error, 300),
-       progress::text, created_at, updated_at, listed_at::text AS place
+SELECT {listed_job}
 FROM (
     SELECT * FROM jobs
     WHERE tenant = %(of_tenant)s AND kind = %(of_kind)s
@@ -87,8 +88,7 @@ LIMIT 1 OFFSET %(window)s - 1;
 
 -- name: by_id
 -- The window in the order of ids, of those that begin with a text. Ids are ASCII without a tilde.
-SELECT tenant, kind, id, state, status, job_type, attempt, worker, code, left(error, 300),
-       progress::text, created_at, updated_at, listed_at::text AS place
+SELECT {listed_job}
 FROM (
     SELECT * FROM jobs
     WHERE id COLLATE "C" >= %(prefix)s::text AND id COLLATE "C" < %(prefix)s::text || '~'

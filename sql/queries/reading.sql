@@ -38,10 +38,14 @@ COMMIT;
 -- name: alive
 SELECT 1;
 
+-- list: listed_row
+j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
+       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
+       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+
 -- name: job
-SELECT id, attempt, state, status, job_type, labels::text, worker, progress::text, result::text,
-       result_bytes, error, code, created_at, started_at, updated_at, ended_at, listed_at
-FROM jobs
+SELECT {listed_row}
+FROM jobs AS j
 WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = %(id)s;
 
 -- name: newest_reach
@@ -91,9 +95,7 @@ FROM (
 -- name: page_of_newest
 -- Each page examines its candidates (the inner LIMIT) in the order of the list and keeps those that
 -- pass all filters.
-SELECT j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
-       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
-       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+SELECT {listed_row}
 FROM (
     SELECT * FROM jobs
     WHERE tenant = %(tenant)s AND kind >= %(kind)s
@@ -109,9 +111,7 @@ ORDER BY j.kind DESC, j.listed_at DESC, j.id DESC
 LIMIT %(limit)s;
 
 -- name: page_of_state
-SELECT j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
-       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
-       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+SELECT {listed_row}
 FROM (
     SELECT * FROM jobs
     WHERE tenant = %(tenant)s AND (state, tenant, kind) >= (%(state)s, %(tenant)s, %(kind)s)
@@ -128,9 +128,7 @@ LIMIT %(limit)s;
 
 -- name: page_of_facet
 -- A candidate without its row, or whose row says otherwise, is none.
-SELECT j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
-       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
-       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+SELECT {listed_row}
 FROM (
     SELECT listed_at, id FROM job_facets
     WHERE tenant = %(tenant)s AND kind = %(kind)s AND name = %(name)s AND value = %(value)s
@@ -153,9 +151,7 @@ LIMIT %(limit)s;
 
 -- name: page_of_updated
 -- For few candidates: all of them are read, then sorted.
-SELECT j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
-       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
-       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+SELECT {listed_row}
 FROM (
     SELECT * FROM jobs
     WHERE tenant = %(tenant)s AND kind <= %(kind)s
@@ -174,9 +170,7 @@ LIMIT %(limit)s;
 
 -- name: page_of_ids
 -- For a caller who may know of these jobs alone: each is looked up by its key.
-SELECT j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
-       CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,
-       j.error, j.code, j.created_at, j.started_at, j.updated_at, j.ended_at, j.listed_at
+SELECT {listed_row}
 FROM unnest(%(ids)s::text[]) AS o (id),
 LATERAL (
     SELECT * FROM jobs

@@ -215,9 +215,7 @@ WHERE NOT EXISTS (
 -- What is served of these jobs; a plain read that waits for nobody. The bounds, the order, LIMIT
 -- and `plan_by_keys` keep the look-up one by the primary key: as a join it reads the whole table each
 -- time, as long as that is small or without statistics.
-SELECT j.tenant, j.kind, j.id, j.attempt, j.state, j.status, j.job_type, j.labels, j.worker,
-       j.progress::text, j.result::text, j.error, j.code,
-       j.created_at, j.started_at, j.updated_at, j.ended_at, j.positions::text
+SELECT {job_row}
 FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS wanted (tenant, kind, id),
 LATERAL (
     SELECT * FROM jobs AS j
@@ -247,10 +245,7 @@ USING unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tena
 WHERE (m.tenant, m.kind, m.id) = (w.tenant, w.kind, w.id);
 
 -- name: copy_mended
-COPY mended_jobs (
-    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-    error, code, created_at, started_at, updated_at, ended_at, positions, held
-) FROM STDIN (FORMAT BINARY);
+COPY mended_jobs ({job_columns}, held) FROM STDIN (FORMAT BINARY);
 
 -- name: stale_mended
 -- Jobs about which the history has grown since they were folded.
@@ -287,13 +282,10 @@ SELECT nextval('replaced_runs'), clock_timestamp();
 -- (o), for before PostgreSQL 18 an update returns nothing of how it was.
 WITH changed AS (
     UPDATE jobs AS j
-    SET attempt = m.attempt, state = m.state, status = m.status, job_type = m.job_type,
-        labels = m.labels, worker = m.worker, progress = m.progress, result = m.result,
-        error = m.error, code = m.code, created_at = m.created_at, started_at = m.started_at,
-        updated_at = m.updated_at, ended_at = m.ended_at, positions = m.positions
-    FROM mended_jobs AS m, jobs AS o
-    WHERE (j.tenant, j.kind, j.id) = (m.tenant, m.kind, m.id)
-      AND (o.tenant, o.kind, o.id) = (m.tenant, m.kind, m.id)
+    SET {job_changes}
+    FROM mended_jobs AS n, jobs AS o
+    WHERE (j.tenant, j.kind, j.id) = (n.tenant, n.kind, n.id)
+      AND (o.tenant, o.kind, o.id) = (n.tenant, n.kind, n.id)
     RETURNING j.tenant, j.kind, j.id, to_json(o) AS was,
               sha256(convert_to(to_json(j)::text, 'UTF8')) AS wrote
 )
@@ -302,14 +294,8 @@ SELECT 'rows', %(run)s, %(at)s, tenant, kind, id, 'updated', was, wrote FROM cha
 
 -- name: swap_missing
 WITH added AS (
-    INSERT INTO jobs AS j (
-        tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-        error, code, created_at, started_at, updated_at, ended_at, positions
-    )
-    SELECT
-        tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-        error, code, created_at, started_at, updated_at, ended_at, positions
-    FROM mended_jobs
+    INSERT INTO jobs AS j ({job_columns})
+    SELECT {job_values} FROM mended_jobs AS n
     ON CONFLICT DO NOTHING
     RETURNING j.tenant, j.kind, j.id, sha256(convert_to(to_json(j)::text, 'UTF8')) AS wrote
 )
@@ -372,11 +358,8 @@ ANALYZE replaced_states;
 -- Only where the row still is what the reset wrote.
 WITH back AS (
     UPDATE jobs AS j
-    SET attempt = o.attempt, state = o.state, status = o.status, job_type = o.job_type,
-        labels = o.labels, worker = o.worker, progress = o.progress, result = o.result,
-        error = o.error, code = o.code, created_at = o.created_at, started_at = o.started_at,
-        updated_at = o.updated_at, ended_at = o.ended_at, positions = o.positions
-    FROM replaced_states AS r, LATERAL json_populate_record(NULL::jobs, r.was) AS o
+    SET {job_changes}
+    FROM replaced_states AS r, LATERAL json_populate_record(NULL::jobs, r.was) AS n
     WHERE r.projection = 'rows' AND r.run = %(run)s AND r.why = 'updated'
       AND (%(tenant)s::text IS NULL OR r.tenant = %(tenant)s)
       AND (j.tenant, j.kind, j.id) = (r.tenant, r.kind, r.id)
@@ -391,15 +374,9 @@ WHERE r.projection = 'rows' AND r.run = %(run)s
 -- name: put_back_removed
 -- Only where no row stands.
 WITH back AS (
-    INSERT INTO jobs AS j (
-        tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-        error, code, created_at, started_at, updated_at, ended_at, positions, listed_at
-    )
-    SELECT
-        o.tenant, o.kind, o.id, o.attempt, o.state, o.status, o.job_type, o.labels, o.worker,
-        o.progress, o.result, o.error, o.code, o.created_at, o.started_at, o.updated_at,
-        o.ended_at, o.positions, o.listed_at
-    FROM replaced_states AS r, LATERAL json_populate_record(NULL::jobs, r.was) AS o
+    INSERT INTO jobs AS j ({job_columns}, listed_at)
+    SELECT {job_values}, n.listed_at
+    FROM replaced_states AS r, LATERAL json_populate_record(NULL::jobs, r.was) AS n
     WHERE r.projection = 'rows' AND r.run = %(run)s AND r.why = 'removed'
       AND (%(tenant)s::text IS NULL OR r.tenant = %(tenant)s)
     ON CONFLICT DO NOTHING

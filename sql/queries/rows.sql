@@ -8,9 +8,7 @@ SET LOCAL enable_bitmapscan = off;
 -- Lock the rows of these jobs in key order, so that writers never deadlock, and read them. The bounds,
 -- the order and LIMIT keep the look-up one by the primary key: as an equality it may go by another
 -- index that begins alike, as long as the table has no statistics.
-SELECT j.tenant, j.kind, j.id, j.attempt, j.state, j.job_type, j.labels, j.worker,
-       j.progress::text, j.result::text, j.error, j.code,
-       j.created_at, j.started_at, j.updated_at, j.positions::text, j.place
+SELECT {state_row}, j.place
 FROM (
     SELECT * FROM unnest(%b::text[], %b::text[], %b::text[]) AS w (tenant, kind, id)
     ORDER BY tenant, kind, id
@@ -62,41 +60,17 @@ COPY {} (
 -- The places are an array of tid: a cast in the condition is not leakproof, and row-level security
 -- would prevent the Tid Scan.
 UPDATE jobs AS j
-SET attempt = s.attempt, state = s.state, status = s.status, job_type = s.job_type,
-    labels = s.labels::jsonb, worker = s.worker, progress = s.progress::json,
-    result = s.result::json, error = s.error, code = s.code, created_at = s.created_at,
-    started_at = s.started_at, updated_at = s.updated_at, ended_at = s.ended_at,
-    positions = s.positions::json
-FROM unnest(
-    %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[], %b::text[],
-    %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[],
-    %b::timestamptz[], %b::timestamptz[], %b::timestamptz[], %b::text[], %b::tid[]
-) AS s (
-    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-    error, code, created_at, started_at, updated_at, ended_at, positions, place
-)
-WHERE j.ctid = s.place
-  AND (j.tenant, j.kind, j.id) IS NOT DISTINCT FROM (s.tenant, s.kind, s.id);
+SET {job_changes}
+FROM unnest({job_arrays}, %b::tid[]) AS n ({job_columns}, place)
+WHERE j.ctid = n.place
+  AND (j.tenant, j.kind, j.id) IS NOT DISTINCT FROM (n.tenant, n.kind, n.id);
 
 -- name: insert_jobs
 -- Insert those that no row stood for when we looked; a conflict is another writer's new row.
-INSERT INTO jobs (
-    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-    error, code, created_at, started_at, updated_at, ended_at, positions, listed_at
-)
-SELECT
-    tenant, kind, id, attempt, state, status, job_type, labels::jsonb, worker, progress::json,
-    result::json, error, code, created_at, started_at, updated_at, ended_at, positions::json,
-    created_at
-FROM unnest(
-    %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[], %b::text[],
-    %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[],
-    %b::timestamptz[], %b::timestamptz[], %b::timestamptz[], %b::text[]
-) AS s (
-    tenant, kind, id, attempt, state, status, job_type, labels, worker, progress, result,
-    error, code, created_at, started_at, updated_at, ended_at, positions
-)
-ORDER BY tenant, kind, id
+INSERT INTO jobs ({job_columns}, listed_at)
+SELECT {job_values}, n.created_at
+FROM unnest({job_arrays}) AS n ({job_columns})
+ORDER BY n.tenant, n.kind, n.id
 ON CONFLICT DO NOTHING;
 
 -- name: insert_events

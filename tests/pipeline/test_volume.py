@@ -12,7 +12,7 @@ import redis
 
 from projections.decoding import Entry, decode
 from projections.documents import Documents, write_documents
-from projections.rows.writer import StoredJob, read_row
+from projections.rows.columns import JOB_LISTS, state_of_row
 from projections.state import JobState
 from sql import queries
 from streams.appender import EventAppender
@@ -107,9 +107,8 @@ def _check_documents(client: redis.Redis, jobs: dict[JobKey, JobState]) -> None:
 def _check_rows(connection: psycopg.Connection, jobs: dict[JobKey, JobState]) -> None:
     columns = [[job[part] for job in jobs] for part in range(3)]
     with connection.transaction():
-        rows = connection.execute(queries("rows")["lock_jobs"], columns).fetchall()
-    stored = [StoredJob(*row) for *row, _place in rows]
-    assert {JobKey(*row[:3]): read_row(row) for row in stored} == jobs
+        rows = connection.execute(queries("rows", JOB_LISTS)["lock_jobs"], columns).fetchall()
+    assert {JobKey(*row[:3]): state_of_row(row) for *row, _place in rows} == jobs
 
 
 def _check_history(

@@ -182,7 +182,7 @@ def test_read_page__a_filter_that_lets_little_through__is_the_one_that_is_follow
 
 def test_one_job_and_its_history__a_million_rows__are_looked_up_by_their_keys(million: str) -> None:
     given = {"tenant": BIG, "kind": "job", "id": "import-0000002"}
-    more = {"after_ms": -1, "after_seq": 0, "after_event": "", "limit": 51}
+    more = {"after_ms": -1, "after_seq": 0, "after_event": "", "limit": 51, "result_limit": 2**31}
     with psycopg.connect(million, autocommit=True) as connection:
         connection.execute("BEGIN")
         connection.execute(QUERIES["become_reader"], {"tenant": BIG, **PATIENT})

@@ -10,7 +10,8 @@ import psycopg
 
 from projections.decoding import Entry, decode
 from projections.documents import write_documents
-from projections.rows.writer import JobRows, StoredJob, read_row
+from projections.rows.columns import JOB_LISTS, state_of_row
+from projections.rows.writer import JobRows
 from projections.state import JobState
 from streams.entry_ids import EntryId
 from streams.event_ids import new_event_id
@@ -35,15 +36,9 @@ def uuid7_at(ms: int) -> str:
 
 
 def states(connection: psycopg.Connection, tenant: str = "42") -> dict[JobKey, JobState]:
-    columns = ", ".join(
-        f"{name}::text" if name in ("progress", "result", "positions") else name
-        for name in StoredJob._fields
-    )
-    found = connection.execute(
-        cast("Any", f"SELECT {columns} FROM jobs WHERE tenant = %s"), (tenant,)
-    )
-    stored = [StoredJob(*row) for row in found]
-    return {JobKey(row.tenant, row.kind, row.id): read_row(row) for row in stored}
+    query = f"SELECT {JOB_LISTS['state_row']} FROM jobs AS j WHERE tenant = %s"
+    found = connection.execute(cast("Any", query), (tenant,))
+    return {JobKey(*row[:3]): state_of_row(row) for row in found}
 
 
 def history(connection: psycopg.Connection, tenant: str = "42") -> list[tuple[Any, ...]]:

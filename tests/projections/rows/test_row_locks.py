@@ -13,15 +13,16 @@ from psycopg.sql import SQL
 
 from consumers.faults import is_outage
 from projections.replay.job_arrays import job_arrays
-from projections.rows.writer import JobRows, _arrays, _lock, _update, job_values
+from projections.rows.columns import JOB_LISTS, job_values
+from projections.rows.writer import JobRows, _arrays, _lock, _update
 from sql import queries, sessions
 from streams.keys import JobKey
 from tests.support.job_tables import ONE, event, states, waiting_for_a_lock
 from tests.support.oracle import expected_state
 from tests.support.waiting import ENDING, eventually
 
-QUERIES = queries("rows")
-REBUILD = queries("rebuild")
+QUERIES = queries("rows", JOB_LISTS)
+REBUILD = queries("rebuild", JOB_LISTS)
 SIZES = (0, 0, 100, 5_000, 40_000)
 BATCHES = (1, 400, 4_000)
 FILL = """
