@@ -58,16 +58,26 @@ class Addresses(NamedTuple):
         ]
 
 
+class RunningUp(NamedTuple):
+    """Facts about a running `up` for the other commands."""
+
+    addresses: Addresses
+    auth: str
+    """`jwt` or `dev`."""
+    jwt_secret: str | None
+    """The secret of its tokens, which is never printed."""
+
+
 class Publisher:
     """The file of addresses, opened and locked by the only `up` on a data directory."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def publish(self, addresses: Addresses) -> None:
-        """Write the addresses, which other commands then use."""
+    def publish(self, up: RunningUp) -> None:
+        """Write what other commands then use."""
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, json.dumps(addresses._asdict()).encode(), 0)
+        os.pwrite(self._fd, json.dumps([up.addresses._asdict(), *up[1:]]).encode(), 0)
 
 
 @contextmanager
@@ -95,6 +105,16 @@ def published(data_dir: Path) -> Iterator[Publisher]:
 
 def running(data_dir: Path) -> Addresses | None:
     """Return the addresses of the `up` that runs on a data directory, or None if none does.
+
+    Raises:
+        NotPrivate: as `running_up`.
+    """
+    found = running_up(data_dir)
+    return found and found.addresses
+
+
+def running_up(data_dir: Path) -> RunningUp | None:
+    """Return what the `up` on a data directory published, or None if none runs or is ready.
 
     Raises:
         NotPrivate: the directory or the file belongs to another user, who could write any address.
@@ -188,10 +208,10 @@ def _free(fd: int) -> bool:
     return True
 
 
-def _read(raw: bytes) -> Addresses | None:
-    """Return the published addresses, or None before they are complete."""
+def _read(raw: bytes) -> RunningUp | None:
+    """Return what was published, or None before it is complete."""
     try:
-        found: Mapping[str, str] = json.loads(raw)
-        return Addresses(**found)
+        addresses, auth, jwt_secret = json.loads(raw)
+        return RunningUp(Addresses(**addresses), auth, jwt_secret)
     except (ValueError, TypeError):
         return None

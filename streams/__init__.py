@@ -6,7 +6,7 @@ need only redis, pydantic and orjson: no other package of the service is importe
 
 Data flows one way: a `reporter` makes `job_report`s, which build `events`; the `appender` validates
 them (`payloads`) and sends one `append_plan` a round trip by `wire`. Readers take `entries` and
-`entry_ids` apart, and `keys` and `kinds` name what they find.
+`entry_ids` apart, and `keys` and `kinds` name what they find. `tokens` is for backends.
 
 - `compat/`: the calls of workers that wrote Redis keys themselves.
 - `integrations/`: task queues whose tasks are reported as jobs.

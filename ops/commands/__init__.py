@@ -62,6 +62,9 @@ COMMANDS: Mapping[str, CommandEntry] = MappingProxyType(
         ),
         "status": CommandEntry("ops.commands.status", "status", "Read one job's projected status."),
         "tail": CommandEntry("ops.commands.tail", "tail", "Watch a tenant's events until Ctrl-C."),
+        "token": CommandEntry(
+            "ops.commands.token", "token", "Print a token for the API, to try it out."
+        ),
         "lag": CommandEntry(
             "ops.commands.lag", "lag", "Show how far each group is behind, by tenant."
         ),

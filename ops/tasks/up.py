@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 import structlog
 
 from api.access.auth import authenticator
-from ops.addresses import Addresses, published
+from ops.addresses import Addresses, RunningUp, published
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
 from ops.devstack.private import UMASK, forget_libpq_variables
 from ops.errors import CommandError
@@ -74,7 +74,7 @@ def run_all(settings: Settings, announce: Announce, write_log: WriteLog, *, demo
         with _children(settings, logs.fd, demo=demo):
             if _ready(settings, stop):
                 addresses = _addresses(settings)
-                publisher.publish(addresses)
+                publisher.publish(RunningUp(addresses, settings.auth, settings.jwt_secret))
                 announce(_lines(addresses, demo=demo))
                 logs.release()
                 stop.wait()

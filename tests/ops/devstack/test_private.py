@@ -19,7 +19,7 @@ import psycopg
 import pytest
 import redis
 
-from ops.addresses import Addresses, published, running
+from ops.addresses import Addresses, RunningUp, published, running
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from ops.devstack.private import NotPrivate, open_private, private_folder
 from ops.errors import CommandError
@@ -259,7 +259,7 @@ def test_addresses__are_found_while_their_publisher_lives(home: Path) -> None:
     assert running(home) is None
     with published(home) as publisher:
         assert running(home) is None
-        publisher.publish(ADDRESSES)
+        publisher.publish(RunningUp(ADDRESSES, "dev", None))
         assert running(home) == ADDRESSES
         assert mode(home / "up.json") == 0o600
         with pytest.raises(CommandError, match="in use"), published(home):
@@ -271,7 +271,7 @@ def test_addresses__are_found_while_their_publisher_lives(home: Path) -> None:
 def test_one_url_alone__no_other_is_looked_for(home: Path) -> None:
     """Servers of two deployments are never mixed."""
     with published(home) as publisher:
-        publisher.publish(ADDRESSES)
+        publisher.publish(RunningUp(ADDRESSES, "dev", None))
         settings = {"JOBTRAIL_DATA_DIR": str(home), "JOBTRAIL_REDIS_URL": "redis://127.0.0.1:1/0"}
         ran = command("verify", "rows", cwd=home, **settings)
     assert ran.returncode == 1
