@@ -119,7 +119,9 @@ class Settings(BaseModel):
     log_format: Literal["json", "console"] | None = None
     """`json` or `console`. By default `console` on a terminal, otherwise `json`."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
-    """Port on which a consumer serves `/metrics`; 0 takes a free one, without it none is served."""
+    """Port on which a consumer serves `/metrics`; 0 takes a free one, without it none is served.
+    The consumers of `jobtrail consume GROUP --processes N` take this port and those that follow.
+    """
     metrics_host: str = "127.0.0.1"
     """Address on which a consumer serves `/metrics`."""
     metrics_tenants: Literal["on", "off"] = "off"

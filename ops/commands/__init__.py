@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, CommandEntry] = MappingProxyType(
         "consume": CommandEntry(
             "ops.commands.consume",
             "consume_group",
-            "Run one consumer of a group until SIGTERM or Ctrl-C.",
+            "Run consumers of a group until SIGTERM or Ctrl-C.",
         ),
         "api": CommandEntry(
             "ops.commands.api", "api", "Serve the read API until SIGTERM or Ctrl-C."

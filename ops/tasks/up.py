@@ -10,8 +10,6 @@ import errno
 import http
 import http.client
 import os
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,8 +24,9 @@ from ops.devstack.private import UMASK, forget_libpq_variables
 from ops.errors import CommandError
 from ops.processes.child import Child
 from ops.processes.log_relay import LogRelay
+from ops.processes.ports import free_port
 from ops.processes.supervisor import Supervisor
-from ops.unknown_variables import known_variables
+from ops.tasks.running.own_commands import own_command, own_environ
 from projections.registry.lookup import projection_names
 from sql.migrate import apply
 from streams import logging_setup
@@ -43,6 +42,9 @@ DEMO_GRACE = 4.0
 WATCH_SECONDS = 0.5
 """Seconds between two checks of the embedded servers; one that has died is started again."""
 
+
+_COMPLETED = ("redis_url", "database_url", "data_dir", "api_host", "api_port", "auth")
+"""Settings that the children get from this process."""
 
 Announce = Callable[[Iterable[str]], None]
 
@@ -104,14 +106,7 @@ def _completed(settings: Settings) -> Settings:
 
 def _free_port(host: str, port: int) -> int:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            taken: int = probe.getsockname()[1]
-            return taken
+        return free_port(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             reason, remedy = "the port is taken", f"pass --port, or set {PREFIX}API_PORT"
@@ -169,12 +164,12 @@ def _children(settings: Settings, output: int, *, demo: bool) -> Iterator[None]:
     environ = _environ(settings)
     supervisor = Supervisor(output=output)
     for group in projection_names():
-        supervisor.add(f"consume {group}", _command("consume", group), environ)
-    supervisor.add("api", _command("api", "--quiet"), environ)
+        supervisor.add(f"consume {group}", own_command("consume", group), environ)
+    supervisor.add("api", own_command("api", "--quiet"), environ)
     done = threading.Event()
     thread = threading.Thread(target=supervisor.run, args=(done,))
     thread.start()
-    work = Child(_command("demo"), env=environ, output=output) if demo else None
+    work = Child(own_command("demo"), env=environ, output=output) if demo else None
     try:
         yield
     finally:
@@ -185,24 +180,12 @@ def _children(settings: Settings, output: int, *, demo: bool) -> Iterator[None]:
         thread.join()
 
 
-def _command(*words: str) -> list[str]:
-    # -P: a folder named `ops` in the user's directory must not hide this package.
-    return [sys.executable, "-P", "-m", "ops", *words]
-
-
 def _environ(settings: Settings) -> Mapping[str, str]:
     """Return the environment of the children: that of this process and the completed settings."""
-    completed = {
-        f"{PREFIX}{name.upper()}": str(getattr(settings, name))
-        for name in ("redis_url", "database_url", "data_dir", "api_host", "api_port", "auth")
-    }
-    completed[f"{PREFIX}LOG_FORMAT"] = logging_setup.format_of(settings)
+    logs = {f"{PREFIX}LOG_FORMAT": logging_setup.format_of(settings)}
     if logging_setup.wants_colour():  # the children's standard error is a pipe
-        completed["FORCE_COLOR"] = "1"
-    # This process has warned of unknown variables; each child would repeat it.
-    unknown = {name for name in os.environ if name.startswith(PREFIX)} - set(known_variables())
-    inherited = {name: text for name, text in os.environ.items() if name not in unknown}
-    return {**inherited, **completed}
+        logs["FORCE_COLOR"] = "1"
+    return {**own_environ(settings, _COMPLETED), **logs}
 
 
 def _ready(settings: Settings, stop: threading.Event) -> bool:

@@ -353,6 +353,10 @@ def test_tail_of_an_unknown_tenant_says_that_it_waits(
         (["lag", "--jason"], "No such option"),
         (["lagg"], "No such command 'lagg'"),
         (["consume"], "Missing argument 'group'"),
+        *(
+            (["consume", "status", "--processes", number], "Invalid value for '--processes'")
+            for number in ("0", "-1", "257", "1.5", "two", "")
+        ),
     ],
 )
 def test_wrong_words_are_one_line(words: list[str], said: str, here: Here) -> None:

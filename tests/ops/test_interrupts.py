@@ -32,6 +32,7 @@ OF_REDIS: Sequence[Sequence[str]] = [
     ("append", *TENANT),
     ("consume", "rows"),
     ("consume", "status"),
+    ("consume", "status", "--processes", "2"),
     ("replay", "status", "--reset"),
     ("roster", "import", "WORKBOOK", *TENANT),
     ("tail", *TENANT),
