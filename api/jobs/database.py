@@ -25,7 +25,7 @@ from api.http.problems import TryLater
 from api.metrics import watch_postgres_pool
 from api.scheduling.bounded_wait import wait_shielded
 from api.scheduling.fair_semaphore import FairSemaphore, NotAdmitted, PermitTimeout, QueueFull
-from projections.reading.jobs import Reading
+from projections.reading.jobs import PipelinedRead
 from sql import queries, sessions
 from sql.deadlines import Unanswered
 from sql.sessions import AsyncSession, Pool
@@ -114,7 +114,7 @@ class Database:
             statement_seconds=settings.api_statement_timeout_seconds,
         )
 
-    async def read(self, tenant: str, reading: Reading[T]) -> T:
+    async def read(self, tenant: str, work: PipelinedRead[T]) -> T:
         """Return the result of a read, in which only the tenant's rows exist.
 
         Connections that were lost since their last use are replaced, and the read is repeated.
@@ -129,7 +129,7 @@ class Database:
         try:
             await self._open(self._pool)
             async with self._semaphore.permit(tenant, min(WAIT_SECONDS, self._read_seconds)):
-                return await self._read(self._pool, tenant, reading, deadline)
+                return await self._read(self._pool, tenant, work, deadline)
         except (psycopg.Error, OSError, NotAdmitted) as error:
             self._warn(_LOG_EVENTS.get(type(error), "database_unavailable"), error)
             raise TryLater from None
@@ -199,7 +199,7 @@ class Database:
         self,
         pool: Pool,
         tenant: str,
-        reading: Reading[T],
+        work: PipelinedRead[T],
         deadline: float,
     ) -> T:
         for tries_left in reversed(range(self._pool_size + 1)):
@@ -207,19 +207,19 @@ class Database:
             async with pool.connection(min(WAIT_SECONDS, left)) as connection:
                 connection.limit(deadline - time.monotonic())
                 try:
-                    return await self._run(connection, tenant, reading)
+                    return await self._run(connection, tenant, work)
                 except psycopg.OperationalError as error:
                     if not connection.closed or not tries_left or isinstance(error, Unanswered):
                         raise
         raise AssertionError("the last try returns or raises")
 
-    async def _run(self, connection: AsyncSession, tenant: str, reading: Reading[T]) -> T:
+    async def _run(self, connection: AsyncSession, tenant: str, work: PipelinedRead[T]) -> T:
         """Run a read in one transaction, with its statements pipelined where possible."""
         async with connection.pipeline():
             await connection.execute(_QUERIES["begin"])
             await connection.execute(connection.local_settings)
             await connection.execute(_QUERIES["become_reader"], {**self._reader, "tenant": tenant})
-            fetch = await reading(connection)
+            fetch = await work(connection)
             await connection.execute(_QUERIES["commit"])
         return await fetch()
 

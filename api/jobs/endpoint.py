@@ -18,12 +18,12 @@ from api.access.callers import caller_of
 from api.http.cursors import read_cursor, write_cursor
 from api.http.problems import BadRequest, NoSuchJob
 from api.http.responses import json_bytes
-from api.jobs.cursor_positions import history_position, list_position, list_values
+from api.jobs.cursor_values import history_cursor, list_cursor, list_values
 from api.jobs.database import Database
 from api.jobs.items import event_item, job_item, list_item
 from api.jobs.parameters import HistoryParameters, ListParameters, list_parameters
 from projections.reading.history import START, read_events
-from projections.reading.jobs import Filters, read_job, read_page
+from projections.reading.jobs import ListFilters, read_job, read_page
 from streams.keys import JOB_ID, JobKey
 from streams.kinds import KINDS, Kind
 
@@ -57,7 +57,7 @@ class JobEndpoints:
         caller = self._caller(request)
         query = list_parameters(self._kind).of_query(request.scope["query_string"])
         identity = [caller.tenant, self._kind.name, query.filter_values]
-        after = None if query.cursor is None else list_position(read_cursor(identity, query.cursor))
+        after = None if query.cursor is None else list_cursor(read_cursor(identity, query.cursor))
         filters = self._filters(caller, query)
         page = await self._database.read(
             caller.tenant,
@@ -85,7 +85,7 @@ class JobEndpoints:
         job = self._job(caller, request)
         after = START
         if query.cursor is not None:
-            after = history_position(read_cursor([*job], query.cursor))
+            after = history_cursor(read_cursor([*job], query.cursor))
         page = await self._database.read(caller.tenant, read_events(job, after, query.limit))
         if page is None:
             raise NoSuchJob
@@ -104,9 +104,9 @@ class JobEndpoints:
             raise NoSuchJob
         return JobKey(caller.tenant, self._kind.name, job_id)
 
-    def _filters(self, caller: Caller, query: ListParameters) -> Filters:
+    def _filters(self, caller: Caller, query: ListParameters) -> ListFilters:
         only = caller.only
-        return Filters(
+        return ListFilters(
             state=None if query.status is None else self._kind.state_of(query.status),
             job_type=query.job_type,
             labels=query.labels,

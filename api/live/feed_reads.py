@@ -46,7 +46,7 @@ class FeedItem(NamedTuple):
 class FeedItems(NamedTuple):
     """The changes after an offset, oldest first."""
 
-    upto: int
+    offset: int
     """The offset up to which the feed was read."""
     items: Sequence[FeedItem]
 
@@ -75,7 +75,7 @@ class FeedReads:
 
     async def _read_items(self, tenant: str, offset: int) -> FeedItems:
         found = await self._reader.changes(tenant, offset)
-        return FeedItems(found.upto, [item for item in map(_encode, found.changes) if item])
+        return FeedItems(found.offset, [item for item in map(_encode, found.changes) if item])
 
     async def _share(self, key: Hashable, tenant: str, read: Callable[[], Awaitable[T]]) -> T:
         """Return the result of a read that begins after this call."""

@@ -22,7 +22,7 @@ import structlog
 from api.live.channels import Channel
 from api.live.waiters import Waiter
 from api.metrics import FEED_MESSAGES, FEED_SUBSCRIPTIONS
-from projections.reading.feed import named_in
+from projections.reading.feed import changed_names
 from streams.connection import refused_servers, refuses_writes
 from streams.keys import Keys
 
@@ -179,7 +179,7 @@ class Subscriptions:
             return
         if kind == b"message":
             FEED_MESSAGES.inc()
-            channel.on_changes(named_in(data))
+            channel.on_changes(changed_names(data))
         elif kind == b"subscribe":
             channel.on_subscribed()
 

@@ -127,15 +127,15 @@ class TenantFeed:
         """Read all new changes into the ring buffer."""
         recent = self.recent
         found = await self._reads.after(self._tenant, recent.head)
-        if found.upto == recent.head:
+        if found.offset == recent.head:
             newest = await self._reads.newest(self._tenant)
             if 0 < newest < recent.head:  # the server was replaced by one that lacks changes
                 self.recent = RingBuffer(newest)
                 self.epoch += 1
                 self._notify_viewers()
             return
-        while found.upto > recent.head:
-            recent.append(found.items, found.upto)
+        while found.offset > recent.head:
+            recent.append(found.items, found.offset)
             self._notify_viewers()
             await asyncio.sleep(0)
             found = await self._reads.after(self._tenant, recent.head)

@@ -1,7 +1,7 @@
 """The operators' connections to PostgreSQL: two at most, separate from those of tenants' reads.
 
 An operator's search may take seconds and must not delay tenants. Reads take the role `jobtrail_ops`
-for one transaction (`projections/reading/all_tenants.py`). Used by `operators.jobs`.
+for one transaction (`projections.reading.all_tenants`). Used by `operators.jobs`.
 """
 
 from __future__ import annotations

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from projections.reading.all_tenants import HistoryEvent
-from projections.reading.explain import Told, explain, timeline
+from projections.reading.all_tenants.job_details import HistoryEvent
+from projections.reading.explain import IdentifiedEvent, explain, timeline
 
 Json = dict[str, Any]
 
 
-def explanation(events: Sequence[Told], row: Mapping[str, Any] | None) -> Json | None:
+def explanation(events: Sequence[IdentifiedEvent], row: Mapping[str, Any] | None) -> Json | None:
     """Return which event determines a job's state, and why; None without events.
 
     Args:
@@ -25,23 +25,23 @@ def explanation(events: Sequence[Told], row: Mapping[str, Any] | None) -> Json |
         "entry_id": str(found.entry_id),
         "type": found.type,
         "attempt": found.attempt,
-        "reason": found.because,
+        "reason": found.reason,
         "superseded": [
             {
                 "entry_id": str(each.entry_id),
                 "type": each.type,
                 "attempt": each.attempt,
                 "rule": each.rule,
-                "reason": each.because,
+                "reason": each.reason,
             }
-            for each in found.losers
+            for each in found.superseded
         ],
         # They may differ: old history is dropped, and the row may have been read a moment earlier.
         "matches_row": row is None or row["entry_id"] == str(found.entry_id),
     }
 
 
-def timeline_details(events: Sequence[Told]) -> Json:
+def timeline_details(events: Sequence[IdentifiedEvent]) -> Json:
     """Return the steps and the moments of a job's attempts."""
     spans, moments = timeline(events)
     return {
@@ -71,5 +71,5 @@ def history_item(event: HistoryEvent) -> Json:
     return {
         "entry_id": str(event.entry_id),
         "event": event.event,
-        "appended": event.landings,
+        "appended": event.appends,
     }

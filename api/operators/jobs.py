@@ -22,8 +22,10 @@ from api.http.problems import BadRequest, NoSuchPage
 from api.operators.gate import Gate
 from api.operators.job_details import explanation, history_item, timeline_details
 from api.operators.parameters import cursor_of, filter_of, job_of, number_of, text_of
-from projections.reading import all_tenants as rows
-from projections.reading.all_tenants import Place
+from projections.reading.all_tenants import job_details as details
+from projections.reading.all_tenants.job_list import OperatorCursor, list_jobs
+from projections.reading.all_tenants.stalled_jobs import MAX_COUNT, count_stalled, list_stalled
+from projections.reading.all_tenants.transaction import server_health
 from projections.reading.documents import DocumentReader
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
@@ -87,18 +89,18 @@ class OperatorJobEndpoints:
     async def health(self) -> str:
         """Return a short description of the PostgreSQL server."""
         async with self._connections() as connection:
-            version, sessions, size = await rows.health(connection)
+            version, sessions, size = await server_health(connection)
         return f"PostgreSQL {version}, {sessions} sessions, {size / 2**20:.0f} MiB"
 
     async def stalled_count(self) -> dict[str, Any]:
         """Return the number of stalled jobs, which is counted up to a limit."""
         if time.monotonic() >= self._count_expires:
             async with self._connections() as connection:
-                self._stalled_jobs = await rows.count_stalled(connection, self._stalled_before())
+                self._stalled_jobs = await count_stalled(connection, self._stalled_before())
             self._count_expires = time.monotonic() + COUNT_SECONDS
         return {
             "count": self._stalled_jobs,
-            "more": self._stalled_jobs >= rows.STALLED_COUNTED,
+            "more": self._stalled_jobs >= MAX_COUNT,
             "after_seconds": self._stalled_after,
         }
 
@@ -107,17 +109,17 @@ class OperatorJobEndpoints:
         wanted = filter_of(request)
         identity = ["jobs", *wanted]
         values = cursor_of(request, identity, (str, str, str, str))
-        after = None if values is None else Place(*values)
+        after = None if values is None else OperatorCursor(*values)
         limit = number_of(request, "limit", DEFAULT_LIMIT, MAX_JOBS)
         async with self._connections() as connection:
             try:
-                page = await rows.list_jobs(connection, wanted, after, limit)
+                page = await list_jobs(connection, wanted, after, limit)
             except psycopg.errors.DataError:  # a forged cursor has a time that is not valid
                 raise BadRequest(parameter="cursor") from None
         return {
             "items": page.jobs,
-            "next_cursor": page.after and write_cursor(identity, list(page.after)),
-            "searched_until": page.looked_to,
+            "next_cursor": page.next and write_cursor(identity, list(page.next)),
+            "searched_until": page.searched_until,
         }
 
     async def stalled(self, request: Request) -> object:
@@ -126,7 +128,7 @@ class OperatorJobEndpoints:
         after = None if values is None else (values[0], JobKey(*values[1:]))
         limit = number_of(request, "limit", DEFAULT_LIMIT, MAX_JOBS)
         async with self._connections() as connection:
-            found = await rows.list_stalled(connection, self._stalled_before(), after, limit + 1)
+            found = await list_stalled(connection, self._stalled_before(), after, limit + 1)
         page, last = _page(found, limit)
         cursor = last and write_cursor(_STALLED_LIST, [last[name] for name in _STALLED_CURSOR])
         return {
@@ -139,8 +141,8 @@ class OperatorJobEndpoints:
         """Return one job: its row, its state in Redis, its timeline, and why it is in its state."""
         key = job_of(request)
         async with self._connections() as connection:
-            row = await rows.read_job(connection, key)
-            found = await rows.read_telling(connection, key)
+            row = await details.read_job(connection, key)
+            found = await details.read_deciding_events(connection, key)
         live = await self._live(key)
         if row is None and live is None:
             raise NoSuchPage
@@ -157,7 +159,7 @@ class OperatorJobEndpoints:
         key, limit = job_of(request), number_of(request, "limit", DEFAULT_LIMIT, MAX_HISTORY)
         after = _entry_id(text_of(request, "cursor"))
         async with self._connections() as connection:
-            found = await rows.read_history(connection, key, after, limit + 1)
+            found = await details.read_history(connection, key, after, limit + 1)
         page, last = _page(found, limit)
         return {
             "items": [history_item(event) for event in page],
@@ -167,7 +169,7 @@ class OperatorJobEndpoints:
     async def result(self, request: Request) -> object:
         """Return a job's result of any size, as JSON text in a JSON string."""
         async with self._connections() as connection:
-            text = await rows.read_result(connection, job_of(request))
+            text = await details.read_result(connection, job_of(request))
         if text is None:
             raise NoSuchPage
         return {"result": text}

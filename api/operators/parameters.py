@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from api.http.cursors import MAX_LENGTH, read_cursor
 from api.http.problems import BadRequest, NoSuchPage
-from projections.reading.all_tenants import Filter
+from projections.reading.all_tenants.job_list import OperatorFilter
 from streams.keys import JOB_ID, TENANT, JobKey
 from streams.kinds import KINDS, State
 
@@ -49,7 +49,7 @@ def tenant_of(text: str | None) -> str | None:
     return text or None
 
 
-def filter_of(request: Request) -> Filter:
+def filter_of(request: Request) -> OperatorFilter:
     """Return the filters of a list of jobs."""
     kind, state = text_of(request, "kind"), text_of(request, "state")
     if kind is not None and kind not in KINDS:
@@ -59,7 +59,7 @@ def filter_of(request: Request) -> Filter:
     prefix = text_of(request, "id")
     if prefix is not None and not JOB_ID.match(prefix):
         raise BadRequest(parameter="id")
-    return Filter(
+    return OperatorFilter(
         tenant_of(request.query_params.get("tenant")),
         kind,
         state,

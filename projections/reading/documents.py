@@ -1,8 +1,9 @@
-"""Reading the documents of jobs, many waiters at a time.
+"""The documents of jobs, read for many requests together.
 
-A *waiter* is one call that waits for one job. The waiters of one turn of the event loop share one
-MGET, and while `MGETS_AT_ONCE` are under way the next waiters gather for the one after. Redis and
-its client cost by the command much more than by the key.
+The reads of one turn of the event loop share one MGET. While `MGETS_AT_ONCE` commands are running,
+further reads are collected for the next one. This saves time because Redis and its client need much
+more time for a command than for one more key in it. Progress answers, long polls and the console
+read documents with this module.
 """
 
 from __future__ import annotations
@@ -21,29 +22,32 @@ from streams.keys import JobKey, Keys
 from streams.kinds import KINDS, State
 
 KEYS_PER_MGET = 500
-"""Keys in one MGET of gathered waiters: the server is held for well under a millisecond."""
+"""The most keys in one MGET of collected reads; it occupies the server for less than 1 ms."""
 
 MGETS_AT_ONCE = 4
-"""Also the connections that gathered reads take: enough that one slow reply delays few others."""
+"""The most MGETs, and so connections, that run at a time: one slow reply delays few other reads."""
 
 READ_SECONDS = 2.0
-"""How long a batch may take before its waiters are told that Redis is away."""
+"""The time limit for one MGET."""
 
-Waiter = asyncio.Future[Documents | None]
-Waiters = Mapping[JobKey, Sequence[Waiter]]
+PendingRead = asyncio.Future[Documents | None]
+"""One call of `DocumentReader.read` that waits for its documents."""
+Batch = Mapping[JobKey, Sequence[PendingRead]]
 
 
-def _uncounted(_jobs: int) -> None:
-    """Nobody wants to know how large the batches are."""
+def _ignore(_jobs: int) -> None:
+    """Do nothing with the size of a batch."""
 
 
 class DocumentReader:
-    """Reads documents; use it from one event loop.
+    """Reader of documents, for one event loop.
 
     Args:
-        legacy: a processing job without a progress document answers with the one that workers
-            wrote before keys named tenants.
-        on_batch: told of the jobs in each MGET.
+        client: the connection pool to Redis.
+        keys: the names of keys.
+        legacy: True to use, for a processing job without a progress document, the document under
+            the key without a tenant that old workers wrote.
+        on_batch: called with the number of jobs of each MGET.
     """
 
     def __init__(
@@ -52,33 +56,37 @@ class DocumentReader:
         keys: Keys | None = None,
         legacy: bool = False,  # noqa: FBT001, FBT002 - reads well by name, and is one of few
         *,
-        on_batch: Callable[[int], None] = _uncounted,
+        on_batch: Callable[[int], None] = _ignore,
     ) -> None:
         self._client = client
         self._keys = keys or Keys()
         self._legacy = legacy
         self._on_batch = on_batch
         self._jobs_per_mget = KEYS_PER_MGET // (3 if legacy else 2)
-        self._waiting: dict[JobKey, list[Waiter]] = {}
+        self._waiting: dict[JobKey, list[PendingRead]] = {}
         self._flush_is_due = False
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
 
-    def read(self, job: JobKey) -> Waiter:
-        """Give a job's documents, when awaited; None where it has no status document.
+    def read(self, job: JobKey) -> PendingRead:
+        """Return a future of a job's documents; its result is None without a status document.
+
+        Raises:
+            redis.RedisError: when awaited, Redis is away or refuses; try again later.
+        """
+        loop = asyncio.get_running_loop()
+        pending: PendingRead = loop.create_future()
+        self._waiting.setdefault(job, []).append(pending)
+        if not self._flush_is_due and len(self._running) < MGETS_AT_ONCE:
+            self._flush_is_due = True
+            loop.call_soon(self._flush)
+        return pending
+
+    async def read_many(self, jobs: Sequence[JobKey]) -> list[Documents | None]:
+        """Return the documents of many jobs in the same order, read by one MGET.
 
         Raises:
             redis.RedisError: Redis is away or refuses; try again later.
         """
-        loop = asyncio.get_running_loop()
-        waiter: Waiter = loop.create_future()
-        self._waiting.setdefault(job, []).append(waiter)
-        if not self._flush_is_due and len(self._under_way) < MGETS_AT_ONCE:
-            self._flush_is_due = True
-            loop.call_soon(self._flush)
-        return waiter
-
-    async def read_many(self, jobs: Sequence[JobKey]) -> list[Documents | None]:
-        """Give the documents of many jobs by one MGET, in the order asked for; raises as `read`."""
         if not jobs:
             return []
         self._on_batch(len(jobs))
@@ -89,10 +97,32 @@ class DocumentReader:
             raise redis.TimeoutError(f"no reply within {READ_SECONDS} s") from None
         return self.documents(jobs, values)
 
-    async def _mget(self, names: Sequence[str]) -> list[bytes | None]:
-        """Send the command packed and give the parsed reply: half of what the client's own costs.
+    def names(self, jobs: Iterable[JobKey]) -> list[str]:
+        """Return the names of the keys of these jobs' documents, two or three for each job."""
+        names: list[str] = []
+        name = self._keys.documents
+        for job in jobs:
+            names += name(job)
+            if self._legacy:
+                names.append(self._keys.legacy_progress(job))
+        return names
 
-        Whatever interrupts it, the connection closes itself, so that no reply is left in it.
+    def documents(
+        self, jobs: Iterable[JobKey], values: Iterable[bytes | None]
+    ) -> list[Documents | None]:
+        """Return the documents of jobs in the same order, from the values of the keys `names`."""
+        if self._legacy:
+            return list(_with_legacy_progress(jobs, iter(values)))
+        pairs = iter(values)
+        return [
+            None if status is None else Documents(status, progress)
+            for status, progress in zip(pairs, pairs, strict=True)
+        ]
+
+    async def _mget(self, names: Sequence[str]) -> list[bytes | None]:
+        """Send the packed command and return the parsed reply, in half of the client's CPU time.
+
+        An interruption closes the connection, so that no reply is left in it.
         """
         pool: Any = self._client.connection_pool  # in part without type hints
         command: Any = ("MGET", *names)  # hinted as a tuple of one
@@ -105,78 +135,58 @@ class DocumentReader:
         return cast("list[bytes | None]", reply)
 
     def _flush(self) -> None:
+        """Start reading what is collected, as far as further MGETs may run."""
         self._flush_is_due = False
-        while self._waiting and len(self._under_way) < MGETS_AT_ONCE:
-            task = asyncio.create_task(self._serve(self._next_batch()))
-            self._under_way.add(task)
-            task.add_done_callback(self._served)
+        while self._waiting and len(self._running) < MGETS_AT_ONCE:
+            task = asyncio.create_task(self._read_batch(self._next_batch()))
+            self._running.add(task)
+            task.add_done_callback(self._finished)
 
-    def _next_batch(self) -> Waiters:
+    def _next_batch(self) -> Batch:
         if len(self._waiting) <= self._jobs_per_mget:
             batch, self._waiting = self._waiting, {}
             return batch
         jobs = list(islice(self._waiting, self._jobs_per_mget))
         return {job: self._waiting.pop(job) for job in jobs}
 
-    def _served(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
         if self._waiting:
             self._flush()
 
-    async def _serve(self, batch: Waiters) -> None:
-        """Read a batch in a task of its own: no waiter that is cancelled takes others along."""
+    async def _read_batch(self, batch: Batch) -> None:
+        """Read a batch, in its own task: a cancelled read does not cancel the others."""
         try:
             found = await self.read_many(list(batch))
-        except Exception as error:  # whatever it is, exactly these waiters get it
-            for waiter in _still_waiting(batch):
-                waiter.set_exception(error)
+        except Exception as error:  # any error is passed to the reads of this batch
+            for pending in _unfinished(batch):
+                pending.set_exception(error)
         except asyncio.CancelledError:  # the event loop is being shut down
-            for waiter in _still_waiting(batch):
-                waiter.cancel()
+            for pending in _unfinished(batch):
+                pending.cancel()
             raise
         else:
-            for waiters, documents in zip(batch.values(), found, strict=True):
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(documents)
-
-    def names(self, jobs: Iterable[JobKey]) -> list[str]:
-        """Name the keys that hold these jobs' documents."""
-        names: list[str] = []
-        name = self._keys.documents
-        for job in jobs:
-            names += name(job)
-            if self._legacy:
-                names.append(self._keys.legacy_progress(job))
-        return names
-
-    def documents(
-        self, jobs: Iterable[JobKey], values: Iterable[bytes | None]
-    ) -> list[Documents | None]:
-        """Give the documents that `names` of the same jobs have as values, in that order."""
-        if self._legacy:
-            return list(self._sorted_out(jobs, iter(values)))
-        pairs = iter(values)
-        return [
-            None if status is None else Documents(status, progress)
-            for status, progress in zip(pairs, pairs, strict=True)
-        ]
-
-    def _sorted_out(
-        self, jobs: Iterable[JobKey], values: Iterator[bytes | None]
-    ) -> Iterator[Documents | None]:
-        for job in jobs:
-            status, progress, legacy = next(values), next(values), next(values)
-            if status is None:
-                yield None
-            elif progress is None and legacy is not None and _is_processing(job, status):
-                yield Documents(status, legacy)
-            else:
-                yield Documents(status, progress)
+            for reads, documents in zip(batch.values(), found, strict=True):
+                for pending in reads:
+                    if not pending.done():
+                        pending.set_result(documents)
 
 
-def _still_waiting(batch: Waiters) -> Iterator[Waiter]:
-    return (waiter for waiters in batch.values() for waiter in waiters if not waiter.done())
+def _with_legacy_progress(
+    jobs: Iterable[JobKey], values: Iterator[bytes | None]
+) -> Iterator[Documents | None]:
+    for job in jobs:
+        status, progress, legacy = next(values), next(values), next(values)
+        if status is None:
+            yield None
+        elif progress is None and legacy is not None and _is_processing(job, status):
+            yield Documents(status, legacy)
+        else:
+            yield Documents(status, progress)
+
+
+def _unfinished(batch: Batch) -> Iterator[PendingRead]:
+    return (pending for reads in batch.values() for pending in reads if not pending.done())
 
 
 def _is_processing(job: JobKey, status: bytes) -> bool:

@@ -1,6 +1,7 @@
-"""Why a job is in its state: which entry won, by which rule, and a picture of what was told.
+"""The explanation of a job's state: the event that won, by which rule, and a timeline.
 
-The fold itself says who won; the rules named here are its own ranks.
+`projections.fold` decides which event wins; the rules that are named here are its rules. The
+console of operators uses this module.
 """
 
 from __future__ import annotations
@@ -15,35 +16,36 @@ from projections.fold import RANKS, fold_all
 from streams.entry_ids import EntryId
 
 FIRST_END = RANKS["failed"]
+"""The lowest rank of an end."""
 
-Told = tuple[EntryId, DecodedEvent]
-"""An event and where it stands in the log."""
+IdentifiedEvent = tuple[EntryId, DecodedEvent]
+"""An event and the id of its entry."""
 
 
-class Loser(NamedTuple):
-    """An event that might have decided, and the rule by which it did not."""
+class SupersededEvent(NamedTuple):
+    """An event that did not win, and why."""
 
     entry_id: EntryId
     type: str
     attempt: int
     rule: str
-    """attempt, rank, or entry_id."""
-    because: str
+    """The rule that decided: `attempt`, `rank` or `entry_id`."""
+    reason: str
 
 
 class Explanation(NamedTuple):
-    """Which event won, and over what."""
+    """The event that won, and the events that it won over."""
 
     entry_id: EntryId
     type: str
     attempt: int
-    because: str
-    losers: Sequence[Loser]
-    """The strongest of each type in each attempt."""
+    reason: str
+    superseded: Sequence[SupersededEvent]
+    """The strongest event of each type in each attempt."""
 
 
 class Span(NamedTuple):
-    """A step of one attempt: from its first word to the next one's, or to the last of all."""
+    """A step of one attempt: from its first event to that of the next step, or to the end."""
 
     attempt: int
     name: str
@@ -51,8 +53,8 @@ class Span(NamedTuple):
     end: datetime
 
 
-class Mark(NamedTuple):
-    """A moment of one attempt: queued, processing, or an end."""
+class TimelineMoment(NamedTuple):
+    """An event of one attempt other than progress: queued, processing, or an end."""
 
     attempt: int
     type: str
@@ -61,45 +63,47 @@ class Mark(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """A job's life as a picture needs it, in the order of time."""
+    """The steps and moments of a job, attempt by attempt, in the order of their entries."""
 
     spans: Sequence[Span]
-    marks: Sequence[Mark]
+    moments: Sequence[TimelineMoment]
 
 
-def explain(events: Iterable[Told]) -> Explanation | None:
-    """Say why these events of one job add up to what they do; None of none."""
-    told = sorted(events, key=_entry_id)
-    state = fold_all(None, told)
+def explain(events: Iterable[IdentifiedEvent]) -> Explanation | None:
+    """Explain the state that the events of one job result in; return None if there are none."""
+    ordered = sorted(events, key=_entry_id)
+    state = fold_all(None, ordered)
     if state is None:
         return None
-    winner = next(event for entry_id, event in told if entry_id == state.entry_id)
-    others = [_lost(each, state.entry_id, winner) for each in _strongest(told, state.entry_id)]
+    winner = next(event for entry_id, event in ordered if entry_id == state.entry_id)
+    others = [
+        _superseded(each, state.entry_id, winner) for each in _strongest(ordered, state.entry_id)
+    ]
     return Explanation(
-        state.entry_id, winner.type, winner.attempt, _won_because(winner, others), others
+        state.entry_id, winner.type, winner.attempt, _reason_of_winner(winner, others), others
     )
 
 
-def timeline(events: Iterable[Told]) -> Timeline:
-    """Give the picture of a job's events."""
-    told = sorted(events, key=lambda each: (each[1].attempt, each[0]))
-    spans, marks = list[Span](), list[Mark]()
-    for attempt, group in groupby(told, lambda each: each[1].attempt):
+def timeline(events: Iterable[IdentifiedEvent]) -> Timeline:
+    """Return the timeline of a job's events."""
+    ordered = sorted(events, key=lambda each: (each[1].attempt, each[0]))
+    spans, moments = list[Span](), list[TimelineMoment]()
+    for attempt, group in groupby(ordered, lambda each: each[1].attempt):
         of_attempt = list(group)
         spans += _spans(attempt, of_attempt)
-        marks += (
-            Mark(attempt, event.type, happened_at(event, entry_id), entry_id)
+        moments += (
+            TimelineMoment(attempt, event.type, happened_at(event, entry_id), entry_id)
             for entry_id, event in of_attempt
             if event.type != "progress"
         )
-    return Timeline(spans, marks)
+    return Timeline(spans, moments)
 
 
-def _spans(attempt: int, told: Sequence[Told]) -> Iterator[Span]:
-    steps = [(entry_id, event) for entry_id, event in told if event.type == "progress"]
-    ends = [each for each in told if RANKS[each[1].type] >= FIRST_END]
-    # What was said after the first end did not make the last step any longer.
-    until = ends[:1] or told
+def _spans(attempt: int, events: Sequence[IdentifiedEvent]) -> Iterator[Span]:
+    steps = [(entry_id, event) for entry_id, event in events if event.type == "progress"]
+    ends = [each for each in events if RANKS[each[1].type] >= FIRST_END]
+    # Events after the first end do not extend the last step.
+    until = ends[:1] or events
     last = max((happened_at(event, entry_id) for entry_id, event in until), default=None)
     runs = [
         (name, [happened_at(event, entry_id) for entry_id, event in run])
@@ -107,59 +111,63 @@ def _spans(attempt: int, told: Sequence[Told]) -> Iterator[Span]:
     ]
     for number, (name, moments) in enumerate(runs):
         following = runs[number + 1][1][0] if number + 1 < len(runs) else last
-        # Producers' clocks may go backwards; a span does not.
+        # The clocks of producers may go backwards; a span must not.
         yield Span(attempt, name, min(moments), max([*moments, following or moments[-1]]))
 
 
-def _entry_id(told: Told) -> EntryId:
-    return told[0]
+def _entry_id(identified: IdentifiedEvent) -> EntryId:
+    return identified[0]
 
 
-def _strongest(told: Sequence[Told], winner: EntryId) -> Iterator[Told]:
-    """Give the event of each type in each attempt that would stand, the winner left out."""
-    best: dict[tuple[int, str], Told] = {}
-    for entry_id, event in told:
+def _strongest(events: Sequence[IdentifiedEvent], winner: EntryId) -> Iterator[IdentifiedEvent]:
+    """Return the event of each type in each attempt that would win, without the winner itself."""
+    best: dict[tuple[int, str], IdentifiedEvent] = {}
+    for entry_id, event in events:
         if entry_id == winner:
             continue
         key = (-event.attempt, event.type)
-        # Among ends of one rank the earliest stands, of the others the latest.
+        # Of several ends of one type the earliest wins, of other events the latest.
         if key not in best or RANKS[event.type] < FIRST_END:
             best[key] = (entry_id, event)
     order = sorted(best, key=lambda key: (key[0], -RANKS[key[1]], key[1]))
     return (best[key] for key in order)
 
 
-def _lost(told: Told, won: EntryId, winner: DecodedEvent) -> Loser:
-    entry_id, event = told
-    rule, because = _rule(entry_id, event, won, winner)
-    return Loser(entry_id, event.type, event.attempt, rule, because)
+def _superseded(
+    identified: IdentifiedEvent, winner_id: EntryId, winner: DecodedEvent
+) -> SupersededEvent:
+    entry_id, event = identified
+    rule, reason = _deciding_rule(entry_id, event, winner_id, winner)
+    return SupersededEvent(entry_id, event.type, event.attempt, rule, reason)
 
 
-def _rule(
-    entry_id: EntryId, event: DecodedEvent, won: EntryId, winner: DecodedEvent
+def _deciding_rule(
+    entry_id: EntryId, event: DecodedEvent, winner_id: EntryId, winner: DecodedEvent
 ) -> tuple[str, str]:
+    """Return the rule by which an event lost against the winner, and a sentence about it."""
     if event.attempt != winner.attempt:
         return "attempt", f"attempt {winner.attempt} is higher than {event.attempt}"
-    rank, held = RANKS[event.type], RANKS[winner.type]
-    if rank != held:
-        return "rank", f"{winner.type} (rank {held}) beats {event.type} (rank {rank})"
+    rank, highest = RANKS[event.type], RANKS[winner.type]
+    if rank != highest:
+        return "rank", f"{winner.type} (rank {highest}) ranks above {event.type} (rank {rank})"
     if rank >= FIRST_END:
-        return "entry_id", f"among ends of one rank the earliest stands: {won} before {entry_id}"
-    return "entry_id", f"of one rank the later stands: {won} after {entry_id}"
+        return (
+            "entry_id",
+            f"of ends of one rank the earliest wins: {winner_id}, not {entry_id}",
+        )
+    return "entry_id", f"of events of one rank the latest wins: {winner_id}, not {entry_id}"
 
 
-def _won_because(winner: DecodedEvent, losers: Sequence[Loser]) -> str:
-    """Name the rules that it took, in the contract's order."""
-    if not losers:
+def _reason_of_winner(winner: DecodedEvent, superseded: Sequence[SupersededEvent]) -> str:
+    """Return the rules that decided, in the order in which the fold applies them."""
+    if not superseded:
         return "it is the only event"
-    rules = [
-        rule for rule in ("attempt", "rank", "entry_id") if rule in {one.rule for one in losers}
-    ]
-    words = {
+    applied = {each.rule for each in superseded}
+    sentences = {
         "attempt": f"its attempt, {winner.attempt}, is the highest",
-        "rank": f"within the attempt no event ranks above {winner.type}",
-        "entry_id": "of its rank the earliest end stands"
+        "rank": f"no event of the attempt ranks above {winner.type}",
+        "entry_id": "it is the earliest end of its rank"
         if RANKS[winner.type] >= FIRST_END
-        else "of its rank it is the latest",
+        else "it is the latest event of its rank",
     }
-    return "; ".join(words[rule] for rule in rules)
+    return "; ".join(text for rule, text in sentences.items() if rule in applied)

@@ -1,15 +1,16 @@
-"""A tenant's feed: which of its jobs changed last, and in which order.
+"""A tenant's feed: the jobs that changed last, in the order of their changes.
 
-The *feed* is a sorted set of job names, each under the *position* of its latest change:
-microseconds of the server's clock, strictly rising within the tenant. It holds the newest ten
-thousand jobs, for an hour after the last change. The channel of the same name tells of each change
-as it is made. The projection `status` writes both; this module reads them.
+The feed is a sorted set of the names of jobs. The score of each is the *offset* of its latest
+change: microseconds of the server's clock, which rise with every change of the tenant. The set
+holds the newest ten thousand jobs and expires an hour after the last change. Each change is also
+published on the channel of the same name. The projection `status` writes both; live streams and
+long polls read them with this module.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import redis.asyncio
@@ -20,38 +21,38 @@ from streams.keys import JOB_ID, JobKey, Keys
 from streams.kinds import KINDS
 
 AT_ONCE = 200
-"""Changes that one read gives at most."""
+"""The most changes that one read returns."""
 
 
 class Change(NamedTuple):
-    """A job that changed, as it stood when it was read."""
+    """A job that changed, with its documents when it was read."""
 
-    position: int
+    offset: int
     job: JobKey
     documents: Documents | None
-    """None: its documents are gone."""
+    """None if the documents have expired."""
 
 
 class Changes(NamedTuple):
-    """Changes after a position, oldest first."""
+    """Changes after an offset, oldest first."""
 
-    upto: int
-    """Everything up to here has been read."""
+    offset: int
+    """All changes up to this offset have been read."""
     changes: Sequence[Change]
 
 
 def feed_name(job: JobKey) -> str:
-    """Name a job within its tenant's feed."""
+    """Return the name of a job in its tenant's feed."""
     return f"{job.kind}:{job.id}"
 
 
-def named_in(message: bytes) -> Iterator[str]:
-    """Give the names of the jobs of which a message of the channel tells."""
+def changed_names(message: bytes) -> Iterator[str]:
+    """Return the names of the jobs in a message of the channel, `OFFSET NAME OFFSET NAME …`."""
     return iter(message.decode(errors="replace").split()[1::2])
 
 
 class FeedReader:
-    """Reads feeds; use it from one event loop, as the reader of documents that it is given.
+    """Reader of feeds, for the event loop of the document reader that it uses.
 
     All methods raise redis.RedisError where Redis is away or refuses.
     """
@@ -64,49 +65,49 @@ class FeedReader:
         self._keys = keys or Keys()
 
     async def newest(self, tenant: str, nth: int = 1) -> int:
-        """Give the position of the nth newest change; 0 where there are not so many."""
-        reply = await self._run(
-            [("ZREVRANGE", self._keys.feed(tenant), nth - 1, nth - 1, "WITHSCORES")]
-        )
-        return _position(reply[0][1]) if reply[0] else 0
+        """Return the offset of the nth newest change; 0 if there are fewer changes."""
+        command = ("ZREVRANGE", self._keys.feed(tenant), nth - 1, nth - 1, "WITHSCORES")
+        (reply,) = await self._transaction([command])
+        return _offset(reply[1]) if reply else 0
 
     async def changes(self, tenant: str, after: int, limit: int = AT_ONCE) -> Changes:
-        """Give what changed after a position.
+        """Return the changes after an offset, at most `limit`.
 
-        Positions and documents are read in one transaction, so that a job's documents are exactly
-        those of its position: what changes later has a later one.
+        Offsets and documents are read in one transaction, so that the documents of a job are those
+        of its offset; a later change has a greater one. The names of the jobs must be known before
+        that, so a read takes two round trips, and more if other jobs change in between.
         """
-        feed, known = self._keys.feed(tenant), dict[bytes, JobKey | None]()
-        search = ("ZRANGEBYSCORE", feed, f"({after}", "+inf", "WITHSCORES", "LIMIT", 0, limit)
+        jobs_by_name: dict[bytes, JobKey | None] = {}
         while True:
-            jobs = [job for job in known.values() if job is not None]
-            commands: list[tuple[Any, ...]] = [search]
-            if jobs:
-                commands.append(("MGET", *self._documents.names(jobs)))
-            found, *values = await self._run(commands)
-            listed = [
-                (name, _position(score))
-                for name, score in zip(found[::2], found[1::2], strict=True)
-            ]
-            if not listed:
+            found, held = await self._read(tenant, after, limit, jobs_by_name)
+            if not found:
                 return Changes(after, [])
-            held = dict(
-                zip(jobs, self._documents.documents(jobs, values[0]), strict=True) if jobs else ()
-            )
-            changes = []
-            upto = after
-            for name, position in listed:
-                if name not in known:
-                    break
-                job, upto = known[name], position
-                if job is not None:
-                    changes.append(Change(position, job, held[job]))
-            if upto > after:
-                return Changes(upto, changes)
-            known |= {name: _job(tenant, name) for name, _ in listed}
+            read = _up_to_unknown(found, jobs_by_name, held)
+            if read is not None:
+                return read
+            jobs_by_name |= {name: _job(tenant, name) for name, _ in found}
 
-    async def _run(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Run commands as one transaction."""
+    async def _read(
+        self, tenant: str, after: int, limit: int, jobs_by_name: Mapping[bytes, JobKey | None]
+    ) -> tuple[list[tuple[bytes, int]], Mapping[JobKey, Documents | None]]:
+        """Return names and offsets of changes, and the documents of the jobs that are known."""
+        feed = self._keys.feed(tenant)
+        jobs = [job for job in jobs_by_name.values() if job is not None]
+        commands: list[tuple[Any, ...]] = [
+            ("ZRANGEBYSCORE", feed, f"({after}", "+inf", "WITHSCORES", "LIMIT", 0, limit)
+        ]
+        if jobs:
+            commands.append(("MGET", *self._documents.names(jobs)))
+        found, *values = await self._transaction(commands)
+        offsets = map(_offset, found[1::2])
+        documents = self._documents.documents(jobs, values[0]) if jobs else []
+        return (
+            list(zip(found[::2], offsets, strict=True)),
+            dict(zip(jobs, documents, strict=True)),
+        )
+
+    async def _transaction(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run commands as one transaction, and return their replies as the server sent them."""
         try:
             async with (
                 asyncio.timeout(READ_SECONDS),
@@ -121,11 +122,27 @@ class FeedReader:
         return replies
 
 
+def _up_to_unknown(
+    found: Sequence[tuple[bytes, int]],
+    jobs_by_name: Mapping[bytes, JobKey | None],
+    held: Mapping[JobKey, Documents | None],
+) -> Changes | None:
+    """Return the changes before the first job that was not known; None if that is the first."""
+    changes, read_to = list[Change](), None
+    for name, offset in found:
+        if name not in jobs_by_name:
+            break
+        job, read_to = jobs_by_name[name], offset
+        if job is not None:
+            changes.append(Change(offset, job, held[job]))
+    return None if read_to is None else Changes(read_to, changes)
+
+
 def _job(tenant: str, name: bytes) -> JobKey | None:
-    """Give whose name it is; None for one of a newer make, which is passed over."""
+    """Return the job of a name; None for a name of a newer version, which is skipped."""
     kind, _, job_id = name.decode(errors="replace").partition(":")
     return JobKey(tenant, kind, job_id) if kind in KINDS and JOB_ID.match(job_id) else None
 
 
-def _position(score: Any) -> int:
+def _offset(score: Any) -> int:
     return int(float(score))

@@ -1,4 +1,7 @@
-"""Reading a job's history: its events in the order of their entries."""
+"""The history of one job, read page by page in the order of its entries.
+
+The API uses it for `GET …/{id}/history/`, on a connection that sees the rows of one tenant.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from projections.event_identity import event_id_of
-from projections.reading.jobs import Connection, Fetch, Reading
+from projections.reading.jobs import Connection, Fetch, PipelinedRead
 from sql import queries
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
@@ -15,56 +18,60 @@ from streams.keys import JobKey
 _QUERIES = queries("reading")
 
 
-class StoredEvent(NamedTuple):
-    """An event of the history; its entry is the earliest where it was appended more than once."""
+class HistoryCursor(NamedTuple):
+    """The event of a history after which the next page begins.
+
+    It includes the identity, because a stream that was created again repeats entry ids.
+    """
 
     entry_ms: int
     entry_seq: int
     identity: str
+
+
+class StoredEvent(NamedTuple):
+    """An event of the history; its entry is the earliest if it was appended more than once."""
+
+    entry_ms: int
+    entry_seq: int
+    identity: str
+    """The identity of the event within its job (`projections.event_identity`)."""
     type: str
     attempt: int
     at: datetime
     event: str
-    """The JSON as it came."""
+    """The JSON text as it was appended."""
 
     @property
     def event_id(self) -> str:
-        """The event id as the producer gave it, or else the entry id."""
+        """The producer's event id, or else the entry id."""
         return event_id_of(self.identity)
 
     @property
     def entry_id(self) -> EntryId:
-        """Where it stands in the log."""
+        """The id of its entry."""
         return EntryId(self.entry_ms, self.entry_seq)
 
     @property
-    def position(self) -> EventPosition:
-        """Where it stands in the history."""
-        return EventPosition(self.entry_ms, self.entry_seq, self.identity)
-
-
-class EventPosition(NamedTuple):
-    """A place in a history. The identity is in it because a log begun anew repeats entry ids."""
-
-    entry_ms: int
-    entry_seq: int
-    identity: str
+    def cursor(self) -> HistoryCursor:
+        """The cursor of a page that begins after this event."""
+        return HistoryCursor(self.entry_ms, self.entry_seq, self.identity)
 
 
 class EventPage(NamedTuple):
-    """Events in order."""
+    """A page of a history."""
 
     events: Sequence[StoredEvent]
-    next: EventPosition | None
-    """After which the history goes on; None: this is its end."""
+    next: HistoryCursor | None
+    """The cursor of the next page; None on the last page."""
 
 
-START = EventPosition(-1, 0, "")
-"""Before the first event."""
+START = HistoryCursor(-1, 0, "")
+"""The cursor of the first page."""
 
 
-def read_events(job: JobKey, after: EventPosition, limit: int) -> Reading[EventPage | None]:
-    """Give the reading of `limit` events at most after a position; None without such a job."""
+def read_events(job: JobKey, after: HistoryCursor, limit: int) -> PipelinedRead[EventPage | None]:
+    """Return the read of a page of at most `limit` events; its result is None without a job."""
     given = {
         **job._asdict(),
         "after_ms": after.entry_ms,
@@ -73,17 +80,17 @@ def read_events(job: JobKey, after: EventPosition, limit: int) -> Reading[EventP
         "limit": limit + 1,
     }
 
-    async def reading(connection: Connection) -> Fetch[EventPage | None]:
-        known = await connection.execute(_QUERIES["job_exists"], given)
-        cursor = await connection.execute(_QUERIES["events"], given)
+    async def read(connection: Connection) -> Fetch[EventPage | None]:
+        job_exists = await connection.execute(_QUERIES["job_exists"], given)
+        found = await connection.execute(_QUERIES["events"], given)
 
         async def fetch() -> EventPage | None:
-            if await known.fetchone() is None:
+            if await job_exists.fetchone() is None:
                 return None
-            events = [StoredEvent(*row) for row in await cursor.fetchall()]
+            events = [StoredEvent(*row) for row in await found.fetchall()]
             more = len(events) > limit
-            return EventPage(events[:limit], events[limit - 1].position if more else None)
+            return EventPage(events[:limit], events[limit - 1].cursor if more else None)
 
         return fetch
 
-    return reading
+    return read

@@ -1,16 +1,16 @@
-"""Reading rows of `jobs`: one whole, or a page of a list.
+"""Rows of the table `jobs` of one tenant: a single row, or a page of a list.
 
-A list is ordered by (`listed_at`, `id`), newest first; a *position* is such a pair. `listed_at`
-never changes, so a row that stands throughout is met exactly once by who pages, whatever is
-updated, inserted or removed meanwhile.
+A list is ordered by (`listed_at`, `id`), newest first; a `ListCursor` is such a pair. `listed_at`
+never changes, so a client that follows the cursors sees each row that exists throughout exactly
+once, whatever is updated, inserted or removed meanwhile.
 
-A *candidate* is a row that one filter alone lets through. Each page examines `SCAN` candidates at
-most, those of the filter whose candidates reach back furthest, and keeps what passes all filters.
-So a page costs the same however deep it lies and however rare what is sought; the price is that it
-may hold fewer rows than asked for, or none, while more may follow.
+A *candidate* is a row that passes one of the filters. A page examines at most `SCAN` candidates of
+one filter, the one whose candidates reach back furthest, and returns those that pass all filters.
+So a page costs the same however far back it is and however few rows pass; but it may have fewer
+rows than its limit, or none, while more follow.
 
-Every reading queues its last statements and gives what fetches their rows, so that the end of the
-transaction travels with them; see `Reading`.
+Each read sends its last statements before it fetches their rows, so that the end of the transaction
+is sent with them (`PipelinedRead`). The API runs the reads (`api.jobs.database`).
 """
 
 from __future__ import annotations
@@ -31,27 +31,34 @@ T = TypeVar("T")
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Fetch = Callable[[], Awaitable[T]]
-Reading = Callable[[Connection], Awaitable[Fetch[T]]]
-"""Reads within a transaction that is open for one tenant, on a connection in pipeline mode, and
-gives what fetches the outcome once the pipeline has ended.
+PipelinedRead = Callable[[Connection], Awaitable[Fetch[T]]]
+"""A read within a transaction that is open for one tenant, on a connection in pipeline mode.
 
-Raises psycopg.Error: the database is away, refuses or takes too long.
+It returns a callable that fetches the result after the pipeline has ended. It raises psycopg.Error
+if the database is away, refuses, or takes too long.
 """
 
 SCAN = 500
-"""Candidates that one page examines."""
+"""The most candidates that one page examines."""
 
 LIST_RESULT_BYTES = 10_000
-"""A result of so many bytes as JSON, or more, is left out of lists."""
+"""The size of a result, as JSON in bytes, from which on lists omit it."""
 
 _ANY_RESULT_BYTES = 2**31
-"""More than any value of PostgreSQL has."""
+"""More bytes than any value of PostgreSQL has."""
 
 _QUERIES = queries("reading")
 
 
+class ListCursor(NamedTuple):
+    """The row of a list after which the next page begins; the rows that follow are older."""
+
+    listed_at: datetime
+    id: str
+
+
 class StoredRow(NamedTuple):
-    """A row as lists and single reads give it; JSON columns are texts, as they are stored."""
+    """A row of `jobs`; JSON columns are texts, as they are stored."""
 
     id: str
     attempt: int
@@ -62,7 +69,7 @@ class StoredRow(NamedTuple):
     worker: str | None
     progress: str | None
     result: str | None
-    """None also where a list leaves it out; `result_bytes` tells."""
+    """None also where a list omits it; then `result_bytes` is not None."""
     result_bytes: int | None
     error: str | None
     code: str | None
@@ -73,58 +80,51 @@ class StoredRow(NamedTuple):
     listed_at: datetime
 
     @property
-    def position(self) -> Position:
-        """Where it stands in lists."""
-        return Position(self.listed_at, self.id)
-
-
-class Position(NamedTuple):
-    """A place in a list; what follows it is older."""
-
-    listed_at: datetime
-    id: str
+    def cursor(self) -> ListCursor:
+        """The cursor of a page that begins after this row."""
+        return ListCursor(self.listed_at, self.id)
 
 
 @dataclass(frozen=True)
-class Filters:
-    """What the rows of a list must be; None and empty: anything."""
+class ListFilters:
+    """Conditions that the rows of a list meet; None and empty for any value."""
 
     state: State | None = None
     job_type: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     updated_since: datetime | None = None
     ids: Sequence[str] | None = None
-    """The only rows that the caller may know of."""
+    """The only jobs that the caller may read."""
 
     @property
     def facets(self) -> list[tuple[str, str]]:
-        """Name and value of each filter that `job_facets` knows."""
-        told = [] if self.job_type is None else [("job_type", self.job_type)]
-        return told + [(f"label.{name}", value) for name, value in self.labels.items()]
+        """Name and value of each filter on the table `job_facets`."""
+        facets = [] if self.job_type is None else [("job_type", self.job_type)]
+        return facets + [(f"label.{name}", value) for name, value in self.labels.items()]
 
 
-class Page(NamedTuple):
-    """Rows in the order of the list."""
+class RowPage(NamedTuple):
+    """A page of a list, newest first."""
 
     rows: Sequence[StoredRow]
-    next: Position | None
-    """After which the list goes on; None: this is its end."""
+    next: ListCursor | None
+    """The cursor of the next page; None on the last page."""
 
 
-class _Way(NamedTuple):
-    """One way to a page: whose candidates are examined."""
+class _PageQuery(NamedTuple):
+    """A query for a page, which examines the candidates of one filter."""
 
-    query: str
-    own: Mapping[str, Any]
+    name: str
+    parameters: Mapping[str, Any]
     """Parameters beside those of every page."""
-    reach: Position | None = None
-    """The last of the candidates; None: all that are left are examined."""
+    last_candidate: ListCursor | None = None
+    """The last candidate that it examines; None if it examines all that are left."""
 
 
-def read_job(job: JobKey) -> Reading[StoredRow | None]:
-    """Give the reading of one row, with its result of whatever size."""
+def read_job(job: JobKey) -> PipelinedRead[StoredRow | None]:
+    """Return the read of one row, with a result of any size; its result is None without a row."""
 
-    async def reading(connection: Connection) -> Fetch[StoredRow | None]:
+    async def read(connection: Connection) -> Fetch[StoredRow | None]:
         given = {**job._asdict(), "result_limit": _ANY_RESULT_BYTES}
         cursor = await connection.execute(_QUERIES["job"], given)
 
@@ -134,13 +134,13 @@ def read_job(job: JobKey) -> Reading[StoredRow | None]:
 
         return fetch
 
-    return reading
+    return read
 
 
 def read_page(
-    tenant: str, kind: str, filters: Filters, after: Position | None, limit: int
-) -> Reading[Page]:
-    """Give the reading of the page of at most `limit` rows after a position, or of the first."""
+    tenant: str, kind: str, filters: ListFilters, after: ListCursor | None, limit: int
+) -> PipelinedRead[RowPage]:
+    """Return the read of a page of at most `limit` rows; `after` is None for the first page."""
     given = {
         "tenant": tenant,
         "kind": kind,
@@ -155,45 +155,50 @@ def read_page(
         "limit": limit + 1,
     }
 
-    async def reading(connection: Connection) -> Fetch[Page]:
-        way = await _choose_way(connection, filters, given)
-        cursor = await connection.execute(_QUERIES[way.query], {**given, **way.own})
+    async def read(connection: Connection) -> Fetch[RowPage]:
+        query = await _choose_query(connection, filters, given)
+        found = await connection.execute(_QUERIES[query.name], {**given, **query.parameters})
 
-        async def fetch() -> Page:
-            return _page([StoredRow(*row) for row in await cursor.fetchall()], limit, way.reach)
+        async def fetch() -> RowPage:
+            rows = [StoredRow(*row) for row in await found.fetchall()]
+            return _page(rows, limit, query.last_candidate)
 
         return fetch
 
-    return reading
+    return read
 
 
-def _page(rows: Sequence[StoredRow], limit: int, reach: Position | None) -> Page:
+def _page(rows: Sequence[StoredRow], limit: int, last_candidate: ListCursor | None) -> RowPage:
     if len(rows) > limit:
-        return Page(rows[:limit], rows[limit - 1].position)
-    return Page(rows, reach)
+        return RowPage(rows[:limit], rows[limit - 1].cursor)
+    return RowPage(rows, last_candidate)
 
 
-async def _choose_way(connection: Connection, filters: Filters, given: Mapping[str, Any]) -> _Way:
-    """Choose whose candidates are examined: theirs that reach back furthest."""
+async def _choose_query(
+    connection: Connection, filters: ListFilters, given: Mapping[str, Any]
+) -> _PageQuery:
+    """Return the query whose candidates reach back furthest."""
     if filters.ids is not None:
-        return _Way("page_of_ids", {"ids": list(filters.ids)})
-    if filters == Filters():
-        # Every candidate passes, so that none beyond the page need be looked for.
-        return _Way("page_of_newest", {"scan": given["limit"]})
-    asked = [
-        (query, own, await connection.execute(_QUERIES[reach], {**given, **own}))
-        for query, reach, own in _ways(filters)
+        return _PageQuery("page_of_ids", {"ids": list(filters.ids)})
+    if filters == ListFilters():
+        # Every candidate passes, so that none beyond the page must be examined.
+        return _PageQuery("page_of_newest", {"scan": given["limit"]})
+    sent = [
+        (name, own, await connection.execute(_QUERIES[reach], {**given, **own}))
+        for name, reach, own in _possible_queries(filters)
     ]
     updated = filters.updated_since and await connection.execute(_QUERIES["updated_reach"], given)
-    ways = [_Way(query, own, await _reach(cursor)) for query, own, cursor in asked]
+    possible = [_PageQuery(name, own, await _last_candidate(reach)) for name, own, reach in sent]
     if updated and await updated.fetchone() == (False,):
-        ways.append(_Way("page_of_updated", {}))
-    # A way without a reach goes all the way back.
-    return min(ways, key=lambda way: (way.reach is not None, way.reach or ()))
+        possible.append(_PageQuery("page_of_updated", {}))
+    # A query without a last candidate examines all rows that are left.
+    return min(
+        possible, key=lambda each: (each.last_candidate is not None, each.last_candidate or ())
+    )
 
 
-def _ways(filters: Filters) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Give each way's query, the one for its reach, and its own parameters."""
+def _possible_queries(filters: ListFilters) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield the name of each query, of the query for its last candidate, and its parameters."""
     yield "page_of_newest", "newest_reach", {}
     if filters.state is not None:
         yield "page_of_state", "state_reach", {}
@@ -201,6 +206,6 @@ def _ways(filters: Filters) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         yield "page_of_facet", "facet_reach", {"name": name, "value": value}
 
 
-async def _reach(cursor: AsyncCursor[tuple[Any, ...]]) -> Position | None:
-    found = await cursor.fetchone()
-    return None if found is None else Position(*found)
+async def _last_candidate(found: AsyncCursor[tuple[Any, ...]]) -> ListCursor | None:
+    row = await found.fetchone()
+    return None if row is None else ListCursor(*row)

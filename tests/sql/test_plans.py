@@ -19,7 +19,7 @@ from psycopg.sql import SQL
 
 from benchmarks.million import BIG, ROWS, fill
 from ops.devstack import EmbeddedPostgres
-from projections.reading.jobs import SCAN, Filters, Page, Position, read_page
+from projections.reading.jobs import SCAN, ListCursor, ListFilters, RowPage, read_page
 from sql import queries
 from streams.kinds import State
 from tests.support.servers import cloned_database
@@ -30,27 +30,29 @@ LIMIT = 50
 
 DEPTHS = {
     "first page": None,
-    "middle": Position(datetime(2026, 3, 20, tzinfo=UTC), "import-0500000"),
-    "deep": Position(datetime(2026, 1, 2, tzinfo=UTC), "import-0010000"),
-    "past the end": Position(datetime(2025, 1, 1, tzinfo=UTC), "x"),
+    "middle": ListCursor(datetime(2026, 3, 20, tzinfo=UTC), "import-0500000"),
+    "deep": ListCursor(datetime(2026, 1, 2, tzinfo=UTC), "import-0010000"),
+    "past the end": ListCursor(datetime(2025, 1, 1, tzinfo=UTC), "x"),
 }
 RECENT, LONG_AGO = datetime(2026, 6, 23, 14, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 FILTERS = {
-    "none": Filters(),
-    "common state": Filters(state=State.DONE),
-    "rare state": Filters(state=State.QUEUED),
-    "common type": Filters(job_type="excel"),
-    "rare type": Filters(job_type="rare"),
-    "unknown type": Filters(job_type="nonsense"),
-    "common label": Filters(labels={"source": "upload"}),
-    "rare label": Filters(labels={"flag": "red"}),
-    "two common labels": Filters(labels={"source": "api", "customer": "c0"}),
-    "never together": Filters(labels={"customer": "c1"}, job_type="rare"),
-    "all of them": Filters(State.FAILED, "omr", {"source": "upload", "customer": "c8"}, LONG_AGO),
-    "updated lately": Filters(updated_since=RECENT),
-    "updated since long ago": Filters(updated_since=LONG_AGO),
-    "updated lately and failed": Filters(state=State.FAILED, updated_since=RECENT),
-    "some ids": Filters(ids=[f"import-{n:07}" for n in range(0, 4_000, 20)]),
+    "none": ListFilters(),
+    "common state": ListFilters(state=State.DONE),
+    "rare state": ListFilters(state=State.QUEUED),
+    "common type": ListFilters(job_type="excel"),
+    "rare type": ListFilters(job_type="rare"),
+    "unknown type": ListFilters(job_type="nonsense"),
+    "common label": ListFilters(labels={"source": "upload"}),
+    "rare label": ListFilters(labels={"flag": "red"}),
+    "two common labels": ListFilters(labels={"source": "api", "customer": "c0"}),
+    "never together": ListFilters(labels={"customer": "c1"}, job_type="rare"),
+    "all of them": ListFilters(
+        State.FAILED, "omr", {"source": "upload", "customer": "c8"}, LONG_AGO
+    ),
+    "updated lately": ListFilters(updated_since=RECENT),
+    "updated since long ago": ListFilters(updated_since=LONG_AGO),
+    "updated lately and failed": ListFilters(state=State.FAILED, updated_since=RECENT),
+    "some ids": ListFilters(ids=[f"import-{n:07}" for n in range(0, 4_000, 20)]),
 }
 WAYS = {
     # The index that each page's candidates come from.
@@ -124,8 +126,8 @@ async def explained(url: str) -> Any:
 
 
 async def page(
-    url: str, tenant: str, filters: Filters, after: Position | None
-) -> tuple[Page, list[Ran]]:
+    url: str, tenant: str, filters: ListFilters, after: ListCursor | None
+) -> tuple[RowPage, list[Ran]]:
     async with explained(url) as connection, connection.pipeline():
         await connection.execute(QUERIES["begin"])
         await connection.execute(QUERIES["become_reader"], {"tenant": tenant, **PATIENT})

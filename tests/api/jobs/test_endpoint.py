@@ -20,7 +20,8 @@ from api.http.cursors import read_cursor, write_cursor
 from api.http.problems import BadRequest
 from api.jobs.parameters import HistoryParameters, ListParameters, list_parameters
 from projections.decoding import decode
-from projections.reading import all_tenants
+from projections.reading.all_tenants.job_details import read_job
+from projections.reading.all_tenants.job_list import OperatorFilter, list_jobs
 from projections.rows.writer import JobRows
 from sql import sessions
 from streams.entry_ids import EntryId
@@ -143,8 +144,8 @@ async def test_progress__a_row_and_the_progress_answer_agree(  # noqa: PLR0917 -
         row = (await client.get("/api/v1/jobs/a/")).json()
         listed = (await client.get("/api/v1/jobs/")).json()["items"][0]
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-        shown = await all_tenants.read_job(connection, JobKey("t", "job", "a"))
-        page = await all_tenants.list_jobs(connection, all_tenants.Filter(), None, 5)
+        shown = await read_job(connection, JobKey("t", "job", "a"))
+        page = await list_jobs(connection, OperatorFilter(), None, 5)
     told = [row, listed, shown or {}, page.jobs[0]]
     assert [each["progress"] for each in told] == [live["progress"]] * len(told)
     assert {each["status"] for each in told} == {live["status"]}

@@ -10,8 +10,13 @@ import psycopg
 import pytest
 
 from projections.decoding import decode
-from projections.reading import all_tenants as reader
-from projections.reading.all_tenants import NEWEST, Filter, Place
+from projections.reading.all_tenants.job_list import (
+    NEWEST,
+    OperatorCursor,
+    OperatorFilter,
+    list_jobs,
+)
+from projections.reading.all_tenants.stalled_jobs import count_stalled, list_stalled
 from projections.rows.writer import JobRows
 from sql import queries, sessions
 from streams.entry_ids import EntryId
@@ -45,15 +50,17 @@ def read(url: str, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]])
     return asyncio.run(run())
 
 
-def all_pages(url: str, wanted: Filter, limit: int, window: int) -> list[tuple[str, str, str]]:
+def all_pages(
+    url: str, wanted: OperatorFilter, limit: int, window: int
+) -> list[tuple[str, str, str]]:
     """Page through a list to its end."""
 
     async def pages(connection: psycopg.AsyncConnection[Any]) -> list[tuple[str, str, str]]:
         found, after = [], None
         while True:
-            page = await reader.list_jobs(connection, wanted, after, limit, window)
+            page = await list_jobs(connection, wanted, after, limit, window)
             found += [(job["tenant"], job["kind"], job["id"]) for job in page.jobs]
-            after = page.after
+            after = page.next
             if after is None:
                 return found
 
@@ -92,21 +99,21 @@ def some(database_url: str) -> Iterator[str]:
 
 
 FILTERS = {
-    "all": Filter(),
-    "failed": Filter(state="failed"),
-    "rare": Filter(state="cancelled", job_type="type-1", kind="video"),
-    "of a tenant": Filter(tenant="b"),
-    "of a tenant and kind": Filter(tenant="b", kind="job", state="done"),
-    "by id": Filter(prefix="a3"),
-    "by id, of a tenant": Filter(prefix="a", tenant="c", state="failed"),
-    "none": Filter(prefix="zz"),
+    "all": OperatorFilter(),
+    "failed": OperatorFilter(state="failed"),
+    "rare": OperatorFilter(state="cancelled", job_type="type-1", kind="video"),
+    "of a tenant": OperatorFilter(tenant="b"),
+    "of a tenant and kind": OperatorFilter(tenant="b", kind="job", state="done"),
+    "by id": OperatorFilter(prefix="a3"),
+    "by id, of a tenant": OperatorFilter(prefix="a", tenant="c", state="failed"),
+    "none": OperatorFilter(prefix="zz"),
 }
 
 
 @pytest.mark.parametrize("wanted", FILTERS.values(), ids=list(FILTERS))
 @pytest.mark.parametrize(("limit", "window"), [(1, 3), (7, 10), (100, 5_000)])
 def test_paging_meets_every_job_once_in_order(
-    some: str, wanted: Filter, limit: int, window: int
+    some: str, wanted: OperatorFilter, limit: int, window: int
 ) -> None:
     order = (
         'id COLLATE "C", tenant, kind'
@@ -159,15 +166,15 @@ def loaded(migrated_server: Any) -> Iterator[str]:
         yield url
 
 
-DEEP = Place("2026-01-01 02:00:00+00", "", "", "")
+DEEP = OperatorCursor("2026-01-01 02:00:00+00", "", "", "")
 PLANS = {
     "newest": ("jobs_newest_of_all", NEWEST),
     "newest, deep": ("jobs_newest_of_all", DEEP),
     "newest_end": ("jobs_newest_of_all", NEWEST),
     "failed": ("jobs_failed_of_all", NEWEST),
     "failed, deep": ("jobs_failed_of_all", DEEP),
-    "by_id": ("jobs_by_id", Place("infinity", "", "", "")),
-    "by_id_end": ("jobs_by_id", Place("infinity", "", "", "")),
+    "by_id": ("jobs_by_id", OperatorCursor("infinity", "", "", "")),
+    "by_id_end": ("jobs_by_id", OperatorCursor("infinity", "", "", "")),
 }
 
 
@@ -199,7 +206,7 @@ def test_every_list_goes_by_its_index(loaded: str, name: str) -> None:
 
 def test_a_rare_job_is_found_in_several_windows(loaded: str) -> None:
     found = read(
-        loaded, lambda connection: reader.list_jobs(connection, Filter(state="cancelled"), None, 5)
+        loaded, lambda connection: list_jobs(connection, OperatorFilter(state="cancelled"), None, 5)
     )
     assert [job["state"] for job in found.jobs] == ["cancelled"]
 
@@ -211,7 +218,7 @@ def test_stalled_jobs_come_page_by_page_the_longest_silent_first(loaded: str) ->
         found: list[int] = []
         after = None
         while True:
-            page = await reader.list_stalled(connection, before, after, 7)
+            page = await list_stalled(connection, before, after, 7)
             if not page:
                 return found
             found += [job["heard_ms"] for job in page]
@@ -222,4 +229,4 @@ def test_stalled_jobs_come_page_by_page_the_longest_silent_first(loaded: str) ->
     assert len(found) == 40
     assert found == sorted(found)
     assert max(found) < before
-    assert read(loaded, lambda connection: reader.count_stalled(connection, before)) == 40
+    assert read(loaded, lambda connection: count_stalled(connection, before)) == 40

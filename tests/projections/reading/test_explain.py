@@ -33,7 +33,7 @@ def test_the_winner_is_the_folds(entries: list[Entry]) -> None:
 def test_every_loser_loses_by_the_rule_it_names(entries: list[Entry]) -> None:
     found = explain((entry.entry_id, entry.event) for entry in entries)
     assert found is not None
-    for loser in found.losers:
+    for loser in found.superseded:
         rank, held = RANKS[loser.type], RANKS[found.type]
         if loser.rule == "attempt":
             assert loser.attempt < found.attempt
@@ -48,7 +48,7 @@ def test_every_loser_loses_by_the_rule_it_names(entries: list[Entry]) -> None:
 @given(logs(JOB))
 def test_a_timeline_holds_every_attempt_and_runs_forward(entries: list[Entry]) -> None:
     found = timeline((entry.entry_id, entry.event) for entry in entries)
-    attempts = {span.attempt for span in found.spans} | {mark.attempt for mark in found.marks}
+    attempts = {span.attempt for span in found.spans} | {moment.attempt for moment in found.moments}
     assert attempts == {entry.event.attempt for entry in entries}
     assert all(span.start <= span.end for span in found.spans)
 
@@ -62,11 +62,11 @@ def test_the_earliest_of_two_ends_stands_and_says_so() -> None:
     entries = told({"type": "failed"}, {"type": "cancelled"})
     found = explain((entry.entry_id, entry.event) for entry in entries)
     assert found is not None
-    assert (found.type, found.because) == ("failed", "of its rank the earliest end stands")
-    (loser,) = found.losers
-    assert (loser.rule, loser.because) == (
+    assert (found.type, found.reason) == ("failed", "it is the earliest end of its rank")
+    (loser,) = found.superseded
+    assert (loser.rule, loser.reason) == (
         "entry_id",
-        "among ends of one rank the earliest stands: 1-0 before 2-0",
+        "of ends of one rank the earliest wins: 1-0, not 2-0",
     )
 
 
@@ -85,4 +85,4 @@ def test_steps_follow_each_other_to_the_end() -> None:
         for span in found.spans
     ]
     assert shown == [("a", 2, 4), ("b", 4, 5)]
-    assert [mark.type for mark in found.marks] == ["processing", "done", "failed"]
+    assert [moment.type for moment in found.moments] == ["processing", "done", "failed"]

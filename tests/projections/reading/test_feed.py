@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from projections.decoding import Entry, decode
 from projections.documents import Documents
 from projections.reading.documents import DocumentReader
-from projections.reading.feed import AT_ONCE, Change, FeedReader, feed_name, named_in
+from projections.reading.feed import AT_ONCE, Change, FeedReader, changed_names, feed_name
 from projections.status.writer import StatusCache
 from streams.connection import connect_async
 from streams.entry_ids import EntryId
@@ -89,7 +89,7 @@ def test_change__in_the_feed_and_on_the_channel(client: redis.Redis) -> None:
     assert [first, second] == ["job:a1", "video:7"]
     (message,) = listener.heard()
     assert message.decode() == " ".join(f"{position} {name}" for name, position in found)
-    assert list(named_in(message)) == ["job:a1", "video:7"]
+    assert list(changed_names(message)) == ["job:a1", "video:7"]
 
 
 def test_positions__rise_though_the_clock_does_not(client: redis.Redis) -> None:
@@ -139,7 +139,7 @@ def test_lost_race__only_what_was_written_is_told(client: redis.Redis) -> None:
     StatusCache(slow).apply(
         [event("1-0", "queued", job_type="x"), event("1-0", "queued", job=other)]
     )
-    told = [list(named_in(message)) for message in listener.heard()]
+    told = [list(changed_names(message)) for message in listener.heard()]
     assert told == [["job:a1"], ["job:b1"], ["job:a1"]]
 
 
@@ -181,7 +181,7 @@ def test_any_deliveries__who_looks_when_told_has_every_last_state(
     for batch in data.draw(deliveries(log)):
         StatusCache(client).apply([entry._replace(tenant=tenant) for entry in batch])
         for message in listener.heard():
-            for name in named_in(message):
+            for name in changed_names(message):
                 kind, _, job_id = name.partition(":")
                 status = client.get(KEYS.status(JobKey(tenant, kind, job_id)))
                 seen[name] = shown(status)
@@ -201,7 +201,7 @@ def shown(status: Any) -> bytes:
 def told(change: Change) -> tuple[int, int]:
     """Give a change's position and the number that its progress document has."""
     assert change.documents is not None
-    return change.position, json.loads(change.documents.progress or b"")["n"]
+    return change.offset, json.loads(change.documents.progress or b"")["n"]
 
 
 def run(work: Callable[[FeedReader], Any], url: str) -> Any:
@@ -222,14 +222,14 @@ def test_changes__in_order_with_the_documents_of_that_moment(
 
     async def work(reader: FeedReader) -> Any:
         first = await reader.changes("42", 0)
-        rest = await reader.changes("42", first.upto)
-        return first, rest, await reader.changes("42", rest.upto), await reader.newest("42", 2)
+        rest = await reader.changes("42", first.offset)
+        return first, rest, await reader.changes("42", rest.offset), await reader.newest("42", 2)
 
     first, rest, none, second_newest = run(work, redis_url)
     assert [c.job for c in (*first.changes, *rest.changes)] == [*jobs[1:], jobs[0]]
-    assert first.upto == first.changes[-1].position
-    assert (none.upto, none.changes) == (rest.upto, [])
-    assert second_newest == rest.changes[-2].position
+    assert first.offset == first.changes[-1].offset
+    assert (none.offset, none.changes) == (rest.offset, [])
+    assert second_newest == rest.changes[-2].offset
     assert first.changes[0].documents is None
     status, progress = cast(
         "list[bytes]", redis_client.mget(KEYS.status(jobs[0]), KEYS.progress(jobs[0]))
@@ -268,10 +268,10 @@ def test_changes__changing_all_the_while__each_read_once_under_its_own_position(
         for _ in range(30):
             changing = asyncio.to_thread(change_some)
             found, _ = await asyncio.gather(reader.changes("42", after, 7), changing)
-            after = found.upto
+            after = found.offset
             seen += map(told, found.changes)
         while (found := await reader.changes("42", after)).changes:
-            after = found.upto
+            after = found.offset
             seen += map(told, found.changes)
         return seen
 

@@ -17,7 +17,14 @@ from psycopg import AsyncConnection
 
 from projections.decoding import Entry, decode
 from projections.reading import jobs as jobs_reading
-from projections.reading.jobs import Filters, Page, Position, Reading, read_job, read_page
+from projections.reading.jobs import (
+    ListCursor,
+    ListFilters,
+    PipelinedRead,
+    RowPage,
+    read_job,
+    read_page,
+)
 from projections.rows.writer import JobRows
 from sql import queries, sessions
 from streams.entry_ids import EntryId
@@ -26,7 +33,7 @@ from streams.kinds import State
 from tests.support.thorough import examples
 
 T = TypeVar("T")
-Read = Callable[[str, Reading[Any]], Any]
+Read = Callable[[str, PipelinedRead[Any]], Any]
 
 fresh = count()
 real_server = settings(
@@ -67,7 +74,7 @@ def read(database_url: str) -> Iterator[Read]:
                 database_url, autocommit=True, options="-c timezone=UTC"
             )
 
-        async def one(tenant: str, wanted: Reading[T]) -> T:
+        async def one(tenant: str, wanted: PipelinedRead[T]) -> T:
             async with connection.pipeline():
                 await connection.execute(reading["begin"])
                 asking = {"tenant": tenant, "timeout_ms": 60_000}
@@ -115,7 +122,7 @@ def entries(draw: st.DrawFn, tenant: str, ids: list[str] = JOBS) -> list[Entry]:
 
 
 filters = st.builds(
-    Filters,
+    ListFilters,
     state=st.none() | st.sampled_from(State),
     job_type=st.none() | st.sampled_from("xy"),
     labels=st.dictionaries(st.sampled_from("lm"), st.sampled_from("12"), max_size=2),
@@ -125,7 +132,7 @@ filters = st.builds(
 )
 
 
-def expected(db: psycopg.Connection, tenant: str, wanted: Filters) -> list[str]:
+def expected(db: psycopg.Connection, tenant: str, wanted: ListFilters) -> list[str]:
     """Give the ids of the list, from all rows of the tenant."""
     found = db.execute(
         "SELECT id, state, job_type, labels, updated_at FROM jobs"
@@ -144,13 +151,13 @@ def expected(db: psycopg.Connection, tenant: str, wanted: Filters) -> list[str]:
 
 
 def walk(
-    read: Read, tenant: str, wanted: Filters, limit: int, between: Callable[[], None]
+    read: Read, tenant: str, wanted: ListFilters, limit: int, between: Callable[[], None]
 ) -> list[str]:
     """Follow a list to its end, with something done between the pages."""
     found: list[str] = []
-    after: Position | None = None
+    after: ListCursor | None = None
     for _ in range(200):
-        page = cast("Page", read(tenant, read_page(tenant, "job", wanted, after, limit)))
+        page = cast("RowPage", read(tenant, read_page(tenant, "job", wanted, after, limit)))
         assert len(page.rows) <= limit
         found += [row.id for row in page.rows]
         if page.next is None:
@@ -168,7 +175,7 @@ def test_read_page__any_filters__every_row_that_passes_once_and_in_order(
     db: psycopg.Connection,
     read: Read,
     data: st.DataObject,
-    wanted: Filters,
+    wanted: ListFilters,
 ) -> None:
     tenant = f"t{next(fresh)}"
     for batch in data.draw(st.lists(entries(tenant), min_size=1, max_size=3)):
@@ -186,7 +193,7 @@ def test_read_page__rows_change_come_and_go_meanwhile__who_stood_throughout_is_m
     """Whatever is told of a job, its beginning included, it keeps its place in the list."""
     tenant = f"t{next(fresh)}"
     rows.apply(data.draw(entries(tenant)))
-    standing = set(expected(db, tenant, Filters()))
+    standing = set(expected(db, tenant, ListFilters()))
     leaving = set(data.draw(st.lists(st.sampled_from(sorted(standing)), max_size=1)))
     others = [f"b{number}" for number in range(8)]
 
@@ -198,7 +205,7 @@ def test_read_page__rows_change_come_and_go_meanwhile__who_stood_throughout_is_m
             )
 
     # Jobs that come meanwhile may be met or not.
-    found = walk(read, tenant, Filters(), data.draw(st.integers(1, 3)), meanwhile)
+    found = walk(read, tenant, ListFilters(), data.draw(st.integers(1, 3)), meanwhile)
     for job in standing - leaving:
         assert found.count(job) == 1, job
 
@@ -279,11 +286,11 @@ def test_read_job__result_of_five_megabytes__whole(rows: JobRows, read: Read) ->
     row = read("t", read_job(job))
     assert row.result == '{"t":"' + "x" * 5_000_000 + '"}'
     assert row.result_bytes == len(row.result)
-    listed = read("t", read_page("t", "job", Filters(), None, 10)).rows[0]
+    listed = read("t", read_page("t", "job", ListFilters(), None, 10)).rows[0]
     assert listed == row._replace(result=None)
 
 
 def test_read_page__times_at_the_ends_of_the_calendar__read_on(rows: JobRows, read: Read) -> None:
     for number, at in enumerate(["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"]):
         rows.apply([event(JobKey("t", "job", f"a{number}"), number + 1, "done", at=at)])
-    assert walk(read, "t", Filters(), 1, lambda: None) == ["a1", "a0"]
+    assert walk(read, "t", ListFilters(), 1, lambda: None) == ["a1", "a0"]

@@ -1,0 +1,56 @@
+"""Stalled jobs of all tenants: processing, and without an event for a long time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from projections.reading.all_tenants.transaction import (
+    fetch_all,
+    fetch_one,
+    json_value,
+    read_transaction,
+)
+from sql import queries
+from streams.keys import JobKey
+
+_QUERIES = queries("console")
+
+MAX_COUNT = 1_000
+"""The number up to which stalled jobs are counted."""
+_COLUMNS = "tenant kind id job_type attempt worker progress updated_at heard_ms".split()
+
+
+async def list_stalled(
+    connection: AsyncConnection[Any],
+    before_ms: int,
+    after: tuple[int, JobKey] | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Return jobs whose last event is older than a moment, the oldest first.
+
+    Args:
+        connection: a connection that is not in a transaction.
+        before_ms: the moment, in milliseconds since 1970.
+        after: `heard_ms` and key of the last job of the previous page; None for the first page.
+        limit: the most jobs to return.
+
+    Returns:
+        The rows by column; `heard_ms` is the time of the last event, in milliseconds since 1970.
+    """
+    heard, job = after or (-1, JobKey("", "", ""))
+    values = {"before": before_ms, "ms": heard, **job._asdict(), "limit": limit}
+    async with read_transaction(connection):
+        rows = await fetch_all(connection, _QUERIES["stalled"], values)
+    jobs = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    return [each | {"progress": json_value(each["progress"])} for each in jobs]
+
+
+async def count_stalled(connection: AsyncConnection[Any], before_ms: int) -> int:
+    """Return the number of these jobs, at most `MAX_COUNT`."""
+    async with read_transaction(connection):
+        row = await fetch_one(
+            connection, _QUERIES["count_stalled"], {"before": before_ms, "limit": MAX_COUNT}
+        )
+    return int(row[0]) if row else 0
