@@ -1,6 +1,6 @@
 """The waiters of one tenant, notified when Redis publishes changes.
 
-Used by `live.subscriptions`.
+Used by `api.live.subscriptions`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from api.live.waiters import Waiter
 
 PACE_SECONDS = 0.000_1
-"""Seconds, for each viewer of a job, that a notification is delayed: a job with a thousand viewers
-is sent at most ten times a second, one with few viewers at every change."""
+"""The delay of a notification for each viewer of the job: the states of a job with a thousand
+viewers are sent at most ten times a second, those of a job with few viewers at every change."""
 
 PACED_FROM = 10
-"""The number of viewers of a job from which notifications are delayed."""
+"""The number of viewers of a job at which notifications begin to be delayed."""
 
 
 class Channel:
@@ -40,38 +40,39 @@ class Channel:
 
     @property
     def unused(self) -> bool:
-        """True while no waiter is registered or about to be."""
+        """True while no waiter is registered, or waits for the subscription."""
         return not (self._all_jobs or self._by_job or self._confirmations)
 
-    def add(self, waiter: Waiter, name: str | None) -> None:
-        """Register a waiter for one job by its name in the feed, or for all jobs."""
-        (self._all_jobs if name is None else self._by_job.setdefault(name, set())).add(waiter)
+    def add(self, waiter: Waiter, job_name: str | None) -> None:
+        """Register a waiter for one job by its name in the feed; for all jobs if it is None."""
+        waiters = self._all_jobs if job_name is None else self._by_job.setdefault(job_name, set())
+        waiters.add(waiter)
 
-    def remove(self, waiter: Waiter, name: str | None) -> None:
-        """Remove a waiter that was added under the same name."""
-        if name is None:
+    def remove(self, waiter: Waiter, job_name: str | None) -> None:
+        """Remove a waiter that was added with the same job name."""
+        if job_name is None:
             self._all_jobs.discard(waiter)
-        elif name in self._by_job:
-            self._by_job[name].discard(waiter)
-            if not self._by_job[name]:
-                del self._by_job[name]
+        elif job_name in self._by_job:
+            self._by_job[job_name].discard(waiter)
+            if not self._by_job[job_name]:
+                del self._by_job[job_name]
         self.idle_since = time.monotonic()
 
-    def on_changes(self, names: Iterable[str]) -> None:
-        """Notify the waiters of these jobs and those of all jobs."""
+    def on_changes(self, job_names: Iterable[str]) -> None:
+        """Notify the waiters of these jobs, by their names in the feed, and those of all jobs."""
         _notify(self._all_jobs)
         if not self._by_job:
             return
-        for name in names:
-            waiters = self._by_job.get(name)
-            if waiters is None or name in self._delayed:
+        for job_name in job_names:
+            waiters = self._by_job.get(job_name)
+            if waiters is None or job_name in self._delayed:
                 continue
             if len(waiters) < PACED_FROM:
                 _notify(waiters)
             else:
-                self._delayed.add(name)
+                self._delayed.add(job_name)
                 delay = len(waiters) * PACE_SECONDS
-                asyncio.get_running_loop().call_later(delay, self._notify_delayed, name)
+                asyncio.get_running_loop().call_later(delay, self._notify_delayed, job_name)
 
     def on_subscribed(self) -> None:
         """Handle the confirmation of the subscription."""
@@ -106,9 +107,9 @@ class Channel:
         finally:
             self._confirmations.discard(confirmation)
 
-    def _notify_delayed(self, name: str) -> None:
-        self._delayed.discard(name)
-        _notify(self._by_job.get(name, ()))
+    def _notify_delayed(self, job_name: str) -> None:
+        self._delayed.discard(job_name)
+        _notify(self._by_job.get(job_name, ()))
 
 
 def _notify(waiters: Iterable[Waiter]) -> None:

@@ -1,9 +1,11 @@
 """The connection to Redis over which this process learns of changes, for all viewers together.
 
-There is one subscription for each tenant with viewers. It begins with the first viewer and ends a
-few seconds after the last one has left. Changes may be missed while the connection is lost or the
-server is replaced; therefore all waiters are notified once the subscriptions are back. Used by
-`api.live.endpoint`, `api.live.tenant_feed` and `api.progress.endpoint`.
+A *viewer* is a client with a long poll or a live stream; its *waiter* wakes it. There is one
+subscription for each tenant with viewers, to the Redis Pub/Sub channel that has the name of the
+tenant's feed. It begins with the first viewer and ends a few seconds after the last one has left.
+Changes may be missed while the connection is lost or the server is replaced; therefore all waiters
+are notified once the subscriptions are back. Used by `api.live.endpoint`, `api.live.tenant_feed`
+and `api.progress.endpoint`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import redis
@@ -28,12 +30,15 @@ from streams.keys import Keys
 
 _LOG = structlog.get_logger(__name__)
 
+CONNECT_SECONDS = 2.0
+"""The time limit for connecting to Redis."""
+
 SUBSCRIBE_SECONDS = 2.0
 """The time limit for a subscription; after it, the viewer gets an error."""
 
 PING_SECONDS = 5.0
-"""Seconds between two pings. A connection without a reply for two of these is lost. Also the time
-for which an unused subscription is kept, because clients that poll return soon."""
+"""Seconds between two pings. A connection without any reply for twice this time counts as lost.
+Also the time for which an unused subscription is kept, because clients that poll return soon."""
 
 MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.05, 1.0
 
@@ -50,36 +55,37 @@ class Subscriptions:
         self._client = client
         self._keys = keys or Keys()
         self._channels: dict[str, Channel] = {}
-        """By name."""
+        """The channels that must be subscribed, by their name in Redis."""
         self._requested = set[str]()
         """Names of channels for which SUBSCRIBE was sent on the present connection."""
-        self._outdated = asyncio.Event()
+        self._channels_changed = asyncio.Event()
         """Set when the requested channels may differ from `_channels`."""
         self._last_reply = 0.0
+        """When the server sent its last message, on the monotonic clock."""
 
     @asynccontextmanager
-    async def watch(self, tenant: str, name: str | None, waiter: Waiter) -> AsyncIterator[None]:
+    async def watch(self, tenant: str, job_name: str | None, waiter: Waiter) -> AsyncIterator[None]:
         """Notify a waiter, during the block, of changes of one job or of all jobs of a tenant.
 
         Args:
             tenant: the tenant.
-            name: the job's name in the feed; None for all jobs.
+            job_name: the job's name in the feed; None for all jobs.
             waiter: notified of every change after the beginning of the block.
 
         Raises:
-            redis.RedisError: Redis is not available.
+            redis.RedisError: Redis is unavailable.
         """
         channel_name = self._keys.feed(tenant)
         channel = self._channels.get(channel_name)
         if channel is None:
             channel = self._channels[channel_name] = Channel()
-            self._outdated.set()
-        channel.add(waiter, name)
+            self._channels_changed.set()
+        channel.add(waiter, job_name)
         try:
             await _wait_until_subscribed(channel)
             yield
         finally:
-            channel.remove(waiter, name)
+            channel.remove(waiter, job_name)
 
     async def run(self) -> None:
         """Keep the connection and its subscriptions, until cancelled."""
@@ -90,7 +96,7 @@ class Subscriptions:
             connection = pool.make_connection()
             try:
                 await self._listen(connection)
-            except (redis.RedisError, OSError) as error:
+            except (redis.RedisError, OSError) as error:  # a TimeoutError is an OSError
                 _LOG.info("feed_connection_lost", error=str(error))
             finally:
                 self._requested.clear()
@@ -104,10 +110,10 @@ class Subscriptions:
 
     async def _listen(self, connection: Any) -> None:
         """Handle the replies on one connection until it is lost."""
-        async with asyncio.timeout(SUBSCRIBE_SECONDS):
+        async with asyncio.timeout(CONNECT_SECONDS):
             await connection.connect()
         self._last_reply = time.monotonic()
-        self._outdated.set()
+        self._channels_changed.set()
         sending = asyncio.create_task(self._send_commands(connection))
         try:
             while True:
@@ -117,18 +123,21 @@ class Subscriptions:
 
     async def _send_commands(self, connection: Any) -> None:
         """Send SUBSCRIBE, UNSUBSCRIBE and PING as needed; disconnect a lost connection."""
-        refused = refused_servers(self._client)
+        demotions = refused_servers(self._client)
+        next_ping = time.monotonic() + PING_SECONDS
         try:
             while True:
-                try:
-                    async with asyncio.timeout(PING_SECONDS):
-                        await self._outdated.wait()
-                except TimeoutError:
-                    if self._is_silent() or await self._server_refused(refused):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(next_ping - time.monotonic()):
+                        await self._channels_changed.wait()
+                # By the clock and not by the timeout, which new channels may prevent for long.
+                if time.monotonic() >= next_ping:
+                    if self._is_silent() or await self._find_demotion(demotions):
                         break
                     await connection.send_command("PING", check_health=False)
                     self._remove_unused()
-                self._outdated.clear()
+                    next_ping = time.monotonic() + PING_SECONDS
+                self._channels_changed.clear()
                 await self._update(connection)
         except (redis.RedisError, OSError):
             pass  # `_listen` gets the error too
@@ -148,22 +157,23 @@ class Subscriptions:
     def _is_silent(self) -> bool:
         return time.monotonic() - self._last_reply > 2 * PING_SECONDS
 
-    async def _server_refused(self, before: int) -> bool:
-        """Return whether another connection has found that this server was demoted.
+    async def _find_demotion(self, before: int) -> bool:
+        """Send a PING on another connection; return whether one found that the server is a replica.
 
-        A connection with subscriptions cannot send the command that finds out.
+        Connections of the client check the server's role from time to time, and count servers that
+        are not a primary. A connection with subscriptions cannot send the command for the check.
 
         Args:
-            before: the number of demoted servers that were found earlier.
+            before: the count when this connection was made.
         """
-        try:
+        # The reason of an error is not needed here: a server that is not a primary was counted.
+        with suppress(redis.RedisError, TimeoutError):
             async with asyncio.timeout(PING_SECONDS):
                 await self._client.execute_command("PING")  # type: ignore[no-untyped-call]
-        except (redis.RedisError, TimeoutError):
-            pass  # counted if a demoted server was the reason
         return refused_servers(self._client) > before
 
     def _remove_unused(self) -> None:
+        """Remove the channels that have had no waiter for `PING_SECONDS`."""
         long_ago = time.monotonic() - PING_SECONDS
         for name, channel in list(self._channels.items()):
             if channel.unused and channel.idle_since < long_ago:
@@ -192,12 +202,17 @@ async def _wait_until_subscribed(channel: Channel) -> None:
 
 
 async def next_reply(connection: Any) -> Any:
-    """Return the server's next message; None if it refuses a PING as it refuses writes.
+    """Return the server's next message, however long it takes.
+
+    Returns:
+        The message; None if the server refused a PING because it refuses writes. Its subscriptions
+        work nevertheless.
 
     Raises:
-        redis.RedisError: the connection is lost, or the server refuses the command.
+        redis.RedisError: the connection is lost, or the server refused another command.
     """
     try:
+        # `_send_commands` disconnects a silent connection, which ends this wait.
         return await connection.read_response(disable_decoding=True, timeout=math.inf)
     except redis.ResponseError as error:
         if refuses_writes(error):
