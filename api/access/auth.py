@@ -28,7 +28,7 @@ Claims = Mapping[str, Any]
 
 CACHED_TOKENS = 4_096
 """The number of verified tokens that are cached: a frontend polls with one token, and verifying it
-takes longer than everything else in an answer."""
+takes longer than all other work for an answer."""
 
 OPS = "ops"
 """The scope for the console and the operators' endpoints."""
@@ -47,17 +47,17 @@ class Caller(NamedTuple):
     """The identity and the permissions of a request."""
 
     tenant: str
-    only: Mapping[str, frozenset[str]] | None
-    """The ids that may be read, by kind; None for all jobs of the tenant."""
+    allowed_ids: Mapping[str, frozenset[str]] | None
+    """The ids of the jobs that the caller may read, by kind; None for all jobs of the tenant."""
     scopes: frozenset[str]
     identity: Hashable = None
     """The key for rate limits: the token's subject, or a hash of the token without one."""
     expires: float = inf
-    """When the token expires, in seconds since 1970. A live stream ends soon after it."""
+    """When the token expires, in seconds since 1970. A live stream ends soon after that."""
 
     def may_read(self, kind: str, job_id: str) -> bool:
         """Return whether the caller may read a job of their tenant."""
-        return self.only is None or job_id in self.only.get(kind, ())
+        return self.allowed_ids is None or job_id in self.allowed_ids.get(kind, ())
 
 
 class Authenticator(Protocol):
@@ -69,7 +69,7 @@ class Authenticator(Protocol):
         Args:
             authorization: the value of `Authorization`, which the `jwt` mode uses.
             tenant: the value of `X-Tenant-ID`, which the `dev` mode uses.
-            scope: the request that they came with.
+            scope: the request that contains these headers.
 
         Raises:
             BadCredentials: there is no valid token.
@@ -79,7 +79,7 @@ class Authenticator(Protocol):
 
 
 def authenticator(settings: Settings) -> Authenticator:
-    """Return the authenticator of the mode that is set.
+    """Return the authenticator of the mode in `JOBTRAIL_AUTH`.
 
     Raises:
         SettingsError: keys are missing or wrong, or the mode is not safe for the listening address.
@@ -119,7 +119,7 @@ class TokenAuthenticator:
         """By the full value of the header."""
 
     def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:  # noqa: ARG002 - for the other mode
-        """Return the caller of a bearer token, from the cache if it has not expired since."""
+        """Return the caller of a bearer token, from the cache unless the token has expired."""
         if authorization is None:
             raise BadCredentials
         cached = self._cache.get(authorization)
@@ -159,7 +159,7 @@ def _caller(claims: Claims, token: str, expires: float) -> Caller:
     scope, subject = claims.get("scope"), claims.get("sub")
     return Caller(
         _tenant(claims.get("tenant_id")),
-        _only(claims),
+        _allowed_ids(claims),
         frozenset(scope.split()) if isinstance(scope, str) else frozenset(),
         # The signed part has one spelling; the signature has several. The token is not kept.
         subject if isinstance(subject, str) else hash(token.rpartition(".")[0]),
@@ -168,15 +168,21 @@ def _caller(claims: Claims, token: str, expires: float) -> Caller:
 
 
 def _tenant(name: object) -> str:
-    """Return a tenant's name if it is valid; an integer is, a boolean is not."""
+    """Return a tenant's name as text, also for an integer; raise TenantMissing if it is not valid.
+
+    A boolean is not valid, although Python counts it as an integer.
+    """
     tenant = str(name) if type(name) is int else name
     if not isinstance(tenant, str) or not TENANT.match(tenant):
         raise TenantMissing
     return tenant
 
 
-def _only(claims: Claims) -> Mapping[str, frozenset[str]] | None:
-    """Return the ids to which the token is limited, by kind; a kind without a list has none."""
+def _allowed_ids(claims: Claims) -> Mapping[str, frozenset[str]] | None:
+    """Return the ids to which a token is limited, by kind; None if it is not limited.
+
+    In a limited token, a kind without a list has no readable ids.
+    """
     lists = {kind.name: claims[kind.plural] for kind in KINDS.values() if kind.plural in claims}
     if not all(isinstance(ids, list) for ids in lists.values()):
         raise BadCredentials

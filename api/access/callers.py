@@ -1,6 +1,7 @@
 """The caller of a request, from its headers or, for browsers' `EventSource`, from its query.
 
-Used by every endpoint that needs a caller.
+Used by every endpoint that needs a caller (`api.jobs`, `api.live`, `api.operators`,
+`api.progress`).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def caller_of(authenticator: Authenticator, scope: Scope, *, in_query: bool = Fa
 
 
 def _check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Refuse repeated credentials, of which a proxy may use another one than this process."""
+    """Raise BadRequest for repeated credentials, of which a proxy may have checked another one."""
     names = [name for name, _ in headers]
     for name in (b"authorization", b"x-tenant-id"):
         if names.count(name) > 1:

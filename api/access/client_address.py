@@ -1,8 +1,8 @@
 """The network address of a client, also behind reverse proxies.
 
 Only proxies listed in the settings are trusted. Of the addresses in their header, the last one that
-is not a trusted proxy's counts, because a client can put anything before it. Used by `token_guard`
-and `silent_connections`.
+is not a trusted proxy's counts, because a client can put anything before it. Used by
+`api.access.token_guard`, `api.access.request_guard` and `api.access.silent_connections`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ClientAddresses:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ClientAddresses:
-        """Return an instance with the header and the proxies that are set.
+        """Return an instance with the header and the proxies from the settings.
 
         Raises:
             SettingsError: a network is not valid, or only one of the two settings is set.

@@ -36,13 +36,13 @@ class OriginRefused(Problem):
     """The origin, the method or a header of a cross-origin request is not allowed."""
 
     status = HTTPStatus.BAD_REQUEST
-    detail = "허용되지 않은 출처의 요청입니다."
-    word = "origin-refused"
+    korean = "허용되지 않은 출처의 요청입니다."
+    problem_type = "origin-refused"
     english = "Requests from this origin are not allowed."
 
 
 def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Return the application wrapped in CORS, or the application itself if no origin is set.
+    """Return the application wrapped in CORS, or the application itself if no origin is configured.
 
     Raises:
         SettingsError: as raised by `allowed_origins`.
@@ -52,7 +52,7 @@ def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 def allowed_origins(settings: Settings) -> list[str]:
-    """Return the origins that are set.
+    """Return the origins in `JOBTRAIL_CORS_ORIGINS`.
 
     Raises:
         SettingsError: the setting is not a list of origins, or is not safe.

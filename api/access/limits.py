@@ -1,9 +1,9 @@
 """Limits on the size, the duration and the rate of requests.
 
-Used by `request_guard`, `token_guard` and the endpoints that read a body. Sizes are in bytes, times
-in seconds, rates in requests a second. The HTTP server has higher limits (100 header fields, 64 KiB
-for the URL, about 400 KiB for a request's head, 30 s for receiving it); beyond those it refuses the
-request itself, without a body.
+Used by `api.access.request_guard`, `api.access.token_guard` and `api.progress.query`. Sizes are in
+bytes, times in seconds, rates in requests per second. The HTTP server has higher limits (100 header
+fields, 64 KiB for the URL, about 400 KiB for a request's head, 30 s for receiving it); beyond those
+it refuses the request itself, without a body.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class UrlTooLong(Problem):
     """The URL is too long."""
 
     status = HTTPStatus.REQUEST_URI_TOO_LONG
-    detail = "요청 주소가 너무 깁니다."
-    word = "url-too-long"
+    korean = "요청 주소가 너무 깁니다."
+    problem_type = "url-too-long"
     english = "The request URL is too long."
 
 
@@ -50,8 +50,8 @@ class HeadersTooLarge(Problem):
     """The header fields are too many or too long."""
 
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    detail = "요청 헤더가 너무 큽니다."
-    word = "headers-too-large"
+    korean = "요청 헤더가 너무 큽니다."
+    problem_type = "headers-too-large"
     english = "The request headers are too large."
 
 
@@ -59,8 +59,8 @@ class BodyTooLarge(Problem):
     """The request body is too large; the server closes the connection without reading the rest."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    detail = "요청 본문이 너무 큽니다."
-    word = "body-too-large"
+    korean = "요청 본문이 너무 큽니다."
+    problem_type = "body-too-large"
     english = "The request body is too large."
     headers = ((b"connection", b"close"),)
 
@@ -69,8 +69,8 @@ class BodyTooSlow(Problem):
     """The request body did not arrive in time."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
-    detail = "요청 본문이 제한 시간 안에 도착하지 않았습니다."
-    word = "body-too-slow"
+    korean = "요청 본문이 제한 시간 안에 도착하지 않았습니다."
+    problem_type = "body-too-slow"
     english = "The request body did not arrive in time."
     headers = ((b"connection", b"close"),)
 
@@ -79,8 +79,8 @@ class NotJson(Problem):
     """The media type of the request body is not `application/json`."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    detail = "요청 본문은 application/json 형식이어야 합니다."
-    word = "not-json"
+    korean = "요청 본문은 application/json 형식이어야 합니다."
+    problem_type = "not-json"
     english = "Only application/json bodies are accepted."
     headers = ((b"accept", b"application/json"),)
 
@@ -93,8 +93,8 @@ class TooManyRequests(Problem):
     """
 
     status = HTTPStatus.TOO_MANY_REQUESTS
-    detail = "요청이 너무 많습니다. 잠시 후 다시 시도해 주세요."
-    word = "too-many-requests"
+    korean = "요청이 너무 많습니다. 잠시 후 다시 시도해 주세요."
+    problem_type = "too-many-requests"
     english = "Too many requests. Try again in a moment."
 
     def __init__(self, seconds: float) -> None:
@@ -154,7 +154,7 @@ def limited_body(scope: Scope, receive: Receive, limit: int) -> Receive:
 
 
 class _LimitedBody:
-    """A `receive` with a size limit and a deadline, which begins when it is made."""
+    """A `receive` with a size limit, and a time limit that starts when the object is made."""
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
@@ -181,7 +181,7 @@ class Buckets:
     """Token buckets by key.
 
     Args:
-        rate: the tokens a second that each bucket gets; it holds those of `BURST_SECONDS`.
+        rate: the tokens per second that each bucket gets; it holds those of `BURST_SECONDS`.
         clock: a monotonic clock.
     """
 
@@ -193,7 +193,11 @@ class Buckets:
         """When each bucket will be full again, which is its complete state."""
 
     def take(self, key: Hashable) -> float:
-        """Take a token; return 0.0, or the seconds until there is one if the bucket is empty."""
+        """Take a token if there is one.
+
+        Returns:
+            0.0 if a token was taken, otherwise the seconds until there will be one.
+        """
         now = self._clock()
         full_at = max(self._full_at.pop(key, now), now)
         wait = full_at - now - self._slack
@@ -208,7 +212,7 @@ class RateLimitedAuthenticator:
 
     Args:
         inner: the authenticator that identifies callers.
-        rate: the requests a second that each caller may send.
+        rate: the requests per second that each caller may send.
     """
 
     def __init__(self, inner: Authenticator, rate: float) -> None:

@@ -1,4 +1,4 @@
-"""The host check of the dev mode: only requests for this machine's loopback are answered.
+"""The host check of the dev mode: only requests to this machine's loopback are answered.
 
 The dev mode trusts every caller. If a foreign host name pointed to this machine (DNS rebinding),
 any page on the web could read everything, because to the browser the page and the API would have
@@ -25,8 +25,8 @@ class NotThisMachine(Problem):
     """In dev mode, the host must be a loopback name or address, such as `localhost`."""
 
     status = HTTPStatus.FORBIDDEN
-    detail = "개발 모드에서는 localhost로만 접속할 수 있습니다."
-    word = "not-this-machine"
+    korean = "개발 모드에서는 localhost로만 접속할 수 있습니다."
+    problem_type = "not-this-machine"
     english = "In development mode, connect to localhost only."
 
 

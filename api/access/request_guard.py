@@ -35,7 +35,7 @@ class RequestGuard:
 
 
 def with_limits(authenticator: Authenticator, settings: Settings) -> Authenticator:
-    """Return the authenticator with the rate limits that are set.
+    """Return the authenticator with the rate limits from the settings.
 
     Raises:
         SettingsError: one of the settings is wrong.
@@ -50,7 +50,9 @@ def with_limits(authenticator: Authenticator, settings: Settings) -> Authenticat
 
 
 def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Return the application wrapped in CORS, the dev mode's host check and HSTS, as they are set.
+    """Return the application wrapped in CORS, the dev mode's host check and HSTS.
+
+    Each of them is added only if the settings ask for it.
 
     Raises:
         SettingsError: one of the settings is wrong.

@@ -1,4 +1,4 @@
-"""A limit, by client address, on connections that have not sent a complete request.
+"""A limit, for each client address, on connections that have not sent a complete request.
 
 The HTTP server closes a connection whose first request does not arrive in 30 s, and it limits the
 connections that it serves at a time. Within those 30 s, a client with very many silent connections
@@ -6,7 +6,7 @@ could keep all others from being accepted. A connection on which a request was a
 answered, never counts, because all callers behind one proxy share its address.
 
 The module inspects the sockets of its own process with `TCP_INFO`, which only Linux has; on other
-systems there is no such limit. Run by `api.server`.
+systems there is no such limit. Used by `api.server`.
 """
 
 from __future__ import annotations
@@ -41,16 +41,20 @@ SWEEP_SECONDS = 1.0
 """Seconds between two checks."""
 
 FEW_FILES = 1_024
-"""The number of open files, without connections that had a request, up to which no sweep is
-needed."""
+"""A sweep is skipped while the process has no more open files than this, not counting connections
+that had a request."""
 
 _FILES = Path("/proc/self/fd")
 _PAUSE_EVERY = 500
+"""The number of files after which a sweep lets the event loop run."""
+
 _LAST_SENT_MS = 44
 """The offset, in bytes, of `tcpi_last_data_sent` in the kernel's `struct tcp_info`. If nothing was
 sent, its value is the connection's age."""
 _BYTES_ACKED = 120
+"""The offset, in bytes, of `tcpi_bytes_acked`."""
 _INFO_BYTES = 136
+"""The bytes of `struct tcp_info` that are read."""
 _ACKED_OPENING = 1
 """The most bytes that the peer acknowledges before any data is sent to it."""
 

@@ -1,7 +1,8 @@
-"""A limit on invalid tokens, by client address, against attempts to find a valid one.
+"""A limit on invalid tokens, for each client address, against attempts to find a valid one.
 
 Every token is verified first, and only failures count. A valid token is never refused because of
-invalid ones from the same address: all callers behind one proxy may share it.
+invalid ones from the same address: all callers behind one proxy may share that address. Used by
+`api.access.request_guard`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class TokenGuard:
 
     Args:
         inner: the authenticator that verifies the tokens.
-        rate: the invalid tokens a second that one address may send.
+        rate: the invalid tokens per second that one address may send.
         addresses: determines the address of a request's client.
     """
 

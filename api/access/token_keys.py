@@ -23,7 +23,7 @@ _ALGORITHMS = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed2551
 SECRET_BYTES = 32
 """The least bytes of a secret: the size of the hash of HS256 (RFC 7518, section 3.2)."""
 
-_HOW_TO = "for example from: openssl rand -base64 48"
+_EXAMPLE = "for example from: openssl rand -base64 48"
 _PLACEHOLDER = re.compile(
     r"secretof32bytesormoreorsetjobtrailjwks|astringsecretatleast256bitslong"
     r"|(changeme|changethis|replaceme|replacethis|placeholder|your(jwt)?secret(key)?(here)?)+"
@@ -48,7 +48,7 @@ class TokenKey(NamedTuple):
 
 
 def token_keys(settings: Settings) -> list[TokenKey]:
-    """Return the keys that are set.
+    """Return the keys from the settings.
 
     Raises:
         SettingsError: no key is set, or one is not valid.
@@ -77,17 +77,17 @@ def _secret(secret: str) -> TokenKey:
     if size < SECRET_BYTES:
         raise SettingsError(
             f"JOBTRAIL_JWT_SECRET has {size} bytes and can be guessed: set at least {SECRET_BYTES} "
-            f"random bytes, {_HOW_TO}"
+            f"random bytes, {_EXAMPLE}"
         )
     if _PLACEHOLDER.fullmatch(re.sub(r"[^a-z0-9]", "", secret.lower())):
         raise SettingsError(
-            f"JOBTRAIL_JWT_SECRET is the placeholder of an example: set a secret, {_HOW_TO}"
+            f"JOBTRAIL_JWT_SECRET is the placeholder of an example: set a secret, {_EXAMPLE}"
         )
     return TokenKey("HS256", None, secret)
 
 
 def _public_keys(source: str) -> list[TokenKey]:
-    """Return the usable keys of a set, which is given inline or as the path of a file."""
+    """Return the usable keys of a JSON Web Key Set, which is given inline or as a file's path."""
     keys = [
         TokenKey(algorithm, jwk.get("kid"), _load(jwk, algorithm))
         for jwk in _read_set(source)
@@ -99,7 +99,10 @@ def _public_keys(source: str) -> list[TokenKey]:
 
 
 def _read_set(source: str) -> list[Mapping[str, Any]]:
-    """Return the keys of a set; no error message repeats the source, which may be secret."""
+    """Return the keys in a JSON Web Key Set.
+
+    No error message contains the source, which may be a secret.
+    """
     try:
         found = orjson.loads(source if source.startswith("{") else Path(source).read_bytes())
     except (OSError, ValueError):

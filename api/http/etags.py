@@ -1,6 +1,7 @@
 """Entity tags (RFC 9110, section 8.8.3): callers that have an answer already get 304.
 
-Used by every endpoint whose answers callers may keep.
+Used by every endpoint whose answers callers may keep, among them `api.progress.endpoint` and
+`api.http.static_files`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def matches(if_none_match: bytes, etag: bytes) -> bool:
     )
 
 
-def is_known(headers: Iterable[tuple[bytes, bytes]], etag: bytes) -> bool:
-    """Return whether a request's `If-None-Match` matches a tag, so that the answer is 304."""
+def is_not_modified(headers: Iterable[tuple[bytes, bytes]], etag: bytes) -> bool:
+    """Return whether a request's `If-None-Match` matches a tag, so that the status must be 304."""
     known = known_tags(headers)
     return known is not None and matches(known, etag)

@@ -1,8 +1,8 @@
 """Problems: every answer that is not a success, as `application/problem+json` (RFC 9457).
 
-Code that handles a request raises one; `api.application` sends it. `detail` is for people and never
-reveals data that the caller may not read. `type` is a stable word for programs. The first line of a
-class's docstring is its description in the OpenAPI document.
+Code that handles a request raises one; `api.application` sends it. In the answer, `detail` is for
+people and never reveals data that the caller may not read; `type` is a stable identifier for
+programs. The first line of a class's docstring is its description in the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -22,35 +22,40 @@ class Problem(Exception):
     """
 
     status: ClassVar[HTTPStatus]
-    word: ClassVar[str]
-    """The problem's `type`, which never changes."""
-    detail: ClassVar[str]
-    """The text for people, in Korean."""
+    problem_type: ClassVar[str]
+    """The answer's `type`, which never changes."""
+    korean: ClassVar[str]
+    """The answer's `detail`, unless the request prefers English."""
     english: ClassVar[str]
-    """The text for people, in English."""
+    """The answer's `detail` for a request that prefers English."""
     headers: ClassVar[Headers] = ()
+    """Headers in addition to those of all problems."""
 
     def __init__(self, **members: Any) -> None:
-        super().__init__(self.detail)
+        super().__init__(self.korean)
         self._members = members
 
     @property
     def response(self) -> RawResponse:
-        """The answer; all answers of one class without members are equal to the byte."""
+        """The answer, in the language of the current request (`api.http.languages`).
+
+        In one language, all answers of a class without members are byte-for-byte equal, so that
+        they reveal nothing about the job.
+        """
         return self.response_with(self.headers)
 
     def response_with(self, headers: Headers) -> RawResponse:
         """Return the answer with these headers instead of the class's."""
-        detail = self.english if wants_english() else self.detail
-        return problem_response(self.status, self.word, detail, headers, **self._members)
+        detail = self.english if wants_english() else self.korean
+        return problem_response(self.status, self.problem_type, detail, headers, **self._members)
 
 
 def problem_response(
-    status: HTTPStatus, word: str, detail: str, headers: Headers = (), **members: Any
+    status: HTTPStatus, problem_type: str, detail: str, headers: Headers = (), **members: Any
 ) -> RawResponse:
     """Return an answer in the form of all problems."""
     body = {
-        "type": word,
+        "type": problem_type,
         "title": status.phrase,
         "status": status.value,
         "detail": detail,
@@ -63,17 +68,17 @@ class TenantMissing(Problem):
     """The request has no tenant, or its name is not valid."""
 
     status = HTTPStatus.BAD_REQUEST
-    detail = "tenant가 필요합니다."
-    word = "tenant-missing"
+    korean = "tenant가 필요합니다."
+    problem_type = "tenant-missing"
     english = "A tenant is required."
 
 
 class BadRequest(Problem):
-    """The request is not valid; `parameter` and `reason` describe the error."""
+    """The request is not valid; `parameter` and `reason`, if present, describe the error."""
 
     status = HTTPStatus.BAD_REQUEST
-    detail = "요청 형식이 올바르지 않습니다."
-    word = "bad-request"
+    korean = "요청 형식이 올바르지 않습니다."
+    problem_type = "bad-request"
     english = "The request is not valid."
 
 
@@ -81,27 +86,30 @@ class BadCredentials(Problem):
     """The credentials are missing or not valid; the answer does not reveal why."""
 
     status = HTTPStatus.UNAUTHORIZED
-    detail = "유효한 인증 정보가 필요합니다."
-    word = "bad-credentials"
+    korean = "유효한 인증 정보가 필요합니다."
+    problem_type = "bad-credentials"
     english = "Valid credentials are required."
     headers = ((b"www-authenticate", b"Bearer"),)
 
 
 class Forbidden(Problem):
-    """The token lacks the required scope; the answer is the same for every resource."""
+    """The caller may not use this endpoint; the answer is the same for every resource."""
 
     status = HTTPStatus.FORBIDDEN
-    detail = "권한이 없습니다."
-    word = "forbidden"
+    korean = "권한이 없습니다."
+    problem_type = "forbidden"
     english = "Permission denied."
 
 
 class NoSuchJob(Problem):
-    """The job does not exist, has expired, or belongs to another tenant."""
+    """The job does not exist, has expired, or belongs to another tenant.
+
+    The API's contract fixes its text, which is the same for all of these reasons.
+    """
 
     status = HTTPStatus.NOT_FOUND
-    detail = "진행 중인 작업이 아닙니다."
-    word = "no-such-job"
+    korean = "진행 중인 작업이 아닙니다."
+    problem_type = "no-such-job"
     english = "This job is not in progress."
 
 
@@ -109,27 +117,30 @@ class NoSuchPage(Problem):
     """Not found."""
 
     status = HTTPStatus.NOT_FOUND
-    detail = "요청한 주소를 찾을 수 없습니다."
-    word = "no-such-page"
+    korean = "요청한 주소를 찾을 수 없습니다."
+    problem_type = "no-such-page"
     english = "Nothing is served at this address."
 
 
 class MethodNotAllowed(Problem):
-    """The method is not allowed; the `Allow` header lists the methods that are."""
+    """The method is not allowed; the `Allow` header lists the methods that are.
+
+    Subclasses and Starlette replace the header where other methods are allowed.
+    """
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
-    detail = "허용되지 않는 메서드입니다."
-    word = "method-not-allowed"
+    korean = "허용되지 않는 메서드입니다."
+    problem_type = "method-not-allowed"
     english = "This method is not allowed."
     headers = ((b"allow", b"GET, HEAD"),)
 
 
 class TryLater(Problem):
-    """A required server is temporarily unavailable; retry after `Retry-After`."""
+    """A required server is temporarily unavailable; retry after the seconds in `Retry-After`."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    detail = "일시적으로 조회할 수 없습니다. 잠시 후 다시 시도해 주세요."
-    word = "try-later"
+    korean = "일시적으로 조회할 수 없습니다. 잠시 후 다시 시도해 주세요."
+    problem_type = "try-later"
     english = "Temporarily unavailable. Try again in a moment."
     headers = ((b"retry-after", b"1"),)
 
@@ -138,6 +149,6 @@ class InternalError(Problem):
     """An internal error occurred; the server's log has the details."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    detail = "요청을 처리하지 못했습니다."
-    word = "internal-error"
+    korean = "요청을 처리하지 못했습니다."
+    problem_type = "internal-error"
     english = "The request could not be processed."

@@ -1,6 +1,6 @@
-"""Routes of static files; used for the console, the documentation page and the JavaScript client.
+"""Routes of static files, which are read once, and are served from memory with an entity tag.
 
-A file is read once, when its route is made, and is served from memory with an entity tag.
+Used by `api.operators.console`, `api.spec.docs_page` and `api.spec.client_files`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.http.etags import etag_of, is_known
+from api.http.etags import etag_of, is_not_modified
 
 MEDIA_TYPES = {
     "css": "text/css; charset=utf-8",
@@ -42,7 +42,7 @@ def file_route(path: str, name: str, body: bytes, headers: Mapping[str, str]) ->
     media_type = MEDIA_TYPES[extension_of(name)]
 
     async def endpoint(request: Request) -> Response:
-        if is_known(request.scope["headers"], tag):
+        if is_not_modified(request.scope["headers"], tag):
             return Response(status_code=304, headers=tagged)
         return Response(body, headers=tagged, media_type=media_type)
 

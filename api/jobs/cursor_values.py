@@ -1,4 +1,4 @@
-"""Values in the opaque cursors of lists and histories. Used by `jobs.endpoint`.
+"""Values in the opaque cursors of lists and histories. Used by `api.jobs.endpoint`.
 
 A forged cursor may hold any JSON array, so every value is checked.
 """

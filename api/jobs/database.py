@@ -1,8 +1,10 @@
-"""The connections to PostgreSQL for reads of tenants, in a small pool. Used by `jobs.endpoint`.
+"""The connections to PostgreSQL for reads of tenants, in a small pool.
+
+Used by `api.jobs.endpoint`, and by `api.monitoring` for the readiness check.
 
 Every read is one read-only transaction, in which row-level security admits the rows of one tenant.
 The role and the settings end with the transaction, because behind PgBouncer the connection may
-serve another client next. A connection that row-level security does not bind, such as a
+serve another client next. A connection to which row-level security does not apply, such as a
 superuser's, is never used.
 
 Every read has a deadline of this process, because a frozen server does not enforce its own. A
@@ -36,10 +38,10 @@ T = TypeVar("T")
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("reading")
 
-WAIT_SECONDS = 2.0
+CONNECTION_WAIT_SECONDS = 2.0
 """The time limit for getting a connection."""
 
-WAITING_PER_CONNECTION = 64
+MAX_WAITING_PER_CONNECTION = 64
 """The most requests of one tenant that wait, for each connection of the pool; further ones are
 refused at once."""
 
@@ -50,10 +52,10 @@ CONNECT_SECONDS = 2
 """The time limit for connecting, and again for setting the connection up."""
 
 RECONNECT_SECONDS = 2.0
-"""The time for which the pool retries by itself to connect; after it, a request triggers a try."""
+"""The time for which the pool itself retries to connect; afterwards, a request starts a new try."""
 
 CLOSE_SECONDS = 1.0
-"""The time limit for closing connections that are still being made."""
+"""The time limit for closing the pool, which waits for connections that are still being opened."""
 
 PROBE_SECONDS = 0.5
 """The time limit for the check whether the database is available."""
@@ -75,8 +77,8 @@ _LOG_EVENTS: dict[type[Exception], str] = {
 """Names of log events, by error; `database_unavailable` for all others."""
 
 
-class PoliciesDoNotBind(Exception):
-    """Row-level security does not bind the API's login, which could read all tenants."""
+class PoliciesNotEnforced(Exception):
+    """Row-level security does not apply to the API's login, which could read all tenants' rows."""
 
 
 class Database:
@@ -92,22 +94,25 @@ class Database:
         self._reader = {"timeout_ms": round(statement_seconds * 1_000), "tenant": ""}
         self._read_seconds = statement_seconds + MARGIN_SECONDS
         self._pool_size = pool_size
-        self._semaphore = FairSemaphore(pool_size, max_waiting=pool_size * WAITING_PER_CONNECTION)
+        self._semaphore = FairSemaphore(
+            pool_size, max_waiting=pool_size * MAX_WAITING_PER_CONNECTION
+        )
         self._pool = None if url is None else self._make_pool(url)
         self._probe: asyncio.Task[bool] | None = None
         if self._pool is not None:
             watch_postgres_pool(self._pool, lambda: self._semaphore.waiting)
         self._opening = asyncio.Lock()
+        """Held while the pool is opened, so that two first reads do not open it twice."""
         self._next_warning = float("-inf")
 
     def log_if_off(self) -> None:
-        """Log a warning if no database is set, so that every read will be refused."""
+        """Log a warning if no database is configured, so that every read will be refused."""
         if self._pool is None:
             _LOG.warning("durable_reads_off", advice="set JOBTRAIL_DATABASE_URL")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Database:
-        """Return an instance with the URL and the limits that are set."""
+        """Return an instance with the URL and the limits from the settings."""
         return cls(
             settings.database_url,
             pool_size=settings.api_pool_size,
@@ -120,22 +125,28 @@ class Database:
         Connections that were lost since their last use are replaced, and the read is repeated.
 
         Raises:
-            TryLater: no database is set, it is not available or refuses, or the read takes too
-                long.
+            TryLater: no database is configured, it is unavailable or refuses the read, or the read
+                takes too long.
         """
         if self._pool is None:
             raise TryLater
         deadline = time.monotonic() + self._read_seconds
         try:
             await self._open(self._pool)
-            async with self._semaphore.permit(tenant, min(WAIT_SECONDS, self._read_seconds)):
+            async with self._semaphore.permit(
+                tenant, min(CONNECTION_WAIT_SECONDS, self._read_seconds)
+            ):
                 return await self._read(self._pool, tenant, work, deadline)
         except (psycopg.Error, OSError, NotAdmitted) as error:
             self._warn(_LOG_EVENTS.get(type(error), "database_unavailable"), error)
             raise TryLater from None
 
     async def state(self) -> str:
-        """Return `ok`, `away` if reads are not possible now, or `none` if no database is set."""
+        """Return the state for `/readyz`, after `PROBE_SECONDS` at most.
+
+        Returns:
+            `ok`, `away` if reads are not possible now, or `none` if no database is configured.
+        """
         if self._pool is None:
             return "none"
         if self._probe is None or self._probe.done():
@@ -171,7 +182,7 @@ class Database:
             connect_seconds=CONNECT_SECONDS,
             min_size=0,
             max_size=self._pool_size,
-            timeout=WAIT_SECONDS,
+            timeout=CONNECTION_WAIT_SECONDS,
             reconnect_timeout=RECONNECT_SECONDS,
             num_workers=1,
         )
@@ -181,7 +192,11 @@ class Database:
             await pool.open()
 
     async def _configure(self, connection: AsyncSession) -> None:
-        """Check that row-level security binds a new connection; raise PoliciesDoNotBind if not."""
+        """Check that row-level security applies to a new connection.
+
+        Raises:
+            PoliciesNotEnforced: it does not.
+        """
         try:
             async with connection.transaction():
                 await connection.execute(_QUERIES["become_reader"], self._reader)
@@ -191,7 +206,7 @@ class Database:
             raise
         role, bound = await cursor.fetchone() or ("nobody", False)
         if not bound:
-            refused = PoliciesDoNotBind(f"row-level security does not bind the role {role}")
+            refused = PoliciesNotEnforced(f"row-level security does not apply to the role {role}")
             self._warn("durable_reads_refused", refused, advice=_ADVICE)
             raise refused
 
@@ -202,9 +217,13 @@ class Database:
         work: PipelinedRead[T],
         deadline: float,
     ) -> T:
+        """Return the result of a read, which is repeated on another connection if one was lost.
+
+        `deadline` is a time on the monotonic clock.
+        """
         for tries_left in reversed(range(self._pool_size + 1)):
             left = deadline - time.monotonic()
-            async with pool.connection(min(WAIT_SECONDS, left)) as connection:
+            async with pool.connection(min(CONNECTION_WAIT_SECONDS, left)) as connection:
                 connection.limit(deadline - time.monotonic())
                 try:
                     return await self._run(connection, tenant, work)

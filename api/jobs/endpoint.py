@@ -105,17 +105,18 @@ class JobEndpoints:
         return JobKey(caller.tenant, self._kind.name, job_id)
 
     def _filters(self, caller: Caller, query: ListParameters) -> ListFilters:
-        only = caller.only
+        allowed = caller.allowed_ids
         return ListFilters(
             state=None if query.status is None else self._kind.state_of(query.status),
             job_type=query.job_type,
             labels=query.labels,
             updated_since=query.updated_since,
-            ids=None if only is None else sorted(only.get(self._kind.name, ())),
+            ids=None if allowed is None else sorted(allowed.get(self._kind.name, ())),
         )
 
 
 def _refuse_parameters(request: Request) -> None:
+    """Raise BadRequest with the name of the first query parameter, if there is any."""
     for name in request.query_params:
         raise BadRequest(parameter=name[:100])
 

@@ -1,4 +1,4 @@
-"""Rows and events of the database as items of answers. Used by `jobs.endpoint`.
+"""Rows and events of the database as items of answers. Used by `api.jobs.endpoint`.
 
 JSON columns are copied into the answer as they are stored, without parsing them.
 """

@@ -1,7 +1,8 @@
 """The query parameters of lists and histories, as Pydantic models.
 
-Used by `jobs.endpoint` to parse requests and by `api.spec` to describe them. Each parameter may
-occur once. An unknown, repeated or invalid parameter is refused, and the answer names it.
+Used by `api.jobs.endpoint` to parse requests, and by `api.spec.operations.jobs` to describe them.
+Each parameter may occur once, except `label`. An unknown, repeated or invalid parameter is refused,
+and the answer contains its name.
 """
 
 from __future__ import annotations
@@ -44,16 +45,16 @@ _DIGITS = re.compile(r"[0-9]{1,4}\Z")
 
 
 def _integer(value: object) -> object:
-    """Refuse strings that Python accepts as integers but HTTP clients do not send, such as 1_0."""
+    """Return the value; raise ValueError for a string such as 1_0, which Python would accept."""
     if isinstance(value, str) and not _DIGITS.match(value):
         raise ValueError("must be an integer")
     return value
 
 
 def _rfc_3339(value: object) -> object:
-    """Return an RFC 3339 date-time for Pydantic.
+    """Return an RFC 3339 date-time in a form that Pydantic reads.
 
-    In a query, the + of an offset that was not escaped has become a space.
+    In a query, the unescaped + of an offset has become a space, which is accepted too.
     """
     if not isinstance(value, str):
         return value
@@ -103,7 +104,7 @@ class PageParameters(BaseModel):
         """Return the parameters in a query string.
 
         Raises:
-            BadRequest: a parameter is not valid; the answer names it.
+            BadRequest: a parameter is not valid; the answer contains its name.
         """
         return cls.of_fields(_fields(_pairs(raw)))
 
@@ -148,7 +149,7 @@ class ListParameters(PageParameters):
         """Return the parameters in a query string, with labels in either form.
 
         Raises:
-            BadRequest: a parameter is not valid; the answer names it.
+            BadRequest: a parameter is not valid; the answer contains its name.
         """
         return cls.of_fields(_fields(map(_label_by_name, _pairs(raw))))
 

@@ -1,7 +1,8 @@
-"""Access control and the form of answers for all operators' endpoints.
+"""Routes for operators only: access control, time limit and form of all operators' answers.
 
-Actions require the header `X-Jobtrail-Console`: a page of another origin could send it only with
-permission through CORS, which never lists it. Used by `operators.routes` and `operators.jobs`.
+Against cross-site request forgery, actions require the header `X-Jobtrail-Console`. A browser sends
+such a header for a page of another origin only if the CORS rules of this server allow it, and they
+never do (`api.access.cors`). Used by `api.operators.routes` and `api.operators.jobs`.
 """
 
 from __future__ import annotations
@@ -11,32 +12,44 @@ from collections.abc import Awaitable, Callable
 
 import psycopg
 import redis
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from api.access.auth import OPS, Authenticator, Caller
 from api.access.callers import caller_of
-from api.http.etags import etag_of, is_known
+from api.http.etags import etag_of, is_not_modified
 from api.http.problems import Forbidden, TryLater
 from api.http.responses import json_bytes
 from api.scheduling.bounded_wait import wait_shielded
+from streams.connection import is_outage, refuses_writes
 
-HEADER = "x-jobtrail-console"
+_LOG = structlog.get_logger(__name__)
+
+ACTION_HEADER = "x-jobtrail-console"
 
 ANSWER_SECONDS = 4.2
-"""The time limit for an answer; the work has deadlines of its own and ends by them."""
+"""The time limit for an answer; after it, the caller gets a 503. The work is not cancelled: it ends
+within the time limits of the connection that it uses."""
 
-NOW = "x-jobtrail-now"
+NOW_HEADER = "x-jobtrail-now"
 """The header with the server's time in milliseconds since 1970. It is not in the body, so that the
 entity tag does not change with it."""
 
 Read = Callable[[Request], Awaitable[object]]
 Act = Callable[[Request, Caller], Awaitable[object]]
 
+_NOT_PERMITTED = (
+    redis.exceptions.NoPermissionError,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.UndefinedTable,
+)
+"""Errors of a server that lacks the migrations or the permissions that jobtrail needs."""
+
 
 class Gate:
-    """Makes routes that only operators can use.
+    """Makes the routes that only operators can use.
 
     Args:
         authenticator: identifies the callers.
@@ -46,7 +59,7 @@ class Gate:
         self._authenticator = authenticator
 
     def admit(self, request: Request) -> Caller:
-        """Return the caller, if they are an operator.
+        """Return the caller, who is an operator.
 
         Raises:
             Forbidden: the caller is not an operator.
@@ -54,11 +67,11 @@ class Gate:
         """
         caller = caller_of(self._authenticator, request.scope)
         # A token that is limited to some jobs has no access to all tenants, whatever its scope.
-        if OPS not in caller.scopes or caller.only is not None:
+        if OPS not in caller.scopes or caller.allowed_ids is not None:
             raise Forbidden
         return caller
 
-    def reading(self, path: str, read: Read) -> Route:
+    def read_route(self, path: str, read: Read) -> Route:
         """Return the route of a read, whose JSON result gets an entity tag."""
 
         async def endpoint(request: Request) -> Response:
@@ -67,12 +80,12 @@ class Gate:
 
         return Route(path, endpoint, methods=["GET"])
 
-    def acting(self, path: str, act: Act) -> Route:
+    def action_route(self, path: str, act: Act) -> Route:
         """Return the route of an action with a JSON result."""
 
         async def endpoint(request: Request) -> Response:
             caller = self.admit(request)
-            if HEADER not in request.headers:
+            if ACTION_HEADER not in request.headers:
                 raise Forbidden
             return _json(json_bytes(await _result(act(request, caller))))
 
@@ -80,25 +93,42 @@ class Gate:
 
 
 async def _result(work: Awaitable[object]) -> object:
-    """Return the result of some work; raise TryLater with the name of an unavailable server."""
+    """Return the result of the work.
+
+    Raises:
+        TryLater: a server is unavailable, which `missing` names, or `ANSWER_SECONDS` have passed.
+        redis.RedisError, psycopg.Error: a server refused a command as wrong, which is an error of
+            this program; the caller gets a 500, and the log has the traceback.
+    """
     try:
         return await wait_shielded(work, ANSWER_SECONDS)
     except TimeoutError:
         raise TryLater from None
-    except redis.RedisError:
-        raise TryLater(missing=["redis"]) from None
-    except psycopg.Error:
-        raise TryLater(missing=["postgresql"]) from None
+    except (redis.RedisError, psycopg.Error) as error:
+        if isinstance(error, _NOT_PERMITTED):
+            _LOG.warning("operators_read_refused", error=" ".join(str(error).split()))
+        elif not _is_unavailable(error):
+            raise
+        server = "postgresql" if isinstance(error, psycopg.Error) else "redis"
+        raise TryLater(missing=[server]) from None
+
+
+def _is_unavailable(error: redis.RedisError | psycopg.Error) -> bool:
+    """Return whether an error says that the server cannot be used now."""
+    if isinstance(error, psycopg.Error):
+        return isinstance(error, psycopg.OperationalError)
+    lost = isinstance(error, redis.ConnectionError | redis.TimeoutError)
+    return lost or is_outage(error) or refuses_writes(error)
 
 
 def _tagged(request: Request, value: object) -> Response:
     body = json_bytes(value)
     tag = etag_of(body)
-    known = is_known(request.scope["headers"], tag)
+    known = is_not_modified(request.scope["headers"], tag)
     response = Response(status_code=304) if known else _json(body)
     response.headers["etag"] = tag.decode()
     response.headers["cache-control"] = "private, no-cache"
-    response.headers[NOW] = str(time.time_ns() // 1_000_000)
+    response.headers[NOW_HEADER] = str(time.time_ns() // 1_000_000)
     return response
 
 

@@ -1,6 +1,6 @@
 """The operators' endpoints for jobs of all tenants: lists, one job, its history and its result.
 
-Each method returns the JSON value of an answer. Used by `operators.routes`.
+Each method returns the JSON value of an answer. Used by `api.operators.routes`.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ MAX_HISTORY = 200
 """The most events on a page."""
 
 STALLED_AFTER_SECONDS = 900
-"""The time without events after which a job counts as stalled, if none is set."""
+"""The time without events after which a job counts as stalled, if none is configured."""
 
-COUNT_SECONDS = 10.0
+COUNT_CACHED_SECONDS = 10.0
 """Seconds for which the number of stalled jobs is cached."""
 
 _STALLED_LIST = ["stalled"]
@@ -60,7 +60,8 @@ class OperatorJobEndpoints:
     Args:
         connections: lends connections to PostgreSQL.
         documents: reads the documents in Redis.
-        stalled_after_seconds: the time without events after which a job counts as stalled.
+        stalled_after_seconds: the time without events after which a job counts as stalled; None for
+            `STALLED_AFTER_SECONDS`.
     """
 
     def __init__(
@@ -79,11 +80,11 @@ class OperatorJobEndpoints:
         """Return the routes below a URL, for operators only."""
         job = f"{url}/jobs/{{tenant}}/{{kind}}/{{job_id}}/"
         return [
-            gate.reading(f"{url}/jobs/", self.jobs),
-            gate.reading(f"{url}/stalled/", self.stalled),
-            gate.reading(job, self.job),
-            gate.reading(f"{job}history/", self.history),
-            gate.reading(f"{job}result/", self.result),
+            gate.read_route(f"{url}/jobs/", self.jobs),
+            gate.read_route(f"{url}/stalled/", self.stalled),
+            gate.read_route(job, self.job),
+            gate.read_route(f"{job}history/", self.history),
+            gate.read_route(f"{job}result/", self.result),
         ]
 
     async def health(self) -> str:
@@ -93,11 +94,11 @@ class OperatorJobEndpoints:
         return f"PostgreSQL {version}, {sessions} sessions, {size / 2**20:.0f} MiB"
 
     async def stalled_count(self) -> dict[str, Any]:
-        """Return the number of stalled jobs, which is counted up to a limit."""
+        """Return the JSON of the number of stalled jobs; `more` is true if counting was limited."""
         if time.monotonic() >= self._count_expires:
             async with self._connections() as connection:
                 self._stalled_jobs = await count_stalled(connection, self._stalled_before())
-            self._count_expires = time.monotonic() + COUNT_SECONDS
+            self._count_expires = time.monotonic() + COUNT_CACHED_SECONDS
         return {
             "count": self._stalled_jobs,
             "more": self._stalled_jobs >= MAX_COUNT,
@@ -105,7 +106,7 @@ class OperatorJobEndpoints:
         }
 
     async def jobs(self, request: Request) -> object:
-        """Return a page of jobs, newest first; by id if the filter has a prefix of the id."""
+        """Return a page of jobs, newest first; in the order of ids if they are filtered by id."""
         wanted = filter_of(request)
         identity = ["jobs", *wanted]
         values = cursor_of(request, identity, (str, str, str, str))
@@ -184,7 +185,7 @@ class OperatorJobEndpoints:
         return found and {name: found.get(name) for name in ("status", "attempt", "updated_at")}
 
     def _stalled_before(self) -> int:
-        """Return the time of the last event before which a job is stalled, in ms since 1970."""
+        """Return the time, in ms since 1970, that the last event of a stalled job precedes."""
         return time.time_ns() // 1_000_000 - self._stalled_after * 1000
 
 
@@ -193,7 +194,11 @@ def _stalled_item(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry_id(cursor: str | None) -> EntryId:
-    """Return the entry id in a cursor of a history; one before all others without a cursor."""
+    """Return the entry id in a cursor of a history; without a cursor, one before all others.
+
+    Raises:
+        BadRequest: the cursor is not the id of an entry.
+    """
     try:
         after = EntryId(-1, 0) if cursor is None else EntryId.parse(cursor)
     except ValueError:

@@ -1,6 +1,6 @@
 """The routes of operators' endpoints and of the console, and the endpoints about delivery.
 
-The endpoints about jobs are in `operators.jobs`. Used by `api.app`.
+The endpoints about jobs are in `api.operators.jobs`. Used by `api.app`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ _LOG = structlog.get_logger(__name__)
 URL = "/api/v1/ops"
 
 MAX_TENANTS = 100
+"""The most tenants in one answer."""
+
 MAX_LETTERS = 50
-"""The most tenants, and the most dead letters, in one answer."""
+"""The most dead letters in one answer."""
 
 PART_SECONDS = 3.0
-"""The time limit for each part of the overview; after it, the part is null."""
+"""The time limit for each part of the overview; a part that takes longer is null."""
 
 
 def operator_routes(
@@ -57,13 +59,13 @@ def operator_routes(
     endpoints = _Endpoints(settings, view, jobs)
     letter = f"{URL}/dead/{{tenant}}/{{letter}}"
     routes = [
-        gate.reading(f"{URL}/session/", endpoints.session),
-        gate.reading(f"{URL}/overview/", endpoints.overview),
-        gate.reading(f"{URL}/tenants/", endpoints.tenants),
-        gate.reading(f"{URL}/dead/", endpoints.letters),
-        gate.reading(f"{letter}/", endpoints.letter),
-        gate.acting(f"{letter}/requeue/", endpoints.requeue),
-        gate.acting(f"{letter}/discard/", endpoints.discard),
+        gate.read_route(f"{URL}/session/", endpoints.session),
+        gate.read_route(f"{URL}/overview/", endpoints.overview),
+        gate.read_route(f"{URL}/tenants/", endpoints.tenants),
+        gate.read_route(f"{URL}/dead/", endpoints.letters),
+        gate.read_route(f"{letter}/", endpoints.letter),
+        gate.action_route(f"{letter}/requeue/", endpoints.requeue),
+        gate.action_route(f"{letter}/discard/", endpoints.discard),
         *jobs.routes(gate, URL),
     ]
     return [*with_either_slash(routes), *console_routes()]
@@ -78,7 +80,7 @@ class _Endpoints:
         self._jobs = jobs
 
     async def session(self, _request: Request) -> object:
-        """Return how the server authenticates callers, and the kinds of jobs that it knows."""
+        """Return the server's mode of authentication, and the kinds of jobs that it knows."""
         return {"mode": self._mode, "kinds": list(KINDS)}
 
     async def overview(self, _request: Request) -> object:
@@ -175,6 +177,7 @@ async def _or_none(work: Awaitable[T]) -> T | None:
 
 
 async def _server(name: str, work: Awaitable[str]) -> dict[str, Any]:
+    """Return the JSON of a server's state; `work` returns the server's description."""
     description = await _or_none(work)
     return {
         "name": name,

@@ -89,7 +89,7 @@ def _readable(caller: Caller, query: Query) -> list[JobKey]:
     for plural, ids in query.items():
         kind = _KINDS[plural]
         readable = filter(JOB_ID.match, ids)
-        if caller.only is not None:
+        if caller.allowed_ids is not None:
             readable = filter(partial(caller.may_read, kind), readable)
         jobs += map(JobKey, repeat(caller.tenant), repeat(kind), readable)
     return jobs

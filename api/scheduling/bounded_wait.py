@@ -1,6 +1,7 @@
 """Waiting for asynchronous work with a time limit, without cancelling the work.
 
-Used where work runs in a thread or in psycopg, and by reads that several requests share.
+Used where work runs in a thread or in psycopg (`api.operators`, `api.jobs.database`), and for reads
+that several requests share (`api.live.feed_reads`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ T = TypeVar("T")
 
 
 async def wait_shielded(work: Awaitable[T], seconds: float) -> T:
-    """Return the result of some work, which goes on if the time limit passes first.
+    """Return the result of some work, which continues if the time limit passes first.
 
     For work that must not be cancelled: a thread cannot be, and psycopg would first ask the server
-    to cancel the statement. The work needs a deadline of its own.
+    to cancel the statement. The work must have its own time limit.
 
     Raises:
         TimeoutError: the work was not done in `seconds`.

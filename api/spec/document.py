@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.access.limits import HeadersTooLarge, TooManyRequests, UrlTooLong
-from api.http.etags import etag_of, is_known
+from api.http.etags import etag_of, is_not_modified
 from api.http.problems import BadCredentials, Forbidden, InternalError, Problem, TenantMissing
 from api.spec.models.base import ProblemDetails
 from api.spec.operations.all_operations import operations
@@ -126,7 +126,7 @@ def openapi_routes(auth: str, *, for_operators: bool) -> list[Route]:
         body = _bytes(auth, for_operators=for_operators)
         tag = etag_of(body)
         headers = {"etag": tag.decode(), "cache-control": "public, no-cache"}
-        if is_known(request.scope["headers"], tag):
+        if is_not_modified(request.scope["headers"], tag):
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type=JSON)
 
@@ -263,10 +263,10 @@ def _error(problems: Sequence[type[Problem]]) -> JsonObject:
 
 def _example(problem: type[Problem]) -> JsonObject:
     return {
-        "type": problem.word,
+        "type": problem.problem_type,
         "title": problem.status.phrase,
         "status": problem.status.value,
-        "detail": problem.detail,
+        "detail": problem.korean,
     }
 
 

@@ -25,7 +25,7 @@ ONLY_IN = {
         "operators.parameters",
     },
     "projections.reading.explain": {"operators.job_details"},
-    "streams.connection": {"app", "live.subscriptions", "monitoring"},
+    "streams.connection": {"app", "live.subscriptions", "monitoring", "operators.gate"},
     "sql": {"jobs.database", "operators.database", "metrics"},
     "psycopg": {"jobs.database", "operators.database", "operators.gate", "operators.jobs",
                 "operators.routes"},

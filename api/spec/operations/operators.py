@@ -1,4 +1,4 @@
-"""The operations of operators, for the OpenAPI document."""
+"""The operations of operators. Used by `api.spec.operations.all_operations`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from api.access.limits import BodyTooLarge, BodyTooSlow
 from api.http.problems import BadRequest, NoSuchPage, Problem, TryLater
-from api.operators.gate import HEADER
+from api.operators.gate import ACTION_HEADER
 from api.operators.jobs import MAX_HISTORY, MAX_JOBS
 from api.operators.parameters import MAX_CURSOR, MAX_TEXT
 from api.operators.routes import MAX_LETTERS, MAX_TENANTS, URL
@@ -45,7 +45,7 @@ _MAX_LIMIT = 999_999
 """The greatest limit that is accepted."""
 
 _CONSOLE = parameter(
-    HEADER,
+    ACTION_HEADER,
     "header",
     "Any value. The header protects against requests from pages of other origins.",
     {"type": "string"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.http.etags import etag_of, is_known, known_tags, matches
+from api.http.etags import etag_of, is_not_modified, known_tags, matches
 
 TAG = etag_of(b"an answer")
 OTHER = etag_of(b"another answer")
@@ -80,5 +80,5 @@ def test_matches__any() -> None:
 def test_known_tags__of_several_lines() -> None:
     headers = [(b"if-none-match", b'"a"'), (b"x", b"y"), (b"if-none-match", TAG)]
     assert known_tags(headers) == b'"a",' + TAG
-    assert is_known(headers, TAG)
-    assert not is_known([], TAG)
+    assert is_not_modified(headers, TAG)
+    assert not is_not_modified([], TAG)

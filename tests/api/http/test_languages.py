@@ -90,7 +90,7 @@ async def test_words__one_a_problem() -> None:
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, Problem) and each is not Problem
     }
-    words = [each.word for each in classes]
+    words = [each.problem_type for each in classes]
     assert len(set(words)) == len(words) == len({each.english for each in classes})
     assert all(re.fullmatch("[a-z-]+", word) for word in words)
     assert not prefers_english(b"ko")
