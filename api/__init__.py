@@ -1,4 +1,4 @@
-"""The HTTP API: it serves what the projections hold, and never writes to them.
+"""The HTTP API: it serves the projections, and never writes to them.
 
 A request passes `access.request_guard` first, then `application` chooses its endpoint. The folders,
 from the top down; each may import only those below it::
@@ -17,5 +17,5 @@ from the top down; each may import only those below it::
     http                         building blocks of HTTP answers
 
 Must not be imported: `consumers` and everything that writes (appenders, writers of projections).
-Operators' actions reach delivery through the protocol in `operators.operator_view`.
+Operators' actions reach delivery through the protocol in `api.operators.operator_view`.
 """

@@ -56,8 +56,8 @@ def create_app(
         settings: the process's settings.
         operator_view: the source of operators' data about delivery; without one there are neither
             operators' endpoints nor a console.
-        waiters: the registry of long polls and live streams, for a caller that stops them before it
-            stops the server.
+        waiters: the registry of long polls and live streams, if the caller stops them itself before
+            it stops the server.
 
     Raises:
         SettingsError, InvalidUrl: a setting is missing or wrong.
@@ -127,7 +127,7 @@ def _routes(
     stores: _Stores,
     operator_view: OperatorView | None,
 ) -> list[Route]:
-    """Return all routes but those of progress and live streams."""
+    """Return all routes except those of progress and live streams."""
     jobs = OperatorJobEndpoints(
         stores.operator_database.connection,
         stores.documents,

@@ -1,7 +1,7 @@
 """The ASGI application: it routes each request, answers problems, and measures and logs requests.
 
 The endpoints for progress and for live streams are called directly, because frontends call them
-most. All other paths go to the Starlette application of `api.other_routes`. Made by `api.app`.
+most. All other paths go to the Starlette application of `api.other_routes`. Used by `api.app`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _DEFAULTS: Headers = (*NO_STORE, *NO_CONTENT_RUNS, *SECURITY)
 
 
 class Application:
-    """Answers every request through the endpoint of its path."""
+    """The ASGI application, which answers every request through the endpoint of its path."""
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """All metrics of the API, each as a literal; `docs/metrics.md` lists them.
 
-No label contains a tenant or an id, so that the metrics reveal nothing about anybody's jobs.
+No label contains a tenant or an id, so that the metrics reveal nothing about anybody's jobs. Used
+by the modules of `api` that count something; `api.monitoring` serves the metrics.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def watch_postgres_pool(pool: Pool, waiting: Callable[[], int]) -> None:
 
     Args:
         pool: the pool.
-        waiting: returns the number of requests that wait before they ask the pool.
+        waiting: returns the number of requests that wait for their turn to use the pool.
     """
 
     def count(name: str) -> int:

@@ -23,8 +23,9 @@ PING_SECONDS = 0.8
 def monitoring_routes(client: redis.asyncio.Redis, database: Database) -> list[Route]:
     """Return the routes, which need no credentials and reveal nothing about tenants.
 
-    The API is ready if it can serve progress, for which it needs Redis only; the answer contains
-    the state of the database too.
+    The API is ready while Redis answers, because progress needs nothing else. A Redis that refuses
+    writes, or a database that is unavailable, is mentioned in the answer, whose status is still
+    200.
     """
 
     async def readyz(_request: Request) -> Response:
@@ -46,7 +47,7 @@ async def _metrics(_request: Request) -> Response:
 
 
 async def _accepts_writes(client: redis.asyncio.Redis) -> bool | None:
-    """Return whether Redis accepts writes; None if it does not answer."""
+    """Return whether Redis accepts writes; None if it does not answer in `PING_SECONDS`."""
     try:
         async with asyncio.timeout(PING_SECONDS):
             await client.execute_command("PING")  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
-"""The Starlette application for all paths but progress and live streams. Made by `api.app`.
+"""The Starlette application for all paths except progress and live streams. Used by `api.app`.
 
-It turns every exception into an answer in the form of problems, also Starlette's own.
+It turns every exception, including Starlette's own, into an answer in the form of problems.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
 def other_routes(routes: Sequence[Route], lifespan: Lifespan) -> Starlette:
-    """Return the application with these routes, which runs the lifespan around its service."""
+    """Return the application with these routes; it enters the lifespan before the first request."""
     app = Starlette(
         routes=routes,
         lifespan=lifespan,

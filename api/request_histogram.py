@@ -32,8 +32,8 @@ class _Counts:
 class RequestSeconds(Collector):
     """A histogram by route and class of status, for observations from one thread.
 
-    It exports the same as the client library's `Histogram`, whose observation takes two locks and
-    six calls: a tenth of the time of an answer.
+    It exports the same as the client library's `Histogram`, which takes two locks and six calls for
+    each observation: a tenth of the time of an answer.
 
     Args:
         name: the metric's name.

@@ -1,6 +1,6 @@
 """The process of the API: a listening socket, an event loop with granian in it, and a clean stop.
 
-Called by `jobtrail api` and `jobtrail up`.
+Used by the commands `jobtrail api` and `jobtrail up`.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ async def _first_answer(listener: socket.socket) -> None:
 
 
 class _Server(Server):
-    """Granian on a socket that is open already; it writes nothing to standard output."""
+    """Granian on a socket that listens already; it writes nothing to standard output."""
 
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         super().__init__(

@@ -1,8 +1,8 @@
 """The content of a progress answer, as a pure function of a job's documents and its kind.
 
 Documents may be old, or written by other programs: fields that are not valid are left out, and a
-document that is not a JSON object counts as missing. Used by `answers.rendered` and
-`operators.jobs`.
+document that is not a JSON object counts as missing. Used by `api.answers.rendered`,
+`api.jobs.items` and `api.operators.jobs`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def progress_answer(kind: Kind, job_id: str, documents: Documents) -> dict[str, 
 def json_id(kind: Kind, job_id: str) -> str | int:
     """Return an id as answers contain it.
 
-    Kinds with numeric ids have a number where it converts back to the same text: 7, but "007".
+    For kinds with numeric ids, an id that converts to a number and back to the same text is a
+    number: 7, but "007".
     """
     canonical = job_id.isascii() and job_id.isdigit() and (job_id[0] != "0" or job_id == "0")
     return int(job_id) if kind.numeric_id and canonical else job_id

@@ -1,6 +1,6 @@
 """Progress answers as bytes with their headers, cached for all callers of the same documents.
 
-Used by `api.progress` and `api.live`. The cache belongs to the process; the event loop's thread is
+Used by `api.live` and `api.progress`. The cache belongs to the process; the event loop's thread is
 the only one that uses it.
 """
 
@@ -18,10 +18,11 @@ from streams.keys import JobKey
 from streams.kinds import KINDS, Kind
 
 CACHED_ANSWERS = 16_384
+"""The most jobs whose last answer is cached: most polls find the same documents as the poll before.
+With typical documents the cache takes about 30 MB."""
+
 CACHED_BYTES = 2_048
-"""The number of jobs whose last answer is cached, and the most bytes of their documents. Polls
-mostly find the same documents, which have the same answer. With typical documents the cache takes
-about 30 MB."""
+"""The most bytes of a job's documents whose answer is cached."""
 
 POLL_SECONDS = 2
 """Seconds until the next poll of a job without an estimate of its remaining time."""
@@ -57,8 +58,8 @@ class Rendered(NamedTuple):
 
 
 _cache: OrderedDict[tuple[str, ...], tuple[tuple[object, ...], Rendered | None]] = OrderedDict()
-"""By job. Of plain tuples, because the garbage collector stops tracking those of bytes and
-strings."""
+"""Documents and answers by job. The keys and values are plain tuples, because the garbage collector
+stops tracking tuples that contain only bytes and strings."""
 
 
 def rendered(job: JobKey, documents: Documents) -> Rendered | None:
@@ -91,6 +92,7 @@ def render(job: JobKey, documents: Documents) -> Rendered | None:
 
 
 def _poll_after(kind: Kind, answer: Mapping[str, Any]) -> bytes:
+    """Return the seconds until the next poll as digits; empty if the job has ended."""
     try:
         if kind.state_of(answer["status"]).ended:
             return b""

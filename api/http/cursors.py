@@ -1,9 +1,10 @@
-"""Opaque cursors of paginated lists; used by the endpoints for jobs and for operators.
+"""Opaque cursors of paginated lists.
 
 A cursor belongs to one list: one tenant, one kind and one set of filters. It contains a position in
 that list and a checksum over the list's identity and the position. The checksum detects a cursor
 that was truncated, mistyped or sent with other filters. It is not a secret: whoever forges a cursor
-gets a position in a list that they may read anyway.
+gets a position in a list that they may read anyway. Used by `api.jobs.endpoint`,
+`api.operators.jobs` and `api.operators.parameters`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The language of texts for people: Korean, or English if `Accept-Language` prefers it.
 
-The application stores the headers of the current request with `answer_to`; problems read them when
-they are rendered.
+`api.application` stores the headers of the current request with `answer_to` in a context variable;
+`api.http.problems` reads them when a problem is rendered.
 """
 
 from __future__ import annotations

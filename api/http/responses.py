@@ -1,6 +1,6 @@
 """Responses as bytes with their headers, and the groups of headers that responses share.
 
-Used by all endpoints, also by those that Starlette's router calls.
+Used by all endpoints, including those that Starlette's router calls.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Trailing slashes: each path is answered with and without one, or redirects to the other form.
 
 A redirect contains neither a host, which would be the one in the request, nor the query, which may
-contain a token. Used by `api.app` and for the routes of pages.
+contain a token. Used by `api.app`, `api.operators.routes`, `api.operators.console` and
+`api.spec.docs_page`.
 """
 
 from __future__ import annotations

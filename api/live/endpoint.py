@@ -69,7 +69,7 @@ class LiveEndpoint:
         self._feeds = TenantFeeds(subscriptions, self._reads)
 
     async def job(self, scope: Scope, receive: Receive, send: Send, kind: Kind, job_id: str) -> int:
-        """Stream one job's states until it has ended; return the answer's status.
+        """Stream one job's states until the job has ended; return the answer's HTTP status.
 
         Raises:
             Problem: the answer instead of a live stream; nothing was sent.
@@ -99,7 +99,7 @@ class LiveEndpoint:
         return 200
 
     async def tenant(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """Stream the states of all jobs that the caller may read; return the answer's status.
+        """Stream the states of all jobs that the caller may read; return the answer's HTTP status.
 
         Raises:
             Problem: the answer instead of a live stream; nothing was sent.
@@ -184,7 +184,7 @@ class LiveEndpoint:
                     _notify_later(waiter)
                     await wait_for_change(waiter, stream)
                     continue
-                if upto == offset:  # the feed is lost: only the ring buffer is left of it
+                if upto == offset:  # the feed in Redis is lost, and only the ring buffer remains
                     upto = feed.recent.start
             sent = first_bytes(items, BLOCK_BYTES)
             if len(sent) < len(items):
@@ -199,6 +199,7 @@ class LiveEndpoint:
 
 
 def _allowed(caller: Caller, items: Sequence[FeedItem]) -> list[bytes]:
+    """Return the events of the jobs that the caller may read."""
     return [item.block for item in items if caller.may_read(item.job.kind, item.job.id)]
 
 

@@ -29,8 +29,7 @@ CONCURRENT_READS = 4
 """The most reads at a time, and so the most connections to Redis that they use."""
 
 WAIT_SECONDS = 5.0
-"""Seconds that a read may wait for its permit; after that it fails as if Redis were not
-available."""
+"""Seconds that a read may wait for its permit; after that it fails as if Redis were unavailable."""
 
 
 class FeedItem(NamedTuple):
@@ -54,7 +53,7 @@ class FeedItems(NamedTuple):
 class FeedReads:
     """Reads feeds; for use from one event loop.
 
-    All methods raise redis.RedisError if Redis is not available or refuses the command.
+    All methods raise redis.RedisError if Redis is unavailable or refuses the command.
     """
 
     def __init__(self, reader: FeedReader) -> None:
@@ -82,7 +81,7 @@ class FeedReads:
         task = cast("asyncio.Task[T] | None", self._waiting.get(key))
         if task is None:
             task = self._waiting[key] = asyncio.create_task(self._run(key, tenant, read))
-            task.add_done_callback(retrieve_exception)  # all its viewers may have left
+            task.add_done_callback(retrieve_exception)  # all waiting viewers may have left
         # A viewer that is cancelled must not cancel the others' read.
         return await asyncio.shield(task)
 

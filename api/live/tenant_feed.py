@@ -26,7 +26,7 @@ _LOG = structlog.get_logger(__name__)
 
 MAX_ITEMS = 500
 MAX_BYTES = 262_144
-"""The size of a ring buffer, whichever is reached first."""
+"""The limits of a ring buffer; the one that is reached first applies."""
 
 RETRY_SECONDS = 0.5
 """Seconds after which the feed is read again after an error."""
@@ -92,7 +92,7 @@ class TenantFeed:
         """Return once the ring buffer has begun.
 
         Raises:
-            redis.RedisError: Redis is not available.
+            redis.RedisError: Redis is unavailable.
         """
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -158,7 +158,7 @@ class TenantFeeds:
         """Yield a tenant's feed, and notify the waiter of its changes during the block.
 
         Raises:
-            redis.RedisError: Redis is not available.
+            redis.RedisError: Redis is unavailable.
         """
         feed = self._feeds.get(tenant)
         if feed is None:

@@ -1,4 +1,4 @@
-"""The long polls and live streams of this process: how each waits, and how many there may be.
+"""The long polls and live streams of this process: their waiting, their number and their end.
 
 A *viewer* is a request that stays open: a long poll or a live stream. Each viewer has a `Waiter`,
 which is notified when there may be something to do. Notifications are not queued: however many
@@ -30,15 +30,15 @@ STALLED_SECONDS = 30.0
 states that it missed."""
 
 STOP_SECONDS = 1.0
-"""The same while the process stops."""
+"""While the process stops, the time that a client has to accept the data that is being sent."""
 
 MAX_STREAM_SECONDS = 3_600
 """A live stream ends after this time, or soon after its token expires. The client reconnects at
 once, and its token is verified again."""
 
 MAX_VIEWERS = 12_000
-"""The most viewers of one process. Fewer than the connections that the server accepts, so that
-other requests still get in."""
+"""The most viewers of one process. It is less than the connections that the server accepts, so that
+other requests are still served."""
 
 
 class Waiter:
@@ -81,7 +81,7 @@ class Waiter:
         self._wake()
 
     def finish(self) -> None:
-        """Wake the viewer to end it."""
+        """Wake the viewer, which then ends."""
         self.finished = True
         self._wake()
 
@@ -99,9 +99,14 @@ class Waiter:
         """Record the task that sends data from `now` on, or None when it has finished."""
         self._task, self._sending_since = task, now
 
-    def drop_if_stalled(self, now: float = math.inf) -> None:
-        """Cancel the sending task if the client has accepted no data for too long."""
-        if self._task is not None and now - self._sending_since > STALLED_SECONDS:
+    def drop_if_stalled(self, now: float) -> None:
+        """Cancel the sending task if the client has accepted no data for `STALLED_SECONDS`."""
+        if now - self._sending_since > STALLED_SECONDS:
+            self.drop_if_sending()
+
+    def drop_if_sending(self) -> None:
+        """Cancel the sending task if data is being sent."""
+        if self._task is not None:
             self.dropped = True
             self._task.cancel()
 
@@ -186,15 +191,15 @@ class Waiters:
             del self._by_tenant[tenant]
 
     def stop(self) -> None:
-        """End all viewers, present and future ones; each answers first."""
+        """End all viewers, present and future ones; each one sends its answer first."""
         self._stopping = True
         for waiter in self._waiters:
             waiter.finish()
-        asyncio.get_running_loop().call_later(STOP_SECONDS, self._drop_stalled)
+        asyncio.get_running_loop().call_later(STOP_SECONDS, self._drop_sending)
 
-    def _drop_stalled(self) -> None:
+    def _drop_sending(self) -> None:
         for waiter in self._waiters:
-            waiter.drop_if_stalled()
+            waiter.drop_if_sending()
 
     async def run_heartbeats(self) -> None:
         """Run the common timer until cancelled: one slot of waiters each second."""

@@ -24,7 +24,7 @@ _HEADERS = {
 
 
 def console_routes() -> list[Route]:
-    """Return the routes of the console's files, and the redirect from `/console`."""
+    """Return the routes of the console's files, and of the redirect from `/console`."""
     routes = [redirect(URL.rstrip("/"), "console/")]
     for file in files("api.operators").joinpath("static").iterdir():
         if extension_of(file.name) in MEDIA_TYPES:

@@ -1,7 +1,9 @@
 """The operators' connections to PostgreSQL: two at most, separate from those of tenants' reads.
 
-An operator's search may take seconds and must not delay tenants. Reads take the role `jobtrail_ops`
-for one transaction (`projections.reading.all_tenants`). Used by `operators.jobs`.
+An operator's search may take seconds and must not delay tenants. This module only lends
+connections; `projections.reading.all_tenants` switches to the database role `jobtrail_ops` in the
+transaction of each read. In PostgreSQL's list of sessions the application's name is
+`jobtrail-console`. Made by `api.app`, used by `api.operators.jobs`.
 """
 
 from __future__ import annotations
@@ -16,43 +18,49 @@ import psycopg
 from sql import sessions
 from sql.sessions import AsyncSession, Pool
 
-CONNECTIONS = 2
-WAITING = 32
-"""The most requests that wait for a connection."""
+MAX_CONNECTIONS = 2
+MAX_WAITING = 32
+"""The most requests that wait for a connection; further ones fail at once."""
 
 WAIT_SECONDS = 2.0
 """The time limit for getting a connection."""
 
 USE_SECONDS = 4.0
-"""The time limit for using a connection, including the wait for it; after it, the connection is
-closed."""
+"""The time limit for getting and using a connection. When it has passed, the connection closes
+itself, the statement that is running raises psycopg.OperationalError, and the caller gets a 503."""
 
 CHECK_SECONDS = 1.0
 """The time limit for the check of a connection before its use."""
 
 CONNECT_SECONDS = 2
+"""The time limit for opening a connection."""
+
 CLOSE_SECONDS = 1.0
+"""The time limit for closing the pool."""
+
 RECONNECT_SECONDS = 2.0
-"""The time for which the pool retries by itself to connect."""
+"""The time for which the pool itself retries to connect; afterwards, a request starts a new try."""
 
 
 class OperatorDatabase:
     """Lends connections; for use from one event loop. The first use connects.
 
     Args:
-        url: the database's URL; None if no database is set.
+        url: the database's URL; None if no database is configured.
     """
 
     def __init__(self, url: str | None) -> None:
         self._pool = None if url is None else _pool(url)
         self._opening = asyncio.Lock()
+        """Held while the pool is opened, so that two first uses do not open it twice."""
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncSession]:
         """Yield a connection, for `USE_SECONDS` at most.
 
         Raises:
-            psycopg.Error: no database is set, it is unavailable, or no connection became free.
+            psycopg.OperationalError: no database is configured, it is unavailable, or no connection
+                became free in `WAIT_SECONDS`.
         """
         if self._pool is None:
             raise psycopg.OperationalError("JOBTRAIL_DATABASE_URL is not set")
@@ -60,6 +68,7 @@ class OperatorDatabase:
             await self._pool.open()
         deadline = time.monotonic() + USE_SECONDS
         async with self._pool.connection() as connection:
+            # Replaces the limit that `_check` has set.
             connection.limit(deadline - time.monotonic())
             yield connection
 
@@ -70,6 +79,7 @@ class OperatorDatabase:
 
 
 async def _check(connection: AsyncSession) -> None:
+    """Raise psycopg.OperationalError if a connection of the pool does not work any more."""
     connection.limit(CHECK_SECONDS)
     await Pool.check_connection(connection)
 
@@ -80,11 +90,11 @@ def _pool(url: str) -> Pool:
         "jobtrail-console",
         connect_seconds=CONNECT_SECONDS,
         min_size=0,
-        max_size=CONNECTIONS,
-        # So that the first request after a restart of the server does not fail.
+        max_size=MAX_CONNECTIONS,
+        # So that the first request after a restart of PostgreSQL does not fail.
         check=_check,
         timeout=WAIT_SECONDS,
-        max_waiting=WAITING,
+        max_waiting=MAX_WAITING,
         reconnect_timeout=RECONNECT_SECONDS,
         num_workers=1,
     )

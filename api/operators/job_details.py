@@ -1,4 +1,4 @@
-"""The JSON of a job's explanation, timeline and history. Used by `operators.jobs`."""
+"""The JSON of a job's explanation, timeline and history. Used by `api.operators.jobs`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 
 def explanation(events: Sequence[IdentifiedEvent], row: Mapping[str, Any] | None) -> Json | None:
-    """Return which event determines a job's state, and why; None without events.
+    """Return the JSON that explains which event determines a job's state; None without events.
 
     Args:
         events: the job's events with their entry ids.
@@ -42,7 +42,7 @@ def explanation(events: Sequence[IdentifiedEvent], row: Mapping[str, Any] | None
 
 
 def timeline_details(events: Sequence[IdentifiedEvent]) -> Json:
-    """Return the steps and the moments of a job's attempts."""
+    """Return the JSON of a job's timeline: the steps and the moments of its attempts."""
     spans, moments = timeline(events)
     return {
         "spans": [
@@ -67,7 +67,7 @@ def timeline_details(events: Sequence[IdentifiedEvent]) -> Json:
 
 
 def history_item(event: HistoryEvent) -> Json:
-    """Return an event of a history."""
+    """Return the JSON of one event of a history."""
     return {
         "entry_id": str(event.entry_id),
         "event": event.event,

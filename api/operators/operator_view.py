@@ -1,7 +1,8 @@
 """The interface to delivery that the operators' endpoints need.
 
-`api` must not import `consumers`, so the command line passes an implementation to `create_app`. All
-methods block on Redis; the endpoints call them in threads. Results are plain JSON values.
+`api` must not import `consumers`, so the commands pass an implementation (`ops.operator_view`) to
+`api.app.create_app`. All methods block on Redis; the endpoints call them in threads. Results are
+plain JSON values. Used by `api.operators.routes`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Facts = Mapping[str, Any]
 
 
 class EntryNotKept(Exception):
-    """A dead letter cannot be requeued: its entry was too large to be kept completely."""
+    """A dead letter cannot be requeued: its entry was too large to be stored completely."""
 
 
 class DeadLetterPage(NamedTuple):

@@ -1,7 +1,7 @@
 """Path and query parameters of the operators' endpoints.
 
-Every function raises BadRequest with the parameter's name for a value that is not valid, unless it
-says otherwise. Used by `operators.routes` and `operators.jobs`.
+Unless its docstring says otherwise, a function raises BadRequest with the parameter's name if the
+value is not valid. Used by `api.operators.routes` and `api.operators.jobs`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class EventLoopThrottle:
         return sum(map(len, self._queues.values()))
 
     async def admit(self, tenant: str) -> None:
-        """Return when a viewer of the tenant may continue; at once while there are few."""
+        """Return when a viewer of the tenant may continue; at once while there are few viewers."""
         loop = asyncio.get_running_loop()
         self._schedule_end(loop)
         if self._left and not self._queues:

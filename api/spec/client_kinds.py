@@ -1,6 +1,7 @@
-"""Kinds of jobs in client.js (addresses and words) and in client.d.ts (types).
+"""Kinds of jobs in client.js (URLs and status words) and in client.d.ts (types).
 
-The files in `client/` have the built-in kinds. `client_files` serves them with all kinds.
+The files in `client/` have the built-in kinds only; `api.spec.client_files` serves them with all
+kinds, which it gets from this module.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _KIND_TYPES = re.compile(r"(export interface StateByKind \{\n)(?:  \w+: \w+;\n)*
 
 
 def script_with_kinds(source: str, kinds: Mapping[str, Kind]) -> str:
-    """Return client.js with the addresses and the words of these kinds."""
+    """Return client.js with the URLs and the status words of these kinds."""
     paths = {name: f'"{kind.url}"' for name, kind in kinds.items()}
     by_rank = sorted(State, key=lambda state: state.rank)
     ranks = {kind.words[state]: state.rank for state in by_rank for kind in kinds.values()}

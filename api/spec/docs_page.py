@@ -21,7 +21,7 @@ _HEADERS = {
 
 
 def docs_routes() -> list[Route]:
-    """Return the routes of the page's files, and the redirect from `/docs/`."""
+    """Return the routes of the page's files, and of the redirect from `/docs/`."""
     found = sorted(files("api.spec").joinpath("docs").iterdir(), key=lambda file: file.name)
     routes = [
         _route(file.name, file.read_bytes())

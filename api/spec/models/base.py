@@ -1,4 +1,4 @@
-"""Types and functions that the models of all answers share."""
+"""Types and functions that the models of all answers share. Used by `api.spec.models` only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from streams.keys import JOB_ID_PATTERN
 from streams.kinds import Kind
 
 ABSENT: Any = None
-"""The default of an optional field; the document does not contain it."""
+"""The default of a field that may be missing from an answer. If present, the field has its type, so
+that it is null only if the type allows it. The OpenAPI document contains no defaults."""
 
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN, examples=["report-1"])]
 Percent = Annotated[int, Field(ge=0, le=100)]

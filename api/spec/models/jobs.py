@@ -1,4 +1,4 @@
-"""Models of stored jobs, of lists of them and of histories, for the OpenAPI document."""
+"""Models of stored jobs, of their lists and histories. Used by `api.spec.operations.jobs`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of the answers for monitoring."""
+"""Models of the answers for monitoring. Used by `api.spec.operations.all_operations`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ class Alive(Answer):
 
 
 class Ready(Answer):
-    """The API can serve requests for progress."""
+    """The API can serve requests for progress, because Redis answers.
+
+    The database may be unavailable, and Redis may refuse writes: the fields tell.
+    """
 
     status: Literal["ready"]
     database: Annotated[
         Literal["ok", "away", "none"],
         Field(
             description="The state of PostgreSQL, which only requests for stored jobs need: `away`"
-            " if it is unavailable (those requests return 503), `none` if no database is set."
+            " if it is unavailable (then those requests return 503), `none` if no database is"
+            " configured (then too)."
         ),
     ]
     redis: Annotated[
         Literal["refuses writes"],
         Field(
-            description="Present only while Redis refuses writes, because it lacks memory, disk"
-            " space or replicas. Requests are answered, but states do not change."
+            description="Present only while Redis refuses writes because it lacks memory, disk"
+            " space or replicas. Requests are answered, but the states of jobs do not change."
         ),
     ] = ABSENT

@@ -1,4 +1,4 @@
-"""Models of the operators' answers about jobs, for the OpenAPI document."""
+"""Models of the operators' answers about jobs. Used by `api.spec.operations.operators`."""
 
 from __future__ import annotations
 

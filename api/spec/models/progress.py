@@ -1,4 +1,7 @@
-"""Models of progress answers, of queries and of events in live streams."""
+"""Models of progress answers, of queries and of events in live streams.
+
+Used by `api.spec.operations.progress`, and by the models of stored jobs.
+"""
 
 from __future__ import annotations
 

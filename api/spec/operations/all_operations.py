@@ -1,4 +1,4 @@
-"""All operations of the API, for the OpenAPI document and for tests."""
+"""All operations of the API, in one list. Used by `api.spec.document` and by tests."""
 
 from __future__ import annotations
 

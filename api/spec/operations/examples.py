@@ -1,4 +1,4 @@
-"""Examples of progress answers in the OpenAPI document. Used by `spec.progress_operations`."""
+"""Examples of progress answers in the OpenAPI document. Used by `api.spec.operations.progress`."""
 
 from __future__ import annotations
 

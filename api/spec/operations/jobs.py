@@ -1,4 +1,4 @@
-"""The operations on stored jobs, for the OpenAPI document."""
+"""The operations on stored jobs. Used by `api.spec.operations.all_operations`."""
 
 from __future__ import annotations
 
@@ -114,9 +114,9 @@ def _of_field(name: str, schema: dict[str, Any]) -> Json:
     schema.pop("title", None)
     # Pydantic does not translate the limits of a field that has a validator.
     schema |= {
-        word: schema.pop(own)
-        for own, word in (("ge", "minimum"), ("le", "maximum"))
-        if own in schema
+        keyword: schema.pop(limit)
+        for limit, keyword in (("ge", "minimum"), ("le", "maximum"))
+        if limit in schema
     }
     default = schema.pop("default", None)
     if "anyOf" in schema:

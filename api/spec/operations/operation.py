@@ -1,7 +1,8 @@
 """An operation: one method of one path, as the OpenAPI document describes it.
 
-The access of an operation determines its security and the errors that result from it; all other
-errors are listed by the operation. Used by the modules of operations and by `spec.document`.
+The access of an operation determines its security and the errors that result from it; an operation
+lists all its other errors. Used by the modules of `api.spec.operations` and by
+`api.spec.document`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The operations on progress and on live streams, for the OpenAPI document."""
+"""The operations on progress and live streams. Used by `api.spec.operations.all_operations`."""
 
 from __future__ import annotations
 
