@@ -13,7 +13,7 @@ from api.access.listening import ListenError
 from consumers.faults import is_of_key
 from ops.devstack import EmbeddedError
 from ops.errors import one_line
-from sql.sessions import PASSING
+from sql.retries import TRANSIENT_ERRORS
 from streams.connection import InvalidUrl, LogUnavailable, WrongServer, refuses_writes
 from streams.events import InvalidEvent
 
@@ -43,7 +43,7 @@ def _of_postgres(error: psycopg.Error) -> str:
     message = error.diag.message_primary or one_line(error)
     if (error.sqlstate or "").startswith(_INSUFFICIENT_RESOURCES):
         return f"PostgreSQL refuses: {message}: it lacks space on disk, memory or connections"
-    if isinstance(error, PASSING):
+    if isinstance(error, TRANSIENT_ERRORS):
         return f"other sessions were in the way ({message}): run the command again"
     return f"PostgreSQL is away or refuses: {message}: check JOBTRAIL_DATABASE_URL"
 

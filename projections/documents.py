@@ -31,7 +31,7 @@ _new = tuple.__new__  # builds a named tuple without the cost of its own constru
 
 
 class Documents(NamedTuple):
-    """What Redis holds of a job; no `progress` where the winning attempt has told of none."""
+    """The documents of a job; `progress` is None if the winning attempt has no progress."""
 
     status: bytes
     progress: bytes | None
@@ -50,7 +50,7 @@ def write_documents(
 
 
 def read_documents(kind: Kind, documents: Documents) -> JobState:
-    """Give the state back that the documents were written from.
+    """Return the state that the documents were written from.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: they are not documents of this project.
@@ -133,7 +133,7 @@ def progress_fields(progress: ProgressState) -> dict[str, Any]:
 
 
 def read_progress(entry_id: EntryId, fields: Mapping[str, Any]) -> ProgressState:
-    """Give the progress back that `progress_fields` wrote."""
+    """Return the progress from which `progress_fields` wrote these fields."""
     return ProgressState(
         entry_id=entry_id,
         step=fields["step"],

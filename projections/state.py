@@ -65,7 +65,7 @@ class ProgressState(NamedTuple):
 
 
 class JobState(NamedTuple):
-    """What is known of one job."""
+    """The state of one job."""
 
     attempt: int
     state: State

@@ -1,4 +1,9 @@
-"""SQL: migrations and named queries, and the small code that applies and loads them."""
+"""SQL: migrations, named queries, and sessions of PostgreSQL.
+
+Migrations (`migrations/`) are applied by `migrate`. Statements are in `queries/`, by name; the
+packages above load them with `queries` and run them in sessions of `sessions`. This package must
+not import any other package of the service.
+"""
 
 from __future__ import annotations
 

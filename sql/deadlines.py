@@ -1,11 +1,12 @@
-"""Deadlines of our own on PostgreSQL sessions.
+"""Time limits of the client for answers of PostgreSQL.
 
-A server's time limits do not help while the server itself is frozen, or while the network drops
-packets. So the client measures how long it has waited: a session whose time is over is closed,
-and the caller gets an `Unanswered`, which is an outage like any other. `NETWORK` lets the kernel
-give up connections whose other end does not even acknowledge bytes.
+The time limits of a server have no effect while the server itself is frozen, or while the network
+drops packets. So the client measures its waits: a session that exceeds its limit is closed, and the
+caller gets an `Unanswered`, which is an outage like any other. With the parameters of `NETWORK` the
+kernel closes connections whose other end acknowledges no bytes. The classes of `sql/sessions.py`
+are based on those of this module.
 
-All times are in seconds unless a name says otherwise.
+All times are in seconds unless a comment says otherwise.
 """
 
 from __future__ import annotations
@@ -29,33 +30,32 @@ NETWORK: Mapping[str, int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # milliseconds
 }
-"""Connection parameters: after some 10 s without an acknowledgement a connection is given up."""
+"""Connection parameters: a connection ends after about 10 s without an acknowledgement."""
 
 LIVENESS_SECONDS = 10.0
-"""After so long without an answer the server is asked, beside the session, whether it is there."""
+"""Interval, while an answer is awaited, at which another connection tests if the server is up."""
 
 LIVENESS_CONNECT_SECONDS = 3
 
 
 class Unanswered(psycopg.OperationalError):
-    """The server did not answer in time; the session is closed, and its transaction undone."""
+    """The server did not answer in time; the session is closed, and its transaction rolled back."""
 
 
 def network_options(url: str) -> dict[str, Any]:
-    """Return the parameters of `NETWORK` that the URL leaves open."""
+    """Return the parameters of `NETWORK` that the URL does not set."""
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        given = {}  # whoever connects is told what is wrong with the URL
+        given = {}  # connecting reports what is wrong with the URL
     return {name: value for name, value in NETWORK.items() if name not in given}
 
 
 class Connection(psycopg.Connection[Any]):
-    """A blocking session that does not wait for a dead server for ever.
+    """A blocking session that does not wait forever for a dead server.
 
-    Every `LIVENESS_SECONDS` of waiting for one answer, the server is asked whether it is there, so
-    that a statement may take hours on a server that works on it. A server whose statements are
-    short has `answer_seconds` too.
+    A statement may take hours, as long as the server accepts another connection every
+    `LIVENESS_SECONDS`. A session of short statements has `answer_seconds`, too.
     """
 
     answer_seconds: float = math.inf
@@ -65,20 +65,20 @@ class Connection(psycopg.Connection[Any]):
         """Wait for one answer.
 
         Raises:
-            Unanswered: it took too long, or the server is not there any more.
+            Unanswered: it took too long, or the server is away.
         """
         began = time.monotonic()
-        asked = began
+        tested = began
 
         def check() -> None:
-            nonlocal asked
+            nonlocal tested
             now = time.monotonic()
             if now - began >= self.answer_seconds:
                 raise Unanswered(f"no answer within {self.answer_seconds:g} s")
-            if now - asked >= LIVENESS_SECONDS:
-                if not self._there():
+            if now - tested >= LIVENESS_SECONDS:
+                if not self._is_server_up():
                     raise Unanswered(f"no answer within {now - began:.0f} s, nor to a new session")
-                asked = time.monotonic()
+                tested = time.monotonic()
 
         try:
             return super().wait(_checked(gen, check), *args, **kwargs)
@@ -86,8 +86,8 @@ class Connection(psycopg.Connection[Any]):
             self.pgconn.finish()
             raise
 
-    def _there(self) -> bool:
-        """Return whether the server says anything to a new connection; a refusal counts."""
+    def _is_server_up(self) -> bool:
+        """Return True if the server answers a new connection, be it with a refusal."""
         info = self.info
         address = {"hostaddr": info.hostaddr} if info.hostaddr else {}
         conninfo = make_conninfo(
@@ -102,16 +102,16 @@ class Connection(psycopg.Connection[Any]):
 
 
 class AsyncConnection(psycopg.AsyncConnection[Any]):
-    """An asyncio session with a time by which it must have answered.
+    """An asyncio session with a time limit for all its answers.
 
-    Do not cancel a task that waits for it: psycopg then asks the server to end the statement and
-    waits for that, too. `limit` is what ends a wait.
+    Do not cancel a task that waits for it: psycopg then requests that the server ends the
+    statement, and waits for that, too. Set a `limit` instead.
     """
 
     _answer_by: float = math.inf
 
     def limit(self, seconds: float) -> None:
-        """Set how long all answers from now on may take together."""
+        """Set the time that all answers from now on may take together."""
         self._answer_by = time.monotonic() + seconds
 
     async def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
@@ -133,7 +133,7 @@ class AsyncConnection(psycopg.AsyncConnection[Any]):
 
 
 def _checked(gen: PQGen[RV], check: Callable[[], None]) -> PQGen[RV]:
-    """Run `check` whenever psycopg finds nothing to read or write, each 0.1 s or so."""
+    """Call `check` while psycopg finds nothing to read or write, about every 0.1 s."""
     try:
         wanted = next(gen)
         while True:

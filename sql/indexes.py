@@ -1,7 +1,8 @@
-"""Indexes that are built while everything goes on, and what a crash leaves of them.
+"""Indexes that are built without blocking writers, and invalid ones that a crash left.
 
-CREATE INDEX CONCURRENTLY that is interrupted leaves an *invalid* index: it costs every write and
-serves no read, and as it has the name, IF NOT EXISTS passes over it for ever. It is dropped first.
+A CREATE INDEX CONCURRENTLY that is interrupted leaves an *invalid* index. Each write updates it and
+no read uses it, and because of its name IF NOT EXISTS never builds a valid one. So it is dropped
+first. Migrations and the indexes of the old tables use this module.
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ from psycopg.sql import SQL, Identifier
 from sql import queries
 from sql.sessions import Session
 
-Standing = Literal["absent", "invalid", "building", "valid"]
-"""How an index stands; a *building* one is being built by another session at this moment."""
+IndexState = Literal["absent", "invalid", "building", "valid"]
+"""States of an index; one that is *building* is being built by another session."""
 
 _CREATED = re.compile(
     r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?(\w+)", re.IGNORECASE
 )
-_STANDING = queries("indexes")["standing"]
+_STATE = queries("indexes")["index_state"]
 
 
-def standing(connection: psycopg.Connection, name: str) -> Standing:
-    """Tell how the index of a name stands in the current schema."""
-    row = connection.execute(_STANDING, (name,)).fetchone()
-    found: Standing = "absent" if row is None else row[0]
+def index_state(connection: psycopg.Connection, name: str) -> IndexState:
+    """Return the state of the index of a name in the current schema."""
+    row = connection.execute(_STATE, (name,)).fetchone()
+    found: IndexState = "absent" if row is None else row[0]
     return found
 
 
 def drop(connection: Session, name: str) -> None:
-    """Drop an index without holding writers up; the connection is outside any transaction."""
+    """Drop an index without blocking writers, over a connection outside any transaction."""
     connection.outside(SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(Identifier(name)))
 
 
-def clear_way(connection: Session, statement: str) -> None:
-    """Drop what a crash left of the index that a statement is about to create, if it does."""
+def drop_invalid(connection: Session, statement: str) -> None:
+    """Drop the invalid index that a crash left, if the statement creates an index of its name."""
     created = _CREATED.search(statement)
-    if created and standing(connection, created[1]) == "invalid":
+    if created and index_state(connection, created[1]) == "invalid":
         drop(connection, created[1])

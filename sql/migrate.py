@@ -1,10 +1,12 @@
 """Applying migrations: each file once, in order, one process at a time.
 
-A migration is one transaction, run again until it gets its locks; the sessions in its way are
-logged (`sql/waits.py`), and writers go on in between. A file whose first line is `-- no
-transaction` runs its statements (separated by a line `-- next`) one by one outside of one, for what
-cannot run inside, such as CREATE INDEX CONCURRENTLY; such statements must be safe to repeat. An
-invalid index that a crash left is dropped before it is created again.
+A migration is one transaction. It is run again until it gets its locks; meanwhile the sessions that
+block it are logged (`sql/waits.py`), and writers go on. A file whose first line is `-- no
+transaction` has statements that cannot run in a transaction, such as CREATE INDEX CONCURRENTLY,
+separated by lines `-- next`. They must be safe to repeat. An invalid index that a crash left is
+dropped before it is created again.
+
+`jobtrail migrate` and `jobtrail up` apply migrations; the doctor lists missing ones.
 """
 
 from __future__ import annotations
@@ -19,29 +21,29 @@ import psycopg
 import structlog
 from psycopg.sql import SQL
 
-from sql.indexes import clear_way
+from sql.indexes import drop_invalid
 from sql.sessions import Session, connect
 from sql.waits import reported_waits
 
 _LOG = structlog.get_logger(__name__)
 
 TURN_SECONDS = 0.05
-"""Between two tries to take it."""
+"""The pause between two tries to take the lock of migrations."""
 LOCK_SECONDS = 0.5
-"""The longest wait of a migration for a lock: whoever wants the same table waits behind it."""
+"""The longest wait of a migration for a lock; users of the same table wait behind it."""
 PAUSE_SECONDS = 1.0
-"""Between two tries of a migration that could not have its locks; meanwhile others go on."""
+"""The pause between two tries of a migration that did not get its locks; writers go on."""
 
 _HELD = (
     psycopg.errors.LockNotAvailable,
-    # Two that create the table at once: the slower one looks again.
+    # Two processes created the table at the same time: the slower one tries again.
     psycopg.errors.UniqueViolation,
     psycopg.errors.DuplicateTable,
     psycopg.errors.DuplicateObject,
 )
 _NO_TRANSACTION = "-- no transaction"
 _NEXT = "\n-- next\n"
-_PATIENCE = "SELECT set_config('lock_timeout', %s, true)"
+_SET_LOCK_TIMEOUT = "SELECT set_config('lock_timeout', %s, true)"
 _BOOKKEEPING: LiteralString = """
 CREATE TABLE IF NOT EXISTS jobtrail_migrations (
     name text PRIMARY KEY,
@@ -58,17 +60,17 @@ class Migration(NamedTuple):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether its statements stand or fall together."""
+        """True if all its statements are one transaction."""
         return not self.text.startswith(_NO_TRANSACTION)
 
 
 def migrations() -> list[Migration]:
-    """Give all migrations in the order of their numbers."""
+    """Return all migrations in the order of their numbers."""
     found = [path for path in files("sql").joinpath("migrations").iterdir() if ".sql" in path.name]
     return [
         Migration(
             path.name.removesuffix(".sql"),
-            # It comes from our own package, which is what LiteralString promises.
+            # It comes from our own package, which LiteralString states.
             cast("Any", path.read_text(encoding="utf-8")),
         )
         for path in sorted(found, key=lambda path: path.name)
@@ -76,16 +78,16 @@ def migrations() -> list[Migration]:
 
 
 def apply(database_url: str) -> list[str]:
-    """Apply what is missing and give the names of what was applied; repeating is harmless.
+    """Apply the missing migrations, and return their names.
 
-    Ten processes that start together take turns.
+    Any number of processes may call it at the same time.
 
     Raises:
-        psycopg.Error: the database is away, refuses or is unfit; what was applied before stays
-            applied.
+        psycopg.Error: the database is away, refuses or is unfit; migrations that were applied
+            before remain applied.
     """
     with connect(database_url, "jobtrail-migrate", connect_seconds=10) as connection:
-        connection.add_notice_handler(_pass_on)
+        connection.add_notice_handler(_log_warning)
         with turn(connection):
             waiting = _missing(connection)
             for migration in waiting:
@@ -93,20 +95,20 @@ def apply(database_url: str) -> list[str]:
         return [migration.name for migration in waiting]
 
 
-def _pass_on(notice: psycopg.errors.Diagnostic) -> None:
-    """Say what a migration warns of: something that an administrator has to do."""
+def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
+    """Log a warning of a migration: something that an administrator has to do."""
     if notice.severity_nonlocalized == "WARNING":
         _LOG.warning("migration_warning", message=notice.message_primary)
 
 
 @contextmanager
 def turn(connection: Session) -> Iterator[None]:
-    """Let no other process migrate meanwhile; waits for the lock by asking again and again.
+    """Hold the lock of migrations, so that no other process migrates at the same time.
 
-    A lock on our own table, so that a login that may only read cannot hold migrations up; held in a
-    transaction of a second connection, which also a pooler of transactions keeps together. Waiting
-    inside LOCK would hold a snapshot, for whose end CREATE INDEX CONCURRENTLY waits in turn: a
-    deadlock.
+    It is a lock on our own table: a login that may only read cannot take it. A transaction of a
+    second connection holds it, which a pooler of transactions keeps together, too. The lock is
+    tried repeatedly, because a waiting LOCK would have a snapshot: CREATE INDEX CONCURRENTLY waits
+    for the end of snapshots, which would be a deadlock.
     """
     with connect(connection.url, "jobtrail-migrate", connect_seconds=10) as holder:
         while not _lock(holder):
@@ -116,7 +118,7 @@ def turn(connection: Session) -> Iterator[None]:
 
 
 def _lock(holder: Session) -> bool:
-    """Begin a transaction that holds the lock, or return False where another one holds it."""
+    """Begin a transaction that holds the lock; return False if another process holds it."""
     try:
         holder.execute(_BOOKKEEPING)
         holder.begin()
@@ -128,7 +130,7 @@ def _lock(holder: Session) -> bool:
 
 
 def missing(database_url: str) -> list[str]:
-    """Give the names of migrations that the database lacks."""
+    """Return the names of the migrations that the database lacks."""
     with connect(
         database_url, "jobtrail-migrate", connect_seconds=10, read_only=True
     ) as connection:
@@ -145,24 +147,24 @@ def _missing(connection: psycopg.Connection) -> list[Migration]:
 
 def _apply(connection: Session, migration: Migration) -> None:
     if migration.in_transaction:
-        while not _apply_whole(connection, migration):
+        while not _applied_together(connection, migration):
             time.sleep(PAUSE_SECONDS)
         return
     for statement in migration.text.split(_NEXT):
-        clear_way(connection, statement)
+        drop_invalid(connection, statement)
         connection.outside(SQL(statement))
     _record(connection, migration)
 
 
-def _apply_whole(connection: Session, migration: Migration) -> bool:
-    """Apply a migration in one transaction, or return False where a lock was not to be had.
+def _applied_together(connection: Session, migration: Migration) -> bool:
+    """Apply a migration in one transaction; return False if it did not get a lock.
 
-    A reader may hold a table for as long as it likes. An unlimited wait for it would stop every
-    writer, as these queue behind the migration.
+    A reader may hold a table for any time. If the migration waited without a limit, all writers
+    would wait behind it.
     """
     try:
         with connection.transaction():
-            connection.execute(_PATIENCE, (f"{LOCK_SECONDS}s",))
+            connection.execute(_SET_LOCK_TIMEOUT, (f"{LOCK_SECONDS}s",))
             connection.execute(migration.text)
             _record(connection, migration)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):

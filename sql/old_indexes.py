@@ -1,7 +1,8 @@
-"""The indexes that the old system's own tables lack: built beside its traffic, and taken back.
+"""Indexes that the tables of the old system lack: built and dropped while it is in use.
 
-They speed up the queries that stay with the old tables (`sql/queries/old_indexes.sql` names each).
-Building is safe to repeat: what stands is left, what a crash left half-built is built again.
+They speed up the queries that stay with the old tables (`sql/queries/old_indexes.sql`). Building is
+safe to repeat: valid indexes are left, invalid ones, which a crash left, are built again. The
+command `jobtrail old-tables` uses this module.
 """
 
 from __future__ import annotations
@@ -13,48 +14,48 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from sql import queries
-from sql.indexes import Standing, drop, standing
+from sql.indexes import IndexState, drop, index_state
 from sql.migrate import turn
 from sql.sessions import Session
 
 TABLES: Mapping[str, str] = {"students": "students", "aijob": "aijob", "video": "video"}
-"""The old tables by the names that the statements have for them; a deployment's own may differ."""
+"""The old tables by their names in the statements; the names of a deployment may differ."""
 
 NO_COLUMN = "no such column"
-"""What is reported of an index that a table of another shape cannot have."""
+"""Reported for an index of a column that the table lacks."""
 
 _STATEMENTS = queries("old_indexes")
 NAMES = tuple(_STATEMENTS)
 
 
 class Report(NamedTuple):
-    """What was found of an index, and what was done about it."""
+    """The state of an index, and what was done."""
 
     name: str
-    found: Standing
+    found: IndexState
     done: str
     """`built`, `rebuilt`, `dropped`, `no such column`, or nothing."""
 
 
 def look(connection: psycopg.Connection) -> Iterator[Report]:
-    """Tell how each index stands."""
+    """Yield the state of each index."""
     for name in NAMES:
-        yield Report(name, standing(connection, name), "")
+        yield Report(name, index_state(connection, name), "")
 
 
 def build(connection: Session, tables: Mapping[str, str] = TABLES) -> Iterator[Report]:
-    """Build what is missing, one after another, holding no writer up.
+    """Build the missing indexes one after another, without blocking writers.
 
-    The connection is in autocommit mode, and its current schema is the tables'. Whoever builds at
-    the same time waits for this to end.
+    The connection is in autocommit mode, and its current schema is that of the tables. Other
+    processes that build them wait for this one.
 
     Raises:
-        psycopg.Error: the database is away or refuses; what was built stays.
+        psycopg.Error: the database is away or refuses; indexes that were built remain.
     """
     named = {role: Identifier(table) for role, table in {**TABLES, **tables}.items()}
     with turn(connection):
         for name, statement in _STATEMENTS.items():
-            found = standing(connection, name)
+            found = index_state(connection, name)
             if found in ("valid", "building"):
                 yield Report(name, found, "")
                 continue
@@ -69,10 +70,10 @@ def build(connection: Session, tables: Mapping[str, str] = TABLES) -> Iterator[R
 
 
 def take_back(connection: Session) -> Iterator[Report]:
-    """Drop them all, holding no writer up; raises as `build`."""
+    """Drop all of them without blocking writers; raises the errors of `build`."""
     with turn(connection):
         for name in NAMES:
-            found = standing(connection, name)
+            found = index_state(connection, name)
             if found != "absent":
                 drop(connection, name)
             yield Report(name, found, "" if found == "absent" else "dropped")

@@ -1,8 +1,9 @@
 """Checks of a PostgreSQL URL that need no server.
 
-libpq judges most values itself: it is asked to connect to sockets that cannot exist, which it tries
-only after it has looked at all options. Files that a URL names are looked at here, because libpq
-goes on without a certificate that it does not find unless it has to verify the server.
+libpq checks most values itself: a connection to sockets that cannot exist is started, which libpq
+tries only after it has checked all options. Files in a URL are checked here, because libpq ignores
+a certificate that it does not find, unless it has to verify the server. The command
+line uses this module.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, pq
 
-from sql.sessions import forget_variables, unknown_option
+from sql.url_options import forget_variables, unknown_option
 
 _NOWHERE = "/dev/null/nowhere"
-"""A folder of sockets that cannot exist."""
+"""A folder of sockets, which cannot exist."""
 _UNREACHED = "connection to server"
-"""The beginning of libpq's message where all options were valid."""
+"""The beginning of libpq's message if all options are valid."""
 _NUMBERS = (
     "connect_timeout keepalives keepalives_count keepalives_idle keepalives_interval"
     " tcp_user_timeout"
@@ -29,14 +30,14 @@ _NUMBERS = (
 """Options that libpq reads as numbers only for TCP."""
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _KEYWORDS = {"sslrootcert": "system"}
-"""Values that are no file."""
+"""Values that are not files."""
 _DEFAULT_ROOT = Path(".postgresql", "root.crt")
 
 
 def wrong_option(url: str) -> str | None:
-    """Return what is wrong with the URL's options in a few words, or None.
+    """Return what is wrong with the options of a URL in a few words, or None.
 
-    The words never have a password. A URL that cannot be read at all is not judged here.
+    They never contain a password. For a URL that cannot be parsed the result is None.
     """
     unknown = unknown_option(url)
     if unknown is not None:
@@ -51,18 +52,20 @@ def wrong_option(url: str) -> str | None:
 
 
 def _values(given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what libpq says of the values."""
+    """Yield libpq's error about the values, if any."""
     host, address = given.get("host"), given.get("hostaddr")
     elsewhere = {**given, "host": ",".join([_NOWHERE] * _count(host or address))}
-    if not host or _count(host) == _count(address):  # else libpq says that they do not match
+    if not host or _count(host) == _count(
+        address
+    ):  # otherwise libpq reports that they do not match
         elsewhere.pop("hostaddr", None)
     connection = pq.PGconn.connect_start(conninfo.make_conninfo("", **elsewhere).encode())
     try:
-        said = connection.get_error_message().strip()
+        message = connection.get_error_message().strip()
     finally:
         connection.finish()
-    if not said.startswith(_UNREACHED):
-        yield said.splitlines()[0]
+    if not message.startswith(_UNREACHED):
+        yield message.splitlines()[0]
 
 
 def _count(names: str | None) -> int:
@@ -84,7 +87,7 @@ def _addresses(given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _files(given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the files of TLS; without TLS they are not read."""
+    """Yield what is wrong with the files for TLS; without TLS they are not read."""
     if given.get("sslmode") == "disable" or _by_socket(given):
         return
     for name in _FILES:
@@ -121,7 +124,7 @@ def _unusable(name: str, path: str, load: Callable[[str], None]) -> Iterator[str
     except (ssl.SSLError, ValueError):
         yield f"its option {name}: {path} has no certificate that can be read"
     except OSError:
-        return  # said by `_unreadable`
+        return  # reported by `_unreadable`
 
 
 def _context() -> ssl.SSLContext:

@@ -25,7 +25,7 @@ from sql import queries
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
 
-_QUERIES = queries("rows")
+_QUERIES = queries("history")
 
 PLAIN_BATCHES = 8
 """Batches that go the plain way after one that held an event of the history: one such event costs a

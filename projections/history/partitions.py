@@ -7,7 +7,6 @@ without this, one such event would keep everybody's week from ever having a part
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 
 import psycopg
@@ -47,12 +46,29 @@ def make_partition(connection: psycopg.Connection, monday: date) -> None:
         if _exists(connection, name):
             return
         held = _count_of_week(connection, monday)
-        create, secure, attach = _attach(name, monday)
+        create, secure, attach = partition_statements(name, monday)
         connection.execute(create)
         connection.execute(secure)
         if held:
             _move_week(connection, monday)
         connection.execute(attach)
+
+
+def partition_statements(
+    name: str, monday: date
+) -> tuple[sql.Composed, sql.Composed, sql.Composed]:
+    """Return the statements that create a week's table, secure it and attach it to its parent.
+
+    Attaching a table locks the parent far less than creating a partition of it.
+    """
+    table = sql.Identifier(name)
+    return (
+        sql.SQL(_QUERIES["create_partition"]).format(table),
+        sql.SQL(_QUERIES["secure_partition"]).format(table),
+        sql.SQL(_QUERIES["attach_partition"]).format(
+            table, sql.Literal(monday), sql.Literal(monday + WEEK)
+        ),
+    )
 
 
 def _count_of_week(connection: psycopg.Connection, monday: date) -> int:
@@ -80,16 +96,3 @@ def _move_week(connection: psycopg.Connection, monday: date) -> None:
 def _exists(connection: psycopg.Connection, name: str) -> bool:
     found = connection.execute(_QUERIES["partition_exists"], (name,)).fetchone()
     return bool(found and found[0])
-
-
-def _attach(name: str, monday: date) -> Sequence[sql.Composed]:
-    """Attach a table made beside: that locks the parent far less than PARTITION OF does."""
-    table = sql.Identifier(name)
-    return (
-        sql.SQL("CREATE TABLE {} (LIKE job_events INCLUDING ALL)").format(table),
-        # By its own name nobody but the owner sees anything in it; policies are on the parent.
-        sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(table),
-        sql.SQL("ALTER TABLE job_events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
-            table, sql.Literal(monday), sql.Literal(monday + WEEK)
-        ),
-    )

@@ -32,8 +32,7 @@ def drop_before(connection: psycopg.Connection, day: date) -> list[str]:
     of the default partition go a bounded number at a time. Not for use within a transaction.
     """
     with connection.transaction():
-        # The bounds are read as the server writes them.
-        connection.execute("SET LOCAL datestyle = 'ISO, YMD'")
+        connection.execute(_RETENTION["read_bounds_as_iso"])
         old = connection.execute(_RETENTION["partitions_before"], (day,)).fetchall()
     dropped = [name for schema, name in old if _drop(connection, schema, name)]
     for _ in range(DELETE_BATCHES):
@@ -46,7 +45,7 @@ def drop_before(connection: psycopg.Connection, day: date) -> list[str]:
 
 
 def _drop(connection: psycopg.Connection, schema: str, name: str) -> bool:
-    statement = sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(schema, name))
+    statement = sql.SQL(_RETENTION["drop_partition"]).format(sql.Identifier(schema, name))
     for _ in range(DROP_TRIES):
         try:
             with connection.transaction():

@@ -30,7 +30,7 @@ from streams.entry_ids import EntryId
 from streams.keys import JobKey
 
 _LOG = structlog.get_logger(__name__)
-_QUERIES = queries("rows")
+_QUERIES = queries("history")
 
 COLUMNS = "text text text text date int8 int8 text int8 timestamptz text int8 int8 int4".split()
 """Types of the columns of `copy_events`, in its order."""
@@ -71,7 +71,7 @@ class EventRow(NamedTuple):
 
     @property
     def entry(self) -> tuple[int, int]:
-        """Where the event's earliest entry stands."""
+        """The id of the event's earliest entry."""
         return self.entry_ms, self.entry_seq
 
     @property
@@ -117,7 +117,7 @@ def write_events(
     unlike = _merge(connection, rows, earliest, meanwhile)
     if unlike:
         others = _with_identities([row for row in rows if row[:4] in unlike], unlike)
-        connection.execute("DROP TABLE staged_events")
+        connection.execute(_QUERIES["drop_staged"])
         _merge(connection, others, earliest, compared=True)
 
 
@@ -202,7 +202,7 @@ def lacking_events(connection: psycopg.Connection, rows: Sequence[EventRow]) -> 
 
 
 def has_events(connection: psycopg.Connection, tenant: str) -> bool:
-    """Whether the history holds anything of the tenant."""
+    """Return True if the history holds events of the tenant."""
     found = connection.execute(_QUERIES["tenant_has_events"], (tenant,)).fetchone()
     return bool(found and found[0])
 

@@ -114,7 +114,7 @@ class RegisteredProjection:
     """Entry of one projection in the registry."""
 
     group: str
-    """Name of its consumer group, and of the projection in commands; also its entry point's."""
+    """The consumer group, and the name of the projection in commands and of its entry point."""
     serves: str
     """The data that readers get from it, in a few words."""
     writer: Callable[[redis.Redis, Settings], EntryWriter]

@@ -18,7 +18,7 @@ import psycopg
 from projections.replay.job_arrays import job_arrays
 from projections.rows.columns import JOB_LISTS
 from sql import queries
-from sql.sessions import PASSING
+from sql.retries import TRANSIENT_ERRORS
 from streams.keys import JobKey
 
 _QUERIES = queries("rebuild", JOB_LISTS)
@@ -157,7 +157,7 @@ def when_free(
                 connection.execute(_QUERIES["patience"], {"milliseconds": int(seconds * 1000)})
                 connection.execute(_QUERIES["lock_rows"])
                 return work()
-        except (psycopg.errors.LockNotAvailable, *PASSING):
+        except (psycopg.errors.LockNotAvailable, *TRANSIENT_ERRORS):
             on_wait()
     raise Busy("the table jobs was in use all the time; nothing was changed, try again later")
 

@@ -15,7 +15,8 @@ from projections.history.writer import Partitions, event_row, lacking_events
 from projections.rows.columns import JOB_LISTS, KEY_LENGTH, job_values, state_of_row
 from projections.state import JobState
 from sql import queries
-from sql.sessions import Session, again
+from sql.retries import with_retries
+from sql.sessions import Session
 from streams.keys import JobKey
 
 _QUERIES = queries("rows", JOB_LISTS)
@@ -81,7 +82,7 @@ class JobRows:
             with connection.transaction():
                 self._write_jobs(connection, jobs)
 
-        again(write)
+        with_retries(write)
 
     def server(self) -> str:
         """Return what changes when another server, or a promoted standby, answers.
@@ -104,7 +105,7 @@ class JobRows:
         return len(lacking)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -125,7 +126,7 @@ class JobRows:
                 earliest = {job: state.created.entry_id for job, state in states.items()}
                 self._history.write(connection, new, Batch(earliest, meanwhile))
 
-        again(write)
+        with_retries(write)
 
     def _write_jobs(self, connection: Session, jobs: EventsByJob) -> Mapping[JobKey, JobState]:
         """Write what the events change, and return the states of all their jobs."""

@@ -1,5 +1,5 @@
--- name: standing
--- How one index of the current schema stands; no row where there is none.
+-- name: index_state
+-- The state of one index of the current schema; no row where there is none.
 SELECT CASE
     WHEN i.indisvalid THEN 'valid'
     WHEN EXISTS (

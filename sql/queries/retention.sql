@@ -44,8 +44,25 @@ INSERT INTO {} (
 )
 SELECT * FROM moved;
 
+-- name: create_partition
+CREATE TABLE {} (LIKE job_events INCLUDING ALL);
+
+-- name: secure_partition
+-- By its own name only the owner sees its rows: the policies are on the parent.
+ALTER TABLE {} ENABLE ROW LEVEL SECURITY;
+
+-- name: attach_partition
+ALTER TABLE job_events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({});
+
+-- name: drop_partition
+DROP TABLE IF EXISTS {};
+
 -- name: partition_exists
 SELECT to_regclass(%s) IS NOT NULL;
+
+-- name: read_bounds_as_iso
+-- `partitions_before` reads bounds as the server writes them.
+SET LOCAL datestyle = 'ISO, YMD';
 
 -- name: partitions_before
 -- Partitions of the history that end at that day or before; the default one has no end.

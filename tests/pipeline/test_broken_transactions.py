@@ -22,7 +22,7 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from consumers.chores.promotions import Promotions
 from consumers.composition import build
-from projections.history.partitions import _attach as attach
+from projections.history.partitions import partition_statements
 from projections.history.retention import drop_old
 from projections.registry.rows import ROWS
 from projections.rows.writer import JobRows
@@ -241,7 +241,7 @@ def test_retention__drops_what_is_old_at_the_next_try_at_the_latest(
     monday = datetime.now(UTC).date() - timedelta(weeks=20)
     monday -= timedelta(days=monday.weekday())
     with psycopg.connect(server.direct, autocommit=True) as connection:
-        for statement in attach(f"job_events_{monday:%Y%m%d}", monday):
+        for statement in partition_statements(f"job_events_{monday:%Y%m%d}", monday):
             connection.execute(statement)
         for day in (monday, date(2020, 1, 1), datetime.now(UTC).date()):
             connection.execute(

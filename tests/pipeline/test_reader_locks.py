@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from ops.devstack import EmbeddedPostgres
 from projections.decoding import decode
-from projections.history.partitions import _attach as attach
+from projections.history.partitions import partition_statements
 from projections.history.retention import drop_before
 from projections.replay.replaced_states import when_free
 from projections.rows.writer import JobRows
@@ -89,7 +89,7 @@ ATTACKS: tuple[Attack, ...] = (
 def db(database_url: str) -> Iterator[psycopg.Connection]:
     """The owner's connection; the history has a partition whose time has come."""
     with psycopg.connect(database_url, autocommit=True) as connection:
-        for statement in attach(f"job_events_{OLD:%Y%m%d}", OLD):
+        for statement in partition_statements(f"job_events_{OLD:%Y%m%d}", OLD):
             connection.execute(statement)
         yield connection
 

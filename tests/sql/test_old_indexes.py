@@ -13,7 +13,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from ops.devstack import EmbeddedPostgres
-from sql.indexes import standing
+from sql.indexes import index_state
 from sql.old_indexes import NAMES, build, look, take_back
 from sql.sessions import Session, connect
 from tests.support.servers import database_url as url_of
@@ -171,11 +171,11 @@ def test_what_a_crash_left_is_built_again(old: Session, old_database: str) -> No
         builder = connect(old_database, "test")
         thread = threading.Thread(target=_build_until_killed, args=(builder,))
         thread.start()
-        eventually(lambda: standing(old, name) == "building")
+        eventually(lambda: index_state(old, name) == "building")
         old.execute("SELECT pg_terminate_backend(%s)", (builder.info.backend_pid,))
         thread.join()
         builder.close()
-    eventually(lambda: standing(old, name) == "invalid")
+    eventually(lambda: index_state(old, name) == "invalid")
     reports = {report.name: report for report in build(old)}
     assert reports[name].done == "rebuilt"
     assert [report.found for report in look(old)] == ["valid"] * 7

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from sql.waits import InTheWay
+from sql.waits import BlockingSessions
 
 LIMIT, GONE_AFTER = 2_000, 1_100
 """Milliseconds."""
@@ -17,9 +17,9 @@ Found = Callable[[int], Collection[int]]
 
 def reports(found: Found, *, every: int = 100, until: int = 60_000) -> dict[int, int]:
     """Look at every so many milliseconds; return when each session was first reported."""
-    counting, first = InTheWay(LIMIT, GONE_AFTER), dict[int, int]()
+    counting, first = BlockingSessions(LIMIT, GONE_AFTER), dict[int, int]()
     for now in range(0, until, every):
-        for pid in counting.look(now, found(now)):
+        for pid in counting.update(now, found(now)):
             first.setdefault(pid, now)
     return first
 
@@ -78,14 +78,14 @@ def test_session_absent_for_as_long_as_a_pause__counted_on() -> None:
 
 
 def test_looks_that_are_late__a_session_is_not_gone_because_nobody_looked() -> None:
-    counting = InTheWay(LIMIT, GONE_AFTER)
-    assert counting.look(0, [READER]) == set()
-    assert counting.look(100, []) == set()
-    assert counting.look(9_000, [READER]) == {READER}
+    counting = BlockingSessions(LIMIT, GONE_AFTER)
+    assert counting.update(0, [READER]) == set()
+    assert counting.update(100, []) == set()
+    assert counting.update(9_000, [READER]) == {READER}
 
 
 def test_sessions_that_are_gone__forgotten() -> None:
-    counting = InTheWay(LIMIT, GONE_AFTER)
+    counting = BlockingSessions(LIMIT, GONE_AFTER)
     for now in range(0, 100_000, 100):
-        counting.look(now, [now])
+        counting.update(now, [now])
     assert len(counting._since) <= GONE_AFTER // 100 + 3

@@ -13,6 +13,9 @@ NO_FIRST_WORD = re.compile(
     r'"""(Give|Say|Tell|Name|What|How|Who|Whom|Whether|Where|Which|That)\b[^\n]*'
 )
 """Docstrings that begin with neither an imperative verb nor a noun."""
+_STATEMENT = re.compile(
+    r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|LOCK|CREATE|ALTER|DROP|TRUNCATE|ANALYZE|SET) (?!-)"
+)
 ROOT = Path(__file__).parents[2]
 
 
@@ -94,3 +97,19 @@ def share_of_short_functions(modules: list[Module]) -> float:
     """Return the part of the functions that have less than half of the allowed lines."""
     sizes = [size for module in modules for size in module.functions.values()]
     return sum(size < MAX_FUNCTION / 2 for size in sizes) / len(sizes)
+
+
+def undocumented(modules: list[Module]) -> list[str]:
+    """Return the modules without a docstring."""
+    return [module.name for module in modules if not ast.get_docstring(module.tree)]
+
+
+def statements_of_sql(module: Module) -> list[str]:
+    """Return the texts in a module that are statements of SQL."""
+    return [
+        node.value
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and _STATEMENT.match(node.value)
+    ]

@@ -23,7 +23,7 @@ from streams.entry_ids import FIRST, EntryId
 from streams.keys import Keys
 
 _QUERIES = queries("rebuild")
-_STAGE = queries("rows")
+_STAGE = queries("history")
 
 
 class StreamTail:

@@ -7,7 +7,7 @@ from datetime import date
 import psycopg
 import pytest
 
-from projections.history.partitions import _attach as attach
+from projections.history.partitions import partition_statements
 from projections.history.retention import drop_before
 
 ADD = (
@@ -21,7 +21,7 @@ def db(database_url: str) -> Iterator[psycopg.Connection]:
     """A history of two weeks and a day that lies in none."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         for monday in (date(2026, 3, 2), date(2026, 3, 9)):
-            for statement in attach(f"job_events_{monday:%Y%m%d}", monday):
+            for statement in partition_statements(f"job_events_{monday:%Y%m%d}", monday):
                 connection.execute(statement)
         for day in ("2026-02-01", "2026-03-03", "2026-03-10"):
             connection.execute(ADD, (day, day))

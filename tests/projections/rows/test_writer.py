@@ -20,7 +20,7 @@ from projections.history.days import monday_of, partition_name
 from projections.history.partitions import MOVE_AGAIN_SECONDS
 from projections.history.writer import Partitions
 from projections.rows.writer import JobRows
-from sql import sessions
+from sql import retries
 from streams.entry_ids import EntryId
 from streams.event_ids import new_event_id, time_of
 from streams.keys import JobKey
@@ -387,7 +387,7 @@ def redeliveries(draw: st.DrawFn, entries: list[Entry]) -> list[list[Entry]]:
 def test_apply__conflicting_row_that_cannot_be_read__an_outage_after_some_tries(
     rows: JobRows, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(retries, "LONGEST_PAUSE", 0.01)
     rows.apply([event("1-0", "processing")])
     db.execute(
         "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
@@ -455,7 +455,7 @@ def test_apply__times_at_the_ends_of_the_calendar__read_back(
 def test_apply__server_in_another_time_zone__same_documents(
     writer: Writer, database_url: str, zone: str
 ) -> None:
-    """What a row says may not depend on where the database server thinks it stands."""
+    """Rows do not depend on the time zone of the database server."""
     log = [
         event("1-0", "processing", at="0001-01-01T00:00:00Z"),
         event("2-0", "progress", at="9999-12-31T23:59:59Z"),

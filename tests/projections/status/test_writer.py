@@ -71,7 +71,7 @@ def expected(entries: Sequence[Entry]) -> Documents:
 
 
 def ttls(client: redis.Redis, job: JobKey = ONE) -> list[int]:
-    """Give the seconds that the two documents have left; -1 is for ever, -2 is no document."""
+    """Return the seconds that the two documents have left: -1 forever, -2 without a document."""
     return [client.ttl(KEYS.status(job)), client.ttl(KEYS.progress(job))]
 
 
