@@ -42,7 +42,7 @@ DELAY_SECONDS = EventHistogram(
 RUNNING = Gauge("jobtrail_consumer_running", "1 while the consumer runs.", ["group"])
 LAST_TURN = Gauge(
     "jobtrail_consumer_last_turn_timestamp_seconds",
-    "When the consumer last began a turn of its loop (Unix time).",
+    "When the consumer last began a turn of its loop, or to wait for a server (Unix time).",
     ["group"],
 )
 

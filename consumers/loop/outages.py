@@ -28,7 +28,11 @@ class Outages:
         self._log = _LOG.bind(group=group, consumer=consumer)
 
     def wait(self, stop: Stop, error: BaseException, seconds: float) -> None:
-        """Wait for so many seconds, or until the stop is set, because a server is away."""
+        """Wait for so many seconds, or until the stop is set, because a server is away.
+
+        It counts as a turn of the loop: whoever waits is not stuck, and a restart would not help.
+        """
+        metrics.LAST_TURN.labels(self._group).set_to_current_time()
         server = server_of(error)
         metrics.OUTAGES.labels(self._group, server).inc()
         metrics.OUTAGE_SECONDS.labels(self._group, server).inc(seconds)

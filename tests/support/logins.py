@@ -30,7 +30,7 @@ def new_login(server: EmbeddedPostgres, url: str, word: str, rights: str) -> Ite
         connection.execute(SQL("GRANT {} TO CURRENT_USER").format(Identifier(name)))
         let_in(server, name)
         own = login(url, name, password)
-        eventually(lambda: _lets_in(own), what="the login")
+        eventually(lambda: lets_in(own), what="the login")
         yield own
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(Identifier(name)))
@@ -45,7 +45,8 @@ def let_in(server: EmbeddedPostgres, name: str) -> None:
     os.kill(server.pid, signal.SIGHUP)
 
 
-def _lets_in(url: str) -> bool:
+def lets_in(url: str) -> bool:
+    """Return True if the server accepts the login of a URL."""
     with suppress(psycopg.OperationalError), psycopg.connect(url):
         return True
     return False
