@@ -8,7 +8,7 @@ from pathlib import Path
 import redis
 
 from ops.errors import CommandError, WrongArgument
-from streams.connection import WrongServer, connect
+from streams.connection import NoPrimary, WrongServer, connect
 from streams.keys import Keys, check_tenant
 from streams.settings import PREFIX, Settings, SettingsError
 from streams.wire import ask
@@ -86,6 +86,8 @@ def check_primary(settings: Settings) -> None:
     with connect(url, timeout=START_SECONDS, connect_timeout=START_SECONDS) as client:
         try:
             client.ping()
+        except NoPrimary:
+            return
         except WrongServer:
             raise
         except redis.RedisError:

@@ -7,6 +7,7 @@ processes of the service and the worker's package connect through this module.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import redis
@@ -16,10 +17,22 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from .servers.primary import ASYNCIO, BLOCKING, ROLE_SECONDS, Roles, WrongServer
-from .servers.redis_url import InvalidUrl, parse_redis_url
+from .servers.redis_url import RedisUrl, parse_redis_url
+from .servers.sentinels import (
+    ASYNCIO_NAMED,
+    BLOCKING_NAMED,
+    AsyncSentinelPool,
+    AsyncService,
+    NoPrimary,
+    SentinelPool,
+    Service,
+)
+from .servers.url_options import InvalidUrl
 
 SOCKET_TIMEOUT = 5.0
 """Seconds that one command may take; a blocking read must block for less."""
+SENTINEL_SECONDS = 1.0
+"""Longest time for connecting to a Sentinel, and for its answer."""
 
 
 __all__ = [
@@ -27,12 +40,15 @@ __all__ = [
     "SOCKET_TIMEOUT",
     "InvalidUrl",
     "LogUnavailable",
+    "NoPrimary",
     "WrongServer",
     "connect",
     "connect_async",
     "is_outage",
     "refused_servers",
     "refuses_writes",
+    "service_of",
+    "uses_sentinels",
 ]
 
 
@@ -95,7 +111,7 @@ def connect(
     connect_timeout: float = SOCKET_TIMEOUT,
     role_seconds: float = ROLE_SECONDS,
 ) -> redis.Redis:
-    """Return a client for a URL with `redis://`, `rediss://` or `unix://`; nothing is sent yet.
+    """Return a client for a Redis URL; nothing is sent yet.
 
     Timeouts are in seconds. Commands raise WrongServer while the server is not a primary; its role
     is checked again after `role_seconds`.
@@ -103,13 +119,15 @@ def connect(
     Raises:
         InvalidUrl: the URL is not valid.
     """
-    scheme, options = parse_redis_url(url)
-    pool = redis.ConnectionPool(
-        connection_class=BLOCKING[scheme],
-        retry=Retry(NoBackoff(), 0),
-        **{**_defaults(timeout, connect_timeout, role_seconds), **options},
-    )
-    return redis.Redis.from_pool(pool)
+    parsed = parse_redis_url(url)
+    options = {**_defaults(timeout, connect_timeout, role_seconds), **parsed.options}
+    pool = redis.ConnectionPool
+    connection_class = BLOCKING[parsed.scheme]
+    if parsed.sentinels is not None:
+        pool, connection_class = SentinelPool, BLOCKING_NAMED[parsed.scheme]
+        options["service"] = Service(parsed.sentinels.service, list(_sentinels(parsed)))
+    retry = Retry(NoBackoff(), 0)
+    return redis.Redis.from_pool(pool(connection_class=connection_class, retry=retry, **options))
 
 
 def connect_async(
@@ -120,19 +138,61 @@ def connect_async(
     role_seconds: float = ROLE_SECONDS,
 ) -> redis.asyncio.Redis:
     """Return an asyncio client, as `connect` does; with `timeout` None commands have no limit."""
-    scheme, options = parse_redis_url(url)
-    pool = redis.asyncio.ConnectionPool(
-        connection_class=ASYNCIO[scheme],
-        retry=AsyncRetry(NoBackoff(), 0),
-        **{**_defaults(timeout, connect_timeout, role_seconds), **options},
+    parsed = parse_redis_url(url)
+    options = {**_defaults(timeout, connect_timeout, role_seconds), **parsed.options}
+    pool = redis.asyncio.ConnectionPool
+    connection_class = ASYNCIO[parsed.scheme]
+    if parsed.sentinels is not None:
+        pool, connection_class = AsyncSentinelPool, ASYNCIO_NAMED[parsed.scheme]
+        options["service"] = AsyncService(parsed.sentinels.service, list(_async_sentinels(parsed)))
+    return redis.asyncio.Redis.from_pool(
+        pool(connection_class=connection_class, retry=AsyncRetry(NoBackoff(), 0), **options)
     )
-    return redis.asyncio.Redis.from_pool(pool)
 
 
 def refused_servers(client: redis.Redis | redis.asyncio.Redis) -> int:
     """Return how often the client's connections found a server that is not a primary."""
     roles = client.connection_pool.connection_kwargs.get("roles")
     return roles.refused if isinstance(roles, Roles) else 0
+
+
+def uses_sentinels(client: redis.Redis | redis.asyncio.Redis) -> bool:
+    """Return True if Sentinels name the client's server."""
+    return "service" in client.connection_pool.connection_kwargs
+
+
+def service_of(client: redis.Redis) -> Service | None:
+    """Return the service whose primary the client uses, or None without Sentinels."""
+    found = client.connection_pool.connection_kwargs.get("service")
+    return found if isinstance(found, Service) else None
+
+
+def _sentinels(parsed: RedisUrl) -> Iterator[redis.Redis]:
+    """Yield a client for each Sentinel of a URL."""
+    kind = redis.SSLConnection if parsed.scheme == "rediss" else redis.Connection
+    for options in _sentinel_options(parsed):
+        retry = Retry(NoBackoff(), 0)
+        pool = redis.ConnectionPool(connection_class=kind, retry=retry, **options)
+        yield redis.Redis.from_pool(pool)
+
+
+def _async_sentinels(parsed: RedisUrl) -> Iterator[redis.asyncio.Redis]:
+    """Yield an asyncio client for each Sentinel of a URL."""
+    kind = redis.asyncio.SSLConnection if parsed.scheme == "rediss" else redis.asyncio.Connection
+    for options in _sentinel_options(parsed):
+        retry = AsyncRetry(NoBackoff(), 0)
+        pool = redis.asyncio.ConnectionPool(connection_class=kind, retry=retry, **options)
+        yield redis.asyncio.Redis.from_pool(pool)
+
+
+def _sentinel_options(parsed: RedisUrl) -> Iterator[dict[str, Any]]:
+    """Yield the arguments for the connections to each Sentinel of a URL."""
+    if parsed.sentinels is None:
+        return
+    tls = {name: value for name, value in parsed.options.items() if name.startswith("ssl_")}
+    limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), SENTINEL_SECONDS)
+    for host, port in parsed.sentinels.addresses:
+        yield {"host": host, "port": port, "protocol": 2, **limits, **parsed.sentinels.login, **tls}
 
 
 def _defaults(timeout: float | None, connect_timeout: float, role_seconds: float) -> dict[str, Any]:

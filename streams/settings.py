@@ -45,7 +45,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     redis_url: str | None = Field(default=None, repr=False)  # may hold a password
-    """Redis: `redis://`, `rediss://` (TLS) or `unix://`. It must lead to a primary."""
+    """Redis: `redis://`, `rediss://` (TLS) or `unix://`, which must lead to a primary; or
+    `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DB` (`rediss+sentinel://` with TLS),
+    with the options `sentinel_username` and `sentinel_password` for the Sentinels' own login.
+    """
     database_url: str | None = Field(default=None, repr=False)
     """PostgreSQL, directly or through PgBouncer."""
     durable_replicas: NonNegativeInt | None = None

@@ -25,7 +25,7 @@ from api.live.channels import Channel
 from api.live.waiters import Waiter
 from api.metrics import FEED_MESSAGES, FEED_SUBSCRIPTIONS
 from projections.reading.feed import changed_names
-from streams.connection import refused_servers, refuses_writes
+from streams.connection import refused_servers, refuses_writes, uses_sentinels
 from streams.keys import Keys
 
 _LOG = structlog.get_logger(__name__)
@@ -39,6 +39,9 @@ SUBSCRIBE_SECONDS = 2.0
 PING_SECONDS = 5.0
 """Seconds between two pings. A connection without any reply for twice this time counts as lost.
 Also the time for which an unused subscription is kept, because clients that poll return soon."""
+
+SENTINEL_PING_SECONDS = 1.0
+"""The same with Sentinels: a primary that they replaced stays connected for some seconds."""
 
 MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.05, 1.0
 
@@ -124,7 +127,8 @@ class Subscriptions:
     async def _send_commands(self, connection: Any) -> None:
         """Send SUBSCRIBE, UNSUBSCRIBE and PING as needed; disconnect a lost connection."""
         demotions = refused_servers(self._client)
-        next_ping = time.monotonic() + PING_SECONDS
+        seconds = SENTINEL_PING_SECONDS if uses_sentinels(self._client) else PING_SECONDS
+        next_ping = time.monotonic() + seconds
         try:
             while True:
                 with suppress(TimeoutError):
@@ -136,7 +140,7 @@ class Subscriptions:
                         break
                     await connection.send_command("PING", check_health=False)
                     self._remove_unused()
-                    next_ping = time.monotonic() + PING_SECONDS
+                    next_ping = time.monotonic() + seconds
                 self._channels_changed.clear()
                 await self._update(connection)
         except (redis.RedisError, OSError):

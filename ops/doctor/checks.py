@@ -31,6 +31,7 @@ from ops.doctor.redis_checks import (
     redis_version,
     redis_writes,
     replicas,
+    sentinels,
 )
 from ops.doctor.stream_checks import group_lag, shed_progress, stream_ids, trimming
 from ops.doctor.unexpected_keys import unexpected_keys
@@ -51,10 +52,12 @@ class Check(NamedTuple):
 
     name: str
     needs: Need
-    run: Callable[[Deployment], Verdict]
+    run: Callable[[Deployment], Verdict | None]
+    """Returns None where there is nothing to check."""
 
 
 CHECKS = (
+    Check("redis sentinels", Need.REDIS, sentinels),
     Check("redis version", Need.REDIS, redis_version),
     Check("redis persistence", Need.REDIS, persistence),
     Check("redis maxmemory-policy", Need.REDIS, eviction),

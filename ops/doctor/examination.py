@@ -11,7 +11,7 @@ from ops.doctor.checks import CHECKS, Check, Need
 from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Finding
 from ops.errors import line_for
-from streams.connection import InvalidUrl, WrongServer
+from streams.connection import InvalidUrl, NoPrimary, WrongServer
 from streams.settings import Settings, SettingsError
 
 
@@ -33,10 +33,14 @@ def examine(settings: Settings, checks: Sequence[Check] = CHECKS) -> list[Findin
 def _findings(server: str, checks: Sequence[Check], deployment: Deployment) -> Iterator[Finding]:
     try:
         for check in checks:
-            if check.needs is not Need.TABLES or not deployment.missing_migrations:
-                yield Finding(check.name, *check.run(deployment))
+            if check.needs is Need.TABLES and deployment.missing_migrations:
+                continue
+            if (verdict := check.run(deployment)) is not None:
+                yield Finding(check.name, *verdict)
     except (SettingsError, InvalidUrl) as error:
         yield Finding(server, ok=False, found=str(error), advice="correct that setting")
+    except NoPrimary as error:
+        yield Finding(server, ok=False, found=str(error), advice="see the Sentinels' logs")
     except WrongServer as error:
         advice = "name the primary in JOBTRAIL_REDIS_URL, or promote this one: REPLICAOF NO ONE"
         yield Finding(server, ok=False, found=str(error), advice=advice)

@@ -1,4 +1,4 @@
-"""The doctor's checks of the Redis server: version, persistence, memory, replicas, limits."""
+"""The doctor's checks of Redis: version, persistence, memory, replicas, Sentinels and limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import redis
 from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict
 from streams.appender import GROUPS
-from streams.connection import refuses_writes
+from streams.connection import refuses_writes, service_of
 from streams.durability import assurance_of
 from streams.settings import Settings
 from streams.wire import ask
@@ -20,6 +20,8 @@ MAX_LAG_SECONDS = 2
 """A replica reports once a second: one that was silent for longer may be disconnected."""
 BULK_PER_EVENT = 4
 """The greatest useful limit for one argument of a command, as a multiple of the largest event."""
+FEWEST_SENTINELS = 3
+"""With fewer Sentinels, the loss of one machine can prevent a failover."""
 EVENT_ROOM = 65_536
 """Bytes that a command has beside its event: other fields, names, a dead letter's detail."""
 
@@ -135,6 +137,37 @@ def _replica_advice(rules: _ReplicaRules) -> list[str]:
     if matters and rules.max_lag and not 0 < int(rules.max_lag) <= MAX_LAG_SECONDS:
         advice.append(f"set min-replicas-max-lag {MAX_LAG_SECONDS} here and on each replica")
     return advice
+
+
+def sentinels(deployment: Deployment) -> Verdict | None:
+    """Check whether the Sentinels agree on the primary and can replace it; None without any."""
+    service = service_of(deployment.client)
+    if service is None:
+        return None
+    named = service.ask_all("GET-MASTER-ADDR-BY-NAME")
+    quorums = service.ask_all("CKQUORUM")
+    silent = [where for where, reply in named.items() if not isinstance(reply, list)]
+    primaries = {tuple(reply) for reply in named.values() if isinstance(reply, list)}
+    refused = [
+        reply
+        for reply in quorums.values()
+        if isinstance(reply, redis.ResponseError) and str(reply).startswith("NOQUORUM")
+    ]
+    advice = [
+        *(f"start {where}, or have it monitor the service" for where in silent),
+        *(f"no failover is possible: {refused[0]}" for _ in refused[:1]),
+        *("they name different primaries: see their logs" for _ in range(len(primaries) > 1)),
+        *(
+            f"run {FEWEST_SENTINELS} on different machines"
+            for _ in range(len(named) < FEWEST_SENTINELS)
+        ),
+    ]
+    return Verdict(
+        ok=not silent and not refused and len(primaries) == 1,
+        found=f"{len(named) - len(silent)} of {len(named)} name a primary",
+        advice="; ".join(advice),
+        warns=len(named) < FEWEST_SENTINELS,
+    )
 
 
 def largest_command(deployment: Deployment) -> Verdict:

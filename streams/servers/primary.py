@@ -33,7 +33,7 @@ class Roles:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.refused = 0
-        """Number of times that a server was refused."""
+        """Number of times that a server was refused, or had been replaced by another primary."""
 
 
 class _RoleCheck:

@@ -14,7 +14,8 @@ from typing import Any
 
 import hiredis
 
-from .redis_url import InvalidUrl, parse_redis_url
+from .redis_url import parse_redis_url
+from .url_options import InvalidUrl
 
 QUICK_SECONDS = 1.0
 """The time limit for connecting, and for each reply, before the client library is used."""
@@ -30,8 +31,8 @@ def read_keys(url: str, keys: Sequence[str]) -> list[bytes | None] | None:
     Raises nothing, neither for a URL that is not valid nor for a server that is unavailable.
     """
     try:
-        scheme, options = parse_redis_url(url)
-        if scheme == "rediss" or not options.keys() <= _PLAIN:
+        scheme, options, sentinels = parse_redis_url(url)
+        if sentinels or scheme == "rediss" or not options.keys() <= _PLAIN:
             return None
         commands = [*_login(options), ("HELLO",), ("MGET", *keys)]
         with _connected(options) as connection:

@@ -1,49 +1,51 @@
 """Redis URLs: their parts, which are checked before a client is made of them.
 
-The client library ignores a database that is not a number, and passes unknown options to a
-constructor that fails at the first command. Everything that can be checked without the server is
-checked here. Messages never repeat a value, because a password that was not percent-encoded can be
-in any part of the URL; only paths of files are repeated.
+Everything that can be checked without the server is checked here and in `url_options`, because the
+client library ignores a database that is not a number.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..runtime.environment import is_utf8
-
-if TYPE_CHECKING:
-    import ssl
+from .url_options import (
+    BAD_ESCAPE,
+    ENCODE,
+    SENTINEL_OPTIONS,
+    InvalidUrl,
+    check_tls,
+    database,
+    options_of,
+)
 
 SCHEMES = ("redis", "rediss", "unix")
-_FORMS = "redis://USER:PASSWORD@HOST:PORT/DB, rediss://… or unix:///PATH"
-_ENCODE = "in a user, password or option, write each @ : / ? # % as %40 %3A %2F %3F %23 %25"
-
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _HOST = re.compile(r"[^\s,/@\\]+")
-_OPTION_NAME = re.compile(r"[a-z_]{1,40}")
-_MAX_DB = 2**31 - 1
+_SERVICE = re.compile(r"[\w.-]+")
+SENTINEL_PORT = 26379
 
 
-class InvalidUrl(ValueError):
-    """The Redis URL is not valid; the message is one line and never repeats the password."""
+class Sentinels(NamedTuple):
+    """The Sentinels of a URL, and the service whose primary they are asked for."""
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"{problem}; the Redis URL must be {_FORMS}")
+    addresses: Sequence[tuple[str, int]]
+    service: str
+    login: Mapping[str, str]
+    """Their own user and password, which are not those of the service's servers."""
 
 
 class RedisUrl(NamedTuple):
     """A valid URL: its scheme, and the arguments for a connection."""
 
     scheme: str
+    """`redis`, `rediss` or `unix`; with Sentinels, that of the connections to them and to Redis."""
     options: Mapping[str, Any]
+    sentinels: Sentinels | None = None
 
 
 def parse_redis_url(url: str) -> RedisUrl:
@@ -53,13 +55,53 @@ def parse_redis_url(url: str) -> RedisUrl:
         InvalidUrl: it has another form, an unknown option, a value that is not valid, or the path
             of a certificate or key that cannot be read.
     """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme.lower() in SENTINEL_SCHEMES:
+        return _parse_sentinel_url(scheme.lower().partition("+")[0], rest)
     parts = _split(url)
-    options = dict(_options(parts))
-    address = _unix_address(parts) if parts.scheme == "unix" else _tcp_address(parts)
+    options = dict(options_of(parts))
+    if parts.scheme == "unix":
+        address = _unix_address(parts)
+    else:
+        address = {**_tcp_address(parts), **_database_of(parts.path)}
+    return RedisUrl(parts.scheme, {**_checked(options, address), **_credentials(parts), **address})
+
+
+def _parse_sentinel_url(scheme: str, rest: str) -> RedisUrl:
+    """Parse what follows the scheme: `[user:password@]host:port,host:port/SERVICE[/DB]`."""
+    hosts = _split_hosts(scheme, rest)
+    addresses = [_tcp_address(host) for host in hosts]
+    service, _, number = hosts[0].path.removeprefix("/").partition("/")
+    if not _SERVICE.fullmatch(service := _decoded(service)):
+        raise InvalidUrl("its service is not valid" if service else "it names no service")
+    path = _database_of(number)
+    options = _checked(dict(options_of(hosts[0], SENTINEL_OPTIONS)), path)
+    login = {
+        name.removeprefix("sentinel_"): options.pop(name)
+        for name in SENTINEL_OPTIONS
+        if name in options
+    }
+    if "username" in login and "password" not in login:
+        raise InvalidUrl("its option sentinel_username needs sentinel_password")
+    found = [(each["host"], each.get("port", SENTINEL_PORT)) for each in addresses]
+    arguments = {**options, **_credentials(hosts[0]), **path}
+    return RedisUrl(scheme, arguments, Sentinels(found, service, login))
+
+
+def _split_hosts(scheme: str, rest: str) -> list[SplitResult]:
+    """Return the URLs of single hosts that a URL with several hosts stands for."""
+    beyond = re.search(r"[/?#]|$", rest)
+    begin = beyond.start() if beyond else len(rest)
+    login, at, hosts = rest[:begin].rpartition("@")
+    return [_split(f"{scheme}://{login}{at}{host}{rest[begin:]}") for host in hosts.split(",")]
+
+
+def _checked(options: dict[str, Any], address: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options, or raise InvalidUrl if they do not agree or name unusable files."""
     if "db" in address and "db" in options:
         raise InvalidUrl("the database is given twice, as the path and as the option db")
-    _check_tls(options)
-    return RedisUrl(parts.scheme, {**options, **_credentials(parts), **address})
+    check_tls(options)
+    return options
 
 
 def _split(url: str) -> SplitResult:
@@ -67,7 +109,7 @@ def _split(url: str) -> SplitResult:
     if not separator or scheme.lower() not in SCHEMES:
         raise InvalidUrl("its scheme is not known")
     if not is_utf8(url):
-        raise InvalidUrl(f"it is not UTF-8: {_ENCODE}")
+        raise InvalidUrl(f"it is not UTF-8: {ENCODE}")
     if _CONTROL.search(url):
         raise InvalidUrl("it contains a space or a control character")
     try:
@@ -76,7 +118,7 @@ def _split(url: str) -> SplitResult:
         raise InvalidUrl("its host is not valid") from None
     beyond = f"{'' if parts.scheme == 'unix' else parts.path}{parts.query}"
     if parts.fragment or ("@" in beyond and "@" not in parts.netloc):
-        raise InvalidUrl(_ENCODE)
+        raise InvalidUrl(ENCODE)
     return parts
 
 
@@ -95,9 +137,13 @@ def _tcp_address(parts: SplitResult) -> dict[str, Any]:
     address: dict[str, Any] = {"host": host}
     if port is not None:
         address["port"] = port
-    if path := parts.path.strip("/"):
-        address["db"] = _database(_decoded(path))
     return address
+
+
+def _database_of(path: str) -> dict[str, int]:
+    """Return the database that a path names, as an argument for a connection."""
+    number = path.strip("/")
+    return {"db": database(_decoded(number))} if number else {}
 
 
 def _can_be_looked_up(host: str) -> bool:
@@ -125,177 +171,8 @@ def _credentials(parts: SplitResult) -> dict[str, Any]:
 
 def _decoded(text: str) -> str:
     try:
-        if _BAD_ESCAPE.search(text):
-            raise InvalidUrl(_ENCODE)
+        if BAD_ESCAPE.search(text):
+            raise InvalidUrl(ENCODE)
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise InvalidUrl(_ENCODE) from None
-
-
-def _options(parts: SplitResult) -> Iterator[tuple[str, Any]]:
-    """Yield each option and its value, converted."""
-    known = _OPTIONS | (_TCP_OPTIONS if parts.scheme != "unix" else {})
-    known |= _TLS_OPTIONS if parts.scheme == "rediss" else {}
-    seen = set[str]()
-    if _BAD_ESCAPE.search(parts.query):
-        raise InvalidUrl(_ENCODE)
-    try:
-        pairs = parse_qsl(parts.query, keep_blank_values=True, errors="strict")
-    except ValueError:
-        raise InvalidUrl(_ENCODE) from None
-    for name, value in pairs:
-        if name not in known:
-            raise InvalidUrl(_unknown(name, known))
-        if name in seen:
-            raise InvalidUrl(f"its option {name} is given twice")
-        seen.add(name)
-        try:
-            yield name, known[name](value)
-        except _WrongValue as wrong:
-            raise InvalidUrl(f"its option {name} must be {wrong}") from None
-
-
-def _unknown(name: str, known: Mapping[str, Any]) -> str:
-    if not _OPTION_NAME.fullmatch(name):
-        return "it has an unknown option"
-    if name in _TLS_OPTIONS:
-        return f"its option {name} needs the scheme rediss"
-    near = get_close_matches(name, known, 1)
-    return f"its option {name} is unknown{f' (the nearest is {near[0]})' if near else ''}"
-
-
-class _WrongValue(ValueError):
-    """The option's value is not valid; the message says what it must be."""
-
-
-def _database(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > _MAX_DB:
-        raise InvalidUrl("its database must be a number, such as 0")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise _WrongValue("a number of seconds above 0")
-    return seconds
-
-
-def _number(least: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
-            raise _WrongValue(f"a whole number from {least}")
-        return int(text)
-
-    return convert
-
-
-def _boolean(text: str) -> bool:
-    found = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.lower() not in found:
-        raise _WrongValue("true or false")
-    return found[text.lower()]
-
-
-def _text(text: str) -> str:
-    if not text:
-        raise _WrongValue("given")
-    return text
-
-
-def _client_name(text: str) -> str:
-    if not re.fullmatch("[!-~]+", text):
-        raise _WrongValue("printable ASCII without spaces")
-    return text
-
-
-def _requirement(text: str) -> str:
-    if text not in ("none", "optional", "required"):
-        raise _WrongValue("none, optional or required")
-    return text
-
-
-def _tls_version(text: str) -> ssl.TLSVersion:
-    import ssl  # noqa: PLC0415 - a tenth of a start, and few URLs have TLS
-
-    found = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3}
-    found |= {str(int(version)): version for version in found.values()}
-    if text not in found:
-        raise _WrongValue("TLSv1_2 or TLSv1_3")
-    return found[text]
-
-
-_OPTIONS: dict[str, Callable[[str], Any]] = {
-    "db": _database,
-    "username": _text,
-    "password": _text,
-    "client_name": _client_name,
-    "health_check_interval": _number(0),
-    "max_connections": _number(1),
-    "retry_on_timeout": _boolean,
-    "socket_connect_timeout": _seconds,
-    "socket_read_size": _number(1),
-    "socket_timeout": _seconds,
-}
-_TCP_OPTIONS: dict[str, Callable[[str], Any]] = {"socket_keepalive": _boolean}
-_TLS_OPTIONS: dict[str, Callable[[str], Any]] = {
-    "ssl_ca_certs": _text,
-    "ssl_ca_data": _text,
-    "ssl_ca_path": _text,
-    "ssl_cert_reqs": _requirement,
-    "ssl_certfile": _text,
-    "ssl_check_hostname": _boolean,
-    "ssl_ciphers": _text,
-    "ssl_keyfile": _text,
-    "ssl_min_version": _tls_version,
-    "ssl_password": _text,
-}
-
-
-def _check_tls(options: Mapping[str, Any]) -> None:
-    """Load the files and texts of TLS options, as each connection will do."""
-    if not options.keys() & _TLS_OPTIONS:
-        return
-    import ssl  # noqa: PLC0415 - as above
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    certificate, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
-    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
-        if name in options:
-            _read(name, options[name])
-    if "ssl_ca_path" in options and not Path(options["ssl_ca_path"]).is_dir():
-        raise InvalidUrl(f"its option ssl_ca_path: {options['ssl_ca_path']} is not a directory")
-    if key and not certificate:
-        raise InvalidUrl("its option ssl_keyfile needs ssl_certfile")
-    if "ssl_ca_certs" in options:
-        _load("ssl_ca_certs", context.load_verify_locations, options["ssl_ca_certs"])
-    if "ssl_ca_data" in options:
-        _load("ssl_ca_data", context.load_verify_locations, None, None, options["ssl_ca_data"])
-    if "ssl_ciphers" in options:
-        _load("ssl_ciphers", context.set_ciphers, options["ssl_ciphers"])
-    if certificate:
-        # Without a password OpenSSL would ask for one on the terminal.
-        password = options.get("ssl_password", "")
-        _load("ssl_certfile", context.load_cert_chain, certificate, key, password)
-
-
-def _read(name: str, path: str) -> None:
-    try:
-        Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidUrl(f"its option {name}: {path}: {error.strerror or error}") from None
-    except ValueError:  # a null byte
-        raise InvalidUrl(f"its option {name} is not a path") from None
-
-
-def _load(name: str, load: Callable[..., None], *arguments: Any) -> None:
-    try:
-        load(*arguments)
-    except (ValueError, TypeError, OSError):  # an SSLError is an OSError
-        paths = {"ssl_ca_certs", "ssl_certfile"}
-        where = f": {arguments[0]}" if name in paths else ""
-        what = " (or its key or ssl_password)" if name == "ssl_certfile" else ""
-        raise InvalidUrl(f"its option {name}{where} cannot be used{what}") from None
+        raise InvalidUrl(ENCODE) from None

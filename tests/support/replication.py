@@ -109,17 +109,32 @@ class OpenRedis(EmbeddedRedis):
 
 
 class Sentinel(OpenRedis):
-    """A Sentinel that watches one primary."""
+    """A Sentinel that watches one primary; with a password if one is given."""
 
-    def __init__(self, folder: Path, master: EmbeddedRedis) -> None:
+    def __init__(
+        self, folder: Path, master: EmbeddedRedis, *, quorum: int = 1, password: str = ""
+    ) -> None:
         super().__init__(folder)
         self._master = master
+        self._quorum = quorum
+        self.password = password
+
+    @property
+    def url(self) -> str:
+        """The URL for clients."""
+        return f"redis://{f':{self.password}@' if self.password else ''}127.0.0.1:{self.port}/0"
 
     def failover(self) -> None:
         """Begin a planned failover, once the replica is known."""
         with plain(self) as client:
             eventually(lambda: self._master_state(client)["num-slaves"] > 0, 30, "the replica")
             eventually(lambda: _begun(client), 30, "the failover")
+
+    def knows(self, *, replicas: int, sentinels: int) -> bool:
+        """Return whether it has found so many replicas and other Sentinels."""
+        with plain(self) as client:
+            state = self._master_state(client)
+        return bool(state["num-slaves"] >= replicas and state["num-other-sentinels"] >= sentinels)
 
     def _master_state(self, client: redis.Redis) -> dict[str, Any]:
         state: Any = client.sentinel_master(SERVICE)
@@ -129,9 +144,11 @@ class Sentinel(OpenRedis):
         file = self.data_dir / "sentinel.conf"
         password = urlsplit(self._master.url).password
         auth = f"sentinel auth-pass {SERVICE} {password}\n" if password else ""
+        if self.password:
+            auth += f"requirepass {self.password}\nsentinel sentinel-pass {self.password}\n"
         file.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {self.data_dir}\n"
-            f"sentinel monitor {SERVICE} 127.0.0.1 {self._master.port} 1\n"
+            f"sentinel monitor {SERVICE} 127.0.0.1 {self._master.port} {self._quorum}\n"
             f"{auth}sentinel down-after-milliseconds {SERVICE} 2000\n"
             f"sentinel failover-timeout {SERVICE} 10000\n"
         )

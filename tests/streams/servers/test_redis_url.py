@@ -78,7 +78,30 @@ TLS = f"rediss://user:{SECRET}@localhost:6379/0"
         ("unix:/tmp/redis.sock", "scheme"),
         (f"unix://:{SECRET}@/r.sock?socket_keepalive=true", "socket_keepalive is unknown"),
         (f"http://:{SECRET}@localhost/0", "scheme"),
-        (f"redis+sentinel://:{SECRET}@a:1,b:2/main", "scheme"),
+        (f"unix+sentinel://:{SECRET}@a:1/main", "scheme"),
+        (f"redis+sentinels://:{SECRET}@a:1/main", "scheme"),
+        (f"redis+sentinel:{SECRET}@a:1/main", "scheme"),
+        (f"redis+sentinel://:{SECRET}@a:1,b:2", "names no service"),
+        (f"redis+sentinel://:{SECRET}@a:1,b:2//0", "names no service"),
+        (f"redis+sentinel://:{SECRET}@a:1/ma%2Fin/0", "service is not valid"),
+        (f"redis+sentinel://:{SECRET}@a:1/main/x", "database must be a number"),
+        (f"redis+sentinel://:{SECRET}@a:1/main/0/1", "database must be a number"),
+        (f"redis+sentinel://:{SECRET}@a:1/main/0?db=1", "given twice"),
+        (f"redis+sentinel://:{SECRET}@/main", "no host"),
+        (f"redis+sentinel://:{SECRET}@a:1,/main", "no host"),
+        (f"redis+sentinel://:{SECRET}@a:1,,b:2/main", "no host"),
+        (f"redis+sentinel://:{SECRET}@a:1,b:0/main", "port must be a number from 1"),
+        (f"redis+sentinel://:{SECRET}@a:1,b:x/main", "port must be a number from 1"),
+        (f"redis+sentinel://:{SECRET}@a:1:2/main", "port must be a number from 1"),
+        (f"redis+sentinel://:{SECRET}@a:1,[::1/main", "host is not valid"),
+        (f"redis+sentinel://:{SECRET}@a:1,b..c:2/main", "host is not valid"),
+        (f"redis+sentinel://:{SECRET}/x@a:1,b:2/main", "%40"),
+        (f"redis+sentinel://:{SECRET}#x@a:1,b:2/main", "%40"),
+        (f"redis+sentinel://a:1/main?sentinel_user={SECRET}", "sentinel_user is unknown"),
+        (f"redis+sentinel://a:1/main?sentinel_username={SECRET}", "needs sentinel_password"),
+        (f"redis+sentinel://a:1/main?ssl_ca_certs={SECRET}", "needs the scheme rediss"),
+        (f"redis://a:1/0?sentinel_password={SECRET}", "needs the scheme redis+sentinel"),
+        (f"rediss+sentinel://:{SECRET}@a:1/main?ssl_ca_certs=/no/ca.pem", "No such file"),
         (f"{TLS}?ssl_cert_reqs=sometimes", "ssl_cert_reqs must be none, optional or required"),
         (f"{TLS}?ssl_min_version=TLSv1", "ssl_min_version must be TLSv1_2 or TLSv1_3"),
         (f"{TLS}?ssl_ciphers=none-such", "ssl_ciphers cannot be used"),
@@ -122,6 +145,23 @@ def test_url_that_is_right__is_taken_apart(url: str, options: dict[str, Any]) ->
     assert options.items() <= parsed.options.items()
     assert connect(url) is not None
     assert connect_async(url) is not None
+
+
+def test_url_of_sentinels__is_taken_apart() -> None:
+    url = (
+        "REDISS+Sentinel://u:p%40@[::1]:1,[fe80::2],c:3/my.Main-1/2"
+        "?sentinel_username=s&sentinel_password=q%2F&socket_timeout=2"
+    )
+    scheme, options, sentinels = parse_redis_url(url)
+    assert scheme == "rediss"
+    assert options == {"username": "u", "password": "p@", "db": 2, "socket_timeout": 2.0}
+    assert sentinels is not None
+    assert list(sentinels.addresses) == [("::1", 1), ("fe80::2", 26379), ("c", 3)]
+    assert sentinels.service == "my.Main-1"
+    assert sentinels.login == {"username": "s", "password": "q/"}
+    assert connect(url) is not None
+    assert connect_async(url) is not None
+    assert parse_redis_url("redis+sentinel://a:1/main").options == {}
 
 
 def test_certificates_that_can_be_read__are_taken(tmp_path: Path) -> None:
