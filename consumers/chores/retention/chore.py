@@ -1,6 +1,6 @@
 """The periodic chore of retention: trimming all streams and dropping old history.
 
-The group `rows` runs it (see `consumers.composition`).
+Used by `consumers.composition`, for the consumers of the group `rows`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import structlog
 
 from consumers import metrics
 from consumers.chores.election import Election
-from consumers.chores.periodic import Periodic
+from consumers.chores.periodic import PeriodicChore
 from consumers.chores.retention.trimming import trim
 from consumers.faults import is_outage
 from streams.discovery import START, scan_streams
@@ -27,14 +27,14 @@ SCAN_CALLS = 50
 """SCANs in one slice of a pass."""
 
 
-class Retention(Periodic):
+class Retention(PeriodicChore):
     """One consumer's part in retention, done while it is elected.
 
     A pass over all streams is done in slices, one in each run, so that batches are consumed between
     them. The run after an unfinished slice is due at once.
 
     Args:
-        keep_seconds: the age below which every entry stays.
+        keep_seconds: the age below which no entry is trimmed.
         drop_history: drops the history that is too old; None keeps all of it.
         clock: returns monotonic seconds.
     """
@@ -70,14 +70,15 @@ class Retention(Periodic):
         self._start_pass()
         self._drop()
 
-    def _forget(self) -> None:
+    def _drop_state(self) -> None:
         self._start_pass()
         metrics.HELD_BACK.clear()
 
     def _start_pass(self) -> None:
         self._cursor = START
-        self._held = dict[str, set[str]]()
-        """The tenants whose streams each group holds back; SCAN may find a stream twice."""
+        self._held_back = dict[str, set[str]]()
+        """The tenants whose streams a group holds back, by group; sets, because SCAN may find a
+        stream twice."""
 
     def _trim_slice(self) -> None:
         for _ in range(SCAN_CALLS):
@@ -85,13 +86,13 @@ class Retention(Periodic):
             tenants = [self._keys.tenant_of(as_text(stream)) for stream in streams]
             for one in trim(self._client, self._keys, self._keep_seconds, tenants):
                 for group in one.held_by:
-                    self._held.setdefault(group, set()).add(one.tenant)
+                    self._held_back.setdefault(group, set()).add(one.tenant)
             if self._cursor == START:
                 return
 
     def _report(self) -> None:
         metrics.HELD_BACK.clear()
-        for group, tenants in self._held.items():
+        for group, tenants in self._held_back.items():
             metrics.HELD_BACK.labels(group).set(len(tenants))
 
     def _drop(self) -> None:

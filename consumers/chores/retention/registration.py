@@ -1,6 +1,8 @@
-"""Registered groups as operators use them: report what each holds back, and deregister one.
+"""Registered groups: reports about each group, and removal of a group.
 
-The command `jobtrail groups` and the doctor are the users.
+A group *holds back* a stream if trimming stops at an entry that the group has not acknowledged
+(`consumers.chores.retention`). Used by `ops.commands.retention` (`jobtrail groups`) and by
+`ops.doctor.stream_checks`.
 """
 
 from __future__ import annotations
@@ -16,19 +18,23 @@ from consumers.chores.retention.trimming import Trimmed
 from consumers.delivery import group_commands
 from consumers.delivery.group_states import group_states, registered_groups
 from consumers.delivery.ready import queue_keys
+from consumers.faults import is_of_key
 from consumers.round_trips import round_trips
 from streams.discovery import COUNT, tenants
 from streams.keys import Keys
-from streams.wire import as_bytes, ask
+from streams.wire import as_bytes, ask, checked
 
 _LOG = structlog.get_logger(__name__)
 
 ALIVE_SECONDS = 30.0
 """The idle time on a stream up to which a consumer counts as alive."""
 
+_NO_KEY = "requires the key to exist"
+"""A part of the error of XGROUP for a key that does not exist."""
+
 
 class ConsumersAlive(Exception):
-    """The group still has consumers: stop them, or use force."""
+    """The group still has consumers that are alive: stop them, or call `deregister` with force."""
 
 
 class GroupReport(NamedTuple):
@@ -40,7 +46,7 @@ class GroupReport(NamedTuple):
     pending: int
     consumers_alive: int
     holds_back: int
-    """The number of streams that the group holds back, as a dry run found."""
+    """The number of streams that the group holds back."""
 
 
 def deregister(
@@ -48,11 +54,18 @@ def deregister(
 ) -> int:
     """Delete a group on every stream and deregister it; return the number of those streams.
 
-    Where it is interrupted the group is still registered, and a second call finishes it.
+    After an error or an interruption the group is still registered, and a second call finishes.
+
+    Args:
+        client: a client of the Redis with the streams.
+        group: the group's name.
+        force: whether to delete the group although it has consumers that are alive. Those create
+            it again, and then read all streams from the beginning.
+        keys: the names of keys.
 
     Raises:
-        ConsumersAlive: the group has consumers, which would register it again.
-        redis.RedisError: Redis is away or refuses.
+        ConsumersAlive: the group has consumers that are alive, and `force` is not set.
+        redis.RedisError: Redis is unavailable or refuses a command.
     """
     keys = keys or Keys()
     streams = _all_streams(client, keys)
@@ -60,18 +73,34 @@ def deregister(
     if alive:
         raise ConsumersAlive(f"group {group} has {alive} consumers alive: stop them first")
     replies = round_trips(client, (group_commands.destroy(stream, group) for stream in streams))
-    destroyed = sum(reply for reply in replies if isinstance(reply, int))
+    destroyed = sum(map(_destroyed, replies))
     ask(client, "SREM", keys.groups(), group)
     ask(client, "DEL", *queue_keys(keys, group))
     _LOG.warning("group_deregistered", group=group, streams=destroyed)
     return destroyed
 
 
-def group_reports(client: redis.Redis, keys: Keys, held: Sequence[Trimmed]) -> list[GroupReport]:
-    """Return the reports of the registered groups; `held` are the results of a trim.
+def _destroyed(reply: object) -> int:
+    """Return the number of groups that XGROUP DESTROY has deleted: 0 for a key without a stream.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: the reply is another error, and the group may still exist.
+    """
+    if isinstance(reply, redis.ResponseError) and (is_of_key(reply) or _NO_KEY in str(reply)):
+        return 0
+    return int(checked([reply])[0])
+
+
+def group_reports(client: redis.Redis, keys: Keys, trims: Sequence[Trimmed]) -> list[GroupReport]:
+    """Return the reports of the registered groups.
+
+    Args:
+        client: a client of the Redis with the streams.
+        keys: the names of keys.
+        trims: the results of a dry run of `trim` for all streams.
+
+    Raises:
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     streams = _all_streams(client, keys)
     existing, pending = Counter[str](), Counter[str]()
@@ -85,7 +114,7 @@ def group_reports(client: redis.Redis, keys: Keys, held: Sequence[Trimmed]) -> l
             existing[group],
             pending[group],
             _consumers_alive(client, keys, group, streams),
-            sum(group in one.held_by for one in held),
+            sum(group in one.held_by for one in trims),
         )
         for group in registered_groups(client, keys)
     ]

@@ -1,6 +1,7 @@
-"""Trimming: removing from streams the entries that are safe to remove.
+"""Trimming: removal of the entries that are safe to remove from streams.
 
-The chore `Retention`, the command `jobtrail trim` and the doctor (a dry run) call `trim`.
+Used by `consumers.chores.retention.chore`, by `ops.commands.retention` (`jobtrail trim` and
+`jobtrail groups`), and by `ops.doctor.stream_checks`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from streams.wire import Command, as_text, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
 
-AT_ONCE = 100
-"""Streams in one round trip."""
+STREAMS_AT_ONCE = 100
+"""The number of streams in one round trip."""
 TRIM_AT_ONCE = 10_000
 """The approximate number of entries that one command removes at most."""
 
@@ -35,8 +36,10 @@ class Trimmed(NamedTuple):
     trimmed: int
     """The number of entries removed."""
     left: int
+    """The number of entries that are still in the stream."""
     held_by: tuple[str, ...]
-    """Groups that hold back the stream; without one, the rest is too young, or the last entry."""
+    """Groups that hold back the stream; if there is none, the entries that are left are too young,
+    or there is one entry only."""
 
 
 def trim(
@@ -49,14 +52,14 @@ def trim(
 ) -> Iterator[Trimmed]:
     """Trim the streams of these tenants, or of all, as far as is safe, and yield the results.
 
-    A tenant without a stream is left out. A dry run trims nothing and only reports what holds each
-    stream back.
+    A tenant without a stream is skipped. A dry run trims nothing, and only reports which groups
+    hold each stream back.
 
     Raises:
-        redis.RedisError: Redis is away; what was trimmed before was safe to remove.
+        redis.RedisError: Redis is unavailable; what was trimmed before was safe to remove.
     """
     remaining = iter(all_tenants(client, keys) if tenants is None else tenants)
-    while some := list(islice(remaining, AT_ONCE)):
+    while some := list(islice(remaining, STREAMS_AT_ONCE)):
         yield from _trim_some(client, keys, keep_seconds, some, 0 if dry_run else TRIM_AT_ONCE)
 
 
