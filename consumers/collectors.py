@@ -3,7 +3,7 @@
 A *fleeting gauge* is published by the elected consumer alone. Its values expire unless they are
 published again, so that a consumer that is stuck or was replaced shows no old figure beside the new
 one. An *event histogram* observes all events of a batch at once, for a tenth of the cost of
-observing each event. `consumers.metrics` makes the objects.
+observing each event. Used by `consumers.metrics`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class FleetingGauge(Collector):
 
 
 class FleetingCounter(FleetingGauge):
-    """A counter that all processes share and that is stored elsewhere; its value expires."""
+    """A counter that all processes share and that is stored in Redis; its value expires here."""
 
     _family = CounterMetricFamily
 

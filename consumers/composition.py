@@ -1,7 +1,7 @@
 """The composition root: the only module that knows both consumer groups and projections.
 
-`consume` runs one consumer process for the command `jobtrail consume`. `build` makes a consumer for
-it, for the benchmarks and for tests.
+`consume` runs one consumer process, and `build` makes a consumer for it. Used by
+`ops.commands.consume`, the benchmarks and the tests.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:
 def _chores(
     group: str, projection: Projection, settings: Settings, client: redis.Redis, consumer: str
 ) -> Iterator[Chore]:
-    """Yield the chores of a group's consumers; those of the history reach both servers."""
+    """Yield the chores of a group's consumers; only those of the history's group trim and reap."""
     if isinstance(projection, Restorable):
         # First: what a failover lost must be restored before it is trimmed.
         yield Promotions(client, projection, group, max_event_bytes=settings.max_event_bytes)
@@ -173,7 +173,7 @@ def consume(group: str, settings: Settings) -> None:
 
 
 def _serve_metrics(settings: Settings) -> None:
-    """Serve the metrics of this process, if a port is set."""
+    """Serve the metrics of this process, if a port is configured."""
     if settings.metrics_port is None:
         return
     server, _ = prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host)

@@ -1,11 +1,11 @@
-"""The three kinds of error that a consumer meets.
+"""The classification of errors that a consumer meets.
 
 - An *outage* passes: the consumer waits and applies the batch again. It counts against no entry.
 - *Poison* is bad data: the one bad entry becomes a dead letter, and the rest is applied.
-- An *odd key* is the fault of one tenant: only that tenant is delayed
+- An *odd key* concerns one tenant: only that tenant is delayed
   (`consumers.delivery.refused_tenants`).
 
-Used by the loop, the chores and the commands.
+Used by modules of `consumers`, and by `ops.outside_errors`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _OF_A_STREAM = ("the stream has exhausted", "the id specified in x", "invalid st
 
 
 def is_outage(error: BaseException) -> bool:
-    """Return whether waiting can help.
+    """Return whether an error is an outage, so that the consumer waits and tries again.
 
-    Every refusal that does not concern the data counts as an outage, also a missing table or a
+    Every refusal that does not concern the data counts as an outage, including a missing table or a
     wrong password: an operator corrects it, and no entry may be lost until then.
     """
     if isinstance(error, _POISON):
@@ -47,7 +47,7 @@ def is_of_key(error: BaseException) -> bool:
 
 
 def server_of(error: BaseException) -> str:
-    """Return the kind of server that is away or refuses, as the metrics name it."""
+    """Return the name that the metrics use for the server that raised an error."""
     if isinstance(error, redis.RedisError):
         return "redis"
     return "postgres" if isinstance(error, psycopg.Error) else "other"

@@ -1,4 +1,7 @@
-"""The thresholds of Python's garbage collector in processes that handle events in batches."""
+"""The thresholds of Python's garbage collector in processes that handle events in batches.
+
+Used by `consumers.composition` and `ops.tasks.replay.servers`.
+"""
 
 from __future__ import annotations
 

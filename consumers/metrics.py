@@ -2,7 +2,7 @@
 
 No tenant is a label, except in the two metrics that `JOBTRAIL_METRICS_TENANTS=on` fills. Figures of
 all streams together are published by the consumer that is elected to sweep, and by no other: take
-the maximum over processes, not the sum. All of `consumers` counts with these objects.
+the maximum over processes, not the sum. Used by the modules of `consumers` that count something.
 """
 
 from __future__ import annotations
@@ -170,9 +170,9 @@ REASONS = (
 
 
 def initialize(group: str) -> None:
-    """Show the counters of a consumer of this group as 0.
+    """Export the counters of a consumer of this group with the value 0.
 
-    Without this, a rate in Prometheus would miss the first count of each.
+    Otherwise a rate in Prometheus would miss the first increment of each counter.
     """
     for counter in (APPLIED, ACKNOWLEDGED, CLAIMED, REDELIVERED, DELETED):
         counter.labels(group)

@@ -1,6 +1,7 @@
 """The interfaces that the loop requires: the projection, the chores and the stop signal.
 
-`consumers.composition` passes the objects in; the loop knows no projection and no chore.
+`consumers.composition` passes the objects in; the loop imports no projection and no chore except
+the sweep. Used by `consumers.loop`, `consumers.chores.activity` and `consumers.tracing`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Stop(Protocol):
 
 
 class Projection(Protocol):
-    """The data that a group derives from the streams."""
+    """The writer of the data that a group derives from the streams."""
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Store the effect of the entries; applying them again changes nothing."""
@@ -36,11 +37,11 @@ class LooksAhead(Protocol):
     """A projection whose writer can run a callable while it waits for its server."""
 
     meanwhile: Callable[[], None]
-    """Called at most once in each `apply`; what it raises undoes the batch."""
+    """Called at most once in each `apply`; if it raises, the batch is not stored."""
 
 
 class Chore(Protocol):
-    """Periodic work of a consumer; `consumers.chores.periodic.Periodic` is the base of all."""
+    """Periodic work of a consumer; `PeriodicChore` is the base class of all chores."""
 
     @property
     def name(self) -> str:

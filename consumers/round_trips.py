@@ -1,6 +1,6 @@
 """Round trips to Redis with many commands, the server's clock, and names that any encoder accepts.
 
-Used by all of `consumers` and `ops`.
+Used by modules of `consumers` and of `ops`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def round_trips(client: redis.Redis, commands: Iterable[Command]) -> list[Any]:
     """Send commands, `AT_ONCE` in one round trip; a refused command's reply is its error.
 
     Raises:
-        redis.ConnectionError, redis.TimeoutError: some may have been carried out.
+        redis.ConnectionError, redis.TimeoutError: the server may have run some of the commands.
     """
     remaining, replies = iter(commands), list[Any]()
     while some := list(islice(remaining, AT_ONCE)):
@@ -33,7 +33,7 @@ def server_ms(client: redis.Redis) -> int:
     """Return the server's clock in milliseconds since 1970; the clocks of hosts may differ.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     seconds, micros = ask(client, "TIME")
     return int(seconds) * 1000 + int(micros) // 1000

@@ -2,9 +2,9 @@
 
 A batch has events of many traces. It is one span, linked to those traces. Each of those traces also
 gets a span of the same time that shows when its event was projected, linked to the span of the
-batch. Only sampled traces are continued, and a bounded number of them in each batch. Where there is
-none, or the process has no tracer, a batch costs one pass over its events. `consumers.composition`
-wraps the projection with `traced`.
+batch. Only sampled traces are continued, and a bounded number of them in each batch. Without
+sampled traces, or without a tracer in the process, a batch costs one pass over its events. Used by
+`consumers.composition`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SAMPLED = frozenset("13579bdf")
 
 
 def traced(projection: Projection, group: str) -> Projection:
-    """Return the projection with spans, or itself where OpenTelemetry is not installed."""
+    """Return the projection with spans, or the projection itself without OpenTelemetry."""
     return Traced(projection, group) if INSTALLED else projection
 
 
@@ -56,7 +56,7 @@ class Traced:
         self._tracer = trace.get_tracer("jobtrail")
 
     def apply(self, entries: Sequence[Entry]) -> None:
-        """Apply the entries, and raise what the projection raises."""
+        """Apply the entries; raise what the projection raises."""
         continued = self._continued(entries)
         if not continued:
             self._projection.apply(entries)

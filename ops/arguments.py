@@ -26,7 +26,7 @@ def check_known(client: redis.Redis, tenant: str) -> str:
     Raises:
         InvalidTenant: no tenant can have that name.
         CommandError: the tenant has neither a stream nor dead letters.
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     if not is_known(client, tenant):
         check_tenant(tenant)
@@ -51,7 +51,7 @@ def check_servers(settings: Settings) -> None:
 
     Raises:
         InvalidUrl, SettingsError: a URL is not valid.
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     check_database_url(settings)
     if settings.redis_url is not None:

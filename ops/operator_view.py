@@ -65,7 +65,7 @@ class RedisOperatorView:
         return cls(client, DeadLetterStore(client, max_event_bytes=settings.max_event_bytes))
 
     def samples(self) -> Facts:
-        """Return the samples of the last hour as columns; rates are entries a second."""
+        """Return the samples of the last hour as columns; rates are entries per second."""
         texts = ask(self._client, "LRANGE", self._keys.samples(), 0, -1)
         taken = [sample.model_dump() for sample in valid_figures(Sample, texts)]
         sampled = (name for sample in taken for name in sample["groups"])

@@ -20,7 +20,7 @@ from ops.printing import error_console
 
 
 class _Speed(ProgressColumn):
-    """The column with the events a second."""
+    """The column with the events per second."""
 
     def render(self, task: Task) -> Text:
         """Return the speed as text, once it is known."""

@@ -39,7 +39,7 @@ def is_tenant(name: str) -> bool:
 
 
 def field_of(fields: Sequence[bytes]) -> bytes | None:
-    """Return the bytes of the entry's `event` field; None where it has none."""
+    """Return the bytes of the entry's `event` field; None if it has none."""
     if fields[0] == FIELD:
         return fields[1]
     return dict(zip(fields[::2], fields[1::2], strict=True)).get(FIELD)

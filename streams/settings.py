@@ -151,7 +151,7 @@ class Settings(BaseModel):
 
     @classmethod
     def durable_replicas_of(cls, environ: Mapping[str, str] | None = None) -> int | None:
-        """Return the replicas that a durable append needs, or None where that is not set.
+        """Return the replicas that a durable append needs, or None if that is not set.
 
         No other variable is read: a worker's process may have others that are not for it.
 

@@ -2,7 +2,9 @@
 
 Each consumer counts what it applies in a `Tally`, and its heartbeat adds the counts to a sorted set
 in Redis. There they decay over five minutes, as a load average does, so that idle tenants disappear
-by themselves. The elected consumer's samples apply the decay; the console shows the figures.
+by themselves. The elected consumer's samples apply the decay; the console shows the figures. Used
+by `consumers.composition`, `consumers.chores.heartbeat`, `consumers.chores.samples` and
+`ops.operator_view`.
 """
 
 from __future__ import annotations
@@ -70,5 +72,5 @@ def decay_commands(groups: Sequence[str], keys: Keys) -> Iterator[Command]:
 
 
 def per_minute(activity: float) -> float:
-    """Return the entries a minute that keep a tenant's activity at this value."""
+    """Return the entries per minute that keep a tenant's activity at this value."""
     return activity * (1 - DECAY)

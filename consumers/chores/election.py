@@ -1,4 +1,4 @@
-"""Elections: one consumer at a time does the work that several should not do at once.
+"""Elections: one consumer at a time does the work that several should not do at the same time.
 
 An election expires by itself, so that an elected consumer that died is replaced. For a moment two
 consumers may both be elected: their work must be harmless when it is done twice. Each elected chore
@@ -31,13 +31,13 @@ class Election:
         self._consumer = consumer
         self._ms = max(1, int(interval_seconds * ELECTED_INTERVALS * 1000))
         self.is_new = False
-        """True where the last `hold` won an election that this consumer did not hold before."""
+        """True if the last `acquire` elected this consumer, which was not elected before it."""
 
-    def hold(self) -> bool:
+    def acquire(self) -> bool:
         """Try to be elected, or renew the election; return whether this consumer is elected.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         won = ask(self._client, "SET", self._key, self._consumer, "NX", "PX", self._ms)
         self.is_new = bool(won)
@@ -52,7 +52,7 @@ class Election:
         """Let another consumer be elected at once.
 
         Raises:
-            redis.RedisError: Redis is away or refuses; the election expires by itself.
+            redis.RedisError: Redis is unavailable or refuses; the election expires by itself.
         """
         if ask(self._client, "GET", self._key) == self._consumer.encode():
             ask(self._client, "DEL", self._key)

@@ -1,6 +1,7 @@
 """Heartbeats: each consumer's description of itself, and the number of entries that it applied.
 
-Every consumer sends one in each interval. The console lists the consumers with `heartbeats`.
+Every consumer writes one to Redis in each interval. Used by `consumers.composition`,
+`consumers.chores.samples`, and `ops.operator_view`, which lists the consumers in the console.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ import orjson
 import redis
 
 from consumers.chores.activity import Tally
-from consumers.chores.periodic import Periodic
+from consumers.chores.periodic import PeriodicChore
 from consumers.chores.shared_figures import Beat, valid_figures
 from consumers.round_trips import round_trips, server_ms
 from streams.keys import Keys
 from streams.wire import Command, ask, checked
 
 INTERVAL_SECONDS = 10.0
-FORGET_MS = 600_000
+SILENT_MS = 600_000
 """The time without a heartbeat after which a consumer is removed from the list."""
 
 
-class Heartbeat(Periodic):
-    """One consumer's heartbeat.
+class Heartbeat(PeriodicChore):
+    """One consumer's heartbeats.
 
     Args:
         tally: counts what the consumer applies.
@@ -59,7 +60,7 @@ class Heartbeat(Periodic):
         """Send the last counts, and remove the consumer from the list.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         self._work()
         ask(self._client, "HDEL", self._keys.beats(), _field(self._group, self._consumer))
@@ -90,22 +91,22 @@ def heartbeats(client: redis.Redis, keys: Keys) -> list[dict[str, Any]]:
     """Return each consumer's last heartbeat, with the fields of `Beat`.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     texts = ask(client, "HVALS", keys.beats())
     return [beat.model_dump() for beat in valid_figures(Beat, texts)]
 
 
-def forget_silent(client: redis.Redis, keys: Keys, now: int) -> None:
+def remove_silent(client: redis.Redis, keys: Keys, now: int) -> None:
     """Remove consumers without a recent heartbeat; `now` is the server's clock in milliseconds.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     silent = [
         _field(each["group"], each["name"])
         for each in heartbeats(client, keys)
-        if now - each["beat"] > FORGET_MS
+        if now - each["beat"] > SILENT_MS
     ]
     if silent:
         ask(client, "HDEL", keys.beats(), *silent)

@@ -1,7 +1,8 @@
 """The base of all chores: work that is due in intervals, of the elected consumer or of each one.
 
-The runner of the loop calls `due` and `run` between batches, and `leave` at the end. No chore
-computes its own due time or writes the key of an election: `Timer` and `Election` do.
+`consumers.loop.runner` calls `due` and `run` between batches, and `leave` at the end. No chore
+computes its own due time or writes the key of an election: `Timer` and `Election` do. Used by the
+modules of `consumers.chores`.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ class Timer:
         return self._clock() >= self._at
 
     def seconds_left(self) -> float:
-        """Return the seconds until it is due, 0 where it is due already."""
+        """Return the seconds until the time has come, 0 if it has come already."""
         return max(0.0, self._at - self._clock())
 
     def set(self, seconds: float) -> None:
-        """Make it due in so many seconds."""
+        """Set the time to so many seconds from now."""
         self._at = self._clock() + seconds
 
 
-class Periodic(ABC):
+class PeriodicChore(ABC):
     """One consumer's part in a chore.
 
     Args:
-        election: only the elected consumer does the work; None where every consumer does it.
+        election: only the elected consumer does the work; None if every consumer does it.
         clock: returns monotonic seconds.
     """
 
@@ -70,15 +71,15 @@ class Periodic(ABC):
         Raises:
             Exception: what the work raises; the next run tries again.
         """
-        self.timer.set(self._pause())
-        if self._is_elected():
+        self.timer.set(self._seconds_until_next())
+        if self._acquire_election():
             self._work()
 
     def leave(self) -> None:
         """Let another consumer be elected at once, because this one ends.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         if self._election is not None:
             self._election.resign()
@@ -87,27 +88,32 @@ class Periodic(ABC):
     def _work(self) -> None:
         """Do the work once."""
 
-    def _forget(self) -> None:
-        """Drop what only a consumer knows that was elected without a break.
+    def _drop_state(self) -> None:
+        """Drop what this consumer has stored between runs, because it may be out of date.
 
-        Called where another consumer is elected, and after this one was newly elected. A chore
-        that keeps nothing between its runs leaves it as it is.
+        Called when another consumer is elected, and when this one is elected after a time in which
+        it was not. A chore that stores nothing between its runs need not override it.
         """
         return
 
-    def _pause(self) -> float:
+    def _seconds_until_next(self) -> float:
         """Return the seconds until the next run."""
         return self._interval
 
     def _renew_election(self) -> None:
-        """Renew the election during work that may take longer than it lasts."""
-        if self._election is not None:
-            self._election.hold()
+        """Renew the election during work that may take longer than the election lasts.
 
-    def _is_elected(self) -> bool:
+        If it was lost meanwhile, the work is not stopped: it is harmless when it is done twice, and
+        the next run does nothing.
+        """
+        if self._election is not None:
+            self._election.acquire()
+
+    def _acquire_election(self) -> bool:
+        """Return whether this consumer must do the work, after trying to be elected for it."""
         if self._election is None:
             return True
-        elected = self._election.hold()
+        elected = self._election.acquire()
         if not elected or self._election.is_new:
-            self._forget()
+            self._drop_state()
         return elected

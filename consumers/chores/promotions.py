@@ -4,7 +4,8 @@ A standby that is promoted may lack the last commits of the primary. Their entri
 so that no consumer reads them again, but the streams still have them. A consumer that finds its
 database on another server, or on another timeline of it, compares the entries that its group has
 settled with the history and applies those that are missing. Applying an event twice changes
-nothing, so that several consumers may do this at once, without an election.
+nothing, so that several consumers may do this at once, without an election. Used by
+`consumers.composition`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import redis
 import structlog
 
 from consumers import metrics
-from consumers.chores.periodic import Periodic
+from consumers.chores.periodic import PeriodicChore
 from consumers.delivery.group_states import group_states
 from consumers.faults import is_outage
 from consumers.round_trips import encodable
@@ -31,12 +32,12 @@ from streams.wire import as_text, ask
 _LOG = structlog.get_logger(__name__)
 
 RawEntries = Sequence[tuple[bytes, list[bytes]]]
-"""Entries as the server replies with them."""
+"""Entries of a reply of XRANGE: entry ids and fields."""
 
 INTERVAL_SECONDS = 5.0
 """The time between two checks of the server; a check is one small statement."""
 SLICE_SECONDS = 0.5
-"""The time for which entries are compared before the next batch is consumed."""
+"""The time for which one run compares entries, before the next batch is consumed."""
 READ_AT_ONCE = 1_000
 """The number of entries that are read and compared together."""
 
@@ -54,7 +55,7 @@ class Restorable(Protocol):
         ...
 
 
-class Promotions(Periodic):
+class Promotions(PeriodicChore):
     """One consumer's comparison of the database with the streams after a failover.
 
     Args:
@@ -90,7 +91,7 @@ class Promotions(Periodic):
         """Check the server once; after a change, compare for a while and continue at once."""
         try:
             server = self._projection.server()
-            if self._comparison is None and not self._is_other(server):
+            if self._comparison is None and not self._start_if_replaced(server):
                 self._seen = server
                 return
             if not self._compare():
@@ -102,11 +103,11 @@ class Promotions(Periodic):
             self._comparison = None  # the next one starts with the first entry
             raise
 
-    def _is_other(self, server: str) -> bool:
-        """Return whether this process, or the last one that compared, used another server.
+    def _start_if_replaced(self, server: str) -> bool:
+        """Start a comparison if the server was replaced; return whether it was.
 
-        Both count: after other processes have compared, this one may still have written to the old
-        primary.
+        It was if this process, or the last one that compared, used another server. Both count:
+        after other processes have compared, this one may still have written to the old primary.
         """
         known: bytes | None = ask(self._client, "GET", self._keys.database(self._group))
         before = {self._seen} if self._seen is not None else set()
@@ -160,13 +161,17 @@ class Promotions(Periodic):
         return [each for each in decoded if isinstance(each, Entry)]
 
     def _restore(self, entries: Sequence[Entry]) -> int:
-        """Restore entries together; where one cannot be applied, restore the others without it."""
+        """Restore entries together; if one of them cannot be applied, restore the others.
+
+        Returns:
+            The number of entries that were missing.
+        """
         try:
             return self._projection.restore(entries)
         except Exception as error:
             if is_outage(error):
                 raise
             if len(entries) == 1:
-                return 0  # it is a dead letter
+                return 0  # the entry is in the dead letters
         middle = len(entries) // 2
         return self._restore(entries[:middle]) + self._restore(entries[middle:])

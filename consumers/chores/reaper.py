@@ -1,9 +1,9 @@
-"""The reaper: ending jobs whose worker is gone.
+"""The reaper: it ends jobs whose worker has disappeared.
 
 A worker that was killed appends nothing. A *stalled* job is one that is processing and has had no
 event for `stalled_after_seconds`: the elected consumer appends a `failed` event with the code
 `stalled` for it. If the worker was only slow and appends `done` afterwards, `done` wins, because it
-ranks higher in the fold.
+ranks higher in the fold. Used by `consumers.composition`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import structlog
 
 from consumers import metrics
 from consumers.chores.election import Election
-from consumers.chores.periodic import Periodic
+from consumers.chores.periodic import PeriodicChore
 from consumers.delivery.group_states import group_states
 from consumers.round_trips import server_ms
 from projections.registry.lookup import HISTORY_GROUP
@@ -32,8 +32,8 @@ _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("reaper")
 
 INTERVAL_SECONDS = 10.0
-AT_ONCE = 500
-"""Jobs that one run ends at most; every tenant has a share of them."""
+MAX_JOBS = 500
+"""The most jobs that one run ends; every tenant has a share of them."""
 
 
 class Stalled(NamedTuple):
@@ -47,7 +47,7 @@ class Stalled(NamedTuple):
     """The entry id of its last event."""
 
 
-class Reaper(Periodic):
+class Reaper(PeriodicChore):
     """One consumer's part in ending stalled jobs, done while it is elected.
 
     Args:
@@ -86,7 +86,7 @@ class Reaper(Periodic):
             self._end(tenant, [job for job in found if job.tenant == tenant])
 
     def _end(self, tenant: str, jobs: Sequence[Stalled]) -> None:
-        """Append the ends of one tenant's jobs; a refusing stream delays no other tenant."""
+        """Append the `failed` events of one tenant's jobs; log an error of the tenant's stream."""
         try:
             self._appender.append_many((tenant, self._failed(job)) for job in jobs)
         except LogUnavailable as error:  # the next run tries again
@@ -99,7 +99,7 @@ class Reaper(Periodic):
     def _stalled(self) -> list[Stalled]:
         before = server_ms(self._client) - self._stalled_after_ms
         with self._connect() as connection:
-            rows = connection.execute(_QUERIES["stalled"], (before, AT_ONCE)).fetchall()
+            rows = connection.execute(_QUERIES["stalled"], (before, MAX_JOBS)).fetchall()
         return [Stalled(*row) for row in rows]
 
     def _current(self, tenants: Sequence[str]) -> set[str]:

@@ -1,9 +1,9 @@
 """Samples: what each group applied and how far it is behind, every 10 s for an hour.
 
-The elected consumer takes a *sample* of every group for the console. It looks at streams with
-unsettled entries alone, and at a bounded number of them in each sample. It also maintains the
-figures beside the samples: the activity's decay, the list of consumers, the list of tenants with
-dead letters.
+The elected consumer takes a *sample* of every group for the console. It examines only streams with
+unsettled entries, and a bounded number of them in each sample. It also maintains other figures: the
+decay of the activity, the list of consumers, the list of tenants with dead letters. Used by
+`consumers.composition`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import redis
 
 from consumers.chores.activity import DECAY_SECONDS, decay_commands
 from consumers.chores.election import Election
-from consumers.chores.heartbeat import forget_silent
-from consumers.chores.periodic import Periodic, Timer
+from consumers.chores.heartbeat import remove_silent
+from consumers.chores.periodic import PeriodicChore, Timer
 from consumers.chores.shared_figures import count_of
 from consumers.dead_letters.limits import Limits
 from consumers.dead_letters.tenants import DeadTenants
@@ -31,20 +31,20 @@ from streams.keys import TENANT, Keys
 from streams.wire import Command, as_text, ask, checked, round_trip
 
 INTERVAL_SECONDS = 10.0
-KEPT = 360
-"""The number of samples kept: those of an hour."""
-KEPT_SECONDS = 7_200
-"""The time for which samples are kept after the last one."""
+MAX_SAMPLES = 360
+"""The number of samples that are stored: those of an hour."""
+EXPIRE_SECONDS = 7_200
+"""The time after the last sample at which all samples expire."""
 
-EXAMINED = 1_000
+MAX_EXAMINED = 1_000
 """Streams that one sample examines; the next sample continues with the next streams."""
-QUEUED = 10_000
+MAX_QUEUED = 10_000
 """Tenants that one sample takes from each queue; this costs far less than examining them."""
-BEHIND = 50
+MAX_BEHIND = 50
 """Tenants that are listed as furthest behind."""
 
 
-class Samples(Periodic):
+class Samples(PeriodicChore):
     """One consumer's part in taking samples, done while it is elected.
 
     Args:
@@ -72,19 +72,19 @@ class Samples(Periodic):
         self._decay = Timer(clock)
         self._decay.set(DECAY_SECONDS)
         self._unsettled: dict[str, list[Lag]] = {}
-        """The lag of tenants with unsettled entries, the longest unexamined first."""
+        """The lag of tenants with unsettled entries; the one examined longest ago is the first."""
 
     def _work(self) -> None:
         now = server_ms(self._client)
         groups = list(map(encodable, known_groups(self._client, self._keys)))
         self._sample(groups, now)
         self._dead_tenants.maintain(now)
-        forget_silent(self._client, self._keys, now)
+        remove_silent(self._client, self._keys, now)
         if self._decay.is_due():
             self._decay.set(DECAY_SECONDS)
             checked(round_trip(self._client, list(decay_commands(groups, self._keys))))
 
-    def _forget(self) -> None:
+    def _drop_state(self) -> None:
         self._unsettled = {}
         self._dead_tenants.restart()
 
@@ -106,16 +106,16 @@ class Samples(Periodic):
         furthest = orjson.dumps({"at": now, "tenants": self._furthest_behind()})
         return [
             ("RPUSH", samples, orjson.dumps(sample)),
-            ("LTRIM", samples, -KEPT, -1),
-            ("EXPIRE", samples, KEPT_SECONDS),
-            ("SET", behind, furthest, "EX", int(self._interval * KEPT) + 1),
+            ("LTRIM", samples, -MAX_SAMPLES, -1),
+            ("EXPIRE", samples, EXPIRE_SECONDS),
+            ("SET", behind, furthest, "EX", int(self._interval * MAX_SAMPLES) + 1),
         ]
 
     def _examine(self, groups: Sequence[str]) -> None:
         """Examine some of the tenants that are queued or were not settled before."""
-        for tenant in queued_tenants(self._client, groups, self._keys, QUEUED):
+        for tenant in queued_tenants(self._client, groups, self._keys, MAX_QUEUED):
             self._unsettled.setdefault(tenant, [])
-        turn = list(islice(self._unsettled, EXAMINED))
+        turn = list(islice(self._unsettled, MAX_EXAMINED))
         for tenant in turn:
             del self._unsettled[tenant]
         # Tenants that are not settled come last in the order of the next samples.
@@ -139,4 +139,4 @@ class Samples(Periodic):
             for tenant, rows in self._unsettled.items()
             if TENANT.match(tenant)
         }
-        return sorted(ages, key=lambda name: -ages[name])[:BEHIND]
+        return sorted(ages, key=lambda name: -ages[name])[:MAX_BEHIND]

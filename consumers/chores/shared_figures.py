@@ -1,8 +1,8 @@
 """The forms of the figures that consumers write to Redis for each other and for operators.
 
-The heartbeat and the samples write them; the console reads them with `valid_figures`. Other
-programs can write these keys too: a value of another form is left out, and neither a consumer nor a
-page of the console fails because of it.
+Used by `consumers.chores.heartbeat` and `consumers.chores.samples`, which write the figures, and by
+`ops.operator_view`, which reads them. Other programs can write these keys too: a value of another
+form is skipped, and neither a consumer nor a page of the console fails because of it.
 """
 
 from __future__ import annotations
@@ -67,5 +67,5 @@ def valid_figures(form: type[_Form], texts: Iterable[bytes]) -> Iterator[_Form]:
 
 
 def count_of(text: bytes) -> int:
-    """Return the count that a text of up to 19 digits is, or 0 for any other text."""
+    """Return the number that a text of up to 19 digits stands for, or 0 for any other text."""
     return int(text) if text.isdigit() and len(text) < 20 else 0

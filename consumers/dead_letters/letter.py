@@ -1,6 +1,6 @@
 """A dead letter as it is read back: the entry, and the groups that rejected it.
 
-`consumers.dead_letters.store` returns letters; the commands, the console and the doctor show them.
+Used by `consumers.dead_letters.store`, `ops.tasks` and `ops.operator_view`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from streams.wire import as_text
 
 @dataclass(slots=True)
 class Rejection:
-    """One group's reason for giving an entry up."""
+    """One group's reason for moving an entry to the dead letters."""
 
     group: str = ""
     reason: str = ""
@@ -35,19 +35,19 @@ class Letter:
     entry_id: str
     """The entry's id; empty in a letter that another program wrote."""
     rejections: Sequence[Rejection]
-    """At least one, in the order in which they came."""
+    """At least one, in the order in which they were written."""
     event: bytes | None
-    """The bytes of the entry's `event` field, or None where it had none."""
+    """The bytes of the entry's `event` field, or None if it had none."""
     others: Sequence[tuple[bytes, bytes]]
     """The entry's other fields."""
     size: int
-    """Bytes of the event as it came."""
+    """Bytes of the original event."""
     sha256: str | None = field(default=None)
-    """The hash of the event as it came, where only its beginning was kept."""
+    """The hash of the original event if only its beginning was stored."""
 
     @property
     def name(self) -> str:
-        """The id that operators use: the entry's id where it is valid, else the letter's."""
+        """The id that operators use: the entry's id if it is valid, otherwise the letter's."""
         try:
             return str(EntryId.parse(self.entry_id))
         except ValueError:
@@ -55,7 +55,7 @@ class Letter:
 
     @property
     def is_complete(self) -> bool:
-        """True where all bytes of the entry were kept."""
+        """True if all bytes of the entry were stored."""
         return self.sha256 is None
 
     @property
@@ -90,9 +90,9 @@ class Letter:
 
 
 def letter_of(tenant: str, raw_id: bytes, fields: Sequence[bytes]) -> Letter:
-    """Return the letter that an entry of a tenant's dead letters holds.
+    """Return the letter in an entry of a tenant's stream of dead letters.
 
-    Any program can write such an entry: missing or odd fields give empty values.
+    Any program can write such an entry: missing or unexpected fields become empty values.
     """
     pairs = list(zip(fields[::2], fields[1::2], strict=True))
     facts = {name: value for name, value in pairs if not name.startswith(OTHER_PREFIX)}

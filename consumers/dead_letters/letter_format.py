@@ -1,7 +1,8 @@
 """The form of dead letters in Redis: keys, field names and scripts.
 
-Consumers write letters (`writer`) and operators read them (`store`); this module holds what both
-need, without the metrics of a consumer, so that commands start faster.
+Used by `consumers.dead_letters.writer`, which writes letters, by `consumers.dead_letters.store`,
+which reads them, and by `consumers.dead_letters.limits`. It does not import the metrics of a
+consumer, so that commands start faster.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def letter_keys(keys: Keys, tenant: str) -> list[bytes]:
 
 
 def script(name: str) -> str:
-    """Return the text of a script on dead letters, after the functions that all of them share."""
+    """Return the text of a Lua script, preceded by the functions that all these scripts share."""
     folder = files("consumers.dead_letters")
     common = folder.joinpath("common.lua").read_text(encoding="utf-8")
     return common + folder.joinpath(name).read_text(encoding="utf-8")

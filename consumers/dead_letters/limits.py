@@ -1,6 +1,7 @@
 """The limits on one tenant's dead letters: bytes and age. The oldest letters are dropped first.
 
-The writer drops letters with each new one, and the chore `DeadTenants` those that only grew old.
+Used by `consumers.dead_letters.writer`, which drops letters when it writes one, and by
+`consumers.dead_letters.tenants`, which drops letters of tenants without new ones.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def drop_old(client: redis.Redis, keys: Keys, tenants: Sequence[str], limits: Li
     """Drop these tenants' letters beyond the limits, at most `DROPPED_AT_ONCE` of each tenant.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     # Loaded each time: the server forgets scripts in a restart or a failover.
     digest = ask(client, "SCRIPT", "LOAD", script("drop.lua"))

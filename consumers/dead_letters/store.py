@@ -1,7 +1,8 @@
 """The operators' side of the dead letters: list, find, requeue and discard, by entry.
 
-The commands `jobtrail dead`, the console and the doctor use `DeadLetterStore`. To *requeue* a
-letter is to append its entry again, under a new entry id.
+To *requeue* a letter is to append its entry again, with a new entry id. Used by
+`ops.commands.dead`, `ops.tasks.dead_letters`, `ops.operator_view`, `ops.doctor` and
+`consumers.dead_letters.tenants`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ADOPTED_AT_ONCE = 200
 
 
 class NotKept(Exception):
-    """The entry was too large to be kept completely, and has left the stream: append it again."""
+    """The entry was too large to be stored completely, and was trimmed: append it again."""
 
 
 class DeadLetterStore:
@@ -55,10 +56,10 @@ class DeadLetterStore:
         self._adopt = client.register_script(script("adopt.lua"))
 
     def tenants(self) -> Iterator[str]:
-        """Yield every tenant that has dead letters; the keyspace is scanned on the way.
+        """Yield every tenant that has dead letters; this scans the keyspace.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         start, end = self._keys.dead("*").split("*")
         for name in all_streams(self._client, f"{start}*{end}"):
@@ -83,7 +84,7 @@ class DeadLetterStore:
             before: only letters with a lower id of their own.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         self.adopt(tenant)
         for raw, fields in self._pages(self._dead(tenant), before, oldest_first=oldest_first):
@@ -95,11 +96,11 @@ class DeadLetterStore:
                 yield letter
 
     def find(self, tenant: str, name: str) -> Letter | None:
-        """Return the letter of an entry id, or the one with this id; None where there is none.
+        """Return the letter of the entry with this id, or the letter with this id, or None.
 
         Raises:
             ValueError: `name` is not an entry id.
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         EntryId.parse(name)
         self.adopt(tenant)
@@ -114,30 +115,30 @@ class DeadLetterStore:
         return found
 
     def requeue(self, letter: Letter) -> EntryId | None:
-        """Append the letter's entry again, mark its tenant ready and delete the letter, at once.
+        """Append the letter's entry again, mark its tenant ready and delete the letter in one step.
 
-        Return the new entry id, or None where the letter is gone: it was requeued or discarded.
+        Returns the new entry id, or None if the letter was requeued or discarded already.
 
         Raises:
-            NotKept: the letter holds only a part of the entry, and the stream no longer has it.
-            redis.RedisError: Redis is away or refuses.
+            NotKept: the letter has only a part of the entry, and the stream no longer has it.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         added = self._take(letter, self._fields(letter))
         return None if added is None else of_reply(added)
 
     def discard(self, letter: Letter) -> bool:
-        """Delete a letter for ever; return whether it existed.
+        """Delete a letter forever; return whether it existed.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         return self._take(letter, []) is not None
 
     def adopt(self, tenant: str) -> None:
-        """Merge the letters that an earlier version wrote, one for each group, into one an entry.
+        """Merge letters of an earlier version, which wrote one per group, into one per entry.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         dead, index = letter_keys(self._keys, tenant)[1:3]
         try:

@@ -1,7 +1,7 @@
 """The list of tenants that have dead letters, so that no reader has to scan for them.
 
-The writer adds a tenant with each letter. The elected consumer's samples (`consumers.chores`) keep
-the list correct through `DeadTenants`; the doctor and the console count letters with `dead_counts`.
+`consumers.dead_letters.writer` adds a tenant with each letter. Used by `consumers.chores.samples`,
+which keeps the list correct, and by `ops.doctor` and `ops.operator_view`, which count letters.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from streams.discovery import START, scan_streams
 from streams.keys import Keys
 from streams.wire import as_text, ask, checked
 
-LISTED_AT_ONCE = 1_000
-"""Listed tenants whose letters are counted in one turn."""
+COUNTED_AT_ONCE = 1_000
+"""Tenants of the list whose letters are counted in one run."""
 SCAN_CALLS = 20
-"""SCANs in one turn, for letters of tenants that are not listed."""
+"""SCAN commands in one run, for letters of tenants that are not in the list."""
 
 
 class DeadTenants:
-    """The list of tenants with dead letters; each turn does a bounded amount of work."""
+    """The list of tenants with dead letters; each run does a bounded amount of work."""
 
     def __init__(self, client: redis.Redis, keys: Keys, limits: Limits | None = None) -> None:
         self._client = client
@@ -45,11 +45,11 @@ class DeadTenants:
         is the server's clock in milliseconds since 1970.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         listed = self._keys.dead_tenants()
         self._discover(listed, now)
-        tenants = ask(self._client, "ZREVRANGE", listed, 0, LISTED_AT_ONCE - 1)
+        tenants = ask(self._client, "ZREVRANGE", listed, 0, COUNTED_AT_ONCE - 1)
         if gone := self._among(tenants, dead=False):
             ask(self._client, "ZREM", listed, *gone)
             # A letter may have been written just before the ZREM: count again after it.
@@ -77,10 +77,10 @@ class DeadTenants:
 
 
 def dead_counts(client: redis.Redis, tenants: Sequence[str], keys: Keys) -> list[int]:
-    """Return the number of each tenant's dead letters; 0 where the key has another type.
+    """Return the number of each tenant's dead letters; 0 if the key has another type.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     replies = round_trips(client, (("XLEN", keys.dead(tenant)) for tenant in tenants))
     return [0 if is_of_key(reply) else checked([reply])[0] for reply in replies]

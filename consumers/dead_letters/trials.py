@@ -3,13 +3,14 @@
 A consumer that dies leaves its whole batch pending, most of it harmless entries. An entry that was
 delivered more than `SHARED_DELIVERIES` times is a *suspect* and is applied alone. A *trial* is
 recorded before that and removed once the process has survived it: the effect is stored, or an
-exception was raised, an outage included. A trial that is still recorded when the entry is taken
-over was therefore ended by the death of its process. After `MAX_TRIALS` of them the entry becomes a
-dead letter. Deliveries in shared batches only lead to trials; they never make a dead letter.
+exception was raised, for example in an outage. A trial that is still recorded when the entry is
+taken over was therefore ended by the death of its process. After `MAX_TRIALS` such trials the entry
+becomes a dead letter. Deliveries in shared batches only lead to trials; they never make a dead
+letter.
 
-The server's delivery counter holds both figures, so that no other key must be kept consistent with
-it: a delivery counts one, and a recorded trial counts `TRIAL_STEP`. The loop's settler is the only
-user.
+The server's delivery counter contains both figures, so that no other key must be kept consistent
+with it: a delivery counts one, and a recorded trial counts `TRIAL_STEP`. Used by
+`consumers.loop.settling`.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Trials:
         In that order an entry that ends the process delays each other suspect at most once.
 
         Raises:
-            redis.ConnectionError, redis.TimeoutError: Redis is away.
+            redis.ConnectionError, redis.TimeoutError: Redis is unavailable.
         """
         counters = self._group.delivery_counters(tenant, deliveries)
         found = [
@@ -79,7 +80,7 @@ class Trials:
         """Record a trial; it is counted once, however often it is recorded.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         self._group.set_delivery_counter(suspect.delivery, suspect.counter + TRIAL_STEP)
 

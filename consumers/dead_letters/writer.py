@@ -1,8 +1,8 @@
-"""The consumers' side of the dead letters: moving an entry from pending to them.
+"""The consumers' side of the dead letters: moving a pending entry to them.
 
-The loop's settler writes a letter for each entry that its group can never apply. A letter keeps the
-entry's bytes; an entry that is larger than any event may be is kept as its beginning and its hash.
-Operators read the letters with `consumers.dead_letters.store`.
+A letter has the entry's bytes; of an entry that is larger than any event may be, it has the
+beginning and a hash. Operators read the letters with `consumers.dead_letters.store`. Used by
+`consumers.loop.settling`, for each entry that its group can never apply.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from streams.keys import Keys
 from streams.wire import ask
 
 DETAIL_LENGTH = 500
-"""Characters of a detail that are kept at most."""
+"""The most characters of a detail that are stored."""
 OTHER_FIELDS = 3_000
-"""Fields beside `event` that a letter keeps at most: a script takes no more arguments."""
+"""The most fields besides `event` that a letter has: a script takes no more arguments."""
 HEAD_BYTES = 16_384
-"""Bytes that are kept of an entry that is too large."""
+"""The bytes that are stored of an entry that is too large."""
 
 
 class DeadLetterWriter:
     """Writes the dead letters of one group.
 
     Args:
-        max_event_bytes: of a larger entry only the beginning is kept.
+        max_event_bytes: of a larger entry only the beginning is stored.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class DeadLetterWriter:
         again.
 
         Raises:
-            redis.RedisError: Redis is away or refuses; the entry is pending, or its tenant is not
-                listed yet. Call it again.
+            redis.RedisError: Redis is unavailable or refuses; the entry is pending, or its tenant
+                is not listed yet. Call it again.
         """
         text = " ".join(detail.split())[:DETAIL_LENGTH]
         body = [b"entry_id", delivery.id, *_body(delivery.fields, self._max_event_bytes)]
@@ -84,7 +84,7 @@ class DeadLetterWriter:
 
 
 def _body(fields: Sequence[bytes], max_event_bytes: int) -> Iterator[bytes]:
-    """Yield the fields and values of an entry as its letter keeps them."""
+    """Yield the fields and values of an entry as its letter has them."""
     event = field_of(fields) or b""
     pairs = zip(fields[::2], fields[1::2], strict=True)
     others = [pair for pair in pairs if pair[0] != FIELD][:OTHER_FIELDS]

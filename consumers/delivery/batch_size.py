@@ -3,8 +3,8 @@
 Entries differ in size by a factor of a million, and the server delivers by number, not by size. So
 a tenant's stream is measured before it is read. A *light* stream, the usual case, holds at most
 `LIGHT_BYTES` altogether. Of a *heavy* one a script reads as many entries as fit into that, at least
-one. A *portion* is the tenants that are read together. Used by `consumers.delivery.groups` and by
-the reader of the loop.
+one. A *portion* is the tenants that are read together. Used by `consumers.delivery.groups` and
+`consumers.loop.read_ahead`.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Portions:
         self._read_heavy = client.register_script(script)
 
     def of(self, tenants: Sequence[str], quantum: int) -> Iterator[list[str]]:
-        """Divide tenants into portions, of which at most `quantum` entries a tenant are read.
+        """Divide tenants into portions, of which at most `quantum` entries per tenant are read.
 
         A heavy tenant is a portion by itself.
 
         Raises:
-            redis.RedisError: Redis is away.
+            redis.RedisError: Redis is unavailable.
         """
         self._measure(tenants)
         portion, taken = list[str](), 0.0
@@ -83,7 +83,7 @@ class Portions:
     def is_heavy(self, tenant: str) -> bool:
         """Return whether the tenant's stream may hold more than one read should return.
 
-        It uses the last measurement, of whatever age: measure first (`of` does).
+        It uses the last measurement, however old: call `of` or `measure` first.
         """
         known = self._known.get(tenant)
         return known is not None and known.size > LIGHT_BYTES
@@ -92,7 +92,7 @@ class Portions:
         """Measure one tenant's stream, if the last measurement is too old.
 
         Raises:
-            redis.RedisError: Redis is away.
+            redis.RedisError: Redis is unavailable.
         """
         self._measure([tenant])
 
@@ -118,7 +118,7 @@ class Portions:
         ]
         replies = round_trips(self._client, commands)
         for tenant, size, length in zip(old, replies[::2], replies[1::2], strict=True):
-            # Where the server refuses the command, streams are read without regard to sizes.
+            # If the server refuses the command, streams are read regardless of their sizes.
             known = size if isinstance(size, int) else 0
             entries = length if isinstance(length, int) else 0
             average = known / max(1, entries)

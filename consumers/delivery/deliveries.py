@@ -1,7 +1,7 @@
 """Deliveries: entries of a consumer group's reads, not decoded yet.
 
-`consumers.delivery.groups` makes them from replies; the loop decodes them, and the dead letters
-keep their fields.
+Used by `consumers.delivery.groups`, which makes them from replies, by `consumers.loop`, which
+decodes them, and by `consumers.dead_letters`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Delivery(NamedTuple):
     id: bytes
     """The entry id as the server writes it; most deliveries only send it back."""
     fields: Sequence[bytes]
-    """Field names and values by turns."""
+    """Field names and values in turn."""
 
     @property
     def entry_id(self) -> EntryId:
@@ -32,7 +32,7 @@ class Delivery(NamedTuple):
 def deliveries_of(tenant: str, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Delivery]:
     """Return the deliveries of a tenant's entries in a reply of XREADGROUP or XAUTOCLAIM.
 
-    An entry that was trimmed while it was pending has no fields and is left out.
+    An entry that was trimmed while it was pending has no fields and is skipped.
     """
     if not all(map(_FIELDS, entries)):
         entries = [entry for entry in entries if entry[1]]

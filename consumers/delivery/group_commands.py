@@ -1,8 +1,8 @@
 """The commands on consumer groups; no other Python module builds one.
 
-Each function returns one command for `streams.wire.round_trip`; `stream` is the key of a tenant's
-stream. `consumers.delivery.groups` sends most of them. Lua scripts that must act on a group and
-other keys in one step contain their own.
+Each function builds one command and sends nothing: the caller passes it to `streams.wire`. `stream`
+is the key of a tenant's stream. Used by modules of `consumers.delivery` and `consumers.chores`. Lua
+scripts that must act on a group and other keys in one step contain their own commands.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def delete_consumer(stream: Key, group: str, consumer: str) -> Command:
 def read(stream: Key, group: str, consumer: str, count: int, after: bytes = b">") -> Command:
     """Build the command that delivers up to `count` new entries.
 
-    With an entry id as `after` the reply is what is pending for this consumer after that id.
+    With an entry id as `after` the reply has the entries after that id that are pending for this
+    consumer.
     """
     return "XREADGROUP", "GROUP", group, consumer, "COUNT", count, "STREAMS", stream, after
 

@@ -1,6 +1,6 @@
 """The registered consumer groups, and the state of every group of a stream (XINFO GROUPS).
 
-Used by the lag, the chores and the commands of operators.
+Used by `consumers.delivery.lag`, `consumers.chores`, `ops.commands` and `ops.tasks`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class GroupState(NamedTuple):
     pending: int
     last_delivered: EntryId
     lag: int | None = None
-    """Entries never delivered; None where the server cannot tell."""
+    """Entries never delivered; None if the server does not know the number."""
 
 
 def group_states(client: redis.Redis, streams: Sequence[bytes]) -> list[list[GroupState]]:
@@ -34,7 +34,7 @@ def group_states(client: redis.Redis, streams: Sequence[bytes]) -> list[list[Gro
     A stream that does not exist has no groups.
 
     Raises:
-        redis.ConnectionError, redis.TimeoutError: Redis is away.
+        redis.ConnectionError, redis.TimeoutError: Redis is unavailable.
     """
     replies = round_trips(client, map(group_commands.list_groups, streams))
     return [
@@ -47,7 +47,7 @@ def registered_groups(client: redis.Redis, keys: Keys) -> list[str]:
     """Return the names of the registered groups, sorted.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     return sorted(map(as_text, ask(client, "SMEMBERS", keys.groups())))
 
@@ -56,7 +56,7 @@ def known_groups(client: redis.Redis, keys: Keys) -> list[str]:
     """Return the registered groups and those of the built-in projections, sorted.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     return sorted({*registered_groups(client, keys), *GROUPS})
 

@@ -1,9 +1,9 @@
 """A consumer group as one of its consumers uses it: read, acknowledge, take over, leave.
 
-The loop reads and acknowledges through `ConsumerGroup`; the trials of the dead letters use its
-delivery counters. A delivered entry is *pending* until it is acknowledged. Groups are created
-before the first entry of a stream, so that a group that is created late, or again after a flush,
-reads everything.
+A delivered entry is *pending* until it is acknowledged. Groups are created before the first entry
+of a stream, so that a group that is created late, or again after a flush, reads everything. Used by
+`consumers.loop`, which reads and acknowledges, and by `consumers.dead_letters.trials`, which needs
+the delivery counters.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ReadRequest:
 
     @property
     def is_sent(self) -> bool:
-        """True where the server delivers now, False where it delivers upon `receive`."""
+        """True if the server delivers now, False if it delivers when `receive` is called."""
         return self._sent is not None
 
     def give_up(self) -> None:
@@ -91,13 +91,13 @@ class ConsumerGroup:
         """Register the group for the sweep and for retention, and report this consumer as alive.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         alive = ("SET", self._keys.consumer(self.group, self.consumer), 1, "EX", ALIVE_SECONDS)
         checked(round_trip(self._client, [("SADD", self._keys.groups(), self.group), alive]))
 
     def read(self, tenants: Sequence[str], count: int) -> list[Delivery]:
-        """Deliver up to `count` new entries a tenant; create the group where it is missing.
+        """Deliver up to `count` new entries per tenant; create the group where it is missing.
 
         Never retried: what a lost reply delivered is pending, and taken over in time. Raises what
         `request` raises.
@@ -105,10 +105,10 @@ class ConsumerGroup:
         return self.request(tenants, count).receive().deliveries
 
     def request(self, tenants: Sequence[str], count: int) -> ReadRequest:
-        """Request up to `count` new entries a tenant, and return what waits for them.
+        """Request up to `count` new entries per tenant, and return the request.
 
-        The entries of a heavy tenant are delivered upon `receive`, because they are many bytes. A
-        tenant whose stream is refused is paused.
+        The entries of a heavy tenant are delivered when `receive` is called, because they are many
+        bytes. A tenant whose stream is refused is paused.
 
         Raises:
             redis.ConnectionError, redis.TimeoutError: entries may have been delivered.
@@ -149,12 +149,12 @@ class ConsumerGroup:
     def read_again(self, count: int) -> Iterator[list[Delivery]]:
         """Yield batches of the entries that are pending for this consumer.
 
-        A lost reply leaves such entries: the server has delivered them, and the consumer does not
-        know it. Each entry comes once, whether it is settled meanwhile or not. At most `count`
-        entries of a tenant are in one batch.
+        Such entries exist after a reply was lost: the server has delivered them, and the consumer
+        has not received them. Each entry is yielded once, whether it is settled meanwhile or not.
+        At most `count` entries of a tenant are in one batch.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         for tenants in self.portions.of(sorted(self._read), count):
             heavy = any(map(self.portions.is_heavy, tenants))
@@ -183,27 +183,30 @@ class ConsumerGroup:
         """Acknowledge deliveries whose effect is stored.
 
         Raises:
-            redis.RedisError: Redis is away or refuses for a reason that concerns no tenant.
+            redis.RedisError: Redis is unavailable, or refuses for a reason that concerns no tenant.
         """
         self._for_each_tenant(
             deliveries, lambda stream, ids: group_commands.acknowledge(stream, self.group, ids)
         )
 
     def renew(self, deliveries: Iterable[Delivery]) -> None:
-        """Keep deliveries from being taken over for another reclaim time; none is counted.
+        """Keep deliveries from being taken over for another reclaim time.
+
+        The delivery counters do not change.
 
         Raises:
-            redis.RedisError: Redis is away or refuses for a reason that concerns no tenant.
+            redis.RedisError: Redis is unavailable, or refuses for a reason that concerns no tenant.
         """
         self.release(deliveries, 0)
 
     def release(self, deliveries: Iterable[Delivery], idle_seconds: float) -> None:
-        """Set the idle time of deliveries; with the reclaim time others take them over at once.
+        """Set the idle time of deliveries, so that other consumers take them over at once.
 
-        No delivery is counted; entries that are no longer pending are skipped.
+        They do if `idle_seconds` is the reclaim time. The delivery counters do not change; entries
+        that are no longer pending are skipped.
 
         Raises:
-            redis.RedisError: Redis is away or refuses for a reason that concerns no tenant.
+            redis.RedisError: Redis is unavailable, or refuses for a reason that concerns no tenant.
         """
         me, idle_ms = (self.group, self.consumer), int(idle_seconds * 1000)
         self._for_each_tenant(
@@ -216,7 +219,7 @@ class ConsumerGroup:
         None stands for an entry that is no longer pending, or whose group is gone.
 
         Raises:
-            redis.ConnectionError, redis.TimeoutError: Redis is away.
+            redis.ConnectionError, redis.TimeoutError: Redis is unavailable.
         """
         stream = self._keys.stream(tenant)
         replies = round_trip(
@@ -232,7 +235,7 @@ class ConsumerGroup:
         """Set the server's delivery counter of a pending entry.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         stream = self._keys.stream(delivery.tenant)
         me = (self.group, self.consumer)
@@ -244,7 +247,7 @@ class ConsumerGroup:
         It ends early after `limit` entries, or as many bytes as are held at once; call it again.
 
         Raises:
-            redis.RedisError: Redis is away or refuses for a reason that concerns no tenant.
+            redis.RedisError: Redis is unavailable, or refuses for a reason that concerns no tenant.
         """
         claimed, size = Claimed([], 0), 0
         idle_ms, cursor = int(min_idle_seconds * 1000), b"0-0"
@@ -268,10 +271,10 @@ class ConsumerGroup:
     def leave(self) -> None:
         """Delete this consumer from every stream where nothing is pending for it.
 
-        Deleting it elsewhere would lose what is pending; there it stays, to be taken over.
+        On other streams its pending entries would be lost with it; other consumers take them over.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         ask(self._client, "DEL", self._keys.consumer(self.group, self.consumer))
         streams = [self._keys.stream(tenant) for tenant in sorted(self._read)]
@@ -303,7 +306,7 @@ class ConsumerGroup:
             return error
 
     def _accepted(self, tenant: str, reply: Any) -> bool:
-        """Return False where a reply is a refusal, and pause a tenant whose stream is refused.
+        """Return whether a reply is not an error; pause a tenant whose stream is refused.
 
         Raises:
             redis.RedisError: the server refuses for a reason that concerns no tenant's stream.
@@ -317,7 +320,7 @@ class ConsumerGroup:
         return False
 
     def _create(self, tenants: Sequence[str], unread: set[str]) -> list[str]:
-        """Create the group for tenants, count it, and return those that have a stream.
+        """Create the group on tenants' streams; return the tenants that have a stream.
 
         The group of a tenant that is not in `unread` was lost.
         """

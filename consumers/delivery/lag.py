@@ -1,8 +1,8 @@
-"""Lag: what each group has not settled of each stream, and the age of its oldest entry.
+"""Lag: the entries of each stream that each group has not settled, and the age of the oldest one.
 
 Entries *waiting* were never delivered to the group; *pending* ones were delivered and not
-acknowledged. Alert on the age: the number waiting may be unknown after a trim. The command
-`jobtrail lag`, the doctor, the console, the samples and the metrics all use this module.
+acknowledged. Alerts should use the age: the number waiting may be unknown after a trim. Used by
+`ops.commands.lag`, `ops.doctor`, `ops.operator_view` and `consumers.chores`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Unsettled(NamedTuple):
     """The unsettled entries of one group on one stream; there is at least one."""
 
     waiting: int | None
-    """Entries never delivered, at least one; None where the server cannot tell how many."""
+    """Entries never delivered, at least one; None if the server does not know the number."""
     pending: int
     oldest_ms: int
     """The oldest such entry's time, in milliseconds since 1970."""
@@ -37,17 +37,17 @@ class Lag(NamedTuple):
     tenant: str
     group: str
     waiting: int | None
-    """Entries never delivered; None where the server cannot tell."""
+    """Entries never delivered; None if the server does not know the number."""
     pending: int
     oldest_age_seconds: float
-    """Age of the oldest unsettled entry; 0 where all are settled."""
+    """Age of the oldest unsettled entry; 0 if all are settled."""
 
 
 def lag(client: redis.Redis, groups: Sequence[str], keys: Keys | None = None) -> Iterator[Lag]:
     """Yield the lag of each of these groups for every tenant; it scans the keyspace.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     keys = keys or Keys()
     return lag_of(client, discovery.tenants(client, keys), groups, keys)
@@ -62,7 +62,7 @@ def lag_of(
     each `AT_ONCE` tenants, however many of them have unsettled entries.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     for at in range(0, len(tenants), AT_ONCE):
         some = tenants[at : at + AT_ONCE]
@@ -88,15 +88,15 @@ def lag_of(
 def unsettled(
     client: redis.Redis, places: Sequence[tuple[bytes, GroupState | None]]
 ) -> list[Unsettled | None]:
-    """Return what each group has not settled of a stream, None where that is nothing.
+    """Return the unsettled entries of each group on a stream; None if all are settled.
 
-    `places` are pairs of a stream's key and the state of a group of it. None as the state stands
-    for a group that does not exist there yet: all entries are waiting.
+    `places` are pairs of a stream's key and the state of a group of that stream. None as the state
+    stands for a group that does not exist there yet: all entries are waiting.
 
     Raises:
-        redis.ConnectionError, redis.TimeoutError: Redis is away.
+        redis.ConnectionError, redis.TimeoutError: Redis is unavailable.
     """
-    questions = [_questions(stream, state) for stream, state in places]
+    questions = [_commands(stream, state) for stream, state in places]
     replies = iter(round_trips(client, (command for asked in questions for command in asked)))
     return [
         _read(state, *(next(replies) for _ in asked))
@@ -104,7 +104,7 @@ def unsettled(
     ]
 
 
-def _questions(stream: bytes, state: GroupState | None) -> list[Command]:
+def _commands(stream: bytes, state: GroupState | None) -> list[Command]:
     """Build the commands for the first waiting entry, and for the first pending or the length."""
     if state is None:
         return [("XRANGE", stream, "-", "+", "COUNT", 1), ("XLEN", stream)]
@@ -115,7 +115,7 @@ def _questions(stream: bytes, state: GroupState | None) -> list[Command]:
 
 
 def _read(state: GroupState | None, *replies: Any) -> Unsettled | None:
-    """Read the replies; the stream or the group may be gone meanwhile."""
+    """Return the unsettled entries; the stream or the group may have been deleted meanwhile."""
     first, *more = (None if isinstance(each, redis.RedisError) else each for each in replies)
     other = more[0] if more else None
     count, summary = (other, None) if state is None else (state.lag, other)

@@ -7,7 +7,8 @@
 - *stale*: tenants with deliveries that became old, found by the sweep, to be taken over.
 
 Any consumer may lease any tenant, and several may hold the same one: the fold makes that harmless.
-The queues are hints: the sweep finds a tenant whose mark was lost.
+The queues are hints: the sweep finds a tenant whose mark was lost. Used by `consumers.loop`,
+`consumers.chores` and `consumers.dead_letters`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Tenants whose keys the server refuses, so that one tenant's odd key delays no other tenant.
 
-Any key of a tenant may hold something else than expected: another type, or a stream whose ids are
-exhausted. The server then refuses commands on this tenant alone. Waiting for the server does not
-help, and no entry is at fault. The consumer therefore pauses the refused kind of work for this
-tenant and goes on with all others. Each `ConsumerGroup` holds one `RefusedTenants`; the reader and
-the settler consult it.
+Any key of a tenant may hold something unexpected: a value of another type, or a stream whose ids
+are exhausted. The server then refuses only commands on this tenant's keys. Waiting for the server
+does not help, and no entry is at fault. The consumer therefore pauses the refused kind of work for
+this tenant and continues with all others. Used by `consumers.delivery.groups`, and through it by
+`consumers.loop`.
 """
 
 from __future__ import annotations

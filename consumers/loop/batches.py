@@ -1,4 +1,4 @@
-"""Batches: deliveries and their decoded entries, passed from the reader to the settler."""
+"""Batches: deliveries and their decoded entries. Used by the modules of `consumers.loop`."""
 
 from __future__ import annotations
 

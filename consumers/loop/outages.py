@@ -1,4 +1,7 @@
-"""Waiting while a server is away, with growing pauses. Used by the settler and the runner."""
+"""Waiting while a server is unavailable, with growing pauses.
+
+Used by `consumers.loop.runner` and `consumers.loop.settling`.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,10 @@ class Outages:
         self._log = _LOG.bind(group=group, consumer=consumer)
 
     def wait(self, stop: Stop, error: BaseException, seconds: float) -> None:
-        """Wait for so many seconds, or until the stop is set, because a server is away.
+        """Wait for so many seconds, or until the stop is set, because a server is unavailable.
 
-        It counts as a turn of the loop: whoever waits is not stuck, and a restart would not help.
+        It counts as a turn of the loop: a consumer that waits is not stuck, and a restart would not
+        help.
         """
         metrics.LAST_TURN.labels(self._group).set_to_current_time()
         server = server_of(error)

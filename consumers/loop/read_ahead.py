@@ -3,8 +3,8 @@
 The server delivers the next batch while the consumer settles this one. The batch *ahead* is
 requested, and then received and decoded when its turn comes, or earlier, while the consumer waits
 for PostgreSQL. A consumer never holds more than two batches: the current one and the one ahead.
-Each is a *portion* (`consumers.delivery.batch_size`), so that both are bounded in bytes. The runner
-is the only user.
+Each is a *portion* (`consumers.delivery.batch_size`), so that both are bounded in bytes. Used by
+`consumers.loop.runner`.
 
 The entries of a batch ahead are pending, so that other consumers take them over after a crash. A
 lease of the ready queue ends when the turn of its last portion comes, before its entries are
@@ -24,7 +24,7 @@ from consumers.delivery.ready import Lease, ReadyQueue
 from consumers.delivery.refused_tenants import READING
 from consumers.loop.batches import Batch
 
-TENANTS = 64
+MAX_TENANTS = 64
 """The number of tenants in one lease at most."""
 BATCH = 4_000
 """The approximate number of entries in one batch; each tenant has an equal share of it."""
@@ -74,16 +74,17 @@ class Reader:
         self._filled: set[str] = set()
         """Tenants whose quantum was filled when they were last read."""
         self._lease_was_full = False
-        """True where the last lease had `TENANTS` tenants: more may be ready."""
+        """True if the last lease had `MAX_TENANTS` tenants: more may be ready."""
 
     def next(self, block_seconds: float) -> Batch | None:
-        """Return the next batch, or None where no tenant became ready within the time.
+        """Return the next batch, or None if no tenant became ready within `block_seconds`.
 
-        Where there is a backlog, the batch after it is requested. Without one nothing is requested:
+        If there is a backlog, the batch after it is requested. Otherwise nothing is requested:
         entries that arrive meanwhile are better read later and together.
 
         Raises:
-            redis.RedisError: what may have been delivered is read by `ConsumerGroup.read_again`.
+            redis.RedisError: entries may have been delivered; `ConsumerGroup.read_again` reads
+                them.
         """
         if self._ahead is None and self._requested is None:
             self._request(block_seconds)
@@ -100,8 +101,8 @@ class Reader:
     def look_ahead(self) -> None:
         """Receive and decode the batch ahead, if it is being delivered.
 
-        It is for the time in which the consumer waits for another server. An error is raised by the
-        next call of `next`.
+        It is called while the consumer waits for another server. An error is raised by the next
+        call of `next`.
         """
         if self._requested is not None and self._requested.request.is_sent:
             self._take_in()
@@ -110,14 +111,16 @@ class Reader:
         """Keep the batch ahead from being taken over, during a long outage of another server.
 
         Raises:
-            redis.RedisError: Redis is away, too.
+            redis.RedisError: Redis is unavailable, too.
         """
         self.look_ahead()
         if isinstance(self._ahead, Batch):
             self._group.renew(self._ahead.deliveries)
 
     def last(self) -> Batch | None:
-        """Return the batch ahead, if there is one, and mark leased tenants that were not read.
+        """End the lease; return the batch ahead, if there is one.
+
+        Leased tenants that were not read are marked ready again.
 
         Raises:
             redis.RedisError: as `next` does.
@@ -188,12 +191,12 @@ class Reader:
 
     def _finish(self, leased: _Leased) -> None:
         self._leased = None
-        self._lease_was_full = len(leased.lease.tenants) >= TENANTS
+        self._lease_was_full = len(leased.lease.tenants) >= MAX_TENANTS
         self._ready.finish(leased.lease, sorted(self._filled))
 
     def _lease(self, block_seconds: float) -> _Leased | None:
-        """Lease ready tenants, and return None where none of them can be read."""
-        lease = self._ready.take(TENANTS, block_seconds)
+        """Lease ready tenants; return None if there are none, or none of them can be read."""
+        lease = self._ready.take(MAX_TENANTS, block_seconds)
         if not lease.tenants:
             return None
         quantum = max(1, min(QUANTUM, self._batch_entries // len(lease.tenants)))

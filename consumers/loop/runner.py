@@ -1,9 +1,8 @@
 """One consumer: the turns of its loop, from its start to its end.
 
-In each turn it sweeps and does other chores that are due, takes over what a dead consumer left,
-and settles the next batch. `consumers.loop.read_ahead` provides the batches and
-`consumers.loop.settling` settles them. `consumers.composition` builds a `Consumer`, and the command
-`jobtrail consume` runs it.
+In each turn it sweeps and does other chores that are due, takes over deliveries that a dead
+consumer did not settle, and settles the next batch. `consumers.loop.read_ahead` provides the
+batches and `consumers.loop.settling` settles them. Used by `consumers.composition`.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _LOG = structlog.get_logger(__name__)
 
 BLOCK_SECONDS = 0.5
 """The longest wait for a ready tenant; a stop takes as long to be noticed."""
-SHORTEST_BLOCK = 0.01  # 0 would wait for ever
+SHORTEST_BLOCK_SECONDS = 0.01  # to Redis, 0 means no limit
 
 
 class Consumer:
@@ -89,7 +88,7 @@ class Consumer:
         Outages are waited for.
 
         Raises:
-            Exception: a chore or the server failed for a reason that waiting does not help.
+            Exception: a chore or the server failed, and waiting does not help.
         """
         self._log.info("consumer_started")
         metrics.RUNNING.labels(self._name).set(1)
@@ -117,7 +116,7 @@ class Consumer:
 
         Raises:
             Stopped: the stop was set during an outage.
-            redis.RedisError: Redis is away or refuses; call `recover` before the next turn.
+            redis.RedisError: Redis is unavailable or refuses; call `recover` before the next turn.
         """
         metrics.LAST_TURN.labels(self._name).set_to_current_time()
         if self._sweep.due():
@@ -128,22 +127,22 @@ class Consumer:
         self._do_chores()
         settled = sum(self.take_over(tenant, stop) for tenant in self._sweep.take_stale())
         block = min(BLOCK_SECONDS, self._sweep.seconds_left())
-        batch = self._reader.next(max(block, SHORTEST_BLOCK))
+        batch = self._reader.next(max(block, SHORTEST_BLOCK_SECONDS))
         if batch is None:
             return settled
         self._settler.settle(batch, stop)
         return settled + len(batch.deliveries)
 
     def look_ahead(self) -> None:
-        """Receive the next batch, if it is being delivered; for while another server works."""
+        """Receive the next batch, if it is being delivered; called while another server works."""
         self._reader.look_ahead()
 
     def recover(self, stop: Stop) -> None:
-        """Settle what was delivered in replies that a broken connection lost.
+        """Settle the entries that were delivered in replies that a broken connection lost.
 
         Raises:
             Stopped: the stop was set during an outage.
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         self._reader.give_up()
         for deliveries in self._group.read_again(QUANTUM):
@@ -156,7 +155,7 @@ class Consumer:
 
         Raises:
             Stopped: the stop was set during an outage.
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         claimed = self._group.claim(tenant, self._reclaim_idle)
         if claimed.deleted:

@@ -3,7 +3,7 @@
 Delivery is at least once, and the effect exactly once: an entry is acknowledged only after its
 effect is stored, and applying it again changes nothing. A batch that fails because of its data is
 split until the bad entry is alone. During an outage of either server the settler waits with the
-batch. The runner passes it the batches that it read or took over.
+batch. Used by `consumers.loop.runner`, for the batches that it has read or taken over.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from streams.events import InvalidEvent
 _LOG = structlog.get_logger(__name__)
 
 Retry = Callable[[Callable[[], None]], None]
-"""Does some work, again after each outage; raises Stopped."""
+"""A function that calls another one, and calls it again after each outage; it raises Stopped."""
 
 
 class Settler:
@@ -85,7 +85,7 @@ class Settler:
 
         Raises:
             Stopped: as `settle` does.
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         with self._released(deliveries):
             retry = self._retrying(deliveries, stop)
@@ -100,7 +100,7 @@ class Settler:
                     self._reject(suspect.delivery, "kills_consumer", detail, retry)
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Let other consumers take these over at once; an error is only logged."""
+        """Let other consumers take these deliveries over at once; an error is only logged."""
         try:
             self._group.release(deliveries, self._reclaim_idle)
         except redis.RedisError as error:
@@ -108,7 +108,7 @@ class Settler:
 
     @contextmanager
     def _released(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
-        """Release the deliveries where the block is stopped."""
+        """Release the deliveries if the block raises Stopped."""
         try:
             yield
         except Stopped:
@@ -116,7 +116,7 @@ class Settler:
             raise
 
     def _retrying(self, deliveries: Sequence[Delivery], stop: Stop) -> Retry:
-        """Return what retries work and keeps all these deliveries meanwhile.
+        """Return a function that retries work, and keeps all these deliveries meanwhile.
 
         The deliveries are those of the whole batch, settled or not: renewing a settled one changes
         nothing.
@@ -168,7 +168,10 @@ class Settler:
         retry: Retry,
         suspect: Suspect | None,
     ) -> None:
-        """Store and acknowledge; split what fails because of its data until one entry is left."""
+        """Store and acknowledge entries; split those that fail because of their data.
+
+        An entry that fails alone becomes a dead letter.
+        """
         try:
             retry(partial(self._store, deliveries, entries, suspect))
         except Stopped:
@@ -201,7 +204,7 @@ class Settler:
         metrics.DELAY_SECONDS.observe_ages(self._name, time.time() * 1000, times)
 
     def _reject(self, delivery: Delivery, reason: str, detail: str, retry: Retry) -> None:
-        """Move an entry to the dead letters; where its tenant's are refused it stays pending."""
+        """Move an entry to the dead letters, or leave it pending if the server refuses those."""
         refused = self._group.refused
         if refused.is_paused(delivery.tenant, DEAD_LETTERING):
             return

@@ -1,6 +1,6 @@
-"""Ending a consumer process after a signal, even where a server does not answer.
+"""The end of a consumer process after a signal, even if a server does not answer.
 
-`consumers.composition.consume` calls `stop_on_signals` and passes the event to the loop.
+Used by `consumers.composition`, which passes the event to the loop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOG_SECONDS = 0.5
 def stop_on_signals(seconds: float = STOP_SECONDS) -> threading.Event:
     """Return an event that SIGTERM and SIGINT set; the process ends within so many seconds.
 
-    A second signal ends it at once. Nothing is lost: what is not acknowledged is delivered again.
+    A second signal ends it at once. Nothing is lost: unsettled entries are delivered again.
     """
     stop = threading.Event()
 

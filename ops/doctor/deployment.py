@@ -27,7 +27,7 @@ class Deployment:
     """Redis and PostgreSQL of one deployment, connected when a check first needs them.
 
     Every property raises what its server raises: `SettingsError` or `InvalidUrl` for a wrong URL,
-    `redis.RedisError` or `psycopg.Error` for a server that is away.
+    `redis.RedisError` or `psycopg.Error` for a server that is unavailable.
     """
 
     def __init__(self, settings: Settings) -> None:

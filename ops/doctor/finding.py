@@ -13,7 +13,7 @@ class Verdict(NamedTuple):
     advice: str = ""
     """The action to take if the result is not ok, or is a warning."""
     warns: bool = False
-    """True where the result is ok for now but the advice is worth reading."""
+    """True if the result is ok for now but the advice is worth reading."""
 
 
 class Finding(NamedTuple):

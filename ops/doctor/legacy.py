@@ -41,7 +41,7 @@ def old_keys(client: redis.Redis) -> OldKeys:
     """Count the old keys with SCAN, which does not block the server.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     lives: dict[bytes, int] = {}
     for names in _scan(client):
@@ -58,7 +58,7 @@ def examine_legacy(settings: Settings) -> Finding:
 
     Raises:
         SettingsError, InvalidUrl: the URL of Redis is not set or not valid.
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     with connect(settings.require_redis_url()) as client:
         keys = old_keys(client)

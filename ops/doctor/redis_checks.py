@@ -115,7 +115,7 @@ class _ReplicaRules(NamedTuple):
 
     @property
     def unknown(self) -> bool:
-        """True where there are replicas but the settings are not readable."""
+        """True if there are replicas but the settings are not readable."""
         return bool(self.connected) and not (self.to_write and self.max_lag)
 
 
@@ -177,7 +177,7 @@ def largest_command(deployment: Deployment) -> Verdict:
 
 
 def command_verdict(limit: int | None, settings: Settings) -> Verdict:
-    """Return the verdict on proto-max-bulk-len, in bytes; None where it is not readable."""
+    """Return the verdict on proto-max-bulk-len, in bytes; None if it is not readable."""
     event = settings.max_event_bytes
     room = max(BULK_PER_EVENT * event, 2**20)
     small = limit is not None and limit < event + EVENT_ROOM

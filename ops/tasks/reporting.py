@@ -12,7 +12,7 @@ def job_reporter(settings: Settings) -> Reporter:
     """Return a reporter with the limits of the settings.
 
     Raises:
-        SettingsError: no Redis is set.
+        SettingsError: no Redis is configured.
         InvalidUrl: its URL is not valid.
     """
     return Reporter.from_url(

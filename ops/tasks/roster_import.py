@@ -64,7 +64,7 @@ def import_file(
 
     Raises:
         CommandError: the workbook cannot be imported, or the import was interrupted.
-        SettingsError, redis.RedisError: a server is not set or away.
+        SettingsError, redis.RedisError: a server is not configured or is unavailable.
     """
     database_url = settings.require_database_url()
     interrupt_on_sigterm()

@@ -53,7 +53,7 @@ def follow(
     """Yield the entries after `since` (`$`: new ones only) as they are appended, until `done()`.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     stream = (keys or Keys()).stream(tenant)
     last = since if since != "$" else _last(client, stream)

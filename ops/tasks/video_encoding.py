@@ -34,7 +34,7 @@ def encode_file(
 
     Raises:
         CommandError: the video cannot be encoded, or the work was interrupted.
-        SettingsError: no Redis is set.
+        SettingsError: no Redis is configured.
     """
     video_id = request.video_id or new_event_id()
     interrupt_on_sigterm()

@@ -23,7 +23,7 @@ class SettingsError(ValueError):
 
 
 def given(environ: Mapping[str, str], name: str) -> str | None:
-    """Return the value of a setting without surrounding spaces; None where it is unset or empty."""
+    """Return the value of a setting without surrounding spaces; None if it is unset or empty."""
     return environ.get(PREFIX + name.upper(), "").strip() or None
 
 

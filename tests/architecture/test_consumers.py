@@ -85,6 +85,6 @@ def test_every_chore_is_periodic() -> None:
         and {"run", "_work"}
         & {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
     }
-    assert bases.pop("Periodic") == ["ABC"]
+    assert bases.pop("PeriodicChore") == ["ABC"]
     assert set(bases) == {*"Sweep Retention Reaper Samples Promotions Heartbeat".split()}
-    assert all(each == ["Periodic"] for each in bases.values())
+    assert all(each == ["PeriodicChore"] for each in bases.values())

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from consumers import metrics
 from consumers.chores.sweep.chore import Sweep
-from consumers.chores.sweep.stream_figures import TENANTS
+from consumers.chores.sweep.stream_figures import MAX_TENANT_LABELS
 from consumers.collectors import EventHistogram, FleetingCounter, FleetingGauge
 from consumers.composition import build
 from consumers.delivery.groups import ConsumerGroup
@@ -152,7 +152,7 @@ def test_progress_that_appenders_shed_is_shown(redis_client: redis.Redis) -> Non
 def test_tenants_are_labels_only_where_it_is_switched_on_and_then_of_a_bounded_number(
     redis_client: redis.Redis,
 ) -> None:
-    names = [f"tenant-{number}" for number in range(TENANTS + 20)]
+    names = [f"tenant-{number}" for number in range(MAX_TENANT_LABELS + 20)]
     EventAppender(redis_client).append_many(
         (tenant, {"type": "done", "id": "a1"}) for tenant in names
     )
@@ -161,7 +161,7 @@ def test_tenants_are_labels_only_where_it_is_switched_on_and_then_of_a_bounded_n
     redis_client.delete("jobtrail:sweeper")
     sweep(redis_client, tenants=True).run()
     said = scraped()["jobtrail_tenant_entries_unsettled"]
-    assert len(said) == 2 * TENANTS
+    assert len(said) == 2 * MAX_TENANT_LABELS
     assert set(said.values()) == {1.0}
 
 

@@ -5,5 +5,6 @@ elected consumer (of any group) therefore examines all streams every 1.5 s, and 
 they are few.
 
 `chore` runs the steps in their order. `known_streams` finds the streams and their newest entries;
-`open_streams` compares the groups with them; `stream_figures` publishes the result as metrics.
+`open_streams` compares the groups with them; `stream_figures` publishes the result as metrics. Used
+by `consumers.composition` and `consumers.loop.runner`.
 """

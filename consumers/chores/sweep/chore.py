@@ -1,6 +1,6 @@
 """The sweep as the consumer's loop runs it: the order of its steps, and their times.
 
-The steps of the elected consumer:
+Used by `consumers.composition` and `consumers.loop.runner`. The steps of the elected consumer:
 
 - examine the known streams with one XREAD for entries after those seen, and mark their tenants;
 - discover streams with SCAN, a bounded part of the keyspace at a time;
@@ -10,9 +10,9 @@ The steps of the elected consumer:
 - follow the open streams, those that some group has not settled;
 - publish the figures of all streams as metrics.
 
-An idle stream costs the server a third of a microsecond. After losing its election the sweep starts
-from nothing. Every consumer, elected or not, also takes the tenants that the sweep queued as stale
-for its group.
+An idle stream costs the server a third of a microsecond in each sweep. After losing its election,
+a consumer starts again without any known stream. Every consumer, elected or not, also takes the
+tenants that the sweep queued as stale for its group.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Callable
 import redis
 
 from consumers.chores.election import ELECTED_INTERVALS, Election
-from consumers.chores.periodic import Periodic, Timer
+from consumers.chores.periodic import PeriodicChore, Timer
 from consumers.chores.sweep.known_streams import KnownStreams
 from consumers.chores.sweep.open_streams import OpenStreams
 from consumers.chores.sweep.stream_figures import StreamFigures
@@ -35,21 +35,21 @@ from streams.keys import Keys
 from streams.wire import checked
 
 INTERVAL_SECONDS = 1.5
-FEW = 2_000
+FEW_STREAMS = 2_000
 """The number of known streams up to which the sweep runs twice as often."""
 SHOWN_INTERVALS = 2 * ELECTED_INTERVALS
 """The number of intervals for which the metrics of the last sweep are shown."""
-CHECK = 300
+CHECKED_AT_ONCE = 300
 """The number of streams checked at once, and the length of a ready queue that stops the checks."""
 CHECK_SECONDS = 0.1
 """The pause before more unchecked streams are checked."""
-FOLLOW = 500
+FOLLOWED_AT_ONCE = 500
 """The number of open streams compared in one sweep."""
 STALE_AT_ONCE = 16
 """The number of stale tenants that a consumer takes at once."""
 
 
-class Sweep(Periodic):
+class Sweep(PeriodicChore):
     """One consumer's part in the sweep: sweeping while it is elected, and taking stale tenants.
 
     Args:
@@ -88,10 +88,10 @@ class Sweep(Periodic):
         """Sweep once, if this consumer is elected.
 
         At most half of the time is spent in sweeps: on a busy machine the consumer would otherwise
-        read too seldom.
+        not read often enough.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         begun = self._clock()
         super().run()
@@ -106,7 +106,7 @@ class Sweep(Periodic):
         """Check some of the streams that the last sweep left unchecked.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         self._check(known_groups(self._client, self._keys))
 
@@ -119,7 +119,7 @@ class Sweep(Periodic):
         """Return tenants with deliveries for this group to take over; each is returned once.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         if not self._stale_timer.is_due():
             return []
@@ -130,15 +130,15 @@ class Sweep(Periodic):
         """Withdraw the metrics, and let another consumer sweep.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         self._figures.withdraw()
         super().leave()
 
-    def _pause(self) -> float:
-        return self._interval / (2 if len(self._known) <= FEW else 1)
+    def _seconds_until_next(self) -> float:
+        return self._interval / (2 if len(self._known) <= FEW_STREAMS else 1)
 
-    def _forget(self) -> None:
+    def _drop_state(self) -> None:
         self._known.forget()
         self._figures.withdraw()
 
@@ -148,7 +148,7 @@ class Sweep(Periodic):
         self._examine(groups)
         self._known.discover(self._figures.add_dead)
         self._check(groups)
-        self._open.follow(self._known.open(FOLLOW), groups)
+        self._open.follow(self._known.open(FOLLOWED_AT_ONCE), groups)
         self._figures.count()
         self._figures.publish(groups, len(self._known), self._interval * SHOWN_INTERVALS)
         # A long sweep must not cost the election: a new sweeper knows no stream.
@@ -170,7 +170,7 @@ class Sweep(Periodic):
         self._check_timer.set(CHECK_SECONDS)
         if not self._known.has_unchecked:
             return
-        room = CHECK - shortest_ready(self._client, groups, self._keys)
+        room = CHECKED_AT_ONCE - shortest_ready(self._client, groups, self._keys)
         if room > 0:
             streams = self._known.take_unchecked(room)
             self._open.follow(self._known.remember_newest(streams), groups)

@@ -1,8 +1,8 @@
 """The streams that the sweep knows, and the newest entry of each.
 
 A stream that SCAN finds is first *unchecked*, and is *known* once its newest entry was read. A
-known stream is *open* while some group may have unsettled entries of it. The sweep is the only
-user.
+known stream is *open* while some group may have unsettled entries of it. Used by
+`consumers.chores.sweep` only.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _LOG = structlog.get_logger(__name__)
 FORGET_SECONDS = 60.0
 """The interval in which streams that SCAN misses are forgotten, and all others checked again."""
 SCAN_CALLS, SCAN_SECONDS = 400, 0.15
-"""The number of SCANs in one sweep at most, and their seconds together."""
+"""The most SCAN commands in one sweep, and the most seconds that they may take together."""
 READ_AT_ONCE = 1_000
 """The number of streams in one XREAD."""
 NO_ENTRY = b"0-0"
 
 
 class KnownStreams:
-    """The streams that the sweep knows; nothing is remembered for ever.
+    """The streams that the sweep knows; nothing is remembered forever.
 
     Args:
         clock: returns monotonic seconds.
@@ -87,7 +87,7 @@ class KnownStreams:
         """Scan a bounded part of the keyspace, and pass streams of dead letters to `found_dead`.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         until = self._clock() + SCAN_SECONDS
         for _ in range(SCAN_CALLS):
@@ -105,20 +105,22 @@ class KnownStreams:
                 return
 
     def with_news(self) -> Iterator[list[bytes]]:
-        """Yield the known streams with newer entries than seen, `READ_AT_ONCE` examined at a time.
+        """Yield lists of known streams that have entries after the newest one seen.
+
+        For each list, `READ_AT_ONCE` streams are examined with one command.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         known = list(self._newest.items())
         for at in range(0, len(known), READ_AT_ONCE):
             yield self._with_news(known[at : at + READ_AT_ONCE])
 
     def take_unchecked(self, limit: int) -> list[bytes]:
-        """Return unchecked streams, which are known from now on.
+        """Remove up to `limit` unchecked streams and return them; they are known from now on.
 
         One half of them are those discovered first, the other half those discovered last, so that
-        neither wait for all the others.
+        a new stream does not wait for all older ones, and the reverse.
         """
         half = limit // 2
         taken = dict.fromkeys(islice(self._unchecked, limit - half))
@@ -132,7 +134,7 @@ class KnownStreams:
         """Read the newest entry of each stream; open and return those that have one.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         commands = [("XREVRANGE", name, "+", "-", "COUNT", 1) for name in streams]
         opened = []
@@ -178,7 +180,7 @@ class KnownStreams:
         return self._with_news_each(known)
 
     def _with_news_each(self, known: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-        """Examine the streams one by one, and forget those that are no streams any more."""
+        """Examine the streams one by one, and forget those whose keys are no streams any more."""
         commands = (("XREAD", "COUNT", 1, "STREAMS", name, seen) for name, seen in known)
         news = []
         for (name, _), reply in zip(known, round_trips(self._client, commands), strict=True):

@@ -1,8 +1,9 @@
-"""Open streams: comparing every group with the newest entry until it has settled all of them.
+"""Open streams: the comparison of every group with a stream until the group has settled it.
 
-A group that is behind gets a ready mark. A group whose deliveries became old gets its tenant into
-its stale queue. A group whose last delivered id is beyond every id of the stream, as after a flush,
-is set back to the beginning. The sweep is the only user.
+For a group that is behind, the tenant gets a ready mark. For a group with deliveries that became
+old, the tenant is added to the group's stale queue. A group whose last delivered id is greater than
+every id of the stream, as after a flush, is set back to the beginning. Used by
+`consumers.chores.sweep.chore`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class OpenStreams:
         """Compare the groups with these streams, and close streams that all groups have settled.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         unsettled: dict[bytes, dict[str, GroupState | None]] = {}
         marks, pending = list[Command](), list[tuple[bytes, str]]()
@@ -76,7 +77,7 @@ class OpenStreams:
         self._figures.update(unsettled)
 
     def _reset(self, stream: bytes, groups: Sequence[str]) -> None:
-        """Set groups back that are ahead of all ids of a stream: they would get no new entry."""
+        """Set groups that are ahead of all ids of a stream back: they would get no new entry."""
         try:
             reset = self._reset_ahead(keys=[stream], args=list(groups))
         except redis.ResponseError as error:

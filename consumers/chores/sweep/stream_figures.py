@@ -1,9 +1,10 @@
 """The figures of all streams, for metrics: what each group has not settled, and dead letters.
 
-The sweep examines every stream with news anyway, and passes the unsettled groups to `update`. Their
-ages are read once more; an idle stream costs nothing. Each sweep updates a bounded number of
-streams, so that a figure may be some sweeps old where very many are unsettled; an age still grows
-meanwhile. Only the elected consumer publishes.
+The sweep examines every stream with new entries anyway, and passes the unsettled groups to
+`update`, which also reads the age of their oldest entries; an idle stream costs nothing. Each sweep
+updates a bounded number of streams, so that a figure may be some sweeps old if very many are
+unsettled; an age still grows meanwhile. Only the elected consumer publishes. Used by
+`consumers.chores.sweep`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ KEEP_SECONDS = 180.0
 """The time for which a stream counts without an update; an open one has one every minute."""
 DEAD_AT_ONCE = 500
 """The number of tenants' dead letters counted in one sweep."""
-TENANTS = 100
+MAX_TENANT_LABELS = 100
 """The number of a group's tenants that may become labels: those furthest behind."""
 
 
@@ -57,13 +58,13 @@ class StreamFigures:
         self._shed = 0
 
     def update(self, streams: Mapping[bytes, Mapping[str, GroupState | None]]) -> None:
-        """Read what these groups have not settled of each stream.
+        """Read the unsettled entries of each stream for these groups, given with their states.
 
-        A group comes with its state, or None where it does not exist on the stream yet. A stream
-        without groups is settled.
+        The state of a group that does not exist on the stream yet is None. A stream without groups
+        is settled.
 
         Raises:
-            redis.ConnectionError, redis.TimeoutError: Redis is away; the figures are unchanged.
+            redis.ConnectionError, redis.TimeoutError: Redis is unavailable; nothing has changed.
         """
         places = [
             (stream, state) for stream, groups in streams.items() for state in groups.values()
@@ -87,7 +88,7 @@ class StreamFigures:
         Those that were not counted for the longest time come first.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         names = list(islice(self._dead, DEAD_AT_ONCE))
         lengths: list[Command] = [("XLEN", name) for name in names]
@@ -125,7 +126,7 @@ class StreamFigures:
             gauge.withdraw()
 
     def _forget(self, before: float) -> None:
-        """Forget streams without an update since then: they are gone."""
+        """Forget streams that were not updated since a time: they do not exist any more."""
         while self._updated and next(iter(self._updated.values()))[0] < before:
             del self._updated[next(iter(self._updated))]
 
@@ -157,7 +158,7 @@ class StreamFigures:
                 by_group.setdefault(group, []).append((-figures.oldest_ms, tenant, count))
         entries, ages = {}, {}
         for group, found in by_group.items():
-            for minus_ms, tenant, count in nlargest(TENANTS, found):
+            for minus_ms, tenant, count in nlargest(MAX_TENANT_LABELS, found):
                 entries[group, tenant] = float(count)
                 ages[group, tenant] = max(0.0, now + minus_ms / 1000)
         metrics.TENANT_UNSETTLED.publish(entries, seconds)
@@ -186,5 +187,5 @@ _ALL = (
 
 
 def _waiting(figures: Unsettled) -> int:
-    """Return the number of waiting entries, 1 where the server cannot tell it."""
+    """Return the number of waiting entries, 1 if the server does not know the number."""
     return 1 if figures.waiting is None else figures.waiting

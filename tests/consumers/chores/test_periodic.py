@@ -6,13 +6,13 @@ import pytest
 import redis
 
 from consumers.chores.election import ELECTED_INTERVALS, Election
-from consumers.chores.periodic import Periodic
+from consumers.chores.periodic import PeriodicChore
 from tests.support.waiting import eventually
 
 KEY = "jobtrail:chore"
 
 
-class Chore(Periodic):
+class Chore(PeriodicChore):
     """A chore that counts its runs, with a clock that a test sets."""
 
     name = "chore"
@@ -26,7 +26,7 @@ class Chore(Periodic):
     def _work(self) -> None:
         self.done += 1
 
-    def _forget(self) -> None:
+    def _drop_state(self) -> None:
         self.forgotten += 1
 
 

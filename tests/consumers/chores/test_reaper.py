@@ -103,7 +103,7 @@ def ends(setting: Setting, tenant: str) -> int:
 def test_tenant_with_very_many_silent_jobs__keeps_no_other_waiting(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.chores.reaper.AT_ONCE", 4)
+    monkeypatch.setattr("consumers.chores.reaper.MAX_JOBS", 4)
     silent(setting, "huge", *(900.0 - number for number in range(20)))
     silent(setting, "small", 70, 69)
     silent(setting, "tiny", 61)
@@ -116,7 +116,7 @@ def test_tenant_with_very_many_silent_jobs__keeps_no_other_waiting(
 def test_tenants_whose_jobs_cannot_be_ended__are_not_first_in_every_run(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.chores.reaper.AT_ONCE", 1)
+    monkeypatch.setattr("consumers.chores.reaper.MAX_JOBS", 1)
     for tenant in ("1", "2"):
         silent(setting, tenant, 900)
         spent = f"{2**64 - 1}-{2**64 - 1}"

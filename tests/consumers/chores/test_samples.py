@@ -124,7 +124,7 @@ def test_a_stream_that_was_settled_since_counts_no_more(redis_client: redis.Redi
 def test_more_busy_streams_than_a_sample_looks_at_are_looked_at_in_turn(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "EXAMINED", 3)
+    monkeypatch.setattr(samples, "MAX_EXAMINED", 3)
     EventAppender(redis_client).append_many((f"t{n}", DONE) for n in range(5))
     part = Member(redis_client)
     part.run()
@@ -136,12 +136,12 @@ def test_more_busy_streams_than_a_sample_looks_at_are_looked_at_in_turn(
 def test_samples_are_kept_for_an_hour(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "KEPT", 4)
+    monkeypatch.setattr(samples, "MAX_SAMPLES", 4)
     part = Member(redis_client)
     for _ in range(7):
         part.run()
     assert len(taken(redis_client)) == 4
-    assert 0 < redis_client.ttl(KEYS.samples()) <= samples.KEPT_SECONDS
+    assert 0 < redis_client.ttl(KEYS.samples()) <= samples.EXPIRE_SECONDS
 
 
 def test_activity_fades_and_is_forgotten(redis_client: redis.Redis) -> None:
@@ -194,7 +194,7 @@ def test_a_consumer_that_is_silent_for_long_is_forgotten(redis_client: redis.Red
     Member(redis_client, "killed").run()
     field = "status/killed"
     beat = json.loads(redis_client.hget(KEYS.beats(), field) or b"")
-    silent = beat | {"beat": beat["beat"] - heartbeat.FORGET_MS - 1}
+    silent = beat | {"beat": beat["beat"] - heartbeat.SILENT_MS - 1}
     redis_client.hset(KEYS.beats(), field, json.dumps(silent))
     redis_client.delete(KEYS.sampler())
     Member(redis_client, "alive").run()

@@ -166,7 +166,7 @@ def _claim(field: str, column: int, headings: Mapping[int, _Heading]) -> int:
 
 
 def _rank(field: str, claim: int, heading: _Heading) -> tuple[bool, int, bool] | None:
-    """Return the rank of a column for a field, for comparison; None where it does not fit."""
+    """Return the rank of a column for a field, for comparison; None if it does not fit."""
     share = _share(_LOOKS.get(field, bool), heading.cells)
     if not claim or (claim == POSSIBLE and share < _MOSTLY):
         return None

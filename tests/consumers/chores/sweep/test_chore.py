@@ -6,10 +6,10 @@ from threading import Event
 import pytest
 import redis
 
-from consumers.chores.sweep.chore import CHECK, STALE_AT_ONCE, Sweep
+from consumers.chores.sweep.chore import CHECKED_AT_ONCE, STALE_AT_ONCE, Sweep
 from consumers.composition import build
 from consumers.delivery.groups import ConsumerGroup
-from consumers.loop.read_ahead import TENANTS
+from consumers.loop.read_ahead import MAX_TENANTS
 from streams import wire
 from streams.settings import Settings
 from tests.support.waiting import eventually
@@ -114,10 +114,12 @@ def test_very_many_new_streams__delay_no_known_one_and_not_the_last_of_them(
     one.run()
     found = marked(redis_client, "status")
     assert b"known" in found
-    assert CHECK // 2 <= len(found) <= 2 * CHECK  # more wait until consumers have taken these
+    assert (
+        CHECKED_AT_ONCE // 2 <= len(found) <= 2 * CHECKED_AT_ONCE
+    )  # more wait until consumers have taken these
     one.check_more()
     assert len(marked(redis_client, "status")) == len(found)
-    for _ in range(5_000 // CHECK + 2):
+    for _ in range(5_000 // CHECKED_AT_ONCE + 2):
         for name in ("status", "rows"):
             redis_client.delete(f"jobtrail:ready:{name}")
         one.check_more()
@@ -128,7 +130,7 @@ def test_very_many_new_streams__delay_no_known_one_and_not_the_last_of_them(
 def test_very_many_new_streams__another_tenants_raw_entry_waits_for_one_bounded_part_of_them(
     redis_client: redis.Redis,
 ) -> None:
-    """The part is CHECK streams and a batch; it is the same with 50,000 new streams."""
+    """The part is CHECKED_AT_ONCE streams and a batch; it is the same with 50,000 new streams."""
     consumer, stop = build("status", Settings(redis_url="unused"), redis_client, "me"), Event()
 
     def apply_one(job_id: str) -> None:
@@ -146,7 +148,7 @@ def test_very_many_new_streams__another_tenants_raw_entry_waits_for_one_bounded_
         before = new_documents(redis_client)
         apply_one(f"a{number}")
         assert (
-            new_documents(redis_client) - before <= CHECK + 3 * TENANTS
+            new_documents(redis_client) - before <= CHECKED_AT_ONCE + 3 * MAX_TENANTS
         )  # one in hand, one read ahead
 
 
@@ -154,7 +156,7 @@ def test_many_streams_are_checked_in_few_round_trips(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a busy machine each round trip waits: one for each stream would take seconds."""
-    for number in range(CHECK):
+    for number in range(CHECKED_AT_ONCE):
         redis_client.xadd(f"tenant:new{number}:events", EVENT)  # type: ignore[arg-type]
         ConsumerGroup(redis_client, "status", "gone").read([f"new{number}"], 1)  # pending
     trips = 0
@@ -169,7 +171,7 @@ def test_many_streams_are_checked_in_few_round_trips(
     one = sweep(redis_client, idle=0)
     one.run()
     assert len(one.take_stale()) == STALE_AT_ONCE
-    assert len(marked(redis_client, "rows")) == CHECK
+    assert len(marked(redis_client, "rows")) == CHECKED_AT_ONCE
     assert 0 < trips < 40
 
 
