@@ -7,7 +7,7 @@ import psycopg
 from ops.doctor.connection_budget import Budget, Limits, budget, read_limits
 from ops.doctor.deployment import ANSWER_SECONDS, Deployment
 from ops.doctor.finding import Verdict
-from projections.replay.replaced_states import kept
+from projections.replay.replaced_states import kept_states
 from sql import queries, sessions
 from sql.sessions import pooled
 
@@ -73,7 +73,7 @@ def history_partitions(deployment: Deployment) -> Verdict:
 
 def replaced_states(deployment: Deployment) -> Verdict:
     """Check whether states that resets replaced are still kept."""
-    found = kept(deployment.database)
+    found = kept_states(deployment.database)
     states = ", ".join(
         f"{each.states} of {each.projection} since {each.since:%F}, {each.runs} resets"
         for each in found

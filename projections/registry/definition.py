@@ -17,12 +17,15 @@ import psycopg
 import redis
 
 from projections.decoding import Entry
+from projections.replay.comparison import Comparison
 from projections.replay.events.parts import Part
 from projections.replay.events.sources import Sources
-from projections.replay.repair import Step, repair
+from projections.replay.repair import repair
 from projections.replay.replaced_states import Restored
-from projections.replay.served import Difference, Served
-from projections.replay.verify import Comparison, Settled, Verifier
+from projections.replay.served.facts import Difference
+from projections.replay.served.projection import ServedProjection
+from projections.replay.step import Step
+from projections.replay.verify import Settled, Verifier
 from sql.sessions import Session
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
@@ -92,11 +95,11 @@ class Replay(NamedTuple):
         """
         return repair(self.sources, _PartsOfEntries(writer), after)
 
-    def comparison(self, served: Served) -> Comparison:
+    def comparison(self, served: ServedProjection) -> Comparison:
         """Return the comparison of what is served with the fold of the events."""
         return Comparison(self.sources, served, self.horizon)
 
-    def verify_fold(self, served: Served) -> Iterator[Difference | Checked]:
+    def verify_fold(self, served: ServedProjection) -> Iterator[Difference | Checked]:
         """Compare what is served of each job with the fold of its events."""
         verifier = Verifier(
             self.sources,

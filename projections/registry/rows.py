@@ -10,10 +10,12 @@ import redis
 
 from projections.registry.definition import Checked, RegisteredProjection, Replay
 from projections.registry.lookup import HISTORY_GROUP
-from projections.replay.repair import RowsRepair, Step, repair
-from projections.replay.replaced_states import restore
-from projections.replay.reset import RowsReset
-from projections.replay.served import Difference, RowsServed
+from projections.replay.repair import RowsRepair, repair
+from projections.replay.replaced_states import restore_rows
+from projections.replay.reset.rows import RowsReset
+from projections.replay.served.facts import Difference
+from projections.replay.served.rows import ServedRows
+from projections.replay.step import Step
 from projections.rows.writer import JobRows
 from sql import sessions
 from streams.keys import JobKey
@@ -41,8 +43,8 @@ def _writer(_client: redis.Redis, settings: Settings) -> JobRows:
     return JobRows(connector(settings))
 
 
-def _served(replay: Replay) -> RowsServed:
-    return RowsServed(replay.sources.connection)
+def _served(replay: Replay) -> ServedRows:
+    return ServedRows(replay.sources.connection)
 
 
 def _repair(replay: Replay, after: JobKey | None) -> Iterator[Step]:
@@ -73,6 +75,6 @@ ROWS = RegisteredProjection(
     repair=_repair,
     reset=_reset,
     verify=_verify,
-    restore=restore,
+    restore=restore_rows,
     parallel=True,
 )

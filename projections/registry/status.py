@@ -9,10 +9,12 @@ from typing import Any
 import redis
 
 from projections.registry.definition import Checked, RegisteredProjection, Replay
-from projections.replay.repair import StatusRepair, Step, repair
-from projections.replay.replaced_states import KeptDocuments
-from projections.replay.reset import StatusReset, reset_status
-from projections.replay.served import Difference, StatusServed
+from projections.replay.repair import StatusRepair, repair
+from projections.replay.reset.documents import StatusReset, reset_documents
+from projections.replay.reset.kept_documents import KeptDocuments
+from projections.replay.served.documents import ServedDocuments
+from projections.replay.served.facts import Difference
+from projections.replay.step import Step
 from projections.status.document_writes import DocumentWrites
 from projections.status.writer import StatusCache
 from streams.keys import JobKey
@@ -32,8 +34,8 @@ def _writer(client: redis.Redis, settings: Settings) -> StatusCache:
     return StatusCache(client, **_options(settings))
 
 
-def _served(replay: Replay) -> StatusServed:
-    return StatusServed(replay.client, **_options(replay.settings))
+def _served(replay: Replay) -> ServedDocuments:
+    return ServedDocuments(replay.client, **_options(replay.settings))
 
 
 def _repair(replay: Replay, after: JobKey | None) -> Iterator[Step]:
@@ -45,7 +47,9 @@ def _reset(replay: Replay, after: JobKey | None) -> Iterator[Step]:
     with closing(KeptDocuments(replay.connect)) as kept:
         writes = DocumentWrites(**_options(replay.settings))
         writer = StatusReset(replay.client, kept, writes)
-        yield from reset_status(replay.sources, writer, replay.comparison(_served(replay)), after)
+        yield from reset_documents(
+            replay.sources, writer, replay.comparison(_served(replay)), after
+        )
         yield Step(None, 0, 0, kept=kept.states)
 
 

@@ -1,5 +1,11 @@
-"""Projections made again from all events, and verified against them.
+"""Replay, reset and verification of the two projections that the project has.
 
-Events come from the history and from what the streams still hold. The room uses the writers of both
-projections; no writer and no reader imports it.
+    events -> repair                             adds what is missing (`repair`)
+    events -> comparison -> reset                replaces what differs, and keeps what it replaces
+    events -> comparison -> differences          `verify`
+                    ^
+    served (documents and rows, read as facts)
+
+`projections.registry` and `ops.tasks.replay` use this room. It uses the writers of both
+projections; no writer and no reader may import it.
 """

@@ -1,4 +1,7 @@
-"""Where an interrupted replay goes on: a small file for each different command."""
+"""The checkpoint of an interrupted replay: a small file for each different command.
+
+`ops.tasks.replay` writes it after each step, and continues from it.
+"""
 
 from __future__ import annotations
 
@@ -12,61 +15,64 @@ from projections.replay.tenant_shares import Share
 from streams.keys import JobKey
 
 
-class Standing(NamedTuple):
+class ShareProgress(NamedTuple):
     """The progress of one share of a replay."""
 
     share: Share = Share()
     finished: JobKey | None = None
-    """The last job that is done; None before the first."""
+    """The last job that is finished; None before the first."""
     done: bool = False
-    """True once the whole share is done."""
+    """True once the complete share is finished."""
 
 
 class Checkpoint:
-    """Remembers how far the shares of a command are.
+    """The progress of the shares of one command.
 
     Args:
-        folder: where the file lies; made when it is first written.
-        command: what makes this command another than others; two with the same go on one from
-            the other.
+        folder: the folder of the file; created when the file is first written.
+        command: the options that distinguish this command from others; a command continues where
+            one with the same options was interrupted.
     """
 
     def __init__(self, folder: Path, command: Mapping[str, str | None]) -> None:
         self._command = dict(command)
-        told = json.dumps(self._command, sort_keys=True).encode()
-        name = f"replay-{hashlib.sha256(told).hexdigest()[:16]}.json"
+        identity = json.dumps(self._command, sort_keys=True).encode()
+        name = f"replay-{hashlib.sha256(identity).hexdigest()[:16]}.json"
         self._file = folder / name
 
-    def read(self) -> list[Standing]:
-        """Return the shares as they stand; none where the command begins from the beginning."""
+    def read(self) -> list[ShareProgress]:
+        """Return the progress of the shares; an empty list if the command begins anew.
+
+        A file that cannot be understood counts as missing.
+        """
         try:
-            told = json.loads(self._file.read_bytes())
-            if told["command"] != self._command:
+            saved = json.loads(self._file.read_bytes())
+            if saved["command"] != self._command:
                 return []
-            if "shares" not in told:  # one of a version that knew no shares
-                return [Standing(finished=JobKey(*told["finished"]))]
-            return [_standing(each) for each in told["shares"]]
+            if "shares" not in saved:  # written by a version without shares
+                return [ShareProgress(finished=JobKey(*saved["finished"]))]
+            return [_progress(each) for each in saved["shares"]]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return []
 
-    def write(self, standings: Sequence[Standing]) -> None:
-        """Remember; a crash leaves the old file or the new one.
+    def write(self, shares: Sequence[ShareProgress]) -> None:
+        """Save the progress; after a crash there is the old file or the new one.
 
         Raises:
             OSError: the folder cannot be written to.
         """
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._file.with_suffix(".new")
-        shares = [each._asdict() for each in standings]
-        beside.write_text(json.dumps({"command": self._command, "shares": shares}))
-        beside.replace(self._file)
+        temporary = self._file.with_suffix(".new")
+        saved = {"command": self._command, "shares": [each._asdict() for each in shares]}
+        temporary.write_text(json.dumps(saved))
+        temporary.replace(self._file)
 
     def forget(self) -> None:
-        """Begin from the beginning the next time."""
+        """Delete the file, so that the command begins anew."""
         self._file.unlink(missing_ok=True)
 
 
-def _standing(told: Mapping[str, Any]) -> Standing:
-    first, end = told["share"]
-    finished = None if told["finished"] is None else JobKey(*told["finished"])
-    return Standing(Share(first, end), finished, bool(told["done"]))
+def _progress(saved: Mapping[str, Any]) -> ShareProgress:
+    first, end = saved["share"]
+    finished = None if saved["finished"] is None else JobKey(*saved["finished"])
+    return ShareProgress(Share(first, end), finished, bool(saved["done"]))

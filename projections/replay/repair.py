@@ -1,8 +1,8 @@
-"""Rebuilding: making a projection again from everything that was ever appended.
+"""Repair: all events are applied to a projection again, through the writers that consumers use.
 
-*Repairing* applies all events through the writers that consumers use. It brings back what is gone
-and adds what is missing; what stands and looks newer than the events, it leaves: the writers are
-guarded. *Resetting* (`reset`) puts what the events say over whatever stands.
+That restores what is lost and adds what is missing. It leaves what is newer than the events,
+because these writers never replace a newer state; a reset (`reset`) does. `projections.registry`
+uses this module.
 """
 
 from __future__ import annotations
@@ -10,68 +10,54 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from projections.replay.events.parts import Part
 from projections.replay.events.portions import READ_BYTES
 from projections.replay.events.sources import Sources
-from projections.replay.served import StatusServed
-from projections.replay.verify import fold_part
+from projections.replay.folded_jobs import fold_part
+from projections.replay.served.documents import ServedDocuments
+from projections.replay.step import Step
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
 from sql.sessions import Session
 from streams.keys import JobKey
 
-BATCH = 4_000
-"""Events applied at once, about; fewer where they are large."""
+BATCH_EVENTS = 4_000
+"""Approximate number of events that are applied together; fewer if they are large."""
 
 
-class Step(NamedTuple):
-    """One batch that is done."""
-
-    last: JobKey | None
-    """The last job all of whose events are applied; the next run may go on after it."""
-    events: int
-    jobs: int
-    expired: int = 0
-    """Jobs among them whose documents would have expired by now, and were not brought back."""
-    kept: int = 0
-    """Replaced states that were kept."""
-    changed: int | None = None
-    """Rows that a reset changed; None for other steps."""
-
-
-class Writer(Protocol):
-    """Applies events to a projection, guarded."""
+class PartWriter(Protocol):
+    """Writer of a projection that takes the parts of a walk."""
 
     def apply(self, parts: Sequence[Part]) -> int:
-        """Apply them, and give how many jobs were rightly left expired."""
+        """Apply events; return the number of jobs that were left expired."""
         ...
 
 
 class StatusRepair:
-    """Brings documents back, save those that would have expired by now."""
+    """Writer of documents, except for those that would have expired by now."""
 
-    def __init__(self, cache: StatusCache, served: StatusServed) -> None:
+    def __init__(self, cache: StatusCache, served: ServedDocuments) -> None:
         self._cache = cache
         self._served = served
 
     def apply(self, parts: Sequence[Part]) -> int:
-        """Fold into the documents; raises as `StatusCache.apply`."""
-        living = [part for part in parts if not self._expired(part)]
+        """Fold events into the documents; raises as `StatusCache.apply`."""
+        living = [part for part in parts if not self._is_expired(part)]
         self._cache.apply([entry for part in living for entry in (*part.held, *part.tail)])
         return len(parts) - len(living)
 
-    def _expired(self, part: Part) -> bool:
+    def _is_expired(self, part: Part) -> bool:
         newest = max(entry_id for entry_id, _ in part.events)
-        if not part.complete or self._served.is_young(newest):
+        if not part.complete or self._served.cannot_be_expired(newest):
             return False
         folded = fold_part(part)
         return folded is not None and self._served.may_be_absent(folded.state, newest)
 
 
 class RowsRepair:
-    """Restores rows, and adds to the history the events that only the streams hold.
+    """Writer of rows, which also adds to the history the events that only the streams hold.
 
     Args:
         connect: opens a connection in autocommit mode; called when there is something to write.
@@ -81,7 +67,7 @@ class RowsRepair:
         self._rows = JobRows(connect)
 
     def apply(self, parts: Sequence[Part]) -> int:
-        """Fold the events into the rows; raises as `JobRows.apply`."""
+        """Fold events into the rows; raises as `JobRows.apply`."""
         self._rows.apply_to_rows([entry for part in parts for entry in part.held])
         if tail := [entry for part in parts for entry in part.tail]:
             self._rows.apply(tail)
@@ -92,11 +78,11 @@ class RowsRepair:
         self._rows.close()
 
 
-def repair(sources: Sources, writer: Writer, after: JobKey | None = None) -> Iterator[Step]:
-    """Apply all events, job by job after the given one; give each batch once it is stored.
+def repair(sources: Sources, writer: PartWriter, after: JobKey | None = None) -> Iterator[Step]:
+    """Apply all events, job by job after the given one; yield each batch once it is stored.
 
     Raises:
-        redis.RedisError, psycopg.Error: a server is away; go on after the last step's job.
+        redis.RedisError, psycopg.Error: a server is away; continue after the last step's job.
     """
     finished, pending, events, size = after, list[Part](), 0, 0
     for job, parts in groupby(sources.walk(after), itemgetter(0)):
@@ -104,7 +90,7 @@ def repair(sources: Sources, writer: Writer, after: JobKey | None = None) -> Ite
             pending.append(part)
             events += part.length
             size += part.bytes
-            if events >= BATCH or size >= READ_BYTES:
+            if events >= BATCH_EVENTS or size >= READ_BYTES:
                 yield _applied(writer, pending, finished)
                 pending, events, size = [], 0, 0
         finished = job
@@ -112,7 +98,7 @@ def repair(sources: Sources, writer: Writer, after: JobKey | None = None) -> Ite
         yield _applied(writer, pending, finished)
 
 
-def _applied(writer: Writer, parts: Sequence[Part], finished: JobKey | None) -> Step:
+def _applied(writer: PartWriter, parts: Sequence[Part], finished: JobKey | None) -> Step:
     expired = writer.apply(parts)
     events = sum(part.length for part in parts)
     return Step(finished, events, len({part.job for part in parts}), expired)

@@ -18,7 +18,7 @@ from ops.devstack import EmbeddedPostgres
 from projections.decoding import decode
 from projections.history.partitions import partition_statements
 from projections.history.retention import drop_before
-from projections.replay.replaced_states import when_free
+from projections.replay.row_lock import with_locked_rows
 from projections.rows.writer import JobRows
 from sql import migrate, sessions
 from sql.migrate import Migration
@@ -218,7 +218,7 @@ def test_reset_while_a_reader_holds_all_it_can__gets_its_lock(
 ) -> None:
     write(rows, "j1")
     with sessions.connect(database_url, "test", settings=QUICK) as connection:
-        assert when_free(connection, lambda: "free", 1.0, pytest.fail)
+        assert with_locked_rows(connection, lambda: "free", 1.0, pytest.fail)
 
 
 def until(done: Callable[[], bool], rows: JobRows) -> int:

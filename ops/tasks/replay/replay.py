@@ -16,8 +16,8 @@ from ops.tasks.replay.reading import read_streams
 from ops.tasks.replay.scope import WAITING, Scope, unknown_tenant
 from ops.tasks.replay.servers import open_replay
 from ops.tasks.replay.shares import tenant_shares
-from projections.replay.checkpoint import Checkpoint, Standing
-from projections.replay.repair import Step
+from projections.replay.checkpoint import Checkpoint, ShareProgress
+from projections.replay.step import Step
 
 
 def checkpoint_of(scope: Scope, bounds: Mapping[str, str | None]) -> Checkpoint:
@@ -72,7 +72,7 @@ def _replay_shares(
         if share.finished is not None and not share.done:
             notify(f"going on after {' '.join(share.finished)} (--restart begins again)")
     run = _Run(
-        shares or [Standing(share) for share in tenant_shares(scope, processes)],
+        shares or [ShareProgress(share) for share in tenant_shares(scope, processes)],
         checkpoint,
         progress,
     )
@@ -84,7 +84,9 @@ def _replay_shares(
 class _Run:
     """The sum of what the processes have done, saved to the checkpoint after each step."""
 
-    def __init__(self, shares: list[Standing], checkpoint: Checkpoint, progress: Progress) -> None:
+    def __init__(
+        self, shares: list[ShareProgress], checkpoint: Checkpoint, progress: Progress
+    ) -> None:
         self._shares = shares
         self._checkpoint = checkpoint
         self._progress = progress
@@ -94,7 +96,7 @@ class _Run:
         self._changed: int | None = None
         self._unknown = False
 
-    def unfinished(self) -> list[Standing]:
+    def unfinished(self) -> list[ShareProgress]:
         """Return the shares that are not done, in the order of the processes."""
         return [self._shares[index] for index in self._open]
 
@@ -135,12 +137,14 @@ class _Run:
             self._save(index, self._shares[index]._replace(finished=step.last))
         self._progress.advance(step.events)
 
-    def _save(self, index: int, share: Standing) -> None:
+    def _save(self, index: int, share: ShareProgress) -> None:
         self._shares[index] = share
         self._checkpoint.write(self._shares)
 
 
-def _replay_share(scope: Scope, notify: Callable[[str], None], share: Standing, send: Send) -> None:
+def _replay_share(
+    scope: Scope, notify: Callable[[str], None], share: ShareProgress, send: Send
+) -> None:
     """Replay a share from its last finished job, and send each step."""
     with open_replay(scope, share.share, partial(notify, WAITING)) as replay:
         unknown = read_streams(scope, replay.sources)

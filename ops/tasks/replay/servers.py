@@ -15,7 +15,7 @@ from ops.tasks.replay.scope import Scope
 from ops.tasks.replay.settled import settled
 from projections.registry.definition import Replay
 from projections.replay.events.sources import Sources
-from projections.replay.replaced_states import Busy
+from projections.replay.row_lock import Busy
 from projections.replay.tenant_shares import ALL, Share
 from sql import sessions
 from sql.sessions import Session

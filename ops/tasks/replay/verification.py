@@ -14,7 +14,7 @@ from ops.tasks.replay.scope import Scope
 from ops.tasks.replay.servers import open_replay
 from ops.tasks.replay.shares import tenant_shares
 from projections.registry.definition import Checked, Replay
-from projections.replay.served import NOTHING, Difference
+from projections.replay.served.facts import NOTHING, Difference
 from projections.replay.tenant_shares import Share
 
 

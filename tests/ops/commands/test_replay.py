@@ -19,7 +19,7 @@ import redis
 from psycopg.sql import SQL, Identifier
 
 from ops.tasks.replay.settled import settled
-from projections.replay.checkpoint import Checkpoint, Standing
+from projections.replay.checkpoint import Checkpoint, ShareProgress
 from streams.appender import EventAppender
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
@@ -332,7 +332,7 @@ def test_interrupted__says_that_it_goes_on__and_forgets_once_it_is_done(
 def test_restart__begins_again(tools: Tools, redis_client: redis.Redis, tmp_path: Path) -> None:
     append(redis_client, 0)
     command = {"projection": "rows", "tenant": None, "reset": "False", "since": None, "until": None}
-    Checkpoint(tmp_path, command).write([Standing(finished=JobKey("t3", "job", "j398"))])
+    Checkpoint(tmp_path, command).write([ShareProgress(finished=JobKey("t3", "job", "j398"))])
     told = json.loads(tools.run("replay", "rows", "--restart", "--json"))
     assert told["jobs"] == JOBS
 

@@ -14,9 +14,11 @@ import redis
 from projections.decoding import Entry, decode
 from projections.replay.events import history_walk
 from projections.replay.events.sources import Sources
+from projections.replay.folded_jobs import batched, fold_jobs
 from projections.replay.repair import StatusRepair, repair
-from projections.replay.served import RowsServed, StatusServed
-from projections.replay.verify import Verifier, batched, fold_jobs
+from projections.replay.served.documents import ServedDocuments
+from projections.replay.served.rows import ServedRows
+from projections.replay.verify import Verifier
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
 from sql import sessions
@@ -39,7 +41,9 @@ def done(tenant: str, number: int, size: int, *, event_id: str | None = None) ->
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in production, with a hundredth of the bytes."""
     monkeypatch.setattr(history_walk, "SMALL_BYTES", SMALL)
-    modules = "events.portions events.parts events.stream_tail events.stream_pages verify repair"
+    modules = (
+        "events.portions events.parts events.stream_tail events.stream_pages folded_jobs repair"
+    )
     for module in modules.split():
         monkeypatch.setattr(f"projections.replay.{module}.READ_BYTES", HELD)
 
@@ -116,10 +120,10 @@ def test_large_events__what_is_held_at_once__is_bounded_by_bytes(
     assert peak(sources.read_streams) < whole / 8
     assert peak(lambda: [None for _ in sources.walk()]) < whole / 8
     assert peak(lambda: [None for _ in batched(fold_jobs(sources.walk()))]) < whole / 8
-    cache = StatusRepair(StatusCache(redis_client), StatusServed(redis_client))
+    cache = StatusRepair(StatusCache(redis_client), ServedDocuments(redis_client))
     assert peak(lambda: [None for _ in repair(sources, cache)]) < whole / 8
     with psycopg.connect(database_url) as connection:
-        verifier = Verifier(sources, RowsServed(connection), dict.fromkeys)
+        verifier = Verifier(sources, ServedRows(connection), dict.fromkeys)
         assert peak(lambda: [None for _ in verifier.run()]) < whole / 8
     assert verifier.verified == 3 * count + 1
 

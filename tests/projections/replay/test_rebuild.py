@@ -18,14 +18,20 @@ from hypothesis import HealthCheck, given, settings
 
 from projections.decoding import Entry, decode
 from projections.fold import fold_all
-from projections.replay.checkpoint import Checkpoint, Standing
+from projections.replay.checkpoint import Checkpoint, ShareProgress
+from projections.replay.comparison import Comparison
 from projections.replay.events.sources import EntryRange, Sources
-from projections.replay.repair import RowsRepair, StatusRepair, Step, repair
-from projections.replay.replaced_states import Busy, KeptDocuments, drop, kept, restore
-from projections.replay.reset import RowsReset, StatusReset, reset_status
-from projections.replay.served import RowsServed, StatusServed
+from projections.replay.repair import RowsRepair, StatusRepair, repair
+from projections.replay.replaced_states import drop, kept_states, restore_rows
+from projections.replay.reset.documents import StatusReset, reset_documents
+from projections.replay.reset.kept_documents import KeptDocuments
+from projections.replay.reset.rows import RowsReset
+from projections.replay.row_lock import Busy
+from projections.replay.served.documents import ServedDocuments
+from projections.replay.served.rows import ServedRows
+from projections.replay.step import Step
 from projections.replay.tenant_shares import Share
-from projections.replay.verify import Comparison, Verifier
+from projections.replay.verify import Verifier
 from projections.rows import writer as rows_writer
 from projections.rows.writer import JobRows
 from projections.status.document_writes import DocumentWrites
@@ -103,7 +109,7 @@ def run(steps: Iterator[Step]) -> list[Step]:
     return list(steps)
 
 
-def differences(sources: Sources, served: StatusServed | RowsServed) -> list[str]:
+def differences(sources: Sources, served: ServedDocuments | ServedRows) -> list[str]:
     verifier = Verifier(sources, served, dict.fromkeys)
     return [str(difference) for difference in verifier.run()]
 
@@ -138,7 +144,7 @@ def test_matching__what_writers_wrote__is_found_without_reading_its_facts(
     cache.apply(log)
     state = fold_all(None, [(each.entry_id, each.event) for each in log])
     assert state is not None
-    for served in (StatusServed(redis_client), RowsServed(connection)):
+    for served in (ServedDocuments(redis_client), ServedRows(connection)):
         assert list(served.matching({job: state})) == [job]
         for other in (
             state._replace(worker="another"),
@@ -220,7 +226,7 @@ def test_repair_status__after_flushall__documents_are_the_same_bytes(
     before = statuses(redis_client)
     redis_client.flushall()
     sources.read_streams()
-    writer = StatusRepair(cache, StatusServed(redis_client))
+    writer = StatusRepair(cache, ServedDocuments(redis_client))
     steps = run(repair(sources, writer))
     assert statuses(redis_client) == before
     assert len(before) == 3
@@ -234,7 +240,7 @@ def test_repair_status__unended_and_long_ago__stays_expired(
     redis_client: redis.Redis, rows: JobRows, cache: StatusCache, sources: Sources
 ) -> None:
     rows.apply([entry("1", "5-0", "processing"), entry("1", "5-1", "done", job="b")])
-    (step,) = run(repair(sources, StatusRepair(cache, StatusServed(redis_client))))
+    (step,) = run(repair(sources, StatusRepair(cache, ServedDocuments(redis_client))))
     assert step.expired == 1
     assert list(statuses(redis_client)) == [b"tenant:1:job:b:status"]
 
@@ -261,7 +267,7 @@ def test_repair__interrupted__goes_on_after_the_last_finished_job(
     rows: JobRows, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job whose events were cut into two batches is not finished by the first."""
-    monkeypatch.setattr("projections.replay.repair.BATCH", 2)
+    monkeypatch.setattr("projections.replay.repair.BATCH_EVENTS", 2)
     rows.apply(ours())
 
     class Listening:
@@ -287,8 +293,8 @@ def test_checkpoint__of_another_command__is_not_taken(tmp_path: Any) -> None:
     mine = Checkpoint(tmp_path / "new", {"projection": "rows"})
     assert mine.read() == []
     standings = [
-        Standing(Share(None, "5"), JobKey("1", "job", "a")),
-        Standing(Share("5", None), None, done=True),
+        ShareProgress(Share(None, "5"), JobKey("1", "job", "a")),
+        ShareProgress(Share("5", None), None, done=True),
     ]
     mine.write(standings)
     assert Checkpoint(tmp_path / "new", {"projection": "rows"}).read() == standings
@@ -302,7 +308,7 @@ def test_checkpoint__of_a_version_without_shares__is_gone_on_from(tmp_path: Path
     Checkpoint(tmp_path, command).write([])
     (file,) = tmp_path.iterdir()
     file.write_text(json.dumps({"command": command, "finished": ["1", "job", "a"]}))
-    assert Checkpoint(tmp_path, command).read() == [Standing(finished=JobKey("1", "job", "a"))]
+    assert Checkpoint(tmp_path, command).read() == [ShareProgress(finished=JobKey("1", "job", "a"))]
 
 
 # --- resetting ---
@@ -320,7 +326,7 @@ def reset(client: redis.Redis, sources: Sources) -> int:
             ttl_seconds=21_600, ended_ttl_seconds=None, result_cache_bytes=10_000
         )
         writer = StatusReset(client, old, writes)
-        run(reset_status(sources, writer, Comparison(sources, StatusServed(client))))
+        run(reset_documents(sources, writer, Comparison(sources, ServedDocuments(client))))
         return old.states
 
 
@@ -333,7 +339,7 @@ def test_reset_status__wrong_newer_surplus_and_foreign__what_the_events_say(
     cache.apply([entry("1", "5000000000000-0", "done", attempt=9, result={"rows": 99})])
     cache.apply([entry("3", "5000000000000-0", "progress", job="ghost", percent=3)])
     redis_client.set("tenant:1:job:b:status:status", b"mended by hand")
-    run(repair(sources, StatusRepair(cache, StatusServed(redis_client))))
+    run(repair(sources, StatusRepair(cache, ServedDocuments(redis_client))))
     assert statuses(redis_client) != right
     reset(redis_client, sources)
     assert statuses(redis_client) == right
@@ -363,7 +369,7 @@ def test_reset_status__consumer_writes_between_reading_and_writing__its_event_st
     monkeypatch.setattr(StatusReset, "_write", meanwhile)
     assert reset(redis_client, sources) == 1
     monkeypatch.undo()
-    assert differences(sources, StatusServed(redis_client)) == []
+    assert differences(sources, ServedDocuments(redis_client)) == []
     assert b'"rows":3' in (redis_client.get("tenant:1:job:a1:status") or b"")
 
 
@@ -375,7 +381,7 @@ def wrong_fold(known: Any, events: Any) -> Any:
     return state._replace(state=type(state.state)("done"), attempt=7, error=None, result={})
 
 
-def reset_rows(sources: Sources, served: RowsServed) -> int:
+def reset_rows(sources: Sources, served: ServedRows) -> int:
     rebuild = RowsReset(sources, Comparison(sources, served))
     run(rebuild.prepare())
     return rebuild.swap()
@@ -389,7 +395,7 @@ def test_reset_rows__left_by_a_wrong_fold__found_exactly_and_mended(
     rows.apply(ours())
     monkeypatch.undo()
     db = connect()
-    served = RowsServed(db)
+    served = ServedRows(db)
     wrong = differences(sources, served)
     assert {line.split(":")[0].rpartition(" ")[0] for line in wrong} == {"2 job a1"}
     assert "2 job a1 error: served null, folded no" in wrong
@@ -412,11 +418,11 @@ def test_reset_rows__event_committed_after_the_copy__is_in_the_swap(
     db = connect()
     rows.apply([entry("1", "1-0", "processing")])
     db.execute("UPDATE jobs SET attempt = 9")
-    rebuild = RowsReset(sources, Comparison(sources, RowsServed(db)))
+    rebuild = RowsReset(sources, Comparison(sources, ServedRows(db)))
     run(rebuild.prepare())
     rows.apply([entry("1", "2-0", "done"), entry("1", "3-0", "queued", job="new")])
     assert rebuild.swap() == 1
-    assert differences(sources, RowsServed(db)) == []
+    assert differences(sources, ServedRows(db)) == []
     found = db.execute("SELECT id, attempt, state FROM jobs ORDER BY id").fetchall()
     assert found == [("a1", 1, "done"), ("new", 1, "queued")]
 
@@ -424,11 +430,11 @@ def test_reset_rows__event_committed_after_the_copy__is_in_the_swap(
 def test_reset_rows__lock_not_to_be_had__nothing_changed(
     rows: JobRows, connect: Connect, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.replay.replaced_states.LOCK_TRIES", 2)
+    monkeypatch.setattr("projections.replay.row_lock.LOCK_TRIES", 2)
     rows.apply([entry("1", "1-0", "processing")])
     db, holder = connect(), connect()
     db.execute("UPDATE jobs SET attempt = 9")
-    rebuild = RowsReset(sources, Comparison(sources, RowsServed(db)), lock_seconds=0.05)
+    rebuild = RowsReset(sources, Comparison(sources, ServedRows(db)), lock_seconds=0.05)
     run(rebuild.prepare())
     with holder.transaction():
         holder.execute("SELECT FROM jobs FOR UPDATE")
@@ -445,7 +451,7 @@ def test_reset_rows__horizon__what_the_history_no_longer_reaches_is_left(
     rows.apply([entry("1", "1-0", "done"), entry("1", "100-0", "done", job="b")])
     db = connect()
     db.execute("DELETE FROM job_events WHERE id = 'a1'")
-    served = RowsServed(db)
+    served = ServedRows(db)
     comparison = Comparison(sources, served, EntryId(50, 0))
     rebuild = RowsReset(sources, comparison)
     run(rebuild.prepare())
@@ -485,7 +491,7 @@ def test_reset_rows__what_was_replaced__is_kept_and_can_be_put_back(
     was = dict(db.execute("SELECT id, to_json(jobs)::text FROM jobs WHERE id <> 'b:status'"))
     was["a1"] = one(db, "SELECT to_json(jobs)::text FROM jobs WHERE tenant = '2'")
     db.execute("SET timezone = 'Asia/Seoul'")  # whoever looks on
-    assert reset_rows(sources, RowsServed(sources.connection)) == 3
+    assert reset_rows(sources, ServedRows(sources.connection)) == 3
     assert [(each[2], each[3]) for each in old_states(db)] == [
         *(("b:status", "inserted"), ("ghost", "removed")),
         ("a1", "updated"),
@@ -494,15 +500,15 @@ def test_reset_rows__what_was_replaced__is_kept_and_can_be_put_back(
     assert {each[2]: json.loads(each[4]) for each in old_states(db) if each[4]} == {
         job: json.loads(text) for job, text in was.items() if job != "b:status"
     }
-    (told,) = kept(db)
+    (told,) = kept_states(db)
     assert (told.projection, told.states, told.runs) == ("rows", 3, 1)
     assert table(db) == right
-    put_back = restore(connect())
+    put_back = restore_rows(connect())
     assert put_back is not None
     assert (put_back.restored, put_back.left) == (3, 0)
     assert table(db) == wrong
     assert old_states(db) == []
-    assert restore(db) is None
+    assert restore_rows(db) is None
 
 
 def test_restore__rows_that_were_written_since__stay(
@@ -511,7 +517,7 @@ def test_restore__rows_that_were_written_since__stay(
     rows.apply(ours())
     db = connect()
     spoil(db)
-    reset_rows(sources, RowsServed(sources.connection))
+    reset_rows(sources, ServedRows(sources.connection))
     later = 5_000_000_000_000
     rows.apply(
         [
@@ -521,7 +527,7 @@ def test_restore__rows_that_were_written_since__stay(
         ]
     )
     now = table(db)
-    put_back = restore(db)
+    put_back = restore_rows(db)
     assert put_back is not None
     assert (put_back.restored, put_back.left) == (0, 3)
     assert table(db) == now
@@ -531,7 +537,7 @@ def test_restore__rows_that_were_written_since__stay(
 def reset_again(client: redis.Redis, connect: Connect) -> int:
     """Reset the rows with sources of its own, which end with it."""
     with connect() as connection:  # what it has read stays locked until it is closed
-        return reset_rows(Sources(client, connection), RowsServed(connection))
+        return reset_rows(Sources(client, connection), ServedRows(connection))
 
 
 def test_restore__two_resets_or_one_tenant__the_last_and_only_it(
@@ -544,12 +550,12 @@ def test_restore__two_resets_or_one_tenant__the_last_and_only_it(
         db.execute("UPDATE jobs SET attempt = %s WHERE id = 'a1'", (attempt,))
         found.append(table(db))
         reset_again(redis_client, connect)
-    put_back = restore(db, "2")
+    put_back = restore_rows(db, "2")
     assert put_back is not None
     assert put_back.restored == 1
     attempts = "SELECT tenant, attempt FROM jobs WHERE id = 'a1' ORDER BY tenant"
     assert db.execute(attempts).fetchall() == [("1", 1), ("2", 9)]
-    restore(db)
+    restore_rows(db)
     assert table(db) == found[1]
     reset_again(redis_client, connect)
     assert drop(db, "status") == 0
@@ -566,7 +572,7 @@ def test_reset_rows__what_was_cannot_be_kept__nothing_is_replaced(
     spoil(db)
     wrong = table(db)
     db.execute("DROP TABLE replaced_states")
-    rebuild = RowsReset(sources, Comparison(sources, RowsServed(db)))
+    rebuild = RowsReset(sources, Comparison(sources, ServedRows(db)))
     run(rebuild.prepare())
     with pytest.raises(psycopg.errors.UndefinedTable):
         rebuild.swap()
@@ -580,7 +586,7 @@ def test_replaced_states__a_tenants_reader__sees_none(
     rows.apply(ours())
     db = connect()
     spoil(db)
-    reset_rows(sources, RowsServed(sources.connection))
+    reset_rows(sources, ServedRows(sources.connection))
     granted = (
         "SELECT grantee FROM information_schema.role_table_grants"
         " WHERE table_name = 'replaced_states' AND grantee <> current_user"
@@ -612,7 +618,7 @@ def test_put_back__any_row__is_what_it_was(
     wrong = table(db)
     assert reset_again(redis_client, connect) == 1
     assert table(db) != wrong
-    put_back = restore(db)
+    put_back = restore_rows(db)
     assert put_back is not None
     assert (put_back.restored, table(db)) == (1, wrong)
 
@@ -647,7 +653,7 @@ def test_reset_status__what_was_replaced__is_kept_byte_for_byte(
     told = ",".join(f'"{name}":{raw.decode()}' for name, raw in pairs)
     assert third == f"{{{told}}}"
     assert reset(redis_client, sources) == 0
-    assert (kept(db)[0].states, kept(db)[0].runs) == (3, 1)
+    assert (kept_states(db)[0].states, kept_states(db)[0].runs) == (3, 1)
     assert drop(db, "status") == 3
 
 
@@ -717,13 +723,13 @@ def test_reset_rows__under_load__no_reader_sees_absence_or_an_older_state(
         try:
             eventually(lambda: sent[0] > EVENTS + 1)
             before = sent[0]
-            assert reset_rows(sources, RowsServed(sources.connection)) >= JOBS // 10
+            assert reset_rows(sources, ServedRows(sources.connection)) >= JOBS // 10
             eventually(lambda: sent[0] > before + 1)
         finally:
             stop.set()
             consumer.join()
     assert seen == []
-    assert differences(sources, RowsServed(db)) == []
+    assert differences(sources, ServedRows(db)) == []
 
 
 def test_reset_status__under_load__no_reader_sees_absence_or_an_older_state(
@@ -774,7 +780,7 @@ def test_reset_status__under_load__no_reader_sees_absence_or_an_older_state(
     assert failures == []
     assert not redis_client.exists("tenant:wrong:job:w1:status")
     sources.read_on(["1"])
-    assert differences(sources, StatusServed(redis_client)) == []
+    assert differences(sources, ServedDocuments(redis_client)) == []
 
 
 @pytest.mark.parametrize("batches", [1, 3], ids=["in one batch", "one by one"])
@@ -808,7 +814,7 @@ def test_repair__an_event_that_was_appended_again_later__counts_at_both_its_entr
     connect().execute("TRUNCATE jobs")
     sources = Sources(redis_client, connect())
     sources.read_streams()
-    run(repair(sources, StatusRepair(cache, StatusServed(redis_client))))
+    run(repair(sources, StatusRepair(cache, ServedDocuments(redis_client))))
     writer = RowsRepair(connect)
     run(repair(sources, writer))
 

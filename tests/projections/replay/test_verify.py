@@ -12,7 +12,9 @@ import redis
 
 from projections.decoding import Entry, decode
 from projections.replay.events.sources import Sources
-from projections.replay.served import RowsServed, Served, StatusServed
+from projections.replay.served.documents import ServedDocuments
+from projections.replay.served.projection import ServedProjection
+from projections.replay.served.rows import ServedRows
 from projections.replay.verify import Verifier
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
@@ -70,7 +72,7 @@ def all_settled(tenants: Collection[str]) -> Mapping[str, EntryId | None]:
 
 
 def verify(
-    sources: Sources, served: Served, settled: Settled = all_settled, **options: Any
+    sources: Sources, served: ServedProjection, settled: Settled = all_settled, **options: Any
 ) -> tuple[int, list[str]]:
     verifier = Verifier(sources, served, settled, **options)
     found = [str(difference) for difference in verifier.run()]
@@ -83,15 +85,15 @@ def test_verify__both_projections_as_consumers_left_them__nothing_differs(
     append(redis_client, *ours())
     rows.apply(ours())
     StatusCache(redis_client).apply(ours())
-    assert verify(sources, RowsServed(db)) == (3, [])
-    assert verify(sources, StatusServed(redis_client)) == (3, [])
+    assert verify(sources, ServedRows(db)) == (3, [])
+    assert verify(sources, ServedDocuments(redis_client)) == (3, [])
 
 
 def test_verify__nothing_at_all__nothing_to_verify(
     redis_client: redis.Redis, db: psycopg.Connection, sources: Sources
 ) -> None:
-    assert verify(sources, RowsServed(db)) == (0, [])
-    assert verify(sources, StatusServed(redis_client)) == (0, [])
+    assert verify(sources, ServedRows(db)) == (0, [])
+    assert verify(sources, ServedDocuments(redis_client)) == (0, [])
 
 
 def test_verify_rows__a_changed_a_missing_and_a_surplus_row__one_line_a_field(
@@ -100,7 +102,7 @@ def test_verify_rows__a_changed_a_missing_and_a_surplus_row__one_line_a_field(
     rows.apply(ours())
     db.execute("UPDATE jobs SET worker = 'x', result = '{\"rows\": 4}' WHERE id = 'a1'")
     db.execute("UPDATE jobs SET id = 'ghost' WHERE id = 'b'")
-    assert verify(sources, RowsServed(db))[1] == [
+    assert verify(sources, ServedRows(db))[1] == [
         '1 job a1 result: served {"rows":4}, folded {"rows":3,"ratio":0.5}',
         "1 job a1 worker: served x, folded null",
         "1 job b status: served nothing, folded PROCESSING",
@@ -117,7 +119,7 @@ def test_verify_status__a_changed_a_missing_and_a_surplus_document__one_line_a_f
     redis_client.set("tenant:1:job:a1:progress", b'{"percent":7}')
     redis_client.delete("tenant:1:job:b:status")
     redis_client.set("tenant:1:video:c:status", b"[]")
-    _, found = verify(sources, StatusServed(redis_client))
+    _, found = verify(sources, ServedDocuments(redis_client))
     assert "1 job a1 progress.percent: served 7, folded 5" in found
     assert "1 job a1 progress.step: served nothing, folded reading" in found
     assert "1 job b status: served nothing, folded PROCESSING" in found
@@ -130,7 +132,7 @@ def test_verify_status__expired_documents__are_no_difference(
 ) -> None:
     rows.apply(ours())
     later = NOW / 1000 + 21_601
-    aged = StatusServed(redis_client, clock=lambda: later)
+    aged = ServedDocuments(redis_client, clock=lambda: later)
     lines = [
         "1 job a1 status: served nothing, folded DONE",
         "1 video c status: served nothing, folded FAILED",
@@ -143,7 +145,7 @@ def test_verify_status__expired_and_ended_with_a_ttl__are_no_difference(
 ) -> None:
     rows.apply(ours())
     later = NOW / 1000 + 21_601
-    aged = StatusServed(redis_client, ended_ttl_seconds=60, clock=lambda: later)
+    aged = ServedDocuments(redis_client, ended_ttl_seconds=60, clock=lambda: later)
     assert verify(sources, aged) == (3, [])
 
 
@@ -161,7 +163,7 @@ def test_verify__the_consumer_is_behind__is_waited_for(
             rows.apply(ours())
         return {"1": ours()[1].entry_id}
 
-    assert verify(sources, RowsServed(db), settled) == (3, [])
+    assert verify(sources, ServedRows(db), settled) == (3, [])
     assert len(asked) == 2
 
 
@@ -171,7 +173,7 @@ def test_verify__the_consumer_never_comes__is_said(
     append(redis_client, *ours())
     rows.apply(ours()[:3])
     _, found = verify(
-        sources, RowsServed(db), lambda _: {"1": ours()[2].entry_id}, settle_seconds=0
+        sources, ServedRows(db), lambda _: {"1": ours()[2].entry_id}, settle_seconds=0
     )
     assert found == [
         "1 job b status: served nothing, folded PROCESSING",
@@ -193,11 +195,11 @@ def test_verify__a_job_that_never_rests__is_right_where_it_is_on_the_way(
         return {"1": EntryId(next_one.entry_id.ms - 1, 0)}
 
     db.execute("UPDATE jobs SET worker = 'x'")
-    _, found = verify(sources, RowsServed(db), settled, settle_seconds=0)
+    _, found = verify(sources, ServedRows(db), settled, settle_seconds=0)
     assert any("worker: served x" in line for line in found)
     rows.apply([each for part in sources.walk() for each in part.tail])
     db.execute("UPDATE jobs SET worker = NULL")
-    assert verify(sources, RowsServed(db), settled, settle_seconds=0) == (1, [])
+    assert verify(sources, ServedRows(db), settled, settle_seconds=0) == (1, [])
 
 
 def test_verify__a_job_changes_between_the_two_looks__no_false_alarm(
@@ -216,7 +218,7 @@ def test_verify__a_job_changes_between_the_two_looks__no_false_alarm(
         cache.apply(ours()[2:3])
 
     sources.read_streams = then_traffic  # type: ignore[method-assign]
-    assert verify(sources, StatusServed(redis_client)) == (1, [])
+    assert verify(sources, ServedDocuments(redis_client)) == (1, [])
 
 
 def test_verify__retried_append_whose_second_landing_was_trimmed__no_false_alarm(
@@ -230,8 +232,8 @@ def test_verify__retried_append_whose_second_landing_was_trimmed__no_false_alarm
     }
     rows.apply([entry(0, "processing", **facts)])
     rows.apply([entry(5, "processing", **facts)])
-    assert verify(sources, RowsServed(db)) == (1, [])
+    assert verify(sources, ServedRows(db)) == (1, [])
     append(redis_client, entry(5, "processing", **facts))
-    assert verify(sources, RowsServed(db)) == (1, [])
+    assert verify(sources, ServedRows(db)) == (1, [])
     db.execute("UPDATE jobs SET attempt = 2")
-    assert "1 job a1 attempt: served 2, folded 1" in verify(sources, RowsServed(db))[1]
+    assert "1 job a1 attempt: served 2, folded 1" in verify(sources, ServedRows(db))[1]
