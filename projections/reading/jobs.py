@@ -98,7 +98,7 @@ class ListFilters:
 
     @property
     def facets(self) -> list[tuple[str, str]]:
-        """Name and value of each filter on the table `job_facets`."""
+        """The filters on the table `job_facets`, as pairs of name and value."""
         facets = [] if self.job_type is None else [("job_type", self.job_type)]
         return facets + [(f"label.{name}", value) for name, value in self.labels.items()]
 

@@ -1,4 +1,4 @@
-"""What operators read, on a real database: pages, plans, and the role that reads."""
+"""Reads of all tenants' jobs on a real database: pages, query plans, and the role that reads."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FROM (SELECT n, timestamptz '2026-01-01' + n * interval '1 second' AS at,
 
 
 def read(url: str, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
-    """Do it over a connection of its own."""
+    """Return the result of some work on a new connection."""
 
     async def run() -> T:
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
@@ -53,7 +53,7 @@ def read(url: str, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]])
 def all_pages(
     url: str, wanted: OperatorFilter, limit: int, window: int
 ) -> list[tuple[str, str, str]]:
-    """Page through a list to its end."""
+    """Return the keys of all jobs of a list, read page by page."""
 
     async def pages(connection: psycopg.AsyncConnection[Any]) -> list[tuple[str, str, str]]:
         found, after = [], None

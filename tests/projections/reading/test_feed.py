@@ -58,7 +58,7 @@ def event(position: str, type_: str, *, job: JobKey = ONE, **fields: Any) -> Ent
 
 
 def feed(client: redis.Redis, tenant: str = "42") -> list[tuple[str, int]]:
-    """Give all of a feed, oldest change first."""
+    """Return a complete feed, oldest change first."""
     found = cast("Any", client.zrange(KEYS.feed(tenant), 0, -1, withscores=True))
     return [(name.decode(), int(score)) for name, score in found]
 
@@ -72,7 +72,7 @@ class Listener:
         self._pubsub.get_message(timeout=5)
 
     def heard(self) -> list[bytes]:
-        """Give the messages since the last call; the server has sent all that it will."""
+        """Return the messages since the last call, once the server has sent all of them."""
         self._pubsub.ping()
         messages: list[bytes] = []
         while (message := self._pubsub.get_message(timeout=5)) and message["type"] == "message":
@@ -191,7 +191,7 @@ def test_any_deliveries__who_looks_when_told_has_every_last_state(
 
 
 def shown(status: Any) -> bytes:
-    """Give what answers show of a status document."""
+    """Return the fields of a status document that answers contain."""
     document = json.loads(status)
     for hidden in ("fold", "created_at", "started_at", "worker", "labels", "code"):
         del document[hidden]
@@ -199,7 +199,7 @@ def shown(status: Any) -> bytes:
 
 
 def told(change: Change) -> tuple[int, int]:
-    """Give a change's position and the number that its progress document has."""
+    """Return a change's offset and the number in its progress document."""
     assert change.documents is not None
     return change.offset, json.loads(change.documents.progress or b"")["n"]
 

@@ -133,7 +133,7 @@ filters = st.builds(
 
 
 def expected(db: psycopg.Connection, tenant: str, wanted: ListFilters) -> list[str]:
-    """Give the ids of the list, from all rows of the tenant."""
+    """Return the ids of the list, found among all rows of the tenant."""
     found = db.execute(
         "SELECT id, state, job_type, labels, updated_at FROM jobs"
         " WHERE tenant = %s AND kind = 'job' ORDER BY listed_at DESC, id DESC",

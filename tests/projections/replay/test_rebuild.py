@@ -160,7 +160,7 @@ def test_matching__what_writers_wrote__is_found_without_reading_its_facts(
 def test_walk__history_and_log__every_event_once_or_more_job_by_job(
     redis_client: redis.Redis, rows: JobRows, sources: Sources
 ) -> None:
-    """What the history lacks is read from the log, what the log has lost from the history."""
+    """Events are read from the stream if the history lacks them, and else from the history."""
     entries = ours()
     append(redis_client, *entries)
     rows.apply(entries[:2])

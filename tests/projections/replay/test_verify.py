@@ -152,7 +152,7 @@ def test_verify_status__expired_and_ended_with_a_ttl__are_no_difference(
 def test_verify__the_consumer_is_behind__is_waited_for(
     redis_client: redis.Redis, rows: JobRows, db: psycopg.Connection, sources: Sources
 ) -> None:
-    """What a group has not settled is late, not wrong; it is looked at again until it is there."""
+    """An event that the group has not settled is late, not wrong; the job is compared again."""
     append(redis_client, *ours())
     rows.apply(ours()[:2])
     asked: list[Collection[str]] = []
