@@ -16,9 +16,10 @@ from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from msgspec import DecodeError, Meta, Struct
+from msgspec import DecodeError, Meta, Struct, defstruct
 from msgspec.json import Decoder
 
+from projections.progress_fields import FIELDS
 from streams.entries import FIELD, event_bytes, field_of, is_tenant
 from streams.entry_ids import LAST, EntryId, of_replies, of_reply
 from streams.events import (
@@ -46,7 +47,6 @@ _GREATEST = 2**53
 Word = Annotated[str, Meta(max_length=WORD_LENGTH)]
 # The judge cuts what is longer.
 Text = Annotated[str, Meta(max_length=TEXT_LENGTH)]
-Count = Annotated[int, Meta(ge=0, le=_GREATEST)]
 LabelName = Annotated[str, Meta(min_length=1, max_length=64)]
 LabelValue = Annotated[str, Meta(max_length=256)]
 
@@ -78,18 +78,27 @@ class Processing(_Decoded, frozen=True, kw_only=True, gc=False, tag="processing"
     type: ClassVar[Literal["processing"]] = "processing"
 
 
-class Progress(_Decoded, frozen=True, kw_only=True, gc=False, tag="progress"):
-    """The worker's progress; percents are clamped to 0–100 when projected."""
+if TYPE_CHECKING:
 
-    type: ClassVar[Literal["progress"]] = "progress"
-    step: Word | None = None
-    percent: float | None = None
-    step_index: Count | None = None
-    step_total: Count | None = None
-    step_name_display: Word | None = None
-    step_percent: float | None = None
-    remaining_seconds: Annotated[float, Meta(ge=0, le=_GREATEST)] | None = None
-    extra: dict[str, Any] | None = None
+    class Progress(_Decoded, frozen=True, kw_only=True, gc=False, tag="progress"):
+        """The progress of the job. It also has the fields of `progress_fields`."""
+
+        type: ClassVar[Literal["progress"]] = "progress"
+        extra: dict[str, Any] | None = None
+
+else:
+    Progress = defstruct(
+        "Progress",
+        [(field.name, field.decoded, None) for field in FIELDS]
+        + [("extra", dict[str, Any] | None, None)],
+        bases=(_Decoded,),
+        namespace={"type": "progress"},
+        module=__name__,
+        frozen=True,
+        kw_only=True,
+        gc=False,
+        tag="progress",
+    )
 
 
 class Done(_Decoded, frozen=True, kw_only=True, gc=False, tag="done"):

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from projections.state import PROGRESS_FIELDS, JobState, Moment, OmittedResult, ProgressState, Told
+from projections.progress_fields import stored_document
+from projections.state import AttributedValue, JobState, Moment, OmittedResult, ProgressState
 from streams.entry_ids import EntryId
 from streams.events import compact, dump_json, load_json
 from streams.kinds import KINDS, Kind, State
@@ -44,7 +45,7 @@ def write_documents(
     progress = state.progress
     written = (
         _dump_status(_status(kind, state, result_cache_bytes)),
-        None if progress is None else dump_json(progress_fields(progress)),
+        None if progress is None else dump_json(progress.fields),
     )
     return _new(Documents, written)
 
@@ -109,41 +110,10 @@ def state_of_facts(
         started=Moment(_entry_id(positions["started"]), started_at) if started_at else None,
         job_type=_told(positions["job_type"], job_type) if job_type is not None else None,
         labels={name: _told(told[name], labels[name]) for name in sorted(labels)},
-        progress=read_progress(_entry_id(positions["progress"]), progress)
+        progress=ProgressState(_entry_id(positions["progress"]), stored_document(progress))
         if progress is not None and positions["progress"]
         else None,
         **facts,
-    )
-
-
-def progress_fields(progress: ProgressState) -> dict[str, Any]:
-    """Return the progress document as a mapping; `extra`'s own keys never cover the named ones."""
-    _, step, percent, index, total, display, step_percent, remaining, extra = progress
-    named = {
-        "step": step,
-        "percent": percent,
-        "step_index": index,
-        "step_total": total,
-        "step_name": step,
-        "step_name_display": display,
-        "step_percent": step_percent,
-        "remaining_seconds": remaining,
-    }
-    return {**extra, **named} if extra else named
-
-
-def read_progress(entry_id: EntryId, fields: Mapping[str, Any]) -> ProgressState:
-    """Return the progress from which `progress_fields` wrote these fields."""
-    return ProgressState(
-        entry_id=entry_id,
-        step=fields["step"],
-        percent=fields["percent"],
-        step_index=fields["step_index"],
-        step_total=fields["step_total"],
-        step_name_display=fields["step_name_display"],
-        step_percent=fields["step_percent"],
-        remaining_seconds=fields["remaining_seconds"],
-        extra={name: value for name, value in fields.items() if name not in PROGRESS_FIELDS},
     )
 
 
@@ -220,10 +190,10 @@ def _text(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
-def _position(told: Told) -> str:
+def _position(told: AttributedValue) -> str:
     return _TOLD_POSITION % (told.attempt, *told.entry_id)
 
 
-def _told(position: str, value: str) -> Told:
+def _told(position: str, value: str) -> AttributedValue:
     attempt, _, entry_id = position.partition("/")
-    return Told(int(attempt), _entry_id(entry_id), value)
+    return AttributedValue(int(attempt), _entry_id(entry_id), value)

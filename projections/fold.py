@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from projections.decoding import DecodedEvent, Progress, happened_at
-from projections.state import PROGRESS_FIELDS, JobState, Moment, ProgressState, Told
+from projections.progress_fields import progress_document
+from projections.state import AttributedValue, JobState, Moment, ProgressState
 from streams.entry_ids import EntryId
 from streams.kinds import State
 
@@ -31,7 +32,6 @@ _STATES = {
     name: State.PROCESSING if rank == _WORKING else State(name) for name, rank in RANKS.items()
 }
 MAX_LABELS = 16
-_FULL = 100.0
 
 Pair = tuple[EntryId, DecodedEvent]
 _BEFORE_ALL, _AFTER_ALL = EntryId(-1, 0), EntryId(2**64, 0)
@@ -147,7 +147,7 @@ def _put_together(state: JobState, deciding: _Deciding) -> JobState:
         started = progress = None
     for entry_id, event in tellers:
         if event.job_type is not None and _later(job_type, event.attempt, entry_id):
-            job_type = _new(Told, (event.attempt, entry_id, event.job_type))
+            job_type = _new(AttributedValue, (event.attempt, entry_id, event.job_type))
         if event.labels:
             labels = _merged_labels(labels, event, entry_id)
     if first is not None:
@@ -216,7 +216,7 @@ def _with_job_facts(state: JobState, event: DecodedEvent, entry_id: EntryId) -> 
     if entry_id < state.created.entry_id:
         state = state._replace(created=_moment(event, entry_id))
     if event.job_type is not None and _later(state.job_type, event.attempt, entry_id):
-        state = state._replace(job_type=Told(event.attempt, entry_id, event.job_type))
+        state = state._replace(job_type=AttributedValue(event.attempt, entry_id, event.job_type))
     if event.labels:
         labels = _merged_labels(state.labels, event, entry_id)
         if labels != state.labels:
@@ -224,18 +224,18 @@ def _with_job_facts(state: JobState, event: DecodedEvent, entry_id: EntryId) -> 
     return state
 
 
-def _later(told: Told | None, attempt: int, entry_id: EntryId) -> bool:
+def _later(told: AttributedValue | None, attempt: int, entry_id: EntryId) -> bool:
     return told is None or (attempt, entry_id) > (told.attempt, told.entry_id)
 
 
 def _merged_labels(
-    labels: Mapping[str, Told], event: DecodedEvent, entry_id: EntryId
-) -> Mapping[str, Told]:
+    labels: Mapping[str, AttributedValue], event: DecodedEvent, entry_id: EntryId
+) -> Mapping[str, AttributedValue]:
     """Join labels name by name, and keep the first by name: bounded, whatever the order."""
     merged = dict(labels)
     for name, value in (event.labels or {}).items():
         if _later(merged.get(name), event.attempt, entry_id):
-            merged[name] = Told(event.attempt, entry_id, value)
+            merged[name] = AttributedValue(event.attempt, entry_id, value)
     return {name: merged[name] for name in sorted(merged)[:MAX_LABELS]}
 
 
@@ -246,31 +246,4 @@ def _error(event: DecodedEvent) -> str | None:
 
 
 def _progress(event: Progress, entry_id: EntryId) -> ProgressState:
-    remaining = event.remaining_seconds
-    fields = (
-        entry_id,
-        event.step,
-        _clamped(event.percent),
-        event.step_index,
-        event.step_total,
-        event.step_name_display,
-        _clamped(event.step_percent),
-        None if remaining is None else _whole(remaining),
-        _beside_named(event.extra) if event.extra else {},
-    )
-    return _new(ProgressState, fields)
-
-
-def _beside_named(extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in extra.items() if name not in PROGRESS_FIELDS}
-
-
-def _clamped(percent: float | None) -> float | None:
-    if percent is None:
-        return None
-    return _whole(percent if 0 <= percent <= _FULL else 0.0 if percent < 0 else _FULL)
-
-
-def _whole(value: float) -> float:
-    """A whole number stays one in documents: 10, not 10.0."""
-    return int(value) if value.is_integer() else value
+    return _new(ProgressState, (entry_id, progress_document(event)))

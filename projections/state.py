@@ -1,8 +1,10 @@
-"""The state of a job: what its events, in whatever order they came, add up to.
+"""The state of a job: the result of folding its events, in whatever order they were read.
 
-Every field is a join: of two candidates one rule says which stands, so that the order of arrival,
-duplicates and regrouping change nothing. Where the value alone does not say who wins, the state
-remembers the *position* of its source (its attempt and entry id).
+Each field is decided by a rule that compares two candidates, so that the order of arrival,
+duplicates and grouping change nothing. Where the value alone does not decide, the state also holds
+the *provenance* of the value: the entry, and for some the attempt, that it came from.
+
+The fold makes states; documents, rows and replays store and compare them.
 """
 
 from __future__ import annotations
@@ -16,14 +18,17 @@ from streams.kinds import State
 
 
 class Moment(NamedTuple):
-    """A point in a job's life: which entry told of it, and when it happened."""
+    """A time in the life of a job, with the entry that it came from."""
 
     entry_id: EntryId
     at: datetime
 
 
-class Told(NamedTuple):
-    """A word that any event may tell; the highest attempt's latest entry stands."""
+class AttributedValue(NamedTuple):
+    """A value that any event may have, with its provenance.
+
+    The value of the highest attempt's latest entry is used.
+    """
 
     attempt: int
     entry_id: EntryId
@@ -31,37 +36,17 @@ class Told(NamedTuple):
 
 
 class OmittedResult(NamedTuple):
-    """A result that was too large for the document that this state was read from."""
+    """A result that was too large for the document from which the state was read."""
 
     bytes: int
 
 
-PROGRESS_FIELDS = (
-    "step",
-    "percent",
-    "step_index",
-    "step_total",
-    "step_name",
-    "step_name_display",
-    "step_percent",
-    "remaining_seconds",
-)
-"""The named keys of a progress document; `extra` has its own keys beside them."""
-
-
 class ProgressState(NamedTuple):
-    """The winning attempt's latest progress; percents lie in 0–100."""
+    """The latest progress of the winning attempt."""
 
     entry_id: EntryId
-    step: str | None
-    percent: float | None
-    step_index: int | None
-    step_total: int | None
-    step_name_display: str | None
-    step_percent: float | None
-    remaining_seconds: float | None
-    extra: Mapping[str, Any]
-    """Free keys, none of them a named one."""
+    fields: Mapping[str, Any]
+    """The progress document: all named fields (`progress_fields`), and free keys beside them."""
 
 
 class JobState(NamedTuple):
@@ -70,18 +55,18 @@ class JobState(NamedTuple):
     attempt: int
     state: State
     entry_id: EntryId
-    """The entry of the event that won."""
+    """The entry of the winner."""
     updated_at: datetime
-    """When the event that won happened."""
+    """When the winner happened."""
     worker: str | None
     result: Mapping[str, Any] | OmittedResult | None
     error: str | None
-    """Why it failed or was cancelled."""
+    """The reason of a failure or cancellation."""
     code: str | None
     created: Moment
-    """The job's earliest entry."""
+    """The earliest entry of the job."""
     started: Moment | None
-    """The winning attempt's earliest sign of work."""
-    job_type: Told | None
-    labels: Mapping[str, Told]
+    """The earliest entry of the winning attempt's work."""
+    job_type: AttributedValue | None
+    labels: Mapping[str, AttributedValue]
     progress: ProgressState | None

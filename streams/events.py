@@ -120,7 +120,11 @@ class Processing(EventBase):
 
 
 class Progress(EventBase):
-    """Event: the progress of the job. Percents are limited to 0–100 when they are projected."""
+    """Event: the progress of the job.
+
+    Projections derive their documents from these fields. Percents, which are the numbers without
+    limits of their own, are limited to 0–100 there.
+    """
 
     type: Literal["progress"] = "progress"
     step: Word | None = None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from psycopg.types.json import Json, Jsonb
 
-from projections.documents import progress_fields, provenance_fields, state_of_facts
+from projections.documents import provenance_fields, state_of_facts
 from projections.state import JobState, OmittedResult
 from streams.events import dump_json, load_json
 from streams.keys import JobKey
@@ -81,7 +81,7 @@ COLUMNS = (
     Column(
         "progress",
         "json",
-        lambda _, state: None if state.progress is None else progress_fields(state.progress),
+        lambda _, state: state.progress and state.progress.fields,
         _decoded,
     ),
     Column("result", "json", _result, _decoded),

@@ -19,7 +19,7 @@ MODULES = modules_of("projections")
 TESTS = modules_of("tests/projections")
 
 ONLY_IN = {
-    "msgspec": {"decoding", "replay.events.missing_entries"},
+    "msgspec": {"decoding", "progress_fields", "replay.events.missing_entries"},
     "orjson": {"documents", "replay.reset.kept_documents"},
     "streams.wire": {"replay.events.stream_pages", "replay.tenant_shares", "status.store"},
     "projections.rows.columns": {

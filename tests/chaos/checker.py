@@ -16,7 +16,7 @@ import psycopg
 import redis
 
 from projections.decoding import Entry, from_model
-from projections.state import JobState, ProgressState
+from projections.state import JobState
 from streams.entry_ids import EntryId
 from streams.events import parse_event
 from streams.wire import ask
@@ -190,7 +190,7 @@ def _row(kind: str, state: JobState) -> tuple[Any, ...]:
         state.job_type and state.job_type.value,
         {name: told.value for name, told in state.labels.items()},
         state.worker,
-        state.progress and _progress(state.progress),
+        state.progress and state.progress.fields,
         state.result,
         state.error,
         state.code,
@@ -213,7 +213,7 @@ def _differing_documents(client: redis.Redis, expected: Mapping[Job, JobState]) 
         for number, (job, ttl) in enumerate(zip(some, pipeline.execute(), strict=True)):
             state = expected[job]
             shown = _shown(found[2 * number], found[2 * number + 1])
-            wanted = _status(job[1], state), state.progress and _progress(state.progress)
+            wanted = _status(job[1], state), state.progress and state.progress.fields
             if shown != wanted or (ttl == -1) != (state.state.value in ENDS):
                 yield f"document differs: {job} shows {shown}, TTL {ttl}, and must show {wanted}"
 
@@ -252,20 +252,6 @@ def _status(kind: str, state: JobState) -> dict[str, Any]:
         "code": state.code,
         "worker": state.worker,
         "labels": {name: told.value for name, told in state.labels.items()},
-    }
-
-
-def _progress(progress: ProgressState) -> dict[str, Any]:
-    return {
-        **progress.extra,
-        "step": progress.step,
-        "percent": progress.percent,
-        "step_index": progress.step_index,
-        "step_total": progress.step_total,
-        "step_name": progress.step,
-        "step_name_display": progress.step_name_display,
-        "step_percent": progress.step_percent,
-        "remaining_seconds": progress.remaining_seconds,
     }
 
 

@@ -243,7 +243,7 @@ def test_higher_attempt_reopens_the_job_whatever_the_lower_ones_end_was(
     assert (state.attempt, state.entry_id) == (2, EntryId(1, 0))
     assert state.result in (None, {})
     assert (state.error, state.code) == (None, None)
-    assert state.progress is None or state.progress.percent is None
+    assert state.progress is None or state.progress.fields["percent"] is None
 
 
 @pytest.mark.parametrize("end", ["done", "failed", "cancelled"])
@@ -268,7 +268,7 @@ def test_entry_ids_order_as_two_integers_never_as_text() -> None:
         event("10-10", "progress", percent=20),
     )
     assert state.progress is not None
-    assert (state.entry_id, state.progress.percent) == (EntryId(10, 10), 20)
+    assert (state.entry_id, state.progress.fields["percent"]) == (EntryId(10, 10), 20)
     assert state.created.entry_id == EntryId(9, 0)
 
 
@@ -339,7 +339,7 @@ def test_progress_is_that_of_the_winning_attempt_only() -> None:
     assert fold_in_every_order(old, new).progress is None
     progress = fold_in_every_order(old, new, event("2-0", "progress", attempt=2)).progress
     assert progress is not None
-    assert (progress.entry_id, progress.step) == (EntryId(2, 0), None)
+    assert (progress.entry_id, progress.fields["step"]) == (EntryId(2, 0), None)
 
 
 def test_progress_is_the_latest_entry_as_a_whole() -> None:
@@ -349,7 +349,8 @@ def test_progress_is_the_latest_entry_as_a_whole() -> None:
         event("2-0", "progress", step_index=2),
     ).progress
     assert progress is not None
-    assert (progress.step, progress.percent, progress.extra) == (None, None, {})
+    assert {name for name, value in progress.fields.items() if value is not None} == {"step_index"}
+    assert "rows" not in progress.fields
 
 
 def test_labels_are_at_most_sixteen_whatever_the_order() -> None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from projections.decoding import Entry
-from projections.state import JobState, Moment, ProgressState, Told
+from projections.state import AttributedValue, JobState, Moment, ProgressState
 from streams.entry_ids import EntryId
 from streams.kinds import State
 
@@ -97,17 +97,17 @@ def _error(winner: Fact) -> str | None:
     return None if text is None else str(text)[:2_000]
 
 
-def _latest(log: list[Fact], word: Any) -> Told | None:
+def _latest(log: list[Fact], word: Any) -> AttributedValue | None:
     """What the highest attempt's latest entry that has a word says."""
     told = [
-        Told(fact.attempt, fact.position, word(fact.fields))
+        AttributedValue(fact.attempt, fact.position, word(fact.fields))
         for fact in log
         if word(fact.fields) is not None
     ]
     return max(told, key=lambda each: each[:2], default=None)
 
 
-def _labels(log: list[Fact]) -> dict[str, Told]:
+def _labels(log: list[Fact]) -> dict[str, AttributedValue]:
     names = sorted({name for fact in log for name in fact.fields.get("labels", {})})[:16]
     latest = {
         name: _latest(log, lambda fields, name=name: fields.get("labels", {}).get(name))
@@ -118,17 +118,19 @@ def _labels(log: list[Fact]) -> dict[str, Told]:
 
 def _progress(fact: Fact) -> ProgressState:
     fields = fact.fields
-    return ProgressState(
-        entry_id=fact.position,
-        step=fields.get("step"),
-        percent=_clamped(fields.get("percent")),
-        step_index=fields.get("step_index"),
-        step_total=fields.get("step_total"),
-        step_name_display=fields.get("step_name_display"),
-        step_percent=_clamped(fields.get("step_percent")),
-        remaining_seconds=_whole(fields.get("remaining_seconds")),
-        extra={name: each for name, each in fields.get("extra", {}).items() if name not in NAMED},
-    )
+    extra = {name: each for name, each in fields.get("extra", {}).items() if name not in NAMED}
+    document = {
+        **extra,
+        "step": fields.get("step"),
+        "percent": _clamped(fields.get("percent")),
+        "step_index": fields.get("step_index"),
+        "step_total": fields.get("step_total"),
+        "step_name": fields.get("step"),
+        "step_name_display": fields.get("step_name_display"),
+        "step_percent": _clamped(fields.get("step_percent")),
+        "remaining_seconds": _whole(fields.get("remaining_seconds")),
+    }
+    return ProgressState(fact.position, document)
 
 
 def _clamped(percent: float | None) -> float | None:

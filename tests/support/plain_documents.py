@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from projections.documents import Documents
-from projections.state import JobState, OmittedResult, Told
+from projections.state import AttributedValue, JobState, OmittedResult
 from streams.events import dump_json
 from streams.kinds import Kind
 
@@ -65,24 +65,17 @@ def _progress(state: JobState) -> bytes | None:
     progress = state.progress
     if progress is None:
         return None
-    return dump_json(
-        {
-            **progress.extra,
-            "step": progress.step,
-            "percent": progress.percent,
-            "step_index": progress.step_index,
-            "step_total": progress.step_total,
-            "step_name": progress.step,
-            "step_name_display": progress.step_name_display,
-            "step_percent": progress.step_percent,
-            "remaining_seconds": progress.remaining_seconds,
-        }
-    )
+    names = (
+        "step percent step_index step_total step_name step_name_display step_percent"
+        " remaining_seconds"
+    ).split()
+    free = {name: each for name, each in progress.fields.items() if name not in names}
+    return dump_json({**free, **{name: progress.fields[name] for name in names}})
 
 
 def _text(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
-def _position(told: Told) -> str:
+def _position(told: AttributedValue) -> str:
     return f"{told.attempt}/{told.entry_id}"

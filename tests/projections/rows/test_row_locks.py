@@ -110,7 +110,7 @@ def test_lock__row_changed_between_the_snapshot_and_the_lock__read_and_updated_w
     state = found[ONE]
     assert state.job_type is not None
     assert state.progress is not None
-    assert (state.job_type.value, state.progress.percent) == (f"type {turn}", 7)
+    assert (state.job_type.value, state.progress.fields["percent"]) == (f"type {turn}", 7)
     assert len(found) == 1 + len(others)
 
 

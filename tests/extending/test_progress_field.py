@@ -1,0 +1,49 @@
+"""A field of progress: one field of the model in a copy of the code, which projections take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.extending.copied_code import CopiedCode
+
+PROGRAM = """
+import json
+import sys
+
+from projections.decoding import Progress, decode_event
+from projections.documents import Documents, read_documents, write_documents
+from projections.fold import fold_all
+from projections.rows.columns import COLUMNS
+from streams.entry_ids import EntryId
+from streams.events import parse_event
+from streams.keys import JobKey
+from streams.kinds import KINDS
+
+raw = sys.argv[1].encode()
+event = decode_event(raw)
+assert type(event) is Progress and parse_event(raw).eta_percent == 120
+state = fold_all(None, [(EntryId(1, 0), event)])
+documents = write_documents(KINDS["job"], state)
+assert read_documents(KINDS["job"], documents) == state
+(column,) = (each for each in COLUMNS if each.name == "progress")
+row = column.value(JobKey("42", "job", "a1"), state)
+
+newer = {"eta_percent", "region"}
+written = json.loads(documents.progress)
+older = {name: value for name, value in written.items() if name not in newer}
+read = read_documents(KINDS["job"], Documents(documents.status, json.dumps(older).encode()))
+print(json.dumps([written, row, read.progress.fields]))
+"""
+FIELDS = "    eta_percent: float | None = None\n    region: Word | None = None\n"
+
+
+def test_field_of_the_model_is_in_every_projection(tmp_path: Path) -> None:
+    code = CopiedCode(tmp_path, {})
+    code.insert("streams/events.py", "    extra: Annotated[dict", FIELDS)
+    event = {"type": "progress", "id": "a1", "step": "x", "eta_percent": 120, "region": "kr"}
+    document, row, older = json.loads(code.python("-c", PROGRAM, json.dumps(event)))
+    assert document == row
+    assert (document["eta_percent"], document["region"]) == (100, "kr")
+    # A document from before the upgrade lacks the fields.
+    assert (older["step"], older["eta_percent"], older["region"]) == ("x", None, None)
