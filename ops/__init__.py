@@ -7,6 +7,7 @@ A command runs downwards through these parts:
     tasks/         the work that a command does, without options and output
     doctor/        the checks of `jobtrail doctor`
     operator_view  what the console reads and does (passed to the API by `jobtrail api`)
+    text/          layout of tables, numbers with nouns, times
     devstack/      embedded Redis and PostgreSQL
     processes/     child processes
 

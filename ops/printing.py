@@ -17,12 +17,11 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ops.errors import CommandError
+from ops.text.tables import Span, cut, fact_lines, table_lines
 from streams.runtime.safe_text import bounded, visible, visible_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
@@ -30,6 +29,8 @@ CELL_LENGTH = 400
 """Characters of one table cell that are printed; `--json` prints all."""
 
 LINE_LENGTH = 400
+
+_COLOURS = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 
 
 def print_line(text: str, length: int | None = None) -> None:
@@ -86,29 +87,46 @@ def print_facts_or_line(facts: Mapping[str, object], text: str, *, as_json: bool
 
 
 def print_table(
-    headers: Sequence[str], rows: Iterable[Sequence[object]], *, unwrapped: Sequence[str] = ()
+    headers: Sequence[str], rows: Iterable[Sequence[object]], *, note: str | None = None
 ) -> None:
-    """Print a table; columns in `unwrapped` stay on one line each, so that they can be copied."""
-    from rich.table import Table  # noqa: PLC0415 - slow to import, only for tables
+    """Print a table; cells are values, or spans in a colour.
 
-    table = Table()
-    for name in headers:
-        table.add_column(name, no_wrap=name in unwrapped, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value, CELL_LENGTH) for value in row))
-    _render(table)
+    With `note`, the name of the last cell of each row, that cell is printed below the row, where
+    the width is limited.
+    """
+    cells = [[_cell(value, CELL_LENGTH) for value in row] for row in rows]
+    _write_spans(table_lines(headers, cells, width(), note))
 
 
-def print_facts(facts: Mapping[str, object], length: int = CELL_LENGTH) -> None:
-    """Print names and values, one pair a line."""
-    from rich.table import Table  # noqa: PLC0415 - as in `print_table`
+def print_facts(facts: Mapping[str, object], length: int | None = CELL_LENGTH) -> None:
+    """Print names and values, one pair a line; each is cut at `length` characters."""
+    pairs = [(_cell(name, length).text, _cell(value, length)) for name, value in facts.items()]
+    _write_spans(fact_lines(pairs, width()))
 
-    table = Table(show_header=False, box=None)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(_cell(name, length), _cell(value, length))
-    _render(table)
+
+def print_spans(spans: Iterable[Span], *, one_line: bool = False) -> None:
+    """Print one line of spans; with `one_line` it is cut where the width ends."""
+    shown = [span._replace(text=visible(span.text)) for span in spans]
+    limit = width()
+    _write_spans([cut(shown, limit if one_line and limit is not None else LINE_LENGTH)])
+
+
+def width() -> int | None:
+    """Return the columns of a line: `COLUMNS`, or those of the terminal; None for no limit."""
+    chosen = os.environ.get("COLUMNS", "")
+    if chosen.isdecimal() and int(chosen):
+        return int(chosen)
+    with suppress(OSError, ValueError):
+        if sys.stdout.isatty():
+            return os.get_terminal_size(STANDARD_OUTPUT).columns or None
+    return None
+
+
+def in_colour() -> bool:
+    """Return whether output is coloured: on a terminal, without `NO_COLOR`."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stdout.isatty()
 
 
 def complain(text: str) -> None:
@@ -135,7 +153,7 @@ def error_console() -> Console:
 
     It does not escape: never print text there that others chose.
     """
-    from rich.console import Console  # noqa: PLC0415 - as in `print_table`
+    from rich.console import Console  # noqa: PLC0415 - slow to import, only for bars
 
     return Console(stderr=True)
 
@@ -185,23 +203,27 @@ def _write(text: str) -> None:
         stream.write(f"{text}\n")
 
 
-def _render(table: Table) -> None:
-    from rich.console import Console  # noqa: PLC0415 - as in `print_table`
-
-    # Rendered before it is written: an error must not leave half a table.
-    console = Console()
-    with console.capture() as captured:
-        console.print(table)
-    with writing(sys.stdout) as stream:
-        stream.write(captured.get())
+def _write_spans(lines: Iterable[Sequence[Span]]) -> None:
+    coloured = in_colour()
+    # Laid out before it is written: an error must not leave half a table.
+    texts = ["".join(_painted(span, coloured=coloured) for span in line) for line in lines]
+    if texts:
+        _write("\n".join(texts))
 
 
-def _cell(value: object, length: int) -> Text:
+def _painted(span: Span, *, coloured: bool) -> str:
+    if not coloured or span.colour is None:
+        return span.text
+    return f"\x1b[{_COLOURS[span.colour]}m{span.text}\x1b[0m"
+
+
+def _cell(value: object, length: int | None) -> Span:
     """Return a value as escaped text, cut at `length` characters."""
-    from rich.text import Text  # noqa: PLC0415 - as in `print_table`
-
-    text = value if isinstance(value, str) else _dumped(value)
-    return Text(bounded(visible(text), length))
+    colour = value.colour if isinstance(value, Span) else None
+    bare = value.text if isinstance(value, Span) else value
+    text = visible(bare if isinstance(bare, str) else "-" if bare is None else _dumped(bare))
+    is_number = isinstance(bare, int | float) and not isinstance(bare, bool)
+    return Span(text if length is None else bounded(text, length), colour, is_number)
 
 
 def _dumped(value: object) -> str:

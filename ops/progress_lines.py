@@ -12,6 +12,7 @@ from typing import Protocol, Self
 
 from ops.printing import complain, error_is_terminal
 from ops.tasks.progress import Progress
+from ops.text.plurals import counted
 
 LINE_SECONDS = 5.0
 """The time between two lines of progress."""
@@ -61,4 +62,4 @@ class ProgressLines:
         self._done += events
         if time.monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = time.monotonic()
-            complain(f"{self._command}: {self._done} events")
+            complain(f"{self._command}: {counted(self._done, 'event')}")

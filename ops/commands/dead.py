@@ -13,23 +13,24 @@ from ops.commands.shared_options import AsJson, OneTenant
 from ops.errors import CommandError
 from ops.printing import print_facts, print_facts_or_line, print_json, print_line, print_table
 from ops.tasks import dead_letters
-from ops.tasks.dead_letter_facts import content_facts, printed_facts
+from ops.tasks.dead_letter_facts import content_facts, listed_cells, printed_facts
+from ops.text.plurals import counted
 from streams.connection import connect
 from streams.keys import check_tenant
 from streams.wire import as_text
 
 dead = typer.Typer(help="Entries that could not be applied.", no_args_is_help=True)
 
-Tenant = Annotated[str, typer.Option("--tenant", help="The tenant of the dead letters.")]
+Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant of the dead letters.")]
 Id = Annotated[str, typer.Argument(help="The entry's id.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of entries.")]
-All = Annotated[bool, typer.Option("--all", help="All dead letters of the tenant.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.")]
+All = Annotated[bool, typer.Option("--all", "-a", help="All dead letters of the tenant.")]
+Reason = Annotated[str | None, typer.Option("--reason", "-r", help="Only those with this reason.")]
 Group = Annotated[
-    str | None, typer.Option("--group", help="Only those that this group could not apply.")
+    str | None, typer.Option("--group", "-g", help="Only those that this group could not apply.")
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="The most that are listed.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Confirm --all.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="The most that are listed.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Confirm --all.")]
 
 
 @dead.command("list")
@@ -49,8 +50,11 @@ def list_letters(
     if as_json:
         print_json(facts)
         return
-    names = "tenant id rejected_at group reason deliveries detail".split()
-    print_table(names, ([each[name] for name in names] for each in facts), unwrapped=["id"])
+    if not facts:
+        print_line("no dead letters")
+        return
+    head = ["tenant", "id", "rejected", "group", "reason"]
+    print_table(head, map(listed_cells, letters), note="detail")
     if more:
         print_line(f"the first {limit}; there are more: --limit")
 
@@ -107,8 +111,8 @@ def discard(
     store = _store(tenant)
     if all_ and not yes:
         raise CommandError(
-            f"this would delete {sum(1 for _ in selection.letters(store))} dead letters of"
-            f" tenant {tenant} permanently: confirm it with --yes"
+            f"this would delete {counted(sum(1 for _ in selection.letters(store)), 'dead letter')}"
+            f" of tenant {tenant} permanently: confirm it with --yes"
         )
     _report("discarded", dead_letters.discard(store, selection), tenant, as_json=as_json)
 
@@ -124,8 +128,7 @@ def _store(tenant: str | None) -> DeadLetterStore:
 def _report(done: str, result: dead_letters.Result, tenant: str, *, as_json: bool) -> None:
     """Print the number of letters, and raise if there are ids without one."""
     if result.handled or not result.missing:
-        plural = "" if result.handled == 1 else "s"
-        text = f"{done} {result.handled} dead letter{plural}"
+        text = f"{done} {counted(result.handled, 'dead letter')}"
         print_facts_or_line({done: result.handled}, text, as_json=as_json)
     if result.missing:
         raise dead_letters.unknown_letters(tenant, result.missing)

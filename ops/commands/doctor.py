@@ -14,8 +14,12 @@ from ops.doctor.examination import examine
 from ops.doctor.finding import Finding
 from ops.doctor.legacy import examine_legacy
 from ops.errors import CommandError
-from ops.printing import print_json, print_table
+from ops.printing import print_json, print_line, print_table
+from ops.text.plurals import counted
+from ops.text.tables import Span
 from streams.settings import Settings
+
+_OK, _WARNS, _WRONG = Span("ok", "green"), Span("??", "yellow"), Span("!!", "red")
 
 
 def doctor(
@@ -36,20 +40,21 @@ def doctor(
             _print_server_sizes(settings)
     wrong = sum(not finding.ok for finding in findings)
     if wrong:
-        raise CommandError(f"{wrong} of {len(findings)} checks need attention")
+        need = "needs" if wrong == 1 else "need"
+        raise CommandError(f"{wrong} of {counted(len(findings), 'check')} {need} attention")
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
     rows = [
         (
-            "!!" if not finding.ok else "??" if finding.warns else "ok",
+            _WRONG if not finding.ok else _WARNS if finding.warns else _OK,
             finding.check,
             finding.found,
-            finding.advice if finding.warns or not finding.ok else "",
+            Span(finding.advice if finding.warns or not finding.ok else "", "yellow"),
         )
         for finding in findings
     ]
-    print_table(["", "check", "found", "what to do"], rows)
+    print_table(["", "check", "found"], rows, note="what to do")
 
 
 def _print_server_sizes(settings: Settings) -> None:
@@ -58,4 +63,5 @@ def _print_server_sizes(settings: Settings) -> None:
         (found.size, found.available, found.needed, f"{found.share:.0%}", found.verdict)
         for found in budgets(read_limits(settings.limits))
     ]
+    print_line("")
     print_table(["max_connections", "for us", "limits come to", "share", "verdict"], rows)

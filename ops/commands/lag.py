@@ -6,8 +6,9 @@ from consumers.delivery import lag as lags
 from consumers.round_trips import encodable
 from ops.addresses import command_settings
 from ops.arguments import check_known
-from ops.commands.shared_options import AsJson, OneTenant
-from ops.printing import print_json, print_table
+from ops.commands.shared_options import AllRows, AsJson, OneTenant
+from ops.printing import print_json, print_line, print_lines, print_table
+from ops.tasks.delivery_summaries import LISTED, behind, is_settled, lag_cells, lag_summary
 from streams.connection import connect
 from streams.keys import check_tenant
 
@@ -15,9 +16,10 @@ from streams.keys import check_tenant
 def lag(
     *,
     tenant: OneTenant = None,
+    all_: AllRows = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how far each group is behind, by tenant."""
+    """Show how far each group is behind: the tenants with the oldest entries, and a summary."""
     from projections.registry.lookup import projection_names  # noqa: PLC0415 - help needs none
 
     client = connect(command_settings().require_redis_url())
@@ -31,17 +33,11 @@ def lag(
     if as_json:
         print_json([row._asdict() for row in rows])
         return
-    ordered = sorted(rows, key=lambda row: (row.group, -row.oldest_age_seconds, row.tenant))
-    print_table(
-        ["group", "tenant", "waiting", "pending", "oldest (s)"],
-        [
-            (
-                row.group,
-                row.tenant,
-                "?" if row.waiting is None else row.waiting,
-                row.pending,
-                f"{row.oldest_age_seconds:.1f}",
-            )
-            for row in ordered
-        ],
-    )
+    late = behind(rows)
+    listed = [*late, *(row for row in rows if is_settled(row))] if all_ else late[:LISTED]
+    if listed:
+        head = ["group", "tenant", "waiting", "pending", "oldest"]
+        print_table(head, map(lag_cells, listed))
+    if len(late) > len(listed):
+        print_line(f"and {len(late) - len(listed)} more: --all")
+    print_lines(lag_summary(rows))

@@ -8,9 +8,10 @@ import typer
 
 from ops.addresses import command_settings
 from ops.arguments import check_known
-from ops.commands.shared_options import AsJson, OneTenant
+from ops.commands.shared_options import AllRows, AsJson, OneTenant
 from ops.errors import CommandError
-from ops.printing import print_json, print_line, print_table
+from ops.printing import print_json, print_line, print_lines, print_table
+from ops.text.plurals import counted
 from streams import logging_setup
 from streams.connection import connect
 from streams.keys import Keys, check_tenant
@@ -21,11 +22,13 @@ groups = typer.Typer(help="Registered consumer groups.", no_args_is_help=True)
 def trim(
     *,
     tenant: OneTenant = None,
+    all_: AllRows = False,
     as_json: AsJson = False,
 ) -> None:
     """Trim streams now, as far as is safe, and show what holds the rest back."""
     from consumers.chores.retention import trimming  # noqa: PLC0415 - other commands start faster
     from consumers.round_trips import encodable  # noqa: PLC0415 - as above
+    from ops.tasks import delivery_summaries  # noqa: PLC0415 - as above
 
     settings = command_settings()
     client = connect(settings.require_redis_url())
@@ -37,18 +40,14 @@ def trim(
     if as_json:
         print_json([row._asdict() for row in rows])
         return
-    print_table(
-        ["tenant", "trimmed", "left", "held back by"],
-        [
-            (
-                row.tenant,
-                row.trimmed,
-                row.left,
-                ", ".join(row.held_by) or ("age" if row.left else ""),
-            )
-            for row in rows
-        ],
-    )
+    found = delivery_summaries.notable(rows)
+    listed = rows if all_ else found[: delivery_summaries.LISTED]
+    if listed:
+        head = ["tenant", "trimmed", "left", "held back by"]
+        print_table(head, map(delivery_summaries.trim_cells, listed))
+    if len(found) > len(listed):
+        print_line(f"and {len(found) - len(listed)} more: --all")
+    print_lines(delivery_summaries.trim_summary(rows, settings.stream_keep_seconds))
 
 
 @groups.command("list")
@@ -96,4 +95,4 @@ def deregister(
     if as_json:
         print_json({"group": group, "streams": streams})
     else:
-        print_line(f"group {group} forgotten on {streams} streams")
+        print_line(f"group {group} forgotten on {counted(streams, 'stream')}")

@@ -12,6 +12,7 @@ from ops.addresses import command_settings
 from ops.arguments import check_servers
 from ops.commands.shared_options import AsJson
 from ops.printing import print_json, print_line, print_table
+from ops.text.plurals import counted
 
 PASSWORD_VARIABLE = "JOBTRAIL_ROSTER_PASSWORD"  # noqa: S105 - the variable's name
 LISTED_FAILURES = 20
@@ -69,7 +70,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{result[name]} {name}" for name in ("created", "restored", "skipped"))
     failed = result["failed"]
     count = len(failed) + result.get("failed_omitted", 0)
-    print_line(f"{result['total']} rows: {counts}, {count} failed")
+    print_line(f"{counted(result['total'], 'row')}: {counts}, {count} failed")
     if not failed:
         return
     names = ("row", "name", "error")

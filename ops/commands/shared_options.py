@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-Tenant = Annotated[str, typer.Option("--tenant", help="The tenant.")]
-OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant.")]
+OneTenant = Annotated[str | None, typer.Option("--tenant", "-t", help="Only this tenant.")]
+AllRows = Annotated[bool, typer.Option("--all", "-a", help="List every row.")]
+AsJson = Annotated[bool, typer.Option("--json", "-j", help="Print JSON.")]
 Projection = Annotated[
     str, typer.Argument(help="status, rows, or a projection that a package adds")
 ]

@@ -9,31 +9,53 @@ import typer
 from ops.addresses import command_settings
 from ops.arguments import is_known
 from ops.commands.shared_options import AsJson, Tenant
-from ops.printing import LINE_LENGTH, complain, print_json, print_line, reader_gone
-from ops.tasks.stream_tail import check_start, describe, follow
+from ops.printing import complain, print_json, print_spans, reader_gone
+from ops.tasks.events.event_view import describe, filter_of, json_of
+from ops.tasks.events.stream_tail import check_start, follow
 from streams.connection import connect
 from streams.keys import check_tenant
+
+Since = Annotated[
+    str, typer.Option("--from", "-f", help="After this entry id; 0 for all, $ for new entries.")
+]
+Kinds = Annotated[
+    list[str] | None, typer.Option("--kind", "-k", help="Only this kind, such as video.")
+]
+Ids = Annotated[list[str] | None, typer.Option("--id", "-i", help="Only the job with this id.")]
+Types = Annotated[
+    list[str] | None, typer.Option("--type", help="Only this type of event, such as progress.")
+]
+States = Annotated[
+    list[str] | None,
+    typer.Option("--state", "-s", help="Only events that report this state, such as failed."),
+]
 
 
 def tail(
     tenant: Tenant,
     *,
-    since: Annotated[
-        str, typer.Option("--from", help="After this entry id; 0 for all, $ for new entries.")
-    ] = "$",
+    since: Since = "$",
+    kind: Kinds = None,
+    id: Ids = None,  # noqa: A002 - as elsewhere
+    type: Types = None,  # noqa: A002 - the events' word
+    state: States = None,
     as_json: AsJson = False,
 ) -> None:
-    """Watch a tenant's events until Ctrl-C."""
+    """Watch a tenant's events until Ctrl-C.
+
+    Times are local. The options that choose events may be repeated.
+    """
     check_start(since)
+    chosen = filter_of(kind or (), id or (), type or (), state or ())
     client = connect(command_settings().require_redis_url())
     if not is_known(client, check_tenant(tenant)):
         complain(f"nothing was ever appended for tenant {tenant}: waiting for its first event")
     try:
-        for entry in follow(client, tenant, since, done=reader_gone):
+        for entry in filter(chosen.takes, follow(client, tenant, since, done=reader_gone)):
             if as_json:
-                event = entry.raw.decode("utf-8", "replace")
-                print_json({"entry_id": str(entry.entry_id), "event": event})
+                print_json(json_of(entry))
             else:
-                print_line(describe(entry), LINE_LENGTH)
+                spans, repeated = describe(entry)
+                print_spans(spans, one_line=repeated)
     except KeyboardInterrupt:
         return

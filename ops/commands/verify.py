@@ -8,6 +8,7 @@ from ops.addresses import command_settings
 from ops.commands.shared_options import AsJson, OneTenant, Processes, Projection
 from ops.errors import CommandError
 from ops.printing import print_facts_or_line
+from ops.text.plurals import counted
 
 if TYPE_CHECKING:
     from ops.tasks.replay.messages import FoundDifference
@@ -41,7 +42,8 @@ def verify(
         scope = Scope(command_settings(), projection, tenant, counted=progress.shows_total)
         verified = verify_shares(scope, processes, progress, print_difference)
     if differences:
-        raise CommandError(f"{differences} differences in {verified} jobs")
+        raise CommandError(f"{counted(differences, 'difference')} in {counted(verified, 'job')}")
     if tenant is not None and not verified:
         raise unknown_tenant(tenant)
-    print_facts_or_line({"verified": verified}, f"verified {verified} jobs", as_json=as_json)
+    text = f"verified {counted(verified, 'job')}"
+    print_facts_or_line({"verified": verified}, text, as_json=as_json)

@@ -8,6 +8,7 @@ from consumers.round_trips import round_trips
 from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict
 from ops.doctor.summaries import by_tenant, printable
+from ops.text.plurals import counted
 from streams.keys import TENANT
 
 NEAR = 0.8
@@ -22,7 +23,7 @@ def dead_letters(deployment: Deployment) -> Verdict:
     counts = {tenant: count for tenant, count in found if count}
     return Verdict(
         ok=not counts,
-        found=by_tenant("entries", counts) if counts else "none",
+        found=by_tenant("entry", counts, "entries") if counts else "none",
         advice="see why: jobtrail dead list; then jobtrail dead requeue, or discard",
     )
 
@@ -34,7 +35,7 @@ def dead_letter_memory(deployment: Deployment) -> Verdict:
     near = {tenant: size for tenant, size in sizes.items() if size >= NEAR * limit}
     return Verdict(
         ok=not near,
-        found=by_tenant("bytes", near) if near else f"{sum(sizes.values())} bytes",
+        found=by_tenant("byte", near) if near else counted(sum(sizes.values()), "byte"),
         advice="the oldest are dropped above JOBTRAIL_DEAD_MAX_BYTES a tenant: requeue or discard"
         " them, or raise it",
     )

@@ -7,6 +7,7 @@ import psycopg
 from ops.doctor.connection_budget import Budget, Limits, budget, read_limits
 from ops.doctor.deployment import ANSWER_SECONDS, Deployment
 from ops.doctor.finding import Verdict
+from ops.text.plurals import counted
 from projections.replay.replaced_states import kept_states
 from sql import queries, sessions
 from sql.sessions import pooled
@@ -75,7 +76,7 @@ def replaced_states(deployment: Deployment) -> Verdict:
     """Check whether states that resets replaced are still kept."""
     found = kept_states(deployment.database)
     states = ", ".join(
-        f"{each.states} of {each.projection} since {each.since:%F}, {each.runs} resets"
+        f"{each.states} of {each.projection} since {each.since:%F}, {counted(each.runs, 'reset')}"
         for each in found
     )
     commands = " and ".join(f"jobtrail replay {each.projection} --drop-old" for each in found)

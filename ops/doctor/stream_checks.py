@@ -12,6 +12,7 @@ from consumers.round_trips import round_trips, server_ms
 from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict
 from ops.doctor.summaries import by_tenant, first_of
+from ops.text.plurals import counted
 from streams.discovery import all_streams
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import TENANT
@@ -46,7 +47,7 @@ def trimming(deployment: Deployment) -> Verdict:
         for report in group_reports(client, keys, trims)
         if report.holds_back and not report.consumers_alive
     ]
-    names = ", ".join(f"{report.group} ({report.holds_back} streams)" for report in idle)
+    names = ", ".join(f"{report.group} ({counted(report.holds_back, 'stream')})" for report in idle)
     return Verdict(
         ok=not idle,
         found=f"held back by {names}" if idle else "no group without consumers holds it back",
@@ -59,7 +60,7 @@ def shed_progress(deployment: Deployment) -> Verdict:
     counts = shed_counts(deployment.client)
     return Verdict(
         ok=not counts,
-        found=by_tenant("events", counts) if counts else "none",
+        found=by_tenant("event", counts) if counts else "none",
         advice="see what holds trimming back (jobtrail groups list), or raise"
         f" JOBTRAIL_STREAM_MAX_BYTES; then reset the count: DEL {deployment.keys.shed()}",
     )

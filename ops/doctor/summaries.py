@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from consumers.round_trips import encodable
+from ops.text.plurals import counted
 
 NAMED = 5
 """Tenants or keys that one finding names; the others are counted."""
 
 
-def by_tenant(unit: str, counts: Mapping[str, int]) -> str:
+def by_tenant(unit: str, counts: Mapping[str, int], plural: str | None = None) -> str:
     """Return the sum of the counts with the tenants that have the most."""
     ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     names = first_of([f"{tenant} ({count})" for tenant, count in ordered])
-    return f"{sum(counts.values())} {unit} of tenants {names}"
+    of = "tenant" if len(counts) == 1 else "tenants"
+    return f"{counted(sum(counts.values()), unit, plural)} of {of} {names}"
 
 
 def first_of(texts: Sequence[str], unnamed: int = 0) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 from consumers.dead_letters.letter import Letter, Rejection
 from consumers.round_trips import encodable
+from ops.text.plurals import counted
+from ops.text.times import local_time
 
 
 def letter_facts(letter: Letter) -> dict[str, Any]:
@@ -42,6 +44,14 @@ def printed_facts(letter: Letter) -> dict[str, Any]:
     facts = letter_facts(letter)
     rejected = facts["rejected_at"].isoformat(timespec="milliseconds")
     return facts | {"rejected_at": rejected.replace("+00:00", "Z")}
+
+
+def listed_cells(letter: Letter) -> tuple[str, ...]:
+    """Return the cells of a letter in a list: times are local, and the detail is the last one."""
+    facts = letter_facts(letter)
+    detail = f"{counted(facts['deliveries'], 'delivery', 'deliveries')}: {facts['detail']}"
+    when = local_time(facts["rejected_at"])
+    return facts["tenant"], facts["id"], when, facts["group"], facts["reason"], detail
 
 
 def content_facts(letter: Letter) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def test_append_keep_going_appends_the_rest(redis_url: str, redis_client: redis.
     assert result.returncode == 1
     first, last = result.stderr.decode().splitlines()
     assert first.startswith("jobtrail: line 2: not_json")
-    assert last == "jobtrail: 1 bad lines; the rest was appended"
+    assert last == "jobtrail: 1 bad line; the rest was appended"
     assert json.loads(result.stdout) == {"appended": 2, "refused": 1}
     assert redis_client.xlen("tenant:42:events") == 2
 
@@ -199,6 +199,44 @@ def test_status_of_a_job_that_is_not_there(redis_url: str) -> None:
     assert "no kind 'film'" in plain_failure(result)
 
 
+def test_status_of_another_kind_is_said(
+    here: Here, redis_url: str, redis_client: redis.Redis
+) -> None:
+    raw = b'{"type":"progress","kind":"video","id":"777","step":"transcoding","percent":50}'
+    StatusCache(redis_client).apply([decode("42", EntryId(5, 1), [b"event", raw])])
+    line = here("status", "--tenant", "42", "777", redis_url=redis_url).line
+    assert "tenant 42 has no job 777, but a video 777: add --kind video" in line
+    shown = here("status", "-t", "42", "777", "-k", "video", redis_url=redis_url).out
+    assert f"[{'#' * 15}{'-' * 15}] 50 %  transcoding" in shown
+
+
+def test_status_prints_every_field_whole(
+    here: Here, redis_url: str, redis_client: redis.Redis
+) -> None:
+    error = "no paper in the tray " * 200
+    event = {"type": "failed", "id": "a1", "error": error, "labels": {"team": "x" * 200}}
+    fields = [b"event", json.dumps(event).encode()]
+    StatusCache(redis_client).apply([decode("42", EntryId(5, 1), fields)])
+    facts = json.loads(here("status", "-t", "42", "a1", "--json", redis_url=redis_url).out)
+    shown = here("status", "-t", "42", "a1", redis_url=redis_url).out
+    assert set(facts) <= set(re.findall(r"^(\w+)", shown, re.MULTILINE))
+    assert facts["error_message"] in shown
+    assert len(facts["error_message"]) > 1_000
+    assert "x" * 200 in shown
+
+
+def test_append_takes_a_file(
+    here: Here, redis_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    file = tmp_path / "ends.jsonl"
+    file.write_text('{"type":"done","id":"a1"}')
+    assert here("append", "-t", "42", str(file), redis_url=redis_url).out == "appended 1 event\n"
+    assert here("append", "-t", "42", "-", redis_url=redis_url).out == "appended 1 event\n"
+    for missing in ("none.jsonl", str(tmp_path), "\0"):
+        assert "cannot be read" in here("append", "-t", "42", missing, redis_url=redis_url).line
+    assert redis_client.xlen("tenant:42:events") == 2
+
+
 def test_tail_shows_events_as_they_come(redis_url: str, redis_client: redis.Redis) -> None:
     redis_client.xadd("tenant:42:events", {"event": b'{"type":"done","id":"a1"}'}, id="5-1")
     process = subprocess.Popen(
@@ -216,7 +254,7 @@ def test_tail_shows_events_as_they_come(redis_url: str, redis_client: redis.Redi
         process.wait(ENDING)
         assert process.stdout is not None
         process.stdout.close()
-    assert first == {"entry_id": "5-1", "event": '{"type":"done","id":"a1"}'}
+    assert first == {"entry_id": "5-1", "event": {"type": "done", "id": "a1"}}
     assert second["event"] == "\ufffd"
 
 
@@ -346,7 +384,7 @@ def test_tail_of_an_unknown_tenant_says_that_it_waits(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["append"], "Missing option '--tenant': see jobtrail append --help"),
+        (["append"], "Missing option '--tenant' / '-t': see jobtrail append --help"),
         (["append", "--tenant"], "Option '--tenant' requires an argument"),
         (["dead", "show", "--tenant", "1"], "Missing argument 'id': see jobtrail dead show --help"),
         (["dead", "list", "--limit", "0"], "Invalid value for '--limit'"),

@@ -142,7 +142,7 @@ def harmless(text: str) -> bool:
 COMMANDS = [
     "status --tenant 1 a1",
     "lag",
-    "trim",
+    "trim --all",
     "dead list",
     "groups list",
     "tail --tenant 1 --from 0 | head -2",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from ops.text.plurals import counted
+
 
 class ReplayOutcome(NamedTuple):
     """The result of a replay or a reset."""
@@ -34,24 +36,23 @@ class ReplayOutcome(NamedTuple):
         """Return the figures as a sentence."""
         rate = self.events / max(self.seconds, 0.001)
         parts = [
-            f"replayed {self.events} events of {self.jobs} jobs into {self.projection}"
+            f"replayed {counted(self.events, 'event')} of {counted(self.jobs, 'job')} into"
+            f" {self.projection}"
             f" in {self.seconds:.1f} s ({rate:,.0f} a second)",
             *self._exceptions(),
         ]
         if self.kept:
-            parts.append(
-                f"{self.kept} replaced states kept until: jobtrail replay {self.projection}"
-                " --drop-old"
-            )
+            kept = counted(self.kept, "replaced state")
+            parts.append(f"{kept} kept until: jobtrail replay {self.projection} --drop-old")
         return "; ".join(parts)
 
     def _exceptions(self) -> list[str]:
         counts = (
-            (self.changed, "rows changed"),
-            (self.left_expired, "jobs left expired"),
-            (self.skipped, "entries skipped that cannot be applied"),
+            (self.changed, "row", "rows", "changed"),
+            (self.left_expired, "job", "jobs", "left expired"),
+            (self.skipped, "entry", "entries", "skipped that cannot be applied"),
         )
-        return [f"{count} {text}" for count, text in counts if count]
+        return [f"{counted(count, one, more)} {what}" for count, one, more, what in counts if count]
 
 
 class DryRun(NamedTuple):
@@ -71,9 +72,9 @@ class DryRun(NamedTuple):
         """Return the figures as a sentence."""
         events = self.history_events + self.stream_events
         return (
-            f"would read {events} events ({self.history_events} in the history,"
-            f" {self.stream_events} in the streams alone) of {self.jobs} jobs and write their"
-            f" {self.projection}; nothing was changed"
+            f"would read {counted(events, 'event')} ({self.history_events} in the history,"
+            f" {self.stream_events} in the streams alone) of {counted(self.jobs, 'job')} and write"
+            f" their {self.projection}; nothing was changed"
         )
 
 
@@ -89,7 +90,7 @@ class Dropped(NamedTuple):
 
     def __str__(self) -> str:
         """Return the figures as a sentence."""
-        return f"dropped {self.dropped} replaced states of {self.projection}"
+        return f"dropped {counted(self.dropped, 'replaced state')} of {self.projection}"
 
 
 class PutBack(NamedTuple):
@@ -108,7 +109,6 @@ class PutBack(NamedTuple):
 
     def __str__(self) -> str:
         """Return the figures as a sentence."""
-        text = (
-            f"put back {self.restored} rows that the reset of {self.replaced_at:%F %T} UTC replaced"
-        )
+        rows, when = counted(self.restored, "row"), f"{self.replaced_at:%F %T} UTC"
+        text = f"put back {rows} that the reset of {when} replaced"
         return f"{text}; {self.left} were written since, and were left" if self.left else text

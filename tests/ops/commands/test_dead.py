@@ -97,6 +97,18 @@ def test_list__for_people__says_that_there_are_more(run: Run, redis_client: redi
     assert "there are more: --limit" in run("list", "--limit", "1").stdout
 
 
+def test_list__terminal_of_80_columns__breaks_no_word(
+    run: Run, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detail = "type must be one of queued, processing, progress, done, failed, cancelled"
+    write_letter(redis_client, "1795732580226-2", reason="unknown_type", detail=detail)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("list").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    words = ["1795732580226-2", "unknown_type", *detail.split()]
+    assert set(words) <= set(" ".join(lines).split())
+
+
 def test_list__nothing_and_a_name_that_is_no_text(run: Run, redis_client: redis.Redis) -> None:
     assert json.loads(run("list", "--json").stdout) == []
     redis_client.xadd(b"tenant:\xff:dead", {"event": b"x"})

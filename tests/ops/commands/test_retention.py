@@ -64,7 +64,7 @@ def test_deregistered_group_holds_nothing_back() -> None:
 def test_group_that_is_consumed_is_refused_without_force() -> None:
     with pytest.raises(CommandError, match="--force"):
         run("groups", "deregister", "rows")
-    assert "on 1 streams" in run("groups", "deregister", "rows", "--force")
+    assert "on 1 stream" in run("groups", "deregister", "rows", "--force")
 
 
 def test_unknown_group_is_refused() -> None:

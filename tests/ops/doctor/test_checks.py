@@ -121,7 +121,7 @@ def test_group_that_holds_trimming_back_and_is_not_consumed(
         group = ConsumerGroup(redis_client, name, "me")
         group.acknowledge(group.read(["42"], 10))
     found = findings(redis_url, database_url)
-    assert "audit (1 streams)" in found["trimming"].found
+    assert "audit (1 stream)" in found["trimming"].found
     assert "groups deregister" in found["trimming"].advice
 
 

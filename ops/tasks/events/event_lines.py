@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
+from ops.text.plurals import counted
 from streams.appender import EventAppender
 from streams.events import InvalidEvent, parse_event
 from streams.shedding import SHED
@@ -39,7 +40,7 @@ class Outcome(NamedTuple):
     def __str__(self) -> str:
         """Return the counts as a line of text."""
         shed = f"; shed {self.shed} of progress: the stream is full" if self.shed else ""
-        return f"appended {self.appended} events{shed}"
+        return f"appended {counted(self.appended, 'event')}{shed}"
 
 
 def append_lines(

@@ -1,16 +1,15 @@
-"""Reading a tenant's stream as it grows, for `jobtrail tail`."""
+"""Reading a tenant's stream as it grows, for `jobtrail tail`; `event_view` shows its entries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import redis
 
 from ops.errors import CommandError
 from streams.entries import field_of
 from streams.entry_ids import EntryId, of_reply
-from streams.events import InvalidEvent, parse_event
 from streams.keys import Keys
 from streams.wire import ask
 
@@ -63,20 +62,6 @@ def follow(
             for raw_id, fields in entries:
                 last = raw_id.decode()
                 yield RawEntry(of_reply(raw_id), field_of(fields) or b"")
-
-
-def describe(entry: RawEntry) -> str:
-    """Return one entry as a line of text."""
-    when = entry.entry_id.time.strftime("%H:%M:%S.%f")[:-3]
-    try:
-        event = parse_event(entry.raw)
-    except InvalidEvent as error:
-        return f"{when}  {entry.entry_id}  not an event: {error}"
-    facts: dict[str, Any] = event.model_dump(
-        exclude={"v", "type", "kind", "id", "event_id", "at"}, exclude_none=True
-    )
-    fields = " ".join(f"{name}={value}" for name, value in facts.items())
-    return f"{when}  {event.type:<10}  {event.kind}:{event.id}  {fields}"
 
 
 def _last(client: redis.Redis, stream: str) -> str:

@@ -1,0 +1,123 @@
+"""Entries of a stream as people read them, and the choice of some of them, for `jobtrail tail`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from ops.errors import WrongArgument
+from ops.tasks.events.stream_tail import RawEntry
+from ops.tasks.job_status import STATE_COLOURS
+from ops.text.tables import Line, Span
+from ops.text.times import local_time
+from streams.events import TYPES, Event, InvalidEvent, Progress, parse_event
+from streams.kinds import KINDS, State
+
+_SHOWN_BEFORE = {"v", "type", "kind", "id", "event_id", "at", "traceparent"}
+_SHOWN_FIRST = ("error", "code", "result")
+
+
+class Filter(NamedTuple):
+    """The events to show; an empty sequence excludes none."""
+
+    kinds: Sequence[str] = ()
+    ids: Sequence[str] = ()
+    types: Sequence[str] = ()
+    states: Sequence[str] = ()
+
+    def takes(self, entry: RawEntry) -> bool:
+        """Return whether the entry is to be shown; one that is no event has nothing to choose."""
+        if not any(self):
+            return True
+        try:
+            event = parse_event(entry.raw)
+        except InvalidEvent:
+            return False
+        of_event = (event.kind, event.id, event.type, str(state_of(event.type)))
+        return all(not some or each in some for some, each in zip(self, of_event, strict=True))
+
+
+def filter_of(
+    kinds: Sequence[str], ids: Sequence[str], types: Sequence[str], states: Sequence[str]
+) -> Filter:
+    """Return the filter that options describe; a state may be one of a kind's words, as `READY`.
+
+    Raises:
+        WrongArgument: there is no such kind, type or state.
+    """
+    for option, given, known in (("--kind", kinds, KINDS), ("--type", types, TYPES)):
+        for each in given:
+            if each not in known:
+                raise WrongArgument(f"{option}: {each!r} is none of {', '.join(known)}")
+    return Filter(kinds, ids, types, [_state(each) for each in states])
+
+
+def state_of(event_type: str) -> State:
+    """Return the state that a type of event reports."""
+    try:
+        return State(event_type)
+    except ValueError:
+        return State.PROCESSING
+
+
+def json_of(entry: RawEntry) -> dict[str, object]:
+    """Return the entry as an object; an event that is not JSON is a text."""
+    try:
+        event: object = json.loads(entry.raw, parse_constant=_refused)
+    except (ValueError, RecursionError):
+        event = entry.raw.decode("utf-8", "replace")
+    return {"entry_id": str(entry.entry_id), "event": event}
+
+
+def describe(entry: RawEntry) -> tuple[Line, bool]:
+    """Return one entry as spans, and whether the line may be cut: progress comes again."""
+    when = Span(local_time(entry.entry_id.time, milliseconds=True), "dim")
+    try:
+        event = parse_event(entry.raw)
+    except InvalidEvent as error:
+        return [when, Span(f"  {entry.entry_id}  "), Span(f"not an event: {error}", "red")], False
+    line = [
+        when,
+        Span(f"  {event.type:<10}", STATE_COLOURS.get(event.type)),
+        Span(f"  {event.kind}:{event.id}", "bold"),
+        *(Span(f"  {text}") for text in _facts(event) if text),
+    ]
+    return line, isinstance(event, Progress)
+
+
+def _facts(event: Event) -> Iterator[str]:
+    """Yield texts about an event: step, percent, error and result first, and then its fields."""
+    done = _SHOWN_BEFORE
+    if isinstance(event, Progress):
+        done = done | {"step", "percent", "step_index", "step_total", "step_name_display"}
+        yield _progress(event)
+    facts: dict[str, Any] = event.model_dump(exclude=done, exclude_none=True)
+    first = {name: facts[name] for name in _SHOWN_FIRST if name in facts}
+    for name, value in {**first, **facts}.items():
+        yield f"{name}={value if isinstance(value, str) else _json(value)}"
+
+
+def _progress(event: Progress) -> str:
+    percent = None if event.percent is None else f"{event.percent:g}%"
+    index = None if event.step_index is None else f"{event.step_index}/{event.step_total or '?'}"
+    name = event.step_name_display if event.step_name_display != event.step else None
+    return " ".join(filter(None, (event.step, percent, index, name)))
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
+def _state(text: str) -> str:
+    for kind in KINDS.values():
+        for state, word in kind.words.items():
+            if text.lower() in (state.value, word.lower()):
+                return state.value
+    raise WrongArgument(f"--state: {text!r} is none of {', '.join(State)}")
+
+
+def _refused(constant: str) -> object:
+    raise ValueError(constant)

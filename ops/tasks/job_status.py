@@ -1,0 +1,118 @@
+"""Reading one job's projected status, and its facts for people; for `jobtrail status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from ops.addresses import command_redis_url
+from ops.errors import CommandError
+from ops.text.tables import Span
+from streams.keys import JOB_ID, JobKey, Keys, check_tenant
+from streams.kinds import find_kind
+from streams.servers.quick_read import read_keys
+
+BAR = 30
+"""Characters of the progress bar."""
+
+
+def read_status(tenant: str, kind: str, job_id: str) -> dict[str, Any]:
+    """Return the documents of one job as one object.
+
+    Raises:
+        CommandError: there is no such job, or an argument is not valid.
+    """
+    if find_kind(kind) is None:
+        from streams.kinds import KINDS  # noqa: PLC0415 - reads what packages are installed
+
+        raise CommandError(f"no kind {kind!r}: take one of {', '.join(KINDS)}")
+    if not JOB_ID.match(job_id):
+        raise CommandError(f"{job_id!r} is not a valid job id")
+    job = JobKey(check_tenant(tenant), kind, job_id)
+    url = command_redis_url()
+    found, progress = _read(url, Keys().documents(job))
+    if found is None:
+        raise CommandError(_absent(url, job))
+    document: dict[str, Any] = {"tenant": tenant, "kind": kind, "id": job_id}
+    try:
+        document |= orjson.loads(found)
+        document["progress"] = None if progress is None else orjson.loads(progress)
+    except (ValueError, TypeError):
+        raise CommandError(
+            f"the status of {kind} {job_id} is not a JSON object: jobtrail replay status --reset"
+            f" --tenant {tenant} writes it again"
+        ) from None
+    document.pop("fold", None)
+    return document
+
+
+def status_facts(document: Mapping[str, Any]) -> dict[str, object]:
+    """Return the facts of a document for people: the status and the progress come first."""
+    first = ("tenant", "kind", "id", "status")
+    facts: dict[str, object] = {name: document.get(name) for name in first}
+    facts["status"] = Span(str(facts["status"]), _colour(document))
+    progress = document.get("progress")
+    facts["progress"] = progress
+    if isinstance(progress, dict):
+        facts["progress"] = Span(_bar(progress), "cyan")
+        facts |= {f"  {name}": value for name, value in progress.items()}
+    return facts | {name: value for name, value in document.items() if name not in facts}
+
+
+def _bar(progress: Mapping[str, Any]) -> str:
+    """Return the whole job's percent as a bar, or the step alone where it is not known."""
+    step = str(progress.get("step_name_display") or progress.get("step") or "")
+    index, total = progress.get("step_index"), progress.get("step_total")
+    where = f"step {index} of {total}" if index and total else ""
+    said = ", ".join(filter(None, (step, where))) or "no step"
+    percent = progress.get("percent")
+    if not isinstance(percent, int | float):
+        return said
+    done = round(BAR * min(max(percent, 0), 100) / 100)
+    return f"[{'#' * done}{'-' * (BAR - done)}] {percent:g} %  {said}"
+
+
+def _colour(document: Mapping[str, Any]) -> str | None:
+    """Return the colour of the status: of an end, or of work that goes on."""
+    kind = find_kind(str(document.get("kind")))
+    try:
+        state = kind.state_of(str(document.get("status"))) if kind else None
+    except ValueError:  # written by another version
+        return None
+    return STATE_COLOURS.get(str(state))
+
+
+STATE_COLOURS: Mapping[str, str] = {
+    "done": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "processing": "cyan",
+    "progress": "cyan",
+}
+"""Colours of states, and of the types of events that report them."""
+
+
+def _absent(url: str, job: JobKey) -> str:
+    """Return the line about a job that is not there, with those of other kinds that have its id."""
+    from streams.kinds import KINDS  # noqa: PLC0415 - as in `read_status`
+
+    kinds = [name for name in KINDS if name != job.kind]
+    keys = [Keys().documents(job._replace(kind=name)) for name in kinds]
+    others = [name for name, some in zip(kinds, keys, strict=True) if _read(url, some)[0]]
+    text = f"tenant {job.tenant} has no {job.kind} {job.id}"
+    if not others:
+        return f"{text}, or its status has expired"
+    return f"{text}, but a {others[0]} {job.id}: add --kind {others[0]}"
+
+
+def _read(url: str, keys: Sequence[str]) -> list[bytes | None]:
+    found = read_keys(url, keys)
+    if found is not None:
+        return found
+    from streams.connection import connect  # noqa: PLC0415 - slow to import
+
+    with connect(url) as client:
+        answer: Any = client.mget(keys)
+    return list(answer)
