@@ -34,10 +34,13 @@ def shown(one: RawEntry) -> str:
 
 @pytest.mark.usefixtures("in_seoul")
 def test_progress__has_the_local_time_then_step_and_percent_before_all_else() -> None:
-    steps: dict[str, Any] = {"step": "hls", "step_index": 4, "step_total": 7, "step_name_display": "인코딩"}
-    event = entry(
-        type="progress", id="7", kind="video", worker="w", percent=70, **steps
-    )
+    steps: dict[str, Any] = {
+        "step": "hls",
+        "step_index": 4,
+        "step_total": 7,
+        "step_name_display": "인코딩",
+    }
+    event = entry(type="progress", id="7", kind="video", worker="w", percent=70, **steps)
     assert shown(event) == (
         "2026-11-27 07:36:20.226 KST  progress    video:7  hls 70% 4/7 인코딩  attempt=1  worker=w"
     )
