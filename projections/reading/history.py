@@ -72,7 +72,7 @@ START = HistoryCursor(-1, 0, "")
 
 def read_events(job: JobKey, after: HistoryCursor, limit: int) -> PipelinedRead[EventPage | None]:
     """Return the read of a page of at most `limit` events; its result is None without a job."""
-    given = {
+    parameters = {
         **job._asdict(),
         "after_ms": after.entry_ms,
         "after_seq": after.entry_seq,
@@ -81,8 +81,8 @@ def read_events(job: JobKey, after: HistoryCursor, limit: int) -> PipelinedRead[
     }
 
     async def read(connection: Connection) -> Fetch[EventPage | None]:
-        job_exists = await connection.execute(_QUERIES["job_exists"], given)
-        found = await connection.execute(_QUERIES["events"], given)
+        job_exists = await connection.execute(_QUERIES["job_exists"], parameters)
+        found = await connection.execute(_QUERIES["events"], parameters)
 
         async def fetch() -> EventPage | None:
             if await job_exists.fetchone() is None:

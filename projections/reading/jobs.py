@@ -115,7 +115,7 @@ class _PageQuery(NamedTuple):
     """A query for a page, which examines the candidates of one filter."""
 
     name: str
-    parameters: Mapping[str, Any]
+    own_parameters: Mapping[str, Any]
     """Parameters beside those of every page."""
     last_candidate: ListCursor | None = None
     """The last candidate that it examines; None if it examines all that are left."""
@@ -125,8 +125,8 @@ def read_job(job: JobKey) -> PipelinedRead[StoredRow | None]:
     """Return the read of one row, with a result of any size; its result is None without a row."""
 
     async def read(connection: Connection) -> Fetch[StoredRow | None]:
-        given = {**job._asdict(), "result_limit": _ANY_RESULT_BYTES}
-        cursor = await connection.execute(_QUERIES["job"], given)
+        parameters = {**job._asdict(), "result_limit": _ANY_RESULT_BYTES}
+        cursor = await connection.execute(_QUERIES["job"], parameters)
 
         async def fetch() -> StoredRow | None:
             row = await cursor.fetchone()
@@ -141,7 +141,7 @@ def read_page(
     tenant: str, kind: str, filters: ListFilters, after: ListCursor | None, limit: int
 ) -> PipelinedRead[RowPage]:
     """Return the read of a page of at most `limit` rows; `after` is None for the first page."""
-    given = {
+    parameters = {
         "tenant": tenant,
         "kind": kind,
         "after_at": after.listed_at if after else "infinity",
@@ -156,8 +156,10 @@ def read_page(
     }
 
     async def read(connection: Connection) -> Fetch[RowPage]:
-        query = await _choose_query(connection, filters, given)
-        found = await connection.execute(_QUERIES[query.name], {**given, **query.parameters})
+        query = await _choose_query(connection, filters, parameters)
+        found = await connection.execute(
+            _QUERIES[query.name], {**parameters, **query.own_parameters}
+        )
 
         async def fetch() -> RowPage:
             rows = [StoredRow(*row) for row in await found.fetchall()]
@@ -175,19 +177,21 @@ def _page(rows: Sequence[StoredRow], limit: int, last_candidate: ListCursor | No
 
 
 async def _choose_query(
-    connection: Connection, filters: ListFilters, given: Mapping[str, Any]
+    connection: Connection, filters: ListFilters, parameters: Mapping[str, Any]
 ) -> _PageQuery:
     """Return the query whose candidates reach back furthest."""
     if filters.ids is not None:
         return _PageQuery("page_of_ids", {"ids": list(filters.ids)})
     if filters == ListFilters():
         # Every candidate passes, so that none beyond the page must be examined.
-        return _PageQuery("page_of_newest", {"scan": given["limit"]})
+        return _PageQuery("page_of_newest", {"scan": parameters["limit"]})
     sent = [
-        (name, own, await connection.execute(_QUERIES[reach], {**given, **own}))
+        (name, own, await connection.execute(_QUERIES[reach], {**parameters, **own}))
         for name, reach, own in _possible_queries(filters)
     ]
-    updated = filters.updated_since and await connection.execute(_QUERIES["updated_reach"], given)
+    updated = filters.updated_since and await connection.execute(
+        _QUERIES["updated_reach"], parameters
+    )
     possible = [_PageQuery(name, own, await _last_candidate(reach)) for name, own, reach in sent]
     if updated and await updated.fetchone() == (False,):
         possible.append(_PageQuery("page_of_updated", {}))

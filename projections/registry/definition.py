@@ -1,6 +1,6 @@
-"""The definition of a projection: what the registry holds, and what its callables are given.
+"""The definition of a projection: its entry in the registry, and the arguments of its callables.
 
-A package that adds a projection imports these names:
+A package that adds a projection imports the names in `__all__`:
 
     events -> writer -> the data that the projection serves     (`jobtrail consume`)
     Replay -> repair, reset -> steps                            (`jobtrail replay`)
@@ -69,15 +69,15 @@ class Replay(NamedTuple):
     settings: Settings
     client: redis.Redis
     sources: Sources
-    """The events of the tenants that the command is about; the streams have been read already."""
+    """The events of the tenants of the command; the streams have been read already."""
     connect: Callable[[], Session]
-    """Opens another connection to PostgreSQL, in autocommit mode; the caller closes it."""
+    """Opens another connection to PostgreSQL in autocommit mode, which the caller closes."""
     settled: Settled
-    """Returns how far the projection's group has settled the streams of tenants."""
+    """Returns the entry ids up to which the projection's group has settled streams."""
     horizon: EntryId | None = None
-    """The history is complete from this entry id on; None where none of it has been dropped."""
+    """The entry id from which on the history is complete; None if none of it was dropped."""
     on_wait: Callable[[], None] = lambda: None
-    """Called when other sessions hold what is to be replaced."""
+    """Called when other sessions hold rows that a reset replaces."""
     on_progress: Callable[[int], None] = lambda _events: None
     """Called by `verify` with the number of events that it has compared since the last call."""
 
@@ -93,14 +93,18 @@ class Replay(NamedTuple):
         Raises:
             Exception: whatever the writer raises.
         """
-        return repair(self.sources, _PartsOfEntries(writer), after)
+        return repair(self.sources, _PartsAsEntries(writer), after)
 
     def comparison(self, served: ServedProjection) -> Comparison:
-        """Return the comparison of what is served with the fold of the events."""
+        """Return the comparison of a projection with the fold of the events."""
         return Comparison(self.sources, served, self.horizon)
 
     def verify_fold(self, served: ServedProjection) -> Iterator[Difference | Checked]:
-        """Compare what is served of each job with the fold of its events."""
+        """Compare each job of a projection with the fold of its events.
+
+        Raises:
+            redis.RedisError, psycopg.Error: a server is away; begin again.
+        """
         verifier = Verifier(
             self.sources,
             served,
@@ -124,25 +128,27 @@ class RegisteredProjection:
     """Returns a writer for one process. The connection is shared with the consumer's own commands;
     a writer for PostgreSQL opens its own."""
     needs_database: bool = False
-    """True where the writer needs PostgreSQL, whose URL is then checked at the start."""
+    """True if the writer needs PostgreSQL; its URL is then checked at the start."""
     batch_entries: int | None = None
-    """Entries in one batch; None for the default of consumers."""
+    """The most entries in one batch; None for the default of consumers."""
     repair: Callable[[Replay, JobKey | None], Iterator[Step]] | None = None
-    """Adds what is missing, job by job after the given one; None applies every event."""
+    """Adds what is missing, job by job after the second argument; None to apply every event."""
     reset: Callable[[Replay, JobKey | None], Iterator[Step]] | None = None
-    """Replaces what differs from the events, likewise; None where `--reset` is not supported."""
+    """Replaces what differs from the events, in the same way; None if `--reset` is not
+    supported."""
     verify: Callable[[Replay], Iterator[Difference | Checked]] | None = None
-    """Yields differences from the events, and how many jobs were compared; None where `verify` is
-    not supported."""
+    """Yields differences from the events, and the numbers of jobs that were compared; None if
+    `verify` is not supported."""
     restore: (
         Callable[[psycopg.Connection, str | None, Callable[[], None]], Restored | None] | None
     ) = None
-    """Puts back what the last reset replaced; None where `--restore-old` is not supported."""
+    """Restores what the last reset replaced, of one tenant or of all; None if `--restore-old` is
+    not supported."""
     parallel: bool = False
-    """True where repair and verify may run in several processes, each for a share of the tenants
+    """True if repair and verify may run in several processes, each for a share of the tenants
     (`Replay.sources.share`)."""
     parallel_reset: bool = False
-    """The same for the reset."""
+    """True if the reset may run so, too."""
 
     def steps(self, replay: Replay, after: JobKey | None, *, reset: bool) -> Iterator[Step]:
         """Replay the events, job by job after the given one; yield each step once it is stored.
@@ -159,8 +165,8 @@ class RegisteredProjection:
         return self.reset(replay, after)
 
 
-class _PartsOfEntries:
-    """A writer of entries that takes the parts of a replay."""
+class _PartsAsEntries:
+    """The parts of a replay, written through a writer of entries."""
 
     def __init__(self, writer: EntryWriter) -> None:
         self._writer = writer

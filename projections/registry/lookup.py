@@ -1,4 +1,4 @@
-"""Finding projections by their group: built-in ones, and those of installed packages.
+"""Search of projections by their group: built-in ones, and those of installed packages.
 
 Names are found without importing the projections. Consumers and the commands of operators use this
 module; it must not import the projections itself.

@@ -54,11 +54,11 @@ def _repair(replay: Replay, after: JobKey | None) -> Iterator[Step]:
 
 def _reset(replay: Replay, _after: JobKey | None) -> Iterator[Step]:
     """Prepare the rows that differ, then replace all of them in one transaction."""
-    rebuild = RowsReset(replay.sources, replay.comparison(_served(replay)))
-    for step in rebuild.prepare():
-        # Nothing is stored yet: an interrupted reset begins again.
+    reset = RowsReset(replay.sources, replay.comparison(_served(replay)))
+    for step in reset.prepare():
+        # No row is replaced yet: an interrupted reset begins again.
         yield step._replace(last=None)
-    changed = rebuild.swap(replay.on_wait)
+    changed = reset.swap(replay.on_wait)
     yield Step(None, 0, 0, kept=changed, changed=changed)
 
 
