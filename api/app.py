@@ -31,6 +31,7 @@ from api.operators.operator_view import OperatorView
 from api.operators.routes import operator_routes
 from api.other_routes import other_routes
 from api.progress.endpoint import ProgressEndpoint
+from api.progress.long_polls import LongPolls
 from api.progress.query import QueryEndpoint
 from api.scheduling.event_loop_throttle import EventLoopThrottle
 from api.spec.client_files import client_routes
@@ -38,6 +39,7 @@ from api.spec.docs_page import docs_routes
 from api.spec.document import openapi_routes
 from projections.reading.documents import DocumentReader
 from projections.reading.feed import FeedReader
+from projections.reading.settled import SettledReader
 from streams.connection import connect_async
 from streams.settings import Settings
 
@@ -67,7 +69,7 @@ def create_app(
     if waiters is None:
         waiters = Waiters(settings.max_streams_per_tenant)
     subscriptions, throttle = Subscriptions(stores.redis), EventLoopThrottle()
-    feed = FeedReader(stores.redis, stores.documents)
+    polls = LongPolls(stores.documents, stores.settled, waiters, subscriptions, throttle)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -77,8 +79,8 @@ def create_app(
         await stores.close()
 
     app = Application(
-        ProgressEndpoint(identify, stores.documents, waiters, subscriptions, throttle),
-        LiveEndpoint(identify, waiters, subscriptions, stores.documents, feed, throttle),
+        ProgressEndpoint(identify, stores.documents, polls),
+        LiveEndpoint(identify, waiters, subscriptions, stores.documents, stores.feed, throttle),
         QueryEndpoint(identify, stores.documents),
         other_routes(_routes(settings, identify, stores, operator_view), lifespan),
         RequestGuard(settings),
@@ -100,6 +102,8 @@ class _Stores:
         self.documents = DocumentReader(
             self.redis, legacy=settings.legacy_keys == "on", on_batch=READ_BATCH.observe
         )
+        self.feed = FeedReader(self.redis, self.documents)
+        self.settled = SettledReader(self.redis)
         self.database = Database.from_settings(settings)
         self.operator_database = OperatorDatabase(settings.database_url)
 

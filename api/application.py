@@ -73,7 +73,7 @@ class Application:
         seconds = time.perf_counter() - start
         if not route:
             route = getattr(scope.get("route"), "path", "none")
-        elif b"wait" in scope["query_string"] and route.endswith("/progress/"):
+        elif route.endswith("/progress/") and _may_be_held(scope["query_string"]):
             route += "?wait"  # a long poll is held on purpose and must not count as slow
         REQUEST_SECONDS.observe(route, status, seconds)
         if self._log_requests:
@@ -139,6 +139,10 @@ class Application:
         except Exception:  # Starlette sends the answer, and raises the error again
             _LOG.exception("request_failed", route=getattr(scope.get("route"), "path", "none"))
         return status
+
+
+def _may_be_held(query_string: bytes) -> bool:
+    return b"wait" in query_string or b"after" in query_string
 
 
 async def _send_problem(scope: Scope, send: Send, error: Exception) -> int:

@@ -57,6 +57,11 @@ HEADERS: JsonObject = {
         "description": "The number of seconds to wait before the next request.",
         "schema": {"type": "integer", "minimum": 1},
     },
+    "Jobtrail-After": {
+        "description": "With `after`: `reflected` if the answer reflects that entry, `pending` if "
+        "the projection has not settled the entry yet, or does not know it.",
+        "schema": {"type": "string", "enum": ["reflected", "pending"]},
+    },
     "X-Jobtrail-Now": {
         "description": "The server's time, in milliseconds since 1970.",
         "required": True,

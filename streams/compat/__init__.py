@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         get_video_encoding_step_detail,
         get_video_status,
         get_video_status_from_redis,
+        is_reflected,
     )
     from .states import (
         Outcome,
@@ -52,6 +53,7 @@ __all__ = [
     "get_video_encoding_step_detail",
     "get_video_status",
     "get_video_status_from_redis",
+    "is_reflected",
     "refresh_job_progress_ttl",
     "refresh_video_progress_ttl",
     "use",
@@ -65,7 +67,7 @@ __getattr__ = importer(
         "reading": (
             "StepDetail get_job_status get_job_status_from_redis get_video_encoding_progress"
             " get_video_encoding_remaining_seconds get_video_encoding_step_detail"
-            " get_video_status get_video_status_from_redis"
+            " get_video_status get_video_status_from_redis is_reflected"
         ),
         "states": (
             "Outcome VideoCalls cache_job_status cache_video_status refresh_job_progress_ttl"

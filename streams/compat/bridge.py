@@ -20,12 +20,14 @@ import redis
 
 from ..appender import EventAppender
 from ..connection import InvalidUrl, LogUnavailable, connect
+from ..entry_ids import EntryId
 from ..events import Event, load_json
 from ..failure import text_of
-from ..keys import JobKey, Keys
+from ..keys import JobKey, Keys, check_tenant
 from ..kinds import KINDS, State
 from ..reporter import Reporter
 from ..settings import Settings, SettingsError
+from ..settled_entries import complete_entry_id, wait_until_settled
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,6 +68,19 @@ class Bridge:
             redis.RedisError: Redis is unavailable.
         """
         return self._read(self._keys.status(job))
+
+    def reflects(self, tenant: str, entry_id: EntryId | str, seconds: float) -> bool:
+        """Wait up to so many seconds until documents reflect an entry; return True if they do.
+
+        Raises:
+            ValueError: the text is not an entry id.
+            InvalidTenant: no tenant can have that name.
+            redis.RedisError: Redis is unavailable.
+        """
+        if not isinstance(entry_id, EntryId):
+            entry_id = complete_entry_id(entry_id)
+        stream = self._keys.stream(check_tenant(tenant))
+        return wait_until_settled(self._client, stream, entry_id, seconds)
 
     def progress(self, job: JobKey) -> dict[str, Any] | None:
         """Return the job's progress document; None if there is none or Redis is unavailable."""

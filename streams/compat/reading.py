@@ -1,6 +1,10 @@
 """Old readers: the status and the progress of a job, for example for the views of Django.
 
 Django is not required. While Redis is unavailable or not configured, readers return None.
+
+With `wait_until=ENTRY_ID`, the id that an append returned, a reader waits until the projection has
+settled that entry, for `wait` seconds at most, and then returns what is known. `is_reflected` tells
+whether an entry is settled: applied, or known to change nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +14,17 @@ from typing import Any, TypedDict
 
 import redis
 
+from ..entry_ids import EntryId
 from ..keys import JobKey
 from ..kinds import KINDS
 from ..progress_display import displayed_step, overall_percent, whole_number
 from .bridge import Bridge, Id, if_named
+
+WAIT_SECONDS = 2.0
+"""Seconds for which a reader waits for an entry by default; most are settled much sooner."""
+
+Entry = EntryId | str
+"""An entry id, or its text `milliseconds-sequence`."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,17 +40,57 @@ class StepDetail(TypedDict):
 
 
 def get_video_status(
-    tenant_id: Id, video_id: Id, *, through: Bridge | None = None
+    tenant_id: Id,
+    video_id: Id,
+    *,
+    wait_until: Entry | None = None,
+    wait: float = WAIT_SECONDS,
+    through: Bridge | None = None,
 ) -> dict[str, Any] | None:
-    """Return the status document of a video, or None."""
+    """Return the status document of a video, or None.
+
+    Raises:
+        ValueError: `wait_until` is not an entry id.
+    """
+    if wait_until is not None:
+        is_reflected(tenant_id, wait_until, wait=wait, through=through)
     return _status(JobKey(str(tenant_id), "video", str(video_id)), through)
 
 
 def get_job_status(
-    tenant_id: Id, job_id: Id, *, through: Bridge | None = None
+    tenant_id: Id,
+    job_id: Id,
+    *,
+    wait_until: Entry | None = None,
+    wait: float = WAIT_SECONDS,
+    through: Bridge | None = None,
 ) -> dict[str, Any] | None:
-    """Return the status document of a job, or None."""
+    """Return the status document of a job, or None.
+
+    Raises:
+        ValueError: `wait_until` is not an entry id.
+    """
+    if wait_until is not None:
+        is_reflected(tenant_id, wait_until, wait=wait, through=through)
     return _status(JobKey(str(tenant_id), "job", str(job_id)), through)
+
+
+def is_reflected(
+    tenant_id: Id, entry_id: Entry, *, wait: float = 0.0, through: Bridge | None = None
+) -> bool:
+    """Return True once the documents reflect an entry of the tenant; wait for it if necessary.
+
+    The result is False if they do not within `wait` seconds, or if Redis is unavailable.
+
+    Raises:
+        ValueError: `entry_id` is not an entry id.
+    """
+    bridge = if_named(through)
+    try:
+        return bridge is not None and bridge.reflects(str(tenant_id), entry_id, wait)
+    except redis.RedisError as error:
+        _LOG.warning("whether entry %s is reflected cannot be read: %s", entry_id, error)
+        return False
 
 
 get_video_status_from_redis = get_video_status

@@ -21,7 +21,9 @@ TESTS = modules_of("tests/projections")
 ONLY_IN = {
     "msgspec": {"decoding", "progress_fields", "replay.events.missing_entries"},
     "orjson": {"documents", "replay.reset.kept_documents"},
-    "streams.wire": {"replay.events.stream_pages", "replay.tenant_shares", "status.store"},
+    "streams.wire": {
+        "reading.settled", "replay.events.stream_pages", "replay.tenant_shares", "status.store",
+    },
     "projections.rows.columns": {
         "replay.replaced_states", "replay.reset.rows", "replay.served.rows", "rows.writer",
     },

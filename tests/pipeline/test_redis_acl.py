@@ -149,7 +149,7 @@ def test_all_pieces_do_their_work_under_their_users(
             assert _status(stream) == "PROCESSING"
             job.done({"rows": 5})
             assert _status(stream) == "DONE"
-    assert _get(api, "a1", "42")["status"] == "DONE"
+    assert _get(api, "a1", "42", after="1-0")["status"] == "DONE"
     with Stream(api, "/api/v1/events?tenant=42") as stream:
         assert _status(stream) == "DONE"
     client.xadd("tenant:7:events", {"event": b'{"type":"done","id":"raw"}'})
@@ -380,8 +380,9 @@ def _status(stream: Stream) -> object:
     return event.data["status"]
 
 
-def _get(api: str, job: str, tenant: str) -> dict[str, Any]:
-    answer = httpx.get(f"{api}/api/v1/jobs/{job}/progress/", headers={"X-Tenant-ID": tenant})
+def _get(api: str, job: str, tenant: str, **query: str) -> dict[str, Any]:
+    url, headers = f"{api}/api/v1/jobs/{job}/progress/", {"X-Tenant-ID": tenant}
+    answer = httpx.get(url, headers=headers, params=query)
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found

@@ -7,7 +7,7 @@ import orjson
 from api.access.limits import BodyTooLarge, BodyTooSlow, NotJson
 from api.http.problems import BadRequest, NoSuchJob, TryLater
 from api.live.endpoint import TENANT_PATH
-from api.progress.endpoint import MAX_WAIT_SECONDS
+from api.progress.parameters import AFTER_SECONDS, MAX_WAIT_SECONDS
 from api.progress.query import MAX_IDS
 from api.progress.query import PATH as QUERY_PATH
 from api.spec.models.base import title
@@ -22,6 +22,18 @@ WAIT = parameter(
     "The number of seconds to wait for a change: the answer is held while the state matches "
     "`If-None-Match`, or while the job does not exist.",
     {"type": "number", "minimum": 0, "maximum": round(MAX_WAIT_SECONDS)},
+)
+AFTER = parameter(
+    "after",
+    "query",
+    "The id of an entry that you appended. The answer is held until it reflects that entry: the "
+    "entry was applied, or is known to change nothing, for example because it belongs to an older "
+    f"attempt or became a dead letter. It is held for `wait` seconds at most, or {AFTER_SECONDS:g} "
+    "without `wait`; with `wait=0` it is returned at once. `Jobtrail-After` tells whether it "
+    "reflects the entry. With `wait` and `If-None-Match`, the answer is held until the state "
+    "differs, too.",
+    {"type": "string", "pattern": "^[0-9]{1,19}-[0-9]{1,19}$"},
+    "1700000000000-0",
 )
 IF_NONE_MATCH = parameter(
     "If-None-Match",
@@ -71,10 +83,10 @@ def _progress(kind: Kind) -> Operation:
         f"Retrieve the progress of a {kind.name}",
         PROGRESS[kind.name],
         description=_POLLING.format(kind=kind.name),
-        parameters=(ID, WAIT, IF_NONE_MATCH),
+        parameters=(ID, WAIT, AFTER, IF_NONE_MATCH),
         problems=(BadRequest, NoSuchJob, TryLater),
         examples=PROGRESS_EXAMPLES.get(kind.name, {}),
-        headers=("ETag", "Retry-After"),
+        headers=("ETag", "Retry-After", "Jobtrail-After"),
     )
 
 
