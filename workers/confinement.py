@@ -2,7 +2,8 @@
 
 A child process started through `confined` gets its limits before its program runs:
 `python confinement.py LIMIT=VALUE... -- PROGRAM ARGUMENT...` sets them and becomes the program.
-Setting them between fork and exec instead is not safe in a process with threads.
+Setting them between fork and exec instead is not safe in a process with threads. Used by
+`workers.roster` and `workers.video.ffmpeg`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from pathlib import Path
 
 MIB = 1024 * 1024
 
-_KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+_PASSED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 """Variables that a program needs to start. Passwords and keys are in other variables."""
 
 _CPU_GRACE_SECONDS = 5
+"""Processor time between the signal SIGXCPU and SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,10 @@ class Caps:
     """The limits of one process; core dumps are always off."""
 
     memory_bytes: int
-    """Address space; with `reserved_bytes`, only the memory that it writes to."""
+    """Address space; with `reserved_bytes`, only the memory that the process writes to."""
     cpu_seconds: int
     file_bytes: int
-    """Size of each file that it writes."""
+    """Size of each file that the process writes."""
     open_files: int = 128
     reserved_bytes: int = 0
     """Additional address space, which a program with many threads reserves but does not use."""
@@ -39,9 +41,9 @@ class Caps:
 def clean_environ(*also: str) -> dict[str, str]:
     """Return the part of this process's environment that a child may see.
 
-    `also` lists further variables to keep.
+    `also` lists further variables to pass on.
     """
-    return {name: os.environ[name] for name in (*_KEPT_VARIABLES, *also) if name in os.environ}
+    return {name: os.environ[name] for name in (*_PASSED_VARIABLES, *also) if name in os.environ}
 
 
 def confined(command: Sequence[str | Path], caps: Caps) -> list[str | Path]:

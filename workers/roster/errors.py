@@ -1,4 +1,7 @@
-"""The error of a whole import. A problem of a single row is part of the result instead."""
+"""The error of an import as a whole. A problem of a single row is part of the result instead.
+
+Used by the modules of `workers.roster`, and by `ops.tasks.roster_import`.
+"""
 
 from __future__ import annotations
 

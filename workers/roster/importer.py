@@ -1,7 +1,8 @@
 """The import of a workbook as a job of type `excel`: three steps, and its result.
 
-Rows are saved in blocks. A block is saved again if the database was away meanwhile. An import whose
-process was killed continues when the same command is run again (see `store`).
+Rows are saved in blocks. A block is saved again if the database was unavailable meanwhile. An
+import whose process was killed continues when the same command is run again
+(`workers.roster.store`). Used by `ops.tasks.roster_import`.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from workers.roster.store import Import, Outcome, connect, save_block
 from workers.roster.table.rows import Refused, Student
 from workers.roster.xlsx.cells import clean
 
-BLOCK = 5_000
-"""Rows of one block."""
+BLOCK_ROWS = 5_000
+"""The number of rows in one block."""
 
 OUTAGE_SECONDS = 60.0
-"""The time for which a block waits for a database that is away."""
+"""The time for which a block waits for a database that is unavailable."""
 
 FAILED_BYTES = 700_000
 """Bytes of JSON that the failures in a result may take, so that the event stays under its limit."""
@@ -63,8 +64,8 @@ def import_roster(
     `failed_bytes` limits the JSON of the failed rows in the result.
 
     Raises:
-        RosterError: the workbook cannot be imported, or the database stayed away; the job was
-            reported as failed with the same message.
+        RosterError: the workbook cannot be imported, or the database stayed unavailable; the job
+            was reported as failed with the same message.
         InvalidEvent, InvalidTenant: the job has no valid tenant or id; nothing was reported.
         LogUnavailable: the end could not be reported; the students are saved.
     """
@@ -97,7 +98,7 @@ class _Run:
         # The hash takes about half a second, and is computed while the reader starts.
         with ThreadPoolExecutor(1) as thread:
             hashed = thread.submit(hash_password, word)
-            with read_workbook(self._job.path, self._checked) as reading:
+            with read_workbook(self._job.path, self._report_checked) as reading:
                 return self._save_read(reading, hashed.result())
 
     def _save_read(self, reading: Reading, hashed: str) -> dict[str, Any]:
@@ -109,23 +110,23 @@ class _Run:
 
     def _save_all(self, details: Import, reading: Reading) -> dict[str, Any]:
         tally = _Tally(reading.total, self._failed_bytes)
-        self._saved(0, reading)
+        self._report_saved(0, reading)
         for rows in _blocks(reading.rows):
             students = [row for row in rows if isinstance(row, Student)]
             refused = [row for row in rows if isinstance(row, Refused)]
             before = tally.seen + len(refused)
 
             def tick(done: int, before: int = before) -> None:
-                self._saved(before + done, reading)
+                self._report_saved(before + done, reading)
 
             tally.add(self._save(details, students, tick), refused)
-            self._saved(tally.seen, reading)
+            self._report_saved(tally.seen, reading)
         return tally.result()
 
     def _save(
         self, details: Import, students: list[Student], tick: Callable[[int], None]
     ) -> Outcome:
-        """Save a block, and try again while the database is away, for `OUTAGE_SECONDS`."""
+        """Save a block; try again for `OUTAGE_SECONDS` while the database is unavailable."""
         deadline, pause = time.monotonic() + OUTAGE_SECONDS, 0.1
         while True:
             try:
@@ -160,10 +161,10 @@ class _Run:
             self._connection.close()
             self._connection = None
 
-    def _checked(self, row: int, last_row: int) -> None:
+    def _report_checked(self, row: int, last_row: int) -> None:
         self._report_progress("checking", 100 * row / max(last_row, 1), row=row, total=last_row)
 
-    def _saved(self, done: int, reading: Reading) -> None:
+    def _report_saved(self, done: int, reading: Reading) -> None:
         share = 100 * done / max(reading.total, 1)
         self._report_progress("saving", share, row=done, total=reading.total, sheet=reading.sheet)
 
@@ -184,11 +185,11 @@ class _Run:
 
 
 class _Tally:
-    """The counts of an import, and as many failed rows as fit into the event."""
+    """The counts of an import, and as many failed rows as fit into `failed_bytes` of JSON."""
 
     def __init__(self, total: int, failed_bytes: int) -> None:
         self._total = total
-        self._room = failed_bytes
+        self._bytes_left = failed_bytes
         self._outcome = Outcome()
         self._omitted = 0
         self.seen = 0
@@ -198,11 +199,12 @@ class _Tally:
         self._outcome.counts.update(outcome.counts)
         self.seen += outcome.counts.total() + len(failures)
         for failure in failures:
-            self._keep(failure)
+            self._add_failure(failure)
 
-    def _keep(self, failure: Refused) -> None:
-        self._room -= len(orjson.dumps(failure._asdict())) + 1
-        if self._room < 0:
+    def _add_failure(self, failure: Refused) -> None:
+        """Add a failed row to the result, or only count it if it does not fit."""
+        self._bytes_left -= len(orjson.dumps(failure._asdict())) + 1
+        if self._bytes_left < 0:
             self._omitted += 1
         else:
             self._outcome.failed.append(failure)
@@ -219,5 +221,5 @@ class _Tally:
 
 
 def _blocks(rows: Iterator[Student | Refused]) -> Iterator[list[Student | Refused]]:
-    while block := list(islice(rows, BLOCK)):
+    while block := list(islice(rows, BLOCK_ROWS)):
         yield block

@@ -1,4 +1,7 @@
-"""The initial password of the accounts, hashed once an import for Django's `check_password`."""
+"""The initial password of the accounts, hashed once per import for Django's `check_password`.
+
+Used by `workers.roster.importer`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ def initial_password(given: str | None) -> str:
     """Return the password without spaces at its ends.
 
     Raises:
-        RosterError: it is missing, or not of 4 to 128 characters; the message does not contain it.
+        RosterError: it is missing, or does not have 4 to 128 characters; the message does not
+            contain it.
     """
     password = (given or "").strip()
     if not SHORTEST <= len(password) <= LONGEST:

@@ -1,4 +1,7 @@
-"""Reading a workbook in a separate process, and its rows from a temporary file."""
+"""Reading a workbook in a separate process, which writes the rows to a temporary file.
+
+Used by `workers.roster.importer`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from workers.roster.table.rows import Refused, Student
 
 _READER = (sys.executable, "-P", "-m", "workers.roster.reader_process")
 Tick = Callable[[int, int], None]
-"""Takes the number of the row that is being checked, and that of the last row."""
+"""A function of two row numbers: of the row that is being checked, and of the last row."""
 
 
 class Reading(NamedTuple):
@@ -30,7 +33,7 @@ class Reading(NamedTuple):
     """SHA-256 of the file."""
     sheet: str
     total: int
-    """The number of rows, with the refused ones."""
+    """The number of rows, including the refused ones."""
     rows: Iterator[Student | Refused]
 
 
@@ -78,6 +81,7 @@ def _follow(process: subprocess.Popen[bytes], tick: Tick) -> Mapping[str, Any]:
 
 
 def _crash(status: int) -> RosterError:
+    """Return the error for a reader that ended with this status, and without a result."""
     if status in (OUT_OF_MEMORY, -signal.SIGABRT, -signal.SIGKILL):
         limit = MEMORY_BYTES // MIB
         return RosterError(f"needs more than {limit} MiB of memory to read", code="too_large")
@@ -87,6 +91,7 @@ def _crash(status: int) -> RosterError:
 
 
 def _spooled(spool: BinaryIO) -> Iterator[Student | Refused]:
+    """Yield the rows that the reader has written to the temporary file."""
     spool.seek(0)
     for line in spool:
         fields = orjson.loads(line)

@@ -1,8 +1,9 @@
 """The process that reads a workbook: `python -m workers.roster.reader_process FILE SPOOL_FD`.
 
-`reader_client` starts it without secrets. It limits its own memory and time before it opens the
-file. It writes JSON lines to standard output: its progress, then the result or the error. To the
-spool it writes one JSON array a row, the fields of a Student or of a Refused.
+The process limits its own memory and time before it opens the file. It writes JSON lines to
+standard output: its progress, then the result or the error. To the spool file it writes one JSON
+array per row, with the fields of a Student or of a Refused. Used by `workers.roster.reader_client`,
+which starts it without secrets.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _check(table: Table, scratch: Scratch, spool: BinaryIO) -> dict[str, Any]:
 
 
 def check_all(rows: Iterator[TextRow], scratch: Scratch) -> Iterator[Student | Refused]:
-    """Yield each row as a student or a refusal; a row with an earlier row's pair is refused."""
+    """Yield each row as a student or a refusal; a repeated pair of an earlier row is refused."""
     for row in rows:
         checked = check_row(row.number, row.texts)
         if isinstance(checked, Student):

@@ -1,7 +1,8 @@
-"""Students in PostgreSQL: two queries a block of rows, then one statement and transaction a chunk.
+"""Students in PostgreSQL: two queries per block of rows, then one statement per chunk.
 
-A block may be saved again at any time: rows that the same import of the same file has saved are
-counted as they were then.
+Each statement is a transaction. A block may be saved again at any time: rows that the same import
+of the same file has saved already are counted with their first result. Used by
+`workers.roster.importer`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from sql import queries, sessions
 from sql.sessions import Session
 from workers.roster.table.rows import Refused, Student
 
-CHUNK = 200
-"""Rows that are saved, or fail, together."""
+CHUNK_ROWS = 200
+"""The number of rows that are saved, or fail, together."""
 
 ANSWER_SECONDS = 75.0
 """The time limit, in seconds, for one answer; the server ends a statement after a minute."""
@@ -41,7 +42,7 @@ Wanted = tuple[Student, int | None]
 
 @dataclass
 class Outcome:
-    """The results of rows."""
+    """The results of saving rows."""
 
     counts: Counter[str] = field(default_factory=Counter)
     """The number of rows that were `created`, `restored` and `skipped`."""
@@ -72,11 +73,11 @@ def connect(database_url: str, tenant: str) -> Session:
     """Open a session in autocommit mode that sees the rows of this tenant only.
 
     Raises:
-        psycopg.Error: the server is away or refuses.
+        psycopg.Error: the server is unavailable or refuses the connection.
     """
-    # All statements look up by key. A plan that was made while a table was nearly empty, and is
-    # kept (for foreign keys too), must not scan the table once it has grown. With these settings
-    # one plan is made, and is good for all chunks.
+    # All statements look up by key. PostgreSQL caches plans, also for foreign keys. A plan that was
+    # made while a table was nearly empty must not scan the table once it has grown. With these
+    # settings one plan is made, which is good for all chunks.
     settings = {
         "app.tenant_id": tenant,
         "enable_seqscan": "off",
@@ -100,16 +101,16 @@ def save_block(
     students: Sequence[Student],
     tick: Callable[[int], None] = lambda _done: None,
 ) -> Outcome:
-    """Save students, who must have different pairs; `tick` is called with the number done.
+    """Save students, who must have different pairs; `tick` is called with the number saved so far.
 
     Raises:
-        psycopg.Error: the server is away or refuses; earlier chunks stay saved.
+        psycopg.Error: the server is unavailable or refuses; earlier chunks stay saved.
     """
     outcome = Outcome()
     wanted = _look_up(connection, details, students, outcome)
     done = len(students) - len(wanted)
-    for start in range(0, len(wanted), CHUNK):
-        chunk = wanted[start : start + CHUNK]
+    for start in range(0, len(wanted), CHUNK_ROWS):
+        chunk = wanted[start : start + CHUNK_ROWS]
         _save(connection, details, chunk, outcome)
         done += len(chunk)
         tick(done)
@@ -147,7 +148,7 @@ def _save(
         saved = _execute(connection, details, chunk)
     except _ROW_FAULTS as error:
         if len(chunk) == 1:
-            _settle_one(connection, details, chunk[0][0], error, outcome)
+            _count_failed(connection, details, chunk[0][0], error, outcome)
             return
         middle = len(chunk) // 2
         _save(connection, details, chunk[:middle], outcome)
@@ -155,7 +156,7 @@ def _save(
         return
     outcome.counts.update(saved.values())
     if missed := [student for student, _ in chunk if student.row not in saved]:
-        _settle(connection, details, missed, outcome)
+        _count_missed(connection, details, missed, outcome)
 
 
 def _execute(
@@ -180,7 +181,7 @@ def _execute(
     raise AssertionError("the last try returns or raises")
 
 
-def _settle(
+def _count_missed(
     connection: psycopg.Connection, details: Import, missed: Sequence[Student], outcome: Outcome
 ) -> None:
     """Count students that another import saved between the query and the statement."""
@@ -194,15 +195,16 @@ def _settle(
     ]
 
 
-def _settle_one(
+def _count_failed(
     connection: psycopg.Connection,
     details: Import,
     student: Student,
     error: psycopg.Error,
     outcome: Outcome,
 ) -> None:
+    """Add the failure of one row to the outcome, unless another import has saved the student."""
     if isinstance(error, errors.UniqueViolation):
-        _settle(connection, details, [student], outcome)
+        _count_missed(connection, details, [student], outcome)
         return
     reason = (error.diag.message_primary or type(error).__name__)[:_REASON_LENGTH]
     outcome.failed.append(Refused(student.row, student.name, f"저장하지 못했습니다: {reason}"))

@@ -1,4 +1,7 @@
-"""Checks of the source before it is encoded: file, size, length, free disk space."""
+"""Checks of the source before it is encoded: file, size, length, free disk space.
+
+Used by `workers.video.encoder` and `workers.video.rendering`.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def check_source(source: Path, output_dir: Path) -> None:
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Raise VideoError if `size` bytes and a reserve are not free."""
+    """Raise VideoError if fewer than `size` bytes and a reserve are free."""
     wanted, free = size + _SPARE_BYTES, shutil.disk_usage(folder).free
     if free < wanted:
         raise VideoError(

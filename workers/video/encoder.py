@@ -3,7 +3,7 @@
 The source is linked into a work directory, probed and transcoded; a thumbnail is made, and the
 result is decoded to its end. Then it is published by one rename, as
 `output_dir/tenant/video/attempt/`. A run that fails or is interrupted leaves no files. Durations
-are in seconds.
+are in seconds. Used by `ops.tasks.video_encoding` and `ops.tasks.demo`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workers.video.error import SourceMissing, VideoError
 from workers.video.ffmpeg.process import FfmpegError, find_ffmpeg, printable
 from workers.video.rendering import Limits, Rendering
 from workers.video.steps import STEPS, JobReporter, StepReport
-from workers.video.workspace import bring_in, publish, workspace
+from workers.video.workspace import link_or_copy, publish, workspace
 
 __all__ = [
     "STEPS",
@@ -62,14 +62,13 @@ def encode(
 
     A run with the same attempt replaces the earlier result. KeyboardInterrupt ends ffmpeg, removes
     the unfinished result, and is reported by the reporter's block, like every unexpected error. The
-    caller decides how signals are handled: where SIGINT is ignored, as in the background of a
-    script, Ctrl-C has no effect. ffmpeg runs in another process group, and only this function ends
-    it.
+    caller decides how signals are handled: if SIGINT is ignored, as in the background of a script,
+    Ctrl-C has no effect. ffmpeg runs in another process group, and only this function ends it.
 
     Raises:
         VideoError: the video cannot be encoded; the job was reported as failed with the same
-            message. Nothing is reported if the tenant, id or attempt is not valid, and for
-            SourceMissing, if `source` does not exist.
+            message. Nothing is reported if the tenant, id or attempt is not valid, or if `source`
+            does not exist (SourceMissing).
     """
     target = _target(output_dir, tenant, video_id, attempt)
     try:
@@ -109,14 +108,14 @@ def _encoded(
             check_source(source, output_dir)
             work = cleanup.enter_context(workspace(output_dir))
         with steps.step("downloading") as tick:
-            name = bring_in(source, work, tick)
+            name = link_or_copy(source, work, tick)
         rendering = Rendering(work, name, limits)
         with steps.step("probing"):
             rendering.probe()
         with steps.step("transcoding") as tick:
             rendering.transcode(tick)
         with steps.step("thumbnail"):
-            rendering.picture()
+            rendering.make_thumbnail()
         with steps.step("validating") as tick:
             rendering.validate(tick)
         with steps.step("publishing"):

@@ -1,4 +1,7 @@
-"""The error of a video that cannot be encoded, whatever the cause."""
+"""The error of a video that cannot be encoded, whatever the cause.
+
+Used by the modules of `workers.video`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The HLS renditions of a video, and ffmpeg's arguments to make and check them.
 
 All paths are names in the work directory, which is ffmpeg's working directory, so that characters
-of other names (`%`, spaces, colons) cannot act in ffmpeg's patterns.
+of other names (`%`, spaces, colons) cannot act in ffmpeg's patterns. Used by
+`workers.video.rendering` and `workers.video.encoder`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Rendition:
 
     @property
     def bitrate(self) -> int:
-        """The limit in bits a second; below it, the encoder keeps the quality constant."""
+        """The limit in bits per second; below it, the encoder keeps the quality constant."""
         return max(_LEAST_BITRATE, self.width * self.height * _BITS_PER_PIXEL_SECOND)
 
 
@@ -76,13 +77,13 @@ class Plan:
     timeline: Timeline
 
     @property
-    def most_bytes(self) -> int:
-        """The size that the renditions do not exceed."""
+    def max_bytes(self) -> int:
+        """The size that all renditions together do not exceed."""
         bitrate = sum(each.bitrate + _AUDIO_BITRATE for each in renditions(self.video))
         return round(self.timeline.seconds * bitrate / 8 * _MUXING_OVERHEAD)
 
 
-def transcoding(plan: Plan, folder: str) -> list[Argument]:
+def transcode_arguments(plan: Plan, folder: str) -> list[Argument]:
     """Return arguments that write all renditions and their master playlist into `folder`."""
     sizes = renditions(plan.video)
     # A stream of which most is damaged is encoded as far as it is readable.
@@ -98,11 +99,11 @@ def transcoding(plan: Plan, folder: str) -> list[Argument]:
     ]
 
 
-def picturing(video: Video, at: float, folder: str) -> list[str]:
-    """Return arguments that write a representative picture of the second from `at` as a JPEG.
+def thumbnail_arguments(video: Video, at: float, folder: str) -> list[str]:
+    """Return arguments that write a JPEG with a representative picture of the second after `at`.
 
-    It is taken from the largest rendition, which is not rotated, by reading up to `at`: seeking in
-    short playlists finds nothing in some versions of ffmpeg.
+    `at` is in seconds. The picture is taken from the largest rendition, which is not rotated, by
+    reading up to `at`: seeking in short playlists finds nothing in some versions of ffmpeg.
     """
     playlist = f"file:{folder}/{renditions(video)[0].name}/index.m3u8"
     size = fitted(video, _SMALL)
@@ -114,7 +115,7 @@ def picturing(video: Video, at: float, folder: str) -> list[str]:
     return [*reading, "-vf", choice, *one, "-y", f"file:{folder}/{THUMBNAIL}"]
 
 
-def reading_back(folder: str) -> list[str]:
+def validation_arguments(folder: str) -> list[str]:
     """Return arguments that decode every rendition to its end and stop at the first error."""
     playlist = f"file:{folder}/{PLAYLIST}"
     guard = ("-protocol_whitelist", "file")

@@ -1,4 +1,7 @@
-"""The steps of one video that run ffmpeg, in its work directory. Durations are in seconds."""
+"""The steps of one video that run ffmpeg, in the video's work directory.
+
+Durations are in seconds. Used by `workers.video.encoder`.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ class Limits:
 class Rendering:
     """A source in its work directory, and its renditions.
 
-    Call `probe`, `transcode`, `picture` and `validate` in this order. Each raises VideoError for a
-    video that cannot be encoded, and FfmpegError if ffmpeg failed, stalled or is missing.
+    Call `probe`, `transcode`, `make_thumbnail` and `validate` in this order. Each raises VideoError
+    for a video that cannot be encoded, and FfmpegError if ffmpeg failed, stalled or is missing.
     """
 
     work: Path
@@ -66,7 +69,7 @@ class Rendering:
         check_timeline(timeline, media)
         self.plan = hls.Plan(self.source, video, audio, timeline)
         self.duration = timeline.seconds
-        check_room(self.work, self.plan.most_bytes)
+        check_room(self.work, self.plan.max_bytes)
 
     def _choose_video(self, media: Media) -> Video:
         if media.video is None:
@@ -84,24 +87,26 @@ class Rendering:
     def transcode(self, tick: Tick) -> None:
         """Make all renditions and their playlists."""
         self.folder.mkdir()
-        self._run(hls.transcoding(self.plan, _FOLDER), self._report_to(tick))
+        self._run(hls.transcode_arguments(self.plan, _FOLDER), self._report_to(tick))
 
-    def picture(self) -> None:
-        """Make the thumbnail, from a tenth of the length on, where the beginning is often black."""
+    def make_thumbnail(self) -> None:
+        """Make the thumbnail from a picture after a tenth of the length, as many begin black."""
         # Some versions of ffmpeg find no picture near the end of a short video.
         with suppress(FfmpegFailed):
-            self._run(hls.picturing(self.plan.video, min(self.duration / 10, 30.0), _FOLDER))
-        if not self._pictured():
-            self._run(hls.picturing(self.plan.video, 0.0, _FOLDER))
-        if not self._pictured():
+            self._run(
+                hls.thumbnail_arguments(self.plan.video, min(self.duration / 10, 30.0), _FOLDER)
+            )
+        if not self._has_thumbnail():
+            self._run(hls.thumbnail_arguments(self.plan.video, 0.0, _FOLDER))
+        if not self._has_thumbnail():
             raise VideoError("has no picture for a thumbnail", code="no_video")
 
-    def _pictured(self) -> bool:
+    def _has_thumbnail(self) -> bool:
         picture = self.folder / hls.THUMBNAIL
         return picture.is_file() and picture.stat().st_size > 0
 
     def validate(self, tick: Tick) -> None:
-        """Decode the result to its end, and compare its length with the playlists and the plan."""
+        """Decode the result to its end; compare its length with the playlists and the plan."""
         found = 0.0
 
         def note(progress: Progress) -> None:
@@ -110,7 +115,7 @@ class Rendering:
             self._report_to(tick)(progress)
 
         try:
-            self._run(hls.reading_back(_FOLDER), note)
+            self._run(hls.validation_arguments(_FOLDER), note)
         except FfmpegFailed as error:
             raise VideoError(f"the result does not play: {error}", code="invalid") from error
         lengths = [hls.playlist_seconds(path) for path in self.folder.glob("*/index.m3u8")]

@@ -1,4 +1,7 @@
-"""The seven steps of encoding a video, and their report as one percentage."""
+"""The seven steps of encoding a video, and their report as one percentage.
+
+Used by `workers.video.encoder` and `workers.video.rendering`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Protocol
 
 
 class Tick(Protocol):
-    """Takes the fraction of a step that is done and, if known, its remaining seconds."""
+    """A function of the fraction of a step that is done and, if known, the remaining seconds."""
 
     def __call__(self, fraction: float, remaining_seconds: int | None = None, /) -> None:
         """Report the progress of the step."""
@@ -60,7 +63,7 @@ class JobReport(Protocol):
 
 
 class JobReporter(Protocol):
-    """The part of the SDK's reporter that this worker uses; it reports exceptions of its block."""
+    """The part of the SDK's reporter that this worker uses."""
 
     def job(
         self,
@@ -72,11 +75,11 @@ class JobReporter(Protocol):
         job_type: str,
         attempt: int,
     ) -> AbstractContextManager[JobReport]:
-        """Return the block of a job, which is processing from its start on."""
+        """Return a context manager that reports a job, and an exception of its block as failed."""
 
 
 class StepReport:
-    """The report of the steps of one job; the percent never decreases, no report is repeated."""
+    """Reports the steps of one job; the percent never decreases, and no report is repeated."""
 
     def __init__(self, job: JobReport) -> None:
         self._job = job

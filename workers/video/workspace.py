@@ -1,8 +1,8 @@
 """The hidden work directory of an encoding, and the rename that publishes its result.
 
 It is in the output directory, so that publishing never crosses a file system, and is removed
-however the work ends. The directory of a killed process is removed by the next run: a directory is
-in use exactly as long as a process holds the lock on it.
+however the work ends. The next run removes the directory of a killed process: a directory is in use
+exactly as long as a process holds the lock on it. Used by `workers.video.encoder`.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def workspace(output_dir: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def bring_in(source: Path, work: Path, on_copied: Callable[[float], object]) -> str:
-    """Link `source` into `work`, or copy it; return its name there.
+def link_or_copy(source: Path, work: Path, on_copied: Callable[[float], object]) -> str:
+    """Link `source` into the folder `work`, or copy it; return its name there.
 
-    `on_copied` is called with the copied fraction. The name keeps only the suffix of the source, by
-    which ffmpeg recognizes bare streams.
+    `on_copied` is called with the copied fraction. The name has the suffix of the source, by which
+    ffmpeg recognizes bare streams, and is otherwise new.
     """
     suffix = source.suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,8}", source.suffix) else ""
     target = work / f"source{suffix}"
@@ -64,7 +64,8 @@ def publish(folder: Path, target: Path) -> None:
     """Rename `folder` to `target`, and replace an older result.
 
     A directory cannot be renamed over one that is not empty, so the older result is moved away
-    first, and back if the rename fails: `target` does not exist for a moment, and is never mixed.
+    first, and back if the rename fails. For a moment `target` does not exist; it never contains
+    files of both results.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

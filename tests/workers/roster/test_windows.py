@@ -23,7 +23,7 @@ from workers.roster.reader_client import read_workbook
 from workers.roster.table.rows import Student
 from workers.roster.table.sheets import TextRow, open_table
 from workers.roster.xlsx.cells import cell_text, number_text
-from workers.roster.xlsx.markup import PIECE
+from workers.roster.xlsx.markup import PIECE_BYTES
 from workers.roster.xlsx.scratch import Scratch
 from workers.roster.xlsx.workbook import Workbook
 
@@ -32,7 +32,7 @@ STRINGS = "xl/sharedStrings.xml"
 Recoded = Callable[[bytes], bytes]
 
 
-def windowed(path: Path, piece: int = PIECE) -> tuple[str, list[TextRow]]:
+def windowed(path: Path, piece: int = PIECE_BYTES) -> tuple[str, list[TextRow]]:
     with Workbook(path, Scratch(), piece) as workbook:
         table = open_table(workbook)
         rows = list(table.rows)
@@ -40,7 +40,7 @@ def windowed(path: Path, piece: int = PIECE) -> tuple[str, list[TextRow]]:
     return table.sheet, rows
 
 
-def cells(path: Path, piece: int = PIECE) -> list[dict[int, str]]:
+def cells(path: Path, piece: int = PIECE_BYTES) -> list[dict[int, str]]:
     """Return the texts of all rows of the first sheet."""
     with Workbook(path, Scratch(), piece) as workbook:
         [sheet] = workbook.visible()
@@ -153,7 +153,7 @@ def with_prefixes(content: bytes) -> bytes:
     [utf_16, utf_16_undeclared, with_byte_order_mark, with_character_references, with_comments,
      with_character_data, with_instructions, with_spaces_in_tags, with_prefixes],
 )  # fmt: skip
-@pytest.mark.parametrize("piece", [1, 30, PIECE])
+@pytest.mark.parametrize("piece", [1, 30, PIECE_BYTES])
 def test_other_markup_and_encodings__give_the_same_rows(
     recoded: Recoded, piece: int, tmp_path: Path
 ) -> None:
@@ -165,7 +165,7 @@ def test_other_markup_and_encodings__give_the_same_rows(
 
 
 @pytest.mark.parametrize("encode", [bytes, utf_16])
-@pytest.mark.parametrize("piece", [1, 5, 30, PIECE])
+@pytest.mark.parametrize("piece", [1, 5, 30, PIECE_BYTES])
 @pytest.mark.parametrize("name", [SHEET, STRINGS, "xl/workbook.xml", "xl/styles.xml"])
 def test_document_type__is_refused_wherever_it_is_cut(
     encode: Recoded, piece: int, name: str, tmp_path: Path
@@ -231,7 +231,7 @@ def test_empty_sheet_first__is_passed_over(tmp_path: Path) -> None:
 def test_large_workbook__gives_all_its_rows(tmp_path: Path) -> None:
     path = with_openpyxl(tmp_path / "a.xlsx", [KOREAN, *map(student, range(12_000))])
     with zipfile.ZipFile(path) as package:
-        assert package.getinfo(SHEET).file_size > 50 * PIECE
+        assert package.getinfo(SHEET).file_size > 50 * PIECE_BYTES
     with read_workbook(path) as reading:
         rows = [row.row for row in reading.rows if isinstance(row, Student)]
     assert rows == list(range(2, 12_002))

@@ -1,4 +1,7 @@
-"""The header of a table: its row and columns, from the headings and the cells below them."""
+"""The header of a table: its row and columns, from the headings and the cells below them.
+
+Used by `workers.roster.table.sheets`.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,16 @@ from workers.roster.xlsx.cells import Dated, has_letter
 from workers.roster.xlsx.worksheet import Merge
 
 HEADER_WITHIN = 50
-"""The header must be in this many rows from the top."""
+"""The header must be within this number of rows from the top."""
 
-SAMPLE = 200
-"""Rows below a header that are read to choose its columns."""
+SAMPLE_ROWS = 200
+"""The number of rows below a header that are read to choose its columns."""
 
 NEEDED = ("name", "parent_phone")
 """Fields that every header must have columns for."""
 
 _MOSTLY = 0.5
+"""The part of a column's cells that must look like a field's values, if the heading is unclear."""
 _LONGEST_NAME = 40
 _HEADING_ROWS = 3
 """Rows of the largest header: groups, groups within them, columns."""
@@ -58,7 +62,7 @@ class Header(NamedTuple):
 class _Heading(NamedTuple):
     claims: Claims
     cells: list[str]
-    """The sample's cells below it."""
+    """The cells below the heading, in the rows of the sample."""
 
 
 def find_header(rows: Sequence[Row], merged: Sequence[Merge]) -> Header | None:
@@ -92,7 +96,7 @@ def _header_at(
         for each in rows[max(index - _HEADING_ROWS + 1, 0) : index]
         if row.number - each.number < _HEADING_ROWS
     ]
-    below = rows[index + 1 : index + 1 + SAMPLE]
+    below = rows[index + 1 : index + 1 + SAMPLE_ROWS]
     if not any(map(claims_of, row.texts.values())):
         return None
     groups, lifted = _groups(above, row, merged)
@@ -153,7 +157,10 @@ def _columns(headings: Mapping[int, _Heading]) -> Columns:
 
 
 def _claim(field: str, column: int, headings: Mapping[int, _Heading]) -> int:
-    """Return how clearly a column means a field; the heading left of it counts too."""
+    """Return the clearness with which a column means a field, 0 if it does not.
+
+    The heading to its left counts too.
+    """
     claim = headings[column].claims.get(field, 0)
     if field == "parent_phone" and not claim and "phone" in headings[column].claims:
         # 보호자 | 연락처: a phone column right of a person's column is that person's, unless
@@ -166,7 +173,7 @@ def _claim(field: str, column: int, headings: Mapping[int, _Heading]) -> int:
 
 
 def _rank(field: str, claim: int, heading: _Heading) -> tuple[bool, int, bool] | None:
-    """Return the rank of a column for a field, for comparison; None if it does not fit."""
+    """Return the rank of a column among those for a field; None if it does not fit the field."""
     share = _share(_LOOKS.get(field, bool), heading.cells)
     if not claim or (claim == POSSIBLE and share < _MOSTLY):
         return None

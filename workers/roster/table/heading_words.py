@@ -1,4 +1,7 @@
-"""Korean and English words of headings, and the fields that they can mean."""
+"""Korean and English words of headings, and the fields that they can mean.
+
+Used by `workers.roster.table.header_row` and `workers.roster.table.sheets`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ PARENT = "parent"
 """A column with names of parents, which is not imported."""
 
 CLEAR, LIKELY, POSSIBLE = 3, 2, 1
-"""The clearness of a heading: it means a field certainly, probably, or if its cells agree."""
+"""The clearness of a heading: it means a field certainly, probably, or only if the cells below it
+look like values of the field."""
 
 Claims = Mapping[str, int]
 """The fields that a heading can mean, with the clearness of each."""

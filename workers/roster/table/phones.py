@@ -1,4 +1,7 @@
-"""Mobile phone numbers: eleven digits from 010 on, in any notation."""
+"""Mobile phone numbers: eleven digits that begin with 010, in any notation.
+
+Used by `workers.roster.table.rows` and `workers.roster.table.header_row`.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ def looks_like_phone(text: str) -> bool:
 
 
 def _written_out(text: str) -> str:
-    """Return a text with ASCII digits; empty where its number does not state all digits."""
+    """Return a text with ASCII digits; empty if it does not state all digits of its number."""
     if not text.isascii():
         if any(unicodedata.category(letter) in _NUMBER_CATEGORIES for letter in text):
             return ""  # a footnote mark, or a number in a circle
@@ -90,7 +93,7 @@ def _written_out(text: str) -> str:
 
 
 def _all_digits(number: str) -> str:
-    """Return all digits of a number in exponent form; empty where it does not state them."""
+    """Return all digits of a number in exponent form; empty if it does not state all of them."""
     try:
         value = Decimal(number)
     except InvalidOperation:

@@ -1,4 +1,8 @@
-"""The rules for one row: its texts become a student, or the reason why it is refused."""
+"""The rules for one row: its texts become a student, or the reason why the row is refused.
+
+Used by `workers.roster.reader_process`; `workers.roster.importer` and `workers.roster.store` use
+the types.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,10 @@ WRONG_PHONE = "학부모 전화번호가 올바르지 않습니다"
 
 
 class Student(NamedTuple):
-    """A row that can be saved; None means that the row has no value, so that a student keeps it."""
+    """A row that can be saved; None means that the row has no value.
+
+    A student who exists already keeps the value then.
+    """
 
     row: int
     name: str
@@ -44,9 +51,9 @@ class Refused(NamedTuple):
 
 
 def check_row(row: int, texts: Mapping[str, str]) -> Student | Refused:
-    """Return the student that a row's texts, by field, describe, or the refusal.
+    """Return the student that the texts of a row, by field, describe, or the refusal.
 
-    An optional value that is not valid is left out; it does not refuse the row.
+    An optional value that is not valid is omitted; the row is not refused because of it.
     """
     name = texts.get("name", "")
     reason = _name_fault(name)
@@ -100,7 +107,7 @@ def _name_fault(name: str) -> str | None:
 
 
 def _undated(texts: Mapping[str, str], field: str) -> str:
-    """Return a field's text; empty where the spreadsheet turned what was typed into a date."""
+    """Return a field's text; empty if the spreadsheet has converted the typed text to a date."""
     text = texts.get(field, "")
     return "" if isinstance(text, Dated) else text
 

@@ -1,4 +1,7 @@
-"""The type of a school, from its name, a stated type or a grade."""
+"""The type of a school, from its name, a stated type or a grade.
+
+Used by `workers.roster.table.rows` and `workers.roster.table.header_row`.
+"""
 
 from __future__ import annotations
 

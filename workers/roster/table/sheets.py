@@ -1,4 +1,7 @@
-"""The table of students in a workbook: the first visible sheet with a header and rows."""
+"""The table of students in a workbook: the first visible sheet with a header and rows.
+
+Used by `workers.roster.reader_process`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from workers.roster.errors import RosterError
-from workers.roster.table.header_row import HEADER_WITHIN, NEEDED, SAMPLE, Header, Row, find_header
+from workers.roster.table.header_row import (
+    HEADER_WITHIN,
+    NEEDED,
+    SAMPLE_ROWS,
+    Header,
+    Row,
+    find_header,
+)
 from workers.roster.table.heading_words import field_of
 from workers.roster.xlsx.cells import FromAbove, Uncalculated, clean
 from workers.roster.xlsx.merges import MergedDown
@@ -48,7 +58,7 @@ def open_table(workbook: Workbook) -> Table:
         top = _top(sheet)
         header = find_header(top, [merge for merge in sheet.merges if merge.top <= HEADER_WITHIN])
         if header is None:
-            uncalculated = uncalculated or any(map(_uncalculated, top))
+            uncalculated = uncalculated or any(map(_has_uncalculated, top))
             continue
         table = Table(clean(sheet.name)[:NAME_LENGTH], sheet.last_row, _rows(sheet, header))
         if _first(sheet, header):
@@ -57,7 +67,7 @@ def open_table(workbook: Workbook) -> Table:
     if empty:
         return empty
     if uncalculated:
-        raise _formulas()
+        raise _uncalculated_error()
     raise RosterError(
         f"no visible sheet has a header with the columns 이름 and 학부모 전화번호 (name, parent "
         f"phone) in its first {HEADER_WITHIN} rows",
@@ -71,7 +81,7 @@ def _top(sheet: SheetRows) -> list[Row]:
     below = 0
     for number, texts in sheet:
         below += number > HEADER_WITHIN
-        if below > SAMPLE:
+        if below > SAMPLE_ROWS:
             break
         top.append(Row(number, texts))
     return top
@@ -85,7 +95,7 @@ def _rows(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
     """Yield the rows; raise if the value of a formula is missing."""
     for row in _read(sheet, header):
         if any(isinstance(text, Uncalculated) for text in row.texts.values()):
-            raise _formulas()
+            raise _uncalculated_error()
         yield row
 
 
@@ -123,11 +133,11 @@ def _is_header(texts: Texts, found: dict[str, str], header: Header) -> bool:
     return not words[1][-1:].isdecimal() and [field_of(word) for word in words] == list(NEEDED)
 
 
-def _uncalculated(row: Row) -> bool:
+def _has_uncalculated(row: Row) -> bool:
     return any(isinstance(text, Uncalculated) for text in row.texts.values())
 
 
-def _formulas() -> RosterError:
+def _uncalculated_error() -> RosterError:
     return RosterError(
         "holds formulas that were never calculated: open it in a spreadsheet program, save it, "
         "then import it",

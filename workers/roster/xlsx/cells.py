@@ -1,4 +1,7 @@
-"""The text of a cell, normalized: spreadsheets store the same text in several forms."""
+"""The text of a cell, normalized: spreadsheets store the same text in several forms.
+
+Used by the other modules of `workers.roster`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _LONGEST = 32_767
 """The limit of the format for the characters of a cell."""
 
 _SAFE_DIGITS = 15
-"""Digits that a spreadsheet keeps of every number."""
+"""The number of digits that a spreadsheet stores exactly."""
 
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
@@ -36,7 +39,7 @@ class FromAbove(str):
 
 
 class Uncalculated(str):
-    """The place of a formula whose value is not in the file."""
+    """A placeholder for a formula whose value is not in the file."""
 
     __slots__ = ()
 
@@ -72,8 +75,8 @@ def number_text(value: str) -> str:
 def clean(value: object) -> str:
     """Return a text in one form, so that texts that look the same are equal.
 
-    It is composed (NFC), without invisible characters, with single spaces, and with none at its
-    ends.
+    The result is composed (NFC), has no invisible characters, only single spaces, and no space at
+    its ends.
     """
     text = str(value)[:_LONGEST]
     if not text.isprintable():

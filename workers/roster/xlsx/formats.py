@@ -1,4 +1,7 @@
-"""Number formats: the cells that hold dates, and the date of a serial number."""
+"""Number formats: which cells contain dates, and the date of a serial number.
+
+Used by `workers.roster.xlsx.workbook` and `workers.roster.xlsx.worksheet`.
+"""
 
 from __future__ import annotations
 

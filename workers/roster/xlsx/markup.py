@@ -1,6 +1,7 @@
 """XML parts of a workbook, parsed in pieces by expat.
 
-A document type declaration is refused, so that no entity is ever expanded.
+A document type declaration is refused, so that no entity is ever expanded. Used by
+`workers.roster.xlsx.parts`, `workers.roster.xlsx.workbook` and `workers.roster.xlsx.worksheet`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from xml.parsers import expat
 
 from workers.roster.errors import RosterError
 
-PIECE = 64 * 1024
-"""Bytes that are parsed at a time."""
+PIECE_BYTES = 64 * 1024
+"""The number of bytes that are parsed at a time."""
 
 Attributes = dict[str, str]
 Start = Callable[[str, Attributes], None]
@@ -32,7 +33,7 @@ class Handlers:
         """Handle character data: all or a part of the text between two tags."""
 
 
-def parse(stream: IO[bytes], handlers: Handlers, piece: int = PIECE) -> Iterator[None]:
+def parse(stream: IO[bytes], handlers: Handlers, piece: int = PIECE_BYTES) -> Iterator[None]:
     """Parse a part; yield after each piece, so that the caller can take what was collected.
 
     Raises:

@@ -1,4 +1,7 @@
-"""Vertically merged cells: each row of the range has the value, as siblings share a phone."""
+"""Vertically merged cells: each row of the range has the value, as siblings share a phone.
+
+Used by `workers.roster.table.sheets`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The inspection of a workbook's archive before it is parsed: its type and inflated size.
+"""The inspection of a workbook's package before it is parsed: its type and inflated size.
 
-A workbook is a zip archive. The sizes in its directory may be wrong, so every part is inflated
-once, in pieces, and counted.
+The package is a zip archive. The sizes in its directory may be wrong, so every part is inflated
+once, in pieces, and counted. Used by `workers.roster.reader_process`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ RATIO = 150
 """The limit on inflated by compressed size of a part; typed texts have 5 to 30."""
 
 RATIO_FROM_BYTES = 4 * MIB
-PARTS = 2_000
-_PIECE = MIB
+"""The inflated size of a part from which its ratio is checked."""
+
+MAX_PARTS = 2_000
+_PIECE_BYTES = MIB
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
@@ -38,7 +40,7 @@ def inspect(path: Path) -> str:
     """Check that a file is a workbook and safe to parse; return its SHA-256.
 
     Raises:
-        RosterError: it is not; the message is the reason.
+        RosterError: the file is not a workbook, or not safe; the message is the reason.
     """
     digest = _digest(path)
     try:
@@ -96,7 +98,7 @@ def _ole(*, encrypted: bool) -> RosterError:
 def _check_directory(package: zipfile.ZipFile) -> None:
     parts = package.infolist()
     names = {part.filename.replace("\\", "/").casefold() for part in parts}
-    if len(parts) > PARTS:
+    if len(parts) > MAX_PARTS:
         raise RosterError(f"holds {len(parts)} parts, more than any workbook", code="bomb")
     if sum(part.file_size for part in parts) > INFLATED_BYTES:
         raise _too_much()
@@ -114,7 +116,7 @@ def _check_sizes(package: zipfile.ZipFile) -> None:
     inflated = 0
     for part in package.infolist():
         with package.open(part) as stream:
-            while piece := stream.read(_PIECE):
+            while piece := stream.read(_PIECE_BYTES):
                 inflated += len(piece)
                 if inflated > INFLATED_BYTES:
                     raise _too_much()
@@ -130,7 +132,7 @@ def _check_main(package: zipfile.ZipFile) -> None:
             "is of the binary Excel format (.xlsb): save it as .xlsx, then import it",
             code="not_a_workbook",
         )
-    kinds = {relation.kind for relation in parts.relations(main)}
+    kinds = {relationship.kind for relationship in parts.relationships(main)}
     if "vbaProject" in kinds:
         raise _macros()
     if "externalLink" in kinds:

@@ -1,6 +1,7 @@
 """Data on a whole workbook that the reader keeps on disk, so that its memory does not grow.
 
-A private SQLite database in an unlinked file, with a few megabytes of cache.
+A private SQLite database in an unlinked file, with a few megabytes of cache. Used by
+`workers.roster.reader_process` and `workers.roster.xlsx.workbook`.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ class Scratch:
         ).fetchone()
         return int(first)
 
-    def keep_strings(self, strings: Iterable[str]) -> None:
-        """Keep shared strings, numbered from 0."""
+    def add_strings(self, strings: Iterable[str]) -> None:
+        """Store shared strings, numbered from 0."""
         self._database.executemany("INSERT INTO strings VALUES (?, ?)", enumerate(strings))
 
     def strings(self, numbers: Iterable[int]) -> dict[int, str]:
-        """Return the strings with these numbers; missing ones are left out."""
+        """Return the strings with these numbers; missing ones are omitted."""
         wanted = orjson.dumps(list(numbers)).decode()
         return dict(
             self._database.execute(

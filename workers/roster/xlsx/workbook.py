@@ -1,4 +1,7 @@
-"""A workbook: its sheets, each parsed once into a temporary file of rows."""
+"""A workbook: its sheets, each parsed once into a temporary file of rows.
+
+Used by `workers.roster.reader_process` and `workers.roster.table.sheets`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import orjson
 from workers.roster.errors import RosterError
 from workers.roster.xlsx.cells import Dated, Uncalculated
 from workers.roster.xlsx.formats import date_styles
-from workers.roster.xlsx.markup import PIECE, elements, parse
+from workers.roster.xlsx.markup import PIECE_BYTES, elements, parse
 from workers.roster.xlsx.parts import Parts
 from workers.roster.xlsx.scratch import Scratch
 from workers.roster.xlsx.worksheet import (
@@ -49,14 +52,14 @@ class SheetRows:
         self._spool = spool
 
     def __iter__(self) -> Iterator[tuple[int, Texts]]:
-        """Yield the numbered rows from the first one on; only one iteration at a time."""
+        """Yield the numbers and texts of the rows; only one iteration at a time is possible."""
         self._spool.seek(0)
         for line in self._spool:
             number, *cells = orjson.loads(line)
             yield number, {column: _KINDS[kind](text) for column, kind, text in cells}
 
     def append(self, row: RawRow, strings: dict[str, str]) -> None:
-        """Store a row, with its shared strings inserted."""
+        """Store a row, with the texts of its shared strings by their numbers."""
         cells = [
             (column, TEXT, strings[value]) if kind == SHARED else (column, kind, value)
             for column, kind, value in row.cells
@@ -78,13 +81,13 @@ class _Sheet(NamedTuple):
 class Workbook:
     """A workbook that was inspected; closing it deletes the rows of its sheets."""
 
-    def __init__(self, path: Path, scratch: Scratch, piece: int = PIECE) -> None:
+    def __init__(self, path: Path, scratch: Scratch, piece: int = PIECE_BYTES) -> None:
         self._scratch = scratch
         self._piece = piece
         self._files = ExitStack()
         self._parts = Parts(self._files.enter_context(zipfile.ZipFile(path)))
         main = self._parts.main() or ""
-        self._relations = self._parts.relations(main)
+        self._relationships = self._parts.relationships(main)
         self._from_1904 = False
         self._sheets = self._listed(main)
         self._date_styles: frozenset[str] = frozenset()
@@ -92,7 +95,7 @@ class Workbook:
             with self._parts.open(styles) as stream:
                 self._date_styles = date_styles(elements(stream))
         if strings := self._related("sharedStrings"):
-            scratch.keep_strings(self._strings(strings))
+            scratch.add_strings(self._strings(strings))
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +114,9 @@ class Workbook:
                 yield self._rows(sheet)
 
     def _listed(self, main: str) -> list[_Sheet]:
-        worksheets = {each.id: each.target for each in self._relations if each.kind == "worksheet"}
+        worksheets = {
+            each.id: each.target for each in self._relationships if each.kind == "worksheet"
+        }
         sheets = []
         with self._parts.open(main) as stream:
             found = elements(stream)
@@ -130,7 +135,7 @@ class Workbook:
         return sheets
 
     def _related(self, kind: str) -> str | None:
-        found = (each.target for each in self._relations if each.kind == kind)
+        found = (each.target for each in self._relationships if each.kind == kind)
         return next((target for target in found if target in self._parts), None)
 
     def _strings(self, part: str) -> Iterator[str]:

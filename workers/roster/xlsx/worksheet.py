@@ -1,6 +1,7 @@
 """The rows of cells of a worksheet, collected while its XML is parsed.
 
-The cost depends on the number of cells, not on the range that they span.
+The cost depends on the number of cells, not on the range that they span. Used by
+`workers.roster.xlsx.workbook` and `workers.roster.xlsx.merges`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ TEXT, DATED, UNCALCULATED, SHARED = range(4)
 """Kinds of values; a SHARED value is the number of a shared string, as text."""
 
 Cell = tuple[int, int, str]
-"""Column from 0, kind, value. Empty cells and cells with an error are left out."""
+"""Column from 0, kind, value. Empty cells and cells with an error are omitted."""
 
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _REFERENCE = re.compile(r"\$?([A-Za-z]{1,7})\$?([0-9]{1,9})")
@@ -54,21 +55,21 @@ class Texts(Handlers):
         self._phonetic = False
 
     def start(self, name: str, attributes: Attributes) -> None:  # noqa: ARG002 - its subclass
-        """Begin to take text at a `t` that is not phonetic."""
+        """Begin to collect text at a `t` element that is not phonetic."""
         if name == "t":
             self._collecting = not self._phonetic
         elif name == "rPh":
             self._phonetic = True
 
     def end(self, name: str) -> None:
-        """Stop taking text."""
+        """Stop collecting text."""
         if name == "t":
             self._collecting = False
         elif name == "rPh":
             self._phonetic = False
 
     def text(self, text: str) -> None:
-        """Take text where it counts."""
+        """Collect text inside a `t` element that is not phonetic."""
         if self._collecting:
             self._pieces.append(text)
 
@@ -86,7 +87,7 @@ class SharedStrings(Texts):
         self.strings: list[str] = []
 
     def end(self, name: str) -> None:
-        """Keep the string that ends."""
+        """Store the string that ends."""
         if name == "si":
             self.strings.append(cell_text(unescaped(self._taken())))
         else:

@@ -1,4 +1,4 @@
 """ffmpeg as a child process: limits, arguments, progress, and what it reports of a source.
 
-Of `workers.video`, nothing but `error` is imported here.
+Of the rest of `workers.video`, only `error` is imported here. Used by `workers.video`.
 """

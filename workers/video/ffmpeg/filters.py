@@ -1,7 +1,8 @@
 """Filters that make any source regular: time from 0, a constant frame rate, SDR colours.
 
 Pictures are repeated in gaps, and the last one is shown to the end of the sound. Gaps in the sound
-are filled with silence. Every rendition is then exactly as long as the timeline.
+are filled with silence. Every rendition is then exactly as long as the timeline. Used by
+`workers.video.hls`.
 """
 
 from __future__ import annotations

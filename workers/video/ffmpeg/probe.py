@@ -1,4 +1,8 @@
-"""The streams of a media file, from ffprobe if it is on PATH, or from `ffmpeg -i`."""
+"""The streams of a media file, from ffprobe if it is on PATH, otherwise from `ffmpeg -i`.
+
+Used by `workers.video.rendering`, and for its types by `workers.video.hls` and
+`workers.video.ffmpeg.filters`.
+"""
 
 from __future__ import annotations
 
@@ -118,10 +122,10 @@ def too_many_pixels(width: int, height: int) -> VideoError:
 
 
 def decodes(file: str, index: int, *, cwd: Path, stall_seconds: float) -> bool:
-    """Return True if ffmpeg can decode a picture or sound of a stream; reads up to the first.
+    """Return whether ffmpeg can decode a picture or sound of a stream; it stops after the first.
 
     Raises:
-        FfmpegError: ffmpeg stalled, met its limits or is missing.
+        FfmpegError: ffmpeg stalled, exceeded its limits or is missing.
     """
     found = False
 

@@ -1,6 +1,7 @@
 """The ffmpeg process: it cannot hang, block on a full pipe, or outlive its caller.
 
-ffmpeg is taken from PATH, or from the imageio-ffmpeg wheel. Durations are in seconds.
+ffmpeg is taken from PATH, or from the imageio-ffmpeg wheel. Durations are in seconds. Used by the
+other modules of `workers.video`, and by `ops.tasks.demo`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from pathlib import Path
 from workers.confinement import MIB, Caps, clean_environ, confined
 
 STALL_SECONDS = 120.0
+"""The time without progress after which ffmpeg is ended."""
 _GRACE_SECONDS = 2.0
+"""The time between SIGTERM and SIGKILL."""
 _TAIL_BYTES = 256 * 1024
+"""The number of bytes that are stored of standard error, from its end."""
 _REASON_LENGTH = 300
+"""The most characters of a reason."""
 
 # `[mov @ 0x55..] `, once or more: the component of ffmpeg that writes the line.
 _COMPONENT = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )+")
@@ -41,6 +46,7 @@ _CAUGHT_A_SIGNAL = 255
 
 Argument = str | Path
 LineSink = Callable[[str], bool]
+"""Takes a line of standard output, without its line break; returns True if it shows progress."""
 
 
 class FfmpegError(RuntimeError):

@@ -1,7 +1,8 @@
-"""The parser for `ffmpeg -progress pipe:1`: blocks of key=value lines.
+"""Runs of ffmpeg with reports of its progress, and the parser for `ffmpeg -progress pipe:1`.
 
-A block ends with `progress=continue` or `progress=end`. Any value can be `N/A`, also in the middle
-of a run. No content of a line is an error.
+The output consists of blocks of key=value lines. A block ends with `progress=continue` or
+`progress=end`. Any value can be `N/A`, also in the middle of a run. The parser never raises: a line
+that it does not understand is ignored. Used by `workers.video.rendering`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from workers.confinement import Caps
 from workers.video.ffmpeg.process import STALL_SECONDS, Argument, ffmpeg_command, run
 
 _MICROSECONDS = 1_000_000
-# Fields that grow while ffmpeg works; if none has changed since the last block, it is stalled.
+# Fields that grow while ffmpeg works. A block in which none has changed does not count as progress.
 _GROWING = ("frame", "out_time_us", "total_size")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of ffmpeg: `seconds` of output, at `speed` times real time if known."""
+    """The progress of one run: `seconds` of output, at `speed` times real time if that is known."""
 
     seconds: float
     speed: float | None
@@ -66,8 +67,8 @@ class ProgressParser:
             self._speed = speed
         return Progress(self._seconds, self._speed, value == "end")
 
-    def growth(self) -> tuple[str | None, ...]:
-        """Return the fields that change while ffmpeg makes progress."""
+    def growing_values(self) -> tuple[str | None, ...]:
+        """Return the values of the fields that grow while ffmpeg works."""
         return tuple(self._fields.get(key) for key in _GROWING)
 
 
@@ -83,7 +84,8 @@ def run_with_progress(
     """Run ffmpeg and return the end of its standard error.
 
     `on_progress` is called every `report_seconds` (None: ffmpeg's default of half a second). ffmpeg
-    counts as stalled if the figures in its reports do not grow.
+    is ended if no figure in its reports has grown for `stall_seconds`. `caps` are the limits on its
+    resources.
 
     Raises:
         FfmpegError: it failed, stalled or is missing.
@@ -92,10 +94,11 @@ def run_with_progress(
     last: tuple[str | None, ...] = ()
 
     def on_line(line: str) -> bool:
+        """Handle a line of output; return True if it shows that ffmpeg works."""
         nonlocal last
         if (progress := parser.feed(line)) is None:
             return False
-        before, last = last, parser.growth()
+        before, last = last, parser.growing_values()
         on_progress(progress)
         return last != before
 

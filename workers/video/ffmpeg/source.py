@@ -1,8 +1,8 @@
 """Limits on a source and on the resources it may use. Sources are untrusted.
 
 A playlist or a concat list is a "video" that makes ffmpeg open other files or the network, and a
-small file can ask for any amount of memory. Every command that reads a source has
-the arguments `SOURCE_GUARD` and runs within `caps`.
+small file can make ffmpeg use any amount of memory. Every command that reads a source has the
+arguments `SOURCE_GUARD` and runs within `caps`. Used by the other modules of `workers.video`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,6 @@ _CPU_SECONDS_PER_SECOND = 60
 
 
 def caps(seconds: float = 0.0) -> Caps:
-    """Return the limits of a command that works on `seconds` of video."""
+    """Return the limits on the resources of a command that handles `seconds` of video."""
     cpu_seconds = _LEAST_CPU_SECONDS + round(seconds * _CPU_SECONDS_PER_SECOND)
     return Caps(_MEMORY_BYTES, cpu_seconds, _FILE_BYTES, reserved_bytes=_RESERVED_BYTES)

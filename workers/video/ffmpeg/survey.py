@@ -1,8 +1,8 @@
 """The timeline of a source, from one pass over its packets without decoding.
 
 The durations and frame rates that containers state may be wrong: another track is longer, the clock
-was restarted, a browser wrote 1,000 frames a second. Players follow the times of the packets, as
-ffmpeg corrects them for every output. Times are in seconds.
+was restarted, a browser wrote 1,000 frames per second. Players follow the times of the packets, as
+ffmpeg corrects them for every output. Times are in seconds. Used by `workers.video.rendering`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def survey(
     """Return the timeline of two streams of `file`, a name inside `cwd`; None without a picture.
 
     Raises:
-        FfmpegError: ffmpeg stalled, met its limits or is missing.
+        FfmpegError: ffmpeg stalled, exceeded its limits or is missing.
     """
     chosen = [f"0:{index}" for index in (video, audio) if index is not None]
     copying = [*(part for each in chosen for part in ("-map", each)), "-c", "copy"]
