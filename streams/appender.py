@@ -11,9 +11,8 @@ stream that has reached this size (`streams/shedding.py`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 
 import redis
@@ -38,6 +37,8 @@ PIPELINE = 1_000
 """Events in one round trip of `append_many`."""
 
 
+Typed = tuple[str, str, bytes]
+"""Tenant, type and payload of an event."""
 ClientT = TypeVar("ClientT", bound=redis.Redis | redis.asyncio.Redis)
 
 
@@ -80,32 +81,40 @@ class _Appender(Generic[ClientT]):
         self._client = client
         self._durability = Durability(client, durable_seconds, needed)
 
+    @property
+    def client(self) -> ClientT:
+        """The client that events are appended with."""
+        return self._client
+
     def _plan(self, events: Iterable[tuple[str, Appendable]]) -> Plan:
-        traceparent = current_traceparent()
-        typed = [
-            (check_tenant(tenant), *typed_payload(event, self.max_event_bytes, traceparent))
-            for tenant, event in events
-        ]
+        return self._planned(self._typed(events))
+
+    def _planned(self, typed: Sequence[Typed]) -> Plan:
         if self.cap is not None:
             return CappedPlan(self.cap, typed)
         return Plan(self.keys, self.groups, [(tenant, payload) for tenant, _, payload in typed])
 
-    def _plans(self, events: Iterable[tuple[str, Appendable]]) -> list[Plan]:
-        """Return a plan for each round trip. All events are validated before anything is sent."""
-        remaining = iter(events)
-        plans = []
-        while chunk := list(islice(remaining, PIPELINE)):
-            plans.append(self._plan(chunk))
-        return plans
+    def _typed(self, events: Iterable[tuple[str, Appendable]]) -> list[Typed]:
+        """Return the tenant, type and payload of each event; all are validated here."""
+        traceparent = current_traceparent()
+        return [
+            (check_tenant(tenant), *typed_payload(event, self.max_event_bytes, traceparent))
+            for tenant, event in events
+        ]
 
-    def _durable(self, plans: list[Plan], needed: Assurance) -> list[Plan]:
-        """Return the plans, of which the last one waits.
+    def _plans(
+        self, typed: Sequence[Typed], needed: Assurance | None = None, piece: int | None = None
+    ) -> Iterator[Plan]:
+        """Yield a plan for each round trip; with `needed`, the last one waits for it.
 
         What is stored of a stream is stored of all that came before. This holds on one server only,
-        so that all plans must be sent on one connection.
+        so that all plans must be sent on one connection then.
         """
-        *before, last = plans
-        return [*before, DurablePlan(last, self._durability.wait(needed))]
+        piece = piece or PIPELINE
+        for start in range(0, len(typed), piece):
+            plan = self._planned(typed[start : start + piece])
+            last = start + piece >= len(typed)
+            yield DurablePlan(plan, self._durability.wait(needed)) if needed and last else plan
 
 
 class EventAppender(_Appender[redis.Redis]):
@@ -121,13 +130,20 @@ class EventAppender(_Appender[redis.Redis]):
             LogUnavailable: the event may have been appended; retry with the same event.
             NotDurable: the event was appended, and can be lost in a failover; retry likewise.
         """
-        plan = self._plan([(tenant, event)])
-        return self._send_durably([plan])[0] if durable else self._send(plan)[0]
+        if durable:
+            return self._send_durably(self._typed([(tenant, event)]))[0]
+        return self._send(self._plan([(tenant, event)]))[0]
 
     def append_many(
-        self, events: Iterable[tuple[str, Appendable]], *, durable: bool = False
+        self,
+        events: Iterable[tuple[str, Appendable]],
+        *,
+        durable: bool = False,
+        piece: int | None = None,
     ) -> list[EntryId]:
-        """Append pairs of tenant and event in their order, up to `PIPELINE` in one round trip.
+        """Append pairs of tenant and event in their order, up to `piece` in one round trip.
+
+        By default, a piece has `PIPELINE` events.
 
         Returns the ids of the entries, with `SHED` for progress that was shed. If the server had
         lost the script that sheds, progress is appended after the other events of its round trip.
@@ -137,17 +153,18 @@ class EventAppender(_Appender[redis.Redis]):
             LogUnavailable: some may have been appended; retry with the same events.
             NotDurable: all were appended, and can be lost in a failover; retry likewise.
         """
-        plans = self._plans(events)
-        if durable and plans:
-            return self._send_durably(plans)
+        typed = self._typed(events)
+        if durable and typed:
+            return self._send_durably(typed, piece)
+        plans = self._plans(typed, piece=piece)
         return [entry_id for plan in plans for entry_id in self._send(plan)]
 
-    def _send_durably(self, plans: list[Plan]) -> list[EntryId]:
+    def _send_durably(self, typed: Sequence[Typed], piece: int | None = None) -> list[EntryId]:
         try:
             needed = self._durability.known() or self._durability.learn(self._info())
             with one_connection(self._client) as send:
-                durable = self._durable(plans, needed)
-                return [entry_id for plan in durable for entry_id in self._sent(plan, send)]
+                plans = self._plans(typed, needed, piece)
+                return [entry_id for plan in plans for entry_id in self._sent(plan, send)]
         except (LogUnavailable, redis.RedisError) as error:
             # The next append asks again, on a new connection: the URL may lead to another server.
             self._durability.forget()
@@ -182,24 +199,25 @@ class AsyncEventAppender(_Appender[redis.asyncio.Redis]):
 
     async def append(self, tenant: str, event: Appendable, *, durable: bool = False) -> EntryId:
         """Append one event; returns and raises what `EventAppender.append` does."""
-        plan = self._plan([(tenant, event)])
-        return (await (self._send_durably([plan]) if durable else self._send(plan)))[0]
+        if durable:
+            return (await self._send_durably(self._typed([(tenant, event)])))[0]
+        return (await self._send(self._plan([(tenant, event)])))[0]
 
     async def append_many(
         self, events: Iterable[tuple[str, Appendable]], *, durable: bool = False
     ) -> list[EntryId]:
         """Append pairs of tenant and event; returns and raises what the blocking method does."""
-        plans = self._plans(events)
-        if durable and plans:
-            return await self._send_durably(plans)
-        return [entry_id for plan in plans for entry_id in await self._send(plan)]
+        typed = self._typed(events)
+        if durable and typed:
+            return await self._send_durably(typed)
+        return [entry_id for plan in self._plans(typed) for entry_id in await self._send(plan)]
 
-    async def _send_durably(self, plans: list[Plan]) -> list[EntryId]:
+    async def _send_durably(self, typed: Sequence[Typed]) -> list[EntryId]:
         try:
             needed = self._durability.known() or self._durability.learn(await self._info())
             async with one_async_connection(self._client) as send:
-                durable = self._durable(plans, needed)
-                return [entry_id for plan in durable for entry_id in await self._sent(plan, send)]
+                plans = self._plans(typed, needed)
+                return [entry_id for plan in plans for entry_id in await self._sent(plan, send)]
         except (LogUnavailable, redis.RedisError) as error:
             self._durability.forget()
             await self._client.connection_pool.disconnect(inuse_connections=False)

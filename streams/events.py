@@ -43,12 +43,14 @@ class InvalidEvent(ValueError):
 
     `reason` is one of `not_json`, `too_large`, `unsupported_version`, `unknown_type`,
     `invalid_event`, `invalid_tenant`, `invalid_entry_id`, `no_event_field`; `detail` is one line.
+    `field` is the name of the field that is not valid, if it is one.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, field: str | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.field = field
 
 
 def _cut(value: object) -> object:
@@ -345,5 +347,7 @@ def _invalid(raw: bytes, error: ValidationError) -> InvalidEvent:
         return InvalidEvent("invalid_event", "must be a JSON object")
     # The location begins with the type, which is left out. Names of labels come from the producer:
     # whatever they contain, the message stays one short line.
-    where = repr(".".join(map(str, problem["loc"][1:])))[1:-1][:200]
-    return InvalidEvent("invalid_event", f"{where}: {problem['msg']}" if where else problem["msg"])
+    location = problem["loc"][1:]
+    where = repr(".".join(map(str, location)))[1:-1][:200]
+    detail = f"{where}: {problem['msg']}" if where else problem["msg"]
+    return InvalidEvent("invalid_event", detail, str(location[0]) if location else None)

@@ -6,84 +6,69 @@
         job.progress("parsing", percent=10)
         job.done({"rows": 5000})
 
-A report builds events and coalesces progress: the first value is sent at once, later ones at most
-at the reporter's rate. The last value is always sent, by a timer or together with the end. How
-events are sent, retried and spooled is up to the reporter.
+A report coalesces progress: the first value is sent at once, later ones at most at the reporter's
+rate. The last value is always sent, by a timer or together with the end. What events contain is up
+to `reporting/job_events.py`, and how they are sent, retried and spooled is up to the reporter.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import sys
 import threading
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from .event_ids import new_event_id
-from .events import (
-    Cancelled,
-    Done,
-    Event,
-    Failed,
-    InvalidEvent,
-    Processing,
-    Progress,
-    encode_fields,
-    parse_event,
-)
-from .failure import failure_of, valid_text
-from .tracing import job_span
+from .events import Processing
+from .payloads import Prepared
+from .reporting.job_base import JobReportBase
+from .reporting.job_events import JobEvents
+from .reporting.pace import Pace
+from .reporting.steps import Step
 
 _LOG = logging.getLogger(__name__)
-
-_INTERRUPTIONS = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
 
 
 class Sender(Protocol):
     """Interface of the reporter, as its reports use it."""
 
-    worker: str
-    """Name of the process that reports."""
     progress_interval: float
     """Seconds between two progress events of one job."""
+    clock: Callable[[], float]
+    """Seconds of a clock that never goes back."""
 
-    def clock(self) -> float:
-        """Return the seconds of a clock that never goes back."""
+    def find_attempt(self, events: JobEvents) -> int:
+        """Return the next attempt of the job."""
 
-    def append_or_drop(self, tenant: str, event: Event) -> bool:
+    def begin(self, events: JobEvents) -> None:
+        """Remember that the attempt starts."""
+
+    def send_or_drop(self, tenant: str, event: Prepared) -> bool:
         """Append an event that may be lost; return False if it was dropped."""
 
-    def append_with_retries(self, tenant: str, end: Event, before: Event | None = None) -> None:
+    def send_end(self, events: JobEvents, end: Prepared, before: Prepared | None) -> None:
         """Append an end, and an event before it in the same round trip."""
 
 
-class JobReport:
+class JobReport(JobReportBase):
     """Report of one attempt of one job; safe to share between threads."""
 
-    def __init__(self, sender: Sender, tenant: str, common: Mapping[str, Any]) -> None:
+    def __init__(self, sender: Sender, events: JobEvents, *, find_attempt: bool = False) -> None:
+        super().__init__(lambda: events, Pace(sender.progress_interval, sender.clock))
         self._sender = sender
-        self._tenant = tenant
-        self._common = {name: value for name, value in common.items() if value is not None}
+        self._find_attempt = find_attempt
         self._lock = threading.RLock()
-        self._next_progress = float("-inf")
-        self._waiting: Event | None = None
+        self._waiting: Prepared | None = None
         self._timer: threading.Timer | None = None
-        self._ended = False
-        self._started = self.event(Processing)
-        self._span = job_span(
-            f"job {common['job_type'] or common['kind']}",
-            self._common.get("traceparent"),
-            {"jobtrail.tenant": tenant, "jobtrail.kind": common["kind"]},
-        )
 
     def __enter__(self) -> Self:
-        traceparent = self._span.__enter__()
-        if traceparent != self._common.get("traceparent"):
-            self._common["traceparent"] = traceparent
-            self._started = self.event(Processing)
-        self._sender.append_or_drop(self._tenant, self._started)
+        self._enter()
+        try:
+            self._begin()
+        except BaseException:
+            self._leave(*sys.exc_info())
+            raise
         return self
 
     def __exit__(
@@ -95,13 +80,13 @@ class JobReport:
         try:
             self._end_by(error)
         finally:
-            self._end_span(kind, error, traceback)
+            self._leave(kind, error, traceback)
 
     def progress(
         self,
-        step: str | None = None,
-        *,
+        step: str | float | None = None,
         percent: float | None = None,
+        *,
         step_index: int | None = None,
         step_total: int | None = None,
         step_name_display: str | None = None,
@@ -111,76 +96,87 @@ class JobReport:
     ) -> None:
         """Report the progress of the job; it may be called thousands of times a second.
 
-        Percents are 0 to 100; `step_index` counts from 1.
-
-        Raises:
-            InvalidEvent: a value is not valid, or `extra` is over 8 KiB.
+        Percents are 0 to 100; `step_index` counts from 1. A number in place of the step is the
+        percent: `job.progress(50)`. If the reporter is strict, it raises InvalidEvent.
         """
-        event = self.event(
-            Progress,
-            step=step,
-            percent=percent,
-            step_index=step_index,
-            step_total=step_total,
-            step_name_display=step_name_display,
-            step_percent=step_percent,
-            remaining_seconds=remaining_seconds,
-            extra=dict(extra) if extra else None,
-        )
+        fields = {
+            "step": step,
+            "percent": percent,
+            "step_index": step_index,
+            "step_total": step_total,
+            "step_name_display": step_name_display,
+            "step_percent": step_percent,
+            "remaining_seconds": remaining_seconds,
+            "extra": extra,
+        }
+        event = self._events.progress(fields)
+        if event is None:
+            return
         with self._lock:
             if self._ended:
-                _LOG.warning("progress of job %s after its end was ignored", event.id)
-                return
-            if self._seconds_to_wait() <= 0:
+                self._ignored("progress")
+            elif self._pace.seconds_to_wait() <= 0:
                 self._send_progress(event)
-                return
-            self._waiting = event
-            if self._timer is None:
-                self._start_timer()
+            else:
+                self._waiting = event
+                if self._timer is None:
+                    self._start_timer()
 
-    def done(self, result: Mapping[str, Any] | None = None) -> None:
+    def step(
+        self,
+        name: str,
+        *,
+        index: int | None = None,
+        total: int | None = None,
+        display: str | None = None,
+    ) -> Step:
+        """Return a step of the job, to be used as a context manager.
+
+        It is the step `index` of `total`, by default the one after the last. `display` is its name
+        for people. If the total is known, the job's percent is reported too.
+        """
+        return Step(self, self._steps.fields(name, index, total, display))
+
+    def done(self, result: object = None) -> None:
         """End the job as done.
 
+        A result that is not an object, such as a list, becomes the field `value` of one. Dates,
+        UUIDs, decimals, dataclasses, models and the like are written as JSON.
+
         Raises:
-            InvalidEvent: the event is too large or cannot be written as JSON; the job has not
-                ended.
+            InvalidEvent: the result is too large or cannot be written as JSON, and the reporter is
+                strict; the job has not ended.
             LogUnavailable: Redis was unavailable for `end_retry_seconds`, and there is no spool.
         """
-        self._end(self.event(Done, result=dict(result or {})))
+        self._end(self._events.done(result))
 
-    def failed(self, error: str, *, code: str | None = None) -> None:
+    def failed(self, error: str | BaseException, *, code: str | None = None) -> None:
         """End the job as failed; `error` is cut to 2,000 characters. Raises what `done` does."""
-        self._end(self.event(Failed, error=valid_text(error), code=code))
+        self._end(self._events.failed(error, code))
 
     def cancelled(self, reason: str | None = None) -> None:
         """End the job as cancelled; `reason` is cut likewise. Raises what `done` does."""
-        self._end(self.event(Cancelled, reason=None if reason is None else valid_text(reason)))
+        self._end(self._events.cancelled(reason))
 
-    def event(self, form: type[Event], **fields: Any) -> Event:
-        """Return an event of this job, with an id and the time.
+    def _begin(self) -> None:
+        events = self._events
+        if self._find_attempt and not events.silent:
+            events.attempt = self._sender.find_attempt(events)
+        event = events.plain(Processing)
+        if event is not None:
+            self._sender.begin(events)
+            self._send(event)
 
-        Raises:
-            InvalidEvent: a field is not valid.
-        """
-        stamped = {
-            **self._common,
-            **{name: value for name, value in fields.items() if value is not None},
-            "worker": self._sender.worker,
-            "event_id": new_event_id(),
-            "at": datetime.now(UTC),
-        }
-        return parse_event(encode_fields({"type": form.model_fields["type"].default, **stamped}))
+    def _send(self, event: Prepared) -> None:
+        self._sender.send_or_drop(self._events.tenant, event)
 
-    def _send_progress(self, event: Event) -> None:
+    def _send_progress(self, event: Prepared) -> None:
         self._waiting = None
-        self._next_progress = self._sender.clock() + self._sender.progress_interval
-        self._sender.append_or_drop(self._tenant, event)
-
-    def _seconds_to_wait(self) -> float:
-        return self._next_progress - self._sender.clock()
+        self._pace.sent()
+        self._send(event)
 
     def _start_timer(self) -> None:
-        self._timer = threading.Timer(self._seconds_to_wait(), self._flush)
+        self._timer = threading.Timer(self._pace.seconds_to_wait(), self._flush)
         self._timer.daemon = True
         self._timer.start()
 
@@ -189,26 +185,23 @@ class JobReport:
             self._timer = None
             if self._waiting is None or self._ended:
                 return
-            if self._seconds_to_wait() > 0:
+            if self._pace.seconds_to_wait() > 0:
                 # The timer was late, and a newer value has been sent since.
                 self._start_timer()
             else:
                 self._send_progress(self._waiting)
 
-    def _end(self, event: Event) -> None:
+    def _end(self, event: Prepared | None) -> None:
         with self._lock:
             if self._ended:
-                _LOG.warning("%s of job %s after its end was ignored", event.type, event.id)
+                self._ignored("end" if event is None else event.type)
                 return
             self._ended = True
             if self._timer is not None:
                 self._timer.cancel()
             waiting, self._waiting = self._waiting, None
-            try:
-                self._sender.append_with_retries(self._tenant, event, waiting)
-            except InvalidEvent:  # too large: nothing was sent, and another end may follow
-                self._ended = False
-                raise
+            if event is not None:
+                self._sender.send_end(self._events, event, waiting)
 
     def _end_by(self, error: BaseException | None) -> None:
         """End the job by what left the context, unless it has ended."""
@@ -216,27 +209,9 @@ class JobReport:
             if self._ended:
                 return
             try:
-                if error is None:
-                    self.done({})
-                elif isinstance(error, _INTERRUPTIONS):
-                    self.cancelled(f"interrupted: {type(error).__name__}")
-                else:
-                    failure = failure_of(error)
-                    self.failed(failure.error, code=failure.code)
+                self._end(self._events.end_of(error))
             except Exception:
                 if error is None:
                     raise
                 # The caller must see the worker's own error, whatever happened to the report.
-                _LOG.exception("the end of job %s was not appended", self._common["id"])
-
-    def _end_span(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self._span.__exit__(kind, error, traceback)
-        except Exception:
-            # Recording an exception calls its `__str__`, which may raise.
-            _LOG.debug("the span of job %s was not completed", self._common["id"], exc_info=True)
+                _LOG.exception("the end of job %s was not appended", self.id)

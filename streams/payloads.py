@@ -6,7 +6,7 @@ The appenders and the reporter build each payload here, before anything is sent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError
 
@@ -20,8 +20,16 @@ from .events import (
     parse_event,
 )
 
-Appendable = Event | Mapping[str, Any] | bytes
-"""An event as a model, as its fields, or as JSON."""
+
+class Prepared(NamedTuple):
+    """An event that was validated, with an event id: what is appended as it is."""
+
+    type: str
+    payload: bytes
+
+
+Appendable = Event | Mapping[str, Any] | bytes | Prepared
+"""An event as a model, as its fields, as JSON, or prepared."""
 
 
 def payload_of(event: Appendable, max_bytes: int = MAX_EVENT_BYTES) -> bytes:
@@ -43,6 +51,10 @@ def typed_payload(
     Raises:
         InvalidEvent: the event is not valid, or has more than `max_bytes`.
     """
+    if isinstance(event, Prepared):
+        if len(event.payload) > max_bytes:
+            raise too_large(len(event.payload), max_bytes)
+        return event
     if isinstance(event, EventBase):
         raw, parsed = _dump(event), event
     elif isinstance(event, bytes):
@@ -57,8 +69,13 @@ def typed_payload(
         traced = b'%b,"traceparent":"%b"}' % (raw[:-1], traceparent.encode())
         raw = traced if len(traced) <= max_bytes else raw
     if len(raw) > max_bytes:
-        raise InvalidEvent("too_large", f"{len(raw)} bytes; at most {max_bytes} are taken")
+        raise too_large(len(raw), max_bytes)
     return parsed.type, raw
+
+
+def too_large(size: int, max_bytes: int) -> InvalidEvent:
+    """Return the error for an event of too many bytes."""
+    return InvalidEvent("too_large", f"{size} bytes; at most {max_bytes} are taken")
 
 
 def _dump(event: Event) -> bytes:

@@ -7,34 +7,37 @@
 A worker makes one reporter for its process. *Progress* is best effort: while Redis is unavailable
 it is dropped with a warning. *Ends* (`done`, `failed`, `cancelled`) are appended durably and at
 once; while Redis is unavailable they are retried for a limited time, and then raised or spooled.
+Workers on an asyncio loop take `AsyncReporter`, because this one waits in its calls.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-import os
-import socket
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Self
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
-from .appender import EventAppender
-from .connection import LogUnavailable, connect
-from .durability import NotDurable
-from .events import MAX_EVENT_BYTES, Event, Queued
+from .events import Event, Queued
 from .job_report import JobReport
-from .keys import check_tenant
-from .payloads import payload_of
-from .spool import Spool
-from .tracing import current_traceparent
+from .payloads import Prepared
+from .reporting.base import Attempt, Id, Labels, ReporterBase
+from .reporting.job_events import JobEvents
+from .reporting.mistakes import warn_at_caller
+from .tasks import Decorator, TaskOptions, task_decorator
 
-_LOG = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from .async_reporter import AsyncReporter
+
+_ON_LOOP = (
+    "a blocking Reporter is called on a running event loop, which waits for Redis with it: "
+    "use AsyncReporter and `async with`"
+)
 
 
-class Reporter:
+class Reporter(ReporterBase):
     """Makes job reports that share one connection; safe to share between threads.
+
+    It may be used as a context manager, which closes it.
 
     Args:
         appender: how events are appended.
@@ -46,108 +49,130 @@ class Reporter:
             LogUnavailable. Ends that an earlier process left there are sent at once.
         durable_ends: True if an end waits until the server's disk and replicas have it. That takes
             up to a second where the disk is synced once a second.
+        strict: True if a value that is not valid is raised. Otherwise it is left out with a warning
+            that names the calling line, so that no mistake in a report fails a job that works.
         clock: seconds of a clock that never goes back.
 
     Raises:
+        ValueError: `progress_per_second` is not above 0.
         UnsafeSpool, OSError: the spool's directory cannot be used.
     """
 
-    def __init__(
+    _warned = False
+    _asynchronous: AsyncReporter | None = None
+
+    def _start(self) -> None:
+        self.delivery.send_spooled()
+
+    def _for_coroutines(self) -> AsyncReporter:
+        """Return the reporter of decorated coroutines."""
+        from .async_reporter import AsyncReporter  # noqa: PLC0415 - each makes the other
+
+        if self._asynchronous is None:
+            self._asynchronous = AsyncReporter.sharing(self)
+        return self._asynchronous
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
         self,
-        appender: EventAppender,
-        *,
-        worker: str | None = None,
-        progress_per_second: float = 4.0,
-        end_retry_seconds: float = 30.0,
-        silence_seconds: float = 2.0,
-        spool: Path | None = None,
-        durable_ends: bool = True,
-        clock: Callable[[], float] = time.monotonic,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
-        self.worker = worker or f"{socket.gethostname()}:{os.getpid()}"[:200]
-        self.clock = clock
-        self.progress_interval = 1.0 / progress_per_second
-        self._appender = appender
-        self._end_retry_seconds = end_retry_seconds
-        self._silence_seconds = silence_seconds
-        self._silent_until = float("-inf")
-        self._durable_ends = durable_ends
-        self._spool = Spool(spool) if spool else None
-        if self._spool:
-            self._spool.send(appender)
+        self.close()
 
-    @classmethod
-    def from_url(
-        cls,
-        url: str,
-        *,
-        max_event_bytes: int = MAX_EVENT_BYTES,
-        max_stream_bytes: int | None = None,
-        durable_replicas: int | None = None,
-        **options: Any,
-    ) -> Self:
-        """Return a reporter with a connection of its own, whose timeouts suit a worker (1 s).
-
-        `max_stream_bytes` is the size of a tenant's stream above which progress is shed, and
-        `durable_replicas` the number of replicas that must have an end, as for `EventAppender`.
-        `options` are the arguments of the class.
-
-        Raises:
-            InvalidUrl: the URL is not valid.
-            SettingsError: `JOBTRAIL_DURABLE_REPLICAS` is not valid.
-        """
-        appender = EventAppender(
-            # A replica refuses what a reporter sends: it does not have to be checked again.
-            connect(url, timeout=1.0, connect_timeout=1.0, role_seconds=math.inf),
-            max_event_bytes=max_event_bytes,
-            max_stream_bytes=max_stream_bytes,
-            durable_replicas=durable_replicas,
-        )
-        return cls(appender, **options)
+    def close(self) -> None:
+        """Close the connections that `from_url` or `from_env` made; a later call opens new ones."""
+        if self._asynchronous is not None:
+            self._asynchronous.outbox.finish()
+        if self._owned is not None:
+            self._owned.close()
 
     def job(
         self,
-        id: str,  # noqa: A002 - the contract's word
+        id: Id,  # noqa: A002 - the contract's word
         *,
-        tenant: str,
+        tenant: Id,
         kind: str = "job",
         job_type: str | None = None,
-        attempt: int = 1,
-        labels: Mapping[str, str] | None = None,
+        attempt: Attempt = 1,
+        labels: Labels | None = None,
         traceparent: str | None = None,
     ) -> JobReport:
         """Return the report of one attempt of a job, to be used as a context manager.
 
-        Its events carry `traceparent`, or else that of the span that the context manager opens.
+        The attempt `next` is the one after the last that Redis or this reporter knows; the Redis
+        user must be allowed to read the status documents and streams then. The events carry
+        `traceparent`, or else that of the span that the context manager opens.
 
         Raises:
-            InvalidEvent, InvalidTenant: an argument is not valid.
+            InvalidEvent, InvalidTenant: an argument is not valid, and the reporter is strict.
         """
-        common = {
-            "id": id,
-            "kind": kind,
-            "job_type": job_type,
-            "attempt": attempt,
-            "labels": dict(labels) if labels else None,
-            "traceparent": traceparent or current_traceparent(),
-        }
-        return JobReport(self, check_tenant(tenant), common)
+        events = self.events_of(
+            id,
+            tenant=tenant,
+            kind=kind,
+            job_type=job_type,
+            attempt=attempt,
+            labels=labels,
+            traceparent=traceparent,
+        )
+        events.check()
+        return JobReport(self, events, find_attempt=attempt == "next")
 
     def queued(
         self,
-        id: str,  # noqa: A002 - the contract's word
+        id: Id,  # noqa: A002 - the contract's word
         *,
-        tenant: str,
-        **options: Any,
+        tenant: Id,
+        kind: str = "job",
+        job_type: str | None = None,
+        attempt: Attempt = 1,
+        labels: Labels | None = None,
+        traceparent: str | None = None,
     ) -> None:
-        """Report that a job waits for a worker; `options` are the arguments of `job`.
+        """Report that a job waits for a worker; the arguments are those of `job`.
 
         Raises:
-            InvalidEvent, InvalidTenant: an argument is not valid.
+            InvalidEvent, InvalidTenant: an argument is not valid, and the reporter is strict.
             LogUnavailable: Redis was unavailable for `end_retry_seconds`, and there is no spool.
         """
-        report = self.job(id, tenant=tenant, **options)
-        self.append_with_retries(tenant, report.event(Queued))
+        events = self.events_of(
+            id,
+            tenant=tenant,
+            kind=kind,
+            job_type=job_type,
+            attempt=attempt,
+            labels=labels,
+            traceparent=traceparent,
+        )
+        if events.silent:
+            return
+        if attempt == "next":
+            events.attempt = self.find_attempt(events)
+        if (event := events.plain(Queued)) is not None:
+            self.send_end(events, event, None)
+
+    def task(
+        self,
+        *,
+        tenant: Id | Callable[..., Id],
+        id: Id | Callable[..., Id] | None = None,  # noqa: A002 - the contract's word
+        kind: str = "job",
+        job_type: str | None = None,
+        attempt: Attempt | Callable[..., Attempt] = 1,
+        labels: Labels | Callable[..., Labels] | None = None,
+    ) -> Decorator:
+        """Return a decorator that runs each call of a function, or of a coroutine, as a job.
+
+        Each argument may be a function of the call's arguments. By default each call has a new id,
+        and the job type is the function's name. What the function returns is the result.
+        `current_job()` is the job inside of it. A coroutine is reported without blocking its loop.
+        """
+        options = TaskOptions(tenant, id, kind, job_type, attempt, labels)
+        return task_decorator(options, lambda: self, self._for_coroutines)
 
     def append_or_drop(self, tenant: str, event: Event) -> bool:
         """Append an event that may be lost; return False if it was dropped.
@@ -155,15 +180,7 @@ class Reporter:
         The first event that is dropped is a warning; for `silence_seconds` after it others are
         dropped without a try and without a warning.
         """
-        if self.clock() < self._silent_until:
-            return False
-        try:
-            self._appender.append(tenant, event)
-        except LogUnavailable as error:
-            self._silent_until = self.clock() + self._silence_seconds
-            _LOG.warning("%s of job %s dropped: %s", event.type, event.id, error)
-            return False
-        return True
+        return self.send_or_drop(tenant, self.delivery.prepared(event))
 
     def append_with_retries(self, tenant: str, end: Event, before: Event | None = None) -> None:
         """Append an end, and the last progress before it in the same round trip.
@@ -174,25 +191,27 @@ class Reporter:
         Raises:
             LogUnavailable: Redis was unavailable for `end_retry_seconds`, and there is no spool.
         """
-        durable = self._durable_ends and not isinstance(end, Queued)
-        events: list[tuple[str, Event]] = [(tenant, event) for event in (before, end) if event]
-        deadline, pause = self.clock() + self._end_retry_seconds, 0.05
-        while True:
-            try:
-                self._appender.append_many(events, durable=durable)
-            except LogUnavailable as error:
-                if self.clock() + pause < deadline:
-                    time.sleep(pause)
-                    pause = min(pause * 2, 2.0)
-                    continue
-                self._give_up(tenant, end, error)
-            return
+        self._warn_on_loop()
+        earlier = [self.delivery.prepared(before)] if before else []
+        self.delivery.send_end(tenant, self.delivery.prepared(end), earlier)
 
-    def _give_up(self, tenant: str, end: Event, error: LogUnavailable) -> None:
-        if self._spool is None:
-            if not isinstance(error, NotDurable):
-                raise error
-            _LOG.warning("%s of job %s may be lost in a failover: %s", end.type, end.id, error)
+    def send_or_drop(self, tenant: str, event: Prepared) -> bool:
+        """Append an event that may be lost, as `append_or_drop` does."""
+        self._warn_on_loop()
+        return self.delivery.send_or_drop([(tenant, event)])
+
+    def send_end(self, events: JobEvents, end: Prepared, before: Prepared | None) -> None:
+        """Append an end of a job, as `append_with_retries` does."""
+        self._warn_on_loop()
+        self.attempts.record(events.key, events.attempt, end.type)
+        self.delivery.send_end(events.tenant, end, [before] if before else [])
+
+    def _warn_on_loop(self) -> None:
+        if self._warned:
             return
-        path = self._spool.keep(tenant, payload_of(end))
-        _LOG.warning("%s of job %s spooled to %s: %s", end.type, end.id, path, error)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._warned = True
+        warn_at_caller(_ON_LOOP, RuntimeWarning)

@@ -38,6 +38,9 @@ _BAD_ESCAPE = re.compile(r"postgres(?:ql)?://.*%(?:00|(?![0-9A-Fa-f]{2}))", re.D
 _PATHS = {"data_dir", "limits"}
 """Settings that may have any bytes, because names of files need not be UTF-8."""
 
+_OF_WORKER = ("redis_url", "durable_replicas", "max_event_bytes", "stream_max_bytes")
+"""Settings of a process that only reports."""
+
 
 class Settings(BaseModel):
     """Settings of one process; all durations are in seconds."""
@@ -148,6 +151,17 @@ class Settings(BaseModel):
             return cls.model_validate(found)
         except ValidationError as error:
             raise SettingsError("; ".join(_lines(error, found))) from None
+
+    @classmethod
+    def of_worker(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Return the settings that a reporter uses; no other variable is read.
+
+        Raises:
+            SettingsError: a value is not valid.
+        """
+        environ = os.environ if environ is None else environ
+        names = (f"{PREFIX}{name.upper()}" for name in _OF_WORKER)
+        return cls.from_environ({name: environ.get(name, "") for name in names})
 
     @classmethod
     def durable_replicas_of(cls, environ: Mapping[str, str] | None = None) -> int | None:

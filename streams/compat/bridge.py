@@ -26,6 +26,7 @@ from ..failure import text_of
 from ..keys import JobKey, Keys, check_tenant
 from ..kinds import KINDS, State
 from ..reporter import Reporter
+from ..reporting.mistakes import Mistakes
 from ..settings import Settings, SettingsError
 from ..settled_entries import complete_entry_id, wait_until_settled
 
@@ -35,6 +36,8 @@ Id = str | int
 """Id of a tenant, a job or a video; applications often have numbers."""
 
 REMEMBERED_ATTEMPTS = 10_000
+
+_RAISED = Mistakes(strict=True)
 
 
 class Bridge:
@@ -137,14 +140,15 @@ class Bridge:
             LogUnavailable: the attempt must be read, and Redis is unavailable.
         """
         job_type = fields.pop("job_type", None)
-        report = self._reporter.job(
+        events = self._reporter.events_of(
             job.id,
             tenant=job.tenant,
             kind=job.kind,
             job_type=job_type,
             attempt=self._attempt(job, attempt),
+            mistakes=_RAISED,
         )
-        return report.event(form, **fields)
+        return events.event(form, **fields)
 
     def append_or_drop(self, job: JobKey, event: Event) -> bool:
         """Append an event that may be lost; return False, with a warning, if it was dropped."""

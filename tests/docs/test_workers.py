@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,23 @@ def test_go(redis_url: str, redis_client: redis.Redis, tmp_path: Path) -> None:
     go = str(toolchain / "bin" / "go")
     run(go, "run", program.title, url=redis_url, folder=tmp_path, environ=environ)
     assert list(reported(redis_client)) == [(name, "go-1") for name in ALL_LANGUAGES]
+
+
+@pytest.mark.parametrize("title", ["coroutines.py", "words.py"])
+def test_python_programs(
+    redis_url: str, redis_client: redis.Redis, tmp_path: Path, title: str
+) -> None:
+    program = example("workers.md", title)
+    (tmp_path / title).write_text(program.text)
+    run(sys.executable, title, url=redis_url, folder=tmp_path, environ=os.environ)
+    found = list(reported(redis_client))
+    jobs = {job for _, job in found}
+    assert len(jobs) == (20 if title == "coroutines.py" else 1)
+    assert Counter(kind for kind, _ in found if kind != "progress") == {
+        "processing": len(jobs),
+        "done": len(jobs),
+    }
+    assert {job for kind, job in found if kind == "progress"} == jobs
 
 
 def test_python(redis_url: str, redis_client: redis.Redis) -> None:

@@ -233,16 +233,16 @@ def test_job__anything_after_its_end__is_ignored_with_a_warning(
     ],
 )
 def test_job__words_not_of_their_form__refused_before_anything_is_sent(
-    reporter: Reporter, redis_client: redis.Redis, options: Any, error: type[Exception]
+    redis_client: redis.Redis, options: Any, error: type[Exception]
 ) -> None:
+    reporter = Reporter(EventAppender(redis_client), strict=True)
     with pytest.raises(error):
         reporter.job("a1", **options)
     assert redis_client.dbsize() == 0
 
 
-def test_progress__value_not_of_its_form__refused(
-    reporter: Reporter, redis_client: redis.Redis
-) -> None:
+def test_progress__value_not_of_its_form__refused(redis_client: redis.Redis) -> None:
+    reporter = Reporter(EventAppender(redis_client), strict=True)
     with pytest.raises(InvalidEvent, match="extra"), reporter.job("a1", tenant="42") as job:
         job.progress(extra={"x": "y" * 9_000})
     assert types(redis_client) == ["processing", "failed"]
@@ -363,9 +363,9 @@ def test_queued__waits_for_a_worker(reporter: Reporter, redis_client: redis.Redi
     assert (event["type"], event["job_type"]) == ("queued", "excel")
 
 
-def test_done__result_too_large__is_refused_and_the_block_fails(
-    reporter: Reporter, redis_client: redis.Redis
-) -> None:
+def test_done__result_too_large__is_refused_and_the_block_fails(redis_client: redis.Redis) -> None:
+    reporter = Reporter(EventAppender(redis_client), strict=True)
+
     def work() -> None:
         with reporter.job("a1", tenant="42") as job:
             job.progress(percent=99)
@@ -388,7 +388,7 @@ def test_done__whole_number_beyond_64_bits__is_said_as_it_is(
 def test_done__larger_than_the_appenders_own_limit__another_end_may_be_said(
     redis_client: redis.Redis,
 ) -> None:
-    reporter = Reporter(EventAppender(redis_client, max_event_bytes=500))
+    reporter = Reporter(EventAppender(redis_client, max_event_bytes=500), strict=True)
     with reporter.job("a1", tenant="42") as job:
         with pytest.raises(InvalidEvent):
             job.done({"rows": "x" * 500})
