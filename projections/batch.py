@@ -1,4 +1,4 @@
-"""Batches: the entries that one write covers, sorted out by job."""
+"""Grouping the entries of a batch by job, for the writers of projections."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ID: Callable[[DecodedEvent], str] = attrgetter("id")
 
 
 def by_job(entries: Sequence[Entry]) -> EventsByJob:
-    """Sort entries out by job."""
+    """Return the events of each job, in the order of the entries."""
     if not entries:
         return {}
-    # By columns: a loop that takes entries apart costs 0.2 microseconds more an event.
+    # By columns: a loop over entries costs 0.2 microseconds more per event.
     tenants, ids, events, _ = zip(*entries, strict=True)
-    # Keys are plain tuples here, which are equal to the named ones and cheaper to make.
+    # Plain tuples are equal to named ones, and cheaper to make.
     jobs: dict[tuple[str, str, str], list[tuple[EntryId, DecodedEvent]]] = defaultdict(list)
     keys = zip(tenants, map(_KIND, events), map(_ID, events), strict=True)
     for job, pair in zip(keys, zip(ids, events, strict=True), strict=True):
         jobs[job].append(pair)
-    return {JobKey(*job): own for job, own in jobs.items()}
+    return {JobKey(*job): pairs for job, pairs in jobs.items()}

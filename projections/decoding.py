@@ -1,10 +1,11 @@
-"""Events as the projections read them: the format once more, for a decoder that builds no models.
+"""Decoding entries of streams into events, for consumers, projections and replays.
 
-`streams.events.parse_event` is the judge of what an event is. The decoder here takes a subset of
-what the judge takes, with the same values, at a fifth of the cost. Whatever it does not surely read
-as the judge does goes to the judge: it decides, and refuses with its own reason. A property test
-holds the two together. The decoder is not part of `streams/`, which workers install: they read few
-events and need no fourth dependency.
+`streams.events.parse_event` defines which events are valid. The decoder here accepts a subset of
+them, with the same values, for a fifth of the CPU time. All other events are passed to
+`parse_event`, which returns or refuses them. A property test compares the two.
+
+The decoder is not in `streams/`, the package of workers: they read few events, and need no further
+dependency for that.
 """
 
 from __future__ import annotations
@@ -39,20 +40,20 @@ from streams.kinds import KINDS
 if TYPE_CHECKING:
     Version = int
     KindName = str
-else:  # a type checker wants literals spelled out
+else:  # type checkers know only literals that are written out
     Version = Literal[VERSION]
     KindName = Literal[*KINDS]
 
 _GREATEST = 2**53
 Word = Annotated[str, Meta(max_length=WORD_LENGTH)]
-# The judge cuts what is longer.
+# `parse_event` cuts longer texts.
 Text = Annotated[str, Meta(max_length=TEXT_LENGTH)]
 LabelName = Annotated[str, Meta(min_length=1, max_length=64)]
 LabelValue = Annotated[str, Meta(max_length=256)]
 
 
 class _Decoded(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
-    """The fields of every event, named as in the judge's models."""
+    """Fields of every event, named as in the models of `streams.events`."""
 
     id: str
     v: Version = VERSION
@@ -67,13 +68,13 @@ class _Decoded(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
 
 
 class Queued(_Decoded, frozen=True, kw_only=True, gc=False, tag="queued"):
-    """The job was accepted and waits for a worker."""
+    """Event: the job was accepted and waits for a worker."""
 
     type: ClassVar[Literal["queued"]] = "queued"
 
 
 class Processing(_Decoded, frozen=True, kw_only=True, gc=False, tag="processing"):
-    """A worker took the job."""
+    """Event: a worker took the job."""
 
     type: ClassVar[Literal["processing"]] = "processing"
 
@@ -81,7 +82,7 @@ class Processing(_Decoded, frozen=True, kw_only=True, gc=False, tag="processing"
 if TYPE_CHECKING:
 
     class Progress(_Decoded, frozen=True, kw_only=True, gc=False, tag="progress"):
-        """The progress of the job. It also has the fields of `progress_fields`."""
+        """Event: the progress of the job. It also has the fields of `progress_fields`."""
 
         type: ClassVar[Literal["progress"]] = "progress"
         extra: dict[str, Any] | None = None
@@ -102,14 +103,14 @@ else:
 
 
 class Done(_Decoded, frozen=True, kw_only=True, gc=False, tag="done"):
-    """The job ended well."""
+    """Event: the job is done."""
 
     type: ClassVar[Literal["done"]] = "done"
     result: dict[str, Any] | None = None
 
 
 class Failed(_Decoded, frozen=True, kw_only=True, gc=False, tag="failed"):
-    """The job ended badly; `code` is a short machine word."""
+    """Event: the job failed; `code` is a short word for programs."""
 
     type: ClassVar[Literal["failed"]] = "failed"
     error: Text | None = None
@@ -117,14 +118,14 @@ class Failed(_Decoded, frozen=True, kw_only=True, gc=False, tag="failed"):
 
 
 class Cancelled(_Decoded, frozen=True, kw_only=True, gc=False, tag="cancelled"):
-    """Somebody called the job off."""
+    """Event: the job was cancelled."""
 
     type: ClassVar[Literal["cancelled"]] = "cancelled"
     reason: Text | None = None
 
 
 DecodedEvent = Queued | Processing | Progress | Done | Failed | Cancelled
-"""An event as the fold takes it; it has the values that the judge's model has."""
+"""An event for the fold, with the values of the model."""
 
 _FORMS: dict[str, type[DecodedEvent]] = {
     form.type: form for form in (Queued, Processing, Progress, Done, Failed, Cancelled)
@@ -132,34 +133,35 @@ _FORMS: dict[str, type[DecodedEvent]] = {
 _DECODE: Callable[[bytes], DecodedEvent] = Decoder(DecodedEvent).decode
 
 _LONGEST = 4_000
-"""Bytes up to which an event is decoded here.
+"""The largest event in bytes that is decoded here.
 
-Longer events go to `parse_event`, which refuses numbers of over 4,300 digits; a shorter event
-cannot hold one.
+Longer events go to `parse_event`, which refuses numbers of more than 4,300 digits; shorter events
+cannot contain one.
 """
 _BRACKETS = 190
-"""Opening brackets up to which an event is decoded here.
+"""The largest number of opening brackets in an event that is decoded here.
 
-Events with more go to `parse_event`, which refuses a depth of over 200; fewer brackets cannot
-reach it.
+Events with more go to `parse_event`, which refuses a depth of more than 200; fewer brackets cannot
+reach that depth.
 """
 _SURELY_SHALLOW = 2 * _BRACKETS
-"""Bytes up to which an event cannot be nested so deep."""
+"""The largest event in bytes that cannot have more brackets."""
 _SURELY_SMALL = MAX_EXTRA_BYTES // 8
-"""Bytes up to which an event's `extra` is small enough: JSON written anew is never so much longer.
+"""The largest event in bytes whose `extra` is surely within its limit.
 
-The worst case is `1e15`, which becomes `1000000000000000.0`.
+The limit applies to the JSON that `extra` is written as, which may be longer than what was read:
+`1e15`, the worst case, becomes `1000000000000000.0`.
 """
 _SURELY_STORABLE = 20
-"""Characters of an entry id up to which both of its parts are below 2^63."""
-# ASCII written as an escape: a NUL, which the judge replaces, or a disguise of what is looked for.
+"""The longest entry id in characters whose parts are surely below 2^63."""
+# ASCII written as an escape: a NUL, which `parse_event` replaces, or a hidden bracket or time.
 _ESCAPED_ASCII = re.compile(rb"\\u00[0-7]")
-# A time finer than microseconds: the judge cuts it, the decoder rounds.
+# A time with more digits than microseconds: `parse_event` cuts it, the decoder rounds.
 _FINE_TIME = re.compile(rb"\.(?<=\d:\d\d\.)\d{7}")
 
 
 class Entry(NamedTuple):
-    """One entry of a log that can be applied."""
+    """One entry of a stream that can be applied."""
 
     tenant: str
     entry_id: EntryId
@@ -173,12 +175,12 @@ class Entry(NamedTuple):
 
     @property
     def event_id(self) -> str:
-        """The producer's id for the event, or else the entry's."""
+        """The event id of the producer, or else the entry id."""
         return self.event.event_id or str(self.entry_id)
 
 
 def happened_at(event: DecodedEvent, entry_id: EntryId) -> datetime:
-    """Return when the event happened, in UTC: as it says, or else when the server took it."""
+    """Return when the event happened, in UTC: its own time, or else that of its entry."""
     at = event.at
     if at is None:
         return entry_id.time
@@ -186,39 +188,39 @@ def happened_at(event: DecodedEvent, entry_id: EntryId) -> datetime:
         return at
     try:
         return at.astimezone(UTC)
-    except OverflowError:  # the first or last day there is, seen from another time zone
+    except OverflowError:  # the first or last possible day, in another time zone
         return at.replace(tzinfo=UTC)
 
 
 def from_model(event: Event) -> DecodedEvent:
-    """Return an event that the judge has read in the form that the fold takes."""
+    """Return the event for the fold of a model of `streams.events`."""
     form = _FORMS[event.type]
     return form(**{name: getattr(event, name) for name in form.__struct_fields__})
 
 
 def decode_event(raw: bytes, max_bytes: int = MAX_EVENT_BYTES) -> DecodedEvent:
-    """Validate one event from its bytes, as `parse_event` does.
+    """Return the event of these bytes, as `parse_event` reads it.
 
     Raises:
-        InvalidEvent: with the reason and one line of detail.
+        InvalidEvent: it is not valid.
     """
     if len(raw) <= min(_LONGEST, max_bytes) and _is_plain(raw) and _is_shallow(raw):
         try:
             event = _DECODE(raw)
         except (DecodeError, RecursionError):
-            return _judged(raw, max_bytes)
+            return _parsed(raw, max_bytes)
         if JOB_ID.match(event.id) and _is_small(raw, event):
             return event
-    return _judged(raw, max_bytes)
+    return _parsed(raw, max_bytes)
 
 
 def decode_events(
     raws: Sequence[bytes], max_bytes: int = MAX_EVENT_BYTES
 ) -> Sequence[DecodedEvent]:
-    """Validate many events, as `decode_event` does each, for half the cost.
+    """Return many events, as `decode_event` reads each, for half the cost.
 
     Raises:
-        InvalidEvent: the reason for the first that is refused.
+        InvalidEvent: the error of the first event that is not valid.
     """
     events = _decoded_together(raws, max_bytes)
     return [decode_event(raw, max_bytes) for raw in raws] if events is None else events
@@ -227,7 +229,7 @@ def decode_events(
 def decode(
     tenant: str, entry_id: EntryId, fields: Sequence[bytes], max_bytes: int = MAX_EVENT_BYTES
 ) -> Entry:
-    """Read an entry out of its flat list of fields and values.
+    """Return an entry from its flat list of fields and values.
 
     Raises:
         InvalidEvent: it can never be applied.
@@ -242,10 +244,10 @@ def decode_entries(
     fields: Sequence[Sequence[bytes]],
     max_bytes: int = MAX_EVENT_BYTES,
 ) -> list[Entry]:
-    """Read many entries, as `decode` does each; the ids as the server's replies have them.
+    """Return many entries, as `decode` reads each; the ids are bytes as in replies of Redis.
 
     Raises:
-        InvalidEvent: the reason for the first that can never be applied.
+        InvalidEvent: the error of the first entry that can never be applied.
     """
     entry_ids = of_replies(ids)
     raws = _event_fields(fields)
@@ -263,7 +265,7 @@ def decode_each(
     fields: Sequence[Sequence[bytes]],
     max_bytes: int = MAX_EVENT_BYTES,
 ) -> Sequence[Entry | InvalidEvent]:
-    """Read many entries like `decode_entries`; the error stands in place of what is refused."""
+    """Return many entries like `decode_entries`, with an error in place of each invalid one."""
     try:
         return decode_entries(tenants, ids, fields, max_bytes)
     except InvalidEvent:
@@ -281,12 +283,12 @@ def _each(
         try:
             yield decode(tenant, entry_id, fields, max_bytes)
         except InvalidEvent as error:
-            # Without the traceback, whose frames would keep the batch: 150 MB, perhaps.
+            # Without the traceback, whose frames would keep the batch in memory: up to 150 MB.
             yield InvalidEvent(error.reason, error.detail)
 
 
 def _event_fields(fields: Sequence[Sequence[bytes]]) -> list[bytes] | None:
-    """Return the entries' `event` fields; None where one lacks it."""
+    """Return the `event` fields of entries; None if an entry has none."""
     raws: list[bytes] = []
     for each in fields:
         raw = each[1] if each[0] == FIELD else field_of(each)
@@ -297,9 +299,9 @@ def _event_fields(fields: Sequence[Sequence[bytes]]) -> list[bytes] | None:
 
 
 def _decoded_together(raws: Sequence[bytes], max_bytes: int) -> Sequence[DecodedEvent] | None:
-    """Return the events where the decoder surely reads all of them as the judge does, else None.
+    """Return the events if the decoder surely reads all of them as `parse_event` does, else None.
 
-    What can be asked of all their bytes together is asked once.
+    Checks that are valid for all their bytes together are made once.
     """
     longest = max(map(len, raws), default=0)
     if longest > min(_LONGEST, max_bytes) or not _is_plain(b"\n".join(raws)):
@@ -316,7 +318,7 @@ def _decoded_together(raws: Sequence[bytes], max_bytes: int) -> Sequence[Decoded
 
 
 def _is_plain(raw: bytes) -> bool:
-    """Return whether the bytes are UTF-8 without text that the judge reads in another way."""
+    """Return True for UTF-8 without text that `parse_event` reads in another way."""
     if not raw.isascii():
         try:
             raw.decode()
@@ -331,11 +333,11 @@ def _is_shallow(raw: bytes) -> bool:
 
 
 def _is_small(raw: bytes, event: DecodedEvent) -> bool:
-    """Return whether the event's `extra`, if it has one, is within its size limit."""
+    """Return True if the `extra` of an event, if any, is within its size limit."""
     if len(raw) <= _SURELY_SMALL or event.type != "progress" or not event.extra:
         return True
     return len(dump_json(event.extra)) <= MAX_EXTRA_BYTES
 
 
-def _judged(raw: bytes, max_bytes: int) -> DecodedEvent:
+def _parsed(raw: bytes, max_bytes: int) -> DecodedEvent:
     return from_model(parse_event(raw, max_bytes))

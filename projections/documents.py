@@ -1,8 +1,11 @@
-"""The two Redis documents of a job, and the way back from them to its state.
+"""The two Redis documents of a job: written from its state, and read back.
 
-`status` says how the job stands, in its kind's words; `progress` how far it is. Readers of any age
-parse them as plain JSON. What the fold needs beside that to go on from a document (the positions of
-its facts) lies under `fold`.
+`status` has the state in the words of the job's kind, and `progress` the latest progress. Clients
+of any version read them as plain JSON. The provenances of the facts, with which a state that was
+read can be folded further, are in the object `fold` of the status.
+
+The writer of the projection `status`, replays and the reader of documents use this module; rows
+share the provenances.
 """
 
 from __future__ import annotations
@@ -20,13 +23,13 @@ from streams.events import compact, dump_json, load_json
 from streams.kinds import KINDS, Kind, State
 
 RESULT_CACHE_BYTES = 10_000
-"""A result of so many bytes as JSON, or more, is left out of the document."""
+"""A result of this size in bytes of JSON, or larger, is left out of the document."""
 
 _NO_RESULT = {
     name: dict.fromkeys(kind.result_fields or ("result",)) for name, kind in KINDS.items()
 }
 # An f-string takes three times as long for integers.
-_POSITION, _TOLD_POSITION = "%d-%d", "%d/%d-%d"
+_ENTRY, _ATTEMPT_AND_ENTRY = "%d-%d", "%d/%d-%d"
 _TIMES = ("updated_at", "created_at", "started_at")
 _new = tuple.__new__  # builds a named tuple without the cost of its own constructor
 
@@ -54,7 +57,7 @@ def read_documents(kind: Kind, documents: Documents) -> JobState:
     """Return the state that the documents were written from.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: they are not documents of this project.
+        ValueError, KeyError, TypeError, AttributeError: this project did not write the documents.
     """
     status = load_json(documents.status)
     return state_of_facts(
@@ -75,7 +78,10 @@ def read_documents(kind: Kind, documents: Documents) -> JobState:
 
 
 def provenance_fields(state: JobState) -> dict[str, Any]:
-    """Return what the fold must know beside the facts: which entries told them."""
+    """Return the provenances of the facts of a state, as JSON has them.
+
+    Each is an entry id, or `ATTEMPT/ENTRY_ID` for attributed values.
+    """
     job_type, labels, started, progress = (
         state.job_type,
         state.labels,
@@ -83,12 +89,14 @@ def provenance_fields(state: JobState) -> dict[str, Any]:
         state.progress,
     )
     return {
-        "entry_id": _POSITION % state.entry_id,
-        "created": _POSITION % state.created.entry_id,
-        "started": None if started is None else _POSITION % started.entry_id,
-        "job_type": None if job_type is None else _position(job_type),
-        "labels": {name: _position(told) for name, told in labels.items()} if labels else labels,
-        "progress": None if progress is None else _POSITION % progress.entry_id,
+        "entry_id": _ENTRY % state.entry_id,
+        "created": _ENTRY % state.created.entry_id,
+        "started": None if started is None else _ENTRY % started.entry_id,
+        "job_type": None if job_type is None else _provenance(job_type),
+        "labels": {name: _provenance(label) for name, label in labels.items()}
+        if labels
+        else labels,
+        "progress": None if progress is None else _ENTRY % progress.entry_id,
     }
 
 
@@ -102,14 +110,18 @@ def state_of_facts(
     progress: Mapping[str, Any] | None,
     **facts: Any,
 ) -> JobState:
-    """Put a state together from stored facts and their positions."""
-    told = positions["labels"]
+    """Return the state of stored facts and their provenances (`positions`).
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: this project did not write the facts.
+    """
+    sources = positions["labels"]
     return JobState(
         entry_id=_entry_id(positions["entry_id"]),
         created=Moment(_entry_id(positions["created"]), created_at),
         started=Moment(_entry_id(positions["started"]), started_at) if started_at else None,
-        job_type=_told(positions["job_type"], job_type) if job_type is not None else None,
-        labels={name: _told(told[name], labels[name]) for name in sorted(labels)},
+        job_type=_attributed(positions["job_type"], job_type) if job_type is not None else None,
+        labels={name: _attributed(sources[name], labels[name]) for name in sorted(labels)},
         progress=ProgressState(_entry_id(positions["progress"]), stored_document(progress))
         if progress is not None and positions["progress"]
         else None,
@@ -130,13 +142,13 @@ def _status(kind: Kind, state: JobState, result_cache_bytes: int) -> dict[str, A
         "started_at": None if started is None else started.at,
         "code": state.code,
         "worker": state.worker,
-        "labels": {name: told.value for name, told in labels.items()} if labels else labels,
+        "labels": {name: label.value for name, label in labels.items()} if labels else labels,
         "fold": provenance_fields(state),
     }
 
 
 def _result_fields(kind: Kind, state: JobState, limit: int) -> dict[str, Any]:
-    """Return the result as this kind's documents show it, or its size where it is too large."""
+    """Return the fields of the result in documents of a kind, or its size if it is too large."""
     result = state.result
     if result is None:
         return _NO_RESULT[kind.name]
@@ -144,7 +156,7 @@ def _result_fields(kind: Kind, state: JobState, limit: int) -> dict[str, Any]:
         return _omitted(kind, result.bytes)
     if kind.result_fields is None:
         written = dump_json(result)
-        # What was written to learn its size is put into the document as it is.
+        # The JSON that was written to measure it is put into the document as it is.
         shown: dict[str, Any] = {"result": orjson.Fragment(written)}
     else:
         shown = {name: result.get(name) for name in kind.result_fields}
@@ -160,7 +172,7 @@ def _dump_status(status: dict[str, Any]) -> bytes:
     try:
         return compact(orjson.dumps(status, option=orjson.OPT_UTC_Z))
     except TypeError:
-        # A whole number of more than 64 bits, in a result that is shown by fields: any other result
+        # An integer of more than 64 bits in a result that has fields of its own. Any other result
         # is a Fragment, which is written already.
         times = {name: _text(status[name]) for name in _TIMES if status[name] is not None}
         return dump_json(status | times)
@@ -190,10 +202,10 @@ def _text(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
-def _position(told: AttributedValue) -> str:
-    return _TOLD_POSITION % (told.attempt, *told.entry_id)
+def _provenance(value: AttributedValue) -> str:
+    return _ATTEMPT_AND_ENTRY % (value.attempt, *value.entry_id)
 
 
-def _told(position: str, value: str) -> AttributedValue:
-    attempt, _, entry_id = position.partition("/")
+def _attributed(provenance: str, value: str) -> AttributedValue:
+    attempt, _, entry_id = provenance.partition("/")
     return AttributedValue(int(attempt), _entry_id(entry_id), value)

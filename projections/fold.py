@@ -1,10 +1,11 @@
-"""The fold: one pure function from events to a job's state; only it decides what events mean.
+"""The fold: the pure function from the events of a job to its state.
 
-The event that wins is the greatest by attempt, then rank, then entry id (among ends of one rank the
-earliest). A late event adds what only it knows and takes nothing away.
+The winner is the greatest event by attempt, rank and entry id; among ends of one rank the earliest
+wins. An event that does not win may still add facts, such as labels, and removes none.
 
-`fold` is the definition: one event at a time. `fold_all`, which the projections call, gives the
-same state of many events in one pass; a property test compares the two.
+`fold` is the definition, for one event. `fold_all` returns the same state for many events in one
+pass, and a property test compares the two. The writers of projections, replays and the explanation
+of a job call `fold_all`.
 """
 
 from __future__ import annotations
@@ -50,17 +51,17 @@ _NOTHING = JobState(
     labels={},
     progress=None,
 )
-"""The state before the first event: each event wins over it and was earlier."""
+"""The state before the first event: each event wins over it, and is earlier than its moments."""
 WonFacts = tuple[
     int, State, EntryId, datetime, str | None, Mapping[str, Any] | None, str | None, str | None
 ]
-"""The first fields of a state, from `attempt` to `code`: what the event that won says."""
-_WON: Final = 8  # of them; a literal, so that types of slices are known
+"""The first fields of a state, from `attempt` to `code`: the facts of the winner."""
+_WON: Final = 8  # the number of them; a literal, so that the types of slices are known
 _new = tuple.__new__  # builds a named tuple without the cost of its own constructor
 
 
 def fold(state: JobState | None, event: DecodedEvent, entry_id: EntryId) -> JobState:
-    """Fold one event into a job's state; None is a job of which nothing is known."""
+    """Return a job's state with one more event; the state of a job without events is None."""
     state = _NOTHING if state is None else state
     if event.attempt >= state.attempt:
         if _wins(event, entry_id, state):
@@ -70,83 +71,92 @@ def fold(state: JobState | None, event: DecodedEvent, entry_id: EntryId) -> JobS
 
 
 def fold_all(state: JobState | None, events: Sequence[Pair]) -> JobState | None:
-    """Fold many events of one job: the state that `fold` gives of one after the other.
+    """Return a job's state with more events, the same as if each were folded in turn.
 
-    Each fact of a state comes from one event. So the first pass only compares, to find these few
-    among all, and then one state is put together from them.
+    Each fact of a state comes from one event. So a first pass only compares events, to find those
+    few, and then one state is made from them.
     """
     if not events:
         return state
     state = _NOTHING if state is None else state
-    return _put_together(state, _deciding(state, events))
+    return _state_of(state, _sources(state, events))
 
 
-class _Deciding(NamedTuple):
-    """The events of a batch that decide a fact each; None where the stored fact stands.
+class _Sources(NamedTuple):
+    """The events of a batch from which facts come; None where the stored fact remains.
 
-    Beside each is its position, or that of the stored fact.
+    Each event is followed by its entry id, or by that of the stored fact.
     """
 
     attempt: int
     """The winning attempt."""
     winner: DecodedEvent | None
-    won_at: EntryId
+    winner_at: EntryId
     created: DecodedEvent | None
     created_at: EntryId
     started: DecodedEvent | None
     started_at: EntryId
     progress: Progress | None
     progress_at: EntryId
-    tellers: Sequence[Pair]
-    """The entries that tell a job type or labels: `_later` decides among them word by word."""
+    attributed: Sequence[Pair]
+    """The events with a job type or labels, among which `_is_later` decides value by value."""
 
 
-def _deciding(state: JobState, events: Iterable[Pair]) -> _Deciding:
-    """Find the events that decide; this loop is all that most events cost."""
-    top, held, won_at = state.attempt, RANKS[state.state], state.entry_id
+def _sources(state: JobState, events: Iterable[Pair]) -> _Sources:
+    """Return the events from which facts come. Most events cost no more than this loop."""
+    top, held, winner_at = state.attempt, RANKS[state.state], state.entry_id
     created_at = state.created.entry_id
     started_at = _AFTER_ALL if state.started is None else state.started.entry_id
     progress_at = _BEFORE_ALL if state.progress is None else state.progress.entry_id
     winner = created = started = None
     progress: Progress | None = None
-    tellers = list[Pair]()
+    attributed = list[Pair]()
     ranks = RANKS
     for entry_id, event in events:
         if entry_id < created_at:
             created_at, created = entry_id, event
         if event.job_type is not None or event.labels:
-            tellers.append((entry_id, event))
+            attributed.append((entry_id, event))
         attempt = event.attempt
         if attempt < top:
             continue
         rank = ranks[event.type]
         if attempt > top:
-            top, held, won_at, winner = attempt, rank, entry_id, event
+            top, held, winner_at, winner = attempt, rank, entry_id, event
             started_at, started = _AFTER_ALL, None
             progress_at, progress = _BEFORE_ALL, None
         elif rank > held or (
-            rank == held and (entry_id > won_at if rank < _FIRST_END else entry_id < won_at)
+            rank == held and (entry_id > winner_at if rank < _FIRST_END else entry_id < winner_at)
         ):
-            held, won_at, winner = rank, entry_id, event
+            held, winner_at, winner = rank, entry_id, event
         if rank == _WORKING:
             if entry_id < started_at:
                 started_at, started = entry_id, event
             if event.type == "progress" and entry_id > progress_at:
                 progress_at, progress = entry_id, event
-    facts = winner, won_at, created, created_at, started, started_at, progress, progress_at
-    return _new(_Deciding, (top, *facts, tellers))
+    facts = winner, winner_at, created, created_at, started, started_at, progress, progress_at
+    return _new(_Sources, (top, *facts, attributed))
 
 
-def _put_together(state: JobState, deciding: _Deciding) -> JobState:
-    """Return the state with the facts that these events tell."""
-    attempt, winner, won_at, first, first_at, working, working_at, latest, latest_at, tellers = (
-        deciding
-    )
+def _state_of(state: JobState, sources: _Sources) -> JobState:
+    """Return the state with the facts of these events."""
+    (
+        attempt,
+        winner,
+        winner_at,
+        first,
+        first_at,
+        working,
+        working_at,
+        latest,
+        latest_at,
+        attributed,
+    ) = sources
     created, started, job_type, labels, progress = state[_WON:]
     if attempt > state.attempt:
         started = progress = None
-    for entry_id, event in tellers:
-        if event.job_type is not None and _later(job_type, event.attempt, entry_id):
+    for entry_id, event in attributed:
+        if event.job_type is not None and _is_later(job_type, event.attempt, entry_id):
             job_type = _new(AttributedValue, (event.attempt, entry_id, event.job_type))
         if event.labels:
             labels = _merged_labels(labels, event, entry_id)
@@ -156,12 +166,12 @@ def _put_together(state: JobState, deciding: _Deciding) -> JobState:
         started = _moment(working, working_at)
     if latest is not None:
         progress = _progress(latest, latest_at)
-    won = state[:_WON] if winner is None else _won_facts(winner, won_at)
+    won = state[:_WON] if winner is None else _won_facts(winner, winner_at)
     return _new(JobState, (*won, created, started, job_type, labels, progress))
 
 
 def _wins(event: DecodedEvent, entry_id: EntryId, state: JobState) -> bool:
-    """Compare an event with the one that has won so far."""
+    """Return True if an event wins over the winner so far."""
     if event.attempt != state.attempt:
         return event.attempt > state.attempt
     rank, held = RANKS[event.type], RANKS[state.state]
@@ -175,7 +185,7 @@ def _moment(event: DecodedEvent, entry_id: EntryId) -> Moment:
 
 
 def _won(state: JobState, event: DecodedEvent, entry_id: EntryId) -> JobState:
-    """Take the winner's facts; a higher attempt leaves the lower one's progress behind."""
+    """Return the state with the facts of its new winner; a higher attempt has its own progress."""
     same = event.attempt == state.attempt
     return JobState(
         *_won_facts(event, entry_id),
@@ -201,7 +211,7 @@ def _won_facts(event: DecodedEvent, entry_id: EntryId) -> WonFacts:
 
 
 def _with_attempt_facts(state: JobState, event: DecodedEvent, entry_id: EntryId) -> JobState:
-    """Add what an event of the winning attempt knows of it."""
+    """Return the state with the facts that an event adds to its attempt, the winning one."""
     if RANKS[event.type] != _WORKING:
         return state
     if state.started is None or entry_id < state.started.entry_id:
@@ -212,10 +222,10 @@ def _with_attempt_facts(state: JobState, event: DecodedEvent, entry_id: EntryId)
 
 
 def _with_job_facts(state: JobState, event: DecodedEvent, entry_id: EntryId) -> JobState:
-    """Add what an event of any attempt knows of the job."""
+    """Return the state with the facts that an event of any attempt adds to the job."""
     if entry_id < state.created.entry_id:
         state = state._replace(created=_moment(event, entry_id))
-    if event.job_type is not None and _later(state.job_type, event.attempt, entry_id):
+    if event.job_type is not None and _is_later(state.job_type, event.attempt, entry_id):
         state = state._replace(job_type=AttributedValue(event.attempt, entry_id, event.job_type))
     if event.labels:
         labels = _merged_labels(state.labels, event, entry_id)
@@ -224,17 +234,17 @@ def _with_job_facts(state: JobState, event: DecodedEvent, entry_id: EntryId) -> 
     return state
 
 
-def _later(told: AttributedValue | None, attempt: int, entry_id: EntryId) -> bool:
-    return told is None or (attempt, entry_id) > (told.attempt, told.entry_id)
+def _is_later(value: AttributedValue | None, attempt: int, entry_id: EntryId) -> bool:
+    return value is None or (attempt, entry_id) > (value.attempt, value.entry_id)
 
 
 def _merged_labels(
     labels: Mapping[str, AttributedValue], event: DecodedEvent, entry_id: EntryId
 ) -> Mapping[str, AttributedValue]:
-    """Join labels name by name, and keep the first by name: bounded, whatever the order."""
+    """Return labels merged name by name; only the first sixteen by name are kept."""
     merged = dict(labels)
     for name, value in (event.labels or {}).items():
-        if _later(merged.get(name), event.attempt, entry_id):
+        if _is_later(merged.get(name), event.attempt, entry_id):
             merged[name] = AttributedValue(event.attempt, entry_id, value)
     return {name: merged[name] for name in sorted(merged)[:MAX_LABELS]}
 

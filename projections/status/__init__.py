@@ -1,4 +1,6 @@
-"""The projection `status`: two documents a job, and each tenant's feed, in Redis.
+"""The projection `status`: two documents of each job, and a feed of each tenant, in Redis.
 
-Batches of decoded events come from a consumer or a replay. The room must not import `rows`.
+    entries -> writer -> document_writes -> store -> status_cache.lua
+
+Entries come from a consumer or a replay. This package must not import `rows` or `history`.
 """

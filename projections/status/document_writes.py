@@ -1,6 +1,6 @@
-"""Building the writes that turn the stored documents of a job into those of a state.
+"""Building the writes that replace the stored documents of a job by those of a state.
 
-The writer of the projection and the reset of a replay use it; both send the writes through a
+The writer of the projection and the reset of a replay use it. Both send the writes through a
 `StatusStore`, which carries each one out only if the documents are still what was read.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from projections.documents import Documents, write_documents
 from projections.fold import RANKS
 from projections.state import JobState
-from projections.status.store import REMOVE, UNMARKED, Stored, Write
+from projections.status.store import NOT_READ, REMOVE, Stored, Write
 from streams.keys import JobKey
 from streams.kinds import KINDS, State
 
@@ -58,7 +58,7 @@ class DocumentWrites:
                 b"" if documents.status == found.status else documents.status,
                 _changed(found.progress, documents.progress),
                 (self._ended_ttl or 0) if ended else self._ttl,
-                _mark(state) if ended and self._ended_ttl is not None else b"",
+                _tombstone(state) if ended and self._ended_ttl is not None else b"",
                 old is None or _shows_change(old, state),
             ),
         )
@@ -66,17 +66,17 @@ class DocumentWrites:
 
 def removal(job: JobKey, found: Stored) -> Write:
     """Return the write that removes all keys of a job, whatever its tombstone is."""
-    return Write(job, found._replace(mark=UNMARKED), REMOVE, b"", 0)
+    return Write(job, found._replace(tombstone=NOT_READ), REMOVE, b"", 0)
 
 
-def is_outlived(state: JobState, mark: bytes) -> bool:
-    """Return True if a tombstone forbids to write this state.
+def is_outlived(state: JobState, tombstone: bytes) -> bool:
+    """Return True if a tombstone forbids writing this state.
 
     The job's documents have expired, and the state is not newer than the one that they had.
     """
-    if mark in (b"", UNMARKED):
+    if tombstone in (b"", NOT_READ):
         return False
-    attempt, rank = map(int, mark.split())
+    attempt, rank = map(int, tombstone.split())
     return (state.attempt, RANKS[state.state]) <= (attempt, rank)
 
 
@@ -87,7 +87,7 @@ def _changed(old: bytes, new: bytes | None) -> bytes:
 
 
 def _shows_change(old: JobState, new: JobState) -> bool:
-    """Return True if answers show a difference; a late event may change the documents alone."""
+    """Return True if answers change; a late event may change only the documents."""
     return (
         old.updated_at != new.updated_at
         or old.state != new.state
@@ -99,5 +99,5 @@ def _shows_change(old: JobState, new: JobState) -> bool:
     )
 
 
-def _mark(state: JobState) -> bytes:
+def _tombstone(state: JobState) -> bytes:
     return b"%d %d" % (state.attempt, RANKS[state.state])

@@ -1,4 +1,7 @@
-"""States that were just written, so that the next batch need not read them out of documents."""
+"""States that were just written, so that the next batch need not parse their documents.
+
+The writer of the projection `status` uses it.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,20 @@ from projections.state import JobState
 from streams.keys import JobKey
 
 MOST = 10_000
-"""States that are remembered."""
+"""The largest number of states that are kept."""
 MOST_BYTES = 4 * 1024 * 1024
-"""Bytes of the documents of which they are remembered; states take a few times as much."""
+"""The largest size of their documents, in bytes; states need several times as much memory."""
 
 
 class RecentStates:
-    """Remembers the state behind the documents last written of a job; forgets the oldest first.
+    """The states behind the documents that were last written of jobs; the oldest are dropped.
 
-    The documents of an unended job determine everything that is written next. So a state is
-    returned only for exactly the documents that were written from it: whoever else wrote since, or
-    whatever was lost, what is stored stands.
+    A state is returned only for exactly the documents that were written from it. If another writer
+    has written since, or documents were lost, the stored documents are used.
+
+    Args:
+        most: the largest number of states.
+        most_bytes: the largest size of their documents.
     """
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
@@ -27,13 +33,13 @@ class RecentStates:
         self._most_bytes = most_bytes
         self._states: OrderedDict[JobKey, tuple[Documents, JobState]] = OrderedDict()
         self.bytes = 0
-        """Of the documents that are remembered."""
+        """The size of the documents of the kept states."""
 
     def __len__(self) -> int:
         return len(self._states)
 
     def take(self, job: JobKey, documents: Documents) -> JobState | None:
-        """Return the state that was written as these documents, and forget it."""
+        """Remove and return the state that was written as these documents, or None."""
         known = self._states.pop(job, None)
         if known is None:
             return None
@@ -41,7 +47,7 @@ class RecentStates:
         return known[1] if known[0] == documents else None
 
     def remember(self, job: JobKey, documents: Documents, state: JobState) -> None:
-        """Remember what a state was written as."""
+        """Keep the state that was written as these documents."""
         self.take(job, documents)
         self._states[job] = documents, state
         self.bytes += _size(documents)

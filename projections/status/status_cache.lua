@@ -1,25 +1,33 @@
--- Compare and set the documents of many jobs, and tell their tenants' feeds what changed.
--- ARGV[1] is 'marks' where the marks of ended jobs are seen to, else ''. Then, for each tenant:
---   KEYS: its feed, and for each of its jobs the status, the progress, and with 'marks' the mark
---   ARGV: the number of its jobs, and for each
---     the status document that its writer had read ('' for none)
---     the new status ('' to leave it, '-' to remove all of the job's keys)
---     the new progress ('' to leave it, '-' to remove it)
---     seconds to live ('0' for no end)
---     its name in the feed ('' where readers would see no difference)
---     with 'marks', the mark that its writer had read ('' for none, '*' for not read)
---     with 'marks', the new mark ('' to leave it)
--- Returns the indexes (from 1, over all tenants) of the jobs that somebody else wrote meanwhile; they
--- are untouched.
--- How much longer than its job's documents a mark lives.
-local MARK_SECONDS = 604800
--- How long a feed outlives its last change, at least, and the jobs that it keeps.
+-- Compare and set the documents of many jobs, and add what changed to the feeds of their tenants.
+--
+-- ARGV[1] is 'tombstones' if tombstones of ended jobs are compared and written, else ''. Then, for
+-- each tenant:
+--   KEYS: its feed, and for each of its jobs those of KEY below
+--   ARGV: the number of its jobs, and for each of them those of VALUE below
+-- Returns the indexes (from 1, over all tenants) of the jobs that another writer has written since
+-- they were read. Those are left unchanged.
+
+-- Keys of a job, by their offset. The tombstone is left out without 'tombstones'.
+local KEY = { status = 0, progress = 1, tombstone = 2 }
+-- Arguments of a job, by their offset. Those of the tombstone are left out without 'tombstones'.
+local VALUE = {
+  found_status = 0, -- the status document that the writer read; '' for none
+  status = 1, -- the new one; '' to leave it, '-' to remove all keys of the job
+  progress = 2, -- the new progress document; '' to leave it, '-' to remove it
+  seconds = 3, -- time to live; '0' for no end
+  feed_name = 4, -- the job in the feed; '' if answers do not change
+  found_tombstone = 5, -- the tombstone that the writer read; '' for none, '*' for not read
+  tombstone = 6, -- the new one; '' to leave it
+}
+-- The time that a tombstone lives longer than the documents of its job.
+local TOMBSTONE_SECONDS = 604800
+-- The least time that a feed lives after its last change, and the jobs that it keeps.
 local FEED_SECONDS, FEED_JOBS = 3600, 10000
 local lost, feeds, changed = {}, {}, {}
 local call, format = redis.call, string.format
 
--- Whatever else stands at a document's key counts as no document, and is replaced: an error in here
--- would keep other jobs' changes from being told.
+-- Values of other types count as no document, and are replaced: an error here would keep the changes
+-- of other jobs from their feeds.
 local function get(key)
   local found = redis.pcall('GET', key)
   return type(found) == 'string' and found or ''
@@ -41,44 +49,47 @@ local function renew(key, seconds)
   end
 end
 
--- The changes of one tenant, under positions that never go back: the server's clock in microseconds,
--- or what follows the last position where the clock is behind that.
-local function tell(feed, names, now)
+-- Add the changes of one tenant to its feed, at offsets that never decrease: the server's clock in
+-- microseconds, or the next offset if the clock is behind the last one.
+local function add_to_feed(feed, names, now)
   local newest = redis.pcall('ZREVRANGE', feed, 0, 0, 'WITHSCORES')
-  -- Not a feed: it is made anew, from now on.
+  -- The key is no feed: it is replaced.
   if newest.err then call('DEL', feed) end
   local last = tonumber(newest[2] or 0)
   local first = math.max(now, last + 1)
-  local scored, told = {}, {}
+  local scored, messages = {}, {}
   for index, name in ipairs(names) do
-    local position = format('%.0f', first + index - 1)
-    scored[index * 2 - 1], scored[index * 2] = position, name
-    told[index] = position .. ' ' .. name
+    local offset = format('%.0f', first + index - 1)
+    scored[index * 2 - 1], scored[index * 2] = offset, name
+    messages[index] = offset .. ' ' .. name
   end
   call('ZADD', feed, unpack(scored))
-  -- Once in a second of its changes is enough for both.
+  -- Once per second of changes is enough for both.
   if math.floor(last / 1000000) ~= math.floor(now / 1000000) then
     call('EXPIRE', feed, FEED_SECONDS + 1)
     if last > 0 then call('ZREMRANGEBYRANK', feed, 0, -FEED_JOBS - 1) end
   end
-  call('PUBLISH', feed, table.concat(told, ' '))
+  call('PUBLISH', feed, table.concat(messages, ' '))
 end
 
-local marks = ARGV[1] == 'marks'
-local keys_each, values_each = marks and 3 or 2, marks and 7 or 5
+local tombstones = ARGV[1] == 'tombstones'
+local keys_each, values_each = tombstones and 3 or 2, tombstones and 7 or 5
 
--- Whether the keys of a job are still what its writer had read. Of the documents only the status is
--- compared: it names the entry of the progress document. A progress document that expired alone is
--- noticed by the writer's MGET, which must therefore stay.
-local function stands(key, value)
-  return get(KEYS[key]) == ARGV[value] and
-    (not marks or ARGV[value + 5] == '*' or get(KEYS[key + 2]) == ARGV[value + 5])
+-- Return whether the keys of a job are still what its writer read. Of the documents only the status
+-- is compared: it has the entry id of the progress document. The writer's MGET notices a progress
+-- document that expired alone; therefore it must read both.
+local function is_unchanged(key, value)
+  if get(KEYS[key + KEY.status]) ~= ARGV[value + VALUE.found_status] then return false end
+  if not tombstones then return true end
+  local found = ARGV[value + VALUE.found_tombstone]
+  return found == '*' or get(KEYS[key + KEY.tombstone]) == found
 end
 
--- Write a job's keys; returns whether any of them changed.
+-- Write the keys of a job; return whether a document changed.
 local function write(key, value)
-  local status, progress, seconds = KEYS[key], KEYS[key + 1], ARGV[value + 3]
-  local new_status, new_progress = ARGV[value + 1], ARGV[value + 2]
+  local status, progress = KEYS[key + KEY.status], KEYS[key + KEY.progress]
+  local new_status, new_progress = ARGV[value + VALUE.status], ARGV[value + VALUE.progress]
+  local seconds = ARGV[value + VALUE.seconds]
   if new_status == '-' then
     call('DEL', unpack(KEYS, key, key + keys_each - 1))
     return true
@@ -91,8 +102,9 @@ local function write(key, value)
   else
     put(progress, new_progress, seconds)
   end
-  if marks and ARGV[value + 6] ~= '' then
-    call('SET', KEYS[key + 2], ARGV[value + 6], 'EX', seconds + MARK_SECONDS)
+  if tombstones and ARGV[value + VALUE.tombstone] ~= '' then
+    local new_tombstone = ARGV[value + VALUE.tombstone]
+    call('SET', KEYS[key + KEY.tombstone], new_tombstone, 'EX', seconds + TOMBSTONE_SECONDS)
   end
   return new_status ~= '' or new_progress ~= ''
 end
@@ -103,10 +115,10 @@ while key <= #KEYS do
   key, value = key + 1, value + 1
   while job < last do
     job = job + 1
-    if not stands(key, value) then
+    if not is_unchanged(key, value) then
       lost[#lost + 1] = job
-    elseif write(key, value) and ARGV[value + 4] ~= '' then
-      names[#names + 1] = ARGV[value + 4]
+    elseif write(key, value) and ARGV[value + VALUE.feed_name] ~= '' then
+      names[#names + 1] = ARGV[value + VALUE.feed_name]
     end
     key, value = key + keys_each, value + values_each
   end
@@ -118,7 +130,7 @@ end
 if #feeds > 0 then
   local time = call('TIME')
   local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  for index, feed in ipairs(feeds) do tell(feed, changed[index], now) end
+  for index, feed in ipairs(feeds) do add_to_feed(feed, changed[index], now) end
 end
 
 return lost

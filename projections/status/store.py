@@ -1,7 +1,10 @@
-"""The documents of jobs in Redis: read together, and written where they are still what was read.
+"""Reading the documents of many jobs in Redis, and writing them if nobody else has since.
 
-Questions and writes are sent without waiting for the reply, so that the server works at them while
-the caller folds other jobs. `Stored` is what was read of a job, `Write` what to write over it.
+    StatusStore.read -> Reading.stored -> Stored        what was read of each job
+    Write -> StatusStore.write -> Writing.lost          jobs that another writer has written
+
+Commands are sent without waiting for the reply, so that the server works while the caller folds
+other jobs. The writer of the projection and the reset of a replay use this module.
 """
 
 from __future__ import annotations
@@ -17,24 +20,24 @@ from projections.reading.feed import feed_name
 from streams.keys import JobKey, Keys
 from streams.wire import PendingReplies, checked
 
-UNMARKED = b"*"
-"""In place of an ended job's mark: it was not read."""
+NOT_READ = b"*"
+"""In place of a tombstone: it was not read, and is not compared."""
 REMOVE = b"-"
-"""In place of a document: it is to be removed."""
+"""In place of a document: it is removed."""
 
 _new = tuple.__new__  # builds a named tuple without the cost of its own constructor
 
 
 class Stored(NamedTuple):
-    """The values in Redis of a job when it was read; empty where they are none of ours."""
+    """The values in Redis of a job when it was read; empty where there was none."""
 
     status: bytes
     progress: bytes
-    mark: bytes
+    tombstone: bytes
 
 
 class Write(NamedTuple):
-    """A write over the documents of a job, if they are still what was read."""
+    """A write of the documents of a job, carried out if they are still what was read."""
 
     job: JobKey
     stored: Stored
@@ -43,43 +46,45 @@ class Write(NamedTuple):
     progress: bytes
     """The new document; empty to leave it, REMOVE to remove it."""
     seconds: int
-    """To live; 0 is for ever."""
-    mark: bytes = b""
-    """The new mark of an ended job; empty to leave it."""
-    told: bool = True
-    """True where answers show the difference, so that the tenant's feed reports it."""
+    """The time to live; 0 for no end."""
+    tombstone: bytes = b""
+    """The new tombstone of an ended job; empty to leave it."""
+    in_feed: bool = True
+    """True if answers change, so that the tenant's feed reports it."""
 
 
 class Reading:
-    """Documents that were asked for."""
+    """Documents whose values were requested."""
 
-    def __init__(self, jobs: Collection[JobKey], asked: PendingReplies, *, marked: bool) -> None:
+    def __init__(
+        self, jobs: Collection[JobKey], replies: PendingReplies, *, tombstones: bool
+    ) -> None:
         self._jobs = jobs
-        self._asked = asked
-        self._marked = marked
+        self._replies = replies
+        self._tombstones = tombstones
 
     def stored(self) -> Mapping[JobKey, Stored]:
-        """Wait for the documents.
+        """Return the values of each job, once the server has replied.
 
         Raises:
             redis.RedisError: the server is away, or refuses.
         """
-        values = iter(cast("list[bytes | None]", checked(self._asked.replies())[0]))
-        if self._marked:
+        values = iter(cast("list[bytes | None]", checked(self._replies.replies())[0]))
+        if self._tombstones:
             return {
-                job: Stored(status or b"", progress or b"", mark or b"")
-                for job, status, progress, mark in zip(
+                job: Stored(status or b"", progress or b"", tombstone or b"")
+                for job, status, progress, tombstone in zip(
                     self._jobs, values, values, values, strict=True
                 )
             }
         return {
-            job: _new(Stored, (status or b"", progress or b"", UNMARKED))
+            job: _new(Stored, (status or b"", progress or b"", NOT_READ))
             for job, status, progress in zip(self._jobs, values, values, strict=True)
         }
 
     def give_up(self) -> None:
-        """Leave no reply unread on a connection that others use."""
-        self._asked.give_up()
+        """Read or discard the reply, so that others can use the connection."""
+        self._replies.give_up()
 
 
 class Writing:
@@ -97,46 +102,46 @@ class Writing:
         self._names = names
         self._arguments = arguments
         self._jobs = jobs
-        self._asked = PendingReplies(
+        self._replies = PendingReplies(
             client, [("EVALSHA", script.sha, len(names), *names, *arguments)]
         )
 
     def lost(self) -> list[JobKey]:
-        """Wait for the server, and return the jobs that somebody else wrote since the reading.
+        """Return the jobs that another writer has written since, once the server has replied.
 
-        They are untouched.
+        They are left unchanged.
 
         Raises:
             redis.RedisError: some documents may have been written.
         """
-        (reply,) = self._asked.replies()
+        (reply,) = self._replies.replies()
         if isinstance(reply, redis.exceptions.NoScriptError):
             reply = self._script(keys=self._names, args=self._arguments)
         return [self._jobs[index - 1] for index in checked([reply])[0]]
 
     def give_up(self) -> None:
-        """Leave no reply unread on a connection that others use."""
-        self._asked.give_up()
+        """Read or discard the reply, so that others can use the connection."""
+        self._replies.give_up()
 
 
 class StatusStore:
-    """Reads and writes documents.
+    """Documents of jobs in Redis.
 
     Args:
-        marked: whether ended jobs' marks, which guard what expired, are read, written and removed.
+        tombstones: True if the tombstones of ended jobs are read, written and removed as well.
     """
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, marked: bool) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys, *, tombstones: bool) -> None:
         self._client = client
         self._keys = keys
-        self._marked = marked
+        self._tombstones = tombstones
         script = (
             files("projections.status").joinpath("status_cache.lua").read_text(encoding="utf-8")
         )
         self._compare_and_set = client.register_script(script)
 
-    def ask(self, jobs: Collection[JobKey]) -> Reading:
-        """Ask for the documents of at least one job.
+    def read(self, jobs: Collection[JobKey]) -> Reading:
+        """Request the documents of at least one job.
 
         Raises:
             redis.RedisError: the server is away.
@@ -144,35 +149,36 @@ class StatusStore:
         names: list[str] = []
         for job in jobs:
             names += self._keys.documents(job)
-            if self._marked:
+            if self._tombstones:
                 names.append(self._keys.ended(job))
-        return Reading(jobs, PendingReplies(self._client, [("MGET", *names)]), marked=self._marked)
+        replies = PendingReplies(self._client, [("MGET", *names)])
+        return Reading(jobs, replies, tombstones=self._tombstones)
 
     def load(self, jobs: Collection[JobKey]) -> Mapping[JobKey, Stored]:
-        """Return what Redis holds of these jobs; raises as `ask`."""
-        return self.ask(jobs).stored() if jobs else {}
+        """Return the values of each job; raises the errors of `read`."""
+        return self.read(jobs).stored() if jobs else {}
 
     def write(self, writes: Iterable[Write]) -> Writing:
-        """Send writes, all of which are carried out in one step.
+        """Send writes, all of which are carried out by one call of the script.
 
         Raises:
-            redis.RedisError: the server is away; they may have been carried out.
+            redis.RedisError: the server is away; the writes may have been carried out.
         """
         names: list[str] = []
-        arguments: list[bytes | int | str] = ["marks" if self._marked else ""]
+        arguments: list[bytes | int | str] = ["tombstones" if self._tombstones else ""]
         jobs: list[JobKey] = []
         for tenant, group in groupby(writes, _tenant):
             names.append(self._keys.feed(tenant))
             of_tenant = list(group)
             arguments.append(len(of_tenant))
-            for job, stored, status, progress, seconds, mark, told in of_tenant:
+            for job, stored, status, progress, seconds, tombstone, in_feed in of_tenant:
                 jobs.append(job)
                 names += self._keys.documents(job)
-                name = feed_name(job) if told else ""
+                name = feed_name(job) if in_feed else ""
                 arguments += (stored.status, status, progress, seconds, name)
-                if self._marked:
+                if self._tombstones:
                     names.append(self._keys.ended(job))
-                    arguments += (stored.mark, mark)
+                    arguments += (stored.tombstone, tombstone)
         return Writing(self._compare_and_set, self._client, names, arguments, jobs)
 
 

@@ -1,9 +1,9 @@
-"""The projection `status`: two Redis documents a job, and each tenant's feed of what changed.
+"""The writer of the projection `status`: folds entries into documents and feeds in Redis.
 
-Jobs are read and written some at a time: one MGET, and one script that compares and sets. Whoever
-loses a race reads and folds again, so that two consumers, a stale one and a replay agree whatever
-their order. In the same script every changed document is told to the tenant's feed: no reader sees
-one without the other.
+Jobs are read by one MGET and written by one script that compares and sets, in chunks. A writer
+whose job was written by another one meanwhile reads and folds it again, so that consumers and
+replays agree in any order. The same script adds each change to the tenant's feed, so that no reader
+sees one without the other. Consumers and the repair of a replay use it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from streams.kinds import KINDS
 _LOG = structlog.get_logger(__name__)
 
 CHUNK = 125
-"""Jobs in one script call: the server is held for about a millisecond."""
+"""Jobs in one call of the script, which occupies the server for about a millisecond."""
 
 
 class StatusCache:
-    """Writes the status and progress documents.
+    """Writer of the status and progress documents.
 
     Args:
-        ttl_seconds: how long an unended job's documents live after its last event.
-        ended_ttl_seconds: the same for an ended job; None keeps them.
-        result_cache_bytes: results of so many bytes, or more, are left out.
+        ttl_seconds: the time to live of the documents of a job that has not ended.
+        ended_ttl_seconds: the same for an ended job; None keeps its documents.
+        result_cache_bytes: results of this size in bytes, or larger, are left out.
     """
 
     group = "status"
@@ -57,7 +57,7 @@ class StatusCache:
             ended_ttl_seconds=ended_ttl_seconds,
             result_cache_bytes=result_cache_bytes,
         )
-        self._store = StatusStore(client, keys or Keys(), marked=ended_ttl_seconds is not None)
+        self._store = StatusStore(client, keys or Keys(), tombstones=ended_ttl_seconds is not None)
         self._recent = RecentStates()
 
     def apply(self, entries: Sequence[Entry]) -> None:
@@ -72,7 +72,7 @@ class StatusCache:
             jobs = {job: jobs[job] for job in lost}
 
     def _write_once(self, jobs: EventsByJob) -> list[JobKey]:
-        """Fold and write each job once, and return those that somebody else wrote meanwhile.
+        """Fold and write each job once, and return those that another writer wrote meanwhile.
 
         While a chunk is folded, the server writes the one before it and reads the one after it.
         Chunks have no job in common. A write is sent only after the reply to the previous one, so
@@ -81,12 +81,12 @@ class StatusCache:
         lost: list[JobKey] = []
         chunks = _chunks(jobs)
         with ExitStack() as unread:
-            reading, writing = self._store.ask(chunks[0]), None
+            reading, writing = self._store.read(chunks[0]), None
             unread.callback(reading.give_up)
             for chunk, following in zip(chunks, [*chunks[1:], None], strict=True):
                 stored = reading.stored()
                 if following:
-                    reading = self._store.ask(following)
+                    reading = self._store.read(following)
                     unread.callback(reading.give_up)
                 writes = list(self._folded(chunk, stored))
                 if writing:
@@ -103,18 +103,18 @@ class StatusCache:
             found = stored[job]
             old = self._known(job, found)
             state = fold_all(old, events)
-            if state is None or (not found.status and is_outlived(state, found.mark)):
+            if state is None or (not found.status and is_outlived(state, found.tombstone)):
                 continue
             yield self._write(job, found, state, old)
 
     def _write(self, job: JobKey, found: Stored, state: JobState, old: JobState | None) -> Write:
         documents = self._writes.documents(job, state)
-        if not state.state.ended:  # of an ended job the document may lack parts of the result
+        if not state.state.ended:  # the document of an ended job may lack parts of the result
             self._recent.remember(job, documents, state)
         return self._writes.replacement(job, found, state, documents, old)
 
     def _known(self, job: JobKey, found: Stored) -> JobState | None:
-        """Return the state that the documents say."""
+        """Return the state of the documents that were found; None if there is none."""
         if not found.status:
             return None
         documents = Documents(found.status, found.progress or None)
@@ -127,11 +127,11 @@ def _chunks(jobs: EventsByJob) -> list[EventsByJob]:
 
 
 def _read(job: JobKey, documents: Documents) -> JobState | None:
-    # Without the progress next: a foreign one there must not lift the guard of the status.
+    # Then without the progress: a foreign progress document must not discard a valid status.
     for progress in (documents.progress, None):
         try:
             return read_documents(KINDS[job.kind], Documents(documents.status, progress))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            # A key of the old writers, or one mended by hand: the events say what is right.
+            # A key of another program, or one changed by hand: the events decide.
             _LOG.info("foreign_document_replaced", key=Keys().status(job), error=repr(error))
     return None

@@ -38,7 +38,7 @@ class StatusReset:
         keys: Keys | None = None,
     ) -> None:
         # Tombstones from a time when ended documents had a time to live are removed too.
-        self._store = StatusStore(client, keys or Keys(), marked=True)
+        self._store = StatusStore(client, keys or Keys(), tombstones=True)
         self._writes = writes
         self._kept = kept
 
