@@ -69,7 +69,7 @@ def all_pages(
 
 @pytest.fixture
 def some(database_url: str) -> Iterator[str]:
-    """A database with jobs of three tenants, many of the same moment."""
+    """A database with jobs of three tenants, many of which have the same time."""
     rows = JobRows(lambda: sessions.connect(database_url, "test"))
     types = "queued processing done failed cancelled".split()
     rows.apply(
@@ -129,7 +129,7 @@ def test_paging_meets_every_job_once_in_order(
             (wanted.prefix or "", wanted.tenant, wanted.kind, wanted.state, wanted.job_type),
         ).fetchall()
     found = all_pages(some, wanted, limit, window)
-    if wanted.tenant and not wanted.prefix:  # of one moment and id, kinds come in their own order
+    if wanted.tenant and not wanted.prefix:  # jobs of one moment and id are in the order of kinds
         assert sorted(found) == sorted(expected)
         assert [job[2] for job in found] == [job[2] for job in expected]
     else:
@@ -212,7 +212,7 @@ def test_a_rare_job_is_found_in_several_windows(loaded: str) -> None:
 
 
 def test_stalled_jobs_come_page_by_page_the_longest_silent_first(loaded: str) -> None:
-    before = 1_767_225_600_000 + 2_000_000  # so many milliseconds after the first
+    before = 1_767_225_600_000 + 2_000_000  # 2,000 s after the first
 
     async def pages(connection: psycopg.AsyncConnection[Any]) -> list[int]:
         found: list[int] = []

@@ -13,7 +13,7 @@ from tests.support.strategies import logs
 JOB = JobKey("42", "job", "a1")
 
 
-def told(*events: dict[str, object]) -> list[Entry]:
+def entries_of(*events: dict[str, object]) -> list[Entry]:
     return [
         decode("42", EntryId(n + 1, 0), [b"event", dump_json({"id": "a1", **event})])
         for n, event in enumerate(events)
@@ -30,19 +30,19 @@ def test_the_winner_is_the_folds(entries: list[Entry]) -> None:
 
 
 @given(logs(JOB))
-def test_every_loser_loses_by_the_rule_it_names(entries: list[Entry]) -> None:
+def test_every_superseded_event_lost_by_its_rule(entries: list[Entry]) -> None:
     found = explain((entry.entry_id, entry.event) for entry in entries)
     assert found is not None
-    for loser in found.superseded:
-        rank, held = RANKS[loser.type], RANKS[found.type]
-        if loser.rule == "attempt":
-            assert loser.attempt < found.attempt
-        elif loser.rule == "rank":
-            assert (loser.attempt, True) == (found.attempt, rank < held)
+    for each in found.superseded:
+        rank, held = RANKS[each.type], RANKS[found.type]
+        if each.rule == "attempt":
+            assert each.attempt < found.attempt
+        elif each.rule == "rank":
+            assert (each.attempt, True) == (found.attempt, rank < held)
         else:
             ends = rank >= RANKS["failed"]
-            assert (loser.attempt, rank) == (found.attempt, held)
-            assert (loser.entry_id > found.entry_id) is ends
+            assert (each.attempt, rank) == (found.attempt, held)
+            assert (each.entry_id > found.entry_id) is ends
 
 
 @given(logs(JOB))
@@ -58,20 +58,20 @@ def test_no_events_explain_nothing() -> None:
     assert timeline([]) == ([], [])
 
 
-def test_the_earliest_of_two_ends_stands_and_says_so() -> None:
-    entries = told({"type": "failed"}, {"type": "cancelled"})
+def test_the_earliest_of_two_ends_wins_and_the_reason_says_so() -> None:
+    entries = entries_of({"type": "failed"}, {"type": "cancelled"})
     found = explain((entry.entry_id, entry.event) for entry in entries)
     assert found is not None
     assert (found.type, found.reason) == ("failed", "it is the earliest end of its rank")
-    (loser,) = found.superseded
-    assert (loser.rule, loser.reason) == (
+    (superseded,) = found.superseded
+    assert (superseded.rule, superseded.reason) == (
         "entry_id",
         "of ends of one rank the earliest wins: 1-0, not 2-0",
     )
 
 
 def test_steps_follow_each_other_to_the_end() -> None:
-    entries = told(
+    entries = entries_of(
         {"type": "processing"},
         {"type": "progress", "step": "a"},
         {"type": "progress", "step": "a"},

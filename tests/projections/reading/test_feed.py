@@ -1,4 +1,4 @@
-"""The feed, as the projection writes it and as it is read; on the fake and on a real server."""
+"""The feed as the projection writes it and as readers read it, on a fake and a real server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ fresh = count()
 
 @pytest.fixture(params=["fake", "real"])
 def client(request: pytest.FixtureRequest) -> redis.Redis:
-    """An empty server."""
+    """An empty server of Redis."""
     if request.param == "fake":
         return cast("redis.Redis", fakeredis.FakeRedis())
     return cast("redis.Redis", request.getfixturevalue("redis_client"))
@@ -64,7 +64,7 @@ def feed(client: redis.Redis, tenant: str = "42") -> list[tuple[str, int]]:
 
 
 class Listener:
-    """Hears a tenant's channel."""
+    """Subscriber to a tenant's channel."""
 
     def __init__(self, client: redis.Redis, tenant: str = "42") -> None:
         self._pubsub = client.pubsub()  # type: ignore[no-untyped-call]
@@ -82,7 +82,7 @@ class Listener:
 
 
 def test_change__in_the_feed_and_on_the_channel(client: redis.Redis) -> None:
-    """One message for all that one script call changed; the positions are the same in both."""
+    """One call of the script publishes one message, with the same offsets as in the feed."""
     listener, other = Listener(client), JobKey("42", "video", "7")
     StatusCache(client).apply([event("1-0", "processing"), event("1-0", "queued", job=other)])
     (first, _), (second, _) = found = feed(client)
@@ -92,8 +92,8 @@ def test_change__in_the_feed_and_on_the_channel(client: redis.Redis) -> None:
     assert list(changed_names(message)) == ["job:a1", "video:7"]
 
 
-def test_positions__rise_though_the_clock_does_not(client: redis.Redis) -> None:
-    """After a failover to a server whose clock is behind, what changes still comes after."""
+def test_offsets__rise_though_the_clock_does_not(client: redis.Redis) -> None:
+    """After a failover to a server whose clock is behind, later offsets are still greater."""
     ahead = 4102444800000000
     client.zadd(FEED, {"job:old": ahead})
     jobs = [JobKey("42", "job", f"a{n}") for n in range(3)]
@@ -108,7 +108,7 @@ def test_positions__rise_though_the_clock_does_not(client: redis.Redis) -> None:
 
 
 def test_nothing_new__nothing_told(client: redis.Redis) -> None:
-    """Neither a redelivery, nor a renewal, nor a late event that changes no answer."""
+    """A redelivery, a renewal and a late event that changes no answer are not reported."""
     cache = StatusCache(client)
     cache.apply([event("5-0", "progress", percent=40)])
     before, listener = feed(client), Listener(client)
@@ -130,7 +130,7 @@ def test_tenants__each_has_its_own(client: redis.Redis) -> None:
 
 
 def test_lost_race__only_what_was_written_is_told(client: redis.Redis) -> None:
-    """Whoever loses tells nothing; what it writes at the second try, it tells."""
+    """A writer that loses a race reports no change; its second write reports one."""
     listener = Listener(client)
 
     moves = iter([[event("9-0", "done")]])
@@ -168,13 +168,13 @@ any_job = st.sampled_from(sorted(KINDS)).flatmap(
 @settings(
     max_examples=examples(40),
     deadline=None,
-    # The client outlives an example; each has a tenant of its own instead.
+    # The client outlives an example; each example has another tenant.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_deliveries__who_looks_when_told_has_every_last_state(
     client: redis.Redis, jobs: list[JobKey], data: st.DataObject
 ) -> None:
-    """Looking at the jobs that the channel named, and at no others, is enough at every moment."""
+    """A reader of only those jobs that the channel names has all states at any time."""
     tenant = f"t{next(fresh)}"
     listener, seen = Listener(client, tenant), dict[str, bytes]()
     log = [entry for job in jobs for entry in data.draw(logs(job, max_size=6))]
@@ -250,7 +250,7 @@ def test_changes__names_of_another_make__passed_over(
 def test_changes__changing_all_the_while__each_read_once_under_its_own_position(
     redis_client: redis.Redis, redis_url: str
 ) -> None:
-    """No position is given with documents of another, and none is skipped."""
+    """No offset is returned with documents of another one, and none is skipped."""
     cache, jobs = StatusCache(redis_client), [JobKey("42", "job", f"a{n}") for n in range(20)]
     numbers = count(1)
 

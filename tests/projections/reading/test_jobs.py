@@ -1,4 +1,4 @@
-"""Pages of lists against a plain reading of all rows, with a page's candidates cut to a few."""
+"""Pages of lists, compared with a read of all rows; each page has few candidates."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Read = Callable[[str, PipelinedRead[Any]], Any]
 fresh = count()
 real_server = settings(
     max_examples=examples(60),
-    # The database outlives an example; each example has a tenant of its own instead.
+    # The database outlives an example; each example has another tenant.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,
 )
@@ -58,14 +58,14 @@ def rows(database_url: str) -> Iterator[JobRows]:
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[psycopg.Connection]:
-    """The owner's connection."""
+    """A connection as the owner of the tables."""
     with psycopg.connect(database_url, autocommit=True, options="-c timezone=UTC") as connection:
         yield connection
 
 
 @pytest.fixture
 def read(database_url: str) -> Iterator[Read]:
-    """Runs readings as a tenant, in the role of the API."""
+    """A function that runs a read as a tenant, in the role of the API."""
     reading = queries("reading")
     with asyncio.Runner() as runner:
 
@@ -90,7 +90,7 @@ def read(database_url: str) -> Iterator[Read]:
 
 @pytest.fixture(autouse=True)
 def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each page examine three candidates, so that small lists are long ones."""
+    """Limit pages to three candidates, so that small lists have many pages."""
     monkeypatch.setattr(jobs_reading, "SCAN", 3)
 
 
@@ -101,7 +101,7 @@ def event(job: JobKey, ms: int, type_: str, **fields: Any) -> Entry:
 
 @st.composite
 def entries(draw: st.DrawFn, tenant: str, ids: list[str] = JOBS) -> list[Entry]:
-    """Events of some jobs at any time in two days; a later one may tell of an earlier beginning."""
+    """Events of some jobs within two days; a later one may report an earlier beginning."""
     told = draw(
         st.lists(
             st.tuples(
@@ -153,7 +153,7 @@ def expected(db: psycopg.Connection, tenant: str, wanted: ListFilters) -> list[s
 def walk(
     read: Read, tenant: str, wanted: ListFilters, limit: int, between: Callable[[], None]
 ) -> list[str]:
-    """Follow a list to its end, with something done between the pages."""
+    """Follow a list to its end, and do something between the pages."""
     found: list[str] = []
     after: ListCursor | None = None
     for _ in range(200):
@@ -190,7 +190,7 @@ def test_read_page__any_filters__every_row_that_passes_once_and_in_order(
 def test_read_page__rows_change_come_and_go_meanwhile__who_stood_throughout_is_met_once(
     rows: JobRows, db: psycopg.Connection, read: Read, data: st.DataObject
 ) -> None:
-    """Whatever is told of a job, its beginning included, it keeps its place in the list."""
+    """Later events do not move a job in the list, even if they report an earlier beginning."""
     tenant = f"t{next(fresh)}"
     rows.apply(data.draw(entries(tenant)))
     standing = set(expected(db, tenant, ListFilters()))
@@ -204,7 +204,7 @@ def test_read_page__rows_change_come_and_go_meanwhile__who_stood_throughout_is_m
                 "DELETE FROM jobs WHERE tenant = %s AND id = ANY(%s)", (tenant, list(leaving))
             )
 
-    # Jobs that come meanwhile may be met or not.
+    # Jobs that are added meanwhile may be found or not.
     found = walk(read, tenant, ListFilters(), data.draw(st.integers(1, 3)), meanwhile)
     for job in standing - leaving:
         assert found.count(job) == 1, job
@@ -257,7 +257,7 @@ def test_listed_at__earlier_beginning_learnt_later__stays(
 def test_update__progress_within_the_hour__touches_no_index(
     rows: JobRows, db: psycopg.Connection
 ) -> None:
-    """Progress is nine in ten events: such an update is heap-only, whatever lists are read by."""
+    """Nine of ten events are progress: their updates are heap-only, whatever indexes exist."""
     job = JobKey("t", "job", "a")
     rows.apply([event(job, HOUR, "processing", job_type="x", labels={"l": "1"})])
     before = heap_only_updates(rows, db)

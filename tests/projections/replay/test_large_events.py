@@ -1,4 +1,4 @@
-"""Replays of large events: what is held at once is bounded by bytes, and nothing is left out."""
+"""Replays of large events: memory is bounded by bytes, and no event is left out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SMALL, HELD = 2_000, 100_000
 
 
 def done(tenant: str, number: int, size: int, *, event_id: str | None = None) -> Entry:
-    """A job's end whose result is so large."""
+    """Return the end of a job, with a result of this size in bytes."""
     fields = {"type": "done", "id": f"a{number:04}", "result": {"pad": f"{number}" + "x" * size}}
     raw = json.dumps(fields | ({} if event_id is None else {"event_id": event_id})).encode()
     return decode(tenant, EntryId(NOW + number, 0), [b"event", raw])
@@ -39,7 +39,7 @@ def done(tenant: str, number: int, size: int, *, event_id: str | None = None) ->
 
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in production, with a hundredth of the bytes."""
+    """Set the limits to about a hundredth of those in production."""
     monkeypatch.setattr(history_walk, "SMALL_BYTES", SMALL)
     modules = (
         "events.portions events.parts events.stream_tail events.stream_pages folded_jobs repair"
@@ -71,7 +71,7 @@ def append(client: redis.Redis, *entries: Entry) -> None:
 SIZES = (10, SMALL - 100, SMALL + 1, 10, HELD + 1, HELD // 2, HELD // 2, 10, SMALL * 2)
 
 
-def test_walk__events_of_any_size__are_given_as_they_came(
+def test_walk__events_of_any_size__are_read_as_they_were_appended(
     redis_client: redis.Redis, rows: JobRows, sources: Sources
 ) -> None:
     held = [done("1", number, size) for number, size in enumerate(SIZES)]
@@ -84,30 +84,30 @@ def test_walk__events_of_any_size__are_given_as_they_came(
     assert [entry for part in parts for entry in part.tail] == tail
 
 
-def test_walk__large_event_appended_twice__is_given_under_both_entries(
+def test_walk__large_event_appended_twice__is_read_with_both_entries(
     redis_client: redis.Redis, rows: JobRows, sources: Sources
 ) -> None:
-    """An event that only the log holds has the log's bytes, others have the history's."""
+    """An event that only the stream holds has the stream's bytes, others have the history's."""
     first, second = done("1", 1, SMALL * 2, event_id="e"), done("1", 1, SMALL * 3, event_id="e")
     third = done("1", 1, SMALL * 4, event_id="e")
-    landed = [
+    appended = [
         each._replace(entry_id=EntryId(NOW + ms, 0))
         for ms, each in enumerate((first, second, third))
     ]
-    rows.apply(landed[:2])
-    append(redis_client, landed[2])
+    rows.apply(appended[:2])
+    append(redis_client, appended[2])
     sources.read_streams()
     (part,) = sources.walk()
-    assert [entry.entry_id for entry in part.held] == [each.entry_id for each in landed[:2]]
-    assert part.tail == landed[2:]
+    assert [entry.entry_id for entry in part.held] == [each.entry_id for each in appended[:2]]
+    assert part.tail == appended[2:]
 
 
-def test_large_events__what_is_held_at_once__is_bounded_by_bytes(
+def test_large_events__memory__is_bounded_by_bytes(
     redis_client: redis.Redis, rows: JobRows, sources: Sources, database_url: str
 ) -> None:
-    """Of both sources, of short jobs and of one long one, in all that walks through them.
+    """Both sources, many short jobs and a long one are tested with every reader of all events.
 
-    A second look at a job that differs still holds all its events; the long one does not differ.
+    The second comparison of a job that differs holds all its events; the long job does not differ.
     """
     count, size = 60, HELD // 2
     held = [done("1", number, size) for number in range(count)]
@@ -134,7 +134,7 @@ def _of_job(entry: Entry, job: str) -> Entry:
 
 
 def peak(work: Any) -> int:
-    """Return how many bytes more were held at once during the work than before."""
+    """Return the greatest number of bytes that were allocated during some work."""
     tracemalloc.start()
     try:
         work()

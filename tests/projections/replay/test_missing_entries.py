@@ -1,4 +1,4 @@
-"""Entries that the history lacks are found by one scan as they are found one by one."""
+"""Entries that the history lacks: one scan finds the same ones as look-ups one by one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rows(database_url: str) -> Iterator[JobRows]:
 
 @pytest.fixture
 def tail(redis_client: redis.Redis, database_url: str) -> Callable[..., tuple[Tail, int]]:
-    """Return what the logs alone hold, and how many entries were skipped."""
+    """Return a function for the tail's entries, and the number of entries that were skipped."""
 
     def read(*, plainly: bool = False) -> tuple[Tail, int]:
         with sessions.connect(database_url, "test") as connection:
@@ -95,7 +95,7 @@ def test_read_logs__entry_of_any_form__kept_as_if_it_were_looked_up_by_its_key(
     assert tail() == tail(plainly=True)
 
 
-def test_read_logs__log_begun_anew_that_repeats_entry_ids__its_events_are_kept(
+def test_read_logs__stream_that_was_created_again_and_repeats_entry_ids__its_events_are_kept(
     redis_client: redis.Redis, rows: JobRows, tail: Callable[..., tuple[Tail, int]]
 ) -> None:
     at = EntryId(NOW, 0)
@@ -124,7 +124,7 @@ def test_read_logs__all_is_held__nothing_is_read_a_second_time(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
-def test_read_logs__any_logs_some_of_which_are_held__as_looked_up_by_key(
+def test_read_logs__any_streams_some_entries_of_which_are_held__as_looked_up_by_key(
     redis_client: redis.Redis,
     rows: JobRows,
     db: psycopg.Connection,
@@ -150,7 +150,7 @@ def test_identities__of_any_bytes__those_of_the_event_or_none(event: bytes) -> N
     try:
         entry = decode("1", EntryId(5, 1), [b"event", event])
     except InvalidEvent:
-        return  # whatever it is known by, the history does not hold it
+        return  # the history does not hold it under any identity
     key = (*entry.job, entry.event_id, 5, 1)
     assert found in (None, [key])
 

@@ -13,7 +13,7 @@ counts = st.dictionaries(names, st.integers(0, 100))
 def test_every_tenant_belongs_to_exactly_one_share(
     counts: dict[str, int], most: int, later: str
 ) -> None:
-    """Also one that came after the shares were made."""
+    """A tenant that is added after the division belongs to one, too."""
     shares = divided(counts, most)
     assert 1 <= len(shares) <= most
     for tenant in (*counts, later):

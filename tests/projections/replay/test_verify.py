@@ -1,4 +1,4 @@
-"""Verifying against real servers: every difference, and no false alarm."""
+"""Verification with real servers: every difference, and no false alarm."""
 
 from __future__ import annotations
 
@@ -155,19 +155,19 @@ def test_verify__the_consumer_is_behind__is_waited_for(
     """An event that the group has not settled is late, not wrong; the job is compared again."""
     append(redis_client, *ours())
     rows.apply(ours()[:2])
-    asked: list[Collection[str]] = []
+    calls: list[Collection[str]] = []
 
     def settled(tenants: Collection[str]) -> Mapping[str, EntryId | None]:
-        asked.append(tenants)
-        if len(asked) == 2:
+        calls.append(tenants)
+        if len(calls) == 2:
             rows.apply(ours())
         return {"1": ours()[1].entry_id}
 
     assert verify(sources, ServedRows(db), settled) == (3, [])
-    assert len(asked) == 2
+    assert len(calls) == 2
 
 
-def test_verify__the_consumer_never_comes__is_said(
+def test_verify__the_consumer_never_settles__is_reported(
     redis_client: redis.Redis, rows: JobRows, db: psycopg.Connection, sources: Sources
 ) -> None:
     append(redis_client, *ours())
@@ -181,10 +181,10 @@ def test_verify__the_consumer_never_comes__is_said(
     ]
 
 
-def test_verify__a_job_that_never_rests__is_right_where_it_is_on_the_way(
+def test_verify__a_job_with_events_all_the_time__is_right_up_to_what_is_settled(
     redis_client: redis.Redis, rows: JobRows, db: psycopg.Connection, sources: Sources
 ) -> None:
-    """Each look finds an event more than was applied; what is wrong in it is still found."""
+    """Each comparison finds one event more than was applied; a wrong value is still found."""
     append(redis_client, *ours()[:2])
     rows.apply(ours()[:2])
     coming = iter(range(10, 1_000))
@@ -202,10 +202,10 @@ def test_verify__a_job_that_never_rests__is_right_where_it_is_on_the_way(
     assert verify(sources, ServedRows(db), settled, settle_seconds=0) == (1, [])
 
 
-def test_verify__a_job_changes_between_the_two_looks__no_false_alarm(
+def test_verify__a_job_changes_between_the_two_comparisons__no_false_alarm(
     redis_client: redis.Redis, rows: JobRows, sources: Sources
 ) -> None:
-    """The walk's events are older than what is served: only the second look sees both."""
+    """The events of the walk are older than what is served; the second comparison reads both."""
     append(redis_client, *ours()[:2])
     rows.apply(ours()[:2])
     cache = StatusCache(redis_client)
@@ -221,10 +221,10 @@ def test_verify__a_job_changes_between_the_two_looks__no_false_alarm(
     assert verify(sources, ServedDocuments(redis_client)) == (1, [])
 
 
-def test_verify__retried_append_whose_second_landing_was_trimmed__no_false_alarm(
+def test_verify__retried_append_whose_second_entry_was_trimmed__no_false_alarm(
     redis_client: redis.Redis, rows: JobRows, db: psycopg.Connection, sources: Sources
 ) -> None:
-    """The history keeps one landing, the row may name the other: the facts are the same."""
+    """The history keeps one entry, and the row may name the other one: the facts are the same."""
     facts: dict[str, Any] = {
         "event_id": "own",
         "at": "2026-01-01T00:00:00Z",
