@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ops.command_line.lazy_group import lazy_group
+from ops.command_line.lazy_group import HELP_OPTIONS, lazy_group
 from ops.commands import COMMANDS
 from ops.errors import USAGE_STATUS, UsageError, WrongArgument, line_for, usage_line
 from ops.printing import complain, give_up_output, prepare_streams, print_line, writing
@@ -25,6 +25,7 @@ app = typer.Typer(
     cls=lazy_group(COMMANDS),
     help="Job progress for multi-tenant products.",
     no_args_is_help=True,
+    context_settings={"help_option_names": HELP_OPTIONS},
     pretty_exceptions_enable=False,
 )
 
@@ -71,7 +72,11 @@ def before_every_command(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+            "--version",
+            "-V",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
         ),
     ] = False,
 ) -> None:

@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from api.spec.document import document
 from ops.cli import app
+from ops.command_line.help_texts import EXAMPLES, settings_of
 from streams import events
 from streams.settings import PREFIX, Settings
 
@@ -114,7 +115,15 @@ def _command_section(command: Any, context: typer.Context, level: int) -> str:
     ]
     options = table(("argument or option", "meaning", "default"), rows) if rows else ""
     head = f"{'#' * level} `{context.command_path}`"
-    return f"{head}\n\n```text\n{context.command_path} {usage}\n```\n\n{text}\n\n{options}\n"
+    more = _examples_and_settings(context.command_path.removeprefix("jobtrail "))
+    return f"{head}\n\n```text\n{context.command_path} {usage}\n```\n\n{text}\n\n{options}\n{more}"
+
+
+def _examples_and_settings(words: str) -> str:
+    examples = "\n".join(EXAMPLES.get(words, ()))
+    shown = f"```sh\n{examples}\n```\n\n" if examples else ""
+    settings = ", ".join(f"`{name}`" for name, _ in settings_of(words))
+    return f"{shown}Settings: {settings}.\n\n" if settings and examples else shown
 
 
 def _spelling(parameter: Any) -> str:

@@ -14,10 +14,15 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
+from ops.command_line.help_texts import epilog_of
 from ops.command_line.unconverted_words import take_words_as_they_are
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
+
+
+HELP_OPTIONS = ["-h", "--help"]
+_FLAGS = ("install_completion", "show_completion", "help")
 
 
 class CommandEntry(NamedTuple):
@@ -28,6 +33,8 @@ class CommandEntry(NamedTuple):
     """A function, or a Typer that is a group of commands."""
     help: str
     """The first paragraph of its help."""
+    panel: str | None = None
+    """The title above it in a list of commands."""
     hidden: bool = False
 
 
@@ -57,6 +64,7 @@ def lazy_group(entries: Mapping[str, CommandEntry]) -> type[TyperGroup]:
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
             self.commands = cast("MutableMapping[str, Any]", LazyCommands(entries))
+            self.epilog = epilog_of("")
 
         def list_commands(self, ctx: Any) -> list[str]:
             """Return the names; nothing is imported."""
@@ -70,6 +78,7 @@ def lazy_group(entries: Mapping[str, CommandEntry]) -> type[TyperGroup]:
 
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             """Parse the options before the command's name."""
+            _show_plain_types(self, ctx)
             take_words_as_they_are(self, ctx)
             return super().parse_args(ctx, args)
 
@@ -82,16 +91,39 @@ def lazy_group(entries: Mapping[str, CommandEntry]) -> type[TyperGroup]:
 
 
 def _listed(name: str, entry: CommandEntry) -> TyperCommand:
-    return TyperCommand(name, help=entry.help, hidden=entry.hidden)
+    return TyperCommand(name, help=entry.help, hidden=entry.hidden, rich_help_panel=entry.panel)
 
 
 def _load(name: str, entry: CommandEntry) -> Any:
     found = getattr(import_module(entry.module), entry.attribute)
     command = get_group(found) if isinstance(found, typer.Typer) else _command(found, entry.hidden)
     command.name = name
-    for each in (command, *getattr(command, "commands", {}).values()):
-        take_words_as_they_are(each, typer.Context(each))
+    command.rich_help_panel = entry.panel
+    _prepare(command, name)
+    for own_name, each in getattr(command, "commands", {}).items():
+        _prepare(each, f"{name} {own_name}")
     return command
+
+
+def _prepare(command: Any, words: str) -> None:
+    command.epilog = epilog_of(words)
+    # Lines of a docstring would be broken where they end in the source, and again at the width.
+    paragraphs = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    context = typer.Context(command, help_option_names=HELP_OPTIONS)
+    _show_plain_types(command, context)
+    take_words_as_they_are(command, context)
+
+
+def _show_plain_types(command: Any, context: Any) -> None:
+    """Leave out of the help that a flag is a `bool`, and that a repeated option is a list."""
+    for parameter in command.get_params(context):
+        if getattr(parameter, "is_flag", False) or parameter.name in _FLAGS:
+            parameter.metavar = ""
+        elif getattr(parameter, "multiple", False):
+            parameter.metavar = "<str>"
+        elif parameter.display_type(context) == "<int range>":
+            parameter.metavar = "<int>"
 
 
 def _command(function: Callable[..., None], hidden: bool) -> Any:  # noqa: FBT001 - private

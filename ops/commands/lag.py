@@ -19,7 +19,7 @@ def lag(
     all_: AllRows = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how far each group is behind: the tenants with the oldest entries, and a summary."""
+    """Show how far each group is behind: the tenants that are, and a summary."""
     from projections.registry.lookup import projection_names  # noqa: PLC0415 - help needs none
 
     client = connect(command_settings().require_redis_url())

@@ -19,7 +19,7 @@ LISTED_FAILURES = 20
 """Failed rows that are printed; `--json` prints all."""
 
 File = Annotated[Path, typer.Argument(help="The workbook (.xlsx).")]
-Tenant = Annotated[str, typer.Option("--tenant", help="The tenant of the students.")]
+Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant of the students.")]
 JobId = Annotated[
     str | None,
     typer.Option(help="The job's id; a new one by default. An interrupted import is continued."),
@@ -28,7 +28,12 @@ Attempt = Annotated[
     int | None, typer.Option(min=1, help="The number of this run; by default the next one.")
 ]
 PasswordVariable = Annotated[
-    str, typer.Option(metavar="VAR", help="The variable that holds the accounts' first password.")
+    str,
+    typer.Option(
+        metavar="VAR",
+        show_default=False,
+        help=f"The variable with the accounts' first password, {PASSWORD_VARIABLE} by default.",
+    ),
 ]
 
 roster = typer.Typer(help="The reference import worker.", no_args_is_help=True)

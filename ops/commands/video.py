@@ -14,7 +14,7 @@ from ops.printing import print_facts_or_line, print_line
 from streams.keys import check_tenant
 
 File = Annotated[Path, typer.Argument(help="The source.")]
-Tenant = Annotated[str, typer.Option("--tenant", help="The tenant of the video.")]
+Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant of the video.")]
 VideoId = Annotated[str | None, typer.Option(help="The video's id; a new one by default.")]
 Attempt = Annotated[int, typer.Option(min=1, help="The number of this run.")]
 Output = Annotated[

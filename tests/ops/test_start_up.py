@@ -113,10 +113,11 @@ def test_help_from_the_list__is_that_of_the_real_commands(monkeypatch: pytest.Mo
     lazy = lazy_group(COMMANDS)
     monkeypatch.setattr(lazy, "get_command", lambda *words: loaded(words[-1]))
     eager = typer.Typer(name="jobtrail", cls=lazy, help=app.info.help, no_args_is_help=True)
+    eager.info.context_settings = app.info.context_settings
     eager.registered_callback = app.registered_callback
     assert CliRunner().invoke(eager, ["--help"]).output == from_list
     assert "Read one job's projected status." in from_list
-    assert "demo" not in from_list
+    assert "│ demo" not in from_list
 
 
 @pytest.mark.parametrize("name", COMMANDS)
