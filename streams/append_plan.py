@@ -7,6 +7,10 @@ its place in the ready queue of each consumer group, by which consumers find new
 - `Plan` appends events.
 - `CappedPlan` appends progress by the script of `streams/shedding.py`, which may shed it.
 - `DurablePlan` wraps one of them and also waits for disk and replicas (`streams/durability.py`).
+
+An appender calls a plan's members in this order: it sends `commands`; if `retries` of the replies
+returns commands, because the server had lost the script, it sends those too and takes the replies
+of `merged`; then `entry_ids` returns the ids or raises. Used by `streams/appender.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from .connection import LogUnavailable
 from .durability import NotDurable, Wait
 from .entry_ids import EntryId, of_reply
 from .keys import Keys
-from .shedding import LOAD, SHEDDABLE, Cap, unscripted
+from .shedding import LOAD, SHEDDABLE, Cap, indexes_without_script
 from .wire import Command
 
 FIELD = "event"
@@ -56,12 +60,13 @@ class Plan:
         """Return the ids of the entries, in the order of the events.
 
         Raises:
-            LogUnavailable: the server refused a command.
+            LogUnavailable: the server refused a command; events of other commands may have been
+                appended.
         """
         for reply in replies:
             if isinstance(reply, redis.RedisError):
                 raise unavailable(reply)
-        # A client of the application's own may decode replies.
+        # The application may have made the client, which then may decode replies.
         ids = (reply if isinstance(reply, bytes) else str(reply).encode() for reply in replies)
         return [of_reply(entry_id) for entry_id in islice(ids, self.appends)]
 
@@ -77,20 +82,27 @@ class Plan:
 
 
 class CappedPlan(Plan):
-    """A plan for streams of limited size: its progress may be shed.
+    """A plan for streams of limited size: `progress` events may be shed.
+
+    A `progress` event is appended by the script, which also sets the ready marks of its tenant. All
+    others are appended by XADD, and their ready marks follow at the end. If the server had lost the
+    script, the progress of this plan is appended again after the other events. That is harmless: no
+    event is lost, and progress that follows the end of its job in the stream does not change it.
 
     Args:
+        cap: the limit, and the names for the script.
         events: tenant, type and payload of each event.
     """
 
     def __init__(self, cap: Cap, events: Sequence[tuple[str, str, bytes]]) -> None:
-        plain = [(tenant, raw) for tenant, type_, raw in events if type_ != SHEDDABLE]
-        xadds_and_marks = iter(Plan(cap.keys, cap.groups, plain).commands)
+        never_shed = [(tenant, raw) for tenant, type_, raw in events if type_ != SHEDDABLE]
+        xadds_and_marks = iter(Plan(cap.keys, cap.groups, never_shed).commands)
         self.appends = len(events)
         self.commands = [
             cap.command(tenant, FIELD, raw) if type_ == SHEDDABLE else next(xadds_and_marks)
             for tenant, type_, raw in events
         ]
+        # All XADDs have been taken from the iterator; the ready marks are left.
         self.commands.extend(xadds_and_marks)
 
     def entry_ids(self, replies: Sequence[object]) -> list[EntryId]:
@@ -99,14 +111,17 @@ class CappedPlan(Plan):
 
     def retries(self, replies: Sequence[object]) -> list[Command]:
         """Return the command that loads the script, and those that failed without it."""
-        lost = unscripted(replies)
-        return [LOAD, *(self.commands[index] for index in lost)] if lost else []
+        failed = indexes_without_script(replies)
+        return [LOAD, *(self.commands[index] for index in failed)] if failed else []
 
     def merged(self, replies: Sequence[object], later: Sequence[object]) -> list[object]:
-        """Return all replies; where the script was refused, its error for each of its events."""
+        """Return all replies, with those to the repeated commands instead of the failed ones.
+
+        If the server refused to load the script, its error is the reply to each of them.
+        """
         loaded, *found = later
         refused = isinstance(loaded, redis.RedisError)
-        by_index = dict(zip(unscripted(replies), found, strict=True))
+        by_index = dict(zip(indexes_without_script(replies), found, strict=True))
         return [
             (loaded if refused else by_index[index]) if index in by_index else reply
             for index, reply in enumerate(replies)

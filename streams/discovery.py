@@ -1,6 +1,6 @@
 """Discovery of streams by a scan of the keyspace, which also finds those without a ready mark.
 
-The sweep of the consumers, replays and commands that cover all tenants use this.
+Used by `consumers`, `projections` and `ops`, where all tenants are covered.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ NotDurable then, even if the disk confirms it.
 
 The disk is required as well if the server has an append-only file (WAITAOF, from Redis 7.2). On a
 server without disk and replicas, a durable append is a plain one. With the usual setting
-`appendfsync everysec`, the disk's confirmation takes up to a second. The appenders use this module.
+`appendfsync everysec`, the disk's confirmation takes up to a second. Used by `streams/appender.py`
+and `streams/append_plan.py`; `jobtrail doctor` uses `assurance_of`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Assurance(NamedTuple):
 
     disk: bool = False
     replicas: int = 0
-    """Number of replicas that must have it."""
+    """Number of replicas that must have the entry."""
 
 
 def assurance_of(info: Mapping[str, Any]) -> Assurance:
@@ -138,7 +139,7 @@ class Durability:
     def learn(self, info: Mapping[str, Any]) -> Assurance:
         """Return the confirmations needed by an INFO, which is valid for `INFO_SECONDS`.
 
-        The number of replicas in it is kept for the life of the client.
+        The number of replicas in it is remembered for the life of the client.
         """
         self._disk, in_step = assurance_of(info)
         if in_step:
@@ -147,11 +148,11 @@ class Durability:
         return self._needed()
 
     def forget(self) -> None:
-        """Have INFO read again next time; the number of replicas is kept."""
+        """Make the next durable append read INFO again; the number of replicas stays known."""
         self._until = float("-inf")
 
     def wait(self, assurance: Assurance) -> Wait:
-        """Return the commands that wait for these confirmations."""
+        """Build the commands that wait for these confirmations."""
         timeout = self._client.connection_pool.connection_kwargs.get("socket_timeout")
         return Wait(assurance, self._seconds, timeout)
 

@@ -1,7 +1,7 @@
 """Entry ids: identity and order of the entries of a stream.
 
 The server assigns them as `milliseconds-sequence`. They compare as two integers; as text, 10 would
-sort before 9. The fold, all projections and all readers of streams compare entries by them.
+sort before 9. Used by the fold, by all projections, and by all that reads streams.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Event ids: UUIDv7 that the worker's package adds to each event.
 
-A retried append may store an event twice; the history recognizes it by this id.
+A retried append may store an event twice; the history recognizes it by this id. Used by the
+modules that append, and by the history (`time_of`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 An *event* is one JSON object. `parse_event` validates it from bytes; unknown fields are ignored
 here, and the history keeps them. Workers build events through the reporter, the appender validates
 each one before it is sent, and the consumers use this module to find out what is wrong with an
-entry that their own, faster decoder refuses.
+entry that their own, faster decoder refuses. A *job* is identified by tenant, `kind` (a family of
+jobs, such as `video`) and `id`; `job_type` is the application's own name for the type of work, and
+`type` is the type of the event.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ WORD_LENGTH = 200
 
 
 class InvalidEvent(ValueError):
-    """The event can never be applied: it must be corrected, and a retry does not help.
+    """The event is not valid for this version of jobtrail: a retry does not help.
+
+    It must be corrected, or for `unsupported_version`, the reader must be upgraded.
 
     `reason` is one of `not_json`, `too_large`, `unsupported_version`, `unknown_type`,
     `invalid_event`, `invalid_tenant`, `invalid_entry_id`, `no_event_field`; `detail` is one line.
@@ -96,7 +100,7 @@ class EventBase(BaseModel):
     attempt: Annotated[int, Field(ge=1, le=2**53)] = 1
     """Number of the run; a repeated run of the same job counts up."""
     event_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """Producer's own id of the event; the history holds an event appended twice once."""
+    """Producer's own id of the event, by which the history recognizes repeated appends of it."""
     at: Time | None = None
     """When it happened; by default the time of the entry id."""
     job_type: Word | None = None
@@ -287,7 +291,7 @@ def _refuse_constants(raw: bytes) -> None:
 
 
 def _validated(raw: bytes) -> Event:
-    """Return the valid event, if need be after the replacement of what the stores cannot hold.
+    """Return the valid event; text that the stores cannot hold is replaced first.
 
     PostgreSQL's text cannot hold NUL, and UTF-8 cannot hold half of a surrogate pair, which
     `json.dumps` writes for a file name in another encoding. Both are replaced by U+FFFD. A leap
@@ -329,7 +333,11 @@ def _unsupported(version: int) -> InvalidEvent:
 
 
 def _invalid(raw: bytes, error: ValidationError) -> InvalidEvent:
-    """Return the error for an invalid event; a newer version is reported before anything else."""
+    """Return the error for an event that pydantic has refused.
+
+    A newer version is reported before any other problem of a JSON object: later versions may have
+    other types and fields.
+    """
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if problem["type"] == "json_invalid":
         return InvalidEvent("not_json", problem["msg"])

@@ -1,6 +1,6 @@
-"""Text and code by which a `failed` event describes an exception.
+"""Text and code with which a `failed` event describes an exception.
 
-The reporter, the integrations and the old calls of `compat` use this.
+Used by the job reports, `streams/integrations` and `streams/compat`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 An entry point's object is a mapping of the fields of `Kind`, or a `Kind`. A mapping serves the
 worker's package, which is imported as `jobtrail`, and the service, which imports the same modules
-as `streams`, without importing either. `streams/kinds.py` calls this once a process.
+as `streams`, without importing either. Used by `streams/kinds.py`, once per process.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ def installed_kinds(built_in: Mapping[str, Kind]) -> Mapping[str, Kind]:
 
 
 def check_kind(kind: Kind, others: Mapping[str, Kind]) -> None:
-    """Check the form of an entry, and that it shares no name or address with other kinds.
+    """Check the form of an entry, and that it shares no name or URL with other kinds.
 
     Raises:
-        ValueError: it has another form, or collides with one of `others`.
+        ValueError: the entry has another form, or collides with one of `others`.
     """
     for problem in (*_form_problems(kind), *_collisions(kind, others)):
         raise ValueError(problem)

@@ -1,9 +1,9 @@
-"""Kinds of jobs: how each kind is called in answers, in addresses and in documents.
+"""Kinds of jobs: the names of each kind in answers, in URLs and in documents.
 
 A *kind* is one entry: its name, the words for its states, the path of its endpoints and the fields
 of its result. `KINDS` has the built-in entries and those that installed packages add through the
-entry point group `jobtrail.kinds` (`streams/kind_packages.py`). All other modules, of the worker's
-package and of the service, take what differs between kinds from these entries.
+entry point group `jobtrail.kinds` (`streams/kind_packages.py`). Used by all packages: whatever
+differs between kinds comes from these entries.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from .runtime.environment import SettingsError
 
 KINDS: Mapping[str, Kind]
-"""All kinds by name. They are collected when the name is first imported or used: `find_kind` is for
-code that may not spend the time."""
+"""All kinds by name. They are collected when this name is first imported or used, which takes some
+milliseconds; `find_kind` is for code that must start fast."""
 
 
 class InvalidKind(SettingsError):

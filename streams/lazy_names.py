@@ -1,4 +1,7 @@
-"""Public names of a package that are imported at their first use (PEP 562)."""
+"""Public names of a package that are imported at their first use (PEP 562).
+
+Used by `streams`, `streams.compat` and `ops.devstack`.
+"""
 
 from __future__ import annotations
 

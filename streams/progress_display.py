@@ -1,7 +1,7 @@
 """Displayed progress: percents and steps as answers show them, from a progress document.
 
-The document may be of any age and writer. Values of a wrong type count as absent. The progress
-answers of the API and the readers of `compat` use this.
+The document may be of any age and writer. Values of a wrong type count as absent. Used by the
+API's progress answers and by `streams/compat/reading.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DisplayedStep:
 
 
 def overall_percent(kind: Kind, progress: Mapping[str, Any]) -> int:
-    """Return the overall progress, 0–100: its percent, or the share of its step, or 50."""
+    """Return the overall progress, 0–100: the percent, otherwise the share of the step, or 50."""
     percent, step = percent_of(progress.get("percent")), progress.get("step")
     if percent is not None:
         return percent
@@ -38,7 +38,7 @@ def overall_percent(kind: Kind, progress: Mapping[str, Any]) -> int:
 
 
 def displayed_step(progress: Mapping[str, Any]) -> DisplayedStep:
-    """Return the step to display; without a display name its name is used."""
+    """Return the step to display; its name replaces a missing display name."""
     name, display = _text(progress.get("step_name")), _text(progress.get("step_name_display"))
     return DisplayedStep(
         index=whole_number(progress.get("step_index")),

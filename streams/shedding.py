@@ -3,7 +3,8 @@
 A script measures the stream and either appends an event or counts it as shed. Events are shed
 before they are appended, because deleting entries from the middle of a stream frees little memory.
 Events of other types are never shed and are not sent through the script. The same applies to what
-others append by XADD, which counts towards the size. Appenders with `max_stream_bytes` use this.
+others append by XADD, which counts towards the size. Used by `streams/append_plan.py`,
+`streams/appender.py` and `jobtrail doctor`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Cap(NamedTuple):
     max_bytes: int
 
     def command(self, tenant: str, field: str, payload: bytes) -> Command:
-        """Return the command that appends one event and marks its tenant as ready, or sheds it.
+        """Build the command that appends one event and marks its tenant as ready, or sheds it.
 
         Its reply is the entry id, or nil if the event was shed.
         """
@@ -56,8 +57,8 @@ LOAD: Command = ("SCRIPT", "LOAD", _SCRIPT)
 """Command that loads the script, which a server loses when it restarts."""
 
 
-def unscripted(replies: Sequence[object]) -> list[int]:
-    """Return the indexes of the replies of a server that did not have the script."""
+def indexes_without_script(replies: Sequence[object]) -> list[int]:
+    """Return the indexes of the commands that failed because the server did not have the script."""
     return [
         index
         for index, reply in enumerate(replies)

@@ -1,8 +1,8 @@
 """Trace context of events, if the application uses OpenTelemetry.
 
 Events carry the trace of their worker in `traceparent`, and consumers continue it. Only the package
-`opentelemetry-api` is needed; without it, all functions do nothing. The appenders, the job reports
-and the consumers use this module.
+`opentelemetry-api` is needed; without it, all functions do nothing. Used by the appenders, the job
+reports and `consumers.tracing`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ else:
     _current_span = trace.get_current_span
 
 TRACEPARENT = re.compile(r"[0-9a-e][0-9a-f]-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
-"""Form of a valid trace context. Another text is kept in the event and otherwise ignored."""
+"""Form of a valid trace context. Any other text stays in the event and is otherwise ignored."""
 
 
 def current_traceparent() -> str | None:

@@ -1,3 +1,3 @@
-"""The version of both distributions: the worker's package and the service."""
+"""The version of both distributions, the worker's package and the service. Used by both."""
 
 __version__ = "0.1.0"

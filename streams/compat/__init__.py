@@ -4,7 +4,7 @@
 
 Names and signatures are those of the modules that such workers used. A call goes through the bridge
 of its process to the reporter; readers read the documents of the projection. `reading` and
-`progress` never raise for Redis. Besides workers, only the integrations use this package.
+`progress` never raise errors of Redis. Used by applications, and by `streams/integrations`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Old calls about progress: adapters that append events instead of writing Redis keys.
 
 No call raises. An event that cannot be appended, or an environment without a server, is a warning.
+Used by applications through `jobtrail.compat`.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ class VideoProgressAdapter:
 
 
 def record(bridge: Bridge, job: JobKey, step: str | None, extra: Mapping[str, Any] | None) -> bool:
-    """Append a progress event for an old call; return False, with a warning, if that failed."""
+    """Append a progress event for an old call; log a warning and return False if that failed."""
     named: dict[str, Any] = {"step": None if step is None else text_of(step)[:200]}
     try:
         try:

@@ -1,8 +1,9 @@
 """Old calls that set the state of a job, as events.
 
-Queues deliver at least once, so that workers make these calls twice, late and in competition. A
-state that is served already is not appended again, and one that cannot win by the ranks of the fold
-(a failure after `done`) is not appended at all. If two processes race, the fold decides.
+Queues deliver at least once, so that workers make these calls twice, late and at the same time as
+others. A state that is served already is not appended again, and one that cannot win by the ranks
+of the fold (a failure after `done`) is not appended at all. If two processes race, the fold
+decides. Used by applications through `jobtrail.compat`, and by `streams/integrations`.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def append_state(
 def _settled(
     bridge: Bridge, job: JobKey, state: State, attempt: int | None, job_type: str | None
 ) -> Outcome | None:
-    """Return the outcome of a call that has nothing to append, or None."""
+    """Return the outcome of a call if there is nothing to append, or None."""
     try:
         served, now = bridge.served(job), bridge.state(job)
     except redis.RedisError:

@@ -6,7 +6,7 @@
 
 The id of a task is the id of the job, its name is the job type, and each retry is a new attempt.
 Tasks without a tenant are not reported. A report never makes a task fail: an event that cannot be
-appended is a warning, and an end is retried before that.
+appended is a warning, and an end is retried before that. Used by applications with Celery.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Task:
 
 
 TenantOf = Callable[[Task], Id | None]
+"""Returns the tenant of a task, or None for a task that is not reported."""
 
 
 def tenant_argument(task: Task) -> Id | None:

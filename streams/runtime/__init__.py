@@ -1,4 +1,4 @@
-"""Environment variables, signals, and text that is safe to print, for all processes.
+"""Environment variables, signals, and text that is safe to print.
 
-Nothing else of `streams` is imported here.
+Used by all processes. Nothing else of `streams` is imported here.
 """

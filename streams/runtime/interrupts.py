@@ -3,7 +3,7 @@
 Both have an effect even if the parent ignored them: a shell script starts its background commands
 with SIGINT ignored, and `kill -INT`, or Ctrl-C in a shared terminal, must still end them. The first
 SIGINT stops a command in order. The second one ends the command, and all processes that it started,
-at once.
+at once. Used by `ops.cli`, `ops.tasks.up`, `api.server` and `consumers.loop.shutdown`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 def obey_signals() -> None:
-    """Set up both signals for a command that does not stop in a way of its own.
+    """Set up both signals for a command that needs no particular way to stop.
 
     The first SIGINT raises KeyboardInterrupt; SIGTERM has its default effect.
     """
@@ -41,7 +41,7 @@ def on_stop(stop: Callable[[], object]) -> None:
 
 
 def end_now() -> NoReturn:
-    """End all that this process started, then this process, with status 130."""
+    """End all processes that this process started, then this process, with status 130."""
     for pid in _descendants(os.getpid()):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)

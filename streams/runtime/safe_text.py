@@ -1,6 +1,6 @@
-"""Escapes that make text of others safe for a terminal and for log lines.
+"""Escapes that make text from outside safe for a terminal and for log lines.
 
-The logging set-up, the commands and the console use them.
+Used by `streams/logging_setup.py`, `ops.printing` and `consumers.tracing`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def visible_json(text: str, *, ascii_only: bool = False) -> str:
 
 
 def bounded(text: str, length: int) -> str:
-    """Return at most `length` characters, of which the last is an ellipsis if text is left out."""
+    """Return at most `length` characters; the last one is an ellipsis if text was cut off."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
