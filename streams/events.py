@@ -41,9 +41,7 @@ WORD_LENGTH = 200
 
 
 class InvalidEvent(ValueError):
-    """The event is not valid for this version of jobtrail: a retry does not help.
-
-    It must be corrected, or for `unsupported_version`, the reader must be upgraded.
+    """The event is not valid: correct it, or upgrade if its version is not supported.
 
     `reason` is one of `not_json`, `too_large`, `unsupported_version`, `unknown_type`,
     `invalid_event`, `invalid_tenant`, `invalid_entry_id`, `no_event_field`; `detail` is one line.
@@ -236,21 +234,15 @@ def dump_json(value: object) -> bytes:
         # orjson has integers of 64 bits only; results of workers may have larger ones.
         import json  # noqa: PLC0415 - only for the rare number
 
-        return json.dumps(
-            _finite(value),
-            ensure_ascii=False,
-            separators=(",", ":"),
-            allow_nan=False,
-            default=_time,
-        ).encode()
+        options: Any = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+        return json.dumps(_finite(value), default=_time, **options).encode()
 
 
 def compact(written: bytes) -> bytes:
     """Return a copy of bytes from orjson, which takes only the memory that it needs.
 
-    The original occupies 4 KiB or more: orjson shrinks a large block to the bytes written, and the
-    rest of the block is too small for its next one. For many such results, copies cause a tenth of
-    the page faults.
+    The original occupies 4 KiB or more. For many such results, copies cause a tenth of the page
+    faults.
     """
     return b"%b" % written
 
@@ -333,11 +325,7 @@ def _unsupported(version: int) -> InvalidEvent:
 
 
 def _invalid(raw: bytes, error: ValidationError) -> InvalidEvent:
-    """Return the error for an event that pydantic has refused.
-
-    A newer version is reported before any other problem of a JSON object: later versions may have
-    other types and fields.
-    """
+    """Return the error for a refused event; of a JSON object a newer version is reported first."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if problem["type"] == "json_invalid":
         return InvalidEvent("not_json", problem["msg"])
