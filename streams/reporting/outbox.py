@@ -317,7 +317,7 @@ _OUTBOXES: WeakSet[Outbox] = WeakSet()
 
 
 @atexit.register
-def _finish_all() -> None:
-    """Wait at the exit of the process until all that waits was sent, dropped or spooled."""
+def finish_all() -> None:
+    """Wait until all that waits was sent, dropped or spooled; called at the exit of the process."""
     for outbox in list(_OUTBOXES):
         outbox.finish()

@@ -17,6 +17,7 @@ from streams.events import parse_event
 from tests.docs.pages import Block, blocks_of
 from tests.support.debian import debian_environ, debian_program
 
+PLUGIN = "jobtrail.pytest_plugin"
 ALL_LANGUAGES = ["processing", "progress", "done"]
 
 
@@ -97,6 +98,14 @@ def test_python_programs(
         "done": len(jobs),
     }
     assert {job for kind, job in found if kind == "progress"} == jobs
+
+
+def test_python_test(tmp_path: Path) -> None:
+    """The example is a test itself; it needs no server."""
+    page = example("workers.md", "test_import.py")
+    (tmp_path / page.title).write_text(page.text)
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:jobtrail", "-p", PLUGIN, page.title)
+    run(*command, url="redis://127.0.0.1:1/0", folder=tmp_path, environ=os.environ)
 
 
 def test_python(redis_url: str, redis_client: redis.Redis) -> None:

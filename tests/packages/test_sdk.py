@@ -130,7 +130,7 @@ def test_a_worker_runs_beside_folders_named_like_ours(
 def test_mypy_strict_knows_its_types(environment: Environment, application: Path) -> None:
     wrong = application.with_name("wrong.py")
     wrong.write_text(
-        "from jobtrail import Reporter\nReporter.from_url(b'x').job('a1', tenant=42)\n"
+        "from jobtrail import Reporter\nReporter.from_url(b'x').job('a1', tenant=b'42')\n"
     )
     mypy = (sys.executable, "-m", "mypy", "--strict", "--python-executable", environment.python)
     cache = ("--cache-dir", application.with_name("cache"))
