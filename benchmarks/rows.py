@@ -27,7 +27,7 @@ from benchmarks.workload import KEYS, fill, lives
 from consumers.composition import build
 from consumers.loop.read_ahead import QUANTUM
 from projections.decoding import decode
-from projections.history.writer import COLUMNS, EventRow, event_row
+from projections.history.event_rows import COLUMN_TYPES, EventRow, event_row
 from projections.registry.rows import BATCH
 from sql import sessions
 from streams.entry_ids import of_reply
@@ -187,6 +187,6 @@ def _copy(connection: psycopg.Connection, batches: Sequence[Sequence[EventRow]])
             connection.cursor() as cursor,
             cursor.copy(_COPY) as copy,
         ):
-            copy.set_types(COLUMNS)
+            copy.set_types(COLUMN_TYPES)
             for row in batch:
                 copy.write_row(row)

@@ -1,4 +1,8 @@
-"""The durable history: every distinct event as it came, in partitions of a week.
+"""The history: every distinct event with its bytes, in the table `job_events`.
 
-Events come from the writer of rows. The room must not import rows, documents or readers.
+    entries -> copy_writer -> COPY into the partition of their week (`partitions`)
+                           -> writer, which merges events that may be held already
+
+Entries come from the writer of rows; `retention` drops old weeks. This package must not import
+rows, documents or readers.
 """

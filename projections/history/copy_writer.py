@@ -1,12 +1,12 @@
-"""New events: the history's quick way in, a COPY straight into the partitions of their weeks.
+"""The fast writer of the history: COPY of new events directly into the partitions of their weeks.
 
-Nearly every event that a consumer applies is new to the history. A batch of such events needs no
-staging and no look-up: the primary key of the partition refuses what the history holds already, and
-then the batch goes the plain way (`history.write_events`), which merges event by event.
+Nearly every event that a consumer applies is new to the history. A batch of new events needs no
+staging and no look-up: the primary key of the partition refuses an event that the history holds
+already. Then the batch is merged event by event (`writer.write_events`).
 
-COPY names the partition because row-level security is forced on the parent, which refuses COPY. So
-what the parent decides for an INSERT is decided here: which partition an event belongs to, and that
-the table of that name is a partition at this moment.
+COPY goes to the partition because row-level security is forced on the parent, which refuses COPY.
+So this module decides what the parent would decide for an INSERT: the partition of an event, and
+that the table of that name is a partition at this moment. The writer of rows uses it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from psycopg import sql
 
 from projections.decoding import Entry, happened_at
 from projections.history.days import DAY_MS, day_at, day_of, made_at, monday_of, partition_name
-from projections.history.writer import event_row, write_events
+from projections.history.event_rows import event_row
+from projections.history.writer import write_events
 from sql import queries
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
@@ -28,20 +29,20 @@ from streams.keys import JobKey
 _QUERIES = queries("history")
 
 PLAIN_BATCHES = 8
-"""Batches that go the plain way after one that held an event of the history: one such event costs a
-whole COPY, and mostly more of them follow (a redelivery, a producer that appends again)."""
+"""Batches that are merged after one with an event that the history held. One such event costs a
+complete COPY, and usually more follow: from a redelivery, or a producer that appends again."""
 
 _COLUMNS = "text text text text int4 int8 int8 text int8 int8 bytea".split()
-"""Types of the columns of `copy_new_events`. Dates, times and bytes go as the wire has them, which
-spares a detour over Python objects."""
+"""Types of the columns of `copy_new_events`. Dates, times and bytes are sent in PostgreSQL's binary
+format, without Python objects in between."""
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = _EPOCH.toordinal()
-"""The moment that the wire counts dates and times from."""
+"""The day from which the binary format counts dates and times."""
 
 _REFUSED = (psycopg.IntegrityError, psycopg.NotSupportedError, psycopg.ProgrammingError)
-"""Errors of COPY after which the plain way is tried: it merges what is held already, and meets the
-partition's constraints and privileges as an INSERT through the parent does."""
+"""Errors of COPY after which the batch is merged. Merging accepts events that are held already, and
+has the constraints and privileges of an INSERT into the parent."""
 
 WireRow = tuple[str, str, str, str, int, int, int, str, int, int, bytes]
 """A row of `copy_new_events`."""
@@ -59,22 +60,22 @@ class NewEvents(NamedTuple):
     """A batch's events, ready for COPY."""
 
     weeks: Mapping[date, Week]
-    """By Monday."""
+    """Weeks by their Monday."""
     day_uncertain: Sequence[Entry]
     """Entries whose day may differ between two appends.
 
-    The primary key cannot find the other one.
+    For those, the primary key does not find the other append.
     """
 
     @property
     def days(self) -> set[date]:
-        """Days that need a partition; a Monday stands for its week."""
+        """Days that need a partition; for a week it is its Monday."""
         uncertain = self.day_uncertain
         return {*self.weeks, *(day_of(each.event.event_id, each.entry_id) for each in uncertain)}
 
 
 def new_events(entries: Sequence[Entry]) -> NewEvents:
-    """Sort entries out by week."""
+    """Return the rows of entries by week."""
     days: dict[int, tuple[int, Week]] = {}
     weeks: dict[date, Week] = {}
     day_uncertain: list[Entry] = []
@@ -127,7 +128,7 @@ class Batch(NamedTuple):
 
 
 class HistoryWriter:
-    """Adds batches to the history, the quick way while their events turn out to be new."""
+    """Writer of batches, which copies them as long as their events are new."""
 
     def __init__(self) -> None:
         self._plain_batches = 0
@@ -135,10 +136,10 @@ class HistoryWriter:
     def write(self, connection: psycopg.Connection, new: NewEvents, batch: Batch) -> None:
         """Add events.
 
-        A redelivered entry changes nothing; another append of a held event updates its earliest
-        and latest entry and its count of appends.
+        A redelivered entry changes nothing. Another append of an event that the history holds
+        updates its earliest and latest entry and its number of appends.
 
-        The caller holds a transaction, in which it has written and locked the events' jobs.
+        The caller has a transaction open in which it has written, and so locked, their jobs.
         """
         rest = [*new.day_uncertain]
         copied = self._copied(connection, new.weeks, batch)
@@ -159,8 +160,8 @@ class HistoryWriter:
             self._plain_batches -= 1
             return ()
         try:
-            # A savepoint: a refused COPY is undone alone. The rows of `jobs`, written before it,
-            # and their locks stay.
+            # A savepoint: only a refused COPY is rolled back. The rows of `jobs` that were written
+            # before remain, and so do their locks.
             with connection.transaction():
                 partitions = _partitions(connection, weeks)
                 for monday, table in partitions.items():
@@ -174,7 +175,7 @@ class HistoryWriter:
 def _partitions(
     connection: psycopg.Connection, weeks: Collection[date]
 ) -> Mapping[date, sql.Identifier]:
-    """Return the partitions of weeks that COPY can name; nobody detaches one meanwhile."""
+    """Return the partitions of weeks that COPY can write; locked, so that they stay attached."""
     names = {partition_name(monday): monday for monday in weeks}
     connection.execute(_QUERIES["keep_partitions"])
     found = connection.execute(_QUERIES["open_partitions"], (list(names),)).fetchall()

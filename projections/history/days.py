@@ -1,7 +1,7 @@
-"""The day that an event belongs to in the history, and the week whose partition holds it.
+"""The day of an event in the history, and the week whose partition holds it.
 
-A retried append of an event must share its day even across midnight, so the day comes from the
-event id where that carries a believable time.
+A retried append of an event must have the same day, even after midnight. So the day comes from the
+event id, if that contains a plausible time. The writer of the history and replays use this module.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _ENTRY_ID = re.compile(r"\d{1,15}-\d{1,20}\Z")
 WEEKS_AHEAD = 2
 """Weeks from now for which partitions are made."""
 _LATE_MS = 30 * DAY_MS
-"""The longest time between that in a UUIDv7 and its entry for which the former is trusted."""
+"""The longest time from that in a UUIDv7 to its entry for which the former is used."""
 _DAYS_OFF = timedelta(days=31)
 _EARLY_MS = WEEKS_AHEAD * 7 * DAY_MS
 """The most that the time in an event id may be ahead of its entry: such a day has a partition."""
 
 
 def made_at(event_id: str, entry_ms: int) -> int | None:
-    """Return the milliseconds in an event id, or None where it has none that can be trusted.
+    """Return the time in an event id, in milliseconds, or None if it has no plausible one.
 
-    A time too far ahead of the entry is not trusted in either form. The form of an entry id is a
-    requeued dead letter's, which goes by its first entry, however long ago that was appended.
+    A time too far ahead of the entry is not plausible. The event id of a requeued dead letter may
+    be that of its first entry, whose time is plausible however long ago it was.
     """
     made = time_of(event_id)
     if made is not None:
@@ -42,7 +42,7 @@ def made_at(event_id: str, entry_ms: int) -> int | None:
 
 
 def has_time(event_id: str) -> bool:
-    """Return whether an event id carries a time, be it trusted or not."""
+    """Return True if an event id contains a time, plausible or not."""
     return time_of(event_id) is not None or _ENTRY_ID.match(event_id) is not None
 
 
@@ -53,12 +53,12 @@ def day_of(event_id: str | None, entry_id: EntryId) -> date:
 
 
 def is_day_uncertain(event_id: str, entry_id: EntryId) -> bool:
-    """Return whether the day came from the entry, so that a retried append may have another."""
+    """Return True if the day is that of the entry, so that a retried append may have another."""
     return made_at(event_id, entry_id.ms) is None and event_id != str(entry_id)
 
 
 def day_at(ms: int) -> date:
-    """Return the day of a moment; the last that there is for moments after the year 9999."""
+    """Return the day of a time in milliseconds; after the year 9999, the last possible day."""
     return _day_of_number(ms // DAY_MS)
 
 
@@ -78,12 +78,12 @@ def partition_name(monday: date) -> str:
 
 
 def day_before(entry_id: EntryId) -> date:
-    """Return a day before which no event stands whose day comes from its id or this entry."""
+    """Return a day before which no event of this entry, or of a later one, is stored."""
     day = entry_id.time.date()
     return day - _DAYS_OFF if day - date.min > _DAYS_OFF else date.min
 
 
 def day_after(entry_id: EntryId) -> date:
-    """Return a day after which no such event stands."""
+    """Return a day after which no event of this entry, or of an earlier one, is stored."""
     day = entry_id.time.date()
     return day + _DAYS_OFF if date.max - day > _DAYS_OFF else date.max

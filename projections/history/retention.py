@@ -1,4 +1,7 @@
-"""Dropping old history: whole weeks at once, and what lies in no week of its own."""
+"""Dropping old history: partitions of weeks, and old rows of the default partition.
+
+The chore of the consumers of rows uses it.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,22 @@ _LOG = structlog.get_logger(__name__)
 _RETENTION = queries("retention")
 
 DROP_TRIES = 5
+"""Tries to drop a partition, each of which waits for its locks only briefly."""
 DELETE_BATCH, DELETE_BATCHES = 5_000, 20
-"""Rows of the default partition in one DELETE, and DELETEs in one run."""
+"""Rows of the default partition in one DELETE, and DELETE statements in one run."""
 
 
 def drop_old(connect: Callable[[], psycopg.Connection], keep_days: int) -> list[str]:
-    """Drop the history older than so many days, over a connection of its own in autocommit mode."""
+    """Drop the history that is older than some days, over a new connection in autocommit mode."""
     with connect() as connection:
         return drop_before(connection, datetime.now(UTC).date() - timedelta(days=keep_days))
 
 
 def drop_before(connection: psycopg.Connection, day: date) -> list[str]:
-    """Drop the partitions whose every day is before that one; give the names of those dropped.
+    """Drop the partitions that end before a day, and return their names.
 
-    A partition in use is left for another time, so that writers never wait for long behind it. Rows
-    of the default partition go a bounded number at a time. Not for use within a transaction.
+    A partition in use is left for another run, so that writers never wait for long. Of the default
+    partition a limited number of rows is deleted. Must not be called in a transaction.
     """
     with connection.transaction():
         connection.execute(_RETENTION["read_bounds_as_iso"])
@@ -50,7 +54,7 @@ def _drop(connection: psycopg.Connection, schema: str, name: str) -> bool:
         try:
             with connection.transaction():
                 connection.execute(_RETENTION["become_owner"])
-                # Whoever wants the history meanwhile queues behind this wait.
+                # Users of the history wait behind this lock.
                 connection.execute(_RETENTION["lock_partitions"])
                 connection.execute(statement)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):

@@ -1,4 +1,7 @@
-"""The projection `rows`: one row a job, and the history, in PostgreSQL.
+"""The projection `rows`: one row of each job, and the history, in PostgreSQL.
 
-Batches of decoded events come from a consumer or a replay. The room must not import `status`.
+    entries -> writer -> columns -> table `jobs`
+                      -> projections.history -> table `job_events`
+
+Entries come from a consumer or a replay. This package must not import `status`.
 """

@@ -1,4 +1,7 @@
-"""The projection `rows`: a row a job, and the history, in one transaction a batch."""
+"""The writer of the projection `rows`: rows and history, in one transaction for each batch.
+
+Consumers and the repair of a replay use it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from projections.batch import EventsByJob, by_job
 from projections.decoding import Entry
 from projections.fold import fold_all
 from projections.history.copy_writer import Batch, HistoryWriter, NewEvents, new_events
-from projections.history.writer import Partitions, event_row, lacking_events
+from projections.history.event_rows import event_row
+from projections.history.partitions import Partitions
+from projections.history.writer import lacking_events
 from projections.rows.columns import JOB_LISTS, KEY_LENGTH, job_values, state_of_row
 from projections.state import JobState
 from sql import queries
@@ -23,7 +28,7 @@ _QUERIES = queries("rows", JOB_LISTS)
 
 
 class _LostRace(psycopg.errors.SerializationFailure):
-    """Another writer made a row of the batch meanwhile: read and fold again."""
+    """Another writer inserted a row of the batch first: read and fold again."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -33,17 +38,16 @@ class _LostRace(psycopg.errors.SerializationFailure):
 
 
 class JobRows:
-    """Writes `jobs` and `job_events`.
+    """Writer of the tables `jobs` and `job_events`.
 
     Args:
-        connect: makes a connection in autocommit mode; called again after one was lost.
+        connect: opens a connection in autocommit mode; called again after one was lost.
     """
 
     group = "rows"
     meanwhile: Callable[[], None]
-    """Called at most once in each `apply`, even if the transaction is run again: after the
-    history's rows were sent and before their end is awaited, while PostgreSQL works. What it raises
-    undoes the batch."""
+    """Called at most once in each `apply`, even if the transaction is run again, while PostgreSQL
+    writes the history. An error that it raises rolls the batch back."""
 
     def __init__(self, connect: Callable[[], Session]) -> None:
         self.meanwhile = lambda: None
@@ -64,7 +68,7 @@ class JobRows:
             self._partitions.ensure(connection, new.days)
             self._write(connection, jobs, new)
         except psycopg.errors.ReadOnlySqlTransaction:
-            # This session may stay read-only for ever, though the server takes writes again.
+            # This session may remain read-only after the server accepts writes again.
             self.close()
             raise
 
@@ -85,7 +89,7 @@ class JobRows:
         with_retries(write)
 
     def server(self) -> str:
-        """Return what changes when another server, or a promoted standby, answers.
+        """Return an id of the server, which changes when another one or a promoted standby answers.
 
         Raises:
             psycopg.Error: the server is away, or a standby.
@@ -94,7 +98,7 @@ class JobRows:
         return str(row[0]) if row else ""
 
     def restore(self, entries: Sequence[Entry]) -> int:
-        """Apply those of the entries that the history lacks, and return how many those were.
+        """Apply the entries that the history lacks, and return their number.
 
         Raises:
             psycopg.Error: nothing of them was stored.
@@ -129,15 +133,15 @@ class JobRows:
         with_retries(write)
 
     def _write_jobs(self, connection: Session, jobs: EventsByJob) -> Mapping[JobKey, JobState]:
-        """Write what the events change, and return the states of all their jobs."""
+        """Write the rows that the events change, and return the states of all their jobs."""
         connection.execute(_QUERIES["plan_by_keys"])
         stored = _lock(connection, jobs)
-        told = {
+        states = {
             job: fold_all(stored[job].state if job in stored else None, events)
             for job, events in jobs.items()
         }
-        # Each job has an event here, and so a state: the condition is for the type checker.
-        folded = {job: state for job, state in told.items() if state}
+        # Each job has an event, and so a state: the condition is for the type checker.
+        folded = {job: state for job, state in states.items() if state}
         new = [job_values(job, state) for job, state in folded.items() if job not in stored]
         if new and connection.execute(_QUERIES["insert_jobs"], _arrays(new)).rowcount != len(new):
             raise _LostRace
@@ -152,7 +156,7 @@ class JobRows:
 
 
 def _once(work: Callable[[], None]) -> Callable[[], None]:
-    """Return a callable that does the work the first time it is called, and then nothing."""
+    """Return a callable that does the work at the first call, and nothing at later ones."""
     waiting = [work]
 
     def do() -> None:
@@ -167,11 +171,11 @@ class _Locked(NamedTuple):
 
     state: JobState
     place: str
-    """Its ctid, which it keeps while it is locked."""
+    """Its ctid, which does not change while it is locked."""
 
 
 def _lock(connection: psycopg.Connection, jobs: Collection[JobKey]) -> dict[JobKey, _Locked]:
-    """Lock the rows that there are of these jobs, and read them."""
+    """Lock and return the existing rows of these jobs."""
     keys = [[job[part] for job in jobs] for part in range(KEY_LENGTH)]
     found = connection.execute(_QUERIES["lock_jobs"], keys)
     return {

@@ -111,8 +111,8 @@ LATERAL (
     LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
 ) AS held;
 
--- name: held_landings
--- What the history knows of these events: the earliest and the latest entry, and how many.
+-- name: held_appends
+-- Of each event that the history holds: the earliest and the latest entry, and how many it has.
 SELECT h.tenant, h.kind, h.id, h.event_id, h.entry_ms, h.entry_seq,
        coalesce(h.last_ms, h.entry_ms), coalesce(h.last_seq, h.entry_seq), h.landings
 FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[])

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from projections.decoding import Entry, decode_each
-from projections.history.writer import COLUMNS, EventRow, event_row
+from projections.history.event_rows import COLUMN_TYPES, EventRow, event_row
 from projections.replay.events.missing_entries import MissingEntries
 from projections.replay.events.parts import RAW
 from projections.replay.events.portions import READ_AT_ONCE, READ_BYTES
@@ -109,7 +109,7 @@ class StreamTail:
         if not rows:
             return
         with self._connection.cursor() as cursor, cursor.copy(_STAGE["copy_events"]) as copy:
-            copy.set_types(COLUMNS)
+            copy.set_types(COLUMN_TYPES)
             for row in rows:
                 copy.write_row(row)
         self._connection.execute(_QUERIES["keep_tail"])

@@ -18,7 +18,7 @@ from psycopg.sql import SQL, Identifier
 from projections.decoding import Entry
 from projections.history import copy_writer
 from projections.history.days import monday_of, partition_name
-from projections.history.writer import EventRow, event_row
+from projections.history.event_rows import EventRow, event_row
 from projections.rows.writer import JobRows
 from streams.entry_ids import EntryId
 from streams.event_ids import new_event_id

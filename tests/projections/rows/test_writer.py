@@ -17,8 +17,7 @@ from structlog.testing import capture_logs
 from consumers.faults import is_outage
 from projections.decoding import Entry
 from projections.history.days import monday_of, partition_name
-from projections.history.partitions import MOVE_AGAIN_SECONDS
-from projections.history.writer import Partitions
+from projections.history.partitions import MOVE_AGAIN_SECONDS, Partitions
 from projections.rows.writer import JobRows
 from sql import retries
 from streams.entry_ids import EntryId
@@ -318,7 +317,7 @@ def test_partitions__week_that_was_far_ahead__made_when_it_is_near(
     log = [event(f"{milliseconds(day) + n}-0", "progress") for n in range(2)]
     rows.apply(log[:1])
     assert partitions_of(db) == {"job_events_default": 1}
-    monkeypatch.setattr("projections.history.writer._AHEAD", 5)  # weeks later, the same process
+    monkeypatch.setattr("projections.history.partitions.AHEAD", 5)  # weeks later, the same process
     rows.apply(log[1:])
     assert partitions_of(db) == {partition_name(monday_of(day)): 2}
 
