@@ -41,8 +41,7 @@ def make_token(
     Args:
         secret: the secret of the API, at least 32 bytes.
         tenant: the tenant that may be read.
-        jobs: ids of jobs.
-        videos: ids of videos.
+        jobs, videos: ids of jobs and of videos.
         other_ids: ids of kinds that packages add, by the kind's plural name.
         ttl: how long it is valid, in seconds or as a timedelta.
         scope: `ops` for the console and the operators' endpoints.
@@ -55,19 +54,23 @@ def make_token(
     """
     if len(secret.encode()) < SECRET_BYTES:
         raise ValueError(f"the secret must have at least {SECRET_BYTES} bytes")
-    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    if not seconds > 0:
-        raise ValueError(f"ttl must be above 0 seconds, not {seconds:g}")
-    now = time.time()
     optional = {"scope": scope, "sub": subject}
     claims = {
         "tenant_id": check_tenant(str(tenant)),
-        "iat": int(now),
-        "exp": int(now + max(seconds, 1)),
+        **_times(ttl),
         **_lists({"jobs": jobs, "videos": videos, **(other_ids or {})}),
         **{name: value for name, value in optional.items() if value is not None},
     }
     return _signed(claims, secret)
+
+
+def _times(ttl: float | timedelta) -> dict[str, int]:
+    """Return the claims of a token's beginning and end, in seconds since 1970."""
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if not seconds > 0:
+        raise ValueError(f"ttl must be above 0 seconds, not {seconds:g}")
+    now = time.time()
+    return {"iat": int(now), "exp": int(now + max(seconds, 1))}
 
 
 def _lists(ids: Mapping[str, Ids | None]) -> dict[str, list[str]]:
