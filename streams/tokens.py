@@ -41,7 +41,8 @@ def make_token(
     Args:
         secret: the secret of the API, at least 32 bytes.
         tenant: the tenant that may be read.
-        jobs, videos: ids of jobs and of videos.
+        jobs: ids of jobs.
+        videos: ids of videos.
         other_ids: ids of kinds that packages add, by the kind's plural name.
         ttl: how long it is valid, in seconds or as a timedelta.
         scope: `ops` for the console and the operators' endpoints.
@@ -52,8 +53,6 @@ def make_token(
         ValueError: the secret is too short, an id is not valid, or `ttl` is not above 0.
         ModuleNotFoundError: PyJWT is not installed.
     """
-    if len(secret.encode()) < SECRET_BYTES:
-        raise ValueError(f"the secret must have at least {SECRET_BYTES} bytes")
     optional = {"scope": scope, "sub": subject}
     claims = {
         "tenant_id": check_tenant(str(tenant)),
@@ -83,6 +82,8 @@ def _lists(ids: Mapping[str, Ids | None]) -> dict[str, list[str]]:
 
 
 def _signed(claims: Mapping[str, object], secret: str) -> str:
+    if len(secret.encode()) < SECRET_BYTES:
+        raise ValueError(f"the secret must have at least {SECRET_BYTES} bytes")
     try:
         import jwt  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:

@@ -23,7 +23,12 @@ def caller(token: str, secret: str = SECRET) -> Any:
 
 def test_token_of_a_tenant_reads_all_its_jobs() -> None:
     found = caller(make_token(SECRET, tenant=42, subject="ada"))
-    assert (found.tenant, found.only, found.scopes, found.identity) == ("42", None, set(), "ada")
+    assert (found.tenant, found.allowed_ids, found.scopes, found.identity) == (
+        "42",
+        None,
+        set(),
+        "ada",
+    )
 
 
 def test_token_with_ids_reads_these_only() -> None:
