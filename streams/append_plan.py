@@ -4,7 +4,7 @@ A plan knows no client: the blocking and the asyncio appender (`streams/appender
 commands and hand it the replies. After the entries, a plan sets the *ready mark* of each tenant:
 its place in the ready queue of each consumer group, by which consumers find new entries.
 
-- `Plan` appends events.
+- `Plan` appends events; `ClusterPlan` on a cluster.
 - `CappedPlan` appends progress by the script of `streams/shedding.py`, which may shed it.
 - `DurablePlan` wraps one of them and also waits for disk and replicas (`streams/durability.py`).
 
@@ -36,12 +36,18 @@ def ready_marks(keys: Keys, groups: Sequence[str], tenant: str) -> Iterator[Comm
     """Yield the commands that mark a tenant as ready in each group; an older mark stays."""
     now = time.time_ns() // 1_000_000
     for group in groups:
-        yield "ZADD", keys.ready(group), "NX", now, tenant
+        yield "ZADD", keys.ready_of(group, tenant), "NX", now, tenant
 
 
 def unavailable(error: Exception) -> LogUnavailable:
     """Return the error that callers of an appender get for an error of Redis or its client."""
     return LogUnavailable(f"Redis did not take it: {error}")
+
+
+def check_durable(wait: Wait, replies: Sequence[object]) -> None:
+    """Raise NotDurable if a confirmation is missing in the replies to the commands that wait."""
+    if missing := wait.missing(replies):
+        raise NotDurable(f"appended, but not known to be durable: {missing}")
 
 
 class Plan:
@@ -79,6 +85,22 @@ class Plan:
         """Return the replies, with those of the commands of `retries` in their places."""
         del later
         return list(replies)
+
+
+class ClusterPlan(Plan):
+    """A plan for a cluster, where an entry and a ready mark may have different nodes.
+
+    A ready mark that failed is ignored: consumers find the entry without it, and the error of an
+    append that was executed would make its caller append again.
+    """
+
+    def entry_ids(self, replies: Sequence[object]) -> list[EntryId]:
+        """Return the ids of the entries, in the order of the events.
+
+        Raises:
+            LogUnavailable: a node refused an event.
+        """
+        return super().entry_ids(replies[: self.appends])
 
 
 class CappedPlan(Plan):
@@ -146,8 +168,7 @@ class DurablePlan(Plan):
         """
         plain, waited = self._split(replies)
         ids = self._plan.entry_ids(plain)
-        if missing := self._wait.missing(waited):
-            raise NotDurable(f"appended, but not known to be durable: {missing}")
+        check_durable(self._wait, waited)
         return ids
 
     def retries(self, replies: Sequence[object]) -> list[Command]:

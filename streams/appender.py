@@ -18,14 +18,16 @@ from typing import Any, Generic, TypeVar, cast
 import redis
 import redis.asyncio
 
-from .append_plan import CappedPlan, DurablePlan, Plan, unavailable
+from .append_plan import CappedPlan, ClusterPlan, DurablePlan, Plan, unavailable
+from .cluster import AsyncCluster, Cluster, keys_of
+from .cluster_appends import AsyncClusterAppends, ClusterAppends
 from .connection import LogUnavailable
 from .durability import DURABLE_SECONDS, INFO, Assurance, Durability
 from .entry_ids import EntryId
 from .events import MAX_EVENT_BYTES
 from .keys import Keys, check_tenant
 from .payloads import Appendable, typed_payload
-from .settings import Settings
+from .settings import PREFIX, Settings, SettingsError
 from .shedding import Cap
 from .tracing import current_traceparent
 from .wire import Command, one_async_connection, one_connection, round_trip
@@ -71,7 +73,14 @@ class _Appender(Generic[ClientT]):
         durable_seconds: float = DURABLE_SECONDS,
         durable_replicas: int | None = None,
     ) -> None:
-        self.keys = keys or Keys()
+        on_cluster = isinstance(client, Cluster | AsyncCluster)
+        if on_cluster and max_stream_bytes is not None:
+            raise SettingsError(
+                f"{PREFIX}STREAM_MAX_BYTES (max_stream_bytes) does not work on a cluster yet: leave"
+                " it out"
+            )
+        self.keys = keys or keys_of(client)
+        self._plan_class = ClusterPlan if on_cluster else Plan
         self.groups = tuple(groups)
         self.max_event_bytes = max_event_bytes
         self.cap = (
@@ -80,6 +89,11 @@ class _Appender(Generic[ClientT]):
         needed = Settings.durable_replicas_of() if durable_replicas is None else durable_replicas
         self._client = client
         self._durability = Durability(client, durable_seconds, needed)
+        self._cluster = self._cluster_appends(durable_seconds, needed)
+
+    def _cluster_appends(self, seconds: float, replicas: int | None) -> Any:
+        """Return what sends to the nodes of a cluster; None on a single server."""
+        raise NotImplementedError
 
     @property
     def client(self) -> ClientT:
@@ -92,7 +106,8 @@ class _Appender(Generic[ClientT]):
     def _planned(self, typed: Sequence[Typed]) -> Plan:
         if self.cap is not None:
             return CappedPlan(self.cap, typed)
-        return Plan(self.keys, self.groups, [(tenant, payload) for tenant, _, payload in typed])
+        payloads = [(tenant, payload) for tenant, _, payload in typed]
+        return self._plan_class(self.keys, self.groups, payloads)
 
     def _typed(self, events: Iterable[tuple[str, Appendable]]) -> list[Typed]:
         """Return the tenant, type and payload of each event; all are validated here."""
@@ -120,6 +135,12 @@ class _Appender(Generic[ClientT]):
 class EventAppender(_Appender[redis.Redis]):
     """Appends events over a blocking client; safe to share between threads."""
 
+    _cluster: ClusterAppends | None
+
+    def _cluster_appends(self, seconds: float, replicas: int | None) -> ClusterAppends | None:
+        client = self._client
+        return ClusterAppends(client, seconds, replicas) if isinstance(client, Cluster) else None
+
     def append(self, tenant: str, event: Appendable, *, durable: bool = False) -> EntryId:
         """Append one event and mark its tenant as ready, in one round trip.
 
@@ -130,6 +151,8 @@ class EventAppender(_Appender[redis.Redis]):
             LogUnavailable: the event may have been appended; retry with the same event.
             NotDurable: the event was appended, and can be lost in a failover; retry likewise.
         """
+        if self._cluster:
+            self._cluster.prepare()
         if durable:
             return self._send_durably(self._typed([(tenant, event)]))[0]
         return self._send(self._plan([(tenant, event)]))[0]
@@ -153,6 +176,8 @@ class EventAppender(_Appender[redis.Redis]):
             LogUnavailable: some may have been appended; retry with the same events.
             NotDurable: all were appended, and can be lost in a failover; retry likewise.
         """
+        if self._cluster:
+            self._cluster.prepare()
         typed = self._typed(events)
         if durable and typed:
             return self._send_durably(typed, piece)
@@ -160,6 +185,8 @@ class EventAppender(_Appender[redis.Redis]):
         return [entry_id for plan in plans for entry_id in self._send(plan)]
 
     def _send_durably(self, typed: Sequence[Typed], piece: int | None = None) -> list[EntryId]:
+        if self._cluster:
+            return self._cluster.send(self._plans(typed, piece=piece), durable=True)
         try:
             needed = self._durability.known() or self._durability.learn(self._info())
             with one_connection(self._client) as send:
@@ -182,6 +209,8 @@ class EventAppender(_Appender[redis.Redis]):
             raise unavailable(error) from error
 
     def _send(self, plan: Plan) -> list[EntryId]:
+        if self._cluster:
+            return self._cluster.send([plan], durable=False)
         return self._sent(plan, partial(round_trip, self._client))
 
     def _sent(self, plan: Plan, send: Callable[[Sequence[Command]], list[Any]]) -> list[EntryId]:
@@ -197,8 +226,18 @@ class EventAppender(_Appender[redis.Redis]):
 class AsyncEventAppender(_Appender[redis.asyncio.Redis]):
     """Appends events over an asyncio client, as `EventAppender` does."""
 
+    _cluster: AsyncClusterAppends | None
+
+    def _cluster_appends(self, seconds: float, replicas: int | None) -> AsyncClusterAppends | None:
+        client = self._client
+        if not isinstance(client, AsyncCluster):
+            return None
+        return AsyncClusterAppends(client, seconds, replicas)
+
     async def append(self, tenant: str, event: Appendable, *, durable: bool = False) -> EntryId:
         """Append one event; returns and raises what `EventAppender.append` does."""
+        if self._cluster:
+            await self._cluster.prepare()
         if durable:
             return (await self._send_durably(self._typed([(tenant, event)])))[0]
         return (await self._send(self._plan([(tenant, event)])))[0]
@@ -207,12 +246,16 @@ class AsyncEventAppender(_Appender[redis.asyncio.Redis]):
         self, events: Iterable[tuple[str, Appendable]], *, durable: bool = False
     ) -> list[EntryId]:
         """Append pairs of tenant and event; returns and raises what the blocking method does."""
+        if self._cluster:
+            await self._cluster.prepare()
         typed = self._typed(events)
         if durable and typed:
             return await self._send_durably(typed)
         return [entry_id for plan in self._plans(typed) for entry_id in await self._send(plan)]
 
     async def _send_durably(self, typed: Sequence[Typed]) -> list[EntryId]:
+        if self._cluster:
+            return await self._cluster.send(self._plans(typed), durable=True)
         try:
             needed = self._durability.known() or self._durability.learn(await self._info())
             async with one_async_connection(self._client) as send:
@@ -234,6 +277,8 @@ class AsyncEventAppender(_Appender[redis.asyncio.Redis]):
             raise unavailable(error) from error
 
     async def _send(self, plan: Plan) -> list[EntryId]:
+        if self._cluster:
+            return await self._cluster.send([plan], durable=False)
         return await self._sent(plan, self._round_trip)
 
     async def _sent(

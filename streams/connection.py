@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from .cluster import AsyncCluster, Cluster
 from .servers.primary import ASYNCIO, BLOCKING, ROLE_SECONDS, Roles, WrongServer
 from .servers.redis_url import RedisUrl, parse_redis_url
 from .servers.sentinels import (
@@ -119,7 +120,7 @@ def connect(
     Raises:
         InvalidUrl: the URL is not valid.
     """
-    parsed = parse_redis_url(url)
+    parsed = _without_cluster(parse_redis_url(url))
     options = {**_defaults(timeout, connect_timeout, role_seconds), **parsed.options}
     pool = redis.ConnectionPool
     connection_class = BLOCKING[parsed.scheme]
@@ -138,7 +139,7 @@ def connect_async(
     role_seconds: float = ROLE_SECONDS,
 ) -> redis.asyncio.Redis:
     """Return an asyncio client, as `connect` does; with `timeout` None commands have no limit."""
-    parsed = parse_redis_url(url)
+    parsed = _without_cluster(parse_redis_url(url))
     options = {**_defaults(timeout, connect_timeout, role_seconds), **parsed.options}
     pool = redis.asyncio.ConnectionPool
     connection_class = ASYNCIO[parsed.scheme]
@@ -148,6 +149,79 @@ def connect_async(
     return redis.asyncio.Redis.from_pool(
         pool(connection_class=connection_class, retry=AsyncRetry(NoBackoff(), 0), **options)
     )
+
+
+def connect_to_append(
+    url: str,
+    *,
+    timeout: float = SOCKET_TIMEOUT,
+    connect_timeout: float = SOCKET_TIMEOUT,
+    role_seconds: float = ROLE_SECONDS,
+) -> redis.Redis:
+    """Return a client for an `EventAppender`: as `connect` does, and for `redis+cluster://` too."""
+    parsed = parse_redis_url(url)
+    if not parsed.nodes:
+        return connect(
+            url, timeout=timeout, connect_timeout=connect_timeout, role_seconds=role_seconds
+        )
+    options = _node_options(parsed, timeout, connect_timeout)
+    kind = redis.SSLConnection if parsed.scheme == "rediss" else redis.Connection
+
+    def make(address: tuple[str, int]) -> redis.Redis:
+        retry, (host, port) = Retry(NoBackoff(), 0), address
+        return redis.Redis.from_pool(
+            redis.ConnectionPool(
+                connection_class=kind, retry=retry, host=host, port=port, **options
+            )
+        )
+
+    return Cluster(parsed.nodes, make)
+
+
+def connect_async_to_append(
+    url: str,
+    *,
+    timeout: float | None = SOCKET_TIMEOUT,
+    connect_timeout: float = SOCKET_TIMEOUT,
+    role_seconds: float = ROLE_SECONDS,
+) -> redis.asyncio.Redis:
+    """Return an asyncio client, as `connect_to_append` does."""
+    parsed = parse_redis_url(url)
+    if not parsed.nodes:
+        return connect_async(
+            url, timeout=timeout, connect_timeout=connect_timeout, role_seconds=role_seconds
+        )
+    options = _node_options(parsed, timeout, connect_timeout)
+    kind = redis.asyncio.SSLConnection if parsed.scheme == "rediss" else redis.asyncio.Connection
+
+    def make(address: tuple[str, int]) -> redis.asyncio.Redis:
+        retry, (host, port) = AsyncRetry(NoBackoff(), 0), address
+        return redis.asyncio.Redis.from_pool(
+            redis.asyncio.ConnectionPool(
+                connection_class=kind, retry=retry, host=host, port=port, **options
+            )
+        )
+
+    return AsyncCluster(parsed.nodes, make)
+
+
+def _without_cluster(parsed: RedisUrl) -> RedisUrl:
+    """Return the parts of a URL, or raise InvalidUrl if it is that of a cluster."""
+    if parsed.nodes:
+        raise InvalidUrl("a cluster can only be appended to so far, by a worker's package")
+    return parsed
+
+
+def _node_options(
+    parsed: RedisUrl, timeout: float | None, connect_timeout: float
+) -> dict[str, Any]:
+    """Return the arguments for the connections to the nodes of a cluster.
+
+    A node that is a replica redirects every command, so that roles need no check.
+    """
+    options = {**_defaults(timeout, connect_timeout, 0), **parsed.options}
+    del options["roles"]
+    return options
 
 
 def refused_servers(client: redis.Redis | redis.asyncio.Redis) -> int:

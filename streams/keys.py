@@ -7,6 +7,7 @@ documentation, the braces of `tenant:{tenant}:events` stand for a value.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .kinds import find_kind
@@ -111,6 +112,11 @@ class Keys:
         """Return the key of the group's ready queue: tenants that have entries to read."""
         return f"jobtrail:ready:{group}"
 
+    def ready_of(self, group: str, tenant: str) -> str:
+        """Return the key of the ready queue in which an append marks this tenant."""
+        del tenant  # there is one queue for all
+        return self.ready(group)
+
     def leased(self, group: str) -> str:
         """Return the key of the group's leased tenants, which a consumer is reading."""
         return f"jobtrail:leased:{group}"
@@ -178,3 +184,70 @@ class Keys:
     def consumer(self, group: str, consumer: str) -> str:
         """Return the key of the heartbeat of a consumer."""
         return f"jobtrail:consumer:{group}:{consumer}"
+
+
+class ClusterKeys(Keys):
+    """Names of keys on a Redis Cluster: the tenant is the hash tag of all its keys.
+
+    Args:
+        tag_of: returns the hash tag of the ready queue of the node that has a key.
+    """
+
+    def __init__(self, tag_of: Callable[[str], str]) -> None:
+        self._tag_of = tag_of
+
+    def stream(self, tenant: str) -> str:
+        """Return the key of the tenant's stream."""
+        return super().stream(_tag(tenant))
+
+    def tenant_of(self, stream: str) -> str:
+        """Return the tenant of a stream's key."""
+        return super().tenant_of(stream).removeprefix("{").removesuffix("}")
+
+    def dead(self, tenant: str) -> str:
+        """Return the key of the stream of the tenant's dead letters."""
+        return super().dead(_tag(tenant))
+
+    def dead_index(self, tenant: str) -> str:
+        """Return the key of the hash from entry id to dead letter, of the tenant's dead letters."""
+        return super().dead_index(_tag(tenant))
+
+    def dead_settled(self, tenant: str) -> str:
+        """Return the key of the hash of entries that were requeued or discarded early."""
+        return super().dead_settled(_tag(tenant))
+
+    def status(self, job: JobKey) -> str:
+        """Return the key of the job's status document."""
+        return super().status(_tagged(job))
+
+    def progress(self, job: JobKey) -> str:
+        """Return the key of the job's progress document."""
+        return super().progress(_tagged(job))
+
+    def documents(self, job: JobKey) -> tuple[str, str]:
+        """Return the keys of the job's status and progress documents."""
+        return super().documents(_tagged(job))
+
+    def ended(self, job: JobKey) -> str:
+        """Return the key of the tombstone, which outlives the documents of an ended job."""
+        return super().ended(_tagged(job))
+
+    def feed(self, tenant: str) -> str:
+        """Return the name of the tenant's feed: a sorted set of changed jobs, and its channel."""
+        return super().feed(_tag(tenant))
+
+    def measured(self, tenant: str) -> str:
+        """Return the key of the last measurement of the tenant's stream: entries and bytes."""
+        return super().measured(_tag(tenant))
+
+    def ready_of(self, group: str, tenant: str) -> str:
+        """Return the key of the ready queue on the node of the tenant's stream."""
+        return f"jobtrail:{{{self._tag_of(self.stream(tenant))}}}:ready:{group}"
+
+
+def _tag(tenant: str) -> str:
+    return f"{{{tenant}}}"
+
+
+def _tagged(job: JobKey) -> JobKey:
+    return job._replace(tenant=_tag(job.tenant))

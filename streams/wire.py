@@ -8,6 +8,7 @@ replays and commands use them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
@@ -21,6 +22,14 @@ PIECE_BYTES = 65_536
 """Size from which on packed commands are sent in another piece."""
 
 Command = Sequence[str | bytes | float]
+
+
+class Router(ABC):
+    """Base of clients of several servers, which send each command to the server of its key."""
+
+    @abstractmethod
+    def replies_to(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands, and return their replies as `round_trip` does."""
 
 
 class PendingReplies:
@@ -91,6 +100,8 @@ def round_trip(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
     Raises:
         redis.ConnectionError, redis.TimeoutError: some commands may have been executed.
     """
+    if isinstance(client, Router):
+        return client.replies_to(commands)
     return PendingReplies(client, commands).replies()
 
 

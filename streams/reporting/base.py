@@ -16,7 +16,7 @@ from uuid import UUID
 import redis
 
 from ..appender import EventAppender
-from ..connection import InvalidUrl, connect
+from ..connection import InvalidUrl, connect_to_append
 from ..events import MAX_EVENT_BYTES, WORD_LENGTH
 from ..settings import PREFIX, Settings, SettingsError
 from ..tracing import current_traceparent
@@ -224,7 +224,7 @@ class ReporterBase:
 
 def _connect(url: str) -> redis.Redis:
     # A replica refuses what a reporter sends: it does not have to be checked again.
-    return connect(url, timeout=1.0, connect_timeout=1.0, role_seconds=math.inf)
+    return connect_to_append(url, timeout=1.0, connect_timeout=1.0, role_seconds=math.inf)
 
 
 def _after_fork() -> None:

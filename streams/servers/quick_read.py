@@ -31,8 +31,8 @@ def read_keys(url: str, keys: Sequence[str]) -> list[bytes | None] | None:
     Raises nothing, neither for a URL that is not valid nor for a server that is unavailable.
     """
     try:
-        scheme, options, sentinels = parse_redis_url(url)
-        if sentinels or scheme == "rediss" or not options.keys() <= _PLAIN:
+        scheme, options, sentinels, nodes = parse_redis_url(url)
+        if sentinels or nodes or scheme == "rediss" or not options.keys() <= _PLAIN:
             return None
         commands = [*_login(options), ("HELLO",), ("MGET", *keys)]
         with _connected(options) as connection:

@@ -24,10 +24,11 @@ from .url_options import (
 
 SCHEMES = ("redis", "rediss", "unix")
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _HOST = re.compile(r"[^\s,/@\\]+")
 _SERVICE = re.compile(r"[\w.-]+")
-SENTINEL_PORT = 26379
+REDIS_PORT, SENTINEL_PORT = 6379, 26379
 
 
 class Sentinels(NamedTuple):
@@ -46,6 +47,8 @@ class RedisUrl(NamedTuple):
     """`redis`, `rediss` or `unix`; with Sentinels, that of the connections to them and to Redis."""
     options: Mapping[str, Any]
     sentinels: Sentinels | None = None
+    nodes: Sequence[tuple[str, int]] = ()
+    """Addresses of some nodes of a cluster; none for other URLs."""
 
 
 def parse_redis_url(url: str) -> RedisUrl:
@@ -58,6 +61,8 @@ def parse_redis_url(url: str) -> RedisUrl:
     scheme, separator, rest = url.partition("://")
     if separator and scheme.lower() in SENTINEL_SCHEMES:
         return _parse_sentinel_url(scheme.lower().partition("+")[0], rest)
+    if separator and scheme.lower() in CLUSTER_SCHEMES:
+        return _parse_cluster_url(scheme.lower().partition("+")[0], rest)
     parts = _split(url)
     options = dict(options_of(parts))
     if parts.scheme == "unix":
@@ -86,6 +91,19 @@ def _parse_sentinel_url(scheme: str, rest: str) -> RedisUrl:
     found = [(each["host"], each.get("port", SENTINEL_PORT)) for each in addresses]
     arguments = {**options, **_credentials(hosts[0]), **path}
     return RedisUrl(scheme, arguments, Sentinels(found, service, login))
+
+
+def _parse_cluster_url(scheme: str, rest: str) -> RedisUrl:
+    """Parse what follows the scheme: `[user:password@]host:port,host:port`."""
+    hosts = _split_hosts(scheme, rest)
+    found = [_tcp_address(host) for host in hosts]
+    options = dict(options_of(hosts[0]))
+    if {**_database_of(hosts[0].path), **options}.get("db", 0):
+        raise InvalidUrl("a cluster has no databases: leave the database out")
+    options.pop("db", None)
+    check_tls(options)
+    nodes = [(each["host"], each.get("port", REDIS_PORT)) for each in found]
+    return RedisUrl(scheme, {**options, **_credentials(hosts[0])}, None, nodes)
 
 
 def _split_hosts(scheme: str, rest: str) -> list[SplitResult]:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import ssl
 
 _FORMS = (
-    "redis://USER:PASSWORD@HOST:PORT/DB, rediss://…, unix:///PATH or"
-    " redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DB"
+    "redis://USER:PASSWORD@HOST:PORT/DB, rediss://…, unix:///PATH,"
+    " redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DB or"
+    " redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT"
 )
 ENCODE = "in a user, password or option, write each @ : / ? # % as %40 %3A %2F %3F %23 %25"
 

@@ -13,7 +13,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from streams.connection import InvalidUrl, connect, connect_async
+from streams.connection import (
+    InvalidUrl,
+    connect,
+    connect_async,
+    connect_async_to_append,
+    connect_to_append,
+)
 from streams.servers.redis_url import parse_redis_url
 
 SECRET = "hunter2"
@@ -102,6 +108,14 @@ TLS = f"rediss://user:{SECRET}@localhost:6379/0"
         (f"redis+sentinel://a:1/main?ssl_ca_certs={SECRET}", "needs the scheme rediss"),
         (f"redis://a:1/0?sentinel_password={SECRET}", "needs the scheme redis+sentinel"),
         (f"rediss+sentinel://:{SECRET}@a:1/main?ssl_ca_certs=/no/ca.pem", "No such file"),
+        (f"redis+cluster://:{SECRET}@a:1,b:2", "a cluster can only be appended to so far"),
+        (f"redis+cluster://:{SECRET}@a:1,b:2/1", "no databases"),
+        (f"redis+cluster://:{SECRET}@a:1?db=2", "no databases"),
+        (f"redis+cluster://:{SECRET}@a:1/main", "database must be a number"),
+        (f"redis+cluster://:{SECRET}@a:1,", "no host"),
+        (f"redis+cluster://:{SECRET}@a:1,b:x", "port must be a number from 1"),
+        (f"redis+cluster://a:1?sentinel_password={SECRET}", "needs the scheme redis+sentinel"),
+        (f"redis+cluster://a:1?ssl_ca_certs={SECRET}", "needs the scheme rediss"),
         (f"{TLS}?ssl_cert_reqs=sometimes", "ssl_cert_reqs must be none, optional or required"),
         (f"{TLS}?ssl_min_version=TLSv1", "ssl_min_version must be TLSv1_2 or TLSv1_3"),
         (f"{TLS}?ssl_ciphers=none-such", "ssl_ciphers cannot be used"),
@@ -147,12 +161,21 @@ def test_url_that_is_right__is_taken_apart(url: str, options: dict[str, Any]) ->
     assert connect_async(url) is not None
 
 
+def test_url_of_a_cluster__is_taken_apart() -> None:
+    url = "rediss+cluster://u:p%40@[::1]:1,c/0?socket_timeout=2"
+    scheme, options, sentinels, nodes = parse_redis_url(url)
+    assert (scheme, sentinels, list(nodes)) == ("rediss", None, [("::1", 1), ("c", 6379)])
+    assert options == {"username": "u", "password": "p@", "socket_timeout": 2.0}
+    assert connect_to_append(url) is not None
+    assert connect_async_to_append(url) is not None
+
+
 def test_url_of_sentinels__is_taken_apart() -> None:
     url = (
         "REDISS+Sentinel://u:p%40@[::1]:1,[fe80::2],c:3/my.Main-1/2"
         "?sentinel_username=s&sentinel_password=q%2F&socket_timeout=2"
     )
-    scheme, options, sentinels = parse_redis_url(url)
+    scheme, options, sentinels, _ = parse_redis_url(url)
     assert scheme == "rediss"
     assert options == {"username": "u", "password": "p@", "db": 2, "socket_timeout": 2.0}
     assert sentinels is not None

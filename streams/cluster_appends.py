@@ -1,0 +1,131 @@
+"""Sending append plans to the nodes of a cluster, over a blocking or an asyncio client.
+
+A durable append waits on each connection that appended, for the replicas and the disk of that node.
+Used by `streams/appender.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import redis
+import redis.asyncio
+
+from .append_plan import Plan, check_durable, unavailable
+from .cluster import AddTo, AsyncCluster, Cluster, Routed
+from .durability import INFO, Durability, Wait
+from .entry_ids import EntryId
+
+
+class _ClusterAppends:
+    """Base of both: the durability of appends to each node.
+
+    Args:
+        seconds: how long a durable append waits for the disk, and as long for replicas.
+        replicas: replicas that must have it; None takes as many as the node was seen to have.
+    """
+
+    def __init__(self, seconds: float, replicas: int | None) -> None:
+        self._arguments = (seconds, replicas)
+        self._durability: MutableMapping[Any, Durability] = WeakKeyDictionary()
+        """By the client of each node."""
+
+    def _durability_of(self, node: Any) -> Durability:
+        return self._durability.setdefault(node, Durability(node, *self._arguments))
+
+
+class ClusterAppends(_ClusterAppends):
+    """Sends plans over a blocking client."""
+
+    def __init__(self, cluster: Cluster, seconds: float, replicas: int | None) -> None:
+        super().__init__(seconds, replicas)
+        self._cluster = cluster
+
+    def prepare(self) -> None:
+        """Read the slot map, by which ready marks get their keys, unless it was read.
+
+        Raises:
+            LogUnavailable: no node answers.
+        """
+        if not self._cluster.is_known:
+            try:
+                self._cluster.read_map()
+            except redis.RedisError as error:
+                raise unavailable(error) from error
+
+    def send(self, plans: Iterable[Plan], *, durable: bool) -> list[EntryId]:
+        """Send plans one after another, and return the ids of the entries.
+
+        Raises:
+            LogUnavailable: a node is unavailable or refused an event.
+            NotDurable: a confirmation did not come in time.
+        """
+        ids = list[EntryId]()
+        for plan in plans:
+            add = AddTo(self._wait, plan.appends) if durable else None
+            try:
+                routed = self._cluster.route(plan.commands, add)
+            except redis.RedisError as error:
+                raise unavailable(error) from error
+            ids += _ids(plan, routed)
+        return ids
+
+    def _wait(self, node: redis.Redis) -> Wait:
+        durability = self._durability_of(node)
+        return durability.wait(durability.known() or durability.learn(_info(node)))
+
+
+class AsyncClusterAppends(_ClusterAppends):
+    """Sends plans over an asyncio client."""
+
+    def __init__(self, cluster: AsyncCluster, seconds: float, replicas: int | None) -> None:
+        super().__init__(seconds, replicas)
+        self._cluster = cluster
+
+    async def prepare(self) -> None:
+        """Read the slot map unless it was read; raises as the blocking method does."""
+        if not self._cluster.is_known:
+            try:
+                await self._cluster.read_map()
+            except redis.RedisError as error:
+                raise unavailable(error) from error
+
+    async def send(self, plans: Iterable[Plan], *, durable: bool) -> list[EntryId]:
+        """Send plans one after another; returns and raises what the blocking method does."""
+        ids = list[EntryId]()
+        for plan in plans:
+            add = AddTo(self._wait, plan.appends) if durable else None
+            try:
+                routed = await self._cluster.route(plan.commands, add)
+            except redis.RedisError as error:
+                raise unavailable(error) from error
+            ids += _ids(plan, routed)
+        return ids
+
+    async def _wait(self, node: redis.asyncio.Redis) -> Wait:
+        durability = self._durability_of(node)
+        return durability.wait(durability.known() or durability.learn(await _async_info(node)))
+
+
+def _ids(plan: Plan, routed: Routed) -> list[EntryId]:
+    """Return the ids of the entries of a plan; raises what `send` does."""
+    ids = plan.entry_ids(routed.replies)
+    for wait, replies in routed.added:
+        check_durable(wait, replies)
+    return ids
+
+
+def _info(node: redis.Redis) -> Mapping[str, Any]:
+    try:
+        return cast("Mapping[str, Any]", node.info(*INFO))
+    except redis.ResponseError:  # this user may not send INFO
+        return {}
+
+
+async def _async_info(node: redis.asyncio.Redis) -> Mapping[str, Any]:
+    try:
+        return cast("Mapping[str, Any]", await node.info(*INFO))
+    except redis.ResponseError:
+        return {}

@@ -1,0 +1,71 @@
+"""Hash slots of a Redis Cluster: the slot of a key, and the node that has a slot.
+
+A cluster divides its keys into 16,384 slots. Keys with the same *hash tag*, the text between
+braces, share a slot. `streams/cluster.py` sends commands by this.
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
+
+SLOTS = 16_384
+Address = tuple[str, int]
+
+TAGS = tuple(f"q{number}" for number in range(256))
+"""The hash tags of ready queues. The queue of a node has the first tag whose slot the node has: a
+failover changes no name, and every process finds the same ones."""
+
+
+def slot_of(key: str | bytes) -> int:
+    """Return the hash slot of a key."""
+    raw = key.encode(errors="surrogateescape") if isinstance(key, str) else key
+    begin = raw.find(b"{")
+    if begin >= 0:
+        end = raw.find(b"}", begin + 1)
+        if end > begin + 1:
+            raw = raw[begin + 1 : end]
+    return crc_hqx(raw, 0) % SLOTS
+
+
+class SlotMap:
+    """The primary of each slot, from a reply to CLUSTER SLOTS.
+
+    Args:
+        reply: the reply.
+        asked: the node that sent it, which may leave out its own host.
+    """
+
+    def __init__(self, reply: Sequence[Any], asked: Address) -> None:
+        ranges = sorted(
+            (int(first), int(last), _address(node, asked)) for first, last, node, *_ in reply
+        )
+        self._firsts = [first for first, _, _ in ranges]
+        self._ranges = ranges
+        self.first_slots: dict[Address, int] = {}
+        """The lowest slot of each primary."""
+        for first, _, node in ranges:
+            self.first_slots.setdefault(node, first)
+        self.primaries = tuple(self.first_slots)
+        self._tags: dict[Address | None, str] = {}
+        for tag in TAGS:
+            self._tags.setdefault(self.node_of(slot_of(tag)), tag)
+
+    def node_of(self, slot: int) -> Address | None:
+        """Return the primary that has the slot, or None if none has it."""
+        index = bisect_right(self._firsts, slot) - 1
+        if index < 0:
+            return None
+        _, last, node = self._ranges[index]
+        return node if slot <= last else None
+
+    def tag_of(self, key: str) -> str:
+        """Return the hash tag of the ready queue of the node that has the key."""
+        return self._tags.get(self.node_of(slot_of(key)), TAGS[0])
+
+
+def _address(node: Sequence[Any], asked: Address) -> Address:
+    host = node[0].decode() if isinstance(node[0], bytes) else ""
+    return (host if host not in ("", "?") else asked[0], int(node[1]))

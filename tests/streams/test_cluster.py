@@ -1,0 +1,232 @@
+"""Appends to a real Redis Cluster: which node they go to, and what interrupts them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from streams.appender import AsyncEventAppender, EventAppender
+from streams.cluster import AsyncCluster, Cluster
+from streams.connection import (
+    InvalidUrl,
+    LogUnavailable,
+    connect,
+    connect_async_to_append,
+    connect_to_append,
+)
+from streams.durability import NotDurable
+from streams.entry_ids import EntryId
+from streams.reporter import Reporter
+from streams.servers.slots import SLOTS, slot_of
+from streams.settings import SettingsError
+from tests.ops.test_cli import jobtrail, plain_failure
+from tests.support.clusters import RedisCluster, redis_cluster
+from tests.support.servers import RedisFactory
+from tests.support.waiting import eventually
+
+DONE = {"type": "done", "id": "a1"}
+TENANTS = [f"tenant-{number}" for number in range(30)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with redis_cluster() as found:
+        yield found
+
+
+@pytest.fixture
+def client(cluster: RedisCluster) -> Iterator[Cluster]:
+    for node in cluster.primaries:
+        node.ask("FLUSHALL")
+    found = connect_to_append(cluster.url, timeout=1, connect_timeout=1)
+    assert isinstance(found, Cluster)
+    yield found
+    found.close()
+
+
+def stream(tenant: str) -> str:
+    return f"tenant:{{{tenant}}}:events"
+
+
+def stored(cluster: RedisCluster, tenant: str) -> list[EntryId]:
+    entries = cluster.owner(stream(tenant)).ask("XRANGE", stream(tenant), "-", "+")
+    return [EntryId.parse(entry_id.decode()) for entry_id, _ in entries]
+
+
+def tenants_of(cluster: RedisCluster, node: object) -> list[str]:
+    return [name for name in TENANTS if cluster.owner(stream(name)) is node]
+
+
+@pytest.mark.parametrize(
+    ("key", "tag"),
+    [
+        ("tenant:{42}:events", "42"),
+        ("tenant:{}:events", "tenant:{}:events"),
+        ("{a}{b}", "a"),
+        ("{{a}}", "{a"),
+        ("a}{b}", "b"),
+        ("a{", "a{"),
+    ],
+)
+def test_slot__is_the_one_of_the_server(cluster: RedisCluster, key: str, tag: str) -> None:
+    asked = cluster.primaries[0].ask("CLUSTER", "KEYSLOT", key)
+    assert slot_of(key) == slot_of(key.encode()) == slot_of(tag) == asked < SLOTS
+
+
+def test_many_tenants__are_appended_and_marked_on_their_nodes(
+    cluster: RedisCluster, client: Cluster
+) -> None:
+    events = [(name, DONE) for name in TENANTS] * 3
+    ids = EventAppender(client).append_many(events)
+    for number, name in enumerate(TENANTS):
+        assert stored(cluster, name) == ids[number :: len(TENANTS)]
+    for node in cluster.primaries:
+        for group in ("status", "rows"):
+            (queue,) = node.ask("KEYS", f"jobtrail:*:ready:{group}")
+            marked = {name.decode() for name in node.ask("ZRANGE", queue.decode(), 0, -1)}
+            assert marked == set(tenants_of(cluster, node)) != set()
+
+
+def test_asyncio_and_the_reporter__append_likewise(cluster: RedisCluster) -> None:
+    async def append() -> list[EntryId]:
+        found = connect_async_to_append(cluster.url)
+        assert isinstance(found, AsyncCluster)
+        appender = AsyncEventAppender(found)
+        ids = await appender.append_many([(name, DONE) for name in TENANTS])
+        ids.append(await appender.append(TENANTS[0], DONE))
+        await found.aclose()
+        return ids
+
+    ids = asyncio.run(append())
+    assert all(ids[number] in stored(cluster, name) for number, name in enumerate(TENANTS))
+    assert ids[-1] in stored(cluster, TENANTS[0])
+    before = len(stored(cluster, TENANTS[1]))
+    with Reporter.from_url(cluster.url).job("a2", tenant=TENANTS[1]) as job:
+        job.done()
+    assert len(stored(cluster, TENANTS[1])) > before
+
+
+def test_durable_append__waits_for_the_replicas_of_its_node(
+    cluster: RedisCluster, client: Cluster
+) -> None:
+    appender = EventAppender(client, durable_seconds=0.3)
+    appender.append_many([(name, DONE) for name in TENANTS], durable=True)
+    waits = [node.ask("INFO", "commandstats").count(b"cmdstat_wait:") for node in cluster.primaries]
+    assert waits == [1, 0, 0]
+    replicated = tenants_of(cluster, cluster.primaries[0])[0]
+    os.kill(cluster.replicas[0].pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(NotDurable, match="0 of 1 replicas"):
+            appender.append(replicated, DONE, durable=True)
+        appender.append(tenants_of(cluster, cluster.primaries[1])[0], DONE, durable=True)
+    finally:
+        os.kill(cluster.replicas[0].pid, signal.SIGCONT)
+
+
+def test_slot_that_moves__is_followed(cluster: RedisCluster, client: Cluster) -> None:
+    """Before, during and after the move of its keys, blocking and with asyncio."""
+    appender = EventAppender(client)
+    tenant = tenants_of(cluster, cluster.primaries[1])[0]
+    target = cluster.primaries[2]
+    ids = [appender.append(tenant, DONE)]
+
+    async def append() -> None:
+        ids.append(await AsyncEventAppender(other).append(tenant, DONE, durable=True))
+
+    other = connect_async_to_append(cluster.url)
+    assert isinstance(other, AsyncCluster)
+    with asyncio.Runner() as loop:
+        loop.run(append())
+        source = cluster.begin_move(stream(tenant), target)
+        ids.append(appender.append(tenant, DONE))
+        cluster.move_keys(stream(tenant), source, target)
+        ids.append(appender.append(tenant, DONE, durable=True))
+        loop.run(append())
+        cluster.end_move(stream(tenant), target)
+        loop.run(append())
+        ids.append(appender.append(tenant, DONE))
+        assert stored(cluster, tenant) == ids
+        assert len(target.ask("XRANGE", stream(tenant), "-", "+")) == len(ids)
+        loop.run(other.aclose())
+
+
+def test_node_that_hangs__stops_no_other(cluster: RedisCluster, client: Cluster) -> None:
+    appender = EventAppender(client)
+    frozen = cluster.primaries[2]
+    there, elsewhere = (tenants_of(cluster, node)[0] for node in (frozen, cluster.primaries[1]))
+    appender.append(elsewhere, DONE)
+    os.kill(frozen.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(LogUnavailable):
+            appender.append(there, DONE)
+        for _ in range(3):
+            appender.append(elsewhere, DONE)
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+
+    def appends() -> bool:
+        try:
+            return bool(appender.append(there, DONE))
+        except LogUnavailable:
+            return False
+
+    eventually(appends, 30, "an append to the node that goes on")
+
+
+def test_primary_that_was_killed__is_replaced_by_its_replica() -> None:
+    """The promoted replica needs as many replicas as the primary had."""
+    with redis_cluster() as found:
+        client = connect_to_append(found.url, timeout=1, connect_timeout=1)
+        assert isinstance(client, Cluster)
+        appender = EventAppender(client, durable_seconds=0.3)
+        lost, other = (tenants_of(found, node)[0] for node in found.primaries[:2])
+        ids = [appender.append(lost, DONE, durable=True)]
+        found.primaries[0].kill()
+
+        def appends() -> bool:
+            appender.append(other, DONE)
+            try:
+                ids.append(appender.append(lost, DONE))
+            except LogUnavailable:
+                return False
+            return True
+
+        eventually(appends, 30, "an append to the promoted replica")
+        assert stored(found, lost) == ids
+        with pytest.raises(NotDurable):
+            appender.append(lost, DONE, durable=True)
+        client.close()
+
+
+def test_everything_else__refuses_a_cluster_in_one_line(
+    cluster: RedisCluster, database_url: str
+) -> None:
+    with pytest.raises(InvalidUrl, match="cluster"):
+        connect(cluster.url)
+    with pytest.raises(SettingsError, match="STREAM_MAX_BYTES"):
+        Reporter.from_url(cluster.url, max_stream_bytes=1_000_000)
+    for words in (("consume", "status"), ("api",), ("lag",), ("doctor",)):
+        ran = jobtrail(*words, redis_url=cluster.url, database_url=database_url, auth="dev")
+        assert ran.returncode != 0
+        if words != ("doctor",):
+            assert "a cluster can only be appended to" in plain_failure(ran)
+
+
+def test_nodes_that_cannot_be_used__are_named(open_redis: RedisFactory) -> None:
+    away = connect_to_append("redis+cluster://:hunter2@127.0.0.1:1,[::1]:2")
+    with pytest.raises(LogUnavailable, match="no node of the cluster at") as raised:
+        EventAppender(away).append("42", DONE)
+    assert "hunter2" not in str(raised.value)
+    single = open_redis(persist=False)
+    login = single.url.removeprefix("redis://").removesuffix("/0")
+    with pytest.raises(LogUnavailable, match="not a node of a cluster"):
+        EventAppender(connect_to_append(f"redis+cluster://{login}")).append("42", DONE)
+    wrong = f"redis+cluster://:hunter2@127.0.0.1:{single.port}"
+    with pytest.raises(LogUnavailable) as refused:
+        EventAppender(connect_to_append(wrong)).append("42", DONE)
+    assert isinstance(refused.value.__cause__, redis.AuthenticationError)
