@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME...] [--scale S]`: the product beside its raw limits, in one run.
+"""`python -m benchmarks [NAME...] [--scale S]`: the product and its limits, in one run.
 
 `python -m benchmarks plot` draws the plots of the last results, `python -m benchmarks table` prints
 them as the table of docs/benchmarks.md.
@@ -68,7 +68,7 @@ BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmarks named, or all of them."""
+    """Run the named benchmarks, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--scale", type=float, default=1.0, help="size of the run; 0.1 is quick")
@@ -82,12 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not 0 < given.scale <= 100:
         parser.error("the scale must be over 0 and at most 100")
     logging_setup.configure(Settings(log_level="error"))
-    tune_collector()  # as a consumer's process does; limits are measured under the same
+    tune_collector()  # as consumer processes do; limits are measured with the same setting
     run(given.names or list(BENCHMARKS), given.scale, given.results)
 
 
 def show(what: str, results: Path) -> None:
-    """Make the plots or print the table of results that were written before."""
+    """Draw the plots, or print the table, of results that were written before."""
     if what == "table":
         print(markdown(results))
         return
@@ -98,7 +98,7 @@ def show(what: str, results: Path) -> None:
 
 
 def run(names: Sequence[str], scale: float, results: Path) -> None:
-    """Measure, print and write the results."""
+    """Measure, and print and write the results."""
     console, facts = Console(stderr=True), machine()
     figures: list[Figure] = []
     with Bench(scale) as bench:
@@ -119,7 +119,7 @@ def run(names: Sequence[str], scale: float, results: Path) -> None:
 
 
 def measured(name: str, bench: Bench) -> list[Figure]:
-    """Run one benchmark; its figures say where the machine was too busy for them."""
+    """Run one benchmark; mark figures that are in doubt because the machine was busy."""
     witness = Witness()
     figures = BENCHMARKS[name](bench)
     others = witness.others()

@@ -1,4 +1,4 @@
-"""Appending: one event a call, and many."""
+"""Appending: one event in a call, and many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.payloads import payload_of
 
 
 def append_one(bench: Bench) -> list[Figure]:
-    """Append a progress event, made and validated in the measured time; limit: a bare XADD."""
+    """Append a progress event, which is built and validated each time; limit: XADD alone."""
     bench.empty()
     count = bench.scaled(2_000, least=200)
     appender, stream = EventAppender(bench.client), KEYS.stream("t0")
@@ -46,7 +46,7 @@ def append_one(bench: Bench) -> list[Figure]:
 
 
 def append_many(bench: Bench) -> list[Figure]:
-    """Append events that were made before; limit: pipelined XADD of the same bytes."""
+    """Append events that were built before; limit: pipelined XADD of the same bytes."""
     count = bench.scaled(40_000, least=4_000)
     appends = list(islice(lives(tenants(10), count // 100), count))
     events: list[tuple[str, Event]] = [(tenant, parse_event(raw)) for tenant, raw in appends]

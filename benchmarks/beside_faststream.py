@@ -1,9 +1,9 @@
-"""FastStream beside the consumers: batches, validated events, the least that keeps a projection.
+"""FastStream and the consumers: batches of validated events, with the simplest projection.
 
-It does what its user writes first: each event is validated and written as it stands, a batch by one
-pipeline or one upsert of many. No fold, no guard against an older state. Rows are measured twice:
-beside the upsert alone, and beside the upsert with the same rows in the same history table, in the
-same transaction.
+FastStream's subscriber does what a first version does: each event is validated and written
+unchanged, a batch by one pipeline or one upsert. It has no fold, and an older state may replace a
+newer one. Rows are compared twice: with the upsert alone, and with the upsert and the same history
+rows in the same transaction.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from streams.wire import checked, round_trip
 ROUNDS = 3
 BATCH = 1_000
 SECONDS = 60.0
-"""What it cannot handle it goes on without: then it never comes to the end."""
+"""The time limit of a round. FastStream goes on after errors, without the events."""
 
 _GROUP, _FIELD = "faststream", "__data__"
 _TTL_SECONDS = 21_600
@@ -64,11 +64,11 @@ INSERT INTO job_events (
 ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT DO NOTHING
 """
-"""Events come again after a crash; what is there stays."""
+"""An event is delivered again after a crash; a row that exists is not changed."""
 
 
 class Event(BaseModel):
-    """What the events of this benchmark hold."""
+    """The fields of the events of this benchmark."""
 
     type: Literal["queued", "processing", "progress", "done", "failed", "cancelled"]
     kind: str = "job"
@@ -87,23 +87,23 @@ class Event(BaseModel):
 
 
 _LOG = logging.getLogger(__name__)
-_LOG.setLevel(logging.CRITICAL)  # to it, being stopped amid a read is an error worth a traceback
+_LOG.setLevel(logging.CRITICAL)  # it logs a traceback when it is stopped during a read
 
 
 class Batch(NamedTuple):
-    """Events that a subscriber was handed at once."""
+    """Events that a subscriber receives together."""
 
     events: Sequence[Event]
     raw: Any
-    """The message as the broker read it: the entries' ids and bytes."""
+    """The message as the broker read it, with the ids and bytes of the entries."""
 
 
 Write = Callable[[str, Batch], Awaitable[None]]
-"""Stores a tenant's events."""
+"""Subscriber that stores a tenant's events."""
 
 
 def faststream(bench: Bench) -> list[Figure]:
-    """Project into Redis and into PostgreSQL, either way."""
+    """Project into Redis and into PostgreSQL, with both programs."""
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
         connection.execute(_TABLE)
     return [
@@ -142,7 +142,7 @@ def _rows(
     bench: Bench, what: str, aim: float, key: str, statements: Sequence[LiteralString]
 ) -> Figure:
     async def theirs(count: int) -> Sample:
-        turn = asyncio.Lock()  # its subscribers work side by side
+        turn = asyncio.Lock()  # its subscribers run concurrently
         url = bench.postgres.url
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as writer:
 
@@ -199,7 +199,7 @@ def _compared(
 
 
 def _fill(bench: Bench, jobs: int) -> None:
-    """Append the same events as FastStream likes them, with its groups at the beginning."""
+    """Append the same events in FastStream's format, with its groups at the beginning."""
     remaining = lives(NAMES, jobs)
     while chunk := list(islice(remaining, CHUNK)):
         commands = [("XADD", _stream(name), "*", _FIELD, raw) for name, raw in chunk]
@@ -209,7 +209,7 @@ def _fill(bench: Bench, jobs: int) -> None:
 
 
 async def _consume(bench: Bench, count: int, write: Write) -> Sample:
-    """Run a broker until it has had so many events; measure from the first that came in."""
+    """Run a broker until it has received `count` events; measure from the first one on."""
     broker = RedisBroker(bench.redis.url, logger=_LOG, log_level=logging.DEBUG)
     done, left = asyncio.Event(), count
     began: tuple[float, Cpu] | None = None
@@ -235,7 +235,7 @@ async def _consume(bench: Bench, count: int, write: Write) -> Sample:
         async with asyncio.timeout(SECONDS):
             await done.wait()
         if began is None:
-            raise RuntimeError("FastStream handled nothing")
+            raise RuntimeError("FastStream handled no event")
         started, before = began
         elapsed = time.perf_counter() - started
         return Sample(count / elapsed, bench.spent().since(before).each(count))
@@ -259,7 +259,7 @@ def _job_rows(tenant: str, batch: Batch) -> list[tuple[object, ...]]:
 
 
 def _history_rows(tenant: str, batch: Batch) -> Iterator[tuple[object, ...]]:
-    """Return the rows that our own projection keeps of these events."""
+    """Return the rows that the product's projection stores for these events."""
     entries = zip(batch.raw["message_ids"], batch.raw["data"], batch.events, strict=True)
     for entry_id, fields, event in entries:
         ms, _, seq = entry_id.decode().partition("-")

@@ -1,7 +1,7 @@
-"""Contention: several consumers of a group on one busy tenant, and on ten, beside one consumer.
+"""Contention: several consumers of a group on one busy tenant, and on ten, and one consumer.
 
-Consumers are processes of their own. They are stopped while the log is filled, so that all of them
-begin with the whole backlog.
+Each consumer is a process. The processes are stopped while the streams are filled, so that all of
+them begin with the complete backlog.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.workload import fill, lives, tenants
 
 ROUNDS = 3
 GROUPS = {"status": 4_000, "rows": 2_500}
-"""Jobs of all tenants together in a whole run, by the group that projects them."""
+"""Jobs of all tenants together in a full run, by group."""
 TENANTS = (1, 10)
 CONSUMERS = (2, 4)
 WARM_JOBS = 20
@@ -31,7 +31,7 @@ DRAIN_SECONDS = 300
 
 
 def contention(bench: Bench) -> list[Figure]:
-    """Compare two and four consumers with one; what is lost to races shows in the CPU time."""
+    """Compare two and four consumers with one; lost races increase the CPU time."""
     return [
         _beside_one(bench, group, tenants(count), consumers)
         for group in GROUPS
@@ -78,7 +78,7 @@ def _drained(bench: Bench, group: str, names: Sequence[str], jobs: int, consumer
         wait_until_drained(bench.client, group, names, DRAIN_SECONDS)
         _send(signal.SIGSTOP, pids)
         try:
-            # None waits in the server any more, and takes what is marked first.
+            # A consumer that waits in the server would take the first ready marks.
             wait_until(lambda: not _blocked(bench), "no consumer waits for a tenant", 30)
             count = fill(bench.client, lives(names, jobs, first=WARM_JOBS))
             return bench.measured(count, drain, *pids)

@@ -1,4 +1,4 @@
-"""Delivery: draining the log into each projection."""
+"""Delivery: draining the streams into each projection."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def status(bench: Bench) -> list[Figure]:
 
 
 def drain(consumer: Consumer, count: int) -> None:
-    """Let the consumer work until so many entries are settled.
+    """Run the consumer until `count` entries are settled.
 
     Raises:
-        RuntimeError: it finds no more to do before.
+        RuntimeError: it finds no further entries before.
     """
     stop, settled, idle = threading.Event(), 0, 0
     while settled < count:
@@ -74,7 +74,7 @@ def _fill(bench: Bench, jobs: int) -> int:
 
 
 def _read_all(client: redis.Redis, count: int) -> None:
-    """Read and acknowledge all, one stream at a time in turn."""
+    """Read and acknowledge all entries, one stream after the other."""
     streams = [KEYS.stream(name) for name in NAMES]
     while count:
         for stream in streams:

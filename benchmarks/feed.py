@@ -1,4 +1,4 @@
-"""Who looks on: streams and long polls open at one API process, while jobs change all the time."""
+"""Viewers: live streams and long polls of one API process, while jobs change all the time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from streams.appender import EventAppender
 RATE = 200
 """Changes of state a second."""
 CHANGES = 4
-"""Of each job while somebody looks: three times progress, and its end."""
+"""Events of each job while it has viewers: three of progress, and its end."""
 STREAMS, WAITS, TENANT_STREAMS = 1_000, 2_000, 10
-"""Streams in all, long polls, and how many of the streams are of each tenant's whole."""
+"""Live streams, long polls, and how many of the streams are of all jobs of a tenant."""
 IDLE_SECONDS = 3.0
 CONNECT_SECONDS = 60.0
 
 
 def feed(bench: Bench) -> list[Figure]:
-    """Let 3,000 viewers (fewer at a smaller scale) look on for some 20 s."""
+    """Serve 3,000 viewers (fewer at a smaller scale) for about 20 s."""
     bench.empty()
     jobs = bench.scaled(1_000, least=len(NAMES))
     crowd = Crowd(
@@ -64,12 +64,12 @@ def feed(bench: Bench) -> list[Figure]:
 
 
 def job_id(number: int) -> str:
-    """Name a job."""
+    """Return the key of a job."""
     return f"import-{number:05}"
 
 
 def _change(appender: EventAppender, crowd: Crowd, on_step: Callable[[], None]) -> float:
-    """Append `RATE` changes a second until all jobs have ended; give the rate that was kept."""
+    """Append `RATE` changes a second until all jobs have ended; return the actual rate."""
     began, count, jobs = time.perf_counter(), 0, len(crowd.all_jobs())
     for tenant, event in _changes(crowd):
         early = began + count / RATE - time.perf_counter()
@@ -94,12 +94,12 @@ def _changes(crowd: Crowd) -> Iterator[tuple[str, dict[str, object]]]:
 
 
 class _Cost(NamedTuple):
-    """What it took of the API: shares of one core, and bytes."""
+    """The resources of the API: shares of one core, and bytes."""
 
     idle: float
     busy: float
     held: Sequence[int]
-    """Before the changes, and after each step of all jobs."""
+    """Values before the changes, and after each step of all jobs."""
 
 
 def _figures(crowd: Crowd, seen: Seen, cost: _Cost, rate: float) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""The limit beside the progress endpoint: "hello", served exactly as the product is.
+"""The limit of the progress endpoint: "hello", from the same server with the same settings.
 
 `python -m benchmarks.hello` starts the product's own HTTP server; only the application differs.
 """

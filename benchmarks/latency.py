@@ -1,4 +1,4 @@
-"""Latency: from an append to its being readable over HTTP, at a steady rate of appends."""
+"""Latency: from an append to an answer that contains it, at a steady rate of appends."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from streams.events import Progress
 RATE = 1_000
 """Events a second."""
 PROBE_EVERY = 0.02
-"""Seconds between two events that are waited for."""
+"""Seconds between two events whose latency is measured."""
 LOOK_EVERY = 0.0005
-"""Seconds between two looks at one that is waited for."""
+"""Seconds between two polls for such an event."""
 LOST_SECONDS = 5.0
 
 _PROBE = "probe"
 
 
 def latency(bench: Bench) -> list[Figure]:
-    """Measure with both groups and the API as processes, and appends from one of their own."""
+    """Measure with both groups, the API and the appender in separate processes."""
     bench.empty()
     seconds = max(1.0, 10 * bench.scale)
     with ExitStack() as stack:
@@ -43,7 +43,7 @@ def latency(bench: Bench) -> list[Figure]:
         port = port_of(stack.enter_context(api(bench)))
         pool = stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
         probe = _Probe(EventAppender(bench.client), port)
-        probe.measure(LOST_SECONDS)  # the first event of a tenant makes groups, and the job
+        probe.measure(LOST_SECONDS)  # the first event of a tenant creates groups, and the job
         appending = pool.submit(append_steadily, bench.redis.url, seconds)
         latencies = probe.sample_until(appending)
         rate = appending.result()
@@ -61,7 +61,7 @@ def latency(bench: Bench) -> list[Figure]:
 
 
 def append_steadily(redis_url: str, seconds: float) -> float:
-    """Append `RATE` events a second, one a call, and give the rate that was kept."""
+    """Append `RATE` events a second, one in a call; return the rate that was reached."""
     appender, count = EventAppender(connect(redis_url)), int(RATE * seconds)
     jobs = count // (len(NAMES) * len(STEPS)) + 1
     events = [event for event, _ in zip(lives(NAMES, jobs), range(count), strict=False)]
@@ -75,7 +75,7 @@ def append_steadily(redis_url: str, seconds: float) -> float:
 
 
 class _Probe:
-    """One job whose every event is waited for."""
+    """One job, the latency of whose events is measured."""
 
     def __init__(self, appender: EventAppender, port: int) -> None:
         self._appender = appender
@@ -84,7 +84,7 @@ class _Probe:
         self._count = 0
 
     def sample_until(self, load: Future[float]) -> list[float]:
-        """Measure again and again until the load ends; in seconds."""
+        """Measure until the load ends; return the latencies in seconds."""
         latencies = []
         while not load.done():
             latencies.append(self.measure(LOST_SECONDS))
@@ -92,10 +92,10 @@ class _Probe:
         return latencies
 
     def measure(self, timeout: float) -> float:
-        """Append an event and give the seconds until an answer has it.
+        """Append an event; return the seconds until an answer contains it.
 
         Raises:
-            RuntimeError: none had it within the timeout.
+            RuntimeError: no answer contained it within the time limit.
         """
         self._count += 1
         step = f"step-{self._count}"
@@ -103,7 +103,7 @@ class _Probe:
         self._appender.append(NAMES[0], Progress(id=_PROBE, step=step, percent=50))
         while self._step() != step:
             if time.perf_counter() - began > timeout:
-                raise RuntimeError(f"an event was not readable within {timeout} s")
+                raise RuntimeError(f"an event was in no answer within {timeout} s")
             time.sleep(LOOK_EVERY)
         return time.perf_counter() - began
 

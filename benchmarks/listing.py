@@ -1,4 +1,4 @@
-"""Lists over HTTP on a million rows: pages at any depth beside first pages, filter by filter."""
+"""Lists over HTTP on a million rows: deep pages and first pages, filter by filter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streams.kinds import JOB
 
 DATABASE = "listing"
 PAGES = 100
-"""First pages, and as many deep ones, of each list."""
+"""The number of first pages, and of deep ones, of each list."""
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 STEP = timedelta(seconds=15)
@@ -47,14 +47,14 @@ LISTS = (
 
 
 class Sample(NamedTuple):
-    """Seconds of one list's pages."""
+    """The times of one list's pages, in seconds."""
 
     first: list[float]
     deep: list[float]
 
     @property
     def ratio(self) -> float:
-        """How much longer a deep page takes than a first one, at the 95th percentile of each."""
+        """The time of a deep page divided by that of a first page, both at the 95th percentile."""
         return quantile(self.deep, 0.95) / quantile(self.first, 0.95)
 
 
@@ -66,7 +66,7 @@ def listing(bench: Bench) -> list[Figure]:
     with bench.jobtrail("api", environ={**ENVIRON, "JOBTRAIL_DATABASE_URL": url}) as server:
         address = f"http://127.0.0.1:{port_of(server)}/api/v1/jobs/"
         with httpx.Client(base_url=address, headers=credentials(BIG)) as client:
-            for query in lists:  # every connection, and every index's upper pages
+            for query in lists:  # opens every connection, and reads every index's upper pages
                 _measure(client, query, rows, pages=min(10, pages))
             found = {query: _measure(client, query, rows, pages=pages) for query in lists}
     worst = max(found, key=lambda query: found[query].ratio)
@@ -96,7 +96,7 @@ def _filled(bench: Bench, rows: int) -> str:
 
 
 def _measure(client: httpx.Client, query: str, rows: int, *, pages: int) -> Sample:
-    """Ask for first and deep pages in turn, the deep ones at random places."""
+    """Request first and deep pages in turn; the deep ones begin at random jobs."""
     filter_values = list_parameters(JOB).of_query(query.encode()).filter_values
     places = random.Random(1)
     sample = Sample([], [])

@@ -1,6 +1,6 @@
-"""The load generator: many kept-alive HTTP/1.1 connections, each with one request under way.
+"""The load generator: many persistent HTTP/1.1 connections, each with one request at a time.
 
-It runs in a process of its own, knows just enough HTTP, and says how busy it was itself.
+It runs in a separate process, supports only the HTTP that it needs, and measures its own load.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _GRACE_SECONDS = 10.0
 
 
 class Load(NamedTuple):
-    """What the server did under it; latencies in seconds."""
+    """The answers of the server under the load; latencies in seconds."""
 
     seconds: float
     latencies: Sequence[float]
     cpu_share: float
-    """Of one core, by the generator itself; near 1 it was the bottleneck."""
+    """The share of one core that the generator used; near 1, it was the bottleneck."""
 
     @property
     def rate(self) -> float:
@@ -39,12 +39,12 @@ class Load(NamedTuple):
 
 
 class UnexpectedAnswer(RuntimeError):
-    """The server did not answer 200; nothing that was measured counts."""
+    """An answer was not 200; the measurement is not valid."""
 
 
 @contextmanager
 def generator() -> Iterator[ProcessPoolExecutor]:
-    """Give a process to submit `generate` to."""
+    """Return an executor with one process, which runs `generate`."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
@@ -52,7 +52,7 @@ def generator() -> Iterator[ProcessPoolExecutor]:
 def generate(
     port: int, requests: Sequence[bytes], seconds: float, connections: int = CONNECTIONS
 ) -> Load:
-    """Send the requests in turn for so many seconds (and at most `MAX_REQUESTS`).
+    """Send the requests in turn for a number of seconds, at most `MAX_REQUESTS`.
 
     Raises:
         UnexpectedAnswer: an answer was not 200, or a connection was closed.
@@ -74,7 +74,7 @@ async def _generate(port: int, requests: Sequence[bytes], seconds: float, connec
 
 
 class _Run:
-    """What the connections share."""
+    """The state that the connections share."""
 
     def __init__(self, requests: Sequence[bytes], deadline: float) -> None:
         self.requests = itertools.islice(itertools.cycle(requests), MAX_REQUESTS)
@@ -83,7 +83,7 @@ class _Run:
 
 
 class _Client(asyncio.Protocol):
-    """One connection: a request, its whole answer, the next request."""
+    """One connection: a request, its complete answer, the next request."""
 
     def __init__(self, run: _Run) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -92,12 +92,12 @@ class _Client(asyncio.Protocol):
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Send the first request."""
         self._transport = cast("asyncio.Transport", transport)
         self._send()
 
     def data_received(self, data: bytes) -> None:
-        """Go on once the answer is whole."""
+        """Send the next request once the answer is complete."""
         self._received = self._received + data if self._received else data
         size = _size(self._received)
         if size is None or len(self._received) < size:
@@ -113,7 +113,7 @@ class _Client(asyncio.Protocol):
             self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """A server that closes early spoils the measurement."""
+        """Fail: a server that closes connections makes the measurement invalid."""
         self._end(UnexpectedAnswer(f"the connection was closed: {exc}"))
 
     def _send(self) -> None:
@@ -135,7 +135,7 @@ class _Client(asyncio.Protocol):
 
 
 def _size(received: bytes) -> int | None:
-    """Give the bytes of the whole answer, once its head is there."""
+    """Return the size of the complete answer in bytes; None before its head has arrived."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -152,7 +152,7 @@ def _cpu_seconds() -> float:
 
 
 def get(path: str, headers: Mapping[str, str] | None = None) -> bytes:
-    """Write a request."""
+    """Return the bytes of a request."""
     lines = [f"GET {path} HTTP/1.1", "host: localhost"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join([*lines, "", ""]).encode()

@@ -1,4 +1,4 @@
-"""Measuring two things side by side, and what a process costs."""
+"""Measurement of a product and its limit in turn, and of the CPU time of processes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import psutil  # type: ignore[import-untyped]
 
 
 class Cpu(NamedTuple):
-    """CPU time by who spent it: of one event or request in microseconds, of a run in seconds."""
+    """CPU time by process: of one event or request in microseconds, of a run in seconds."""
 
     python: float
-    """The process that is measured; of a peer in another language, that one's process."""
+    """The measured process; for a peer in another language, its process."""
     redis: float
     postgres: float
 
     def since(self, before: Cpu) -> Cpu:
-        """Return what was spent after an earlier reading."""
+        """Return the difference from an earlier value."""
         return Cpu(*(now - then for now, then in zip(self, before, strict=True)))
 
     def each(self, count: int) -> Cpu:
-        """Return the microseconds of one of `count` events that took so many seconds."""
+        """Return the microseconds of one event, where `count` events took these seconds."""
         return Cpu(*(1e6 * spent / count for spent in self))
 
 
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The product beside its limit: medians of each, and the median of the rounds' ratios."""
+    """The product and its limit: the medians of both, and the median of the rounds' ratios."""
 
     product: float
     limit: float
@@ -45,7 +45,7 @@ class Pair(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A pair of rates with the medians of what an event cost on both sides."""
+    """A pair of rates, with the median CPU time of an event on both sides."""
 
     pair: Pair
     cpu: Cpu
@@ -79,7 +79,7 @@ def _time_shown(seconds: float) -> str:
 
 
 def alternate(rounds: int, product: Callable[[], float], limit: Callable[[], float]) -> Pair:
-    """Measure both in turn (A B A B ...), so that what slows the machine slows both."""
+    """Measure both in turn (A B A B ...), so that a slower machine slows both."""
     pairs = [(product(), limit()) for _ in range(rounds)]
     return Pair(
         median(ours for ours, _ in pairs),
@@ -90,7 +90,7 @@ def alternate(rounds: int, product: Callable[[], float], limit: Callable[[], flo
 
 
 def compare(rounds: int, product: Callable[[], Sample], limit: Callable[[], Sample]) -> Comparison:
-    """Measure the rates of both in turn, and what an event costs each of them."""
+    """Measure in turn the rates of both, and the CPU time of an event."""
     spent: tuple[list[Cpu], list[Cpu]] = [], []
 
     def rate(side: int, measured: Callable[[], Sample]) -> float:
@@ -108,20 +108,20 @@ def medians(spent: Sequence[Cpu]) -> Cpu:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Give the seconds that the work takes."""
+    """Return the seconds that some work takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Give the value that this share of the values does not exceed."""
+    """Return the value that this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 class CpuMeter:
-    """The CPU time of a process and its children since the meter was made."""
+    """Meter of the CPU time of a process and its children since it was created."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
@@ -129,15 +129,15 @@ class CpuMeter:
         self._at = time.monotonic()
 
     def seconds(self) -> float:
-        """Give the CPU seconds used."""
+        """Return the CPU seconds used."""
         return self._cpu() - self._began
 
     def share(self) -> float:
-        """Give the share of one core (1.0 is all of it)."""
+        """Return the share of one core that was used, from 0 to 1."""
         return self.seconds() / (time.monotonic() - self._at)
 
     def _cpu(self) -> float:
-        # Not the times of waited-for children: they would count the processes' starts again.
+        # Without the times of ended children, which would count the starts of processes again.
         processes = [self._process, *self._process.children(recursive=True)]
         times = [process.cpu_times() for process in processes]
         return float(sum(part.user + part.system for part in times))
@@ -163,5 +163,5 @@ def tree_cpu_seconds(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Give how much memory a process holds."""
+    """Return the memory of a process in bytes."""
     return int(psutil.Process(pid).memory_info().rss)

@@ -1,4 +1,4 @@
-"""Memory: what a consumer process holds after many events."""
+"""Memory: the size of a consumer process after many events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.workload import fill, lives
 FEW = 10_000
 FEW_OF_A_TRIAL = 1_000
 STEP = 50_000
-"""Events between two looks: the log is emptied then, so that Redis stays small."""
+"""Events between two measurements; the streams are emptied then, so that Redis stays small."""
 
 _MIB = 2**20
 
@@ -49,7 +49,7 @@ def memory(bench: Bench) -> list[Figure]:
 
 
 def _feed(bench: Bench, done: int, count: int) -> int:
-    """Append about so many events of new jobs and wait until they are projected."""
+    """Append about `count` events of new jobs, and wait until they are projected."""
     jobs = count // (EVENTS_A_JOB * len(NAMES))
     first = done // (EVENTS_A_JOB * len(NAMES))
     fed = fill(bench.client, lives(NAMES, jobs, first=first))

@@ -1,7 +1,7 @@
-"""A million rows to list, half of them one tenant's; filters find much, little or nothing.
+"""A million rows for lists, half of them of one tenant; filters match many, few or no rows.
 
-They are made within the server, with triggers off and indexes built afterwards as they stood
-before: the rows and facets are those that the triggers would have left.
+The server makes them itself, without triggers, and the indexes are built again afterwards. Rows and
+facets are those that the triggers would have made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier
 
 ROWS = 1_000_000
 _SPAN = timedelta(seconds=15 * ROWS)
-"""The time from the first row to the last one, however many there are."""
+"""The time from the first row to the last one, for any number of rows."""
 BIG = "big"
 """The tenant that has half of all rows."""
 
@@ -73,7 +73,7 @@ WHERE i.indrelid IN ('jobs'::regclass, 'job_facets'::regclass)
 
 
 def fill(url: str, rows: int = ROWS) -> None:
-    """Fill an empty database with `rows` rows over half a year, and gather statistics."""
+    """Fill an empty database with `rows` rows of half a year, and gather statistics."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET maintenance_work_mem = '256MB'; SET work_mem = '64MB'")
         connection.execute("ALTER TABLE jobs DISABLE TRIGGER USER")

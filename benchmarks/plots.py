@@ -15,7 +15,7 @@ from matplotlib.figure import Figure as Canvas
 PLOTS = Path(__file__).parents[1] / "docs" / "plots"
 
 PRODUCT, LIMIT = "product", "limit"
-"""The sides of a figure."""
+"""The two sides of a figure: the product and its limit."""
 
 Figures = Mapping[str, Mapping[str, Any]]
 """Figures of a run, by their keys."""
@@ -32,7 +32,7 @@ class Bar(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Bars that do the same work."""
+    """Bars of the same work."""
 
     title: str
     bars: Sequence[Bar]
@@ -45,7 +45,7 @@ class Plot(NamedTuple):
     axis: str
     groups: Sequence[Group]
     cpu: bool = False
-    """True where bars are CPU time, by who spent it, False where they are rates."""
+    """True if bars are CPU time by process, False if they are rates."""
 
 
 _STATUS = (
@@ -90,14 +90,14 @@ ALL: Mapping[str, Plot] = {
 
 
 class Theme(NamedTuple):
-    """Colors on a page; its background shows through."""
+    """Colors on a page, whose background is visible."""
 
     text: str
     product: str
     peer: str
     limit: str
     parts: tuple[str, str, str]
-    """Of CPU time: the process, Redis, PostgreSQL."""
+    """The colors of CPU time: of the process, Redis and PostgreSQL."""
 
 
 THEMES = {
@@ -114,11 +114,11 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "jobtrail",  # the same results give the same file
 }
 _WIDTH, _HEAD, _A_BAR = 8.0, 1.25, 0.32
-"""Inches: of a plot, of its title and axis, and of each bar."""
+"""The sizes of a plot, of its title and axis, and of each bar, in inches."""
 
 
 def draw(results: Path, folder: Path) -> list[Path]:
-    """Draw every plot of whose figures some were measured; return the files."""
+    """Draw every plot that has measured figures; return the files."""
     content = orjson.loads(results.read_bytes())
     figures = {figure["key"]: figure for figure in content["figures"] if figure["key"]}
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def _measured(plot: Plot, figures: Figures) -> Plot:
 
 
 def _note(content: Mapping[str, Any], figures: Iterable[Mapping[str, Any]]) -> str:
-    """Write when and where it was measured, and whether that can be believed."""
+    """Write when and on what machine the figures were measured, and whether they are in doubt."""
     facts = content["machine"]
     note = (
         f"{content['at'][:10]}, {facts['cores']} cores ({facts['machine']}), Python"
@@ -213,7 +213,7 @@ def _draw_legend(axes: Axes, theme: Theme) -> None:
 
 
 def _places(axes: Axes, plot: Plot) -> Iterator[tuple[float, Bar]]:
-    """Write each group's title, and yield its bars with their places on the axis."""
+    """Write the title of each group, and yield its bars with their coordinates on the axis."""
     place = 0.0
     for group in plot.groups:
         axes.text(0, place, group.title, va="center", fontsize=9, fontweight="bold")

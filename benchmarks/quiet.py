@@ -1,4 +1,4 @@
-"""A check that the machine was quiet enough for a benchmark's figures to be believed."""
+"""A check that the machine was idle enough for a benchmark's figures to be valid."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ import psutil  # type: ignore[import-untyped]
 from benchmarks.measure import tree_cpu_seconds
 
 MAX_OTHERS = 0.1
-"""Share of the machine's CPU time that other processes, and other guests of its host, may have."""
+"""The share of the CPU time that other processes, and other guests of the host, may have."""
 MAX_SPREAD = 1.3
-"""The fastest round of a baseline may be so many times as fast as its slowest one."""
+"""The greatest valid ratio of the fastest round of a baseline to the slowest one."""
 
 
 class _Reading(NamedTuple):
-    """Seconds since some time in the past."""
+    """A number of seconds since some time in the past."""
 
     clock: float
     machine: float
-    """CPU time of everything, time stolen by the host included."""
+    """The CPU time of all processes, including time that the host took."""
     ours: float
 
     @classmethod
     def now(cls) -> _Reading:
         times = psutil.cpu_times()._asdict()
-        # Guests' times are part of user and nice already.
+        # Times of guests are included in user and nice.
         idle = ("idle", "iowait", "guest", "guest_nice")
         machine = sum(spent for name, spent in times.items() if name not in idle)
         return cls(time.monotonic(), machine, tree_cpu_seconds(os.getpid()))
 
 
 class Witness:
-    """Watches who used the machine since it was made."""
+    """Monitor of the use of the machine since it was created."""
 
     def __init__(self) -> None:
         self._began = _Reading.now()
 
     def others(self) -> float:
-        """Return the share of the machine's CPU time that was neither ours nor idle."""
+        """Return the share of the CPU time that was neither the benchmark's nor idle."""
         now = _Reading.now()
         clock, machine, ours = (
             after - before for after, before in zip(now, self._began, strict=True)
@@ -50,7 +50,7 @@ class Witness:
 
 
 def doubt(others: float, rounds: Sequence[tuple[float, float]]) -> str:
-    """Return why a figure is not to be believed, from the machine and its rounds; else nothing."""
+    """Return the reason to doubt a figure, from the machine and its rounds; else an empty text."""
     reasons = []
     if others > MAX_OTHERS:
         reasons.append(f"others used {others:.0%} of the machine")

@@ -24,15 +24,15 @@ from consumers.composition import build
 
 ROUNDS = 3
 SECONDS = 4.0
-"""Of load in each round of a whole run."""
+"""The seconds of load in each round of a full run."""
 WARM_UP_SECONDS = 0.5
 STEPS = 5
-"""Events a job here: it is under way, as jobs that somebody polls are."""
+"""Events of each job; all jobs are processing, because clients poll such jobs."""
 
 IDS = 100
-"""In one query."""
+"""Jobs in one query."""
 BROWSER_CONNECTIONS = 6
-"""What a browser opens to one host."""
+"""Connections that a browser opens to one host."""
 
 _SECRET = "of this benchmark alone, and of no other use"
 ENVIRON = {
@@ -80,10 +80,10 @@ def progress(bench: Bench) -> list[Figure]:
 
 
 class Loaded:
-    """A server under load, and what was seen of it in each round.
+    """A server under load, and its results in each round.
 
     Args:
-        each: what one request counts for.
+        each: the number of jobs that one request counts as.
     """
 
     def __init__(
@@ -111,12 +111,12 @@ class Loaded:
         return Sample(load.rate * self._each, spent.each(len(load.latencies) * self._each))
 
     def p99(self) -> Callable[[], float]:
-        """Return what gives the 99th percentile of each round in turn, in seconds."""
+        """Return a function for the 99th percentile of each round in turn, in seconds."""
         values = iter([quantile(load.latencies, 0.99) for load in self.loads])
         return lambda: next(values)
 
     def facts(self) -> list[Mapping[str, float]]:
-        """Return each round's rate, latencies, and how busy the generator itself was."""
+        """Return the rate and latencies of each round, and the load of the generator."""
         return [
             {
                 "requests_per_second": load.rate,
@@ -133,7 +133,7 @@ class Loaded:
 
 
 def query(bench: Bench) -> list[Figure]:
-    """Ask for 100 jobs at once; limit: 100 single requests."""
+    """Request 100 jobs at once; limit: 100 single requests."""
     jobs = bench.scaled(10_000, least=1_000)
     project(bench, jobs)
     with api(bench) as server, generator() as pool:
@@ -158,7 +158,7 @@ def _queried(
 
 
 def project(bench: Bench, jobs: int) -> None:
-    """Fill Redis with so many jobs that are under way."""
+    """Fill Redis with `jobs` jobs that are processing."""
     bench.empty()
     count = fill(bench.client, lives(NAMES, jobs // len(NAMES), steps=STEPS))
     drain(build("status", bench.settings(), bench.client, "bench"), count)
@@ -173,15 +173,15 @@ def api(bench: Bench) -> Iterator[Running]:
 
 
 def port_of(server: Running) -> int:
-    """Give the port that a server announced."""
+    """Return the port that a server announced."""
     return int(server.said("api: ").rpartition(":")[2].strip(" /"))
 
 
 @cache
 def credentials(tenant: str) -> Mapping[str, str]:
-    """Return the header of this tenant's frontends, the same at each call.
+    """Return the authorization header of a tenant, the same one at each call.
 
-    A token a request would measure how fast tokens are verified.
+    With another token in each request, the verification of tokens would be measured.
     """
     token = jwt.encode(
         {"tenant_id": tenant, "exp": time.time() + 86_400}, _SECRET, algorithm="HS256"
@@ -190,7 +190,7 @@ def credentials(tenant: str) -> Mapping[str, str]:
 
 
 def poll(tenant: str, job: str) -> bytes:
-    """Write the request for a job's progress."""
+    """Return the bytes of a request for a job's progress."""
     return get(f"/api/v1/jobs/{job}/progress/", credentials(tenant))
 
 

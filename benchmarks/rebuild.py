@@ -1,4 +1,4 @@
-"""Rebuilding rows from nothing while events arrive and a reader polls without pause."""
+"""Rebuild of rows from nothing, while events are appended and a reader polls without pause."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from consumers.composition import build
 from streams.keys import Keys
 
 WATCHED = 100
-"""Jobs a tenant that the reader polls."""
+"""Jobs of each tenant that the reader polls."""
 ARRIVALS = 500
-"""Events a second that arrive meanwhile."""
+"""Events a second that are appended meanwhile."""
 TICK = 0.1
 
 _WATCH = """
@@ -34,7 +34,7 @@ FROM jobs WHERE kind = 'job' AND tenant = ANY(%s) AND id = ANY(%s)
 
 
 def rebuild(bench: Bench) -> list[Figure]:
-    """Reset the rows of a million events, one row in ten of them wrong."""
+    """Reset the rows of a million events, a tenth of which are wrong."""
     bench.empty()
     jobs = bench.scaled(1_000_000, least=10_000) // (EVENTS_A_JOB * len(NAMES))
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
@@ -42,7 +42,7 @@ def rebuild(bench: Bench) -> list[Figure]:
         count = fill(bench.client, lives(NAMES, jobs))
         drain(build("rows", bench.settings(), bench.client, "bench"), count)
         for _ in trim(bench.client, Keys(), 0):
-            pass  # the history alone holds them now
+            pass  # only the history holds them now
         connection.execute("UPDATE jobs SET job_type = 'wrong' WHERE id LIKE '%7'")
     with bench.jobtrail("consume", "rows") as consumer:
         consumer.said("consumer_started")
@@ -90,7 +90,7 @@ def _arriving(bench: Bench, first: int) -> Iterator[None]:
 
 @contextmanager
 def _reading(bench: Bench) -> Iterator[dict[str, Any]]:
-    """Poll jobs without pause; count the polls that saw what no reader may see."""
+    """Poll jobs without pause; count the polls that found a missing job or an older state."""
     ids = [job_id(number) for number in range(WATCHED)]
     seen: dict[str, Any] = {"polls": 0, "harms": 0}
     best: dict[tuple[str, str], tuple[int, int]] = {}
@@ -116,7 +116,7 @@ def _older(
 
 @contextmanager
 def _repeating(work: Callable[[], None], every: float) -> Iterator[None]:
-    """Do it again and again in a thread; what it raises is raised in the end."""
+    """Repeat some work in a thread; raise its error at the end."""
     done, failures = threading.Event(), list[Exception]()
 
     def repeat() -> None:

@@ -1,8 +1,7 @@
-"""Statements as the product sent them, recorded once and sent again without the product.
+"""Statements that the product sent, recorded once and sent again without the product.
 
-Sent again, they are the limit of a projection: the same transactions, statements and ready-made
-rows, with nothing read, folded or made into rows. As they are recorded, they follow the product
-when its statements change.
+They measure the limit of a projection: the same transactions, statements and rows, without reading
+and folding events. Because they are recorded, they change when the product's statements change.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from sql.sessions import Session
 
 PLACE = "place"
 """The column with the ctid of a row that the product locked. When the statements are sent again,
-rows may have other ctids: a vacuum may have run at another moment."""
+rows may have other ctids, because a vacuum runs at another time."""
 
 
 class Begin(NamedTuple):
@@ -27,11 +26,11 @@ class Begin(NamedTuple):
 
 
 class End(NamedTuple):
-    """The end of the innermost one."""
+    """The end of the innermost transaction or savepoint."""
 
 
 class Execute(NamedTuple):
-    """A statement, and the places that it returned."""
+    """A statement, and the ctids that it returned."""
 
     query: Any
     params: Any
@@ -50,14 +49,14 @@ Step = Begin | End | Execute | Copy
 
 
 class Recorder:
-    """Records what sessions send that are opened while it records."""
+    """Recorder of the statements of sessions that are opened while it records."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record sessions that are opened in here."""
+        """Record the sessions that are opened within the context."""
         original = sessions.connect
 
         def connect(*arguments: Any, **options: Any) -> _RecordedSession:
@@ -120,7 +119,7 @@ class _RecordedCopy:
 
 
 def send_again(session: Session, steps: Sequence[Step]) -> None:
-    """Send recorded steps to tables that are as empty as they were then."""
+    """Send recorded steps to tables that are empty as they were then."""
     _send(session, iter(steps), {})
 
 
@@ -150,14 +149,14 @@ def _copy(session: Session, step: Copy, moved: Mapping[str, str]) -> None:
 
 
 def _at_new_places(params: Any, moved: Mapping[str, str]) -> Any:
-    """Return the parameters with each place put right; places are the last array."""
+    """Return the parameters with the present ctids, which are the last array."""
     if not moved or not params or not isinstance(params[-1], list):
         return params
     return [*params[:-1], [moved.get(value, value) for value in params[-1]]]
 
 
 def _places(cursor: psycopg.Cursor[Any]) -> Sequence[str]:
-    """Return the column of places of a result, if it has one, and leave the rest of it unread."""
+    """Return the column of ctids of a result, if it has one; its other columns are not read."""
     result = cursor.pgresult
     names = [column.name for column in cursor.description or ()]
     if result is None or PLACE not in names:

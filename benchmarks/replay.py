@@ -1,4 +1,4 @@
-"""Replaying into what is gone, and verifying what is served, beside the live consumers' speed."""
+"""Replay of lost projections, and verification, compared with the speed of live consumers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ VERIFY_AIM = 1.5
 SECONDS = 600.0
 
 Samples = dict[tuple[str, str], list[Sample]]
-"""Of each command and projection, round by round."""
+"""The results of each command and projection, round by round."""
 
 
 def replay(bench: Bench) -> list[Figure]:
-    """Project live, verify, lose Redis and the rows, and bring all back by the command."""
+    """Project live, verify, delete Redis and the rows, and restore them with the command."""
     found: Samples = {}
     jobs = bench.scaled(100_000, least=4_000) // (EVENTS_A_JOB * len(NAMES))
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
@@ -78,7 +78,7 @@ def _replayed(bench: Bench, group: str, count: int) -> Sample:
 
 
 def _run(bench: Bench, words: tuple[str, ...], count: int) -> tuple[Sample, dict[str, object]]:
-    """Run the command, its start included; return what it cost and its first line of JSON."""
+    """Run the command, including its start; return its CPU time and its first line of JSON."""
     before, started = bench.spent(), time.perf_counter()
     with bench.jobtrail(*words, "--json") as command:
         answer = orjson.loads(command.said("{", SECONDS))

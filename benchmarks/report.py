@@ -1,4 +1,4 @@
-"""What was found: one figure a line, as a table and as JSON."""
+"""The results: one figure in a line, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from benchmarks.measure import Cpu
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 WIDTH = 160
-"""Of a table that is not printed on a terminal."""
+"""The width of a table that is not printed on a terminal."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing measured: `value` is what the aim is about, a ratio unless it has a unit.
+    """One result: `value` is compared with the aim, and is a ratio unless it has a unit.
 
-    A figure without an aim is there to compare others with.
+    A figure without an aim is for comparison.
     """
 
     name: str
@@ -33,46 +33,46 @@ class Figure:
     aim: float | None = None
     _: KW_ONLY
     at_least: bool = False
-    """Whether more is better; otherwise the aim is a bound from above."""
+    """True if more is better; if not, the aim is an upper bound."""
     unit: str = ""
     product: str = ""
     limit: str = ""
     cpu: Cpu | None = None
     """CPU microseconds of each event or request."""
     limit_cpu: Cpu | None = None
-    """The same of what it is measured beside."""
+    """The same of the limit."""
     rounds: Sequence[tuple[float, float]] = ()
     """The product and its limit, round by round."""
     timed: bool = True
-    """True where a busy machine changes it."""
+    """True if a busy machine changes it."""
     key: str = ""
-    """A short name that does not change with the scale: plots find their figures by it."""
+    """A short name that does not depend on the scale; plots select figures by it."""
     doubt: str = ""
-    """Why the figure is not to be believed: the machine was too busy. Empty in a quiet run."""
+    """The reason to doubt the figure, because the machine was busy; empty if there is none."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def reached(self) -> bool | None:
-        """True where the aim was reached; None where there is none."""
+        """True if the aim was reached; None if there is none."""
         if self.aim is None:
             return None
         return self.value >= self.aim if self.at_least else self.value <= self.aim
 
     def shown(self, number: float) -> str:
-        """Write a number as this figure's."""
+        """Return a number as text, in the format of this figure."""
         if not self.unit:
             return f"{number:.2f} ×" if abs(number) < 100 else f"{number:,.0f} ×"
         return f"{number:,.0f} {self.unit}" if number >= 100 else f"{number:.3g} {self.unit}"
 
     @property
     def aim_shown(self) -> str:
-        """The aim as text; empty where there is none."""
+        """The aim as text; empty if there is none."""
         sign = "≥" if self.at_least else "≤"
         return "" if self.aim is None else f"{sign} {self.shown(self.aim)}"
 
 
 def cpu_shown(cpu: Cpu | None) -> str:
-    """Write CPU microseconds, parts that are nothing left out."""
+    """Return CPU microseconds as text, without the parts that are zero."""
     if cpu is None:
         return ""
     named = zip(("py", "redis", "pg"), cpu, strict=True)
@@ -81,7 +81,7 @@ def cpu_shown(cpu: Cpu | None) -> str:
 
 
 def print_table(figures: Sequence[Figure], title: str) -> None:
-    """Print the figures; an aim that was not reached is shown plainly, and what is doubtful too."""
+    """Print the figures, and which aims were not reached and which figures are in doubt."""
     console = Console(width=None if Console().is_terminal else WIDTH)
     table = Table(title=title, title_justify="left")
     table.add_column("what")
@@ -137,7 +137,7 @@ def _told(found: Mapping[str, Any]) -> Mapping[str, Any]:
 def write_json(
     figures: Sequence[Figure], facts: Mapping[str, Any], scale: float, path: Path
 ) -> None:
-    """Write all of it, the rounds included."""
+    """Write all results, including the rounds."""
     path.parent.mkdir(exist_ok=True)
     content = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -160,7 +160,7 @@ _SHOWN = "key name value aim at_least unit reached doubt product limit rounds".s
 
 
 def machine() -> dict[str, Any]:
-    """Give what the figures depend on."""
+    """Return the facts of the machine and its software that the figures depend on."""
     return {
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],

@@ -1,4 +1,4 @@
-"""The roster import beside the row-by-row way it replaces, on the same data in one run."""
+"""The roster import and the row-by-row import that it replaces, with the same data in one run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _MEMBER = "INSERT INTO roster.memberships (tenant, user_id, role) VALUES (%s, %s
 
 
 class Cost(NamedTuple):
-    """What one import took: seconds, and the most memory of its two processes."""
+    """The seconds of one import, and the most memory of its two processes."""
 
     seconds: float
     importer_bytes: int
@@ -94,7 +94,7 @@ def _beside_rows(bench: Bench, folder: Path) -> Figure:
 
 
 def _growing(bench: Bench, folder: Path) -> list[Figure]:
-    """Four times the students: in four times the time, in the same memory."""
+    """Compare four times the students: in about four times the time, in the same memory."""
     few, many = (bench.scaled(count, least=500) for count in (50_000, 200_000))
     costs = [_import(bench, _workbook(folder, count)) for count in (few, many)]
     each = [cost.seconds / count for cost, count in zip(costs, (few, many), strict=True)]
@@ -126,7 +126,7 @@ def _memory(name: str, product: int, limit: int) -> Figure:
 
 
 def _import(bench: Bench, path: Path) -> Cost:
-    """Run the command on empty tables, as a process of its own."""
+    """Run the command on empty tables, in a separate process."""
     _clear(bench)
     words = ("roster", "import", str(path), "--tenant", TENANT, "--json")
     started = time.monotonic()
@@ -162,7 +162,7 @@ def _clear(bench: Bench) -> None:
 
 
 def _as_a_set(bench: Bench, path: Path) -> None:
-    """Import as the command does, progress and all, but for starting Python."""
+    """Import like the command, including progress, but without the start of Python."""
     job = Job(path, TENANT, new_event_id())
     url, reporter = bench.postgres.url, Reporter(EventAppender(bench.client))
     result = import_roster(job, password=PASSWORD, database_url=url, reporter=reporter)
@@ -175,18 +175,19 @@ def _expect_all(result: Mapping[str, Any]) -> None:
 
 
 def _row_by_row(bench: Bench, path: Path) -> None:
-    """Look up and save each student by himself, as the way did that the import replaces.
+    """Look up and store each student separately, like the import that this one replaces.
 
-    The plan that the import follows counts that way's statements, about 25,000 for 5,000 rows: two
-    SELECTs a row (the active student, the deleted one) and three INSERTs (user, student,
-    membership). Apart from those it names `ensure_parent_for_student`, once a student: to look
-    whether the parent is there, and to insert him. That is all that is done here, in one
-    transaction a row, for without it each INSERT would wait for the disk by itself.
+    The plan of the import counts the statements of that way, about 25,000 for 5,000 rows: two
+    SELECTs for each row (the active and the deleted student) and three INSERTs (user, student and
+    membership). In addition it names `ensure_parent_for_student`, once for each student: a SELECT
+    of the parent, and an INSERT. Only these statements are sent here, in one transaction for each
+    row; without a transaction, each INSERT would wait for the disk.
 
-    Where the plan leaves it open, this way is let off: no look whether a `ps_number` is taken, none
-    for the membership, progress sent as rarely as by the import though it was told each row, and
-    the sheet read and checked by the same reader. And one thing it is let off though the plan has
-    it: the password hashed anew for each student, which takes longer than all the rest by far.
+    Where the plan says nothing, the cheaper assumption is made: no SELECT for a `ps_number` that is
+    taken, and none for the membership; progress as rarely as in the import, though the old way
+    reported it for each row; and the same reader of the sheet. In addition, the password is not
+    hashed for each student, as the plan says, because that takes far longer than everything
+    else.
     """
     reporter = Reporter(EventAppender(bench.client))
     with (
@@ -220,7 +221,7 @@ def _save_one(connection: psycopg.Connection, row: Student, hashed: str) -> None
 
 
 def _first(connection: psycopg.Connection, query: LiteralString, values: Sequence[Any]) -> Any:
-    """Give the first column of the first row, or None."""
+    """Return the first column of the first row, or None."""
     row = connection.execute(query, values).fetchone()
     return None if row is None else row[0]
 

@@ -1,11 +1,11 @@
-"""Rows and history: draining the log into PostgreSQL, beside two limits.
+"""Rows and history: draining the streams into PostgreSQL, with two limits.
 
-The fair limit sends the product's own statements again (`recorded`): what the two tables cost in
-PostgreSQL and on the way there, with nothing left for the product to do. A bare COPY of the history
-is the limit of a history without jobs.
+The first limit sends the product's statements again (`recorded`): the cost of the two tables in
+PostgreSQL and of the connection, without the work of the product. A COPY of the history alone is
+the limit of a history without jobs.
 
-Both sizes are measured in a new cluster whose statistics are never gathered: a plan that only holds
-with them, or only for small tables, shows.
+Both sizes are measured in a new cluster without statistics, so that a query plan that needs them,
+or small tables, is noticed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sql import sessions
 from streams.entry_ids import of_reply
 
 SIZES = {"small": 200, "large": 1_000}
-"""Jobs a tenant."""
+"""Jobs of each tenant."""
 
 _NEVER_ANALYSED = "ALTER TABLE jobs SET (autovacuum_analyze_threshold = 2000000000)"
 _ANALYSED = """
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS bare_events (
 
 
 def rows(bench: Bench) -> list[Figure]:
-    """Project two sizes of logs; limits: the same statements again, and bare COPY."""
+    """Project streams of two sizes; limits: the same statements again, and COPY alone."""
     with (
         bench.fresh_postgres() as server,
         psycopg.connect(server.url, autocommit=True) as connection,
@@ -63,7 +63,7 @@ def rows(bench: Bench) -> list[Figure]:
         figures = [_beside_statements(bench, connection, *size) for size in sizes.items()]
         figures.append(_beside_copy(bench, connection, sizes["large"]))
         if cast("Any", connection.execute(_ANALYSED).fetchone())[0]:
-            raise RuntimeError("the cluster was to stay without statistics")
+            raise RuntimeError("the cluster must not have statistics")
     return figures
 
 
@@ -104,11 +104,11 @@ def _beside_statements(
 
 
 def _record(bench: Bench, connection: psycopg.Connection, jobs: int) -> Sequence[Step]:
-    """Let a consumer drain the log, and return what it sent from its second batch on."""
+    """Drain the streams with a consumer; return the statements from its second batch on."""
     recorder = Recorder()
     with recorder.recording():
         consumer = build("rows", bench.settings(), bench.client, "bench")
-        drain(consumer, _filled(bench, connection, 1))  # opens the session, makes partitions
+        drain(consumer, _filled(bench, connection, 1))  # opens the session and creates partitions
         recorder.steps.clear()
         drain(consumer, _filled(bench, connection, jobs))
     return recorder.steps
@@ -139,14 +139,14 @@ def _beside_copy(bench: Bench, connection: psycopg.Connection, jobs: int) -> Fig
 
 
 def _expect_all(connection: psycopg.Connection, count: int) -> None:
-    """Raise unless the statements left what the product leaves."""
+    """Raise an error unless the statements result in the same rows as the product."""
     found = connection.execute(_STORED).fetchone()
     if found != (count, count // EVENTS_A_JOB):
         raise RuntimeError(f"events and ended jobs after the same statements: {found}")
 
 
 def _filled(bench: Bench, connection: psycopg.Connection, jobs: int) -> int:
-    """Empty everything and fill the log."""
+    """Delete everything and fill the streams."""
     bench.empty()
     connection.execute("TRUNCATE jobs, job_events")
     return fill(bench.client, lives(NAMES, jobs))
@@ -154,7 +154,7 @@ def _filled(bench: Bench, connection: psycopg.Connection, jobs: int) -> int:
 
 @contextmanager
 def _out_of_the_collectors_way() -> Iterator[None]:
-    """Keep the garbage collector from going through what was recorded while the product works."""
+    """Exclude the recorded statements from garbage collection while the product works."""
     gc.collect()
     gc.freeze()
     try:

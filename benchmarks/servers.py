@@ -1,4 +1,4 @@
-"""The servers and processes that are measured, on embedded servers in a folder of their own."""
+"""The measured servers and processes, with embedded servers in a temporary folder."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ DURABILITY = "Redis without persistence, PostgreSQL with fsync and synchronous c
 START_SECONDS = 30.0
 POLL = 0.02
 SMALLEST_SCALE = 0.01
-"""Below it nothing is measured, only tried."""
+"""Below this scale, benchmarks are only tried and not measured."""
 
 
 class Bench:
-    """One run: the servers, and how large it is to be."""
+    """One run: its servers and its scale."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
@@ -55,7 +55,7 @@ class Bench:
 
     @property
     def postgres(self) -> EmbeddedPostgres:
-        """A PostgreSQL with all migrations, started when first asked for."""
+        """A PostgreSQL server with all migrations, started at the first use."""
         if self._postgres is None:
             server = EmbeddedPostgres(self._subfolder("postgres"), fast=False)
             self._postgres = self._stack.enter_context(server)
@@ -64,7 +64,7 @@ class Bench:
 
     @contextmanager
     def fresh_postgres(self) -> Iterator[EmbeddedPostgres]:
-        """Put a new cluster, of which the planner knows nothing, in the place of `postgres`."""
+        """Replace `postgres` by a new cluster without statistics."""
         shared = self._postgres
         with EmbeddedPostgres(Path(tempfile.mkdtemp(dir=self._folder)), fast=False) as server:
             apply(server.url)
@@ -75,10 +75,10 @@ class Bench:
                 self._postgres = shared
 
     def measured(self, count: int, work: Callable[[], object], *pids: int) -> Sample:
-        """Do the work on so many events: their rate, and the CPU time of each.
+        """Do some work on `count` events; return their rate, and the CPU time of each.
 
-        `pids` are the processes whose CPU time counts as the measured one's, with their children;
-        without any it is this process, with the commands that it waited for.
+        `pids` are the measured processes, whose CPU time includes that of their children; without
+        any, it is this process with the commands that it has waited for.
         """
         spent, started = self.spent(*pids), time.perf_counter()
         work()
@@ -94,32 +94,32 @@ class Bench:
         )
 
     def scaled(self, whole: int, *, least: int = 1) -> int:
-        """Give the size of something in this run, of which a whole run has `whole`."""
+        """Return a size at the scale of this run, where a full run has `whole`."""
         return max(least, round(whole * self.scale))
 
     def rounds(self, whole: int) -> int:
-        """Return how many rounds there are; a trial has one."""
+        """Return the number of rounds; a trial has one."""
         return 1 if self.trial else whole
 
     @property
     def trial(self) -> bool:
-        """True for a run so small that it only shows that everything works."""
+        """True for a small run, which only tests that everything works."""
         return self.scale < SMALLEST_SCALE
 
     def empty(self) -> None:
-        """Empty the Redis."""
+        """Delete all keys of Redis."""
         self.client.flushall()
 
     def settings(self) -> Settings:
-        """Give the settings of a process with both servers."""
+        """Return the settings of a process with both servers."""
         return Settings(
             redis_url=self.redis.url, database_url=self.postgres.url, log_level="warning"
         )
 
     @contextmanager
     def jobtrail(self, *words: str, environ: Mapping[str, str] | None = None) -> Iterator[Running]:
-        """Run a command of the product as a process, as a deployment does."""
-        # -P: what runs is the installed product, whatever the folder we stand in holds.
+        """Run a command of the product as a process, like a deployment."""
+        # -P: run the installed product, and not modules of the working directory.
         with self.process([sys.executable, "-P", "-m", "ops", *words], environ=environ) as running:
             yield running
 
@@ -145,7 +145,7 @@ class Bench:
                 child.stop()
 
     def facts(self) -> dict[str, str]:
-        """Give the servers' versions."""
+        """Return the versions of the servers."""
         with psycopg.connect(self.postgres.url) as connection:
             version = connection.execute("SHOW server_version").fetchone()
         return {
@@ -161,7 +161,7 @@ class Bench:
 
 
 class Running:
-    """A process of the product, and what it said."""
+    """A process of the product, and its output."""
 
     def __init__(self, child: Child, log: Path) -> None:
         self._child = child
@@ -170,14 +170,14 @@ class Running:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """True while it has not ended."""
         return self._child.poll() is None
 
     def said(self, word: str, seconds: float = START_SECONDS) -> str:
-        """Wait for a line with this word and give it.
+        """Wait for a line of output with this word, and return it.
 
         Raises:
-            RuntimeError: the process ended, or did not say it in time.
+            RuntimeError: the process ended, or did not print it in time.
         """
         deadline = time.monotonic() + seconds
         while (line := self._line(word)) is None:
@@ -192,13 +192,13 @@ class Running:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float) -> None:
-    """Wait until it holds.
+    """Wait until a condition holds.
 
     Raises:
-        RuntimeError: it did not in time.
+        RuntimeError: it did not hold in time.
     """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"waited {seconds:.0f} s in vain until {what}")
+            raise RuntimeError(f"after {seconds:.0f} s it is still not true that {what}")
         time.sleep(POLL)

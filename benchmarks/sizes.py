@@ -1,4 +1,4 @@
-"""Bytes: what an event and a job take in Redis and in PostgreSQL, beside their own bytes."""
+"""Bytes: the storage of an event and a job in Redis and PostgreSQL, compared with their size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HISTORY, _ROWS = "^job_events", "^job(s|_facets)$"
 
 
 def held_bytes(bench: Bench) -> list[Figure]:
-    """Append events, project them both ways, and look at what grew each time."""
+    """Append events, project them into both stores, and measure the growth each time."""
     bench.empty()
     jobs = bench.scaled(1_000, least=50)
     payloads = list(lives(NAMES, jobs))
@@ -76,7 +76,7 @@ def _figure(
 
 
 def _redis_bytes(bench: Bench) -> int:
-    """Return the bytes of all keys; not `used_memory`, which has the clients' buffers too."""
+    """Return the bytes of all keys; `used_memory` would include the clients' buffers."""
     total, keys = 0, list(bench.client.scan_iter(count=CHUNK))
     for at in range(0, len(keys), CHUNK):
         commands = [("MEMORY", "USAGE", key, "SAMPLES", 0) for key in keys[at : at + CHUNK]]

@@ -1,4 +1,4 @@
-"""Start-up: how long the command takes to answer, beside Python itself."""
+"""Start-up: the time of a command, compared with that of Python itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def startup(bench: Bench) -> list[Figure]:
 
 
 def _project(bench: Bench) -> None:
-    """Have one job to ask for."""
+    """Append and project one job, whose status is read."""
     EventAppender(bench.client).append(TENANT, {"type": "processing", "id": JOB})
     drain(build("status", bench.settings(), bench.client, "bench"), 1)
 
@@ -43,7 +43,7 @@ def _started(bench: Bench, name: str, words: Sequence[str], key: str) -> Figure:
     command = _timed(bench, [str(_COMMAND), *words], environ)
     python = _timed(bench, [sys.executable, "-c", "pass"], environ)
     for once in (command, python):
-        once()  # compiles, and brings the files into memory
+        once()  # compiles, and loads the files into memory
     return Figure(
         f"{name}, time / python -c pass",
         aim=AIM,
@@ -58,6 +58,6 @@ def _timed(bench: Bench, argv: Sequence[str], environ: Mapping[str, str]) -> Cal
 
     def sample() -> Sample:
         found = bench.measured(1, run)
-        return Sample(found.rate, Cpu(found.cpu.python, 0, 0))  # servers are hardly asked
+        return Sample(found.rate, Cpu(found.cpu.python, 0, 0))  # the servers do hardly anything
 
     return sample

@@ -1,6 +1,6 @@
-"""A storm: everybody who follows a job reconnects at once, because the API was restarted.
+"""A storm: all clients that follow jobs reconnect at once, because the API was restarted.
 
-Half of the jobs end while the API is away, the other half while everybody reconnects.
+Half of the jobs end while the API is away, and the other half while the clients reconnect.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from benchmarks.waiting import wait_until_drained
 from streams.appender import EventAppender
 
 CLIENTS = 2_000
-"""Half of them with live streams, half with long polls; also the jobs, one for each."""
+"""The number of clients, half with live streams and half with long polls, and of jobs."""
 POLLS_ALONE = 200
 POLL_EVERY = 0.005
-"""Seconds between two polls of somebody who has nothing to do with the storm."""
+"""Seconds between two polls of a client that is not part of the storm."""
 OTHER = "other"
-"""The job that is polled meanwhile."""
+"""The job that this client polls."""
 SECONDS = 60.0
 
 
 def storm(bench: Bench) -> list[Figure]:
-    """Let 2,000 clients (fewer at a smaller scale) follow jobs, and restart the API."""
+    """Restart the API while 2,000 clients (fewer at a smaller scale) follow jobs."""
     bench.empty()
     followers = _followers(bench.scaled(CLIENTS, least=100))
     with ExitStack() as stack:
@@ -88,7 +88,7 @@ def _append(bench: Bench, kind: str, followers: list[Follower], *, wait: bool = 
 
 
 def _polls(port: int, count: int, over: Callable[[], bool]) -> list[float]:
-    """Poll one job again and again on one connection; return the seconds of each answer.
+    """Poll one job repeatedly on one connection; return the seconds of each answer.
 
     Raises:
         RuntimeError: an answer was not 200.

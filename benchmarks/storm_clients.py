@@ -1,4 +1,4 @@
-"""The clients of a storm, in a process of their own: each follows one job until its end."""
+"""The clients of a storm, in a separate process: each follows one job until its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACK = "bench:storm:back"
 """The key that is set once the server is back."""
 GRACE_SECONDS = 30.0
 AT_ONCE = 100
-"""Clients that connect at the same time before the storm."""
+"""The most clients that connect at the same time before the storm."""
 PROBE_EVERY = 0.01
 RETRY_SECONDS = 1.0
 
@@ -41,7 +41,7 @@ class Follower(NamedTuple):
     """True with a live stream, False with long polls."""
 
     def request(self, known: str = "") -> bytes:
-        """Return the request for what comes after the known state, or for the present one."""
+        """Return the request for the state after the known one, or for the present one."""
         path = f"/api/v1/jobs/{self.job}/progress/"
         path += "events" if self.streams else "?wait=30"
         header = "last-event-id" if self.streams else "if-none-match"
@@ -53,14 +53,14 @@ class Storm(NamedTuple):
     """Observations of the clients after they reconnected."""
 
     seconds: Sequence[float]
-    """Until each saw the end of its job; clients that did not are missing."""
+    """The seconds until each client had the end of its job, without clients that never had it."""
     refused: int
-    """Answers that told a client to come back later."""
+    """Answers that asked a client to retry later."""
     cpu_share: float
 
 
 def reconnect(port: int, redis_url: str, followers: Sequence[Follower]) -> Storm:
-    """Follow the jobs until the server goes away, and again as soon as it is back."""
+    """Follow the jobs until the server stops, and again as soon as it is back."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return uvloop.run(_reconnect(port, redis_url, followers))
@@ -99,7 +99,7 @@ class _Client(asyncio.Protocol):
     """One connection that follows a job.
 
     Args:
-        known: the version of the state that the client has already; empty before the storm.
+        known: the version of the state that the client already has; empty before the storm.
     """
 
     def __init__(self, follower: Follower, known: str = "") -> None:
@@ -108,7 +108,7 @@ class _Client(asyncio.Protocol):
         self.known = known
         self.refused = 0
         self.held: asyncio.Future[None] = self.loop.create_future()
-        """Done once the present state was seen and the next one is waited for."""
+        """True once the client has the present state and waits for the next one."""
         self.closed: asyncio.Future[None] = self.loop.create_future()
         self.ended: asyncio.Future[float] = self.loop.create_future()
         self._storming = bool(known)
@@ -119,17 +119,17 @@ class _Client(asyncio.Protocol):
         return self
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the present state, or for the one after the known one."""
+        """Request the present state, or the one after the known one."""
         self._transport = cast("asyncio.Transport", transport)
         self._ask()
 
     def data_received(self, data: bytes) -> None:
-        """Look for the end of the job, and for the version of a state."""
+        """Search the data for the end of the job and for the version of a state."""
         self._received += data
         if self._storming:
             self._look_for_end()
         elif self.held.done():
-            self._transport.close()  # the server is being stopped, and has answered
+            self._transport.close()  # the server stops, and has answered
         elif version := self._version():
             self.known, self._received = version, b""
             if not self.follower.streams:
@@ -139,7 +139,7 @@ class _Client(asyncio.Protocol):
             self._ask_later()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - what is missing tells
-        """Note that it is over."""
+        """Record that the connection is closed."""
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -148,7 +148,7 @@ class _Client(asyncio.Protocol):
             self._transport.write(self.follower.request(self.known))
 
     def _version(self) -> str:
-        """Return the version of the first whole state that was received; empty before."""
+        """Return the version of the first complete state that was received; empty before."""
         found = (_EVENT if self.follower.streams else _ETAG).search(self._received)
         whole = self.follower.streams or self._is_whole()
         return found[1].decode() if found and whole else ""

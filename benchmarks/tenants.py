@@ -1,4 +1,4 @@
-"""Ten thousand tenants: what they cost while idle, and while events are spread over them."""
+"""Ten thousand tenants: their cost while they are idle, and with events of all of them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from consumers.composition import build
 
 SPREAD_ROUNDS = 3
 SETTLE_SECONDS = 3.0
-"""Sweeps that a new consumer needs until it knows all logs."""
+"""Sweeps after which a new consumer knows all streams."""
 
 
 def idle_and_spread(bench: Bench) -> list[Figure]:
-    """Measure both."""
+    """Measure idle tenants, and events of many tenants."""
     names = tenants(bench.scaled(10_000, least=500))
     return [*_idle(bench, names), _spread(bench, names)]
 
 
 def _idle(bench: Bench, names: list[str]) -> list[Figure]:
-    """Measure one idle consumer process and Redis, once a minute's sweep from nothing included."""
+    """Measure an idle consumer process and Redis, including one complete sweep in a minute."""
     bench.empty()
     count = fill(bench.client, lives(names, 1))
     for group in ("rows", "status"):
@@ -53,7 +53,7 @@ def _idle(bench: Bench, names: list[str]) -> list[Figure]:
 
 
 def _sweep_from_nothing(bench: Bench) -> dict[str, float]:
-    """Give the CPU seconds of the sweep that a consumer makes once in `FORGET_SECONDS`."""
+    """Return the CPU seconds of the sweep that a consumer does once in `FORGET_SECONDS`."""
     bench.client.delete(KEYS.sweeper())
     sweep = Sweep(bench.client, "status", "bench")
     theirs, began = CpuMeter(bench.redis.pid), time.process_time()
@@ -62,7 +62,7 @@ def _sweep_from_nothing(bench: Bench) -> dict[str, float]:
 
 
 def _spread(bench: Bench, names: list[str]) -> Figure:
-    """Compare one life in each of many tenants with as many lives in ten."""
+    """Compare one life in each of many tenants with the same number of lives in ten."""
     count = len(names) * len(STEPS)
     consumer = build("status", bench.settings(), bench.client, "bench")
 

@@ -1,7 +1,7 @@
-"""Many viewers in a process of their own: streams of one job, of a tenant, and long polls.
+"""Many viewers in a separate process: live streams of one job, of a tenant, and long polls.
 
-They know just enough HTTP and look for two things: the time that an event was stamped with when it
-was appended, and the end.
+They support only the HTTP that they need, and search the answers for two things: the time at which
+an event was appended, and the end of a job.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ _LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)")
 
 
 class Crowd(NamedTuple):
-    """Who looks at what."""
+    """The viewers, by what they follow."""
 
     tenants: Sequence[str]
     jobs: Sequence[str]
-    """Of each tenant."""
+    """The ids of the jobs of each tenant."""
     streams: int
-    """Of one job each, one after the other, tenants in turn."""
+    """Live streams of one job each, tenants in turn."""
     waits: int
     tenant_streams: int
-    """Of each tenant."""
+    """Live streams of all jobs, of each tenant."""
 
     def all_jobs(self) -> list[tuple[str, str]]:
-        """Give each job with its tenant, tenants in turn."""
+        """Return each job with its tenant, tenants in turn."""
         return [(tenant, job) for job in self.jobs for tenant in self.tenants]
 
     @property
     def all_streams(self) -> int:
-        """How many streams there are."""
+        """The number of live streams."""
         return self.streams + self.tenant_streams * len(self.tenants)
 
 
 class Seen(NamedTuple):
-    """What all of them saw; latencies in seconds from the append."""
+    """The observations of all viewers; latencies in seconds from the append."""
 
     latencies: Mapping[str, Sequence[float]]
     ends_seen: int
@@ -62,12 +62,12 @@ class Seen(NamedTuple):
     cpu_share: float
 
     def all_latencies(self) -> list[float]:
-        """Give those of all sorts of viewers."""
+        """Return the latencies of all kinds of viewers."""
         return [latency for each in self.latencies.values() for latency in each]
 
 
 def watch(port: int, redis_url: str, crowd: Crowd) -> Seen:
-    """Look on until everybody has seen every end, or nobody any more for a minute."""
+    """Follow until all viewers have every end, or no viewer receives one for a minute."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return uvloop.run(_watch(port, redis_url, crowd))
@@ -112,7 +112,7 @@ def _itself(viewer: _Viewer) -> _Viewer:
 
 
 class _Viewer(asyncio.Protocol):
-    """One connection."""
+    """The connection of one viewer."""
 
     def __init__(self, sort: str, expects: int) -> None:
         loop = asyncio.get_running_loop()
@@ -125,15 +125,15 @@ class _Viewer(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Send the first request."""
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - what is missed says it
-        """Be over, whatever was seen until then."""
+        """End, with what was received until then."""
         self._done()
 
     def leave(self) -> None:
-        """Go away."""
+        """Close the connection."""
         self._transport.close()
 
     def _saw(self, state: bytes) -> None:
@@ -152,7 +152,7 @@ class _Viewer(asyncio.Protocol):
 
 
 class _Stream(_Viewer):
-    """Server-Sent Events."""
+    """Viewer with a live stream."""
 
     def __init__(self, sort: str, request: bytes, expects: int) -> None:
         super().__init__(sort, expects)
@@ -163,7 +163,7 @@ class _Stream(_Viewer):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """Look at each state, once it is whole."""
+        """Search each complete state."""
         *blocks, self._received = (self._received + data).split(b"\n\n")
         for block in blocks:
             if b"data: " in block:
@@ -173,7 +173,7 @@ class _Stream(_Viewer):
 
 
 class _Poll(_Viewer):
-    """Long polls, one after the other, until the end."""
+    """Viewer with long polls, one after the other, until the end."""
 
     def __init__(self, sort: str, asks: tuple[str, Mapping[str, str]], expects: int) -> None:
         super().__init__(sort, expects)
@@ -184,7 +184,7 @@ class _Poll(_Viewer):
         self._ask({})
 
     def data_received(self, data: bytes) -> None:
-        """Ask again, for what comes after this answer."""
+        """Request the state after this answer."""
         self._received += data
         head, found, body = self._received.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)

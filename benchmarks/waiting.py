@@ -1,4 +1,4 @@
-"""Waiting until consumer processes have done what there is to do."""
+"""A wait until consumer processes have finished."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.wire import checked, round_trip
 def wait_until_drained(
     client: redis.Redis, group: str, tenants: Sequence[str], seconds: float
 ) -> None:
-    """Wait until the group has acknowledged all that stands in these tenants' logs."""
+    """Wait until the group has acknowledged all entries of these tenants' streams."""
     waiting = list(tenants)
 
     def none_left() -> bool:

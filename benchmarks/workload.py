@@ -1,7 +1,7 @@
-"""The events that are measured with: jobs' lives, many at once.
+"""The events of the benchmarks: the lives of many jobs at a time.
 
-A *life* is queued, processing, seven times progress, done. In each tenant a new job starts at every
-tick while those before it go on, so that ten jobs are always under way and their events alternate.
+A *life* is queued, processing, seven times progress, done. In each tenant a job begins at every
+tick, so that ten jobs are running at any time and their events alternate.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Payload = tuple[str, bytes]
 
 
 def tenants(count: int) -> list[str]:
-    """Name the tenants."""
+    """Return the names of the tenants."""
     return [f"t{number}" for number in range(count)]
 
 
 def lives(
     names: Sequence[str], jobs: int, *, first: int = 0, steps: int = len(STEPS)
 ) -> Iterator[Payload]:
-    """Give the events of so many jobs a tenant, in the order in which workers would append them."""
+    """Yield the events of `jobs` jobs of each tenant, in the order in which workers append them."""
     for tick in range(first, first + jobs + steps - 1):
         started = range(max(first, tick - steps + 1), min(first + jobs, tick + 1))
         for tenant in names:
@@ -46,7 +46,7 @@ def lives(
 
 
 def payload(job: int, step: int) -> bytes:
-    """Give the bytes of one event, as the SDK writes them."""
+    """Return the bytes of one event, as the SDK writes them."""
     fields = {
         "v": 1,
         "kind": "job",
@@ -62,7 +62,7 @@ def payload(job: int, step: int) -> bytes:
 
 
 def progress_event(job: int) -> Progress:
-    """Make an event as the SDK does."""
+    """Return an event as the SDK builds it."""
     return Progress(
         id=job_id(job),
         event_id=new_event_id(),
@@ -76,7 +76,7 @@ def progress_event(job: int) -> Progress:
 
 
 def job_id(job: int) -> str:
-    """Name a job."""
+    """Return the id of a job."""
     return f"import-{job:07}"
 
 
@@ -89,7 +89,7 @@ def _facts(job: int, step: int) -> dict[str, object]:
 
 
 def fill(client: redis.Redis, events: Iterable[Payload]) -> int:
-    """Append events as they are, then mark their tenants; give how many it were."""
+    """Append events unchanged, then add their tenants' ready marks; return the number of events."""
     remaining = iter(events)
     count, seen = 0, dict[str, None]()
     while chunk := list(islice(remaining, CHUNK)):

@@ -1,4 +1,4 @@
-"""BullMQ beside the appender, where Node is at hand: `updateProgress` and `QueueEvents`."""
+"""BullMQ and the appender, if Node is installed: `updateProgress` and `QueueEvents`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SCRIPT = Path(__file__).with_suffix(".mjs")
 
 
 def bullmq(bench: Bench) -> list[Figure]:
-    """Report progress, one step a call; listen at a steady rate."""
+    """Report progress, one step in a call; receive events at a steady rate."""
     with tempfile.TemporaryDirectory(prefix="jobtrail-bench-") as folder:
         missing = install(Path(folder))
         if missing:
@@ -36,7 +36,7 @@ def bullmq(bench: Bench) -> list[Figure]:
 
 
 def install(folder: Path) -> str:
-    """Install BullMQ in a folder; return why that cannot be, else nothing."""
+    """Install BullMQ in a folder; return the reason if that fails, else an empty text."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         return "there is no node or no npm"

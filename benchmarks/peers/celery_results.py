@@ -1,4 +1,4 @@
-"""Celery beside the appender: `update_state` with its Redis result backend."""
+"""Celery and the appender: `update_state` with its Redis result backend."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATE = "PROCESSING"
 
 
 def celery_results(bench: Bench) -> list[Figure]:
-    """Report progress, one step a call: an event appended, or a task's state updated."""
+    """Report progress, one step in a call: append an event, or update a task's state."""
     bench.empty()
     count = bench.scaled(2_000, least=200)
     appender, task = EventAppender(bench.client), _task(bench)
@@ -50,7 +50,7 @@ def celery_results(bench: Bench) -> list[Figure]:
 
 
 def report_all(bench: Bench, answers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Set the states of tasks from which a view gives these answers."""
+    """Set the states of tasks from which a view returns these answers."""
     task = _task(bench)
     for task_id, answer in answers.items():
         told = {key: value for key, value in answer.items() if key not in ("job_id", "status")}
@@ -61,7 +61,7 @@ def _task(bench: Bench) -> Any:
     app = celery.Celery(backend=bench.redis.url)
 
     def work() -> None:
-        """Do nothing: its states are all that is wanted."""
+        """Do nothing: only the states of the task are used."""
 
     return app.task(work, name="bench.work")
 

@@ -1,8 +1,7 @@
 """A Django project with a view of a job's row, and one of a Celery task's state.
 
-Its answers are the product's own for the same jobs, under the same tokens. It does without what
-most projects have on top: one middleware, a model with no more columns than the answer, connections
-that stay open.
+Its answers are those of the product for the same jobs, with the same tokens. It has less than most
+projects: one middleware, a model with only the columns of the answer, and persistent connections.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ settings.configure(
 )
 django.setup()
 
-# Django lets nothing of itself be imported before it has its settings.
+# Django must have its settings before its modules are imported.
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.db import models  # noqa: E402
 from django.http import Http404  # noqa: E402
@@ -70,7 +69,7 @@ class Job(models.Model):
     id = models.TextField()
     job_type = models.TextField(null=True)
     status = models.TextField()
-    progress: models.Field[Any, Any] = models.Field(null=True)  # the driver reads JSON
+    progress: models.Field[Any, Any] = models.Field(null=True)  # the driver decodes JSON
     attempt = models.BigIntegerField()
     updated_at = models.DateTimeField()
 
@@ -81,10 +80,10 @@ class Job(models.Model):
 
 
 class BearerToken(BaseAuthentication):
-    """The tenant from a token that is signed as the product's are."""
+    """Authentication with the tokens of the product."""
 
     def authenticate(self, request: Request) -> tuple[str, None]:
-        """Return the tenant."""
+        """Return the tenant of the token."""
         _, _, token = request.headers.get("Authorization", "").partition(" ")
         try:
             return jwt.decode(token, _SECRET, algorithms=["HS256"])["tenant_id"], None
@@ -93,7 +92,7 @@ class BearerToken(BaseAuthentication):
 
 
 class RowView(APIView):
-    """Polls a row of PostgreSQL."""
+    """View that answers from a row of PostgreSQL."""
 
     authentication_classes = (BearerToken,)
 
@@ -116,12 +115,12 @@ class RowView(APIView):
 
 
 class TaskView(APIView):
-    """Polls Celery's result backend."""
+    """View that answers from Celery's result backend."""
 
     authentication_classes = (BearerToken,)
 
     def get(self, request: Request, job_id: str) -> Response:  # noqa: ARG002 - a task id is enough
-        """Answer with what the task said last."""
+        """Answer with the latest state of the task."""
         task = AsyncResult(job_id, app=_CELERY)
         return Response({"job_id": job_id, "status": task.state, **task.info})
 

@@ -1,6 +1,6 @@
 """`python -m benchmarks.peers.django_server`: the Django project on the product's own HTTP server.
 
-One serving process, as the product has; granian serves WSGI with threads.
+It has one serving process, like the product; granian runs WSGI in threads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ THREADS = 4
 def main() -> None:
     """Serve until SIGTERM, on a free port."""
     with socket.socket() as reserved:
-        # The server's own socket shares the port with this one, which never listens.
+        # The socket of the server shares the port with this one, which never listens.
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind((HOST, 0))
         port = reserved.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Polls beside those of Django REST framework: of rows in PostgreSQL, and of Celery's results."""
+"""Polls, also of Django REST framework: of rows in PostgreSQL, and of Celery's results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from benchmarks.workload import fill, job_id, lives
 from consumers.composition import build
 
 COMPARED = 20
-"""Jobs whose answers are held against each other before anything is measured."""
+"""Jobs whose answers are compared with each other before anything is measured."""
 START_SECONDS = 60.0
 
 _SESSIONS = """
@@ -84,7 +84,7 @@ def polling(bench: Bench) -> list[Figure]:
 
 
 class Watched:
-    """The product under load, and what PostgreSQL's sessions spent in the meantime."""
+    """The product under load, and the CPU time of PostgreSQL's sessions meanwhile."""
 
     def __init__(self, connection: psycopg.Connection, product: Loaded) -> None:
         self.product = product
@@ -93,7 +93,7 @@ class Watched:
 
     @property
     def microseconds(self) -> float:
-        """Of each poll."""
+        """The CPU time of one poll."""
         return 1e6 * self._spent / self._polls
 
     def sample(self) -> Sample:
@@ -122,12 +122,12 @@ def _requests(source: str, jobs: int) -> list[bytes]:
 
 
 def _name(source: str, tenant: str, job: int) -> str:
-    """Return the id by which a source knows a job: Celery's tasks have no tenants."""
+    """Return the id of a job in a source; Celery's tasks have no tenants."""
     return job_id(job) if source == "rows" else f"{tenant}-{job_id(job)}"
 
 
 def _project(bench: Bench, jobs: int) -> None:
-    """Fill Redis and PostgreSQL with so many jobs that are under way."""
+    """Fill Redis and PostgreSQL with `jobs` jobs that are processing."""
     bench.empty()
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
         connection.execute("TRUNCATE jobs, job_events")
@@ -153,7 +153,7 @@ def _listens(port: int) -> bool:
 
 
 def expected_answers(product: Running, jobs: int) -> dict[str, Answer]:
-    """Return an answer for each task id, as the product gives it for the first job."""
+    """Return an answer for each task id, equal to the product's answer for the first job."""
     answer = _ask(product, f"/api/v1/jobs/{job_id(0)}/progress/", NAMES[0])
     return {
         _name("tasks", tenant, job): {**answer, "job_id": _name("tasks", tenant, job)}
