@@ -13,19 +13,29 @@ from ops.devstack.server import HOST, EmbeddedServer
 from streams.connection import connect
 
 _READY = "Ready to accept connections"
+_ARGUMENTS_PER_EVENT = 4
+
+
+def useful_bulk_limit(max_event_bytes: int) -> int:
+    """Return the greatest useful proto-max-bulk-len: no argument of a command is larger."""
+    return max(_ARGUMENTS_PER_EVENT * max_event_bytes, 2**20)
 
 
 class EmbeddedRedis(EmbeddedServer):
     """A Redis server with a random password, which is kept in the data directory.
 
-    Without `persist`, its data ends with its process.
+    Without `persist`, its data ends with its process. With `max_event_bytes`, arguments of commands
+    that are much larger than an event are refused.
     """
 
     name = "Redis"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, data_dir: Path, *, persist: bool = True) -> None:
+    def __init__(
+        self, data_dir: Path, *, persist: bool = True, max_event_bytes: int | None = None
+    ) -> None:
         super().__init__(data_dir)
+        self._max_event_bytes = max_event_bytes
         self._persist = persist
         self._binary = ""
         self._password = ""
@@ -56,6 +66,8 @@ class EmbeddedRedis(EmbeddedServer):
             "appendonly": "yes" if self._persist else "no",
             "appendfsync": "everysec",
         }
+        if self._max_event_bytes is not None:
+            options["proto-max-bulk-len"] = str(useful_bulk_limit(self._max_event_bytes))
         words = (word for key in options for word in (f"--{key}", options[key]))
         return [self._binary, str(self._config), *words]
 

@@ -33,8 +33,13 @@ from ops.doctor.redis_checks import (
     replicas,
     sentinels,
 )
-from ops.doctor.stream_checks import group_lag, shed_progress, stream_ids, trimming
-from ops.doctor.unexpected_keys import unexpected_keys
+from ops.doctor.stream_checks import (
+    group_lag,
+    shed_progress,
+    stream_ids,
+    trimming,
+    unexpected_keys,
+)
 from projections.registry.lookup import projection_names
 
 

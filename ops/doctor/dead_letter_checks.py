@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.tenants import dead_counts
 from consumers.round_trips import round_trips
 from ops.doctor.deployment import Deployment
@@ -18,7 +17,7 @@ NEAR = 0.8
 def dead_letters(deployment: Deployment) -> Verdict:
     """Check whether there are dead letters."""
     client = deployment.client
-    tenants = [name for name in DeadLetterStore(client).tenants() if TENANT.match(name)]
+    tenants = [name for name in deployment.dead_tenants if TENANT.match(name)]
     found = zip(tenants, dead_counts(client, tenants, deployment.keys), strict=True)
     counts = {tenant: count for tenant, count in found if count}
     return Verdict(
@@ -44,7 +43,7 @@ def dead_letter_memory(deployment: Deployment) -> Verdict:
 def _sizes(deployment: Deployment) -> dict[str, int]:
     """Return the bytes of memory that each tenant's dead letters take."""
     client = deployment.client
-    tenants = list(DeadLetterStore(client).tenants())
+    tenants = deployment.dead_tenants
     names = [deployment.keys.dead(tenant) for tenant in tenants]
     replies = round_trips(client, (("MEMORY", "USAGE", name, "SAMPLES", 0) for name in names))
     return {

@@ -10,12 +10,15 @@ from typing import Any, Self
 
 import redis
 
-from consumers.delivery.lag import Lag, lag
+from consumers.dead_letters.store import DeadLetterStore
+from consumers.delivery.lag import Lag, lag_of
+from ops.doctor.key_types import UnexpectedKey, unexpected_keys
 from projections.registry.lookup import projection_names
 from sql import sessions
 from sql.migrate import missing
 from sql.sessions import Session
 from streams.connection import connect
+from streams.discovery import tenants
 from streams.keys import Keys
 from streams.settings import Settings
 
@@ -62,7 +65,22 @@ class Deployment:
     @cached_property
     def lags(self) -> Sequence[Lag]:
         """The lag of each projection's group for each tenant."""
-        return list(lag(self.client, projection_names()))
+        return list(lag_of(self.client, self.tenants, projection_names(), self.keys))
+
+    @cached_property
+    def tenants(self) -> Sequence[str]:
+        """All tenants that have a stream; reading them takes a scan of the keyspace."""
+        return tenants(self.client, self.keys)
+
+    @cached_property
+    def dead_tenants(self) -> Sequence[str]:
+        """All tenants that have dead letters, from another scan."""
+        return list(DeadLetterStore(self.client).tenants())
+
+    @cached_property
+    def unexpected_keys(self) -> Sequence[UnexpectedKey]:
+        """The keys of tenants that have another type than jobtrail's keys of that name."""
+        return unexpected_keys(self.client)
 
     @property
     def database_url(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from ops.devstack.redis_server import useful_bulk_limit
 from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict
 from streams.appender import GROUPS
@@ -18,8 +19,6 @@ from streams.wire import ask
 OLDEST_REDIS, OLDEST_VALKEY = (7, 0), (7, 2)
 MAX_LAG_SECONDS = 2
 """A replica reports once a second: one that was silent for longer may be disconnected."""
-BULK_PER_EVENT = 4
-"""The greatest useful limit for one argument of a command, as a multiple of the largest event."""
 FEWEST_SENTINELS = 3
 """With fewer Sentinels, the loss of one machine can prevent a failover."""
 EVENT_ROOM = 65_536
@@ -179,7 +178,7 @@ def largest_command(deployment: Deployment) -> Verdict:
 def command_verdict(limit: int | None, settings: Settings) -> Verdict:
     """Return the verdict on proto-max-bulk-len, in bytes; None if it is not readable."""
     event = settings.max_event_bytes
-    room = max(BULK_PER_EVENT * event, 2**20)
+    room = useful_bulk_limit(event)
     small = limit is not None and limit < event + EVENT_ROOM
     reason = (
         f"events of JOBTRAIL_MAX_EVENT_BYTES ({event}) are refused"

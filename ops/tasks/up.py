@@ -125,7 +125,9 @@ def _with_servers(settings: Settings, stack: ExitStack, stop: threading.Event) -
     """
     servers: dict[str, EmbeddedServer] = {}
     if settings.redis_url is None:
-        servers["redis_url"] = EmbeddedRedis(settings.data_dir / "redis")
+        servers["redis_url"] = EmbeddedRedis(
+            settings.data_dir / "redis", max_event_bytes=settings.max_event_bytes
+        )
     if settings.database_url is None:
         servers["database_url"] = EmbeddedPostgres(settings.data_dir / "postgres")
         # They describe other servers, and would change the sessions of this process's children.

@@ -111,6 +111,24 @@ def test_group_that_does_not_keep_up(
     assert "tenant 42" in found["lag of rows"].found
 
 
+@pytest.mark.parametrize("others", [(), ("43",)], ids=["alone", "beside another"])
+def test_tenant_that_is_refused_for_its_key__the_key_is_named(
+    others: tuple[str, ...], redis_url: str, redis_client: redis.Redis, database_url: str
+) -> None:
+    for tenant in ("42", *others):
+        redis_client.xadd(f"tenant:{tenant}:events", {"event": b"{}"}, id="5-1")
+    redis_client.set("tenant:42:feed", "\x1b")
+    redis_client.hset("tenant:42:job:a1:status", "x", "y")
+    redis_client.set("tenant:42:job:dev:status", "{}")  # resembles an ending, and is right
+    found = findings(redis_url, database_url)
+    assert found["odd keys"].found == "tenant:42:feed (string), tenant:42:job:a1:status (hash)"
+    for group in ("status", "rows"):
+        advice = found[f"lag of {group}"].advice
+        assert "tenant:42:feed (a string)" in advice
+        assert "RENAME" in advice
+        assert ("start more" in advice) == bool(others)
+
+
 def test_group_that_holds_trimming_back_and_is_not_consumed(
     redis_url: str, redis_client: redis.Redis, database_url: str
 ) -> None:

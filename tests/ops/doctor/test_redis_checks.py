@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -77,6 +78,16 @@ def test_settings_that_may_not_be_read__are_worth_a_warning(
         found = replicas(deployment(managed))
         assert (found.ok, found.warns) == (True, True)
         assert largest_command(deployment(managed)).ok
+
+
+@pytest.mark.parametrize("event", [1_000, MIB, 8 * MIB])
+def test_embedded_server_of_up__has_the_limit_that_is_advised(event: int, tmp_path: Path) -> None:
+    with (
+        EmbeddedRedis(tmp_path, persist=False, max_event_bytes=event) as server,
+        connect(server.url) as client,
+    ):
+        found = largest_command(deployment(client, max_event_bytes=event))
+    assert (found.ok, found.warns) == (True, False)
 
 
 @pytest.mark.parametrize(
