@@ -47,6 +47,7 @@ _BY_PANEL: Mapping[str, Mapping[str, tuple[str, str, str]]] = {
             "Run consumers of a group until SIGTERM or Ctrl-C.",
         ),
         "api": ("api", "api", "Serve the read API until SIGTERM or Ctrl-C."),
+        "size": ("size", "size", "Compute what a load needs, from measured costs."),
     },
     "Operators": {
         "doctor": (

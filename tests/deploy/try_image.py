@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -105,11 +105,15 @@ def try_it(tools: Tools, redis_url: str, database_url: str) -> None:
         assert "CycloneDX" in tools.podman("exec", NAME, "cat", "/opt/jobtrail/sbom.cdx.json")
     finally:
         tools.podman("stop", "--time", "15", NAME)
+        # podman removes a stopped container in another process.
+        tools.podman("rm", "--force", "--ignore", NAME)
 
 
 def _served(port: int, path: str) -> bool:
-    answer = httpx.get(f"http://127.0.0.1:{port}{path}", headers={"X-Tenant-ID": "t"})
-    return answer.status_code == 200 and answer.json()["status"] == "DONE"
+    with suppress(httpx.TransportError):
+        answer = httpx.get(f"http://127.0.0.1:{port}{path}", headers={"X-Tenant-ID": "t"})
+        return answer.status_code == 200 and answer.json()["status"] == "DONE"
+    return False
 
 
 def main() -> None:

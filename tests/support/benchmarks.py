@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.__main__ import BENCHMARKS
 
 PROJECTING = [
-    "append_one append_many status rows faststream celery bytes",
+    "append_one append_many status rows faststream celery bytes size",
     "contention memory replay rebuild",
 ]
 SERVING = ["progress query drf latency", "feed listing tenants startup roster bullmq"]

@@ -1,0 +1,187 @@
+"""The needs of a load by the measured costs: processes, servers, memory, bytes and connections.
+
+CPU, processes and connections follow from the rate of a busy hour; bytes from the jobs of a day.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import NamedTuple
+
+from ops.tasks.sizing.costs import cost
+
+GROUPS = ("status", "rows")
+BUSY = 0.6
+"""The share of a core that a process may use: above it, queues and latencies grow quickly."""
+LEAST = 2
+"""Processes of each part, so that one machine may fail."""
+DAY = 86_400
+EVENTS_A_JOB = 10
+"""Of a job with seven steps."""
+SECONDS_BETWEEN_LOOKS = 2.0
+"""A viewer polls this often, or has as many changes delivered."""
+BATCHES_A_SECOND = 200
+"""The most batches that a consumer settles while it keeps up: later ones are larger."""
+ENDED_KEEP_SECONDS = DAY
+"""The age of documents of ended jobs, where JOBTRAIL_ENDED_TTL_SECONDS is not set."""
+HISTORY_KEEP_DAYS = 365
+"""The age of the history, where JOBTRAIL_HISTORY_KEEP_DAYS is not set."""
+MEMORY_SHARE = 0.5
+"""The part of a Redis server's memory that may hold data; a rewrite of its file needs the rest."""
+
+REDIS_MEMORY_BYTES = 64 * 2**30
+POSTGRES_CORES = 16
+POSTGRES_CONNECTIONS = 200
+POSTGRES_DISK_BYTES = 16 * 2**40
+VIEWERS_A_PROCESS = 5_000
+"""Viewers of one API process: a quarter of a GiB, and a share of one core at their looks."""
+CONNECTIONS_A_CONSUMER = 2
+CONNECTIONS_AN_API = 6
+"""Its pool for frontends, and that of operators."""
+CONNECTIONS_OF_OPERATORS = 2
+
+
+class Load(NamedTuple):
+    """The work that is to be done, and the time for which data is kept."""
+
+    tenants: int
+    events_per_second: float
+    viewers: int
+    jobs_per_day: float
+    stream_keep_seconds: int = DAY
+    ended_keep_seconds: int = ENDED_KEEP_SECONDS
+    history_keep_days: int = HISTORY_KEEP_DAYS
+
+    @property
+    def events_a_day(self) -> float:
+        """The events of a day's jobs; no more than the rate of the busy hour allows."""
+        return min(self.jobs_per_day * EVENTS_A_JOB, self.events_per_second * DAY)
+
+    @property
+    def events_in_streams(self) -> float:
+        """The most events that are in the streams at a time."""
+        days = max(1.0, self.stream_keep_seconds / DAY)
+        return min(self.events_per_second * self.stream_keep_seconds, self.events_a_day * days)
+
+
+class Part(NamedTuple):
+    """Processes of one part of jobtrail."""
+
+    processes: int
+    cores: float
+    """CPU that all of them use together."""
+
+
+class Limit(NamedTuple):
+    """One limit of one server."""
+
+    engine: str
+    what: str
+    share: float
+    """The part of it that the load takes; above 1, one server does not suffice."""
+
+
+class Size(NamedTuple):
+    """The needs of a load."""
+
+    load: Load
+    consumers: dict[str, Part]
+    api: Part
+    redis_cores: float
+    redis_primaries: int
+    redis_bytes: float
+    postgres_cores: float
+    postgres_bytes_a_day: float
+    postgres_bytes: float
+    connections: int
+    limits: list[Limit]
+    """The limits of one Redis and one PostgreSQL, the one that comes first at the head."""
+
+    @property
+    def events_per_second_at_first_limit(self) -> float:
+        """The rate at which the first limit is reached, all else growing with it."""
+        return self.load.events_per_second / self.limits[0].share
+
+
+def size(load: Load, least: int = LEAST) -> Size:
+    """Return what a load needs, with at least so many processes of each part."""
+    consumers = {group: _consumers(group, load, least) for group in GROUPS}
+    api = _api(load, least)
+    processes = api.processes + sum(part.processes for part in consumers.values())
+    redis_cores, redis_bytes = _redis_cores(load, processes), _redis_bytes(load)
+    postgres_cores = _per_event(load, "rows", "_postgres")
+    a_day = load.events_a_day * cost("postgres_bytes_event")
+    a_day += load.jobs_per_day * cost("postgres_bytes_job")
+    connections = (
+        CONNECTIONS_OF_OPERATORS
+        + consumers["rows"].processes * CONNECTIONS_A_CONSUMER
+        + api.processes * CONNECTIONS_AN_API
+    )
+    kept = a_day * load.history_keep_days
+    shares = [
+        Limit("Redis", "CPU of its one thread", redis_cores / BUSY),
+        Limit("Redis", "memory", redis_bytes / (REDIS_MEMORY_BYTES * MEMORY_SHARE)),
+        Limit("PostgreSQL", "CPU", postgres_cores / (POSTGRES_CORES * BUSY)),
+        Limit("PostgreSQL", "disk", kept / POSTGRES_DISK_BYTES),
+        Limit("PostgreSQL", "connections without a pooler", connections / POSTGRES_CONNECTIONS),
+    ]
+    return Size(
+        load=load,
+        consumers=consumers,
+        api=api,
+        redis_cores=redis_cores,
+        redis_primaries=ceil(max(each.share for each in shares[:2])),
+        redis_bytes=redis_bytes,
+        postgres_cores=postgres_cores,
+        postgres_bytes_a_day=a_day,
+        postgres_bytes=kept,
+        connections=connections,
+        limits=sorted(shares, key=lambda each: -each.share),
+    )
+
+
+def _consumers(group: str, load: Load, least: int) -> Part:
+    """Return the consumers of a group; their number follows from full batches."""
+    full = load.events_per_second * cost(f"{group}_event") / 1e6
+    processes = max(least, ceil(full / BUSY))
+    idle = processes * cost(f"{group}_idle") + load.tenants * cost("tenant_consumer")
+    return Part(processes, _per_event(load, group, "") + idle / 1e6)
+
+
+def _per_event(load: Load, group: str, server: str) -> float:
+    """Return the cores for projecting in a group, of the consumers or of a server.
+
+    At low rates each event is a batch of its own; at high rates many share one.
+    """
+    rate = load.events_per_second
+    batches = min(rate, BATCHES_A_SECOND * max(1.0, rate * cost(f"{group}_event") / 1e6 / BUSY))
+    return (rate * cost(f"{group}_event{server}") + batches * cost(f"{group}_batch{server}")) / 1e6
+
+
+def _looks(load: Load) -> float:
+    """Return polls a second, or changes delivered."""
+    return load.viewers / SECONDS_BETWEEN_LOOKS
+
+
+def _api(load: Load, least: int) -> Part:
+    cores = _looks(load) * max(cost("poll_api"), cost("delivery_api")) / 1e6
+    needed = max(ceil(cores / BUSY), ceil(load.viewers / VIEWERS_A_PROCESS))
+    processes = max(least, needed)
+    return Part(processes, cores + processes * cost("api_idle") / 1e6)
+
+
+def _redis_cores(load: Load, processes: int) -> float:
+    projecting = sum(_per_event(load, group, "_redis") for group in GROUPS)
+    others = (
+        load.events_per_second * cost("append_redis")
+        + load.tenants * cost("tenant_redis")
+        + _looks(load) * cost("poll_redis")
+        + processes * cost("process_redis")
+    )
+    return projecting + others / 1e6
+
+
+def _redis_bytes(load: Load) -> float:
+    streams = load.events_in_streams * cost("redis_bytes_event")
+    documents = load.jobs_per_day * load.ended_keep_seconds / DAY * cost("redis_bytes_job")
+    return streams + documents + load.tenants * cost("redis_bytes_tenant")
