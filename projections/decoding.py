@@ -44,6 +44,8 @@ else:  # type checkers know only literals that are written out
     Version = Literal[VERSION]
     KindName = Literal[*KINDS]
 
+ANY_SIZE = 2**62
+"""The size limit for events of the history, whose size was checked when they were appended."""
 _GREATEST = 2**53
 Word = Annotated[str, Meta(max_length=WORD_LENGTH)]
 # `parse_event` cuts longer texts.

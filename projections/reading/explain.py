@@ -22,7 +22,7 @@ IdentifiedEvent = tuple[EntryId, DecodedEvent]
 """An event and the id of its entry."""
 
 
-class SupersededEvent(NamedTuple):
+class LosingEvent(NamedTuple):
     """An event that did not win, and why."""
 
     entry_id: EntryId
@@ -40,11 +40,11 @@ class Explanation(NamedTuple):
     type: str
     attempt: int
     reason: str
-    superseded: Sequence[SupersededEvent]
+    superseded: Sequence[LosingEvent]
     """The strongest event of each type in each attempt."""
 
 
-class Span(NamedTuple):
+class StepSpan(NamedTuple):
     """A step of one attempt: from its first event to that of the next step, or to the end."""
 
     attempt: int
@@ -53,7 +53,7 @@ class Span(NamedTuple):
     end: datetime
 
 
-class TimelineMoment(NamedTuple):
+class AttemptMoment(NamedTuple):
     """An event of one attempt other than progress: queued, processing, or an end."""
 
     attempt: int
@@ -65,8 +65,8 @@ class TimelineMoment(NamedTuple):
 class Timeline(NamedTuple):
     """The steps and moments of a job, attempt by attempt, in the order of their entries."""
 
-    spans: Sequence[Span]
-    moments: Sequence[TimelineMoment]
+    spans: Sequence[StepSpan]
+    moments: Sequence[AttemptMoment]
 
 
 def explain(events: Iterable[IdentifiedEvent]) -> Explanation | None:
@@ -87,19 +87,19 @@ def explain(events: Iterable[IdentifiedEvent]) -> Explanation | None:
 def timeline(events: Iterable[IdentifiedEvent]) -> Timeline:
     """Return the timeline of a job's events."""
     ordered = sorted(events, key=lambda each: (each[1].attempt, each[0]))
-    spans, moments = list[Span](), list[TimelineMoment]()
+    spans, moments = list[StepSpan](), list[AttemptMoment]()
     for attempt, group in groupby(ordered, lambda each: each[1].attempt):
         of_attempt = list(group)
         spans += _spans(attempt, of_attempt)
         moments += (
-            TimelineMoment(attempt, event.type, happened_at(event, entry_id), entry_id)
+            AttemptMoment(attempt, event.type, happened_at(event, entry_id), entry_id)
             for entry_id, event in of_attempt
             if event.type != "progress"
         )
     return Timeline(spans, moments)
 
 
-def _spans(attempt: int, events: Sequence[IdentifiedEvent]) -> Iterator[Span]:
+def _spans(attempt: int, events: Sequence[IdentifiedEvent]) -> Iterator[StepSpan]:
     steps = [(entry_id, event) for entry_id, event in events if event.type == "progress"]
     ends = [each for each in events if RANKS[each[1].type] >= FIRST_END]
     # Events after the first end do not extend the last step.
@@ -112,7 +112,7 @@ def _spans(attempt: int, events: Sequence[IdentifiedEvent]) -> Iterator[Span]:
     for number, (name, moments) in enumerate(runs):
         following = runs[number + 1][1][0] if number + 1 < len(runs) else last
         # The clocks of producers may go backwards; a span must not.
-        yield Span(attempt, name, min(moments), max([*moments, following or moments[-1]]))
+        yield StepSpan(attempt, name, min(moments), max([*moments, following or moments[-1]]))
 
 
 def _entry_id(identified: IdentifiedEvent) -> EntryId:
@@ -135,10 +135,10 @@ def _strongest(events: Sequence[IdentifiedEvent], winner: EntryId) -> Iterator[I
 
 def _superseded(
     identified: IdentifiedEvent, winner_id: EntryId, winner: DecodedEvent
-) -> SupersededEvent:
+) -> LosingEvent:
     entry_id, event = identified
     rule, reason = _deciding_rule(entry_id, event, winner_id, winner)
-    return SupersededEvent(entry_id, event.type, event.attempt, rule, reason)
+    return LosingEvent(entry_id, event.type, event.attempt, rule, reason)
 
 
 def _deciding_rule(
@@ -158,7 +158,7 @@ def _deciding_rule(
     return "entry_id", f"of events of one rank the latest wins: {winner_id}, not {entry_id}"
 
 
-def _reason_of_winner(winner: DecodedEvent, superseded: Sequence[SupersededEvent]) -> str:
+def _reason_of_winner(winner: DecodedEvent, superseded: Sequence[LosingEvent]) -> str:
     """Return the rules that decided, in the order in which the fold applies them."""
     if not superseded:
         return "it is the only event"

@@ -24,7 +24,7 @@ from projections.replay.repair import repair
 from projections.replay.replaced_states import Restored
 from projections.replay.served.facts import Difference
 from projections.replay.served.projection import ServedProjection
-from projections.replay.step import Step
+from projections.replay.step import ReplayStep
 from projections.replay.verify import Settled, Verifier
 from sql.sessions import Session
 from streams.entry_ids import EntryId
@@ -39,8 +39,8 @@ __all__ = [
     "JobKey",
     "RegisteredProjection",
     "Replay",
+    "ReplayStep",
     "Settings",
-    "Step",
 ]
 
 
@@ -87,7 +87,7 @@ class Replay(NamedTuple):
             yield from part.held
             yield from part.tail
 
-    def apply_all(self, writer: EntryWriter, after: JobKey | None = None) -> Iterator[Step]:
+    def apply_all(self, writer: EntryWriter, after: JobKey | None = None) -> Iterator[ReplayStep]:
         """Apply every event through a writer, job by job after the given one.
 
         Raises:
@@ -131,9 +131,9 @@ class RegisteredProjection:
     """True if the writer needs PostgreSQL; its URL is then checked at the start."""
     batch_entries: int | None = None
     """The most entries in one batch; None for the default of consumers."""
-    repair: Callable[[Replay, JobKey | None], Iterator[Step]] | None = None
+    repair: Callable[[Replay, JobKey | None], Iterator[ReplayStep]] | None = None
     """Adds what is missing, job by job after the second argument; None to apply every event."""
-    reset: Callable[[Replay, JobKey | None], Iterator[Step]] | None = None
+    reset: Callable[[Replay, JobKey | None], Iterator[ReplayStep]] | None = None
     """Replaces what differs from the events, in the same way; None if `--reset` is not
     supported."""
     verify: Callable[[Replay], Iterator[Difference | Checked]] | None = None
@@ -150,7 +150,7 @@ class RegisteredProjection:
     parallel_reset: bool = False
     """True if the reset may run so, too."""
 
-    def steps(self, replay: Replay, after: JobKey | None, *, reset: bool) -> Iterator[Step]:
+    def steps(self, replay: Replay, after: JobKey | None, *, reset: bool) -> Iterator[ReplayStep]:
         """Replay the events, job by job after the given one; yield each step once it is stored.
 
         Raises:

@@ -15,7 +15,7 @@ from projections.replay.replaced_states import restore_rows
 from projections.replay.reset.rows import RowsReset
 from projections.replay.served.facts import Difference
 from projections.replay.served.rows import ServedRows
-from projections.replay.step import Step
+from projections.replay.step import ReplayStep
 from projections.rows.writer import JobRows
 from sql import sessions
 from streams.keys import JobKey
@@ -47,19 +47,19 @@ def _served(replay: Replay) -> ServedRows:
     return ServedRows(replay.sources.connection)
 
 
-def _repair(replay: Replay, after: JobKey | None) -> Iterator[Step]:
+def _repair(replay: Replay, after: JobKey | None) -> Iterator[ReplayStep]:
     with closing(RowsRepair(replay.connect)) as writer:
         yield from repair(replay.sources, writer, after)
 
 
-def _reset(replay: Replay, _after: JobKey | None) -> Iterator[Step]:
+def _reset(replay: Replay, _after: JobKey | None) -> Iterator[ReplayStep]:
     """Prepare the rows that differ, then replace all of them in one transaction."""
     reset = RowsReset(replay.sources, replay.comparison(_served(replay)))
     for step in reset.prepare():
         # No row is replaced yet: an interrupted reset begins again.
         yield step._replace(last=None)
     changed = reset.swap(replay.on_wait)
-    yield Step(None, 0, 0, kept=changed, changed=changed)
+    yield ReplayStep(None, 0, 0, kept=changed, changed=changed)
 
 
 def _verify(replay: Replay) -> Iterator[Difference | Checked]:

@@ -14,7 +14,7 @@ from projections.replay.reset.documents import StatusReset, reset_documents
 from projections.replay.reset.kept_documents import KeptDocuments
 from projections.replay.served.documents import ServedDocuments
 from projections.replay.served.facts import Difference
-from projections.replay.step import Step
+from projections.replay.step import ReplayStep
 from projections.status.document_writes import DocumentWrites
 from projections.status.writer import StatusCache
 from streams.keys import JobKey
@@ -38,19 +38,19 @@ def _served(replay: Replay) -> ServedDocuments:
     return ServedDocuments(replay.client, **_options(replay.settings))
 
 
-def _repair(replay: Replay, after: JobKey | None) -> Iterator[Step]:
+def _repair(replay: Replay, after: JobKey | None) -> Iterator[ReplayStep]:
     writer = StatusRepair(_writer(replay.client, replay.settings), _served(replay))
     return repair(replay.sources, writer, after)
 
 
-def _reset(replay: Replay, after: JobKey | None) -> Iterator[Step]:
+def _reset(replay: Replay, after: JobKey | None) -> Iterator[ReplayStep]:
     with closing(KeptDocuments(replay.connect)) as kept:
         writes = DocumentWrites(**_options(replay.settings))
         writer = StatusReset(replay.client, kept, writes)
         yield from reset_documents(
             replay.sources, writer, replay.comparison(_served(replay)), after
         )
-        yield Step(None, 0, 0, kept=kept.states)
+        yield ReplayStep(None, 0, 0, kept=kept.states)
 
 
 def _verify(replay: Replay) -> Iterator[Difference | Checked]:

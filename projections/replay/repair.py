@@ -17,7 +17,7 @@ from projections.replay.events.portions import READ_BYTES
 from projections.replay.events.sources import Sources
 from projections.replay.folded_jobs import fold_part
 from projections.replay.served.documents import ServedDocuments
-from projections.replay.step import Step
+from projections.replay.step import ReplayStep
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
 from sql.sessions import Session
@@ -78,7 +78,9 @@ class RowsRepair:
         self._rows.close()
 
 
-def repair(sources: Sources, writer: PartWriter, after: JobKey | None = None) -> Iterator[Step]:
+def repair(
+    sources: Sources, writer: PartWriter, after: JobKey | None = None
+) -> Iterator[ReplayStep]:
     """Apply all events, job by job after the given one; yield each batch once it is stored.
 
     Raises:
@@ -98,7 +100,7 @@ def repair(sources: Sources, writer: PartWriter, after: JobKey | None = None) ->
         yield _applied(writer, pending, finished)
 
 
-def _applied(writer: PartWriter, parts: Sequence[Part], finished: JobKey | None) -> Step:
+def _applied(writer: PartWriter, parts: Sequence[Part], finished: JobKey | None) -> ReplayStep:
     expired = writer.apply(parts)
     events = sum(part.length for part in parts)
-    return Step(finished, events, len({part.job for part in parts}), expired)
+    return ReplayStep(finished, events, len({part.job for part in parts}), expired)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from streams.keys import JobKey
 
 
-class Step(NamedTuple):
+class ReplayStep(NamedTuple):
     """One stored batch of a replay."""
 
     last: JobKey | None

@@ -154,7 +154,7 @@ WHERE (tenant, kind, id) = (%(tenant)s, %(kind)s, %(id)s)
 ORDER BY entry_ms, entry_seq
 LIMIT %(limit)s;
 
--- name: telling
+-- name: deciding_events
 -- What decides about a job: its latest events that are more than progress, its latest progress,
 -- each up to a number, and how many there are of all.
 (SELECT entry_ms, entry_seq, event, last_ms, last_seq, count(*) OVER ()

@@ -50,6 +50,16 @@ def test_functions_modules_and_folders_are_small() -> None:
     assert share_of_short_functions(MODULES) >= 0.9
 
 
+def test_classes_have_different_names() -> None:
+    names = [
+        node.name
+        for each in MODULES
+        for node in ast.walk(each.tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert len(names) == len(set(names))
+
+
 def test_every_module_has_a_docstring() -> None:
     assert undocumented(MODULES) == []
 

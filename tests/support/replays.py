@@ -18,7 +18,7 @@ from projections.replay.reset.kept_documents import KeptDocuments
 from projections.replay.reset.rows import RowsReset
 from projections.replay.served.documents import ServedDocuments
 from projections.replay.served.rows import ServedRows
-from projections.replay.step import Step
+from projections.replay.step import ReplayStep
 from projections.replay.verify import Verifier
 from projections.status.document_writes import DocumentWrites
 from sql.sessions import Session
@@ -57,7 +57,7 @@ def one(connection: psycopg.Connection, statement: LiteralString) -> Any:
     return row[0]
 
 
-def run(steps: Iterator[Step]) -> list[Step]:
+def run(steps: Iterator[ReplayStep]) -> list[ReplayStep]:
     return list(steps)
 
 

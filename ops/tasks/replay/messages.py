@@ -1,6 +1,6 @@
 """Messages of the processes of `replay` and `verify` to the command (`ops.tasks.parallel`).
 
-A process also sends each `Step` of a replay, and the number of events that `verify` has compared.
+A process also sends each `ReplayStep`, and the numbers of events that `verify` has compared.
 """
 
 from __future__ import annotations

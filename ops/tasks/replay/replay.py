@@ -17,7 +17,7 @@ from ops.tasks.replay.scope import WAITING, Scope, unknown_tenant
 from ops.tasks.replay.servers import open_replay
 from ops.tasks.replay.shares import tenant_shares
 from projections.replay.checkpoint import Checkpoint, ShareProgress
-from projections.replay.step import Step
+from projections.replay.step import ReplayStep
 
 
 def checkpoint_of(scope: Scope, bounds: Mapping[str, str | None]) -> Checkpoint:
@@ -105,7 +105,7 @@ class _Run:
         index = self._open[process]
         if isinstance(message, Expected):
             self._progress.expect(message.events)
-        elif isinstance(message, Step):
+        elif isinstance(message, ReplayStep):
             self._add_step(index, message)
         elif isinstance(message, ShareDone):
             self._totals.update(skipped=message.skipped)
@@ -127,7 +127,7 @@ class _Run:
             changed=self._changed,
         )
 
-    def _add_step(self, index: int, step: Step) -> None:
+    def _add_step(self, index: int, step: ReplayStep) -> None:
         self._totals.update(
             events=step.events, jobs=step.jobs, expired=step.expired, kept=step.kept
         )

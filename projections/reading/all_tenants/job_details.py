@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from projections.decoding import decode_event
+from projections.decoding import ANY_SIZE, decode_event
 from projections.reading.all_tenants.transaction import (
     fetch_all,
     fetch_one,
@@ -26,8 +26,6 @@ RESULT_BYTES = 65_536
 """The size of a result up to which `read_job` returns it."""
 MAX_DECIDING = 2_000
 """The most progress events, and the most other events, that are read to explain a state."""
-_ANY_SIZE = 2**62
-"""The limit for stored events: their size was checked when they were appended."""
 _ROW = (
     "tenant kind id state status job_type attempt worker code error progress result result_bytes "
     "labels created_at started_at updated_at ended_at entry_id"
@@ -93,13 +91,13 @@ async def read_deciding_events(connection: AsyncConnection[Any], job: JobKey) ->
     """
     async with read_transaction(connection):
         rows = await fetch_all(
-            connection, _QUERIES["telling"], {**job._asdict(), "limit": MAX_DECIDING}
+            connection, _QUERIES["deciding_events"], {**job._asdict(), "limit": MAX_DECIDING}
         )
     events: list[IdentifiedEvent] = []
     totals = set()
     for ms, seq, text, last_ms, last_seq, total in rows:
         try:
-            event = decode_event(text.encode(), _ANY_SIZE)
+            event = decode_event(text.encode(), ANY_SIZE)
         except InvalidEvent:
             continue  # of a newer version
         totals.add((event.type == "progress", total))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from projections.decoding import DecodedEvent, Entry, decode_event, decode_events
+from projections.decoding import ANY_SIZE, DecodedEvent, Entry, decode_event, decode_events
 from projections.replay.events.portions import READ_BYTES
 from streams.entry_ids import EntryId
 from streams.events import InvalidEvent
@@ -23,8 +23,6 @@ _LOG = structlog.get_logger(__name__)
 
 PART_EVENTS = 10_000
 """Events in one part; a job that has more, or larger ones, is divided into several parts."""
-_ANY_SIZE = 2**62
-"""The limit for stored events: their size was checked when they were appended."""
 RAW: Callable[[Entry], bytes] = itemgetter(3)
 _ID_AND_EVENT = itemgetter(1, 2)
 Row = tuple[Any, ...]
@@ -94,7 +92,7 @@ def decoded(rows: Sequence[Row]) -> Iterator[Part]:
     """
     raws = [row[EVENT].encode() for row in rows]
     try:
-        events = decode_events(raws, _ANY_SIZE)
+        events = decode_events(raws, ANY_SIZE)
     except InvalidEvent:
         yield from _readable(rows)
         return
@@ -115,7 +113,7 @@ def _readable(rows: Sequence[Row]) -> Iterator[Part]:
     """Yield the events of rows, decoded one by one, without those that cannot be read."""
     for row in rows:
         try:
-            decode_event(row[EVENT].encode(), _ANY_SIZE)
+            decode_event(row[EVENT].encode(), ANY_SIZE)
         except InvalidEvent as error:
             job = JobKey(*row[:3])
             _LOG.error("event_in_history_cannot_be_read", job=job, error=str(error))

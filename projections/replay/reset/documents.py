@@ -14,7 +14,7 @@ from projections.replay.comparison import Comparison
 from projections.replay.events.sources import Sources
 from projections.replay.folded_jobs import Folded, batched, fold_jobs
 from projections.replay.reset.kept_documents import KeptDocuments, ReplacedDocuments
-from projections.replay.step import Step
+from projections.replay.step import ReplayStep
 from projections.status.document_writes import DocumentWrites, removal
 from projections.status.store import StatusStore, Stored, Write
 from streams.keys import JobKey, Keys
@@ -84,7 +84,7 @@ class StatusReset:
 
 def reset_documents(
     sources: Sources, writer: StatusReset, comparison: Comparison, after: JobKey | None = None
-) -> Iterator[Step]:
+) -> Iterator[ReplayStep]:
     """Replace what differs, job by job after the given one; then remove what has no events.
 
     Raises:
@@ -92,6 +92,6 @@ def reset_documents(
     """
     for batch in batched(fold_jobs(sources.walk(after))):
         writer.correct(comparison, comparison.differing(batch))
-        yield Step(batch[-1].job, sum(each.events for each in batch), len(batch))
+        yield ReplayStep(batch[-1].job, sum(each.events for each in batch), len(batch))
     for jobs in comparison.surplus():
         writer.correct(comparison, jobs)

@@ -10,7 +10,7 @@ from projections.replay.folded_jobs import Folded, batched, fold_jobs, fold_part
 from projections.replay.job_arrays import job_arrays
 from projections.replay.replaced_states import new_run
 from projections.replay.row_lock import LOCK_SECONDS, with_locked_rows
-from projections.replay.step import Step
+from projections.replay.step import ReplayStep
 from projections.rows.columns import JOB_LISTS, TYPES, copied_values
 from sql import queries
 from streams.keys import JobKey
@@ -35,7 +35,7 @@ class RowsReset:
         self._comparison = comparison
         self._lock_seconds = lock_seconds
 
-    def prepare(self) -> Iterator[Step]:
+    def prepare(self) -> Iterator[ReplayStep]:
         """Fold everything and store the rows that differ; the table itself is not changed yet.
 
         Raises:
@@ -44,7 +44,7 @@ class RowsReset:
         for batch in batched(fold_jobs(self._sources.walk())):
             wrong = set(self._comparison.differing(batch))
             self._store([folded for folded in batch if folded.job in wrong])
-            yield Step(batch[-1].job, sum(each.events for each in batch), len(batch))
+            yield ReplayStep(batch[-1].job, sum(each.events for each in batch), len(batch))
         for jobs in self._comparison.surplus():
             surplus = [each.job for each in self._comparison.recheck(jobs) if each.found]
             self._connection.execute(_QUERIES["add_surplus"], job_arrays(surplus))

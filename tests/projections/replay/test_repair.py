@@ -13,7 +13,7 @@ import redis
 from projections.replay.events.sources import Sources
 from projections.replay.repair import RowsRepair, StatusRepair, repair
 from projections.replay.served.documents import ServedDocuments
-from projections.replay.step import Step
+from projections.replay.step import ReplayStep
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
 from streams.keys import JobKey
@@ -91,7 +91,7 @@ def test_repair__interrupted__goes_on_after_the_last_finished_job(
     writer.applied = []
     monkeypatch.setattr("projections.replay.events.parts.PART_EVENTS", 1)
     monkeypatch.setattr("projections.replay.events.history_walk.READ_AT_ONCE", 1)
-    with closing(cast("Generator[Step, None, None]", repair(sources, writer))) as steps:
+    with closing(cast("Generator[ReplayStep, None, None]", repair(sources, writer))) as steps:
         assert next(steps).last is None
         assert next(steps).last == JobKey("1", "job", "a1")
     writer.applied = []
