@@ -14,9 +14,10 @@ import redis
 import redis.asyncio
 
 from .append_plan import Plan, check_durable, unavailable
-from .cluster import AddTo, AsyncCluster, Cluster, Routed
+from .cluster import AsyncCluster, Cluster
 from .durability import INFO, Durability, Wait
 from .entry_ids import EntryId
+from .routing import AddTo, Routed
 
 
 class _ClusterAppends:

@@ -164,6 +164,7 @@ def test_node_that_hangs__stops_no_other(cluster: RedisCluster, client: Cluster)
     try:
         with pytest.raises(LogUnavailable):
             appender.append(there, DONE)
+        assert client.candidates()[-1] == ("127.0.0.1", frozen.port)
         for _ in range(3):
             appender.append(elsewhere, DONE)
     finally:

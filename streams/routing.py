@@ -1,0 +1,205 @@
+"""Routing of commands to the nodes of a Redis Cluster, without any I/O.
+
+`streams/cluster.py` sends what is grouped here, over a blocking or an asyncio client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import redis
+import redis.asyncio
+
+from .servers.primary import WrongServer
+from .servers.slots import TAGS, Address, SlotMap
+from .wire import Command
+
+ClientT = TypeVar("ClientT", bound=redis.Redis | redis.asyncio.Redis)
+NodeT = TypeVar("NodeT")
+
+
+class Added(Protocol):
+    """Commands that are sent behind others on the connection to a node."""
+
+    commands: list[Command]
+
+
+class Routed(NamedTuple):
+    """The replies to commands that were sent to their nodes."""
+
+    replies: list[Any]
+    """In the order of the commands; for a refused command it is the error."""
+    added: list[tuple[Any, list[Any]]]
+    """What was added behind the commands on each connection, and the replies to it."""
+
+
+class AddTo(NamedTuple, Generic[NodeT]):
+    """What is added on the connections that the first commands of a call are sent on."""
+
+    make: Callable[[NodeT], Any]
+    """Returns `Added` for the client of a node; awaited with asyncio."""
+    first: int
+    """Number of these commands."""
+
+    def applies_to(self, indexes: Sequence[int]) -> bool:
+        """Return True if one of these commands is among those at the indexes."""
+        return min(indexes) < self.first
+
+
+class Batch(NamedTuple):
+    """Commands for one connection of one node."""
+
+    address: Address
+    indexes: list[int]
+    """Indexes of the commands in the call."""
+    asking: bool
+    """True if the node is asked for keys of a slot that moves to it."""
+
+
+class ClusterState(Generic[ClientT]):
+    """The nodes and the slot map of a cluster.
+
+    Args:
+        seeds: addresses of some nodes.
+        make: makes the client of a node.
+    """
+
+    def __init__(self, seeds: Sequence[Address], make: Callable[[Address], ClientT]) -> None:
+        self._seeds = tuple(seeds)
+        self._make = make
+        self.nodes: dict[Address, ClientT] = {}
+        self._map: SlotMap | None = None
+        self.is_outdated = True
+        self._replicas_seen: dict[Address, dict[int, None]] = {}
+        """What `streams/durability.py` keeps with the connections of a node."""
+        self._suspects: dict[Address, None] = {}
+        """Nodes that failed last; they are asked for the slot map after the others."""
+
+    @property
+    def is_known(self) -> bool:
+        """True once the slot map was read."""
+        return self._map is not None
+
+    def tag_of(self, key: str) -> str:
+        """Return the hash tag of the ready queue of the key's node, by the last slot map."""
+        return TAGS[0] if self._map is None else self._map.tag_of(key)
+
+    def node(self, address: Address) -> ClientT:
+        """Return the client of a node."""
+        node = self.nodes.get(address)
+        if node is None:
+            node = self.nodes[address] = self._make(address)
+            seen = self._replicas_seen.setdefault(address, {})
+            vars(node.connection_pool)["_jobtrail_replicas_seen"] = seen
+        return node
+
+    def candidates(self) -> list[Address]:
+        """Return the nodes to read the slot map from, known primaries first."""
+        known = () if self._map is None else self._map.primaries
+        found = list(dict.fromkeys([*known, *self._seeds]))
+        # A node that hangs must not delay the commands to all others.
+        return sorted(found, key=self._suspects.__contains__)
+
+    def suspect(self, address: Address) -> None:
+        """Have the slot map read again after an error of a node, from another one if possible."""
+        self._suspects[address] = None
+        self.is_outdated = True
+
+    def learn(self, reply: Any, asked: Address) -> bool:
+        """Keep the slot map in a reply to CLUSTER SLOTS; return False if it has none."""
+        if not isinstance(reply, list) or not reply:
+            return False
+        old, self._map = self._map, SlotMap(reply, asked)
+        if old is not None:
+            self._inherit(old, self._map)
+        self.is_outdated = False
+        self._suspects.pop(asked, None)
+        return True
+
+    def _inherit(self, old: SlotMap, new: SlotMap) -> None:
+        """Have promoted replicas need as many replicas as the primaries that they replace.
+
+        Otherwise a failover would lower the number that durable appends wait for.
+        """
+        for address, slot in new.first_slots.items():
+            before = old.node_of(slot)
+            if before is not None and before not in new.primaries:
+                seen = self._replicas_seen.setdefault(address, {})
+                seen.update(self._replicas_seen.get(before, {}))
+
+    def gone(self) -> list[ClientT]:
+        """Remove and return the clients of nodes that are neither primaries nor seeds."""
+        kept = set(self.candidates())
+        return [self.nodes.pop(each) for each in [*self.nodes] if each not in kept]
+
+    def error(self, replies: Sequence[Any]) -> redis.RedisError:
+        """Return the error for the replies of all nodes, none of which is a slot map."""
+        errors = [each for each in replies if isinstance(each, redis.RedisError)]
+        where = ", ".join(f"{host}:{port}" for host, port in self.candidates())
+        for error in errors:
+            if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+                return error
+            if "cluster support disabled" in str(error):
+                return WrongServer(
+                    f"not a node of a cluster: {where}: JOBTRAIL_REDIS_URL must name it as redis://"
+                )
+        problem = errors[0] if errors else "the nodes have no slots"
+        return redis.ConnectionError(f"no node of the cluster at {where} answers: {problem}")
+
+    def batches(self, indexes: Iterable[int], slots: Sequence[int]) -> list[Batch]:
+        """Group commands by node, in their order; leave out those whose slot has no node."""
+        found: dict[Address, Batch] = {}
+        for index in indexes:
+            address = self._map and self._map.node_of(slots[index])
+            if address:
+                found.setdefault(address, Batch(address, [], asking=False)).indexes.append(index)
+        return list(found.values())
+
+    def redirected(self, batches: Sequence[Batch], replies: Sequence[Any]) -> list[Batch]:
+        """Return the batches for the commands that were redirected."""
+        found: dict[tuple[Address, bool], Batch] = {}
+        for batch in batches:
+            for index in batch.indexes:
+                error = replies[index]
+                if not isinstance(error, redis.exceptions.AskError):
+                    continue
+                asking = not isinstance(error, redis.exceptions.MovedError)
+                self.is_outdated |= not asking
+                address = (error.host or batch.address[0], error.port)
+                again = found.setdefault((address, asking), Batch(address, [], asking))
+                again.indexes.append(index)
+        return list(found.values())
+
+
+def commands_of(batch: Batch, commands: Sequence[Command], extra: Added | None) -> list[Command]:
+    """Return the commands to send for a batch."""
+    sent: list[Command] = [commands[index] for index in batch.indexes]
+    if batch.asking:
+        sent = [each for command in sent for each in (("ASKING",), command)]
+    return [*sent, *(extra.commands if extra else ())]
+
+
+def store(batch: Batch, found: Sequence[Any], replies: list[Any]) -> list[Any]:
+    """Store the replies of a batch in their places; return those of the added commands."""
+    step = 2 if batch.asking else 1
+    count = len(batch.indexes) * step
+    for index, reply in zip(batch.indexes, found[step - 1 : count : step], strict=True):
+        replies[index] = reply
+    return list(found[count:])
+
+
+def unserved(commands: Sequence[Command]) -> list[Any]:
+    """Return the replies that commands have until a node replies."""
+    return [
+        redis.exceptions.ClusterDownError(f"CLUSTERDOWN no node has the slot of {command[1]!r}")
+        for command in commands
+    ]
+
+
+def key_of(command: Command) -> str | bytes:
+    """Return the key that a command is routed by, its second word."""
+    key = command[1]
+    if isinstance(key, str | bytes):
+        return key
+    raise TypeError(f"a cluster has no key {key!r}")
