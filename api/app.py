@@ -18,8 +18,8 @@ from api.access.auth import Authenticator, authenticator
 from api.access.request_guard import RequestGuard, guarded, with_limits
 from api.application import Application
 from api.http.trailing_slashes import with_either_slash
-from api.jobs.database import Database
 from api.jobs.endpoint import job_routes
+from api.jobs.job_reads import JobReads
 from api.live.endpoint import LiveEndpoint
 from api.live.subscriptions import Subscriptions
 from api.live.waiters import Waiters
@@ -73,7 +73,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        stores.database.log_if_off()
+        stores.job_reads.log_if_off()
         async with _background(subscriptions, waiters):
             yield
         await stores.close()
@@ -104,14 +104,14 @@ class _Stores:
         )
         self.feed = FeedReader(self.redis, self.documents)
         self.settled = SettledReader(self.redis)
-        self.database = Database.from_settings(settings)
+        self.job_reads = JobReads.from_settings(settings)
         self.operator_database = OperatorDatabase(settings.database_url)
 
     async def close(self) -> None:
         """Close all connections."""
         await self.redis.aclose()
         await self.operator_database.close()
-        await self.database.close()
+        await self.job_reads.close()
 
 
 @asynccontextmanager
@@ -139,9 +139,9 @@ def _routes(
     )
     for_operators = operator_view is not None
     return [
-        *with_either_slash(monitoring_routes(stores.redis, stores.database)),
+        *with_either_slash(monitoring_routes(stores.redis, stores.job_reads)),
         *with_either_slash(openapi_routes(settings.auth, for_operators=for_operators)),
-        *with_either_slash(job_routes(identify, stores.database)),
+        *with_either_slash(job_routes(identify, stores.job_reads)),
         *client_routes(),
         *docs_routes(),
         *operator_routes(settings, identify, operator_view, jobs),

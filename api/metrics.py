@@ -6,7 +6,7 @@ by the modules of `api` that count something; `api.monitoring` serves the metric
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import redis.asyncio
@@ -45,7 +45,7 @@ FEED_SUBSCRIPTIONS = Gauge(
 )
 POOL_CONNECTIONS = Gauge(
     "jobtrail_pool_connections",
-    "Connections to a server (`redis`, `postgres`), `used` or `idle`.",
+    "Connections to a server (`redis`, `postgres`, `replica`), `used` or `idle`.",
     ["server", "state"],
 )
 POOL_WAITING = Gauge(
@@ -68,20 +68,28 @@ def watch_redis_pool(client: redis.asyncio.Redis) -> None:
         POOL_CONNECTIONS.labels("redis", state).set_function(partial(count, state))
 
 
-def watch_postgres_pool(pool: Pool, waiting: Callable[[], int]) -> None:
-    """Export the numbers of a pool's connections and waiting requests, counted at each scrape.
+def watch_postgres_pools(pools: Mapping[str, tuple[Pool, Callable[[], int]]]) -> None:
+    """Export the numbers of connections and of waiting requests, counted at each scrape.
 
     Args:
-        pool: the pool.
-        waiting: returns the number of requests that wait for their turn to use the pool.
+        pools: by the name of the server: its pool, and a function that returns the number of
+            requests that wait for their turn to use the pool.
     """
 
-    def count(name: str) -> int:
-        return pool.get_stats().get(name, 0)
+    def used(pool: Pool) -> int:
+        return _count(pool, "pool_size") - _count(pool, "pool_available")
 
-    def used() -> int:
-        return count("pool_size") - count("pool_available")
+    for server, (pool, _) in pools.items():
+        POOL_CONNECTIONS.labels(server, "used").set_function(partial(used, pool))
+        idle = partial(_count, pool, "pool_available")
+        POOL_CONNECTIONS.labels(server, "idle").set_function(idle)
+    if pools:
+        POOL_WAITING.set_function(
+            lambda: sum(
+                _count(pool, "requests_waiting") + waiting() for pool, waiting in pools.values()
+            )
+        )
 
-    POOL_CONNECTIONS.labels("postgres", "used").set_function(used)
-    POOL_CONNECTIONS.labels("postgres", "idle").set_function(partial(count, "pool_available"))
-    POOL_WAITING.set_function(lambda: count("requests_waiting") + waiting())
+
+def _count(pool: Pool, name: str) -> int:
+    return pool.get_stats().get(name, 0)

@@ -13,26 +13,26 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from api.http.problems import TryLater
-from api.jobs.database import Database
+from api.jobs.job_reads import JobReads
 from streams.connection import refuses_writes
 
 PING_SECONDS = 0.8
 """The time limit for Redis' answer to the readiness check."""
 
 
-def monitoring_routes(client: redis.asyncio.Redis, database: Database) -> list[Route]:
+def monitoring_routes(client: redis.asyncio.Redis, reads: JobReads) -> list[Route]:
     """Return the routes, which need no credentials and reveal nothing about tenants.
 
     The API is ready while Redis answers, because progress needs nothing else. A Redis that refuses
-    writes, or a database that is unavailable, is mentioned in the answer, whose status is still
-    200.
+    writes, or a database or replica that is unavailable, is mentioned in the answer, whose status
+    is still 200.
     """
 
     async def readyz(_request: Request) -> Response:
-        accepts_writes, state = await asyncio.gather(_accepts_writes(client), database.state())
+        accepts_writes, states = await asyncio.gather(_accepts_writes(client), reads.states())
         if accepts_writes is None:
             raise TryLater(missing=["redis"])
-        body = {"status": "ready", "database": state}
+        body = {"status": "ready", **states}
         return JSONResponse(body if accepts_writes else {**body, "redis": "refuses writes"})
 
     return [Route("/healthz", _healthz), Route("/readyz", readyz), Route("/metrics", _metrics)]

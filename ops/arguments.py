@@ -60,19 +60,25 @@ def check_servers(settings: Settings) -> None:
 
 
 def check_database_url(settings: Settings) -> None:
-    """Raise if the database URL can never work; the server is not connected to.
+    """Raise if a URL of PostgreSQL can never work; the servers are not connected to.
 
     Raises:
-        SettingsError: the URL is not valid, or an option of it is unknown, has no valid value or
+        SettingsError: a URL is not valid, or an option of it is unknown, has no valid value or
             names a file that cannot be used.
     """
-    if settings.database_url is None:
-        return
+    if settings.database_url is not None:
+        _check_options("DATABASE_URL", settings.require_database_url())
+    replica = settings.checked_read_url()
+    if replica is not None:
+        _check_options("DATABASE_READ_URL", replica)
+
+
+def _check_options(name: str, url: str) -> None:
     from sql.url_check import wrong_option  # noqa: PLC0415 - only with PostgreSQL
 
-    problem = wrong_option(settings.require_database_url())
+    problem = wrong_option(url)
     if problem is not None:
-        raise SettingsError(f"{PREFIX}DATABASE_URL: {problem}")
+        raise SettingsError(f"{PREFIX}{name}: {problem}")
 
 
 def check_primary(settings: Settings) -> None:

@@ -54,6 +54,8 @@ class Settings(BaseModel):
     """
     database_url: str | None = Field(default=None, repr=False)
     """PostgreSQL, directly or through PgBouncer."""
+    database_read_url: str | None = Field(default=None, repr=False)
+    """A replica of that PostgreSQL, for lists, rows and history; by default the same server."""
     durable_replicas: NonNegativeInt | None = None
     """Replicas that a durable append waits for. By default as many as the process has ever seen."""
     data_dir: Path = Path(DATA_DIR)
@@ -184,16 +186,23 @@ class Settings(BaseModel):
         """Return the PostgreSQL URL, or raise SettingsError if it is not set or not valid."""
         example = "postgresql://user@127.0.0.1/jobtrail"
         url = required(self.database_url, "database_url", example)
-        if not _DATABASE_URL.fullmatch(url):
-            # The driver's error would quote the text, which may contain the password.
-            raise SettingsError(
-                f"{PREFIX}DATABASE_URL is of no known form: give it, e.g. {example}"
-            )
-        if _BAD_ESCAPE.match(url):
-            raise SettingsError(
-                f"{PREFIX}DATABASE_URL: in a user, password or option, write % as %25"
-            )
-        return url
+        return _checked_database_url("DATABASE_URL", url, example)
+
+    def checked_read_url(self) -> str | None:
+        """Return the URL of the replica, or None; raise SettingsError if it is not valid."""
+        if self.database_read_url is None:
+            return None
+        example = "postgresql://user@replica/jobtrail"
+        return _checked_database_url("DATABASE_READ_URL", self.database_read_url, example)
+
+
+def _checked_database_url(name: str, url: str, example: str) -> str:
+    if not _DATABASE_URL.fullmatch(url):
+        # The driver's error would quote the text, which may contain the password.
+        raise SettingsError(f"{PREFIX}{name} is of no known form: give it, e.g. {example}")
+    if _BAD_ESCAPE.match(url):
+        raise SettingsError(f"{PREFIX}{name}: in a user, password or option, write % as %25")
+    return url
 
 
 def _lines(error: ValidationError, found: Mapping[str, str]) -> list[str]:

@@ -22,7 +22,7 @@ from streams.settings import Settings, SettingsError
 
 METHODS = ("GET", "HEAD", "POST")
 REQUEST_HEADERS = ("authorization", "if-none-match", "last-event-id", "x-tenant-id")
-RESPONSE_HEADERS = ("etag", "jobtrail-after", "retry-after")
+RESPONSE_HEADERS = ("etag", "jobtrail-after", "jobtrail-replica-age", "retry-after")
 """Response headers that a page's script may read, besides those that are always readable."""
 
 _ORIGIN = re.compile(

@@ -8,7 +8,7 @@ programs. The first line of a class's docstring is its description in the OpenAP
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from api.http.languages import wants_english
 from api.http.responses import NO_STORE, PROBLEM, Headers, RawResponse, json_bytes
@@ -34,6 +34,12 @@ class Problem(Exception):
     def __init__(self, **members: Any) -> None:
         super().__init__(self.korean)
         self._members = members
+        self._more_headers: Headers = ()
+
+    def with_headers(self, headers: Headers) -> Self:
+        """Return this problem, with headers in addition to those of its class."""
+        self._more_headers = headers
+        return self
 
     @property
     def response(self) -> RawResponse:
@@ -42,7 +48,7 @@ class Problem(Exception):
         In one language, all answers of a class without members are byte-for-byte equal, so that
         they reveal nothing about the job.
         """
-        return self.response_with(self.headers)
+        return self.response_with((*self.headers, *self._more_headers))
 
     def response_with(self, headers: Headers) -> RawResponse:
         """Return the answer with these headers instead of the class's."""

@@ -1,6 +1,6 @@
 """The connections to PostgreSQL for reads of tenants, in a small pool.
 
-Used by `api.jobs.endpoint`, and by `api.monitoring` for the readiness check.
+Used by `api.jobs.job_reads`, which has one for the primary and one for a replica.
 
 Every read is one read-only transaction, in which row-level security admits the rows of one tenant.
 The role and the settings end with the transaction, because behind PgBouncer the connection may
@@ -15,25 +15,46 @@ connection without an answer by then is closed and replaced. Tenants share the c
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
 from api.http.problems import TryLater
-from api.metrics import watch_postgres_pool
 from api.scheduling.bounded_wait import wait_shielded
 from api.scheduling.fair_semaphore import FairSemaphore, NotAdmitted, PermitTimeout, QueueFull
 from projections.reading.jobs import PipelinedRead
 from sql import queries, sessions
 from sql.deadlines import Unanswered
 from sql.sessions import AsyncSession, Pool
-from streams.settings import Settings
 
 T = TypeVar("T")
+
+
+class Read(NamedTuple, Generic[T]):
+    """The result of a read."""
+
+    value: T
+    replica_age: int | None = None
+    """How old the data is at most, in seconds; None if it is the primary's."""
+
+
+FAILURES = (psycopg.Error, OSError, NotAdmitted)
+"""What a read raises if the server is unavailable or refuses, or the read takes too long."""
+
+BUSY = (NotAdmitted, psycopg.errors.QueryCanceled)
+"""Failures of a server that works: its queue is full, or the statement takes too long."""
+
+CONFLICT = psycopg.errors.SerializationFailure
+"""What a replica raises that cancels a statement, because it is in the way of what it applies."""
+
+CONFLICTS = 3
+"""How often a read is repeated that a replica cancelled."""
 
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("reading")
@@ -88,9 +109,12 @@ class Database:
         url: the database's URL; None to refuse every read.
         pool_size: the most connections.
         statement_seconds: the time limit for one statement.
+        replica: whether the server may be a replica, whose age is read with each answer.
     """
 
-    def __init__(self, url: str | None, *, pool_size: int, statement_seconds: float) -> None:
+    def __init__(
+        self, url: str | None, *, pool_size: int, statement_seconds: float, replica: bool = False
+    ) -> None:
         self._reader = {"timeout_ms": round(statement_seconds * 1_000), "tenant": ""}
         self._read_seconds = statement_seconds + MARGIN_SECONDS
         self._pool_size = pool_size
@@ -99,27 +123,24 @@ class Database:
         )
         self._pool = None if url is None else self._make_pool(url)
         self._probe: asyncio.Task[bool] | None = None
-        if self._pool is not None:
-            watch_postgres_pool(self._pool, lambda: self._semaphore.waiting)
+        self._replica = replica
         self._opening = asyncio.Lock()
         """Held while the pool is opened, so that two first reads do not open it twice."""
         self._next_warning = float("-inf")
+
+    @property
+    def watched(self) -> tuple[Pool, Callable[[], int]] | None:
+        """The pool, and what returns the number of requests that wait to use it; for metrics."""
+        if self._pool is None:
+            return None
+        return self._pool, lambda: self._semaphore.waiting
 
     def log_if_off(self) -> None:
         """Log a warning if no database is configured, so that every read will be refused."""
         if self._pool is None:
             _LOG.warning("durable_reads_off", advice="set JOBTRAIL_DATABASE_URL")
 
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Database:
-        """Return an instance with the URL and the limits from the settings."""
-        return cls(
-            settings.database_url,
-            pool_size=settings.api_pool_size,
-            statement_seconds=settings.api_statement_timeout_seconds,
-        )
-
-    async def read(self, tenant: str, work: PipelinedRead[T]) -> T:
+    async def read(self, tenant: str, work: PipelinedRead[T]) -> Read[T]:
         """Return the result of a read, in which only the tenant's rows exist.
 
         Connections that were lost since their last use are replaced, and the read is repeated.
@@ -128,18 +149,24 @@ class Database:
             TryLater: no database is configured, it is unavailable or refuses the read, or the read
                 takes too long.
         """
+        try:
+            return await self.attempt(tenant, work)
+        except FAILURES as error:
+            self.warn(error)
+            raise TryLater from None
+
+    async def attempt(self, tenant: str, work: PipelinedRead[T]) -> Read[T]:
+        """Do what `read` does, and raise one of `FAILURES` or TryLater."""
         if self._pool is None:
             raise TryLater
         deadline = time.monotonic() + self._read_seconds
-        try:
-            await self._open(self._pool)
-            async with self._semaphore.permit(
-                tenant, min(CONNECTION_WAIT_SECONDS, self._read_seconds)
-            ):
-                return await self._read(self._pool, tenant, work, deadline)
-        except (psycopg.Error, OSError, NotAdmitted) as error:
-            self._warn(_LOG_EVENTS.get(type(error), "database_unavailable"), error)
-            raise TryLater from None
+        await self._open(self._pool)
+        async with self._semaphore.permit(tenant, min(CONNECTION_WAIT_SECONDS, self._read_seconds)):
+            return await self._read(self._pool, tenant, work, deadline)
+
+    def warn(self, error: Exception) -> None:
+        """Log why a read failed."""
+        self._warn(_LOG_EVENTS.get(type(error), "database_unavailable"), error)
 
     async def state(self) -> str:
         """Return the state for `/readyz`, after `PROBE_SECONDS` at most.
@@ -216,31 +243,37 @@ class Database:
         tenant: str,
         work: PipelinedRead[T],
         deadline: float,
-    ) -> T:
+    ) -> Read[T]:
         """Return the result of a read, which is repeated on another connection if one was lost.
 
         `deadline` is a time on the monotonic clock.
         """
-        for tries_left in reversed(range(self._pool_size + 1)):
+        for tries_left in reversed(range(max(self._pool_size, CONFLICTS) + 1)):
             left = deadline - time.monotonic()
-            async with pool.connection(min(CONNECTION_WAIT_SECONDS, left)) as connection:
-                connection.limit(deadline - time.monotonic())
-                try:
-                    return await self._run(connection, tenant, work)
-                except psycopg.OperationalError as error:
-                    if not connection.closed or not tries_left or isinstance(error, Unanswered):
-                        raise
+            try:
+                async with pool.connection(min(CONNECTION_WAIT_SECONDS, left)) as connection:
+                    connection.limit(deadline - time.monotonic())
+                    try:
+                        return await self._run(connection, tenant, work)
+                    except psycopg.OperationalError as error:
+                        if not connection.closed or not tries_left or isinstance(error, Unanswered):
+                            raise
+            except CONFLICT:
+                if not tries_left:
+                    raise
         raise AssertionError("the last try returns or raises")
 
-    async def _run(self, connection: AsyncSession, tenant: str, work: PipelinedRead[T]) -> T:
+    async def _run(self, connection: AsyncSession, tenant: str, work: PipelinedRead[T]) -> Read[T]:
         """Run a read in one transaction, with its statements pipelined where possible."""
         async with connection.pipeline():
             await connection.execute(_QUERIES["begin"])
             await connection.execute(connection.local_settings)
             await connection.execute(_QUERIES["become_reader"], {**self._reader, "tenant": tenant})
+            age = await connection.execute(_QUERIES["replica_age"]) if self._replica else None
             fetch = await work(connection)
             await connection.execute(_QUERIES["commit"])
-        return await fetch()
+        value, (seconds,) = await fetch(), (age and await age.fetchone()) or (None,)
+        return Read(value, None if seconds is None else max(0, math.ceil(seconds)))
 
     def _warn(self, event: str, error: Exception, **fields: str) -> None:
         """Log an error that affects all reads, at most once in `WARNING_INTERVAL`."""

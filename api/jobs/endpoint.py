@@ -16,12 +16,12 @@ from starlette.routing import Route
 from api.access.auth import Authenticator, Caller
 from api.access.callers import caller_of
 from api.http.cursors import read_cursor, write_cursor
-from api.http.problems import BadRequest, NoSuchJob
-from api.http.responses import json_bytes
+from api.http.problems import NoSuchJob
+from api.http.responses import Headers, json_bytes
 from api.jobs.cursor_values import history_cursor, list_cursor, list_values
-from api.jobs.database import Database
 from api.jobs.items import event_item, job_item, list_item
-from api.jobs.parameters import HistoryParameters, ListParameters, list_parameters
+from api.jobs.job_reads import JobReads
+from api.jobs.parameters import HistoryParameters, JobParameters, ListParameters, list_parameters
 from projections.reading.history import START, read_events
 from projections.reading.jobs import ListFilters, read_job, read_page
 from streams.keys import JOB_ID, JobKey
@@ -30,22 +30,22 @@ from streams.kinds import KINDS, Kind
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def job_routes(authenticator: Authenticator, database: Database) -> list[Route]:
+def job_routes(authenticator: Authenticator, reads: JobReads) -> list[Route]:
     """Return the routes of all kinds."""
     return [
         Route(path, endpoint, methods=["GET"])
         for kind in KINDS.values()
-        for path, endpoint in JobEndpoints(kind, authenticator, database).by_path.items()
+        for path, endpoint in JobEndpoints(kind, authenticator, reads).by_path.items()
     ]
 
 
 class JobEndpoints:
     """The endpoints of one kind."""
 
-    def __init__(self, kind: Kind, authenticator: Authenticator, database: Database) -> None:
+    def __init__(self, kind: Kind, authenticator: Authenticator, reads: JobReads) -> None:
         self._kind = kind
         self._authenticator = authenticator
-        self._database = database
+        self._reads = reads
         self.by_path: dict[str, Endpoint] = {
             f"{kind.url}/": self.list,
             f"{kind.url}/{{id}}/": self.one,
@@ -59,24 +59,26 @@ class JobEndpoints:
         identity = [caller.tenant, self._kind.name, query.filter_values]
         after = None if query.cursor is None else list_cursor(read_cursor(identity, query.cursor))
         filters = self._filters(caller, query)
-        page = await self._database.read(
+        page, age = await self._reads.read(
             caller.tenant,
             read_page(caller.tenant, self._kind.name, filters, after, query.limit),
+            fresh=query.fresh,
         )
         return _page(
             [list_item(self._kind, row) for row in page.rows],
             page.next and write_cursor(identity, list_values(page.next)),
+            age,
         )
 
     async def one(self, request: Request) -> Response:
         """Return one job, with its result of any size."""
         caller = self._caller(request)
-        _refuse_parameters(request)
+        query = JobParameters.of_query(request.scope["query_string"])
         job = self._job(caller, request)
-        row = await self._database.read(caller.tenant, read_job(job))
+        row, age = await self._reads.read(caller.tenant, read_job(job), fresh=query.fresh)
         if row is None:
-            raise NoSuchJob
-        return _json(job_item(self._kind, row))
+            raise NoSuchJob().with_headers(_age_headers(age))
+        return _json(job_item(self._kind, row), age)
 
     async def history(self, request: Request) -> Response:
         """Return a page of a job's events, oldest first."""
@@ -86,12 +88,15 @@ class JobEndpoints:
         after = START
         if query.cursor is not None:
             after = history_cursor(read_cursor([*job], query.cursor))
-        page = await self._database.read(caller.tenant, read_events(job, after, query.limit))
+        page, age = await self._reads.read(
+            caller.tenant, read_events(job, after, query.limit), fresh=query.fresh
+        )
         if page is None:
-            raise NoSuchJob
+            raise NoSuchJob().with_headers(_age_headers(age))
         return _page(
             [event_item(event) for event in page.events],
             page.next and write_cursor([*job], [*page.next]),
+            age,
         )
 
     def _caller(self, request: Request) -> Caller:
@@ -115,15 +120,15 @@ class JobEndpoints:
         )
 
 
-def _refuse_parameters(request: Request) -> None:
-    """Raise BadRequest with the name of the first query parameter, if there is any."""
-    for name in request.query_params:
-        raise BadRequest(parameter=name[:100])
+def _page(items: Sequence[Any], cursor: str | None, age: int | None) -> Response:
+    return _json({"items": items, "next_cursor": cursor}, age)
 
 
-def _page(items: Sequence[Any], cursor: str | None) -> Response:
-    return _json({"items": items, "next_cursor": cursor})
+def _json(value: Any, age: int | None) -> Response:
+    headers = {name.decode(): text.decode() for name, text in _age_headers(age)}
+    return Response(json_bytes(value), media_type="application/json", headers=headers)
 
 
-def _json(value: Any) -> Response:
-    return Response(json_bytes(value), media_type="application/json")
+def _age_headers(age: int | None) -> Headers:
+    """Return the header that tells the age of a replica's data, in seconds."""
+    return () if age is None else ((b"jobtrail-replica-age", b"%d" % age),)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl
 
@@ -41,6 +42,9 @@ _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:([Zz])|([-+ ])(\d\d:\d\d))\Z",
     re.ASCII,
 )
+_FLAGS: Mapping[str, bool] = MappingProxyType(
+    {"": True, "1": True, "true": True, "0": False, "false": False}
+)
 _DIGITS = re.compile(r"[0-9]{1,4}\Z")
 
 
@@ -48,6 +52,15 @@ def _integer(value: object) -> object:
     """Return the value; raise ValueError for a string such as 1_0, which Python would accept."""
     if isinstance(value, str) and not _DIGITS.match(value):
         raise ValueError("must be an integer")
+    return value
+
+
+def _flag(value: object) -> object:
+    """Return a flag of a query as a boolean; raise ValueError for other words."""
+    if isinstance(value, str):
+        if value not in _FLAGS:
+            raise ValueError("must be 1 or 0")
+        return _FLAGS[value]
     return value
 
 
@@ -91,13 +104,19 @@ Moment = Annotated[AwareDatetime | None, BeforeValidator(_rfc_3339)]
 Text = Annotated[Word, AfterValidator(_storable)]
 
 
-class PageParameters(BaseModel):
-    """The parameters of every paginated endpoint."""
+class ReadParameters(BaseModel):
+    """The parameters of every endpoint that reads from PostgreSQL."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    limit: Limit = DEFAULT_LIMIT
-    cursor: CursorParameter = None
+    fresh: Annotated[
+        bool,
+        BeforeValidator(_flag),
+        Field(
+            description="Read from the primary, never from a replica: `1` or `true`, or no value"
+            " at all; `0` and `false` are the default."
+        ),
+    ] = False
 
     @classmethod
     def of_query(cls, raw: bytes) -> Self:
@@ -116,6 +135,17 @@ class PageParameters(BaseModel):
         except ValidationError as error:
             where = error.errors(include_url=False, include_context=False)[0]["loc"]
             raise BadRequest(parameter="".join(map(str, where))) from None
+
+
+class JobParameters(ReadParameters):
+    """The parameters of one job."""
+
+
+class PageParameters(ReadParameters):
+    """The parameters of every paginated endpoint."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: CursorParameter = None
 
 
 class HistoryParameters(PageParameters):

@@ -9,8 +9,6 @@ has settled that entry. Called by `api.application`.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from types import MappingProxyType
 
 import redis
 import structlog
@@ -35,24 +33,6 @@ WARNING_INTERVAL = 5.0
 
 _REFLECTED: Headers = ((b"jobtrail-after", b"reflected"),)
 _PENDING: Headers = ((b"jobtrail-after", b"pending"),)
-
-
-class _NoSuchJobReflected(NoSuchJob):
-    """The job does not exist, and the entry in the request is reflected."""
-
-    headers = _REFLECTED
-
-
-class _NoSuchJobPending(NoSuchJob):
-    """The job does not exist, and the entry in the request is not reflected yet."""
-
-    headers = _PENDING
-
-
-_AFTER: Mapping[bool, tuple[Headers, type[NoSuchJob]]] = MappingProxyType(
-    {True: (_REFLECTED, _NoSuchJobReflected), False: (_PENDING, _NoSuchJobPending)}
-)
-"""The headers of an answer, and the problem without a state, by whether the entry is reflected."""
 
 
 class ProgressEndpoint:
@@ -109,14 +89,16 @@ def _response(found: Found, hold: Hold) -> RawResponse:
     Raises:
         NoSuchJob: there is none.
     """
-    state = found.state
-    more: Headers = ()
-    problem = NoSuchJob
-    if hold.after is not None:
-        more, problem = _AFTER[found.reflected]
+    state, more = found.state, _after_headers(found, hold)
     if state is None:
-        raise problem
+        raise NoSuchJob().with_headers(more)
     headers = (*state.headers, *more) if more else state.headers
     if is_news(state, found.known):
         return RawResponse(200, headers, state.body)
     return RawResponse(304, headers, b"")
+
+
+def _after_headers(found: Found, hold: Hold) -> Headers:
+    if hold.after is None:
+        return ()
+    return _REFLECTED if found.reflected else _PENDING

@@ -62,6 +62,11 @@ HEADERS: JsonObject = {
         "the projection has not settled the entry yet, or does not know it.",
         "schema": {"type": "string", "enum": ["reflected", "pending"]},
     },
+    "Jobtrail-Replica-Age": {
+        "description": "Present if the answer comes from a replica of PostgreSQL: how old its data "
+        "is at most, in seconds.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
     "X-Jobtrail-Now": {
         "description": "The server's time, in milliseconds since 1970.",
         "required": True,

@@ -21,6 +21,7 @@ from ops.doctor.postgres_checks import (
     migrations,
     postgres_version,
     postgres_writes,
+    read_replica,
     reading_roles,
     replaced_states,
 )
@@ -87,4 +88,5 @@ CHECKS = (
     Check("replaced states", Need.TABLES, replaced_states),
     Check("connection budget", Need.POSTGRES, connections),
     Check("postgres writes", Need.POSTGRES, postgres_writes),
+    Check("postgres replica", Need.POSTGRES, read_replica),
 )

@@ -10,11 +10,15 @@ from ops.doctor.finding import Verdict
 from ops.text.plurals import counted
 from projections.replay.replaced_states import kept_states
 from sql import queries, sessions
+from sql.migrate import missing
 from sql.sessions import pooled
 
 OLDEST_POSTGRES = 150_000
 
-_QUERIES = queries("doctor")
+OLD_SECONDS = 300.0
+"""The age of a replica's data, in seconds, from which it is reported."""
+
+_QUERIES, _READING = queries("doctor"), queries("reading")
 
 
 def postgres_version(deployment: Deployment) -> Verdict:
@@ -103,6 +107,35 @@ def connections(deployment: Deployment) -> Verdict:
         found=text,
         advice="fewer replicas, smaller pools, or a larger server",
         warns=needed.verdict == "tight",
+    )
+
+
+def read_replica(deployment: Deployment) -> Verdict | None:
+    """Check whether the replica that the API reads from answers, and has all migrations."""
+    url = deployment.settings.checked_read_url()
+    if url is None:
+        return None
+    try:
+        lacking = missing(url)
+        with sessions.connect(
+            url, "jobtrail-doctor", read_only=True, answer_seconds=ANSWER_SECONDS
+        ) as replica:
+            row = replica.execute(_READING["replica_age"]).fetchone()
+    except psycopg.Error as error:
+        # The other parts of the server's message would show the statement.
+        found = error.diag.message_primary or " ".join(str(error).split())
+        advice = "start it, or correct JOBTRAIL_DATABASE_READ_URL; the primary serves its requests"
+        return Verdict(ok=False, found=f"away or refuses: {found}", advice=advice)
+    if lacking:
+        found = f"missing {', '.join(lacking)}"
+        return Verdict(ok=False, found=found, advice="check why it does not follow its primary")
+    if row is None or row[0] is None:
+        advice = "was it promoted? JOBTRAIL_DATABASE_READ_URL should lead to a replica"
+        return Verdict(ok=True, found="not a replica", advice=advice, warns=True)
+    return Verdict(
+        ok=row[0] < OLD_SECONDS,
+        found=f"its data is {row[0]:.0f} s old at most",
+        advice="check its load and its connection to the primary",
     )
 
 

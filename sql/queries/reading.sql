@@ -38,6 +38,18 @@ COMMIT;
 -- name: alive
 SELECT 1;
 
+-- name: replica_age
+-- How old the data of a replica is at most, in seconds; nothing where the server is a primary. While
+-- it is connected and has applied all that it received, it is up to date. Otherwise its data is not
+-- older than the last transaction that it applied, or than the checkpoint that it started from.
+SELECT CASE
+    WHEN NOT pg_is_in_recovery() THEN NULL
+    WHEN EXISTS (SELECT FROM pg_stat_get_wal_receiver() AS receiver WHERE receiver.pid IS NOT NULL)
+         AND pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn() THEN 0
+    ELSE extract(epoch FROM clock_timestamp() - coalesce(
+        pg_last_xact_replay_timestamp(), (pg_control_checkpoint()).checkpoint_time))
+END::float8;
+
 -- list: listed_row
 j.id, j.attempt, j.state, j.status, j.job_type, j.labels::text, j.worker, j.progress::text,
        CASE WHEN j.result_bytes < %(result_limit)s THEN j.result::text END, j.result_bytes,

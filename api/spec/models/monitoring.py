@@ -30,6 +30,13 @@ class Ready(Answer):
             " configured (then too)."
         ),
     ]
+    replica: Annotated[
+        Literal["ok", "away"],
+        Field(
+            description="Present if a replica is configured. While it is `away`, the primary"
+            " serves its requests."
+        ),
+    ] = ABSENT
     redis: Annotated[
         Literal["refuses writes"],
         Field(

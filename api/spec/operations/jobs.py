@@ -10,8 +10,9 @@ from api.jobs.parameters import (
     LIST_PARAMETERS,
     MAX_LABELS,
     HistoryParameters,
+    JobParameters,
     ListParameters,
-    PageParameters,
+    ReadParameters,
 )
 from api.spec.models.base import title
 from api.spec.models.jobs import LISTS, ROWS, History
@@ -55,6 +56,7 @@ def _list(kind: Kind) -> Operation:
         ),
         parameters=(*_of_query(LIST_PARAMETERS[kind.name]), _LABELS),
         problems=(BadRequest, TryLater),
+        headers=("Jobtrail-Replica-Age",),
         links={
             "first": {
                 "operationId": f"get{title(kind)}",
@@ -77,8 +79,9 @@ def _one(kind: Kind) -> Operation:
         f"Retrieve a {kind.name}",
         ROWS[kind.name],
         description=f"Returns the stored {kind.name}, with its result of any size.",
-        parameters=(ID,),
+        parameters=(ID, *_of_query(JobParameters)),
         problems=(BadRequest, NoSuchJob, TryLater),
+        headers=("Jobtrail-Replica-Age",),
         links={
             "history": {
                 "operationId": f"get{title(kind)}History",
@@ -99,10 +102,11 @@ def _history(kind: Kind) -> Operation:
         description=f"Returns the events of the {kind.name}, oldest first.",
         parameters=(ID, *_of_query(HistoryParameters)),
         problems=(BadRequest, NoSuchJob, TryLater),
+        headers=("Jobtrail-Replica-Age",),
     )
 
 
-def _of_query(model: type[PageParameters]) -> list[Json]:
+def _of_query(model: type[ReadParameters]) -> list[Json]:
     """Return the parameters of a model, except the labels."""
     described = model.model_json_schema()["properties"]
     return [_of_field(name, schema) for name, schema in described.items() if name != "labels"]

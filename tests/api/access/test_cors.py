@@ -61,7 +61,10 @@ async def test_allowed_origin(ask: Asker, path: str) -> None:
     async with ask(headers, cors_origins=f"http://localhost:3000, {ORIGIN}") as client:
         answer = await client.get(path)
     assert answer.headers["access-control-allow-origin"] == ORIGIN
-    assert answer.headers["access-control-expose-headers"] == "etag, jobtrail-after, retry-after"
+    assert (
+        answer.headers["access-control-expose-headers"]
+        == "etag, jobtrail-after, jobtrail-replica-age, retry-after"
+    )
     assert "Origin" in answer.headers["vary"]
     assert "access-control-allow-credentials" not in answer.headers
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -234,7 +234,7 @@ async def test_superuser(
         connection.execute("DROP ROLE jobtrail_api")
     async with ask(database_url=url) as client:
         assert (await client.get("/api/v1/jobs/")).status_code == 503
-    assert "row-level security does not bind the role postgres" in "".join(capsys.readouterr())
+    assert "row-level security does not apply to the role postgres" in "".join(capsys.readouterr())
 
 
 def let_superuser_in(server: EmbeddedPostgres) -> str:

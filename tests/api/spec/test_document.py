@@ -205,4 +205,7 @@ def test_document__query_parameters__as_generated_clients_send_them(api: dict[st
             if schema["type"] == "array":
                 assert (parameter["style"], parameter["explode"]) == ("form", True), path
                 schema = schema["items"]
-            assert schema["type"] in ("string", "integer", "number"), (path, parameter["name"])
+            assert schema["type"] in ("string", "integer", "number", "boolean"), (
+                path,
+                parameter["name"],
+            )
