@@ -73,7 +73,7 @@ def _drained(bench: Bench, group: str, names: Sequence[str], jobs: int, consumer
         running = [stack.enter_context(bench.jobtrail("consume", group)) for _ in range(consumers)]
         pids = [each.pid for each in running]
         for each in running:
-            each.said("consumer_started")
+            each.wait_for_output("consumer_started")
         fill(bench.client, lives(names, WARM_JOBS))
         wait_until_drained(bench.client, group, names, DRAIN_SECONDS)
         _send(signal.SIGSTOP, pids)

@@ -137,7 +137,7 @@ def _idle(bench: Bench) -> Costs:
     with ExitStack() as stack:
         running = {group: stack.enter_context(bench.jobtrail("consume", group)) for group in GROUPS}
         for each in running.values():
-            each.said("consumer_started")
+            each.wait_for_output("consumer_started")
         running["api"] = stack.enter_context(api(bench))
         time.sleep(IDLE_SECONDS / 2)
         before = {name: nanoseconds(each.pid) for name, each in running.items()}

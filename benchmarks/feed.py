@@ -39,7 +39,7 @@ def feed(bench: Bench) -> list[Figure]:
         tenant_streams=TENANT_STREAMS,
     )
     with ExitStack() as stack:
-        stack.enter_context(bench.jobtrail("consume", "status")).said("consumer_started")
+        stack.enter_context(bench.jobtrail("consume", "status")).wait_for_output("consumer_started")
         server = stack.enter_context(api(bench))
         pool = stack.enter_context(generator())
         appender = EventAppender(bench.client)
@@ -76,8 +76,8 @@ def _change(appender: EventAppender, crowd: Crowd, on_step: Callable[[], None]) 
         if early > 0:
             time.sleep(early)
         stamp = {"appended": time.time()}
-        whose = "result" if event["type"] == "done" else "extra"
-        appender.append(tenant, {**event, whose: stamp})
+        field = "result" if event["type"] == "done" else "extra"
+        appender.append(tenant, {**event, field: stamp})
         count += 1
         if count % jobs == 0:
             on_step()

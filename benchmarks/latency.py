@@ -39,7 +39,9 @@ def latency(bench: Bench) -> list[Figure]:
     seconds = max(1.0, 10 * bench.scale)
     with ExitStack() as stack:
         for group in ("status", "rows"):
-            stack.enter_context(bench.jobtrail("consume", group)).said("consumer_started")
+            stack.enter_context(bench.jobtrail("consume", group)).wait_for_output(
+                "consumer_started"
+            )
         port = port_of(stack.enter_context(api(bench)))
         pool = stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
         probe = _Probe(EventAppender(bench.client), port)

@@ -23,7 +23,7 @@ def memory(bench: Bench) -> list[Figure]:
     few = FEW_OF_A_TRIAL if bench.trial else FEW
     many = bench.scaled(1_000_000, least=2 * few if bench.trial else few + STEP)
     with bench.jobtrail("consume", "status") as consumer:
-        consumer.said("consumer_started")
+        consumer.wait_for_output("consumer_started")
         done = _feed(bench, 0, few)
         before = after = resident_bytes(consumer.pid)
         held = [before]

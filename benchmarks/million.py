@@ -84,12 +84,12 @@ def fill(url: str, rows: int = ROWS) -> None:
         pause = _SPAN / rows
         connection.execute(_FILL, {"rows": rows, "pause": pause, "tenth": rows // 10})
         connection.execute(_FACETS)
-        for _, definition, constraint, told, table in indexes:
+        for _, definition, constraint, constraint_definition, table in indexes:
             if constraint is None:
                 connection.execute(definition)
             else:
                 connection.execute(
-                    SQL("ALTER TABLE {} ADD CONSTRAINT {} " + told).format(
+                    SQL("ALTER TABLE {} ADD CONSTRAINT {} " + constraint_definition).format(
                         Identifier(table), Identifier(constraint)
                     )
                 )

@@ -32,7 +32,7 @@ def _predicted(bench: Bench, rate: float) -> list[Figure]:
     with ExitStack() as stack:
         running = {group: stack.enter_context(bench.jobtrail("consume", group)) for group in GROUPS}
         for each in running.values():
-            each.said("consumer_started")
+            each.wait_for_output("consumer_started")
         running["api"] = stack.enter_context(api(bench))
         _append(bench, rate, 1.0)
         before = spent(bench), {name: nanoseconds(each.pid) for name, each in running.items()}

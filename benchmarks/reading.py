@@ -168,13 +168,13 @@ def project(bench: Bench, jobs: int) -> None:
 def api(bench: Bench) -> Iterator[Running]:
     """Run the API as a process."""
     with bench.jobtrail("api", environ=ENVIRON) as running:
-        running.said("api: ")
+        running.wait_for_output("api: ")
         yield running
 
 
 def port_of(server: Running) -> int:
     """Return the port that a server announced."""
-    return int(server.said("api: ").rpartition(":")[2].strip(" /"))
+    return int(server.wait_for_output("api: ").rpartition(":")[2].strip(" /"))
 
 
 @cache
@@ -220,5 +220,5 @@ def _query(tenant: str, jobs: Sequence[int]) -> bytes:
 def _hello(bench: Bench) -> Iterator[Running]:
     argv = [sys.executable, "-m", "benchmarks.hello"]
     with bench.process(argv, environ=ENVIRON) as running:
-        running.said("api: ")
+        running.wait_for_output("api: ")
         yield running

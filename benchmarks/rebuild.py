@@ -45,7 +45,7 @@ def rebuild(bench: Bench) -> list[Figure]:
             pass  # only the history holds them now
         connection.execute("UPDATE jobs SET job_type = 'wrong' WHERE id LIKE '%7'")
     with bench.jobtrail("consume", "rows") as consumer:
-        consumer.said("consumer_started")
+        consumer.wait_for_output("consumer_started")
         with _arriving(bench, first=jobs), _reading(bench) as seen:
             figures = _reset(bench, count)
     seen["jobs"] = len(NAMES) * WATCHED
@@ -62,7 +62,7 @@ def _reset(bench: Bench, count: int) -> list[Figure]:
         while replay.running:
             peak = max(peak, resident_bytes(replay.pid))
             time.sleep(TICK)
-        summary = orjson.loads(replay.said("{"))
+        summary = orjson.loads(replay.wait_for_output("{"))
     seconds = time.monotonic() - started
     return [
         Figure(

@@ -81,6 +81,6 @@ def _run(bench: Bench, words: tuple[str, ...], count: int) -> tuple[Sample, dict
     """Run the command, including its start; return its CPU time and its first line of JSON."""
     before, started = bench.spent(), time.perf_counter()
     with bench.jobtrail(*words, "--json") as command:
-        answer = orjson.loads(command.said("{", SECONDS))
+        answer = orjson.loads(command.wait_for_output("{", SECONDS))
         elapsed = time.perf_counter() - started
     return Sample(count / elapsed, bench.spent().since(before).each(count)), answer

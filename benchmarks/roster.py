@@ -133,7 +133,7 @@ def _import(bench: Bench, path: Path) -> Cost:
     with bench.jobtrail(*words, environ={"JOBTRAIL_ROSTER_PASSWORD": PASSWORD}) as running:
         importer, reader = _peaks(running)
         took = time.monotonic() - started
-        result = orjson.loads(running.said('"result"'))["result"]
+        result = orjson.loads(running.wait_for_output('"result"'))["result"]
     _expect_all(result)
     return Cost(took, importer, reader)
 

@@ -173,7 +173,7 @@ class Running:
         """True while it has not ended."""
         return self._child.poll() is None
 
-    def said(self, word: str, seconds: float = START_SECONDS) -> str:
+    def wait_for_output(self, word: str, seconds: float = START_SECONDS) -> str:
         """Wait for a line of output with this word, and return it.
 
         Raises:

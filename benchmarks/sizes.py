@@ -90,10 +90,10 @@ def _mean_bytes(payloads: list[Payload]) -> float:
 
 def _documents_bytes(bench: Bench, jobs: int) -> float:
     """Return the bytes of the documents of a job."""
-    asked = [JobKey(name, "job", job_id(job)) for name in NAMES for job in range(jobs)]
-    keys = [key for job in asked for key in (KEYS.status(job), KEYS.progress(job))]
+    jobs_read = [JobKey(name, "job", job_id(job)) for name in NAMES for job in range(jobs)]
+    keys = [key for job in jobs_read for key in (KEYS.status(job), KEYS.progress(job))]
     total = 0
     for at in range(0, len(keys), CHUNK):
         commands = [("STRLEN", key) for key in keys[at : at + CHUNK]]
         total += sum(checked(round_trip(bench.client, commands)))
-    return total / len(asked)
+    return total / len(jobs_read)

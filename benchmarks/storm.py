@@ -38,7 +38,7 @@ def storm(bench: Bench) -> list[Figure]:
     bench.empty()
     followers = _followers(bench.scaled(CLIENTS, least=100))
     with ExitStack() as stack:
-        stack.enter_context(bench.jobtrail("consume", "status")).said("consumer_started")
+        stack.enter_context(bench.jobtrail("consume", "status")).wait_for_output("consumer_started")
         pool = stack.enter_context(generator())
         _append(bench, "queued", [*followers, Follower(NAMES[0], OTHER, streams=False)])
         found = _restarted(bench, pool, followers)
@@ -72,7 +72,7 @@ def _restarted(bench: Bench, pool: ProcessPoolExecutor, followers: list[Follower
         )
     _append(bench, "done", followers[::2])
     with bench.jobtrail("api", environ={**ENVIRON, "JOBTRAIL_API_PORT": str(port)}) as server:
-        server.said("api: ")
+        server.wait_for_output("api: ")
         bench.client.set(BACK, 1)
         _append(bench, "done", followers[1::2], wait=False)
         meanwhile = _polls(port, int(SECONDS / POLL_EVERY), storming.done)

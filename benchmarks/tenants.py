@@ -33,7 +33,7 @@ def _idle(bench: Bench, names: list[str]) -> list[Figure]:
         drain(build(group, bench.settings(), bench.client, "bench"), count)
     bench.client.delete(KEYS.sweeper())
     with bench.jobtrail("consume", "status") as consumer:
-        consumer.said("consumer_started")
+        consumer.wait_for_output("consumer_started")
         wait_until_drained(bench.client, "status", names, 30)
         time.sleep(SETTLE_SECONDS)
         ours, theirs = CpuMeter(consumer.pid), CpuMeter(bench.redis.pid)

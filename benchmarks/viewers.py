@@ -175,9 +175,9 @@ class _Stream(_Viewer):
 class _Poll(_Viewer):
     """Viewer with long polls, one after the other, until the end."""
 
-    def __init__(self, sort: str, asks: tuple[str, Mapping[str, str]], expects: int) -> None:
+    def __init__(self, sort: str, request: tuple[str, Mapping[str, str]], expects: int) -> None:
         super().__init__(sort, expects)
-        self._path, self._headers = asks
+        self._path, self._headers = request
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

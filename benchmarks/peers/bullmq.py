@@ -76,7 +76,7 @@ def _figures(bench: Bench, folder: Path) -> list[Figure]:
             "report progress, one step a call / BullMQ's updateProgress in Node",
             key="report_bullmq",
             **compared.fields(),
-            details={"limit": "Node's own CPU time; Redis' is not told apart in its run"},
+            details={"limit": "Node's own CPU time; Redis' is not measured separately"},
         ),
         *(
             Figure(

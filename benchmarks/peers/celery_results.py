@@ -45,7 +45,7 @@ def celery_results(bench: Bench) -> list[Figure]:
         details={"limit": "Celery's Redis result backend, the same fields"},
     )
     if AsyncResult(job_id(0), app=task.app).info != _meta(0):
-        raise RuntimeError("AsyncResult does not have what update_state said")
+        raise RuntimeError("AsyncResult does not have the state that update_state stored")
     return [figure]
 
 
@@ -53,8 +53,8 @@ def report_all(bench: Bench, answers: Mapping[str, Mapping[str, Any]]) -> None:
     """Set the states of tasks from which a view returns these answers."""
     task = _task(bench)
     for task_id, answer in answers.items():
-        told = {key: value for key, value in answer.items() if key not in ("job_id", "status")}
-        task.update_state(task_id=task_id, state=answer["status"], meta=told)
+        fields = {key: value for key, value in answer.items() if key not in ("job_id", "status")}
+        task.update_state(task_id=task_id, state=answer["status"], meta=fields)
 
 
 def _task(bench: Bench) -> Any:

@@ -112,13 +112,13 @@ class Watched:
 
 
 def _requests(source: str, jobs: int) -> list[bytes]:
-    asked = [
+    requests = [
         get(f"/{source}/{_name(source, tenant, job)}/", credentials(tenant))
         for job in range(jobs // len(NAMES))
         for tenant in NAMES
     ]
-    random.Random(1).shuffle(asked)
-    return asked
+    random.Random(1).shuffle(requests)
+    return requests
 
 
 def _name(source: str, tenant: str, job: int) -> str:

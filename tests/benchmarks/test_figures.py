@@ -1,4 +1,4 @@
-"""The benchmarks of what is appended and projected still run."""
+"""Small runs of the benchmarks that append and project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded statements, sent again, leave what the product left."""
+"""Recorded statements, sent again, result in the same rows as the product."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _record(url: str) -> Recorder:
     recorder, entries = Recorder(), _entries()
     with recorder.recording():
         rows = JobRows(lambda: sessions.connect(url, "test"))
-        rows.apply(entries[:1])  # opens the session, makes partitions
+        rows.apply(entries[:1])  # opens the session and creates partitions
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("TRUNCATE jobs, job_events")
         recorder.steps.clear()
@@ -63,7 +63,7 @@ def test_statements_sent_again_leave_the_same_rows_wherever_they_stand(database_
         send_again(session, recorder.steps)
         assert _tables(connection) == left
 
-        # Rows at other places than when it was recorded.
+        # Rows with other ctids than when they were recorded.
         connection.execute("DELETE FROM jobs WHERE id LIKE '%1'")
         connection.execute("DELETE FROM jobs")
         connection.execute("DELETE FROM job_events")

@@ -1,4 +1,4 @@
-"""The benchmarks of what is read and run still run; a file of its own, to run beside the other."""
+"""Small runs of the benchmarks of reads and commands, in another file to run at the same time."""
 
 from __future__ import annotations
 
