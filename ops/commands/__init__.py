@@ -25,7 +25,7 @@ _BY_PANEL: Mapping[str, Mapping[str, tuple[str, str, str]]] = {
         "demo": (
             "demo",
             "demo",
-            "Run the demo's jobs once, against the servers of `jobtrail up --demo`.",
+            "Run the demo's jobs, against the servers of `jobtrail up --demo`.",
         ),
     },
     "Jobs and events": {

@@ -8,7 +8,7 @@ from streams import logging_setup
 
 
 def demo() -> None:
-    """Run the demo's jobs once, against the servers of `jobtrail up --demo`."""
+    """Run the demo's jobs, against the servers of `jobtrail up --demo`."""
     settings = command_settings()
     logging_setup.configure(settings)
     run_demo(settings)

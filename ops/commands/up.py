@@ -24,7 +24,7 @@ def up(
             help="The port of the API; 0 takes a free one. By default JOBTRAIL_API_PORT, or 8000.",
         ),
     ] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="Run jobs with real work to watch.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Run jobs to watch, until stopped.")] = False,
 ) -> None:
     """Run everything on this machine: servers, migrations, consumers, API."""
     settings = Settings.from_environ()

@@ -227,7 +227,8 @@ def _addresses(settings: Settings) -> Addresses:
 def _lines(addresses: Addresses, *, demo: bool) -> list[str]:
     lines = addresses.lines()
     if demo:
-        lines += ["", "The demo's jobs are running; watch them:", *_examples(addresses.api)]
+        lines += ["", "The demo runs jobs until it is stopped (Ctrl-C); watch them:"]
+        lines += [*_examples(addresses.api), ""]
     return lines
 
 
@@ -235,7 +236,8 @@ def _examples(api: str) -> list[str]:
     return [
         f"  curl -H 'X-Tenant-ID: 1' {api}/media/videos/1/progress/",
         f"  curl -H 'X-Tenant-ID: 2' {api}/api/v1/jobs/archive-1/progress/",
-        f"  curl -H 'X-Tenant-ID: 3' {api}/api/v1/jobs/report-1/progress/",
+        f"  curl -H 'X-Tenant-ID: 3' {api}/api/v1/jobs/report-1/progress/  # fails on purpose",
+        "  jobtrail tail --tenant 2",
     ]
 
 
