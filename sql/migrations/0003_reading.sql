@@ -29,8 +29,8 @@ CREATE TRIGGER list_job BEFORE INSERT ON jobs
 FOR EACH ROW WHEN (NEW.listed_at IS NULL) EXECUTE FUNCTION list_job();
 
 -- What jobs are found by beside their state: a row a facet, whose name is that of the filter
--- (`job_type`, `label.NAME`). An index of arrays or JSON will not do: row-level security lets only
--- leakproof operators into an index, and containment is none.
+-- (`job_type`, `label.NAME`). An index of arrays or JSON is of no use: with row-level security only
+-- leakproof operators can use an index, and containment is not leakproof.
 -- A row here makes a job a candidate; the row in jobs decides.
 CREATE TABLE job_facets (
     tenant text NOT NULL,

@@ -1,6 +1,6 @@
 -- name: enter
--- Become the role that reads for operators, until the transaction ends, where this login may; read
--- only in any case, and for so long at most (milliseconds).
+-- Use the role that reads for operators until the transaction ends, if this login may. The transaction
+-- is read-only in any case, and has a time limit (milliseconds).
 SELECT set_config('transaction_read_only', 'on', true),
        set_config('statement_timeout', %(milliseconds)s::text, true),
        set_config('timezone', 'UTC', true),
@@ -17,7 +17,7 @@ tenant, kind, id, state, status, job_type, attempt, worker, code, left(error, 30
        progress::text, created_at, updated_at, listed_at::text AS place
 
 -- name: newest
--- The window: so many of the newest jobs from a place on, of which those wanted are given.
+-- The window: a number of the newest jobs after a cursor. Those that pass the filters are returned.
 SELECT {listed_job}
 FROM (
     SELECT * FROM jobs
@@ -25,7 +25,7 @@ FROM (
           < (%(at)s::timestamptz, %(id)s::text, %(tenant)s::text, %(kind)s::text)
     ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
     LIMIT %(window)s
-) AS looked
+) AS examined
 WHERE (%(state)s::text IS NULL OR state = %(state)s)
   AND (%(of_kind)s::text IS NULL OR kind = %(of_kind)s)
   AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
@@ -33,7 +33,7 @@ ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
 LIMIT %(limit)s;
 
 -- name: newest_end
--- Where the window ends; nothing where there are no more jobs.
+-- The end of the window; no row if there are no more jobs.
 SELECT listed_at::text AS place, id, tenant, kind FROM jobs
 WHERE (listed_at, id, tenant, kind)
       < (%(at)s::timestamptz, %(id)s::text, %(tenant)s::text, %(kind)s::text)
@@ -41,7 +41,7 @@ ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
 LIMIT 1 OFFSET %(window)s - 1;
 
 -- name: failed
--- As `newest`, of the failed ones alone.
+-- The same as `newest`, among failed jobs.
 SELECT {listed_job}
 FROM (
     SELECT * FROM jobs
@@ -50,7 +50,7 @@ FROM (
           < (%(at)s::timestamptz, %(id)s::text, %(tenant)s::text, %(kind)s::text)
     ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
     LIMIT %(window)s
-) AS looked
+) AS examined
 WHERE (%(of_kind)s::text IS NULL OR kind = %(of_kind)s)
   AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
 ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
@@ -65,7 +65,7 @@ ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
 LIMIT 1 OFFSET %(window)s - 1;
 
 -- name: of_tenant
--- As `newest`, of one kind of one tenant's.
+-- The same as `newest`, among the jobs of one kind and tenant.
 SELECT {listed_job}
 FROM (
     SELECT * FROM jobs
@@ -73,7 +73,7 @@ FROM (
       AND (listed_at, id) < (%(at)s::timestamptz, %(id)s::text)
     ORDER BY listed_at DESC, id DESC
     LIMIT %(window)s
-) AS looked
+) AS examined
 WHERE (%(state)s::text IS NULL OR state = %(state)s)
   AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
 ORDER BY listed_at DESC, id DESC
@@ -87,7 +87,7 @@ ORDER BY listed_at DESC, id DESC
 LIMIT 1 OFFSET %(window)s - 1;
 
 -- name: by_id
--- The window in the order of ids, of those that begin with a text. Ids are ASCII without a tilde.
+-- The window in the order of ids, of those with a prefix. Ids are ASCII without a tilde.
 SELECT {listed_job}
 FROM (
     SELECT * FROM jobs
@@ -96,7 +96,7 @@ FROM (
           > (%(id)s::text, %(tenant)s::text, %(kind)s::text)
     ORDER BY id COLLATE "C", tenant COLLATE "C", kind COLLATE "C"
     LIMIT %(window)s
-) AS looked
+) AS examined
 WHERE (%(of_tenant)s::text IS NULL OR tenant = %(of_tenant)s)
   AND (%(state)s::text IS NULL OR state = %(state)s)
   AND (%(of_kind)s::text IS NULL OR kind = %(of_kind)s)
@@ -113,7 +113,7 @@ ORDER BY id COLLATE "C", tenant COLLATE "C", kind COLLATE "C"
 LIMIT 1 OFFSET %(window)s - 1;
 
 -- name: stalled
--- Jobs at work of which the log has not heard since that moment, the longest silent first.
+-- Processing jobs whose stream has no later entry since a time, the longest silent first.
 SELECT tenant, kind, id, job_type, attempt, worker, progress::text, updated_at, heard_ms
 FROM (
     SELECT *, split_part(positions ->> 'entry_id', '-', 1)::bigint AS heard_ms
@@ -128,7 +128,7 @@ ORDER BY heard_ms, tenant, kind, id
 LIMIT %(limit)s;
 
 -- name: count_stalled
--- How many there are, counted up to a limit.
+-- Their number, counted up to a limit.
 SELECT count(*) FROM (
     SELECT FROM jobs
     WHERE state = 'processing'
@@ -137,7 +137,7 @@ SELECT count(*) FROM (
 ) AS silent;
 
 -- name: job
--- One job; its result only where that is small, for this is asked for again and again.
+-- One job; with its result only if that is small, because this is read often.
 SELECT tenant, kind, id, state, status, job_type, attempt, worker, code, error, progress::text,
        CASE WHEN result_bytes <= %(result_bytes)s THEN result::text END, result_bytes, labels,
        created_at, started_at, updated_at, ended_at, positions ->> 'entry_id'
@@ -155,8 +155,8 @@ ORDER BY entry_ms, entry_seq
 LIMIT %(limit)s;
 
 -- name: deciding_events
--- What decides about a job: its latest events that are more than progress, its latest progress,
--- each up to a number, and how many there are of all.
+-- The events that decide the state of a job: its latest events other than progress and its latest
+-- progress, each up to a number, and the number of all its events.
 (SELECT entry_ms, entry_seq, event, last_ms, last_seq, count(*) OVER ()
  FROM job_events
  WHERE (tenant, kind, id) = (%(tenant)s, %(kind)s, %(id)s) AND type <> 'progress'

@@ -1,5 +1,5 @@
 -- name: invalid_indexes
--- Indexes that a crash left half-built: they cost every write and serve no read.
+-- Invalid indexes that a crash left: every write updates them, and no read uses them.
 SELECT c.relname
 FROM pg_index AS i
 JOIN pg_class AS c ON c.oid = i.indexrelid
@@ -10,11 +10,11 @@ WHERE NOT i.indisvalid AND n.nspname = current_schema()
 ORDER BY c.relname;
 
 -- name: default_partition
--- Whether the history's default partition holds anything; it should not in ordinary times.
+-- True if the default partition of the history has rows; usually it has none.
 SELECT EXISTS (SELECT FROM job_events_default);
 
 -- name: connections
--- What the server has, what it keeps for others than us, and what clients have open now.
+-- Connections: those of the server, those that are reserved for others, and those that are open now.
 SELECT
     current_setting('max_connections')::integer,
     current_setting('superuser_reserved_connections')::integer
@@ -23,7 +23,7 @@ SELECT
     (SELECT count(*)::integer FROM pg_stat_activity WHERE backend_type = 'client backend');
 
 -- name: lacking_roles
--- Roles that the API reads as, save those that are there and may read.
+-- Roles that the API reads as, except for those that exist and may read.
 SELECT needed.name
 FROM unnest(ARRAY['jobtrail_api', 'jobtrail_ops']) AS needed (name)
 LEFT JOIN pg_roles AS r ON r.rolname = needed.name
@@ -33,5 +33,5 @@ WHERE r.oid IS NULL
 ORDER BY needed.name;
 
 -- name: trial
--- A write that takes new space, some 150 kB; the caller takes it back.
+-- A write that needs new space, about 150 kB; the caller rolls it back.
 CREATE TEMPORARY TABLE jobtrail_trial ON COMMIT DROP AS SELECT generate_series(1, 4096);

@@ -1,6 +1,6 @@
 -- name: stage_events
--- A table of one transaction through which a batch goes: COPY is the fastest way in. In transaction
--- mode a pooler gives the next transaction to another session, which would not have it.
+-- A table for the events of one batch, which COPY fills fastest. It exists for one transaction: a pooler
+-- in transaction mode gives the next transaction to another session, which would not have it.
 CREATE TEMPORARY TABLE staged_events (LIKE job_events) ON COMMIT DROP;
 
 -- name: drop_staged
@@ -13,13 +13,13 @@ COPY staged_events (
 ) FROM STDIN (FORMAT BINARY);
 
 -- name: keep_partitions
--- Until the transaction ends, no partition is detached or dropped: as an INSERT through the parent
--- sees to it, and in its order, the parent before the partition.
+-- Until the transaction ends, no partition is detached or dropped. An INSERT into the parent takes the
+-- same lock, and also the parent before the partition.
 LOCK TABLE ONLY job_events IN ROW EXCLUSIVE MODE;
 
 -- name: open_partitions
--- Those of these tables that are partitions, and that COPY may name: this login may write to them, and
--- row-level security does not bind it there (as the owner's, it binds on the parent alone).
+-- Those of these tables that are partitions and that COPY may write: this login may insert into them,
+-- and row-level security does not apply to it there (for the owner, it applies to the parent only).
 SELECT n.nspname, c.relname
 FROM pg_inherits AS i
 JOIN pg_class AS c ON c.oid = i.inhrelid
@@ -34,11 +34,11 @@ COPY {} (
 ) FROM STDIN (FORMAT BINARY);
 
 -- name: insert_events
--- An event that is there already keeps its earliest entry and gets to know its latest. A staged row of
--- several entries counts only those that are new; a single one is new outside of the held ones, and
--- between them where only these two are known. Where other bytes are held under the event id, and it
--- is not known that both are one event, the staged row is left out: it is another event. That there is
--- one is noted in a setting of the transaction: to look for it costs more than all the rest.
+-- An event that is held already keeps its earliest entry, and its latest entry is updated. A staged row
+-- of several entries counts only the new ones. A single entry is new if it is outside the held ones, or
+-- between them if only these two are known. If other bytes are held under the event id, and the caller
+-- has not compared them, the staged row is another event and is left out. That there is one is noted
+-- in a setting of the transaction, because a search for it would cost more than the INSERT.
 INSERT INTO job_events AS h
 SELECT * FROM staged_events
 ORDER BY tenant, kind, id, event_id, day
@@ -73,13 +73,13 @@ WHERE CASE WHEN %b::boolean OR h.event = excluded.event THEN (
 ) ELSE set_config('jobtrail.unlike', 'on', true) IS NULL END;
 
 -- name: unlike_events
--- The staged events under whose event id the history holds other bytes, and these bytes.
+-- The staged events whose event id the history holds with other bytes, and those bytes.
 SELECT s.tenant, s.kind, s.id, s.event_id, h.event
 FROM staged_events AS s,
 LATERAL (
     SELECT h.event FROM job_events AS h
     WHERE (h.tenant, h.kind, h.id, h.event_id, h.day) = (s.tenant, s.kind, s.id, s.event_id, s.day)
-    LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
+    LIMIT 1 -- so that the plan is a look-up by the key, whatever the planner estimates
 ) AS h
 WHERE h.event <> s.event;
 
@@ -99,8 +99,8 @@ LATERAL (
 ) AS h;
 
 -- name: held_days
--- Under which day the history holds each of these events, whose own days do not tell. None is from
--- before the day on which its job began, which leaves most partitions unread.
+-- The day under which the history holds each of these events, whose own day is uncertain. None is
+-- before the day on which its job began, so that most partitions are not read.
 SELECT w.tenant, w.kind, w.id, w.event_id, held.day
 FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[])
     AS w (tenant, kind, id, event_id, began),
@@ -108,7 +108,7 @@ LATERAL (
     SELECT h.day FROM job_events AS h
     WHERE (h.tenant, h.kind, h.id, h.event_id) = (w.tenant, w.kind, w.id, w.event_id)
       AND h.day >= w.began
-    LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
+    LIMIT 1 -- so that the plan is a look-up by the key, whatever the planner estimates
 ) AS held;
 
 -- name: held_appends
@@ -125,9 +125,9 @@ LATERAL (
 ) AS h;
 
 -- name: lacking_events
--- Which of these entries (by their index) the history holds neither as an event's earliest nor as
--- its latest, by the event's id or by the identity that it has where this is another event's. The
--- look-ups stay ones by the key, whatever the planner guesses.
+-- The indexes of the entries that the history holds neither as the earliest nor as the latest one of an
+-- event, under the event id or under the other identity. Each look-up uses the key, whatever the
+-- planner estimates.
 SELECT w.place - 1
 FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::date[], %b::int8[], %b::int8[],
             %b::text[])

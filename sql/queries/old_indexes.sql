@@ -1,15 +1,15 @@
 -- name: idx_student_tenant_name_phone
--- Active students of a name and a parent's phone: whom an import must not create again.
+-- Active students by name and parent's phone, which an import must not create again.
 CREATE INDEX CONCURRENTLY idx_student_tenant_name_phone
 ON {students} (tenant_id, name, parent_phone) WHERE deleted_at IS NULL;
 
 -- name: idx_student_tenant_name_phone_deleted
--- Deleted ones of the same: whom an import restores.
+-- Deleted students by the same, which an import restores.
 CREATE INDEX CONCURRENTLY idx_student_tenant_name_phone_deleted
 ON {students} (tenant_id, name, parent_phone) WHERE deleted_at IS NOT NULL;
 
 -- name: idx_student_tenant_ps_number
--- Whether a number is taken, deleted students' included.
+-- Numbers that are in use, also by deleted students.
 CREATE INDEX CONCURRENTLY idx_student_tenant_ps_number
 ON {students} (tenant_id, ps_number);
 

@@ -1,7 +1,7 @@
 -- name: become_reader
--- Read as one tenant until the transaction ends, in the role that owns nothing where this login may.
--- Lists come out of their index in order, whatever the planner guesses of a tenant unlike the others:
--- a sort or a bitmap reads all of a tenant's rows first.
+-- Read as one tenant until the transaction ends; in a role that owns nothing, if this login may. Lists
+-- are read in the order of an index, whatever the planner estimates for an unusual tenant: a sort or a
+-- bitmap would read all rows of the tenant first.
 SELECT set_config('app.tenant_id', %(tenant)s, true),
        set_config('statement_timeout', %(timeout_ms)s::text, true),
        set_config('enable_sort', 'off', true),
@@ -13,8 +13,8 @@ SELECT set_config('app.tenant_id', %(tenant)s, true),
                                     THEN 'SET' ELSE 'MEMBER' END));
 
 -- name: bound_by_policies
--- Whether row-level security binds us: no superuser, no BYPASSRLS, the policies are in force, and none
--- that is meant for operators shows us every row.
+-- True if row-level security applies to this login: it is no superuser and has no BYPASSRLS, the
+-- policies are in force, and it has no policy for operators, which shows every row.
 SELECT current_user,
        row_security_active('jobs') AND row_security_active('job_events')
        AND row_security_active('job_facets')
@@ -29,7 +29,7 @@ SELECT current_user,
        );
 
 -- name: begin
--- What a list examines and what it then says of it must be of one moment.
+-- The rows that a list examines and those that it returns must be of the same snapshot.
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY NOT DEFERRABLE;
 
 -- name: commit
@@ -61,11 +61,11 @@ FROM jobs AS j
 WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = %(id)s;
 
 -- name: newest_reach
--- How far back the next candidates of all jobs reach: nothing where fewer are left.
+-- The last of the next candidates among all jobs; no row if fewer are left.
 --
--- Here and below, kind (and state) are told by a range and lead the order, though they are but one
--- value: that leaves the one index that has this order. With an equality, the planner may walk
--- another in which the rows of others, or of other states, lie between: as many as there are.
+-- Here and below, kind (and state) have a range and lead the order, although they have only one value:
+-- so only the index with this order can be used. With an equality, the planner may use another index, in
+-- which any number of rows of other kinds or states may be in between.
 SELECT listed_at, id
 FROM jobs
 WHERE tenant = %(tenant)s AND kind >= %(kind)s
@@ -74,7 +74,7 @@ ORDER BY kind DESC, listed_at DESC, id DESC
 OFFSET %(scan)s - 1 LIMIT 1;
 
 -- name: state_reach
--- The same of the jobs in one state.
+-- The same among jobs in one state.
 SELECT listed_at, id
 FROM jobs
 WHERE tenant = %(tenant)s AND (state, tenant, kind) >= (%(state)s, %(tenant)s, %(kind)s)
@@ -84,7 +84,7 @@ ORDER BY state DESC, kind DESC, listed_at DESC, id DESC
 OFFSET %(scan)s - 1 LIMIT 1;
 
 -- name: facet_reach
--- The same of the jobs with one facet.
+-- The same among jobs with one facet.
 SELECT listed_at, id
 FROM job_facets
 WHERE tenant = %(tenant)s AND kind = %(kind)s AND name = %(name)s AND value = %(value)s
@@ -93,7 +93,7 @@ ORDER BY listed_at DESC, id DESC
 OFFSET %(scan)s - 1 LIMIT 1;
 
 -- name: updated_reach
--- Whether more jobs than a page examines were updated since the beginning of that hour.
+-- True if more jobs than a page examines were updated since the beginning of the hour.
 SELECT count(*) > %(scan)s
 FROM (
     SELECT FROM jobs
@@ -105,8 +105,8 @@ FROM (
 ) AS candidates;
 
 -- name: page_of_newest
--- Each page examines its candidates (the inner LIMIT) in the order of the list and keeps those that
--- pass all filters.
+-- A page examines its candidates (the inner LIMIT) in the order of the list, and returns those that pass
+-- all filters.
 SELECT {listed_row}
 FROM (
     SELECT * FROM jobs
@@ -139,7 +139,7 @@ ORDER BY j.state DESC, j.kind DESC, j.listed_at DESC, j.id DESC
 LIMIT %(limit)s;
 
 -- name: page_of_facet
--- A candidate without its row, or whose row says otherwise, is none.
+-- A facet without a row, or whose row differs from it, is no candidate.
 SELECT {listed_row}
 FROM (
     SELECT listed_at, id FROM job_facets
@@ -151,7 +151,7 @@ FROM (
 LATERAL (
     SELECT * FROM jobs
     WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = f.id
-    LIMIT 1 -- keeps the plan a look-up by the key, whatever the planner guesses
+    LIMIT 1 -- so that the plan is a look-up by the key, whatever the planner estimates
 ) AS j
 WHERE j.listed_at = f.listed_at
   AND (%(state)s::text IS NULL OR j.state = %(state)s)
@@ -162,7 +162,7 @@ ORDER BY f.listed_at DESC, f.id DESC
 LIMIT %(limit)s;
 
 -- name: page_of_updated
--- For few candidates: all of them are read, then sorted.
+-- For few candidates: all of them are read, and then sorted.
 SELECT {listed_row}
 FROM (
     SELECT * FROM jobs
@@ -181,7 +181,7 @@ ORDER BY j.listed_at DESC, j.id DESC
 LIMIT %(limit)s;
 
 -- name: page_of_ids
--- For a caller who may know of these jobs alone: each is looked up by its key.
+-- For a caller with access to only these jobs: each is looked up by its key.
 SELECT {listed_row}
 FROM unnest(%(ids)s::text[]) AS o (id),
 LATERAL (

@@ -1,8 +1,8 @@
 -- name: stalled
--- Jobs at work of which the log has not heard since that moment (milliseconds since 1970): of each
--- tenant the oldest first, and every tenant's first before any second one, so that none with very many
--- keeps the others waiting. Equals come in a random order: tenants whose jobs cannot be ended now would
--- otherwise stand before the others in every run.
+-- Processing jobs whose stream has no later entry since a time (milliseconds since 1970): the oldest of
+-- each tenant first, and the first of every tenant before any second one, so that a tenant with many
+-- does not delay the others. Equal ones are in random order; otherwise tenants whose jobs cannot be
+-- ended now would come before the others in every run.
 SELECT tenant, kind, id, attempt, positions ->> 'entry_id'
 FROM (
     SELECT

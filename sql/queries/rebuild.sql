@@ -2,10 +2,10 @@
 SELECT tenant, count(*) FROM job_events GROUP BY tenant;
 
 -- name: prepare
--- Tables of one transaction. tail_events: entries of the logs that the history lacked when they were
--- read. read_entries: what entries that were read are known by. touched_jobs: whom --since and --until
--- leave. mended_jobs and surplus_jobs: what a reset of the rows is about to change; `held` is how many
--- landings of its events the history knew of then.
+-- Tables of one transaction. tail_events: entries of the streams that the history lacked when they were
+-- read. read_entries: the ids of entries that were read. touched_jobs: the jobs within --since and
+-- --until. corrected_jobs and surplus_jobs: the rows that a reset will write and remove; `held` is the
+-- number of appends of a job's events that the history held when it was folded.
 CREATE TEMPORARY TABLE read_entries (
     tenant text NOT NULL, kind text NOT NULL, id text NOT NULL, event_id text NOT NULL,
     entry_ms bigint NOT NULL, entry_seq bigint NOT NULL
@@ -15,7 +15,7 @@ CREATE INDEX ON tail_events (tenant, kind, id);
 CREATE TEMPORARY TABLE touched_jobs (
     tenant text NOT NULL, kind text NOT NULL, id text NOT NULL, PRIMARY KEY (tenant, kind, id)
 ) ON COMMIT DROP;
-CREATE TEMPORARY TABLE mended_jobs (
+CREATE TEMPORARY TABLE corrected_jobs (
     LIKE jobs, held bigint NOT NULL, PRIMARY KEY (tenant, kind, id)
 ) ON COMMIT DROP;
 CREATE TEMPORARY TABLE surplus_jobs (
@@ -23,9 +23,9 @@ CREATE TEMPORARY TABLE surplus_jobs (
 ) ON COMMIT DROP;
 
 -- name: keep_tail
--- Of what was staged, keep what the history does not hold: neither by the event's id nor by the
--- identity that an event has whose id belongs to another event (`event_identity.other_identity`). The
--- look-ups stay ones by the key, whatever the planner guesses of a table that was filled a moment ago.
+-- Keep the staged events that the history does not hold, neither under the event id nor under the
+-- identity of an event whose id belongs to another one (`event_identity.other_identity`). The look-ups
+-- use the key, whatever the planner estimates for a table that was filled just before.
 INSERT INTO tail_events
 SELECT s.*
 FROM staged_events AS s
@@ -55,8 +55,8 @@ TRUNCATE staged_events;
 COPY read_entries (tenant, kind, id, event_id, entry_ms, entry_seq) FROM STDIN (FORMAT BINARY);
 
 -- name: lacking_entries
--- Entries that were read and that the history does not hold as an event's earliest entry, under a day
--- that is not long before the oldest of them. `keep_tail` looks at these exactly.
+-- Entries that were read and that the history does not hold as the earliest entry of an event, under a
+-- day that is not long before the oldest of them. `keep_tail` examines these exactly.
 SELECT r.tenant, r.entry_ms, r.entry_seq
 FROM read_entries AS r
 WHERE NOT EXISTS (
@@ -77,8 +77,8 @@ TRUNCATE read_entries;
 ANALYZE tail_events;
 
 -- name: touch_jobs
--- Whom an event in the range is about. An event's day lies within 30 days of its entry, which
--- leaves most partitions unread.
+-- The jobs that have an event in the range. The day of an event is within 30 days of its entry, so that
+-- most partitions are not read.
 INSERT INTO touched_jobs
 SELECT tenant, kind, id FROM job_events
 WHERE (entry_ms, entry_seq)
@@ -95,14 +95,14 @@ WHERE (entry_ms, entry_seq)
           AND (%(until_ms)s::bigint, %(until_seq)s::bigint);
 
 -- name: sorting_room
--- For the sort of a walk, until its transaction ends; what is larger goes to disk.
+-- Memory for the sort of a walk, until its transaction ends; larger sorts use the disk.
 SET LOCAL work_mem = '64MB';
 
 -- name: walk
--- Every event, job by job; a job touched by an event in the range comes with all its events. Large
--- events are left out of the rows, which are read many at once: their size and key stand instead.
--- `landings` is NULL in the tail. An event that was appended more than once comes in one row, with its
--- latest entry: as two rows, each event would have to be joined.
+-- Every event, job by job; a job with an event in the range has all its events. Many rows are read at
+-- once, so large events are left out of them, and have their size and key instead. `landings` is NULL
+-- for events of the tail. An event that was appended more than once is one row with its latest entry:
+-- for two rows, each event would have to be joined.
 SELECT tenant, kind, id, ms, seq, event, landings, large_bytes,
        CASE WHEN large_bytes > 0 THEN event_id END, CASE WHEN large_bytes > 0 THEN day END,
        last_ms, last_seq
@@ -118,7 +118,7 @@ FROM (
            CASE WHEN octet_length(event) <= %(small)s::int THEN event END,
            CASE WHEN octet_length(event) > %(small)s::int THEN octet_length(event) END
     FROM tail_events
-) AS said
+) AS appended
 WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
   AND (%(first)s::text IS NULL OR tenant COLLATE "C" >= %(first)s)
   AND (%(end)s::text IS NULL OR tenant COLLATE "C" < %(end)s)
@@ -129,7 +129,7 @@ WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
 ORDER BY tenant, kind, id;
 
 -- name: large_events
--- Events that were left out of the rows of a walk, from where each of them was found.
+-- Events that were left out of the rows of a walk, from the table that has each of them.
 SELECT w.*, e.event
 FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[], %(ms)s::bigint[],
             %(seqs)s::bigint[], %(tails)s::boolean[], %(event_ids)s::text[], %(days)s::date[])
@@ -146,14 +146,14 @@ LATERAL (
 ) AS e;
 
 -- name: size
--- How much the walk will read: events in the history, events in the tail alone, jobs.
+-- The size of a walk: events of the history, events of only the tail, jobs.
 SELECT count(*) FILTER (WHERE held), count(*) FILTER (WHERE NOT held),
        count(DISTINCT (tenant, kind, id))
 FROM (
     SELECT tenant, kind, id, true AS held FROM job_events
     UNION ALL
     SELECT tenant, kind, id, false AS held FROM tail_events
-) AS said
+) AS appended
 WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
   AND (%(first)s::text IS NULL OR tenant COLLATE "C" >= %(first)s)
   AND (%(end)s::text IS NULL OR tenant COLLATE "C" < %(end)s)
@@ -202,7 +202,7 @@ LATERAL (
 GROUP BY w.tenant, w.kind, w.id;
 
 -- name: without_events
--- Which of these jobs have no event at all.
+-- Those of these jobs that have no event.
 SELECT w.tenant, w.kind, w.id
 FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tenant, kind, id)
 WHERE NOT EXISTS (
@@ -212,9 +212,9 @@ WHERE NOT EXISTS (
 );
 
 -- name: rows_of
--- What is served of these jobs; a plain read that waits for nobody. The bounds, the order, LIMIT
--- and `plan_by_keys` keep the look-up one by the primary key: as a join it reads the whole table each
--- time, as long as that is small or without statistics.
+-- The rows of these jobs, without a lock. With the bounds, the order, LIMIT and `plan_by_keys`, the
+-- look-up uses the primary key. A join would read the whole table each time, as long as it is small or
+-- without statistics.
 SELECT {job_row}
 FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS wanted (tenant, kind, id),
 LATERAL (
@@ -239,34 +239,34 @@ WHERE (tenant, kind, id) > (%(after_tenant)s::text, %(after_kind)s::text, %(afte
 ORDER BY tenant, kind, id
 LIMIT %(limit)s;
 
--- name: forget_mended
-DELETE FROM mended_jobs AS m
+-- name: forget_corrected
+DELETE FROM corrected_jobs AS c
 USING unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tenant, kind, id)
-WHERE (m.tenant, m.kind, m.id) = (w.tenant, w.kind, w.id);
+WHERE (c.tenant, c.kind, c.id) = (w.tenant, w.kind, w.id);
 
--- name: copy_mended
-COPY mended_jobs ({job_columns}, held) FROM STDIN (FORMAT BINARY);
+-- name: copy_corrected
+COPY corrected_jobs ({job_columns}, held) FROM STDIN (FORMAT BINARY);
 
--- name: stale_mended
--- Jobs about which the history has grown since they were folded.
-SELECT m.tenant, m.kind, m.id
-FROM mended_jobs AS m,
+-- name: stale_corrected
+-- Jobs whose history has grown since they were folded.
+SELECT c.tenant, c.kind, c.id
+FROM corrected_jobs AS c,
 LATERAL (
     SELECT coalesce(sum(landings), 0) AS held FROM job_events AS h
-    WHERE (h.tenant, h.kind, h.id) = (m.tenant, m.kind, m.id)
+    WHERE (h.tenant, h.kind, h.id) = (c.tenant, c.kind, c.id)
 ) AS h
-WHERE h.held <> m.held;
+WHERE h.held <> c.held;
 
 -- name: add_surplus
 INSERT INTO surplus_jobs
 SELECT * FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[])
 ON CONFLICT DO NOTHING;
 
--- name: analyze_mended
-ANALYZE mended_jobs;
+-- name: analyze_corrected
+ANALYZE corrected_jobs;
 
 -- name: patience
--- How long a lock may be waited for, in this transaction; whoever comes after us waits as long.
+-- The longest wait for a lock in this transaction; later users of the table wait behind it.
 SELECT set_config('lock_timeout', %(milliseconds)s::text, true);
 
 -- name: lock_rows
@@ -274,16 +274,16 @@ SELECT set_config('lock_timeout', %(milliseconds)s::text, true);
 LOCK TABLE jobs IN EXCLUSIVE MODE;
 
 -- name: new_run
--- A reset's number, and when it is: a transaction may have begun long before.
+-- The number of a reset, and the time: the transaction may have begun long before.
 SELECT nextval('replaced_runs'), clock_timestamp();
 
 -- name: swap_changed
--- Every swap keeps what it replaces, and what it wrote by its checksum. The row is read a second time
--- (o), for before PostgreSQL 18 an update returns nothing of how it was.
+-- Each swap keeps the rows that it replaces, and checksums of those that it wrote. The old row is read
+-- separately (o), because an UPDATE returns it only from PostgreSQL 18 on.
 WITH changed AS (
     UPDATE jobs AS j
     SET {job_changes}
-    FROM mended_jobs AS n, jobs AS o
+    FROM corrected_jobs AS n, jobs AS o
     WHERE (j.tenant, j.kind, j.id) = (n.tenant, n.kind, n.id)
       AND (o.tenant, o.kind, o.id) = (n.tenant, n.kind, n.id)
     RETURNING j.tenant, j.kind, j.id, to_json(o) AS was,
@@ -295,7 +295,7 @@ SELECT 'rows', %(run)s, %(at)s, tenant, kind, id, 'updated', was, wrote FROM cha
 -- name: swap_missing
 WITH added AS (
     INSERT INTO jobs AS j ({job_columns})
-    SELECT {job_values} FROM mended_jobs AS n
+    SELECT {job_values} FROM corrected_jobs AS n
     ON CONFLICT DO NOTHING
     RETURNING j.tenant, j.kind, j.id, sha256(convert_to(to_json(j)::text, 'UTF8')) AS wrote
 )
@@ -324,14 +324,14 @@ ON CONFLICT (projection, run, tenant, kind, id) DO UPDATE
 SET why = excluded.why, was = excluded.was, at = excluded.at;
 
 -- name: forget_documents
--- Somebody else wrote them first: nothing was replaced.
+-- Another writer wrote them first: nothing was replaced.
 DELETE FROM replaced_states AS r
 USING unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tenant, kind, id)
 WHERE r.projection = 'status' AND r.run = %(run)s
   AND (r.tenant, r.kind, r.id) = (w.tenant, w.kind, w.id);
 
 -- name: kept
--- How much is kept of each projection, and since when.
+-- The number of kept states and resets of each projection, and the time of the first.
 SELECT projection, count(*), count(DISTINCT run), min(at)
 FROM replaced_states
 GROUP BY projection
@@ -342,7 +342,7 @@ DELETE FROM replaced_states
 WHERE projection = %(projection)s AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s);
 
 -- name: newest_run
--- The last reset of the rows of which something is kept.
+-- The last reset of the rows of which states are kept.
 SELECT run, min(at), count(*)
 FROM replaced_states
 WHERE projection = 'rows' AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
@@ -351,11 +351,11 @@ ORDER BY run DESC
 LIMIT 1;
 
 -- name: analyze_replaced
--- They came in one go: without this the planner takes them for a handful.
+-- Many rows were inserted at once: without this the planner estimates only a few.
 ANALYZE replaced_states;
 
 -- name: put_back_changed
--- Only where the row still is what the reset wrote.
+-- Only where the row is still the one that the reset wrote.
 WITH back AS (
     UPDATE jobs AS j
     SET {job_changes}
@@ -372,7 +372,7 @@ WHERE r.projection = 'rows' AND r.run = %(run)s
   AND (r.tenant, r.kind, r.id) = (b.tenant, b.kind, b.id);
 
 -- name: put_back_removed
--- Only where no row stands.
+-- Only where there is no row.
 WITH back AS (
     INSERT INTO jobs AS j ({job_columns}, listed_at)
     SELECT {job_values}, n.listed_at
@@ -388,7 +388,7 @@ WHERE r.projection = 'rows' AND r.run = %(run)s
   AND (r.tenant, r.kind, r.id) = (b.tenant, b.kind, b.id);
 
 -- name: take_back_inserted
--- Only where the row still is what the reset wrote.
+-- Only where the row is still the one that the reset wrote.
 WITH back AS (
     DELETE FROM jobs AS j
     USING replaced_states AS r

@@ -1,13 +1,13 @@
 -- name: lock_partitions
--- Who makes or drops partitions comes after another who does. A lock on the table, not an advisory
--- one: a login that may only read could take that, and hold all writers up. Nobody waits for long,
--- for whoever wants the history next waits behind.
+-- Only one session creates or drops partitions at a time. It locks the table: an advisory lock could be
+-- taken by a login that may only read, and would then block all writers. The wait is short, because
+-- all later users of the history wait behind it.
 SET LOCAL lock_timeout = '100ms';
 LOCK TABLE ONLY job_events IN SHARE UPDATE EXCLUSIVE MODE;
 
 -- name: become_owner
--- For the rest of the transaction: a partition made by a writer with a login of its own must belong to
--- the owner of the history, who could change neither of them otherwise.
+-- Until the transaction ends, act as the owner of the history: a partition that a writer with another
+-- login creates must belong to the owner, who could not change the history otherwise.
 SELECT set_config('role', r.rolname, true)
 FROM pg_class AS c
 JOIN pg_roles AS r ON r.oid = c.relowner
@@ -17,8 +17,7 @@ WHERE c.oid = 'job_events'::regclass
                               THEN 'SET' ELSE 'MEMBER' END);
 
 -- name: week_in_default
--- How many events of a week the default partition holds, and their bytes; more than the limit are not
--- counted.
+-- The number of events of a week in the default partition, and their bytes, counted up to the limit.
 SELECT count(*), coalesce(sum(pg_column_size(w.event)), 0)
 FROM (
     SELECT event FROM job_events_default
@@ -27,7 +26,7 @@ FROM (
 ) AS w;
 
 -- name: lock_default
--- ATTACH takes this lock, too, to see that none of the week's events is here.
+-- ATTACH takes this lock too, to check that no event of the week is here.
 LOCK TABLE job_events_default IN ACCESS EXCLUSIVE MODE;
 
 -- name: move_week
@@ -76,6 +75,6 @@ WHERE i.inhparent = 'job_events'::regclass
 ORDER BY c.relname;
 
 -- name: delete_default
--- A bounded number of rows that lie in no week of their own.
+-- A limited number of old rows of the default partition.
 DELETE FROM job_events_default
 WHERE ctid = ANY (ARRAY(SELECT ctid FROM job_events_default WHERE day < %s::date LIMIT %s));

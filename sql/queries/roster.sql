@@ -1,7 +1,7 @@
 -- name: active_students
--- Which of these pairs (by their place in the arrays) are active students, and what this very import
--- did with them earlier. LATERAL with LIMIT keeps it a look-up by the partial index, however large
--- the planner guesses either side to be.
+-- Those of these pairs (by their index in the arrays) that are active students, and what this import has
+-- done with them before. With LATERAL and LIMIT the look-up uses the partial index, whatever sizes the
+-- planner estimates.
 SELECT wanted.place - 1, known.outcome
 FROM unnest(%(names)b::text[], %(phones)b::text[])
     WITH ORDINALITY AS wanted (name, parent_phone, place),
@@ -19,7 +19,7 @@ LATERAL (
 ) AS known;
 
 -- name: deleted_students
--- Which of these pairs were students: of several, the one deleted last.
+-- Those of these pairs that are deleted students; of several, the one deleted last.
 SELECT wanted.place - 1, known.id
 FROM unnest(%(names)b::text[], %(phones)b::text[])
     WITH ORDINALITY AS wanted (name, parent_phone, place),
@@ -35,8 +35,8 @@ LATERAL (
 ) AS known;
 
 -- name: save_chunk
--- Students, users, memberships and parents of one chunk, all or none. Every import takes its locks
--- in one order (deleted students by id, parents by number, pairs), so that they never deadlock.
+-- Students, users, memberships and parents of one chunk, all or none. Each import takes its locks in the
+-- same order (deleted students by id, parents by number, pairs), so that imports never deadlock.
 WITH given AS MATERIALIZED (
     SELECT
         row_number, student_id, name, parent_phone, phone, school_type, school,

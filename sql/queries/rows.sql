@@ -1,13 +1,13 @@
 -- name: plan_by_keys
--- Rows are looked up by their keys and places, whatever the planner guesses: without statistics, or
--- of a small table, it would read all rows once a batch.
+-- Rows are looked up by their keys and places, whatever the planner estimates. For a small table, or
+-- one without statistics, it would read all rows for each batch.
 SET LOCAL enable_seqscan = off;
 SET LOCAL enable_bitmapscan = off;
 
 -- name: lock_jobs
--- Lock the rows of these jobs in key order, so that writers never deadlock, and read them. The bounds,
--- the order and LIMIT keep the look-up one by the primary key: as an equality it may go by another
--- index that begins alike, as long as the table has no statistics.
+-- Lock the rows of these jobs in key order, so that writers never deadlock, and read them. With the
+-- bounds, the order and LIMIT, the look-up uses the primary key. With an equality it may use another
+-- index with the same first columns, as long as the table has no statistics.
 SELECT {state_row}, j.place
 FROM (
     SELECT * FROM unnest(%b::text[], %b::text[], %b::text[]) AS w (tenant, kind, id)
@@ -23,9 +23,9 @@ LATERAL (
 ) AS j;
 
 -- name: update_jobs
--- A locked row stays at its place. The key is compared beside it, so that a wrong place changes
--- nothing; IS NOT DISTINCT FROM, which no index serves, so that the place is what the row is found by.
--- The places are an array of tid: a cast in the condition is not leakproof, and row-level security
+-- A locked row stays at its place (ctid). The key is compared as well, so that a wrong place changes
+-- nothing; with IS NOT DISTINCT FROM, which no index supports, so that the row is found by its place.
+-- The places are an array of tid: a cast in the condition is not leakproof, so that row-level security
 -- would prevent the Tid Scan.
 UPDATE jobs AS j
 SET {job_changes}
@@ -34,7 +34,7 @@ WHERE j.ctid = n.place
   AND (j.tenant, j.kind, j.id) IS NOT DISTINCT FROM (n.tenant, n.kind, n.id);
 
 -- name: insert_jobs
--- Insert those that no row stood for when we looked; a conflict is another writer's new row.
+-- Insert the jobs that had no row; after a conflict, another writer has inserted a row first.
 INSERT INTO jobs ({job_columns}, listed_at)
 SELECT {job_values}, n.created_at
 FROM unnest({job_arrays}) AS n ({job_columns})
@@ -42,7 +42,7 @@ ORDER BY n.tenant, n.kind, n.id
 ON CONFLICT DO NOTHING;
 
 -- name: server
--- Which cluster this is, and on which timeline it writes: a promotion begins another one. What the
--- last checkpoint says would come late.
+-- The cluster, and the timeline that it writes: a promotion begins a new one. The last checkpoint would
+-- have the new timeline only later.
 SELECT format('%s/%s', system_identifier, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))
 FROM pg_control_system();

@@ -59,7 +59,7 @@ class Verdict(NamedTuple):
     twice: list[str]
     differing: list[str]
     pending: int
-    misburied: list[str]
+    wrong_dead_letters: list[str]
     replay_differs: int
     """Jobs whose history alone adds up to something else than the log."""
 
@@ -71,7 +71,14 @@ class Verdict(NamedTuple):
             if self.replay_differs
             else []
         )
-        return [*self.lost, *self.twice, *self.differing, *self.misburied, *pending, *other]
+        return [
+            *self.lost,
+            *self.twice,
+            *self.differing,
+            *self.wrong_dead_letters,
+            *pending,
+            *other,
+        ]
 
 
 class Log(NamedTuple):
@@ -104,7 +111,7 @@ def check(
         twice=twice,
         differing=[*_differing_documents(client, expected), *_differing_rows(rows, expected)],
         pending=sum(_pending(client, tenant) for tenant in tenants),
-        misburied=_misburied(client, logs, sent.poison, set(redelivered)),
+        wrong_dead_letters=_wrong_dead_letters(client, logs, sent.poison, set(redelivered)),
         replay_differs=_replay_differs(history, expected),
     )
 
@@ -260,7 +267,7 @@ def _pending(client: redis.Redis, tenant: str) -> int:
     return sum(int(row["pending"]) for row in groups if row["name"].decode() in GROUPS)
 
 
-def _misburied(
+def _wrong_dead_letters(
     client: redis.Redis,
     logs: Mapping[str, Log],
     poison: set[bytes],
@@ -279,7 +286,7 @@ def _misburied(
         *(f"not a dead letter: {key}" for key in wanted - found.keys()),
         *(f"a dead letter that is no poison: {key}" for key in found.keys() - wanted),
         *(
-            f"buried {count} ×: {key}"
+            f"a dead letter {count} ×: {key}"
             for key, count in found.items()
             if count > 1 and key[:2] not in redelivered
         ),

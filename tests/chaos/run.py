@@ -60,7 +60,8 @@ class Report(NamedTuple):
             f"{self.sent.retries} appends sent again; {found.entries} entries, {found.jobs} jobs",
             *healed,
             f"{len(found.lost)} lost, {len(found.twice)} twice, {len(found.differing)} states "
-            f"differing, {found.pending} pending, {len(found.misburied)} dead letters amiss",
+            f"differing, {found.pending} pending,"
+            f" {len(found.wrong_dead_letters)} wrong dead letters",
             f"{found.replay_differs} jobs would be shown otherwise by the history alone",
             *(f"VIOLATION {line[:600]}" for line in self.violations[:20]),
             f"{len(self.violations)} violations",

@@ -28,7 +28,7 @@ POISON = b"{poison"
 
 @pytest.fixture
 def judge(redis_client: redis.Redis, redis_url: str, database_url: str) -> Callable[[], Verdict]:
-    """Everything is as it should be: two events projected, one poison buried by both groups."""
+    """Everything is right: two events are projected, and both groups made one a dead letter."""
     settings = Settings(redis_url=redis_url, database_url=database_url)
     entries = []
     for raw, entry_id in ((FIRST, "1767607200000-1"), (SECOND, "1767607200000-2")):
@@ -101,9 +101,9 @@ def test_delivery_not_acknowledged__pending(
     assert judge().pending == 1
 
 
-def test_poison_buried_twice_or_not_at_all__misburied(
+def test_poison_that_is_a_dead_letter_twice_or_never(
     judge: Callable[[], Verdict], redis_client: redis.Redis
 ) -> None:
     redis_client.xadd("tenant:t1:dead", {"group": "rows", "entry_id": "1767607200000-3"})
     redis_client.xadd("tenant:t1:dead", {"group": "rows", "entry_id": "1767607200000-1"})
-    assert len(judge().misburied) == 2
+    assert len(judge().wrong_dead_letters) == 2

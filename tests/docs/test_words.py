@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GLOSSARY = DOCS / "glossary.md"
+CODE = {".py", ".sql", ".lua"}
 PRODUCT = ("streams", "sql", "workers", "projections", "consumers", "api", "ops")
 
 _TABLE = re.compile(r"<!-- forbidden: ([a-z, ]+) -->(.*?)<!-- end of forbidden -->", re.DOTALL)
@@ -44,8 +45,11 @@ def prose(page: Path) -> str:
 
 
 def remarks(module: Path) -> Iterator[str]:
-    """Return the docstrings and comments of a module."""
+    """Return the docstrings and comments of a module, or the comments of SQL or a script."""
     source = module.read_text()
+    if module.suffix != ".py":
+        yield from re.findall(r"--(.*)", source)
+        return
     for node in ast.walk(ast.parse(source)):
         # Also the text below a field or a constant.
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -86,7 +90,8 @@ def test_no_forbidden_word_in_the_code(package: str) -> None:
     words = forbidden("code")
     found = [
         f"{module.relative_to(ROOT)}: {each}"
-        for module in (ROOT / package).rglob("*.py")
+        for module in (ROOT / package).rglob("*")
+        if module.suffix in CODE
         for remark in remarks(module)
         for each in found_in(remark, words)
     ]

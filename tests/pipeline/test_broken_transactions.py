@@ -163,7 +163,7 @@ def run(server: Server, redis_url: str, folder: Path, *words: str) -> tuple[int,
         *((BREAKS[1], one) for one in ("jobs", "job_facets")),
     ],
 )
-def test_consumer__each_event_is_stored_once_and_none_is_buried(
+def test_consumer__each_event_is_stored_once_and_none_is_a_dead_letter(
     server: Server, rows: JobRows, redis_client: redis.Redis, table: str, how: str
 ) -> None:
     append(redis_client)

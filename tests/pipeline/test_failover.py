@@ -61,7 +61,7 @@ def test_demotion__is_an_outage_that_ends_where_the_url_leads_to_a_primary(
 def test_primary_that_wants_replicas__is_an_outage_that_ends_with_them(
     start: Start, open_redis: RedisFactory
 ) -> None:
-    """NOREPLICAS is no entry's fault: nothing is buried, and what is served goes on."""
+    """NOREPLICAS makes no dead letter, and reads continue."""
     server, replica = open_redis(persist=False), open_redis(persist=False)
     settings = {"redis_url": server.url}
     consumer = start("consume", "status", **settings)

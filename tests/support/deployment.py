@@ -117,7 +117,7 @@ def deploy(
 
 
 def _letter(client: redis.Redis) -> str | None:
-    """Return the dead letter's id, which is its entry's, once both groups have buried it."""
+    """Return the id of the dead letter, which is its entry's, once it is one of both groups."""
     letters = list(DeadLetterStore(client).letters(TENANT))
     return letters[0].name if letters and len(letters[0].groups) == len(GROUPS) else None
 

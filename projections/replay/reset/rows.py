@@ -49,7 +49,7 @@ class RowsReset:
             surplus = [each.job for each in self._comparison.recheck(jobs) if each.found]
             self._connection.execute(_QUERIES["add_surplus"], job_arrays(surplus))
         self._fold_changed_jobs()
-        self._connection.execute(_QUERIES["analyze_mended"])
+        self._connection.execute(_QUERIES["analyze_corrected"])
 
     def swap(self, on_wait: Callable[[], None] = lambda: None) -> int:
         """Replace the rows by those prepared; return the number of rows written or removed.
@@ -76,17 +76,17 @@ class RowsReset:
 
     def _fold_changed_jobs(self) -> None:
         """Fold the prepared jobs again whose history has grown since they were folded."""
-        changed = self._connection.execute(_QUERIES["stale_mended"]).fetchall()
+        changed = self._connection.execute(_QUERIES["stale_corrected"]).fetchall()
         for jobs in self._sources.portions([JobKey(*row) for row in changed]):
             parts = self._sources.events_of(jobs).values()
-            self._connection.execute(_QUERIES["forget_mended"], job_arrays(jobs))
+            self._connection.execute(_QUERIES["forget_corrected"], job_arrays(jobs))
             self._store([folded for part in parts if (folded := fold_part(part))])
 
     def _store(self, wrong: Sequence[Folded]) -> None:
         """Store prepared rows in the temporary table."""
         if not wrong:
             return
-        with self._connection.cursor() as cursor, cursor.copy(_QUERIES["copy_mended"]) as copy:
+        with self._connection.cursor() as cursor, cursor.copy(_QUERIES["copy_corrected"]) as copy:
             copy.set_types([*TYPES, "int8"])
             for folded in wrong:
                 copy.write_row((*copied_values(folded.job, folded.state), folded.held))
