@@ -18,6 +18,7 @@ from benchmarks import (
     append,
     beside_faststream,
     contention,
+    coroutines,
     delivery,
     feed,
     latency,
@@ -45,6 +46,7 @@ from streams.settings import Settings
 BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "append_one": append.append_one,
     "append_many": append.append_many,
+    "coroutines": coroutines.coroutines,
     "status": delivery.status,
     "rows": rows.rows,
     "contention": contention.contention,

@@ -23,7 +23,7 @@ from typing import Any, Protocol, Self
 from .events import Processing
 from .payloads import Prepared
 from .reporting.job_base import JobReportBase
-from .reporting.job_events import JobEvents
+from .reporting.job_events import JobEvents, Later
 from .reporting.outbox import Item, Outbox
 from .reporting.pace import Pace
 from .reporting.steps import AsyncStep
@@ -65,7 +65,7 @@ class AsyncJobReport(JobReportBase):
         self._sender = sender
         self._find_attempt = find_attempt
         self._lock = threading.Lock()
-        self._waiting: Prepared | None = None
+        self._waiting: Later | Prepared | None = None
         self._timed = False
         self._sent: list[Item] = []
 
@@ -120,10 +120,8 @@ class AsyncJobReport(JobReportBase):
             "remaining_seconds": remaining_seconds,
             "extra": extra,
         }
-        event = self._events.progress(fields)
-        if event is not None:
-            with self._lock:
-                self._offer(event)
+        with self._lock:
+            self._offer(fields)
         return TURN
 
     def step(
@@ -165,24 +163,25 @@ class AsyncJobReport(JobReportBase):
             with self._lock:
                 self._send(event)
 
-    def _offer(self, event: Prepared) -> None:
+    def _offer(self, fields: Mapping[str, object]) -> None:
         """Send progress now or later; the lock is held."""
         if self._ended:
             self._ignored("progress")
         elif self._pace.seconds_to_wait() <= 0:
-            self._send_progress(event)
-        else:
-            self._waiting = event
+            self._send_progress(self._events.progress(fields))
+        elif (waiting := self._events.waiting(fields)) is not None:
+            self._waiting = waiting
             self._send_later()
 
     def _send(self, event: Prepared) -> None:
         self._sent = [item for item in self._sent if not item.taken]
         self._sent.append(self._sender.outbox.progress(self._events.tenant, event))
 
-    def _send_progress(self, event: Prepared) -> None:
-        self._waiting = None
-        self._pace.sent()
-        self._send(event)
+    def _send_progress(self, event: Prepared | None) -> None:
+        if event is not None:
+            self._waiting = None
+            self._pace.sent()
+            self._send(event)
 
     def _send_later(self) -> None:
         if not self._timed:
@@ -195,7 +194,7 @@ class AsyncJobReport(JobReportBase):
         with self._lock:
             self._timed = False
             if self._waiting is not None and not self._ended:
-                self._send_progress(self._waiting)
+                self._send_progress(self._events.built(self._waiting))
 
     async def _end(self, built: Callable[[], Prepared | None]) -> None:
         if not self._ended:
@@ -221,7 +220,8 @@ class AsyncJobReport(JobReportBase):
         if event is None:
             return None
         self._sender.ended(self._events, event)
-        return self._sender.outbox.end(self._events.tenant, event, self._sent, waiting)
+        last = self._events.built(waiting) if waiting else None
+        return self._sender.outbox.end(self._events.tenant, event, self._sent, last)
 
     async def _end_by(self, error: BaseException | None) -> None:
         """End the job by what left the context, unless it has ended."""

@@ -23,7 +23,7 @@ from typing import Any, Protocol, Self
 from .events import Processing
 from .payloads import Prepared
 from .reporting.job_base import JobReportBase
-from .reporting.job_events import JobEvents
+from .reporting.job_events import JobEvents, Later
 from .reporting.pace import Pace
 from .reporting.steps import Step
 
@@ -59,7 +59,7 @@ class JobReport(JobReportBase):
         self._sender = sender
         self._find_attempt = find_attempt
         self._lock = threading.RLock()
-        self._waiting: Prepared | None = None
+        self._waiting: Later | Prepared | None = None
         self._timer: threading.Timer | None = None
 
     def __enter__(self) -> Self:
@@ -109,16 +109,13 @@ class JobReport(JobReportBase):
             "remaining_seconds": remaining_seconds,
             "extra": extra,
         }
-        event = self._events.progress(fields)
-        if event is None:
-            return
         with self._lock:
             if self._ended:
                 self._ignored("progress")
             elif self._pace.seconds_to_wait() <= 0:
-                self._send_progress(event)
-            else:
-                self._waiting = event
+                self._send_progress(self._events.progress(fields))
+            elif (waiting := self._events.waiting(fields)) is not None:
+                self._waiting = waiting
                 if self._timer is None:
                     self._start_timer()
 
@@ -170,10 +167,11 @@ class JobReport(JobReportBase):
     def _send(self, event: Prepared) -> None:
         self._sender.send_or_drop(self._events.tenant, event)
 
-    def _send_progress(self, event: Prepared) -> None:
-        self._waiting = None
-        self._pace.sent()
-        self._send(event)
+    def _send_progress(self, event: Prepared | None) -> None:
+        if event is not None:
+            self._waiting = None
+            self._pace.sent()
+            self._send(event)
 
     def _start_timer(self) -> None:
         self._timer = threading.Timer(self._pace.seconds_to_wait(), self._flush)
@@ -189,7 +187,7 @@ class JobReport(JobReportBase):
                 # The timer was late, and a newer value has been sent since.
                 self._start_timer()
             else:
-                self._send_progress(self._waiting)
+                self._send_progress(self._events.built(self._waiting))
 
     def _end(self, event: Prepared | None) -> None:
         with self._lock:
@@ -201,7 +199,8 @@ class JobReport(JobReportBase):
                 self._timer.cancel()
             waiting, self._waiting = self._waiting, None
             if event is not None:
-                self._sender.send_end(self._events, event, waiting)
+                last = self._events.built(waiting) if waiting else None
+                self._sender.send_end(self._events, event, last)
 
     def _end_by(self, error: BaseException | None) -> None:
         """End the job by what left the context, unless it has ended."""
