@@ -10,7 +10,12 @@ from typing import NamedTuple
 
 from ops.tasks.sizing.costs import cost
 
-GROUPS = ("status", "rows")
+EVENT_COSTS = {
+    "status": ("status_event", "status_event_redis"),
+    "rows": ("rows_event", "rows_event_redis", "rows_event_postgres"),
+}
+"""The costs of an event in a full batch, by group."""
+GROUPS = tuple(EVENT_COSTS)
 BUSY = 0.6
 """The share of a core that a process may use: above it, queues and latencies grow quickly."""
 LEAST = 2
@@ -141,9 +146,12 @@ def size(load: Load, least: int = LEAST) -> Size:
 
 
 def _consumers(group: str, load: Load, least: int) -> Part:
-    """Return the consumers of a group; their number follows from full batches."""
-    full = load.events_per_second * cost(f"{group}_event") / 1e6
-    processes = max(least, ceil(full / BUSY))
+    """Return the consumers of a group; their number follows from full batches.
+
+    A consumer waits while its servers work, so their time for an event counts as its own.
+    """
+    each = sum(cost(name) for name in EVENT_COSTS[group])
+    processes = max(least, ceil(load.events_per_second * each / 1e6 / BUSY))
     idle = processes * cost(f"{group}_idle") + load.tenants * cost("tenant_consumer")
     return Part(processes, _per_event(load, group, "") + idle / 1e6)
 
