@@ -1,7 +1,7 @@
 """Errors of commands, and the one line that is printed for each error.
 
 Errors of servers and their client libraries have their lines in `ops.outside_errors`, which is only
-imported when such an error was raised.
+imported for errors that are not of this module. Used by the modules of `ops`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ UsageError: type = typer.BadParameter.__mro__[1]
 
 
 class WrongArgument(Exception):
-    """An argument names something that cannot be used; the message is one line."""
+    """An argument has a valid form but names something that cannot be used, such as a missing file.
+
+    The message is one line; the exit status is 2, as for options that are not valid.
+    """
 
 
 class CommandError(Exception):
-    """The command failed; the message is one line with the problem and what to do about it."""
+    """The command failed for another reason; the exit status is 1.
+
+    The message is one line with the problem and what to do about it.
+    """
 
 
 _PLAIN = (CommandError, InvalidTenant, OSError, SettingsError, WrongArgument)
@@ -41,10 +47,10 @@ def line_for(error: BaseException) -> str | None:
 
 
 def usage_line(error: Any) -> str:
-    """Return the line for a wrong option or argument; empty where help was printed instead."""
+    """Return the line for typer's error; empty if typer has printed the help instead."""
     if type(error).__name__ == "NoArgsIsHelpError":
         return ""
-    message = _one_line_of(error.format_message())
+    message = _joined_lines(error.format_message())
     if not message or error.ctx is None:
         return message
     return f"{message}: see {error.ctx.command_path} --help"
@@ -52,8 +58,8 @@ def usage_line(error: Any) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return the message of an error as one line, or the name of its class if it has none."""
-    return _one_line_of(str(error)) or type(error).__name__
+    return _joined_lines(str(error)) or type(error).__name__
 
 
-def _one_line_of(text: str) -> str:
+def _joined_lines(text: str) -> str:
     return " ".join(text.split()).rstrip(".")

@@ -99,7 +99,7 @@ def print_table(
 
 
 def print_facts(facts: Mapping[str, object], length: int | None = CELL_LENGTH) -> None:
-    """Print names and values, one pair a line; each is cut at `length` characters."""
+    """Print names and values, one pair per line; each is cut at `length` characters."""
     pairs = [(_cell(name, length).text, _cell(value, length)) for name, value in facts.items()]
     _write_spans(fact_lines(pairs, width()))
 

@@ -1,7 +1,8 @@
 """A group of commands that imports only the module of the command that is called.
 
 Lists of commands (`--help`, shell completion) are made from a table of names and help texts, of
-`CommandEntry`. The module of a command is imported for its own help, its options and its work.
+`CommandEntry`. The module of a command is imported for its own help, its options and its work. Used
+by `ops.cli` and `ops.commands`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from ops.command_line.help_texts import epilog_of
-from ops.command_line.unconverted_words import take_words_as_they_are
+from ops.command_line.unconverted_words import skip_conversion
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -61,6 +62,8 @@ def lazy_group(entries: Mapping[str, CommandEntry]) -> type[TyperGroup]:
     """Return a class for `Typer(cls=…)`: the group of these commands."""
 
     class LazyGroup(TyperGroup):
+        """A group whose `get_command` returns stand-ins, and `resolve_command` the real command."""
+
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
             self.commands = cast("MutableMapping[str, Any]", LazyCommands(entries))
@@ -79,7 +82,7 @@ def lazy_group(entries: Mapping[str, CommandEntry]) -> type[TyperGroup]:
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             """Parse the options before the command's name."""
             _show_plain_types(self, ctx)
-            take_words_as_they_are(self, ctx)
+            skip_conversion(self, ctx)
             return super().parse_args(ctx, args)
 
         def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
@@ -112,7 +115,7 @@ def _prepare(command: Any, words: str) -> None:
     command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
     context = typer.Context(command, help_option_names=HELP_OPTIONS)
     _show_plain_types(command, context)
-    take_words_as_they_are(command, context)
+    skip_conversion(command, context)
 
 
 def _show_plain_types(command: Any, context: Any) -> None:

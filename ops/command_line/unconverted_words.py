@@ -1,7 +1,8 @@
 """Options and arguments that need no conversion: texts and flags.
 
 Typer converts every value with pydantic, whose import takes longer than most commands. Texts and
-flags need no conversion; typer still converts and validates all other values.
+flags need no conversion; typer still converts and validates all other values. Used by
+`ops.command_line.lazy_group`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def take_words_as_they_are(command: Any, ctx: Any) -> None:
-    """Take the texts and flags of a command as they are, without building a validator."""
+def skip_conversion(command: Any, ctx: Any) -> None:
+    """Let typer pass a command's texts and flags on unchanged, without building a validator."""
     for param in command.get_params(ctx):
         if _is_plain(param):
             # typer's `get_runtime_param` builds the converter on first use and keeps it in this
@@ -22,7 +23,7 @@ class _AsItIs:
     """A converter for typer that returns texts and flags unchanged."""
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return the value; one of another type is converted by typer."""
+        """Return a text or a flag unchanged; let typer convert a value of another type."""
         if value is None or isinstance(value, param.type_descriptor.annotation):
             return value
         param._runtime_param = None  # noqa: SLF001 - typer builds its own again

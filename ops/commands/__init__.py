@@ -32,7 +32,7 @@ _BY_PANEL: Mapping[str, Mapping[str, tuple[str, str, str]]] = {
         "append": (
             "append",
             "append",
-            "Append events from a file or from standard input, one JSON object a line.",
+            "Append events from a file or from standard input, one JSON object per line.",
         ),
         "status": ("status", "status", "Read one job's projected status."),
         "tail": ("tail", "tail", "Watch a tenant's events until Ctrl-C."),

@@ -1,4 +1,4 @@
-"""`jobtrail append`."""
+"""The command `jobtrail append`. Used by `ops.cli`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streams.connection import connect
 from streams.keys import check_tenant
 
 LISTED_FAULTS = 3
-"""Invalid lines that one error describes; with `--keep-going` each is printed on a line."""
+"""The most invalid lines that one error describes; with `--keep-going` all are printed."""
 
 
 def append(
@@ -32,11 +32,11 @@ def append(
     *,
     keep_going: Annotated[
         bool,
-        typer.Option("--keep-going", "-k", help="Append the valid lines where others are not."),
+        typer.Option("--keep-going", "-k", help="Append the valid lines even if others are not."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Append events from a file or from standard input, one JSON object a line."""
+    """Append events from a file or from standard input, one JSON object per line."""
     settings = command_settings()
     check_tenant(tenant)
     with _opened(file) as source:
@@ -47,8 +47,11 @@ def append(
             max_stream_bytes=settings.stream_max_bytes,
         )
         faults: list[str] = []
-        told = complain if keep_going else faults.append
-        outcome = append_lines(source, appender, tenant, keep_going=keep_going, complain=told)
+        # Without --keep-going the whole input is checked first, and one error lists the faults.
+        on_invalid = complain if keep_going else faults.append
+        outcome = append_lines(
+            source, appender, tenant, keep_going=keep_going, on_invalid=on_invalid
+        )
     print_outcome(outcome, as_json=as_json)
     if outcome.refused and keep_going:
         raise CommandError(f"{counted(outcome.refused, 'bad line')}; the rest was appended")
@@ -77,7 +80,7 @@ def _opened(file: str | None) -> AbstractContextManager[BinaryIO]:
             reason = getattr(error, "strerror", None) or error
             raise WrongArgument(f"{file} cannot be read ({reason})") from None
     if STANDARD_INPUT in CLOSED_AT_START:
-        raise CommandError("standard input is closed: append reads events from it, one a line")
+        raise CommandError("standard input is closed: append reads events from it, one per line")
     if sys.stdin.isatty():
-        complain("reading events from the terminal, one JSON object a line; Ctrl-D ends them")
+        complain("reading events from the terminal, one JSON object per line; Ctrl-D ends them")
     return nullcontext(sys.stdin.buffer)

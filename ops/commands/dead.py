@@ -65,7 +65,7 @@ def show(tenant: Tenant, id: Id, *, as_json: AsJson = False) -> None:  # noqa: A
     entry = dead_letters.letter_id(id)
     letter = _store(tenant).find(tenant, str(entry))
     if letter is None:
-        raise dead_letters.unknown_letters(tenant, [entry])
+        raise dead_letters.unknown_letters_error(tenant, [entry])
     facts = printed_facts(letter)
     if as_json:
         print_json(facts | content_facts(letter))
@@ -131,4 +131,4 @@ def _report(done: str, result: dead_letters.Result, tenant: str, *, as_json: boo
         text = f"{done} {counted(result.handled, 'dead letter')}"
         print_facts_or_line({done: result.handled}, text, as_json=as_json)
     if result.missing:
-        raise dead_letters.unknown_letters(tenant, result.missing)
+        raise dead_letters.unknown_letters_error(tenant, result.missing)

@@ -1,4 +1,4 @@
-"""`jobtrail replay`."""
+"""The command `jobtrail replay`. Used by `ops.cli`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from ops.printing import Outcome, complain, print_outcome
 if TYPE_CHECKING:
     from ops.tasks.replay.scope import Scope
 
-Since = Annotated[str | None, typer.Option(help="Only jobs with an event from this id or time on.")]
-Until = Annotated[str | None, typer.Option(help="Only jobs with an event up to this id or time.")]
+Since = Annotated[
+    str | None, typer.Option(help="Only jobs with an event from this entry id or time.")
+]
+Until = Annotated[
+    str | None, typer.Option(help="Only jobs with an event up to this entry id or time.")
+]
 Reset = Annotated[
     bool,
     typer.Option("--reset", help="Overwrite what differs from the events; readers keep reading."),
@@ -28,13 +32,13 @@ Restart = Annotated[
     bool, typer.Option("--restart", help="Do not continue where an earlier run stopped.")
 ]
 DropOld = Annotated[
-    bool, typer.Option("--drop-old", help="Delete what resets replaced and kept; do nothing else.")
+    bool, typer.Option("--drop-old", help="Only delete the states that resets replaced.")
 ]
 RestoreOld = Annotated[
     bool,
     typer.Option(
         "--restore-old",
-        help="Put back the rows that the last reset replaced and that were not written since.",
+        help="Put back the rows that the last reset replaced, unless they were written since.",
     ),
 ]
 
@@ -55,23 +59,23 @@ def replay(
 ) -> None:
     """Fold history and streams again into a projection.
 
-    Without --reset this brings back what is gone and adds what is missing. It leaves states that
-    look newer than the events: they may be right, where the events are incomplete. --reset
-    overwrites them too, and removes jobs that have no events. What it replaces is kept in the
-    database until --drop-old. A job in the range of --since and --until is folded from all its
-    events.
+    Without --reset, jobs and values that are missing are added. States that are newer than the
+    events stay: they may be right if the events are incomplete. --reset overwrites them too, and
+    removes jobs that have no events. The states that it replaces are saved in the database until
+    --drop-old. A job in the range of --since and --until is folded from all its events.
     """
     from ops.tasks.replay import entry_range, reading, replaced  # noqa: PLC0415 - not for help
     from ops.tasks.replay.scope import Scope, check_scope  # noqa: PLC0415
 
     check_scope(projection, tenant)
-    entries = entry_range.entry_range(since, until)
-    if reset and entries.narrows:
-        raise CommandError("--reset rebuilds everything: leave --since and --until away")
-    scope = Scope(command_settings(), projection, tenant, reset, entries)
+    selected = entry_range.entry_range(since, until)
+    if reset and selected.narrows:
+        raise CommandError("--reset rebuilds everything: omit --since and --until")
+    scope = Scope(command_settings(), projection, tenant, reset, selected)
     if drop_old or restore_old:
-        if entries.narrows or sum((drop_old, restore_old, reset, dry_run, restart)) > 1:
-            raise CommandError("--drop-old and --restore-old go with --tenant and --json alone")
+        others = (selected.narrows, processes is not None, reset, dry_run, restart)
+        if any(others) or (drop_old and restore_old):
+            raise CommandError("--drop-old and --restore-old go with --tenant and --json only")
         drop, restore = replaced.drop_replaced, replaced.restore_replaced
         outcome: Outcome = drop(scope) if drop_old else restore(scope, complain)
     elif dry_run:
@@ -84,6 +88,7 @@ def replay(
 def _replayed(
     scope: Scope, bounds: Mapping[str, str | None], processes: int | None, *, restart: bool
 ) -> Outcome:
+    """Replay the scope from where an interrupted run stopped, or from the start with `restart`."""
     from ops.progress_lines import event_progress  # noqa: PLC0415 - as in `replay`
     from ops.tasks.replay.replay import checkpoint_of, replay_scope  # noqa: PLC0415
 
@@ -91,5 +96,5 @@ def _replayed(
     if restart:
         checkpoint.forget()
     with event_progress("replay") as progress:
-        counted = scope._replace(counted=progress.shows_total)
-        return replay_scope(counted, checkpoint, processes, progress, complain)
+        scope = scope._replace(count_first=progress.shows_total)
+        return replay_scope(scope, checkpoint, processes, progress, complain)

@@ -16,13 +16,13 @@ from ops.text.plurals import counted
 
 PASSWORD_VARIABLE = "JOBTRAIL_ROSTER_PASSWORD"  # noqa: S105 - the variable's name
 LISTED_FAILURES = 20
-"""Failed rows that are printed; `--json` prints all."""
+"""The most failed rows that are printed; `--json` prints all that the result contains."""
 
 File = Annotated[Path, typer.Argument(help="The workbook (.xlsx).")]
 Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant of the students.")]
 JobId = Annotated[
     str | None,
-    typer.Option(help="The job's id; a new one by default. An interrupted import is continued."),
+    typer.Option(help="The job's id, new by default; with its id, an interrupted import goes on."),
 ]
 Attempt = Annotated[
     int | None, typer.Option(min=1, help="The number of this run; by default the next one.")
@@ -49,7 +49,7 @@ def import_(
     file: File,
     tenant: Tenant,
     *,
-    id: JobId = None,  # noqa: A002 - the contract's word
+    id: JobId = None,  # noqa: A002 - the name of the option
     attempt: Attempt = None,
     initial_password_env: PasswordVariable = PASSWORD_VARIABLE,
     as_json: AsJson = False,
@@ -61,7 +61,7 @@ def import_(
     request = roster_import.Request(file, tenant, id, attempt, initial_password_env)
     job = roster_import.job_key(request)
     settings.require_database_url()
-    check_servers(settings)  # an import that nobody can follow is not begun
+    check_servers(settings)  # without Redis, nobody could see the progress of the import
     imported = roster_import.import_file(
         settings, request, job, lambda job_id: None if as_json else print_line(f"job {job_id}")
     )
@@ -73,13 +73,14 @@ def import_(
 
 def _print_result(result: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{result[name]} {name}" for name in ("created", "restored", "skipped"))
-    failed = result["failed"]
-    count = len(failed) + result.get("failed_omitted", 0)
-    print_line(f"{counted(result['total'], 'row')}: {counts}, {count} failed")
-    if not failed:
-        return
-    names = ("row", "name", "error")
-    listed = failed[:LISTED_FAILURES]
-    print_table(names, [[failure[name] for name in names] for failure in listed])
-    if count > LISTED_FAILURES:
-        print_line(f"and {count - LISTED_FAILURES} more: --json prints them")
+    failed, omitted = result["failed"], result.get("failed_omitted", 0)
+    print_line(f"{counted(result['total'], 'row')}: {counts}, {len(failed) + omitted} failed")
+    if failed:
+        names = ("row", "name", "error")
+        listed = failed[:LISTED_FAILURES]
+        print_table(names, [[failure[name] for name in names] for failure in listed])
+    if len(failed) > LISTED_FAILURES:
+        print_line(f"and {len(failed) - LISTED_FAILURES} more: --json prints them")
+    if omitted:
+        # The result of a job is limited in bytes (`workers.roster.importer`).
+        print_line(f"and {omitted} more: the result lists no more; correct these, import again")

@@ -27,7 +27,7 @@ def verify(
     consumer has not handled yet are waited for.
     """
     from ops.progress_lines import event_progress  # noqa: PLC0415 - help needs none of it
-    from ops.tasks.replay.scope import Scope, check_scope, unknown_tenant  # noqa: PLC0415
+    from ops.tasks.replay.scope import Scope, check_scope, unknown_tenant_error  # noqa: PLC0415
     from ops.tasks.replay.verification import verify_shares  # noqa: PLC0415
 
     check_scope(projection, tenant)
@@ -39,11 +39,11 @@ def verify(
         print_facts_or_line(found.facts, found.text, as_json=as_json)
 
     with event_progress("verify") as progress:
-        scope = Scope(command_settings(), projection, tenant, counted=progress.shows_total)
+        scope = Scope(command_settings(), projection, tenant, count_first=progress.shows_total)
         verified = verify_shares(scope, processes, progress, print_difference)
     if differences:
         raise CommandError(f"{counted(differences, 'difference')} in {counted(verified, 'job')}")
     if tenant is not None and not verified:
-        raise unknown_tenant(tenant)
+        raise unknown_tenant_error(tenant)
     text = f"verified {counted(verified, 'job')}"
     print_facts_or_line({"verified": verified}, text, as_json=as_json)

@@ -59,7 +59,7 @@ class Check(NamedTuple):
     name: str
     needs: Need
     run: Callable[[Deployment], Verdict | None]
-    """Returns None where there is nothing to check."""
+    """Returns None if there is nothing to check."""
 
 
 CHECKS = (

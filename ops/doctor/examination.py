@@ -1,4 +1,4 @@
-"""The run of all checks against one deployment, for `jobtrail doctor`."""
+"""The run of all checks against one deployment. Used by `ops.commands.doctor`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from streams.settings import Settings, SettingsError
 def examine(settings: Settings, checks: Sequence[Check] = CHECKS) -> list[Finding]:
     """Run the checks, and return one finding each.
 
-    Where a server is away, or its URL is not valid, one finding replaces those of its remaining
-    checks. Checks that need the tables are left out while migrations are missing.
+    If a server is unavailable, or its URL is not valid, one finding replaces those of its remaining
+    checks. Checks that need the tables are skipped while migrations are missing.
     """
     on_redis = [check for check in checks if check.needs is Need.REDIS]
     on_postgres = [check for check in checks if check.needs is not Need.REDIS]

@@ -1,4 +1,8 @@
-"""The count of old keys, which name no tenant, for `jobtrail doctor --legacy`."""
+"""The count of old keys, which do not contain the tenant, for `jobtrail doctor --legacy`.
+
+Workers that do not append events yet write these keys with a time to live. The API reads them while
+`JOBTRAIL_LEGACY_KEYS=on`. Used by `ops.commands.doctor`.
+"""
 
 from __future__ import annotations
 
@@ -17,59 +21,63 @@ from streams.wire import ask, checked, round_trip
 TTL_SECONDS = 21_600
 """The time to live that old workers give their keys at every write."""
 
-_NO_TTL = -1
-"""The answer of TTL for a key without a time to live."""
+_NO_TTL, _NO_KEY = -1, -2
+"""The replies of TTL for a key without a time to live, and for a key that does not exist."""
 
 
-class OldKeys(NamedTuple):
-    """The old keys that still exist."""
+class OldKeyCounts(NamedTuple):
+    """The numbers of old keys that still exist."""
 
     jobs: int
+    """Keys of jobs that are not videos."""
     videos: int
+    """Keys of videos."""
     endless: int
-    """Keys among them without a time to live, which never expire."""
+    """Keys of either kind without a time to live, which never expire."""
     seconds_since_write: int | None
-    """Seconds since the last write, from the time to live; None if no key has one."""
+    """Seconds since the last write, computed from the times to live; None if no key has one."""
 
     @property
-    def left(self) -> int:
+    def total(self) -> int:
         """The number of all old keys."""
         return self.jobs + self.videos
 
 
-def old_keys(client: redis.Redis) -> OldKeys:
+def count_old_keys(client: redis.Redis) -> OldKeyCounts:
     """Count the old keys with SCAN, which does not block the server.
 
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
-    lives: dict[bytes, int] = {}
+    found: dict[bytes, int] = {}
     for names in _scan(client):
-        lives.update(zip(names, checked(round_trip(client, _ttl_commands(names))), strict=True))
-    videos = sum(name.startswith(b"job:video:") for name in lives)
-    ending = [life for life in lives.values() if life >= 0]
-    endless = sum(life == _NO_TTL for life in lives.values())
-    since = max(0, TTL_SECONDS - max(ending)) if ending else None
-    return OldKeys(len(lives) - videos, videos, endless, since)
+        found.update(zip(names, checked(round_trip(client, _ttl_commands(names))), strict=True))
+    ttls = {name: ttl for name, ttl in found.items() if ttl != _NO_KEY}
+    videos = sum(name.startswith(b"job:video:") for name in ttls)
+    endless = sum(ttl == _NO_TTL for ttl in ttls.values())
+    longest = max((ttl for ttl in ttls.values() if ttl != _NO_TTL), default=None)
+    since = None if longest is None else max(0, TTL_SECONDS - longest)
+    return OldKeyCounts(len(ttls) - videos, videos, endless, since)
 
 
 def examine_legacy(settings: Settings) -> Finding:
-    """Return whether reading the old keys can be switched off.
+    """Return the finding on whether `JOBTRAIL_LEGACY_KEYS` can be unset: ok if no old key is left.
 
     Raises:
-        SettingsError, InvalidUrl: the URL of Redis is not set or not valid.
+        SettingsError, InvalidUrl: the URL of Redis is not configured or not valid.
         redis.RedisError: Redis is unavailable or refuses the command.
     """
     with connect(settings.require_redis_url()) as client:
-        keys = old_keys(client)
-    switched_on = settings.legacy_keys == "on"
-    if not keys.left:
-        advice = "no worker writes them: unset JOBTRAIL_LEGACY_KEYS" if switched_on else ""
-        return Finding("old keys", ok=True, found="none left", advice=advice, warns=switched_on)
-    return Finding("old keys", ok=False, found=_described(keys), advice=_advice(keys))
+        counts = count_old_keys(client)
+    read = settings.legacy_keys == "on"
+    if not counts.total:
+        advice = "no worker writes them: unset JOBTRAIL_LEGACY_KEYS" if read else ""
+        return Finding("old keys", ok=True, found="none left", advice=advice, warns=read)
+    return Finding("old keys", ok=False, found=_described(counts), advice=_advice(counts))
 
 
 def _scan(client: redis.Redis) -> Iterator[list[bytes]]:
+    """Yield the old keys in parts; a key may be in several parts."""
     cursor = START
     while True:
         what = ("MATCH", LEGACY_PATTERN, "COUNT", COUNT, "TYPE", "string")
@@ -84,17 +92,19 @@ def _ttl_commands(names: list[bytes]) -> list[tuple[str, bytes]]:
     return [("TTL", name) for name in names]
 
 
-def _described(keys: OldKeys) -> str:
-    found = f"{keys.left} left ({keys.jobs} of jobs, {keys.videos} of videos)"
-    if keys.seconds_since_write is not None:
-        found += f", the latest written about {keys.seconds_since_write} s ago"
+def _described(counts: OldKeyCounts) -> str:
+    found = f"{counts.total} left ({counts.jobs} of jobs, {counts.videos} of videos)"
+    if counts.seconds_since_write is not None:
+        found += f", the latest written about {counts.seconds_since_write} s ago"
     return found
 
 
-def _advice(keys: OldKeys) -> str:
-    if keys.endless == keys.left:
-        return "they never expire and no worker writes them: delete them, then switch off"
+def _advice(counts: OldKeyCounts) -> str:
+    if counts.seconds_since_write is None:
+        return "they never expire, so no old worker wrote them: delete them"
+    hours = TTL_SECONDS // 3_600
+    never = f"; delete the {counts.endless} without a time to live" if counts.endless else ""
     return (
-        "not yet: some worker still writes without its tenant (its log names the job); keep "
-        f"JOBTRAIL_LEGACY_KEYS=on, or wait {TTL_SECONDS} s after the last such worker"
+        f"a worker wrote without its tenant in the last {hours} hours (its log names the job): keep"
+        f" JOBTRAIL_LEGACY_KEYS=on until {hours} hours after the last such worker{never}"
     )

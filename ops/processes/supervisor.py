@@ -1,4 +1,7 @@
-"""Commands that are kept running: children that are started again when they die."""
+"""Commands that are kept running: child processes that are started again when they end.
+
+Used by `jobtrail up` and by `jobtrail consume` with several processes.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ from ops.processes.child import GRACE, STANDARD_ERROR, Child
 _LOG = structlog.get_logger(__name__)
 
 FIRST_DELAY = 0.2
-"""Seconds before a child that died is started again; doubled at each death, up to `LAST_DELAY`."""
+"""Seconds before a child that has ended is started again; doubled each time, up to `MAX_DELAY`."""
 
-LAST_DELAY = 5.0
-STEADY = 10.0
-"""Seconds of life after which a child that dies starts over at `FIRST_DELAY`."""
+MAX_DELAY = 5.0
+STEADY_SECONDS = 10.0
+"""The running time of a child after which the delay begins at `FIRST_DELAY` again."""
 
 TICK = 0.05
 """Seconds between two checks of the children."""
@@ -34,16 +37,20 @@ class _Service:
         self._delay = 0.0
         self._started_at = self._start_at = float("-inf")
 
-    def keep_running(self, now: float) -> None:
-        """Start the child if it does not run and the delay has passed; `now` is in seconds."""
+    def start_or_check(self, now: float) -> None:
+        """Do one step: start the child if its delay has passed, or note that it has ended.
+
+        `now` is in seconds, on the monotonic clock. A child with exit status 0 is started again
+        too.
+        """
         if self.child is not None:
-            self._check_for_death(self.child, now)
+            self._check_for_end(self.child, now)
         elif now >= self._start_at:
             self.child = Child(self._argv, env=self._env, output=self._output)
             self._started_at = now
             _LOG.info("child_started", name=self.name, pid=self.child.pid)
 
-    def _check_for_death(self, child: Child, now: float) -> None:
+    def _check_for_end(self, child: Child, now: float) -> None:
         status = child.poll()
         if status is None:
             return
@@ -54,12 +61,15 @@ class _Service:
 
 
 def next_delay(delay: float, *, lived: float) -> float:
-    """Return the seconds until the next start, after the last delay and a life of `lived` s."""
-    return FIRST_DELAY if delay == 0 or lived >= STEADY else min(delay * 2, LAST_DELAY)
+    """Return the seconds until the next start of a child that has run for `lived` seconds.
+
+    `delay` is the delay before its last start.
+    """
+    return FIRST_DELAY if delay == 0 or lived >= STEADY_SECONDS else min(delay * 2, MAX_DELAY)
 
 
 class Supervisor:
-    """Named commands that run together: started again when they die, stopped together.
+    """Named commands that run together: started again when they end, stopped together.
 
     Their standard output and error go to the file descriptor `output`.
     """
@@ -69,7 +79,10 @@ class Supervisor:
         self._services: list[_Service] = []
 
     def add(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        """Add a command before `run` is called; without `env` it has this process's environment."""
+        """Add a command before `run` is called.
+
+        `env` is its complete environment; None for the environment of this process.
+        """
         self._services.append(_Service(name, argv, env, self._output))
 
     def run(self, stop: threading.Event) -> None:
@@ -77,13 +90,16 @@ class Supervisor:
         try:
             while not stop.is_set():
                 for service in self._services:
-                    service.keep_running(time.monotonic())
+                    service.start_or_check(time.monotonic())
                 stop.wait(TICK)
         finally:
             self._stop_all()
 
     def _stop_all(self) -> None:
-        """Stop the last added first; kill those that still run after the grace."""
+        """Ask all children to stop, the last added first, and wait for them.
+
+        They have one grace period together; a child that still runs after it is killed.
+        """
         running = [
             (service.name, service.child)
             for service in reversed(self._services)

@@ -62,7 +62,7 @@ def letter_id(text: str) -> EntryId:
         raise CommandError(f"{text!r} is not the id of a dead letter") from None
 
 
-def unknown_letters(tenant: str, ids: Iterable[EntryId]) -> CommandError:
+def unknown_letters_error(tenant: str, ids: Iterable[EntryId]) -> CommandError:
     """Return the error for ids that have no letter."""
     return CommandError(f"tenant {tenant} has no dead letter {', '.join(map(str, ids))}")
 

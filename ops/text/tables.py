@@ -52,7 +52,7 @@ def table_lines(
 
 
 def fact_lines(facts: Sequence[tuple[str, Span]], width: int | None) -> Iterator[Line]:
-    """Yield names and values, one pair a line; values are wrapped beside the names."""
+    """Yield names and values, one pair per line; values are wrapped beside the names."""
     longest = max((columns_of(name) for name, _ in facts), default=0) + GAP
     room = None if width is None else max(width - longest, SHORTEST)
     for name, value in facts:

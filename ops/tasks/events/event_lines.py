@@ -1,4 +1,4 @@
-"""Appending events from lines of JSON, for `jobtrail append`."""
+"""Appending events from lines of JSON. Used by `ops.commands.append`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.shedding import SHED
 
 READ_BYTES = 1 << 20
 SPOOL_BYTES = 16 << 20
-"""Bytes of input that are kept in memory; more are kept in a temporary file."""
+"""The bytes of input that are held in memory; a longer input is stored in a temporary file."""
 
 
 class Line(NamedTuple):
@@ -49,39 +49,40 @@ def append_lines(
     tenant: str,
     *,
     keep_going: bool,
-    complain: Callable[[str], None],
+    on_invalid: Callable[[str], None],
 ) -> Outcome:
     """Append every line; if one is not valid, append nothing, or with `keep_going` the others.
 
-    `complain` is called with a line of text for each line that is not valid.
+    Without `keep_going` the whole input is read and checked before anything is appended.
+    `on_invalid` is called with a line of text for each line that is not valid.
 
     Raises:
         LogUnavailable: the stream could not be written; earlier lines were appended.
     """
     if keep_going:
-        return _append(_arrivals(source, appender.max_event_bytes), appender, tenant, complain)
+        return _append(_arrivals(source, appender.max_event_bytes), appender, tenant, on_invalid)
     with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
         refused = 0
         for lines in _arrivals(source, appender.max_event_bytes):
             for line in lines:
-                refused += not _valid(line, appender, complain)
+                refused += not _check_line(line, appender, on_invalid)
                 spool.write(line.text + b"\n")
         if refused:
             return Outcome(0, refused)
         spool.seek(0)
         lines_again = ([Line(number, text.strip())] for number, text in enumerate(spool, 1))
-        return _append(_batches(lines_again), appender, tenant, complain)
+        return _append(_batches(lines_again), appender, tenant, on_invalid)
 
 
 def _append(
     batches: Iterator[Sequence[Line]],
     appender: EventAppender,
     tenant: str,
-    complain: Callable[[str], None],
+    on_invalid: Callable[[str], None],
 ) -> Outcome:
     appended = refused = shed = 0
     for lines in batches:
-        good = [line for line in lines if _valid(line, appender, complain)]
+        good = [line for line in lines if _check_line(line, appender, on_invalid)]
         refused += len(lines) - len(good)
         entry_ids = appender.append_many((tenant, line.text) for line in good)
         shed_here = entry_ids.count(SHED)
@@ -89,11 +90,12 @@ def _append(
     return Outcome(appended, refused, None if appender.cap is None else shed)
 
 
-def _valid(line: Line, appender: EventAppender, complain: Callable[[str], None]) -> bool:
+def _check_line(line: Line, appender: EventAppender, on_invalid: Callable[[str], None]) -> bool:
+    """Return whether a line is a valid event; call `on_invalid` if it is not."""
     try:
         parse_event(line.text, appender.max_event_bytes)
     except InvalidEvent as error:
-        complain(f"line {line.number}: {error}")
+        on_invalid(f"line {line.number}: {error}")
         return False
     return True
 

@@ -22,7 +22,7 @@ class ShareDone(NamedTuple):
     skipped: int = 0
     """Entries that cannot be applied."""
     unknown: bool = False
-    """True where the tenant of the command has no events."""
+    """True if the tenant of the command has no events."""
 
 
 class FoundDifference(NamedTuple):

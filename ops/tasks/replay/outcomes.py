@@ -1,4 +1,7 @@
-"""Results of `replay`: `facts()` for JSON, `str()` for a line of text."""
+"""Results of `replay`: `facts()` for JSON, `str()` for a line of text.
+
+Used by the other modules of `ops.tasks.replay`.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ class ReplayOutcome(NamedTuple):
     events: int
     jobs: int
     kept: int
-    """Replaced states that were kept."""
+    """States that the reset replaced and saved in the database, until `--drop-old`."""
     skipped: int
     """Entries that cannot be applied."""
     seconds: float
     unknown: bool
-    """True where the tenant of the command has no events."""
+    """True if the tenant of the command has no events."""
     left_expired: int | None = None
-    """Jobs whose documents had expired; None where the projection has none."""
+    """Jobs whose documents had expired and were not written again; None without documents."""
     changed: int | None = None
     """Rows that a reset changed; None for other commands."""
 
@@ -79,7 +82,7 @@ class DryRun(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """The result of deleting the kept states of a projection."""
+    """The result of deleting the saved states that resets of a projection replaced."""
 
     projection: str
     dropped: int
@@ -101,7 +104,7 @@ class PutBack(NamedTuple):
     """When the reset replaced them: a datetime in UTC."""
     restored: int
     left: int
-    """Rows that were written since the reset, and stay as they are."""
+    """Rows that were written since the reset, and were therefore not put back."""
 
     def facts(self) -> dict[str, Any]:
         """Return the figures by name."""

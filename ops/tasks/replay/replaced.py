@@ -17,7 +17,7 @@ def drop_replaced(scope: Scope) -> Dropped:
 
     Raises:
         CommandError: the tenant has no history, or the database lacks migrations.
-        psycopg.Error: PostgreSQL is away or refuses.
+        psycopg.Error: PostgreSQL is unavailable or refuses the statement.
     """
     tenant = scope.tenant
     with one_line_errors(), open_database(scope.settings) as connection:
@@ -34,7 +34,7 @@ def restore_replaced(scope: Scope, notify: Callable[[str], None]) -> PutBack:
 
     Raises:
         CommandError: nothing is kept, the rows are in use, or the projection keeps documents.
-        psycopg.Error: PostgreSQL is away or refuses.
+        psycopg.Error: PostgreSQL is unavailable or refuses the statement.
     """
     restore = scope.registered().restore
     if restore is None:

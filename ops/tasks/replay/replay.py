@@ -13,7 +13,7 @@ from ops.tasks.progress import Progress
 from ops.tasks.replay.messages import Expected, ShareDone
 from ops.tasks.replay.outcomes import ReplayOutcome
 from ops.tasks.replay.reading import read_streams
-from ops.tasks.replay.scope import WAITING, Scope, unknown_tenant
+from ops.tasks.replay.scope import WAITING, Scope, unknown_tenant_error
 from ops.tasks.replay.servers import open_replay
 from ops.tasks.replay.shares import tenant_shares
 from projections.replay.checkpoint import Checkpoint, ShareProgress
@@ -47,16 +47,16 @@ def replay_scope(
         CommandError: the projection cannot be reset, a process failed, or the tenant has no
             events. After a failure the same
             command continues from the last finished job.
-        redis.RedisError, psycopg.Error: a server is away; likewise.
+        redis.RedisError, psycopg.Error: a server is unavailable; likewise.
     """
     projection = scope.registered()
     if scope.reset and projection.reset is None:
-        raise CommandError(f"the projection {scope.projection} cannot be reset: leave --reset away")
+        raise CommandError(f"the projection {scope.projection} cannot be reset: omit --reset")
     if not (projection.parallel_reset if scope.reset else projection.parallel):
         processes = 1
     outcome = _replay_shares(scope, checkpoint, processes, progress, notify)
     if scope.tenant is not None and outcome.unknown and not outcome.kept:
-        raise unknown_tenant(scope.tenant)
+        raise unknown_tenant_error(scope.tenant)
     return outcome
 
 
@@ -147,9 +147,9 @@ def _replay_share(
 ) -> None:
     """Replay a share from its last finished job, and send each step."""
     with open_replay(scope, share.share, partial(notify, WAITING)) as replay:
-        unknown = read_streams(scope, replay.sources)
-        if scope.counted:
+        known = read_streams(scope, replay.sources)
+        if scope.count_first:
             send(Expected(replay.sources.count_events()))
         for step in scope.registered().steps(replay, share.finished, reset=scope.reset):
             send(step)
-        send(ShareDone(skipped=replay.sources.skipped, unknown=unknown))
+        send(ShareDone(skipped=replay.sources.skipped, unknown=not known))

@@ -1,4 +1,7 @@
-"""The scope of one `replay` or `verify`: which projection, whose events, and how."""
+"""The scope of one `replay` or `verify`: the projection, the events, and the way to handle them.
+
+Used by the other modules of `ops.tasks.replay`, by `ops.commands.replay` and `ops.commands.verify`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from streams.keys import check_tenant
 from streams.settings import Settings
 
 WAITING = "waiting for writers to let go of the rows"
-"""The notice where other sessions hold rows that are to be replaced."""
+"""The notice while other sessions have locked rows that are to be replaced."""
 
 
 class Scope(NamedTuple):
@@ -24,10 +27,10 @@ class Scope(NamedTuple):
     """None for all tenants."""
     reset: bool = False
     """True to overwrite what differs from the events; False to add what is missing."""
-    entries: EntryRange = EntryRange()
-    """Only jobs with an event in this range."""
-    counted: bool = False
-    """True where the expected events are counted first, for a progress bar."""
+    entry_range: EntryRange = EntryRange()
+    """Only jobs with an event in this range of entry ids."""
+    count_first: bool = False
+    """True to count the expected events before the work, for a progress bar."""
 
     def registered(self) -> RegisteredProjection:
         """Return the projection; raises as the function `registered`."""
@@ -35,7 +38,7 @@ class Scope(NamedTuple):
 
 
 def check_scope(projection: str, tenant: str | None) -> None:
-    """Raise if the projection or the tenant has no valid name.
+    """Check that the projection exists and that the tenant's name is valid.
 
     Raises:
         CommandError: there is no projection of that name.
@@ -61,7 +64,7 @@ def registered(projection: str) -> RegisteredProjection:
     return found
 
 
-def unknown_tenant(tenant: str) -> CommandError:
+def unknown_tenant_error(tenant: str) -> CommandError:
     """Return the error for a tenant that has no events."""
     return CommandError(
         f"no tenant {tenant!r}: there is no event of it in a stream or in the history"

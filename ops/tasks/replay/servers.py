@@ -37,7 +37,7 @@ def open_replay(
 
     Raises:
         CommandError: the database lacks migrations, or other sessions hold its rows.
-        SettingsError, redis.RedisError, psycopg.Error: a server is not set or away.
+        SettingsError, redis.RedisError, psycopg.Error: a server is not configured or unavailable.
     """
     settings = scope.settings
     logging_setup.configure(settings)
@@ -66,7 +66,7 @@ def open_database(settings: Settings) -> Session:
     """Return a new connection to PostgreSQL.
 
     Raises:
-        SettingsError: no database is set.
+        SettingsError: no database is configured.
         psycopg.Error: it is away or refuses.
     """
     return sessions.connect(settings.require_database_url(), "jobtrail-replay")

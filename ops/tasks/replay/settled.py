@@ -20,7 +20,7 @@ def settled(
     None stands for a stream that does not have the group: nothing more of it will be settled.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     keys = keys or Keys()
     names = [keys.stream(tenant) for tenant in tenants]

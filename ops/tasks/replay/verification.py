@@ -29,7 +29,7 @@ def verify_shares(
     Raises:
         CommandError: the projection cannot be verified, a process failed, or the database lacks
             migrations.
-        redis.RedisError, psycopg.Error: a server is away.
+        redis.RedisError, psycopg.Error: a server is unavailable.
     """
     verified = 0
 
@@ -55,7 +55,7 @@ def _verify_share(scope: Scope, share: Share, send: Send) -> None:
     verified = 0
     with open_replay(scope, share) as replay:
         replay.sources.read_streams()
-        if scope.counted:
+        if scope.count_first:
             send(Expected(replay.sources.count_events()))
         for found in _verify(scope)(replay._replace(on_progress=send)):
             if isinstance(found, Checked):
