@@ -283,7 +283,7 @@ def test_doctor_reminds_of_what_is_kept_and_of_what_was_shed(
     said = tools.jobtrail("append", "--tenant", "t9", stdin=lines, STREAM_MAX_BYTES="9")
     assert said == "appended 0 events; shed 3 of progress: the stream is full\n"
     found = {each["check"]: each for each in json.loads(tools.jobtrail("doctor", "--json"))}
-    assert found["shed progress"]["found"] == "6 events of tenants t9 (6)"
+    assert found["shed progress"]["found"] == "6 events of tenant t9 (6)"
     assert "DEL jobtrail:shed" in found["shed progress"]["advice"]
     assert found["replaced states"]["found"].startswith("kept: 1 of status since 2")
     assert "jobtrail replay status --drop-old" in found["replaced states"]["advice"]
