@@ -139,7 +139,7 @@ def _routes(
     )
     for_operators = operator_view is not None
     return [
-        *with_either_slash(monitoring_routes(stores.redis, stores.job_reads)),
+        *with_either_slash(monitoring_routes(stores.redis, stores.job_reads, operator_view)),
         *with_either_slash(openapi_routes(settings.auth, for_operators=for_operators)),
         *with_either_slash(job_routes(identify, stores.job_reads)),
         *client_routes(),

@@ -14,13 +14,17 @@ from starlette.routing import Route
 
 from api.http.problems import TryLater
 from api.jobs.job_reads import JobReads
+from api.operators.backlog import BacklogFigures
+from api.operators.operator_view import OperatorView
 from streams.connection import refuses_writes
 
 PING_SECONDS = 0.8
 """The time limit for Redis' answer to the readiness check."""
 
 
-def monitoring_routes(client: redis.asyncio.Redis, reads: JobReads) -> list[Route]:
+def monitoring_routes(
+    client: redis.asyncio.Redis, reads: JobReads, view: OperatorView | None = None
+) -> list[Route]:
     """Return the routes, which need no credentials and reveal nothing about tenants.
 
     The API is ready while Redis answers, because progress needs nothing else. A Redis that refuses
@@ -35,15 +39,18 @@ def monitoring_routes(client: redis.asyncio.Redis, reads: JobReads) -> list[Rout
         body = {"status": "ready", **states}
         return JSONResponse(body if accepts_writes else {**body, "redis": "refuses writes"})
 
-    return [Route("/healthz", _healthz), Route("/readyz", readyz), Route("/metrics", _metrics)]
+    backlog = None if view is None else BacklogFigures(view)
+
+    async def metrics(_request: Request) -> Response:
+        if backlog is not None:
+            await backlog.refresh()
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/healthz", _healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
 
 
 async def _healthz(_request: Request) -> Response:
     return JSONResponse({"status": "alive"})
-
-
-async def _metrics(_request: Request) -> Response:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _accepts_writes(client: redis.asyncio.Redis) -> bool | None:

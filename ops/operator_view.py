@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from api.operators.operator_view import DeadLetterPage, EntryNotKept, Facts
+from consumers import metrics
 from consumers.chores.activity import per_minute
 from consumers.chores.heartbeat import heartbeats
 from consumers.chores.shared_figures import Behind, Sample, valid_figures
@@ -21,6 +22,8 @@ from consumers.dead_letters import store as dead_letter_store
 from consumers.dead_letters.letter import Letter
 from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.tenants import dead_counts
+from consumers.delivery.backlog import backlog
+from consumers.delivery.group_states import registered_groups
 from consumers.delivery.lag import Lag, lag_of
 from consumers.round_trips import encodable, server_ms
 from ops.tasks.dead_letter_facts import letter_facts, rejection_facts
@@ -92,6 +95,13 @@ class RedisOperatorView:
             f"{info.get('server_name', 'redis')} {info['redis_version']}, "
             f"{info['used_memory_human']} in use, {info['maxmemory_policy']}"
         )
+
+    def publish_backlog(self, seconds: float) -> None:
+        """Measure the backlog of each group, and expose it in the metrics for so many seconds."""
+        groups = sorted({*projection_names(), *registered_groups(self._client, self._keys)})
+        found = backlog(self._client, list(map(encodable, groups)), self._keys)
+        metrics.WAITING.publish({(group,): each.waiting for group, each in found.items()}, seconds)
+        metrics.PENDING.publish({(group,): each.pending for group, each in found.items()}, seconds)
 
     def tenants(self, order: str, limit: int) -> Sequence[Facts]:
         """Return the busiest tenants, or with order `lag` those with the oldest entries."""

@@ -43,6 +43,10 @@ class OperatorView(Protocol):
         """Return a short description of the Redis server."""
         ...
 
+    def publish_backlog(self, seconds: float) -> None:
+        """Measure the backlog of each group, and expose it in the metrics for so many seconds."""
+        ...
+
     def tenants(self, order: str, limit: int) -> Sequence[Facts]:
         """Return the tenants with the most `activity` or the most `lag`, as `order` says."""
         ...

@@ -42,5 +42,25 @@ def test_real_consumers_are_scraped(
         assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (50,)
 
 
+def test_api_tells_the_backlog_while_no_consumer_runs(
+    start: Start, servers: dict[str, str], redis_client: redis.Redis
+) -> None:
+    api = start("api", **servers, auth="dev", api_port="0")
+    line = (api.stdout.readline() if api.stdout else b"").decode()
+    url = f"{line.removeprefix('api: ').strip()}/metrics"
+
+    def waiting(number: int) -> bool:
+        said = scrape(url)
+        return all(
+            value(said, "jobtrail_entries_waiting", group=group) == number
+            and value(said, "jobtrail_entries_pending", group=group) == 0
+            for group in ("status", "rows")
+        )
+
+    eventually(partial(waiting, 0), 30, "no backlog")
+    redis_client.xadd("tenant:42:events", {"event": '{"type":"done","id":"a1"}'})
+    eventually(partial(waiting, 1), 30, "a backlog of one")
+
+
 def _port(pid: int) -> int | None:
     return next((port for _, port in listening(pid)), None)
