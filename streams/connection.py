@@ -208,7 +208,7 @@ def connect_async_to_append(
 def _without_cluster(parsed: RedisUrl) -> RedisUrl:
     """Return the parts of a URL, or raise InvalidUrl if it is that of a cluster."""
     if parsed.nodes:
-        raise InvalidUrl("a cluster can only be appended to so far, by a worker's package")
+        raise InvalidUrl("a cluster can only be appended to so far")
     return parsed
 
 

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from streams.appender import AsyncEventAppender, EventAppender
+from streams.async_reporter import AsyncReporter
 from streams.cluster import AsyncCluster, Cluster
 from streams.connection import (
     InvalidUrl,
@@ -106,9 +107,21 @@ def test_asyncio_and_the_reporter__append_likewise(cluster: RedisCluster) -> Non
     assert all(ids[number] in stored(cluster, name) for number, name in enumerate(TENANTS))
     assert ids[-1] in stored(cluster, TENANTS[0])
     before = len(stored(cluster, TENANTS[1]))
-    with Reporter.from_url(cluster.url).job("a2", tenant=TENANTS[1]) as job:
-        job.done()
-    assert len(stored(cluster, TENANTS[1])) > before
+    with Reporter.from_url(cluster.url) as reporter:
+        for attempt in (1, 2):
+            with reporter.job("a2", tenant=TENANTS[1], attempt="next") as job:
+                job.done()
+            assert job.attempt == attempt
+    asyncio.run(reported(cluster.url))
+    assert len(stored(cluster, TENANTS[1])) == before + 6
+
+
+async def reported(url: str) -> None:
+    async with (
+        AsyncReporter.from_url(url) as reporter,
+        reporter.job("a3", tenant=TENANTS[1]) as job,
+    ):
+        await job.done()
 
 
 def test_durable_append__waits_for_the_replicas_of_its_node(
@@ -216,6 +229,21 @@ def test_everything_else__refuses_a_cluster_in_one_line(
         assert ran.returncode != 0
         if words != ("doctor",):
             assert "a cluster can only be appended to" in plain_failure(ran)
+
+
+def test_append_command__appends(cluster: RedisCluster, open_redis: RedisFactory) -> None:
+    lines = b'{"type":"queued","id":"a3"}\n{"type":"done","id":"a3"}'
+    before = len(stored(cluster, "cli"))
+    ran = jobtrail("append", "--tenant", "cli", stdin=lines, redis_url=cluster.url)
+    assert ran.returncode == 0, ran.stderr
+    assert len(stored(cluster, "cli")) == before + 2
+    away = jobtrail("append", "--tenant", "cli", stdin=lines, redis_url="redis+cluster://[::1]:1")
+    assert "no node of the cluster at ::1:1" in plain_failure(away)
+    login = open_redis(persist=False).url.removeprefix("redis://").removesuffix("/0")
+    single = jobtrail(
+        "append", "--tenant", "cli", stdin=lines, redis_url=f"redis+cluster://{login}"
+    )
+    assert "not a node of a cluster" in plain_failure(single)
 
 
 def test_nodes_that_cannot_be_used__are_named(open_redis: RedisFactory) -> None:
