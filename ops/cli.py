@@ -34,6 +34,9 @@ def main() -> None:
     """Run the command line and exit; an error is printed as one line on standard error."""
     obey_signals()
     prepare_streams()
+    if os.environ.get("NO_COLOR"):
+        # Typer's help would still be bold; the variable is read when its help is imported.
+        os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
     try:
         with writing(sys.stdout):
             status = app(prog_name="jobtrail", standalone_mode=False)

@@ -9,6 +9,7 @@ import typer
 from consumers.composition import consume
 from ops.addresses import command_settings
 from ops.arguments import check_database_url, check_primary
+from ops.commands.shared_options import complete_projection
 from ops.errors import CommandError
 from ops.tasks.running.consumer_processes import check_metrics_ports, run_consumers
 from projections.registry.lookup import find_projection, projection_names
@@ -18,7 +19,11 @@ MOST_PROCESSES = 256
 
 def consume_group(
     group: Annotated[
-        str, typer.Argument(help="status, rows, or the group of a projection that a package adds")
+        str,
+        typer.Argument(
+            help="status, rows, or the group of a projection that a package adds",
+            autocompletion=complete_projection,
+        ),
     ],
     *,
     processes: Annotated[

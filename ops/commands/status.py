@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.shared_options import AsJson, Tenant
+from ops.commands.shared_options import AsJson, Tenant, complete_kind
 from ops.printing import print_facts, print_json
 from ops.tasks.job_status import read_status, status_facts
 
@@ -16,7 +16,10 @@ def status(
     id: Annotated[str, typer.Argument(help="The job's id.")],  # noqa: A002 - the contract's word
     *,
     kind: Annotated[
-        str, typer.Option("--kind", "-k", help="The job's kind, such as video.")
+        str,
+        typer.Option(
+            "--kind", "-k", help="The job's kind, such as video.", autocompletion=complete_kind
+        ),
     ] = "job",
     as_json: AsJson = False,
 ) -> None:

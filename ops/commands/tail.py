@@ -8,7 +8,7 @@ import typer
 
 from ops.addresses import command_settings
 from ops.arguments import is_known
-from ops.commands.shared_options import AsJson, Tenant
+from ops.commands.shared_options import AsJson, Tenant, complete_kind
 from ops.printing import complain, print_json, print_spans, reader_gone
 from ops.tasks.events.event_view import describe, filter_of, json_of
 from ops.tasks.events.stream_tail import check_start, follow
@@ -19,7 +19,10 @@ Since = Annotated[
     str, typer.Option("--from", "-f", help="After this entry id; 0 for all, $ for new entries.")
 ]
 Kinds = Annotated[
-    list[str] | None, typer.Option("--kind", "-k", help="Only this kind, such as video.")
+    list[str] | None,
+    typer.Option(
+        "--kind", "-k", help="Only this kind, such as video.", autocompletion=complete_kind
+    ),
 ]
 Ids = Annotated[list[str] | None, typer.Option("--id", "-i", help="Only the job with this id.")]
 Types = Annotated[

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import os
+import pty
 import subprocess
 import sys
+import termios
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -230,9 +233,66 @@ def test_version() -> None:
     assert run("--version").stdout.startswith(b"jobtrail ")
 
 
-def test_completion_completes_commands() -> None:
-    ran = run("", _JOBTRAIL_COMPLETE="complete_bash", COMP_WORDS="jobtrail la", COMP_CWORD="1")
-    assert ran.stdout == b"lag\n"
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [("la", b"lag"), ("replay r", b"rows"), ("consume st", b"status"), ("tail -k vi", b"video")],
+)
+def test_completion_completes_commands_and_values(line: str, completed: bytes) -> None:
+    words = f"jobtrail {line}"
+    last = str(len(words.split()) - 1)
+    ran = run("", _JOBTRAIL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=last)
+    assert ran.stdout == completed + b"\n"
+
+
+def on_terminal(words: str, **environ: str) -> bytes:
+    """Run a command on a terminal of 80 columns, and return what it shows there."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    inherited = {
+        name: text
+        for name, text in os.environ.items()
+        if "JOBTRAIL" not in name and "COLOR" not in name and name not in ("COLUMNS", "CI")
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", *words.split()],
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env={**inherited, "TERM": "xterm", **environ},
+    )
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError), os.fdopen(ours, "rb", buffering=0) as terminal:  # EIO: it has ended
+        while chunk := terminal.read(65_536):
+            shown += chunk
+    process.wait(ENDING)
+    return shown
+
+
+@pytest.mark.parametrize("words", ["status --tenant 1 a1", "--help"])
+def test_terminal__is_in_colour_unless_no_color_is_set(words: str, hostile: str) -> None:
+    assert b"\x1b[" in on_terminal(words, JOBTRAIL_REDIS_URL=hostile)
+    assert b"\x1b" not in on_terminal(words, JOBTRAIL_REDIS_URL=hostile, NO_COLOR="1")
+
+
+@pytest.mark.parametrize("words", ["dead list", "groups list", "trim --all"])
+def test_terminal_of_80_columns__no_line_is_longer(
+    words: str, redis_url: str, redis_client: redis.Redis
+) -> None:
+    redis_client.sadd("jobtrail:groups", "audit")
+    redis_client.xadd("tenant:a-tenant-of-a-long-name:events", {"event": b"x"})
+    letter: dict[Any, Any] = {"entry_id": "1795732580226-12", "group": "status", "deliveries": "1"}
+    letter |= {"reason": "invalid_entry_id", "detail": "words that are told " * 9, "event": b"x"}
+    redis_client.xadd("tenant:a-tenant-of-a-long-name:dead", letter)
+    shown = on_terminal(words, JOBTRAIL_REDIS_URL=redis_url, NO_COLOR="1").decode()
+    assert shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_reader_that_has_seen_enough__ends_a_command_without_a_word(hostile: str) -> None:
+    for words in ("dead list", "lag --all", "status --tenant 1 a1", "tail --tenant 1 --from 0"):
+        ran = run(words, "| head -c 1", JOBTRAIL_REDIS_URL=hostile)
+        assert (len(ran.stdout), ran.stderr) == (1, b"")
 
 
 @pytest.mark.parametrize("name", ["missing.mp4", ".", "\x01\x1b.mp4"])
