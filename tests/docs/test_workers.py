@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 
@@ -106,6 +108,30 @@ def test_python_test(tmp_path: Path) -> None:
     (tmp_path / page.title).write_text(page.text)
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:jobtrail", "-p", PLUGIN, page.title)
     run(*command, url="redis://127.0.0.1:1/0", folder=tmp_path, environ=os.environ)
+
+
+def test_starlette(
+    redis_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example of background tasks, called as a server calls it."""
+    monkeypatch.setenv("JOBTRAIL_REDIS_URL", redis_url)
+    names: dict[str, Any] = {"__name__": "background"}
+    exec(example("integrations.md", "background.py").text, names)
+
+    async def request() -> str:
+        transport = httpx.ASGITransport(names["app"])
+        async with (
+            names["lifespan"](names["app"]),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            return str((await client.post("/imports")).json()["job"])
+
+    jobs = [asyncio.run(request()) for _ in range(2)]
+    found = list(reported(redis_client))
+    for job in jobs:
+        types = [kind for kind, each in found if each == job]
+        assert (types[:2], types[-1]) == (["queued", "processing"], "done")
+        assert "progress" in types
 
 
 def test_python(redis_url: str, redis_client: redis.Redis) -> None:
