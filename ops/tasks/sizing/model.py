@@ -86,6 +86,15 @@ class Limit(NamedTuple):
     """The part of it that the load takes; above 1, one server does not suffice."""
 
 
+class FirstLimit(NamedTuple):
+    """The limit that is reached first where all parts of a load grow alike."""
+
+    engine: str
+    what: str
+    growth: float
+    """The load at which it is reached, as a multiple of the given one."""
+
+
 class Size(NamedTuple):
     """The needs of a load."""
 
@@ -100,12 +109,7 @@ class Size(NamedTuple):
     postgres_bytes: float
     connections: int
     limits: list[Limit]
-    """The limits of one Redis and one PostgreSQL, the one that comes first at the head."""
-
-    @property
-    def events_per_second_at_first_limit(self) -> float:
-        """The rate at which the first limit is reached, all else growing with it."""
-        return self.load.events_per_second / self.limits[0].share
+    """The limits of one Redis and one PostgreSQL, the largest share at the head."""
 
 
 def size(load: Load, least: int = LEAST) -> Size:
@@ -142,6 +146,30 @@ def size(load: Load, least: int = LEAST) -> Size:
         postgres_bytes=kept,
         connections=connections,
         limits=sorted(shares, key=lambda each: -each.share),
+    )
+
+
+def first_limit(load: Load) -> FirstLimit:
+    """Return the limit that a growing load reaches first."""
+    low, high = 0.0, 1.0
+    while size(_grown(load, high)).limits[0].share <= 1:
+        low, high = high, 2 * high
+    while high - low > high / 1_000:
+        middle = (low + high) / 2
+        if size(_grown(load, middle)).limits[0].share <= 1:
+            low = middle
+        else:
+            high = middle
+    reached = size(_grown(load, high)).limits[0]
+    return FirstLimit(reached.engine, reached.what, high)
+
+
+def _grown(load: Load, factor: float) -> Load:
+    return load._replace(
+        tenants=ceil(load.tenants * factor),
+        events_per_second=load.events_per_second * factor,
+        viewers=ceil(load.viewers * factor),
+        jobs_per_day=load.jobs_per_day * factor,
     )
 
 

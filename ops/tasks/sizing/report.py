@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ops.tasks.sizing.model import Size
+from ops.tasks.sizing.model import Size, first_limit
 
 _UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -47,7 +47,7 @@ def need_rows(size: Size) -> Iterator[tuple[str, str, str]]:
 
 
 def limit_rows(size: Size) -> Iterator[tuple[str, str, str]]:
-    """Yield each limit of one server, the one that comes first at the head."""
+    """Yield each limit of one server, the largest share at the head."""
     for limit in size.limits:
         share = 100 * limit.share
         yield limit.engine, limit.what, f"{share:,.0f} %" if share >= 10 else f"{share:.2g} %"
@@ -55,17 +55,16 @@ def limit_rows(size: Size) -> Iterator[tuple[str, str, str]]:
 
 def summary(size: Size) -> str:
     """Return a sentence on the limit that comes first."""
-    first = size.limits[0]
-    if first.share == 0:
-        return "This load reaches no limit."
-    at = f"{size.events_per_second_at_first_limit:,.0f} events a second"
-    verdict = "is exceeded" if first.share > 1 else "comes first"
-    return f"The limit of {first.engine} on {first.what} {verdict}: one server has it at {at}."
+    first = first_limit(size.load)
+    limit = f"The limit of one {first.engine} on {first.what}"
+    if first.growth <= 1:
+        return f"{limit} comes first: it is reached at {100 * first.growth:,.2g} % of this load."
+    growth = f"{first.growth:,.0f}" if first.growth >= 10 else f"{first.growth:.1f}"
+    return f"{limit} comes first: it is reached at {growth} times this load."
 
 
 def as_facts(size: Size) -> dict[str, Any]:
     """Return everything as JSON has it."""
-    first = size.limits[0]
     return {
         "load": size.load._asdict(),
         "consumers": {group: part._asdict() for group, part in size.consumers.items()},
@@ -82,8 +81,5 @@ def as_facts(size: Size) -> dict[str, Any]:
             "connections": size.connections,
         },
         "limits": [limit._asdict() for limit in size.limits],
-        "first_limit": {
-            **first._asdict(),
-            "events_per_second": size.events_per_second_at_first_limit if first.share else None,
-        },
+        "first_limit": first_limit(size.load)._asdict(),
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ops.tasks.sizing.costs import COSTS
-from ops.tasks.sizing.model import DAY, EVENTS_A_JOB, Load, Size, size
+from ops.tasks.sizing.model import DAY, EVENTS_A_JOB, Load, Size, first_limit, size
 from ops.tasks.sizing.report import bytes_shown, cores_shown
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "scaling.md"
@@ -32,9 +32,9 @@ def load_of_jobs(jobs: int) -> Load:
 
 
 def _first(found: Size) -> str:
-    first = found.limits[0]
-    share = 100 * first.share
-    return f"{first.engine}, {first.what}: {share:,.0f} %" if share >= 1 else "none above 1 %"
+    first = first_limit(found.load)
+    growth = f"{first.growth:,.0f}" if first.growth >= 100 else f"{first.growth:.2g}"
+    return f"{first.engine}, {first.what}, at {growth} × this load"
 
 
 def _table(head: Iterable[str], rows: Rows) -> str:

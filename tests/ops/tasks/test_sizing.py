@@ -79,15 +79,18 @@ def _numbers(facts: dict[str, Any]) -> list[float]:
     ]
 
 
-@given(events=st.floats(1, 1e6))
-def test_limits_are_in_their_order_and_one_server_has_no_share_above_one_below_the_first(
-    events: float,
+@given(events=st.floats(0, 1e6), viewers=st.integers(0, 10**6))
+def test_the_first_limit_is_reached_at_its_multiple_of_the_load(
+    events: float, viewers: int
 ) -> None:
-    found = size(load(events))
-    shares = [limit.share for limit in found.limits]
+    given_load = load(events, viewers, tenants=1_000)
+    shares = [limit.share for limit in size(given_load).limits]
     assert shares == sorted(shares, reverse=True)
-    below = size(load(min(events, found.events_per_second_at_first_limit) * 0.5))
+    first = model.first_limit(given_load)
+    below = size(model._grown(given_load, first.growth * 0.99))
     assert below.limits[0].share <= 1
+    above = size(model._grown(given_load, first.growth * 1.01))
+    assert max(each.share for each in above.limits if each[:2] == first[:2]) > 1
 
 
 def test_memory_follows_from_what_is_kept() -> None:
