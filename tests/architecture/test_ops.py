@@ -37,8 +37,8 @@ ONLY_IN = {
     "consumers.composition": {"commands.consume"},
     "projections": {
         # The names of the registered projections.
-        "commands.consume", "commands.lag", "doctor.checks", "doctor.deployment", "operator_view",
-        "tasks.up",
+        "commands.consume", "commands.lag", "commands.shared_options", "doctor.checks",
+        "doctor.deployment", "operator_view", "tasks.up",
         "doctor.postgres_checks",
         *(f"tasks.replay.{name}" for name in (
             "entry_range reading replaced replay scope servers shares verification".split()
