@@ -26,7 +26,7 @@ from streams.reporter import Reporter
 from streams.servers.slots import SLOTS, slot_of
 from streams.settings import SettingsError
 from tests.ops.test_cli import jobtrail, plain_failure
-from tests.support.clusters import RedisCluster, redis_cluster
+from tests.support.clusters import HASTY_MS, RedisCluster, redis_cluster
 from tests.support.servers import RedisFactory
 from tests.support.waiting import eventually
 
@@ -194,7 +194,7 @@ def test_node_that_hangs__stops_no_other(cluster: RedisCluster, client: Cluster)
 
 def test_primary_that_was_killed__is_replaced_by_its_replica() -> None:
     """The promoted replica needs as many replicas as the primary had."""
-    with redis_cluster() as found:
+    with redis_cluster(timeout_ms=HASTY_MS) as found:
         client = connect_to_append(found.url, timeout=1, connect_timeout=1)
         assert isinstance(client, Cluster)
         appender = EventAppender(client, durable_seconds=0.3)

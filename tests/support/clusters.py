@@ -16,21 +16,24 @@ from tests.support.replication import OpenRedis, plain
 from tests.support.servers import server_folder
 from tests.support.waiting import eventually
 
-NODE_TIMEOUT_MS = 1_000
+PATIENT_MS, HASTY_MS = 10_000, 1_000
+"""Milliseconds of silence after which a replica replaces its primary: so many that a busy machine
+does not cause it, and few for tests of that."""
 
 
 class Node(OpenRedis):
     """A node of a cluster."""
 
-    def __init__(self, folder: Path, program: Sequence[str] = ()) -> None:
-        super().__init__(folder, program=program)
+    def __init__(self, folder: Path, timeout_ms: int) -> None:
+        super().__init__(folder)
         self.bus_port = free_port()
+        self._timeout_ms = timeout_ms
 
     def _argv(self, port: int) -> list[str]:
         return [
             *super()._argv(port),
             *("--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)),
-            *("--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
+            *("--cluster-node-timeout", str(self._timeout_ms)),
             *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"),
         ]
 
@@ -86,12 +89,12 @@ class RedisCluster(NamedTuple):
 
 
 @contextmanager
-def redis_cluster(replicas: int = 1) -> Iterator[RedisCluster]:
+def redis_cluster(replicas: int = 1, *, timeout_ms: int = PATIENT_MS) -> Iterator[RedisCluster]:
     """Start a cluster of three primaries, each with a third of the slots."""
     with ExitStack() as stack:
 
         def started() -> Node:
-            return stack.enter_context(Node(stack.enter_context(server_folder())))
+            return stack.enter_context(Node(stack.enter_context(server_folder()), timeout_ms))
 
         primaries = [started() for _ in range(3)]
         share = SLOTS // 3 + 1
