@@ -1,4 +1,7 @@
-"""Checks that commands make before they begin: of tenants, files, URLs and servers."""
+"""Checks that commands make before they begin: of tenants, files, URLs and servers.
+
+Used by `ops.commands`.
+"""
 
 from __future__ import annotations
 

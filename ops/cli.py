@@ -1,4 +1,4 @@
-"""The command line: it runs the command that is named, and prints its error.
+"""The command line: it runs the command that its arguments name, and prints its error.
 
 An error is one line on standard error and exit status 1, or 2 where options or arguments are not
 valid.

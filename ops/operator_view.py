@@ -1,7 +1,7 @@
 """The operators' view of delivery: samples, consumers, lag, and actions on dead letters.
 
-It implements `api.operators.delivery` for the console's endpoints; `jobtrail api` passes it to the
-server, because the API itself must not import consumers.
+It implements `api.operators.operator_view.OperatorView` for the console's endpoints. Used by
+`ops.commands.api`, which passes it to the server, because the API must not import consumers.
 """
 
 from __future__ import annotations

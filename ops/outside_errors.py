@@ -1,7 +1,7 @@
 """The lines to print for errors of servers, client libraries and other packages.
 
-This module imports all of these. `ops.errors` imports it when an error was raised, so that commands
-that succeed need not.
+This module imports all of these. Used by `ops.errors`, which imports it only when an error was
+raised.
 """
 
 from __future__ import annotations

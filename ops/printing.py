@@ -2,7 +2,8 @@
 
 Output may contain text that others chose: names of tenants and streams, errors, bytes of events,
 answers of servers. It is never read as markup, and characters that act on a terminal are escaped.
-Escaped JSON is still valid JSON.
+Escaped JSON is still valid JSON. Used by `ops.cli`, `ops.commands`, `ops.progress_bar` and
+`ops.progress_lines`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The progress bar that `ops.progress_lines` shows on a terminal."""
+"""The progress bar that `ops.progress_lines` shows on a terminal. Used by `ops.progress_lines`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The progress of `replay` and `verify` on standard error: lines, or a bar on a terminal.
 
 The bar is in `ops.progress_bar`, which is imported for a terminal only: it needs a large package.
+Used by `ops.commands.replay` and `ops.commands.verify`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Warnings about `JOBTRAIL_` variables that are not settings."""
+"""Warnings about `JOBTRAIL_` variables that are not settings.
+
+Used by `ops.cli` and `ops.tasks.running.own_commands`.
+"""
 
 from __future__ import annotations
 

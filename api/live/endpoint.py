@@ -1,6 +1,6 @@
 """The endpoints of live streams: one job's states, and those of all jobs of a tenant.
 
-Called by `api.application`. Every stream sends the present state first, then each change.
+Used by `api.application`. Every stream sends the present state first, then each change.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 An operator's search may take seconds and must not delay tenants. This module only lends
 connections; `projections.reading.all_tenants` switches to the database role `jobtrail_ops` in the
 transaction of each read. In PostgreSQL's list of sessions the application's name is
-`jobtrail-console`. Made by `api.app`, used by `api.operators.jobs`.
+`jobtrail-console`. Used by `api.app` and `api.operators.jobs`.
 """
 
 from __future__ import annotations

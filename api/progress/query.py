@@ -1,4 +1,4 @@
-"""The endpoint of the progress of many jobs, read with one MGET. Called by `api.application`."""
+"""The endpoint of the progress of many jobs, read with one MGET. Used by `api.application`."""
 
 from __future__ import annotations
 

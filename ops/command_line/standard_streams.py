@@ -1,4 +1,7 @@
-"""The null device in place of standard streams that the shell closed (`<&-`, `>&-`)."""
+"""The null device in place of standard streams that the shell closed (`<&-`, `>&-`).
+
+Used by `ops.commands.append`.
+"""
 
 from __future__ import annotations
 

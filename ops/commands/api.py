@@ -1,4 +1,4 @@
-"""`jobtrail api`."""
+"""The command `jobtrail api`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jobtrail consume`."""
+"""The command `jobtrail consume`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

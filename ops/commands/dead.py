@@ -1,4 +1,4 @@
-"""`jobtrail dead`: list, show, requeue and discard dead letters."""
+"""`jobtrail dead`: list, show, requeue and discard dead letters. Used by `ops.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jobtrail demo`, which `jobtrail up --demo` starts."""
+"""`jobtrail demo`, which `jobtrail up --demo` starts. Used by `ops.cli`."""
 
 from __future__ import annotations
 

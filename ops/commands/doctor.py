@@ -1,4 +1,4 @@
-"""`jobtrail doctor`."""
+"""The command `jobtrail doctor`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

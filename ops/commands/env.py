@@ -1,4 +1,4 @@
-"""`jobtrail env`."""
+"""The command `jobtrail env`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

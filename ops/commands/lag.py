@@ -1,4 +1,4 @@
-"""`jobtrail lag`."""
+"""The command `jobtrail lag`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jobtrail migrate`."""
+"""The command `jobtrail migrate`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

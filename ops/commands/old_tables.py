@@ -1,4 +1,4 @@
-"""`jobtrail old-tables`: the indexes that the old system's own tables lack."""
+"""`jobtrail old-tables`: the indexes that the old system's own tables lack. Used by `ops.cli`."""
 
 from __future__ import annotations
 

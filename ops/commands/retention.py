@@ -1,4 +1,4 @@
-"""`jobtrail trim` and `jobtrail groups`: trimming of streams, and the groups that hold it back."""
+"""The commands `jobtrail trim` and `jobtrail groups`, about old entries. Used by `ops.cli`."""
 
 from __future__ import annotations
 

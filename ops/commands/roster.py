@@ -1,4 +1,4 @@
-"""`jobtrail roster`: the reference import worker on the command line."""
+"""`jobtrail roster`: the reference import worker on the command line. Used by `ops.cli`."""
 
 from __future__ import annotations
 

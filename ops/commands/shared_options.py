@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options that several commands take. Used by `ops.commands`."""
 
 from __future__ import annotations
 

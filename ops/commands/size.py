@@ -1,4 +1,4 @@
-"""`jobtrail size`."""
+"""The command `jobtrail size`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

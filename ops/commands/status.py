@@ -1,4 +1,7 @@
-"""`jobtrail status`: it reads two keys, and usually does not import the Redis client library."""
+"""`jobtrail status`: it reads two keys, and usually does not import the Redis client library.
+
+Used by `ops.cli`.
+"""
 
 from __future__ import annotations
 

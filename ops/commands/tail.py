@@ -1,4 +1,4 @@
-"""`jobtrail tail`."""
+"""The command `jobtrail tail`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jobtrail token`."""
+"""The command `jobtrail token`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jobtrail up`."""
+"""The command `jobtrail up`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jobtrail verify`."""
+"""The command `jobtrail verify`. Used by `ops.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jobtrail video`: the reference video worker on the command line."""
+"""`jobtrail video`: the reference video worker on the command line. Used by `ops.cli`."""
 
 from __future__ import annotations
 

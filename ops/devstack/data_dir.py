@@ -1,4 +1,7 @@
-"""The lock files that reserve a data directory for one server and its owner."""
+"""The lock files that reserve a data directory for one server and its owner.
+
+Used by `ops.devstack` and `ops.devstack.server`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Errors of embedded servers; each message is one line with the problem and what to do."""
+"""Errors of embedded servers; each message is one line with the problem and what to do.
+
+Used by `ops.devstack`.
+"""
 
 from __future__ import annotations
 

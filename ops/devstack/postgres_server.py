@@ -1,4 +1,7 @@
-"""Embedded PostgreSQL: a real server from a wheel; under root it runs as a separate user."""
+"""Embedded PostgreSQL: a real server from a wheel; under root it runs as a separate user.
+
+Used by `ops.devstack`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Folders, files and passwords that only this user can read, for embedded servers and addresses."""
+"""Folders, files and passwords that only this user can read, for embedded servers and addresses.
+
+Used by `ops.addresses`, `ops.devstack` and `ops.tasks`.
+"""
 
 from __future__ import annotations
 

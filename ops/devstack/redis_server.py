@@ -1,4 +1,7 @@
-"""Embedded Redis: a real server from a wheel."""
+"""Embedded Redis: a real server from a wheel.
+
+Used by `ops.devstack` and `ops.doctor.redis_checks`.
+"""
 
 from __future__ import annotations
 

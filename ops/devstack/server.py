@@ -1,4 +1,7 @@
-"""The base of the embedded servers: start, stop, port, log and locks."""
+"""The base of the embedded servers: start, stop, port, log and locks.
+
+Used by `ops.devstack`, `ops.devstack.postgres_server` and `ops.devstack.redis_server`.
+"""
 
 from __future__ import annotations
 

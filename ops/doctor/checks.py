@@ -1,7 +1,7 @@
 """All checks of `jobtrail doctor`, in the order in which they are run and printed.
 
 A check is one entry here and one function in a module beside this one. `ops.doctor.examination`
-runs them.
+runs them. Used by `ops.doctor.examination`.
 """
 
 from __future__ import annotations

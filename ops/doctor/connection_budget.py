@@ -1,7 +1,8 @@
 """The limits on processes and the database connections that they allow together.
 
 The limits are in one file, `deploy/limits.toml` or the one that `JOBTRAIL_LIMITS` names. The
-*connection budget* compares the sum of the connections with what the server offers.
+*connection budget* compares the sum of the connections with what the server offers. Used by
+`ops.commands.api`, `ops.commands.doctor` and `ops.doctor.postgres_checks`.
 """
 
 from __future__ import annotations

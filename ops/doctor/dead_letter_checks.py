@@ -1,4 +1,7 @@
-"""The doctor's checks of dead letters: how many there are, and how much memory they take."""
+"""The doctor's checks of dead letters: how many there are, and how much memory they take.
+
+Used by `ops.doctor.checks`.
+"""
 
 from __future__ import annotations
 

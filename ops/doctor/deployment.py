@@ -1,4 +1,7 @@
-"""The deployment that the doctor examines: connections, and what several checks read."""
+"""The deployment that the doctor examines: connections, and what several checks read.
+
+Used by `ops.doctor`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results of the doctor's checks."""
+"""The results of the doctor's checks. Used by `ops.commands` and `ops.doctor`."""
 
 from __future__ import annotations
 

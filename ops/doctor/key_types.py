@@ -1,4 +1,7 @@
-"""Keys whose name is jobtrail's and whose type is not: what other programs wrote."""
+"""Keys whose name is jobtrail's and whose type is not: what other programs wrote.
+
+Used by `ops.doctor.deployment`.
+"""
 
 from __future__ import annotations
 

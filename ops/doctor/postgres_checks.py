@@ -1,4 +1,7 @@
-"""The doctor's checks of PostgreSQL: version, migrations, indexes, roles, writes, connections."""
+"""The doctor's checks of PostgreSQL: version, migrations, indexes, roles, writes, connections.
+
+Used by `ops.doctor.checks`.
+"""
 
 from __future__ import annotations
 

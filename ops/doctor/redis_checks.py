@@ -1,4 +1,7 @@
-"""The doctor's checks of Redis: version, persistence, memory, replicas, Sentinels and limits."""
+"""The doctor's checks of Redis: version, persistence, memory, replicas, Sentinels and limits.
+
+Used by `ops.doctor.checks`.
+"""
 
 from __future__ import annotations
 

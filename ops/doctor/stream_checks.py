@@ -1,4 +1,7 @@
-"""The doctor's checks of the tenants' streams: lag, trimming, shed progress, keys, entry ids."""
+"""The doctor's checks of the tenants' streams: lag, trimming, shed progress, keys, entry ids.
+
+Used by `ops.doctor.checks`.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Child processes that never outlive this process; used by the supervisor and embedded servers.
+"""Child processes that never outlive this process.
 
 A *child* runs in a separate session, so that a terminal's Ctrl-C does not reach it. Each child
 has a *guard*: a shell that reads from a pipe whose other end is open in this process only. However
 this process ends, kill -9 included, the kernel closes the pipe, and the guard ends the child.
 
 PR_SET_PDEATHSIG would need no second process, but it is Linux only, needs code between fork and
-exec, which is unsafe beside threads, and fires when the *thread* that started the child ends.
+exec, which is unsafe beside threads, and fires when the *thread* that started the child ends. Used
+by `ops.devstack.server`, `ops.processes.supervisor` and `ops.tasks.up`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The log lines of this process and its children, which are held back at first.
 
 `jobtrail up` prints its addresses before any log line, although its processes log while they start.
+Used by `ops.tasks.up`.
 """
 
 from __future__ import annotations

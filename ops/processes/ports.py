@@ -1,4 +1,7 @@
-"""Ports that this process, or a child of it, is about to listen on."""
+"""Ports that this process, or a child of it, is about to listen on.
+
+Used by `ops.tasks.running.consumer_processes` and `ops.tasks.up`.
+"""
 
 from __future__ import annotations
 

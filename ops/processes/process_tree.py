@@ -1,4 +1,4 @@
-"""The descendants of a process, and signals to them."""
+"""The descendants of a process, and signals to them. Used by `ops.processes.child`."""
 
 from __future__ import annotations
 

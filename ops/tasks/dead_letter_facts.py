@@ -1,4 +1,7 @@
-"""The facts of dead letters that the command line and the console show."""
+"""The facts of dead letters that the command line and the console show.
+
+Used by `ops.commands.dead` and `ops.operator_view`.
+"""
 
 from __future__ import annotations
 

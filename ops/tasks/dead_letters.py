@@ -1,4 +1,4 @@
-"""Selecting dead letters and acting on them, for `jobtrail dead`."""
+"""Selecting dead letters and acting on them, for `jobtrail dead`. Used by `ops.commands.dead`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The rows of `jobtrail lag` and `jobtrail trim` that need attention, and a summary of all rows."""
+"""The rows of `jobtrail lag` and `jobtrail trim` that need attention, and a summary of all rows.
+
+Used by `ops.commands.lag` and `ops.commands.retention`.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 They are repeated until the demo is stopped, at a pace that one can watch. The ids of each kind of
 work are used again after the last one, as further attempts, and a new encoding of a video replaces
-the one before, so that the demo needs no more space with time.
+the one before, so that the demo needs no more space with time. Used by `ops.commands.demo`.
 """
 
 from __future__ import annotations

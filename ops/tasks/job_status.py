@@ -1,4 +1,7 @@
-"""Reading one job's projected status, and its facts for people; for `jobtrail status`."""
+"""Reading one job's projected status, and its facts for people; for `jobtrail status`.
+
+Used by `ops.commands.status` and `ops.tasks.events.event_view`.
+"""
 
 from __future__ import annotations
 

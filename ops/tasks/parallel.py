@@ -2,7 +2,8 @@
 
 Each process is a fork of the command, which saves the imports, and sends messages to the command
 through a pipe. If one fails, all are ended, and the command fails with the same line as it would
-with a single process. Ctrl-C is handled by the command alone, which then ends the others.
+with a single process. Ctrl-C is handled by the command alone, which then ends the others. Used by
+`ops.tasks.replay.replay` and `ops.tasks.replay.verification`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The reporter and the handling of SIGTERM of the reference workers' commands and the demo."""
+"""The reporter and the handling of SIGTERM of the reference workers' commands and the demo.
+
+Used by `ops.tasks.demo`, `ops.tasks.roster_import` and `ops.tasks.video_encoding`.
+"""
 
 from __future__ import annotations
 

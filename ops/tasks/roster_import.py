@@ -1,4 +1,7 @@
-"""`jobtrail roster import`: one run of the reference import worker, as a job."""
+"""`jobtrail roster import`: one run of the reference import worker, as a job.
+
+Used by `ops.commands.roster`.
+"""
 
 from __future__ import annotations
 

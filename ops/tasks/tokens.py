@@ -1,4 +1,4 @@
-"""Making tokens for the read API, for `jobtrail token`."""
+"""Making tokens for the read API, for `jobtrail token`. Used by `ops.commands.token`."""
 
 from __future__ import annotations
 

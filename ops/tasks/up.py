@@ -1,7 +1,7 @@
 """`jobtrail up`: servers, migrations, consumers, API and demo on one machine.
 
 The embedded servers are children of this process; consumers, API and demo are commands of
-`jobtrail` in processes of their own, which the supervisor keeps running.
+`jobtrail` in processes of their own, which the supervisor keeps running. Used by `ops.commands.up`.
 """
 
 from __future__ import annotations

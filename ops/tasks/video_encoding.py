@@ -1,4 +1,7 @@
-"""`jobtrail video encode`: one run of the reference video worker, as a job."""
+"""`jobtrail video encode`: one run of the reference video worker, as a job.
+
+Used by `ops.commands.video`.
+"""
 
 from __future__ import annotations
 

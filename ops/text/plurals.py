@@ -1,4 +1,7 @@
-"""Numbers with nouns."""
+"""Numbers with nouns.
+
+Used by `ops.commands`, `ops.doctor`, `ops.progress_lines` and `ops.tasks`.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Words are never broken: a column is at least as wide as its longest word. A table that does not fit
 in the width shows each row as a block, one value a line. Without a width (output that is no
-terminal) each row is one line.
+terminal) each row is one line. Used by `ops.commands`, `ops.printing` and `ops.tasks`.
 """
 
 from __future__ import annotations

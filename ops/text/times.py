@@ -1,4 +1,7 @@
-"""Times for people: local, with the date and the zone."""
+"""Times for people: local, with the date and the zone.
+
+Used by `ops.tasks.dead_letter_facts` and `ops.tasks.events.event_view`.
+"""
 
 from __future__ import annotations
 

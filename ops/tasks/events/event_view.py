@@ -1,4 +1,7 @@
-"""Entries of a stream as people read them, and the choice of some of them, for `jobtrail tail`."""
+"""Entries of a stream as people read them, and the choice of some of them, for `jobtrail tail`.
+
+Used by `ops.commands.tail`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reading a tenant's stream as it grows, for `jobtrail tail`; `event_view` shows its entries."""
+"""Reading a tenant's stream as it grows, for `jobtrail tail`; `event_view` shows its entries.
+
+Used by `ops.commands.tail` and `ops.tasks.events.event_view`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The range of entries that `--since` and `--until` describe, by entry id or time."""
+"""The range of entries that `--since` and `--until` describe, by entry id or time.
+
+Used by `ops.commands.replay`.
+"""
 
 from __future__ import annotations
 

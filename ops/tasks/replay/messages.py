@@ -1,6 +1,7 @@
 """Messages of the processes of `replay` and `verify` to the command (`ops.tasks.parallel`).
 
-A process also sends each `ReplayStep`, and the numbers of events that `verify` has compared.
+A process also sends each `ReplayStep`, and the numbers of events that `verify` has compared. Used
+by `ops.commands.verify`, `ops.tasks.replay.replay` and `ops.tasks.replay.verification`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""States that resets replaced and kept: deleting them, and putting rows back."""
+"""States that resets replaced and kept: deleting them, and putting rows back.
+
+Used by `ops.commands.replay`.
+"""
 
 from __future__ import annotations
 

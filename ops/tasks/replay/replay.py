@@ -1,4 +1,7 @@
-"""Replaying a scope: shares of its tenants in parallel, from where an interrupted run stopped."""
+"""Replaying a scope: shares of its tenants in parallel, from where an interrupted run stopped.
+
+Used by `ops.commands.replay`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections of `replay` and `verify` to Redis and PostgreSQL."""
+"""Connections of `replay` and `verify` to Redis and PostgreSQL. Used by `ops.tasks`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Entries that a consumer group has settled, by tenant; `verify` waits for the others."""
+"""Entries that a consumer group has settled, by tenant; `verify` waits for the others.
+
+Used by `ops.tasks.replay.servers`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The division of the tenants among the processes of `replay` and `verify`."""
+"""The division of the tenants among the processes of `replay` and `verify`.
+
+Used by `ops.tasks.replay.replay` and `ops.tasks.replay.verification`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Verifying: shares of the tenants in parallel; each difference is passed on as it is found."""
+"""Verifying: shares of the tenants in parallel; each difference is passed on as it is found.
+
+Used by `ops.commands.verify`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Several consumers of one group, each in a child process of one supervisor.
 
 The consumers share the work through Redis, as consumers on several machines do. The supervisor
-starts one that dies again, and stops all of them together.
+starts one that dies again, and stops all of them together. Used by `ops.commands.consume`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Commands of `jobtrail` that another command of it runs as child processes."""
+"""Commands of `jobtrail` that another command of it runs as child processes.
+
+Used by `ops.tasks.running.consumer_processes` and `ops.tasks.up`.
+"""
 
 from __future__ import annotations
 

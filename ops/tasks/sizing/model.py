@@ -1,6 +1,7 @@
 """The needs of a load by the measured costs: processes, servers, memory, bytes and connections.
 
 CPU, processes and connections follow from the rate of a busy hour; bytes from the jobs of a day.
+Used by `ops.commands.size` and `ops.tasks.sizing.report`.
 """
 
 from __future__ import annotations

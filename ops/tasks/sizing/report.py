@@ -1,4 +1,7 @@
-"""The result of sizing as rows of tables, as one sentence and as JSON."""
+"""The result of sizing as rows of tables, as one sentence and as JSON.
+
+Used by `ops.commands.size`.
+"""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_wrong_rows__verify_names_them__replay_leaves_them__reset_mends_them(
     assert tools.run("verify", "rows") == "verified 400 jobs\n"
     # What it replaced is kept, can be put back, and goes when it is told to.
     put_back = tools.run("replay", "rows", "--restore-old")
-    assert put_back.startswith("put back 1 row  that the reset of 2")
+    assert put_back.startswith("put back 1 row that the reset of 2")
     assert tools.run("verify", "rows", expect=1).splitlines() == found
     told = tools.run("replay", "rows", "--reset")
     assert "1 replaced states kept until: jobtrail replay rows --drop-old" in told
