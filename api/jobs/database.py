@@ -47,8 +47,9 @@ class Read(NamedTuple, Generic[T]):
 FAILURES = (psycopg.Error, OSError, NotAdmitted)
 """What a read raises if the server is unavailable or refuses, or the read takes too long."""
 
-BUSY = (NotAdmitted, psycopg.errors.QueryCanceled)
-"""Failures of a server that works: its queue is full, or the statement takes too long."""
+REFUSED = (QueueFull, psycopg.errors.QueryCanceled)
+"""Failures that another server would not mend: a tenant has too many requests, or one that takes
+too long."""
 
 CONFLICT = psycopg.errors.SerializationFailure
 """What a replica raises that cancels a statement, because it is in the way of what it applies."""

@@ -1,9 +1,9 @@
 """Reads of stored jobs: from a replica where one is configured, otherwise from the primary.
 
 A read that the replica cannot serve is served by the primary: the replica is away or refuses, lacks
-a migration, or cancelled the read repeatedly. For `AWAY_SECONDS` no other read tries the replica
-then, and afterwards a check has to succeed first. The primary's small pool bounds what it gets. A
-replica that is only busy passes nothing on, because the primary has no more connections than it.
+a migration, cancelled the read repeatedly, or had no connection free in time. The primary's small
+pool bounds what it gets. While the replica is away, no read tries it: a check begins `AWAY_SECONDS`
+after a failure, and reads use the replica again once one has succeeded.
 
 Used by `api.jobs.endpoint`, and by `api.monitoring` for the readiness check.
 """
@@ -18,8 +18,9 @@ from typing import TypeVar
 import structlog
 
 from api.http.problems import TryLater
-from api.jobs.database import BUSY, CONFLICT, FAILURES, Database, Read
+from api.jobs.database import CONFLICT, FAILURES, REFUSED, Database, Read
 from api.metrics import watch_postgres_pools
+from api.scheduling.fair_semaphore import NotAdmitted
 from projections.reading.jobs import PipelinedRead
 from streams.settings import Settings
 
@@ -86,12 +87,12 @@ class JobReads:
             return await self._primary.read(tenant, work)
         try:
             return await replica.attempt(tenant, work)
-        except BUSY as error:
+        except REFUSED as error:
             replica.warn(error)
             raise TryLater from None
         except FAILURES as error:
             _LOG.info("replica_not_used", error=" ".join(str(error).split()))
-            if not isinstance(error, CONFLICT):
+            if not isinstance(error, (CONFLICT, NotAdmitted)):
                 self._is_away, self._check_at = True, time.monotonic() + AWAY_SECONDS
         return await self._primary.read(tenant, work)
 

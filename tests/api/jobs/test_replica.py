@@ -26,6 +26,7 @@ from streams.events import dump_json
 from streams.settings import Settings
 from tests.api.conftest import Asker
 from tests.support.postgres_replicas import PrimaryPostgres, execute
+from tests.support.processes import frozen
 from tests.support.servers import copy_folder, database_url, server_folder
 from tests.support.waiting import eventually
 
@@ -148,6 +149,24 @@ async def test_replica_that_is_away__the_primary_answers_until_it_is_back(
             while AGE not in (await client.get(PATHS[0])).headers:
                 await asyncio.sleep(0.05)
         assert (await client.get("/readyz")).json()["replica"] == "ok"
+
+
+async def test_replica_that_is_frozen__the_primary_answers(pair: Pair, ask: Asker) -> None:
+    pair.store("a1")
+    pair.follow()
+    async with ask(**pair.urls, api_statement_timeout_seconds=0.5) as client:
+        assert AGE in (await client.get(PATHS[0])).headers
+        with frozen(pair.replica.pid):
+            paths = [path.format("a1") for path in PATHS]
+            answers = await asyncio.gather(*map(client.get, paths * 4))
+            answers += [await client.get(path) for path in paths]
+            for answer in answers:
+                assert answer.status_code == 200
+                assert AGE not in answer.headers
+            assert (await client.get("/readyz")).json()["replica"] == "away"
+        async with asyncio.timeout(60):
+            while AGE not in (await client.get(PATHS[0])).headers:
+                await asyncio.sleep(0.05)
 
 
 async def test_replica_without_the_tables__the_primary_answers(pair: Pair, ask: Asker) -> None:
