@@ -65,7 +65,7 @@ class Sources:
     must be made.
 
     Args:
-        connection: used by nobody else; it stays in a transaction until it is closed.
+        connection: used by these sources alone; it stays in a transaction until it is closed.
         tenant: the only tenant to read; None for all tenants of the share.
         share: the tenants to read.
         max_event_bytes: longer entries of the streams are skipped, because consumers move them to
