@@ -23,6 +23,7 @@ from ..connection import InvalidUrl, LogUnavailable, connect
 from ..entry_ids import EntryId
 from ..events import Event, load_json
 from ..failure import text_of
+from ..job_report import JobReport
 from ..keys import JobKey, Keys, check_tenant
 from ..kinds import KINDS, State
 from ..reporter import Reporter
@@ -149,6 +150,12 @@ class Bridge:
             mistakes=_RAISED,
         )
         return events.event(form, **fields)
+
+    def report(self, job: JobKey, attempt: int, job_type: str) -> JobReport:
+        """Return the report of an attempt whose start and end are reported by events."""
+        return self._reporter.job(
+            job.id, tenant=job.tenant, kind=job.kind, attempt=attempt, job_type=job_type[-200:]
+        )
 
     def append_or_drop(self, job: JobKey, event: Event) -> bool:
         """Append an event that may be lost; return False, with a warning, if it was dropped."""

@@ -5,8 +5,10 @@
     report_tasks(tenant_of=lambda task: task.kwargs.get("tenant_id"))
 
 The id of a task is the id of the job, its name is the job type, and each retry is a new attempt.
-Tasks without a tenant are not reported. A report never makes a task fail: an event that cannot be
-appended is a warning, and an end is retried before that. Used by applications with Celery.
+Tasks without a tenant are not reported. Inside a task, `current_job()` reports progress.
+
+A report never makes a task fail: an event that cannot be appended is a warning, and an end is
+retried before that. Used by applications with Celery.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from ..compat.bridge import Bridge, Id, if_named
 from ..compat.progress import NEVER_RAISED
 from ..compat.states import append_state
 from ..failure import failure_of
+from ..job_report import JobReport
 from ..keys import JobKey
 from ..kinds import State
+from ..reporting import current
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,6 +94,8 @@ class _Hooks:
         self._bridge = through
         # A request lives as long as the worker's main process waits for its end.
         self._received: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        self._before: dict[str, object] = {}
+        """Jobs that were current before each running task, for tasks that run others in place."""
 
     def published(self, sender: str, headers: Mapping[str, Any], body: Any, **_: Any) -> None:
         args, kwargs = body[0], body[1]
@@ -100,7 +106,9 @@ class _Hooks:
         self._received[request.id] = request
 
     def started(self, task_id: str, task: Any, **_: Any) -> None:
-        self._report(_run(task.request, task.name, task_id), State.PROCESSING)
+        run = _run(task.request, task.name, task_id)
+        self._report(run, State.PROCESSING)
+        self._before[task_id] = current.enter(self._job_report(run))
 
     def succeeded(self, sender: Any, result: Any, **_: Any) -> None:
         reported = result if isinstance(result, dict) else {"value": result}
@@ -139,6 +147,7 @@ class _Hooks:
         Celery has no state for an exception that is not an `Exception`. The exception is still
         being handled here; the process exits next, which not every version reports.
         """
+        current.leave(self._before.pop(task_id, None))
         run = _run(task.request, task.name, task_id)
         if state == "IGNORED":
             self._report(run, State.CANCELLED, reason="ignored")
@@ -153,6 +162,18 @@ class _Hooks:
         attempt = int(message.headers.get("retries") or 0) + 1
         run = Task(id, name, attempt, tuple(args), kwargs)
         self._report(run, State.FAILED, error="no worker knows this task", code="NotRegistered")
+
+    def _job_report(self, task: Task) -> JobReport | None:
+        """Return the report by which a running task reports progress, or None."""
+        try:
+            tenant = self._tenant_of(task)
+            bridge = None if tenant is None else if_named(self._bridge)
+            if tenant is None or bridge is None:
+                return None
+            return bridge.report(JobKey(str(tenant), "job", task.id), task.attempt, task.name)
+        except NEVER_RAISED as error:
+            _LOG.warning("task %s has no current job: %s", task.id, error)
+            return None
 
     def _report(self, task: Task, state: State, **fields: Any) -> None:
         try:

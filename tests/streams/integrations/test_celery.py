@@ -17,6 +17,8 @@ from projections.status.writer import StatusCache
 from streams.compat.bridge import Bridge
 from streams.entry_ids import of_reply
 from streams.integrations.celery import report_tasks
+from streams.job_report import JobReport
+from streams.tracking import current_job
 from tests.support.waiting import eventually
 
 
@@ -34,13 +36,20 @@ def need_two_tries(self: Any, tenant_id: int) -> int:
     return 5
 
 
+def report_half(tenant_id: int | None = None) -> bool:
+    job = current_job(JobReport)
+    if job is not None:
+        job.progress("grading", 50)
+    return job is not None
+
+
 @pytest.fixture(scope="module")
 def app() -> Iterator[Celery]:
     """An application with a running worker."""
     app = Celery("academy", broker="memory://", backend="cache+memory://")
     # Whoever answers this signal keeps Celery from setting levels for the whole process.
     signals.setup_logging.connect(_leave_logging)
-    for run in (grade, break_down):
+    for run in (grade, break_down, report_half):
         app.task(run, name=run.__name__)
     app.task(need_two_tries, name="need_two_tries", bind=True, max_retries=1)
     with start_worker(app, pool="solo", perform_ping_check=False):
@@ -92,6 +101,16 @@ def test_a_task_is_queued_processed_and_done(academy: Academy) -> None:
     assert sorted(event["type"] for event in academy.events()) == ["done", "processing", "queued"]
     status = academy.status(job)
     assert (status["job_type"], status["result"]) == ("grade", {"sheets": 3})
+
+
+def test_a_task_reports_progress_by_the_current_job(academy: Academy) -> None:
+    job = academy.send("report_half", tenant_id=7)
+    eventually(academy.ended(job, "DONE"))
+    (progress,) = [event for event in academy.events() if event["type"] == "progress"]
+    assert (progress["id"], progress["job_type"]) == (job, "report_half")
+    assert (progress["step"], progress["percent"]) == ("grading", 50)
+    assert academy.status(job)["result"] == {"value": True}
+    assert current_job() is None
 
 
 def test_a_task_that_raises_has_failed_with_its_reason(academy: Academy) -> None:
