@@ -37,7 +37,8 @@ KUBERNETES = ("1.29", "1.37")
 """The oldest and the newest version whose schemas the manifests are checked with."""
 KEDA = {"ScaledObject", "TriggerAuthentication"}
 """Kinds without a public schema in the validator."""
-PARTS = {"jobtrail-migrate", "jobtrail-api", *(f"jobtrail-consume-{name}" for name in BUILT_IN)}
+APIS = {"jobtrail-api", "jobtrail-console"}
+PARTS = {"jobtrail-migrate", *APIS, *(f"jobtrail-consume-{name}" for name in BUILT_IN)}
 CLASSES = {"ai": 5, "video": 3, "messaging": 5}
 
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -122,7 +123,7 @@ def test_every_lasting_container_has_probes(overlay: str) -> None:
 def test_the_ports_are_those_that_the_processes_are_told(overlay: str) -> None:
     for name, container in containers(overlay):
         if name in PARTS - {"jobtrail-migrate"}:
-            variable = "JOBTRAIL_API_PORT" if name == "jobtrail-api" else "JOBTRAIL_METRICS_PORT"
+            variable = "JOBTRAIL_API_PORT" if name in APIS else "JOBTRAIL_METRICS_PORT"
             (port,) = container["ports"]
             annotations = pods(overlay)[name]["metadata"]["annotations"]
             assert value_of(overlay, name, variable) == str(port["containerPort"])
@@ -135,7 +136,8 @@ def test_commands_and_groups_exist_and_none_is_missing(overlay: str) -> None:
     assert set(words) == PARTS
     for name, (command, *rest) in words.items():
         assert command in COMMANDS
-        assert name == "-".join(["jobtrail", command, *rest])
+        if name != "jobtrail-console":
+            assert name == "-".join(["jobtrail", command, *rest])
 
 
 @every_overlay
@@ -160,6 +162,8 @@ def test_secrets_are_references_to_what_make_secrets_writes(overlay: str, secret
     for name, variable in variables(overlay):
         if re.search("URL|SECRET|JWKS|PASSWORD", variable["name"]):
             wanted = variable["valueFrom"]["secretKeyRef"]
+            if wanted.get("optional"):
+                continue
             file = secrets / f"{wanted['name'].removeprefix('jobtrail-')}.env"
             assert f"{wanted['key']}=" in file.read_text(), name
 
@@ -201,7 +205,7 @@ def test_every_lasting_part_has_a_disruption_budget_that_allows_drains(overlay: 
 
 @every_overlay
 def test_replicas_are_spread_over_nodes_and_zones(overlay: str) -> None:
-    for name in PARTS - {"jobtrail-migrate"}:
+    for name in PARTS - {"jobtrail-migrate", "jobtrail-console"}:
         pod = pods(overlay)[name]
         rules = pod["spec"]["topologySpreadConstraints"]
         assert {rule["topologyKey"] for rule in rules} == {
@@ -282,7 +286,8 @@ def test_replicas_are_within_the_limits_that_the_doctor_checks(overlay: str) -> 
         assert maxima[f"worker-{name}"] == each.replicas
     assert maxima["jobtrail-consume-rows"] == limits.consumers.rows
     api = named(overlay, "HorizontalPodAutoscaler", "jobtrail-api")["spec"]
-    assert api["maxReplicas"] == limits.api.processes
+    console = named(overlay, "Deployment", "jobtrail-console")["spec"]
+    assert api["maxReplicas"] + console["replicas"] == limits.api.processes
     assert limits.api.pool_size >= Settings().api_pool_size
 
 
