@@ -1,4 +1,4 @@
-"""The contents of the tables of jobs and of their history, beside what they should be."""
+"""The contents of the tables `jobs` and `job_events`, and what is expected of them."""
 
 from __future__ import annotations
 

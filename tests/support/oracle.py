@@ -1,7 +1,7 @@
-"""What a job's state must be: the contract's section on the fold, read as a sorting problem.
+"""The expected state of a job: the contract's section on the fold, as a sorting problem.
 
-Written for clarity from the sentences of the contract, over plain JSON; it shares no code with the
-fold that it judges.
+It is written from the sentences of the contract, for plain JSON, and shares no code with the fold
+that is compared with it.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ NAMED = (
 
 
 class Fact(NamedTuple):
-    """One event as plain JSON, and where it stands."""
+    """One event as plain JSON, and its entry id."""
 
-    position: EntryId
+    entry_id: EntryId
     fields: dict[str, Any]
 
     @property
     def type(self) -> str:
-        """What it says."""
+        """Its type."""
         return str(self.fields["type"])
 
     @property
     def attempt(self) -> int:
-        """Of which attempt."""
+        """Its attempt, 1 by default."""
         return int(self.fields.get("attempt", 1))
 
     @property
     def at(self) -> datetime:
-        """When it happened: as it says, or when the server took it."""
+        """When it happened: its own time, or that of its entry id."""
         if "at" in self.fields:
             return datetime.fromisoformat(self.fields["at"]).astimezone(UTC)
-        ms = min(self.position.ms, 253_402_300_799_999)  # the last that a datetime can hold
+        ms = min(self.entry_id.ms, 253_402_300_799_999)  # the last that a datetime can hold
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 
     @property
     def moment(self) -> Moment:
-        """Where and when."""
-        return Moment(self.position, self.at)
+        """Its entry id and its time."""
+        return Moment(self.entry_id, self.at)
 
 
 def expected_state(entries: Iterable[Entry]) -> JobState:
-    """Give the state that these entries of one job add up to."""
+    """Return the state of these entries of one job."""
     log = sorted(
-        Fact(position, _storable(json.loads(raw)))
-        for position, raw in {(entry.entry_id, entry.raw) for entry in entries}
+        Fact(entry_id, _storable(json.loads(raw)))
+        for entry_id, raw in {(entry.entry_id, entry.raw) for entry in entries}
     )
     attempt = max(fact.attempt for fact in log)
     ours = [fact for fact in log if fact.attempt == attempt]
@@ -67,7 +67,7 @@ def expected_state(entries: Iterable[Entry]) -> JobState:
     return JobState(
         attempt=attempt,
         state=State.PROCESSING if RANKS[winner.type] == 1 else State(winner.type),
-        entry_id=winner.position,
+        entry_id=winner.entry_id,
         updated_at=winner.at,
         worker=winner.fields.get("worker"),
         result=winner.fields.get("result", {}) if winner.type == "done" else None,
@@ -82,7 +82,7 @@ def expected_state(entries: Iterable[Entry]) -> JobState:
 
 
 def _storable(value: Any) -> Any:
-    """PostgreSQL's text has no NUL: U+FFFD stands for it."""
+    """Return a value with U+FFFD for NUL, which PostgreSQL's text cannot contain."""
     if isinstance(value, str):
         return value.replace("\0", "�")
     if isinstance(value, list):
@@ -98,13 +98,13 @@ def _error(winner: Fact) -> str | None:
 
 
 def _latest(log: list[Fact], word: Any) -> AttributedValue | None:
-    """What the highest attempt's latest entry that has a word says."""
-    told = [
-        AttributedValue(fact.attempt, fact.position, word(fact.fields))
+    """Return the value of the highest attempt's latest entry that has one."""
+    values = [
+        AttributedValue(fact.attempt, fact.entry_id, word(fact.fields))
         for fact in log
         if word(fact.fields) is not None
     ]
-    return max(told, key=lambda each: each[:2], default=None)
+    return max(values, key=lambda each: each[:2], default=None)
 
 
 def _labels(log: list[Fact]) -> dict[str, AttributedValue]:
@@ -113,7 +113,7 @@ def _labels(log: list[Fact]) -> dict[str, AttributedValue]:
         name: _latest(log, lambda fields, name=name: fields.get("labels", {}).get(name))
         for name in names
     }
-    return {name: told for name, told in latest.items() if told}
+    return {name: value for name, value in latest.items() if value}
 
 
 def _progress(fact: Fact) -> ProgressState:
@@ -130,7 +130,7 @@ def _progress(fact: Fact) -> ProgressState:
         "step_percent": _clamped(fields.get("step_percent")),
         "remaining_seconds": _whole(fields.get("remaining_seconds")),
     }
-    return ProgressState(fact.position, document)
+    return ProgressState(fact.entry_id, document)
 
 
 def _clamped(percent: float | None) -> float | None:

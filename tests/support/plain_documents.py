@@ -1,4 +1,4 @@
-"""A job's documents written in the plain way: what the fast writer must equal byte for byte."""
+"""The documents of a job by simple code, to which the fast writer must be equal byte for byte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.kinds import Kind
 
 
 def plain_documents(kind: Kind, state: JobState, result_cache_bytes: int) -> Documents:
-    """Return what `write_documents` must return."""
+    """Return the expected result of `write_documents`."""
     job_type, started = state.job_type, state.started
     status = {
         "status": kind.words[state.state],
