@@ -63,7 +63,7 @@ def serve(
 
     Raises:
         SettingsError, InvalidUrl: a setting is missing or wrong.
-        ListenError: the address is not available.
+        ListenError: the address is unavailable.
         ServerFailed: the HTTP server ended by itself.
     """
     logging_setup.configure(settings)

@@ -86,7 +86,7 @@ def _check_options(name: str, url: str) -> None:
 
 
 def check_primary(settings: Settings) -> None:
-    """Raise if Redis is not a primary; one that is away is waited for later.
+    """Raise if Redis is not a primary; one that is unavailable is waited for later.
 
     Raises:
         InvalidUrl, SettingsError: the URL is not valid, or not set.

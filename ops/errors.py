@@ -14,7 +14,7 @@ from streams.keys import InvalidTenant
 from streams.runtime.environment import SettingsError
 
 USAGE_STATUS = 2
-"""The exit status where the options or arguments of a command are not valid."""
+"""The exit status if the options or arguments of a command are not valid."""
 
 UsageError: type = typer.BadParameter.__mro__[1]
 """The base class of typer's errors for options and arguments, which has no public name."""

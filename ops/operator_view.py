@@ -36,7 +36,7 @@ from streams.settings import Settings
 from streams.wire import as_text, ask
 
 ALIVE_MS = 35_000
-"""A consumer sends a heartbeat every 10 s, or later where one batch takes longer."""
+"""A consumer sends a heartbeat every 10 s, or later if one batch takes longer."""
 REDIS_SECONDS = 2.0
 """The time limit for one Redis command: a request must not occupy a thread for longer."""
 DEAD_TENANTS = 200

@@ -51,7 +51,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def announce(lines: Iterable[str]) -> None:
-    """Print lines of a server process, which continues where standard output cannot be written."""
+    """Print lines of a server process, which continues if standard output cannot be written."""
     try:
         print_lines(lines)
     except BrokenPipeError:

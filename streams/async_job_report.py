@@ -8,7 +8,8 @@
 
 Events are built where they are reported. Progress is sent by the reporter's threads, and to await
 it gives other coroutines their turn. An end is awaited until it was appended. If its coroutine is
-cancelled meanwhile, the end is sent nevertheless.
+cancelled meanwhile, the end is sent nevertheless. Used by `streams`, `streams.async_reporter` and
+`streams.tracking`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
 
 It sends by two threads of its own (`reporting/outbox.py`). So connections, name lookups and the
 disk of the spool never block the loop, one reporter serves any number of loops, also one after the
-other, and what was reported is sent even if the loop has ended.
+other, and what was reported is sent even if the loop has ended. Used by `streams`,
+`streams.recording`, `streams.reporter` and `streams.tasks`.
 """
 
 from __future__ import annotations

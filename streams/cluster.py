@@ -6,7 +6,8 @@ round trip. Redirections are followed: MOVED (the slot has another node) and ASK
 and the key is at the other node already) both mean that the command was not executed. Other errors
 are replies, as on a single server; TRYAGAIN and CLUSTERDOWN are outages.
 
-Only commands on single keys are sent. `streams/connection.py` makes these clients.
+Only commands on single keys are sent. `streams/connection.py` makes these clients. Used by
+`ops.arguments`, `streams.appender`, `streams.cluster_appends` and `streams.connection`.
 """
 
 from __future__ import annotations

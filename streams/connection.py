@@ -2,7 +2,8 @@
 
 The retries of the client library are switched off: a retried XREADGROUP leaves the entries of the
 first try undelivered, and a retried XADD appends twice. Callers retry where it is safe. All
-processes of the service and the worker's package connect through this module.
+processes of the service and the worker's package connect through this module. Used by `api`,
+`consumers`, `ops` and `streams`.
 """
 
 from __future__ import annotations

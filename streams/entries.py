@@ -2,6 +2,7 @@
 
 An *entry* is what one XADD appends: an entry id and a flat list of field names and values, of which
 the field `event` has the event. Consumers, replays and `jobtrail tail` read events through here.
+Used by `consumers.dead_letters`, `ops.tasks`, `projections.decoding` and `projections.replay`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@
 
 A report coalesces progress: the first value is sent at once, later ones at most at the reporter's
 rate. The last value is always sent, by a timer or together with the end. What events contain is up
-to `reporting/job_events.py`, and how they are sent, retried and spooled is up to the reporter.
+to `reporting/job_events.py`, and how they are sent, retried and spooled is up to the reporter. Used
+by `ops`, `streams` and `workers`.
 """
 
 from __future__ import annotations

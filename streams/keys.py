@@ -1,7 +1,8 @@
 """Names of all Redis keys, and the forms of the identifiers in them. No other module builds a name.
 
 Names are methods of an object, so that a Redis Cluster can have names with hash tags. In the
-documentation, the braces of `tenant:{tenant}:events` stand for a value.
+documentation, the braces of `tenant:{tenant}:events` stand for a value. Used by `api`, `consumers`,
+`ops`, `projections`, `streams` and `workers`.
 """
 
 from __future__ import annotations

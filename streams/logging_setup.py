@@ -2,6 +2,7 @@
 
 Only processes of the service call `configure`. The worker's package logs through the standard
 library and leaves the set-up to the application, so that structlog is imported in the function.
+Used by `api.server`, `consumers.composition`, `ops.commands` and `ops.tasks`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Payloads: the bytes of an event as they are appended to a stream.
 
-The appenders and the reporter build each payload here, before anything is sent.
+Used by the appenders and the reporters, which build each payload before anything is sent.
 """
 
 from __future__ import annotations

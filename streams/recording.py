@@ -5,8 +5,8 @@
         assert recorded_jobs["a1"].state == "done"
 
 While `recording` is active, all reporters and appenders of the process record what they would
-append, whenever they were made. With pytest, the fixture `recorded_jobs` does this for one test
-(`streams/pytest_plugin.py`).
+append, whenever they were made. Used by applications and by `streams/pytest_plugin.py`, whose
+fixture `recorded_jobs` does this for one test.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ An entry is *settled* once its group has acknowledged it: its effect is stored, 
 because the fold ignores it or it became a dead letter. The server knows this of each entry by
 itself, so that consumers may settle entries in any order, in any number of processes. A trimmed
 entry was settled before. Readers of documents ask here; nothing but the ids of a tenant's own
-stream decides the answer.
+stream decides the answer. Used by `api.progress`, `projections.reading` and `streams.compat`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Each event is one file, which is written completely or not at all. An event that
 its event id, so that the history has it once.
 
 Only this user may read and write the directory: results may be confidential, and anybody who could
-add a file could append events in a worker's name.
+add a file could append events in a worker's name. Used by `streams.reporting.delivery`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Functions as jobs: the decorator behind `Reporter.task` and `AsyncReporter.task`."""
+"""Functions as jobs: the decorator behind `Reporter.task` and `AsyncReporter.task`.
+
+Used by `streams.async_reporter` and `streams.reporter`.
+"""
 
 from __future__ import annotations
 

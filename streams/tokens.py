@@ -2,7 +2,7 @@
 
 A backend makes a token for each page that it renders, with the secret that the API has too
 (`JOBTRAIL_JWT_SECRET`). The token names one tenant and, where ids are given, the only jobs that it
-may read. It needs PyJWT: `pip install 'jobtrail-sdk[tokens]'`.
+may read. It needs PyJWT: `pip install 'jobtrail-sdk[tokens]'`. Used by `ops.tasks.tokens`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The current job of the calling code, and the progress of a loop for it, as `tqdm` shows it."""
+"""The current job of the calling code, and the progress of a loop for it, as `tqdm` shows it.
+
+Used by applications.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on the first address of a host; port 0 takes a free port.
 
     Raises:
-        ListenError: the host has no address, or the port is not available.
+        ListenError: the host has no address, or the port is unavailable.
     """
     family, address = _resolved(host, port)
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -1,4 +1,7 @@
-"""The query parameters of a progress request: how long it may be held, and until when."""
+"""The query parameters of a progress request: how long it may be held, and until when.
+
+Used by `api.progress.endpoint`, `api.progress.long_polls` and `api.spec.operations.progress`.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def backlog(
     """Return the backlog of each of these groups; it scans the keyspace.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     keys = keys or Keys()
     waiting, pending = Counter[str](), Counter[str]()
@@ -64,7 +64,7 @@ def backlog(
 def _counted(
     client: redis.Redis, places: Sequence[tuple[bytes, str, GroupState | None]]
 ) -> list[int]:
-    """Return the numbers of waiting entries where the server's lag does not tell them."""
+    """Return the numbers of waiting entries if the server's lag does not have them."""
     lengths = list(round_trips(client, (("XLEN", stream) for stream, _, _ in places)))
     return [
         _count(client, stream, state.last_delivered, _number(length)) if state else _number(length)

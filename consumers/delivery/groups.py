@@ -43,7 +43,7 @@ class ReadRequest:
 
     Args:
         receive: waits for the replies and returns the deliveries; it is called at most once.
-        sent: the commands, where they were sent already.
+        sent: the commands, if they were sent already.
     """
 
     def __init__(self, receive: Callable[[], Received], sent: PendingReplies | None = None) -> None:
@@ -97,7 +97,7 @@ class ConsumerGroup:
         checked(round_trip(self._client, [("SADD", self._keys.groups(), self.group), alive]))
 
     def read(self, tenants: Sequence[str], count: int) -> list[Delivery]:
-        """Deliver up to `count` new entries per tenant; create the group where it is missing.
+        """Deliver up to `count` new entries per tenant; create the group if it is missing.
 
         Never retried: what a lost reply delivered is pending, and taken over in time. Raises what
         `request` raises.

@@ -56,11 +56,11 @@ class ReadyQueue:
     def take(self, limit: int, block_seconds: float) -> Lease:
         """Lease up to `limit` tenants, the longest marked first.
 
-        Where none is marked, wait for the first mark, up to `block_seconds`. A crash between the
+        If none is marked, wait for the first mark, up to `block_seconds`. A crash between the
         end of that wait and the lease loses one mark, which the sweep finds.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         lease = self._leased(limit, b"")
         if lease.tenants or block_seconds <= 0:
@@ -72,7 +72,7 @@ class ReadyQueue:
         """End the lease; tenants that have more to read are marked again, at the tail.
 
         Raises:
-            redis.RedisError: Redis is away or refuses; the lease expires by itself.
+            redis.RedisError: Redis is unavailable or refuses; the lease expires by itself.
         """
         if lease.tenants:
             names = [*more, *(set(lease.tenants) - set(more))]
@@ -82,7 +82,7 @@ class ReadyQueue:
         """Mark tenants that have more to read; an existing mark keeps its place.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         if tenants:
             # No lease expires at 0, so the script ends none.
@@ -104,7 +104,7 @@ class StaleQueue:
         """Remove up to `limit` tenants and return them; no other consumer gets them.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses the command.
         """
         return list(map(as_text, ask(self._client, "ZPOPMIN", self._name, limit)[::2]))
 
@@ -120,7 +120,7 @@ def shortest_ready(client: redis.Redis, groups: Sequence[str], keys: Keys) -> in
     """Return the length of the shortest of the groups' ready queues.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     lengths: list[Command] = [("ZCARD", keys.ready(group)) for group in groups]
     return int(min(checked(round_trip(client, lengths))))
@@ -130,7 +130,7 @@ def queued_tenants(client: redis.Redis, groups: Sequence[str], keys: Keys, limit
     """Return the first `limit` tenants of each queue of the groups.
 
     Raises:
-        redis.RedisError: Redis is away or refuses.
+        redis.RedisError: Redis is unavailable or refuses the command.
     """
     queues: list[Command] = [
         ("ZRANGE", name, 0, limit - 1) for group in groups for name in queue_keys(keys, group)

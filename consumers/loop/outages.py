@@ -72,5 +72,5 @@ def next_pause(pause: float) -> float:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the text of an error as one line, or its type where it has no text."""
+    """Return the text of an error as one line, or its type if it has no text."""
     return " ".join(str(error).split()) or type(error).__name__

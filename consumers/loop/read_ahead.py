@@ -93,7 +93,7 @@ class Reader:
             try:
                 self._request(0.0)
             except Exception as error:
-                # It does not concern this batch: the next call raises it. Where ending the lease
+                # It does not concern this batch: the next call raises it. If ending the lease
                 # failed, the requested batch replaces the error, and the lease expires by itself.
                 self._ahead = error
         return batch

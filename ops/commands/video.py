@@ -18,7 +18,7 @@ Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant of the v
 VideoId = Annotated[str | None, typer.Option(help="The video's id; a new one by default.")]
 Attempt = Annotated[int, typer.Option(min=1, help="The number of this run.")]
 Output = Annotated[
-    Path | None, typer.Option(help="Where HLS goes; media/ in the data folder by default.")
+    Path | None, typer.Option(help="The folder for HLS; media/ in the data folder by default.")
 ]
 
 video = typer.Typer(help="The reference video worker.", no_args_is_help=True)

@@ -240,7 +240,7 @@ def _no_user(why: str) -> EmbeddedUnavailable:
 
 
 def _let_through(path: Path) -> None:
-    """Add the search permission for other users to the folders above `path`, where it is missing.
+    """Add the search permission for other users to the folders above `path`, if it is missing.
 
     Under root, the server's user must be able to open the programs by their paths. The permission
     lets nobody list or read a folder.

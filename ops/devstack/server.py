@@ -90,7 +90,7 @@ class EmbeddedServer(ABC):
 
     @property
     def pid(self) -> int:
-        """The process id of the server; of the last one where it is stopped."""
+        """The process id of the server; of the last one if it is stopped."""
         if self._child is None:
             raise EmbeddedError(f"{self.name} was never started")
         return self._child.pid

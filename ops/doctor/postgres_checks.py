@@ -159,7 +159,7 @@ def postgres_writes(deployment: Deployment) -> Verdict:
         return Verdict(ok=True, found="not permitted to try")
     except psycopg.Error as error:
         if error.diag.sqlstate is None:
-            raise  # the server is away
+            raise  # the server is unavailable
         return Verdict(
             ok=False,
             found=f"refused: {error.diag.message_primary}",

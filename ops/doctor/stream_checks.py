@@ -106,7 +106,7 @@ def stream_ids(deployment: Deployment) -> Verdict:
 
 
 def _future_ids(deployment: Deployment) -> dict[str, EntryId]:
-    """Return the last entry id of each stream, by tenant, where it is too far in the future."""
+    """Return the last entry id of each stream, by tenant, if it is too far in the future."""
     client = deployment.client
     names = [as_bytes(deployment.keys.stream(tenant)) for tenant in deployment.tenants]
     replies = round_trips(client, [("XINFO", "STREAM", name) for name in names])

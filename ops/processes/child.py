@@ -101,7 +101,7 @@ class Child:
     def ask_to_stop(self) -> None:
         """Send the signal that asks it to end, and return without waiting.
 
-        It and its descendants are continued where they are suspended, or they would not receive it.
+        It and its descendants are continued if they are suspended, or they would not receive it.
         """
         self._process.send_signal(self._stop_signal)
         if self._process.returncode is None:

@@ -15,7 +15,7 @@ _PS_SECONDS = 5
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the process ids of all descendants of a process; none where the system lists none.
+    """Return the process ids of all descendants of a process; none if the system lists none.
 
     A server's processes may have sessions of their own, which a signal to its group does not reach.
     """

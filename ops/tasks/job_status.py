@@ -65,7 +65,7 @@ def status_facts(document: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _bar(progress: Mapping[str, Any]) -> str:
-    """Return the whole job's percent as a bar, or the step alone where it is not known."""
+    """Return the whole job's percent as a bar, or only the step if that is unknown."""
     step = str(progress.get("step_name_display") or progress.get("step") or "")
     index, total = progress.get("step_index"), progress.get("step_total")
     where = f"step {index} of {total}" if index and total else ""

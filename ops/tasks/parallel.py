@@ -33,7 +33,7 @@ class _Ended(NamedTuple):
     """The last message of a process."""
 
     line: str | None = None
-    """The error in one line; None if there is none, or where it is a defect."""
+    """The error in one line; None if there is none, or if it is a defect."""
     trace: str | None = None
     """The traceback of a defect."""
 

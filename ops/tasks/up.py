@@ -95,7 +95,7 @@ def _relayed_logs(settings: Settings, write_log: WriteLog) -> Iterator[LogRelay]
 
 
 def _completed(settings: Settings) -> Settings:
-    """Return the settings with a free port for the API, and dev auth where there is no secret."""
+    """Return the settings with a free port for the API, and dev auth if there is no secret."""
     auth = settings.auth
     if "auth" not in settings.model_fields_set and not (settings.jwt_secret or settings.jwks):
         auth = "dev"

@@ -2,7 +2,7 @@
 
 A reporter remembers the attempts that it reported. The next attempt is also read from Redis: from
 the job's status document, which the consumers write a moment later, and from the newest entries of
-the tenant's stream.
+the tenant's stream. Used by `streams.recording` and `streams.reporting.base`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Attempts:
         self._lock = Lock()
 
     def reset(self) -> None:
-        """Make a new lock in a forked process, whose copy may be held for ever."""
+        """Make a new lock in a forked process, whose copy may be held forever."""
         self._lock = Lock()
 
     def record(self, job: JobKey, attempt: int, state: str) -> None:

@@ -1,4 +1,7 @@
-"""Base of both reporters: their options, how they are made, and what they make reports of."""
+"""Base of both reporters: their options, how they are made, and what they make reports of.
+
+Used by `streams.async_reporter`, `streams.recording`, `streams.reporter` and `streams.tasks`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The report of the job that the calling code works on, in a context variable."""
+"""The report of the job that the calling code works on, in a context variable.
+
+Used by `streams.reporting.job_base` and `streams.tracking`.
+"""
 
 from __future__ import annotations
 

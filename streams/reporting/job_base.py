@@ -1,4 +1,7 @@
-"""Base of both job reports: the span, the current job, and the steps of one attempt."""
+"""Base of both job reports: the span, the current job, and the steps of one attempt.
+
+Used by `streams.async_job_report` and `streams.job_report`.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Events of one attempt of one job: the fields that all have, and what each call of a report adds.
 
-Both kinds of reports build their events here. A mistake in a value leaves that value out with a
-warning; a mistake in the identity of the job silences its report after one warning, because no
-event could be appended. With strict mistakes both raise InvalidEvent instead.
+Used by both kinds of job reports. A mistake in a value omits that value with a warning; a mistake
+in the identity of the job silences its report after one warning, because no event could be
+appended. With strict mistakes both raise InvalidEvent instead.
 """
 
 from __future__ import annotations

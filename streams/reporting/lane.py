@@ -1,4 +1,7 @@
-"""Lane: a thread that works when there is something to do, and ends when there is nothing."""
+"""Lane: a thread that works when there is something to do, and ends when there is nothing.
+
+Used by `streams.reporting.outbox`.
+"""
 
 from __future__ import annotations
 

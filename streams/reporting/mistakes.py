@@ -1,4 +1,7 @@
-"""Mistakes in reports: a warning that names the line of the caller, or an error where asked for."""
+"""Mistakes in reports: a warning that names the line of the caller, or an error where asked for.
+
+Used by `streams.compat`, `streams.reporter` and `streams.reporting`.
+"""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 Whatever may wait (connections, name lookups, TLS, the disk of the spool) happens in these threads
 and never on an event loop. The thread of *progress* sends what may be lost. The thread of *ends*
 appends all ends that wait in one durable round trip: they share one wait for the disk. Both send
-events that were built on the loop, in pieces so small that the interpreter's lock is never held
-for long.
+events that were built on the loop, in pieces so small that the interpreter's lock is never held for
+long. Used by `streams.async_job_report`, `streams.async_reporter` and `streams.recording`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 PIECE = 200
 """Events in one round trip of progress."""
 MOST_PROGRESS = 10_000
-"""Progress events that wait; more are dropped, since Redis is too slow or away."""
+"""Progress events that wait; more are dropped, because Redis is too slow or unavailable."""
 GATHER_SECONDS, GATHER_AT_MOST = 0.001, 0.05
 """While further ends arrive within the first time, they are waited for, up to the second time."""
 EXIT_SECONDS = 5.0

@@ -1,4 +1,7 @@
-"""Pace: when progress of one job is sent, so that it stays below the reporter's rate."""
+"""Pace: when progress of one job is sent, so that it stays below the reporter's rate.
+
+Used by `streams.async_job_report`, `streams.job_report` and `streams.reporting.job_base`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Steps: parts of a job that are reported by number, such as (3/7)."""
+"""Steps: parts of a job that are reported by number, such as (3/7).
+
+Used by `streams.async_job_report`, `streams.job_report` and `streams.reporting.job_base`.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@ A replica may have old states and takes no writes; a node of a cluster has a par
 Sentinel has none. Each connection reads the role of its server (by HELLO, which every Redis user
 may send) when it is made, with the first command after `Roles.seconds`, and after a write was
 refused with READONLY. A connection to a demoted server is made anew, because its URL may lead to
-another server then. `streams/connection.py` makes clients of these classes.
+another server then. `streams/connection.py` makes clients of these classes. Used by
+`streams.connection`, `streams.routing` and `streams.servers.sentinels`.
 """
 
 from __future__ import annotations

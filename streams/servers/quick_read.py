@@ -3,7 +3,7 @@
 Importing the client library takes several times as long as reading the keys. This module is for
 commands that read once and end, and for the simple case: a primary, reached by TCP or a socket,
 that answers soon and refuses nothing. In all other cases the caller uses the client library, whose
-errors describe the problem.
+errors describe the problem. Used by `ops.tasks.job_status`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Redis URLs: their parts, which are checked before a client is made of them.
 
 Everything that can be checked without the server is checked here and in `url_options`, because the
-client library ignores a database that is not a number.
+client library ignores a database that is not a number. Used by `streams.connection` and
+`streams.servers.quick_read`.
 """
 
 from __future__ import annotations

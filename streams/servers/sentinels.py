@@ -5,7 +5,8 @@ once in `WATCH_SECONDS`, before a command: a primary that a planned failover rep
 writes, which it loses when it is demoted, for up to 11 seconds. If the address has changed, the
 connection is made anew. If no Sentinel answers then, the connection is kept.
 
-Clients of the Sentinels are passed in, because `streams/connection.py` makes all clients.
+Clients of the Sentinels are passed in, because `streams/connection.py` makes all clients. Used by
+`streams.connection`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The options of a Redis URL: their names, and the conversion of their values.
 
-The client library passes unknown options to a constructor that fails at the first command.
-Messages never repeat a value, because a password that was not percent-encoded can be in any part of
-the URL; only paths of files are repeated.
+The client library passes unknown options to a constructor that fails at the first command. Messages
+never repeat a value, because a password that was not percent-encoded can be in any part of the URL;
+only paths of files are repeated. Used by `streams.connection`, `streams.servers.quick_read` and
+`streams.servers.redis_url`.
 """
 
 from __future__ import annotations

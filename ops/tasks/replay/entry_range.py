@@ -25,7 +25,7 @@ def entry_range(since: str | None, until: str | None) -> EntryRange:
 
 
 def _bound(text: str, seq: int) -> EntryId:
-    """Return the entry id; `seq` is the sequence number where the text has none."""
+    """Return the entry id; `seq` is the sequence number if the text has none."""
     try:
         entry_id = EntryId.parse(text)
     except ValueError:

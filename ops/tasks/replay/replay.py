@@ -41,10 +41,10 @@ def replay_scope(
     progress: Progress,
     notify: Callable[[str], None],
 ) -> ReplayOutcome:
-    """Replay everything in the scope, in several processes where that saves time.
+    """Replay everything in the scope, in several processes if that saves time.
 
     `processes` is their number, or None for as many as save time. `notify` is called with a line of
-    text where an earlier run is continued or other sessions hold the rows.
+    text if an earlier run is continued or other sessions hold the rows.
 
     Raises:
         CommandError: the projection cannot be reset, a process failed, or the tenant has no

@@ -67,7 +67,7 @@ def open_database(settings: Settings) -> Session:
 
     Raises:
         SettingsError: no database is configured.
-        psycopg.Error: it is away or refuses.
+        psycopg.Error: it is unavailable or refuses the connection.
     """
     return sessions.connect(settings.require_database_url(), "jobtrail-replay")
 

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.costs` and `python -m benchmarks size` measure the CPU times again;
 `docs/benchmarks.md` has the others. They are those of one machine (two cores, Redis 8.2, PostgreSQL
-18): measure yours where it matters. Used by `ops.tasks.sizing.model`.
+18): measure those of yours if they matter. Used by `ops.tasks.sizing.model`.
 """
 
 from __future__ import annotations
