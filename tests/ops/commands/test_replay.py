@@ -220,7 +220,7 @@ def test_wrong_rows__verify_names_them__replay_leaves_them__reset_mends_them(
     assert put_back.startswith("put back 1 row that the reset of 2")
     assert tools.run("verify", "rows", expect=1).splitlines() == found
     told = tools.run("replay", "rows", "--reset")
-    assert "1 replaced states kept until: jobtrail replay rows --drop-old" in told
+    assert "1 replaced state kept until: jobtrail replay rows --drop-old" in told
     assert tools.run("replay", "rows", "--drop-old", "--tenant", "t3") == (
         "dropped 0 replaced states of rows\n"
     )
