@@ -82,7 +82,7 @@ def test_labels_that_are_asked_for_exist() -> None:
         names = {re.sub("_(bucket|sum|count|total)$", "", name) for name in NAME.findall(query)}
         asked = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", query))
         for group in re.findall(r"\b(?:by|on) \(([^)]*)\)", query):
-            asked |= {label.strip() for label in group.split(",")}
+            asked |= {label.strip() for label in group.split(",") if label.strip()}
         have = {label for name in names for label in known[name]}
         assert asked - have - common == set(), query
 
