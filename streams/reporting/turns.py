@@ -43,10 +43,9 @@ class Outcome(NamedTuple):
 
 
 class Turns:
-    """The turns of one loop; only its thread calls the methods."""
+    """The turns of one loop, which is running where the methods are called."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._left = REPORTS
         self._turns: deque[asyncio.Future[None]] = deque()
         self._outcomes: deque[Outcome] = deque()
@@ -58,7 +57,7 @@ class Turns:
         if self._left > 0 and not self._turns:
             self._left -= 1
             return None
-        turn: asyncio.Future[None] = self._loop.create_future()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns.append(turn)
         return turn
 
@@ -70,7 +69,7 @@ class Turns:
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._next_iteration)
+            asyncio.get_running_loop().call_soon(self._next_iteration)
 
     def _next_iteration(self) -> None:
         self._scheduled = False
@@ -99,6 +98,7 @@ class Turn:
 
 TURN = Turn()
 
+# A value must not hold its loop, which would never be freed.
 _TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
 
 
@@ -106,7 +106,7 @@ def turns_of(loop: asyncio.AbstractEventLoop) -> Turns:
     """Return the turns of a loop."""
     turns = _TURNS.get(loop)
     if turns is None:
-        turns = _TURNS[loop] = Turns(loop)
+        turns = _TURNS[loop] = Turns()
     return turns
 
 

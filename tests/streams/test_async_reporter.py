@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any, TypeVar
 
 import pytest
 import redis
+import uvloop
 
 from ops.devstack import EmbeddedRedis
 from streams.appender import EventAppender
@@ -376,6 +379,28 @@ def test_one_reporter__serves_several_loops_and_threads(redis_client: redis.Redi
     for number in range(4):
         found = types(redis_client, str(number))
         assert (found[0], found[-1], "progress" in found) == ("processing", "done", True)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_loop_that_has_ended__is_freed(
+    redis_client: redis.Redis, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    reporter = reporter_of(redis_client)
+
+    async def one() -> Any:
+        async with reporter.job("a1", tenant=42) as job:
+            await job.progress(50)
+        return weakref.ref(asyncio.get_running_loop())
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        loop = runner.run(one())
+    del runner
+
+    def freed() -> bool:
+        gc.collect()
+        return loop() is None
+
+    eventually(freed, what="the end of the loop")
 
 
 def test_current_job__is_that_of_the_coroutine(redis_client: redis.Redis) -> None:
