@@ -46,8 +46,8 @@ __all__ = [
     "WrongServer",
     "connect",
     "connect_async",
+    "count_refused_servers",
     "is_outage",
-    "refused_servers",
     "refuses_writes",
     "service_of",
     "uses_sentinels",
@@ -225,7 +225,7 @@ def _node_options(
     return options
 
 
-def refused_servers(client: redis.Redis | redis.asyncio.Redis) -> int:
+def count_refused_servers(client: redis.Redis | redis.asyncio.Redis) -> int:
     """Return how often the client's connections found a server that is not a primary."""
     roles = client.connection_pool.connection_kwargs.get("roles")
     return roles.refused if isinstance(roles, Roles) else 0

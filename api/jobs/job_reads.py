@@ -1,6 +1,6 @@
-"""Reads of stored jobs: from a replica where one is configured, otherwise from the primary.
+"""Reads of stored jobs: from a replica if one is configured, otherwise from the primary.
 
-A read that the replica cannot serve is served by the primary: the replica is away or refuses, lacks
+A read that the replica cannot serve is served by the primary: the replica is unavailable, lacks
 a migration, cancelled the read repeatedly, or had no connection free in time. The primary's small
 pool bounds what it gets. While the replica is away, no read tries it: a check begins `AWAY_SECONDS`
 after a failure, and reads use the replica again once one has succeeded.

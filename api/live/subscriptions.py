@@ -25,7 +25,7 @@ from api.live.channels import Channel
 from api.live.waiters import Waiter
 from api.metrics import FEED_MESSAGES, FEED_SUBSCRIPTIONS
 from projections.reading.feed import changed_names
-from streams.connection import refused_servers, refuses_writes, uses_sentinels
+from streams.connection import count_refused_servers, refuses_writes, uses_sentinels
 from streams.keys import Keys
 
 _LOG = structlog.get_logger(__name__)
@@ -126,7 +126,7 @@ class Subscriptions:
 
     async def _send_commands(self, connection: Any) -> None:
         """Send SUBSCRIBE, UNSUBSCRIBE and PING as needed; disconnect a lost connection."""
-        demotions = refused_servers(self._client)
+        demotions = count_refused_servers(self._client)
         seconds = SENTINEL_PING_SECONDS if uses_sentinels(self._client) else PING_SECONDS
         next_ping = time.monotonic() + seconds
         try:
@@ -174,7 +174,7 @@ class Subscriptions:
         with suppress(redis.RedisError, TimeoutError):
             async with asyncio.timeout(PING_SECONDS):
                 await self._client.execute_command("PING")  # type: ignore[no-untyped-call]
-        return refused_servers(self._client) > before
+        return count_refused_servers(self._client) > before
 
     def _remove_unused(self) -> None:
         """Remove the channels that have had no waiter for `PING_SECONDS`."""

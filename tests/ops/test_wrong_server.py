@@ -15,7 +15,7 @@ from ops.devstack import EmbeddedRedis
 from ops.doctor.examination import examine
 from ops.errors import line_for
 from streams.appender import EventAppender
-from streams.connection import LogUnavailable, WrongServer, connect, refused_servers
+from streams.connection import LogUnavailable, WrongServer, connect, count_refused_servers
 from streams.settings import Settings
 from streams.wire import ask
 from tests.ops.test_cli import jobtrail, plain_failure
@@ -143,7 +143,7 @@ def test_demotion_in_mid_life__is_found_without_a_new_connection(open_redis: Red
         demote(master, replica)
         with pytest.raises(WrongServer):
             ask(reading, "EXISTS", "tenant:42:events")
-        assert refused_servers(reading) > 0
+        assert count_refused_servers(reading) > 0
         for _ in range(2):
             with pytest.raises(LogUnavailable, match=r"read only|replica"):
                 appender.append("42", {"type": "done", "id": "a1"})

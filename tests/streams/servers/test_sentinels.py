@@ -19,8 +19,8 @@ from streams.connection import (
     WrongServer,
     connect,
     connect_async,
+    count_refused_servers,
     is_outage,
-    refused_servers,
 )
 from streams.reporter import Reporter
 from streams.servers import sentinels
@@ -133,7 +133,7 @@ def test_sentinels_that_stop__leave_open_connections_as_they_are(
         EventAppender(client).append("42", DONE)
         found.sentinels[0].stop()
         EventAppender(client).append("42", DONE, durable=True)
-        assert refused_servers(client) == 0
+        assert count_refused_servers(client) == 0
         with connect(found.url) as other, pytest.raises(NoPrimary):
             other.ping()
         found.sentinels[0].start()
@@ -163,7 +163,7 @@ def test_planned_failover__moves_open_connections_before_the_old_primary_is_demo
         reporter.queued("a2", tenant="42")
         assert appended(old) == before
         assert appended(found.primary) == before + 3
-        assert refused_servers(client) == refused_servers(asyncio_client) == 1
+        assert count_refused_servers(client) == count_refused_servers(asyncio_client) == 1
         loop.run(asyncio_client.aclose())
 
 
