@@ -16,7 +16,7 @@ from streams.connection import connect
 from streams.keys import check_tenant
 
 Since = Annotated[
-    str, typer.Option("--from", "-f", help="After this entry id; 0 for all, $ for new entries.")
+    str, typer.Option("--from", help="After this entry id; 0 for all, $ for new entries.")
 ]
 Kinds = Annotated[
     list[str] | None,
