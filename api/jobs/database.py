@@ -48,8 +48,8 @@ FAILURES = (psycopg.Error, OSError, NotAdmitted)
 """What a read raises if the server is unavailable or refuses, or the read takes too long."""
 
 REFUSED = (QueueFull, psycopg.errors.QueryCanceled)
-"""Failures that another server would not mend: a tenant has too many requests, or one that takes
-too long."""
+"""Failures that would be the same on another server: a tenant has too many requests, or one of them
+takes too long."""
 
 CONFLICT = psycopg.errors.SerializationFailure
 """What a replica raises that cancels a statement, because it is in the way of what it applies."""

@@ -57,6 +57,14 @@ def test_names_exist(page: Path) -> None:
 
 EXTRA: Mapping[str, str] = {
     "JOBTRAIL_ROSTER_PASSWORD": "the default of an option of the roster import",
-    "JOBTRAIL_TEST_THOROUGH": "for tests alone",
+    **dict.fromkeys(
+        (
+            "JOBTRAIL_TEST_DEBIAN",
+            "JOBTRAIL_TEST_NODE_MODULES",
+            "JOBTRAIL_TEST_OLDEST_CELERY",
+            "JOBTRAIL_TEST_THOROUGH",
+        ),
+        "for tests alone",
+    ),
 }
 """Variables that are no setting."""
