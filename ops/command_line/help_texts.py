@@ -84,8 +84,8 @@ _SETTINGS: Mapping[str, Sequence[str]] = MappingProxyType(
         "migrate": (_DATABASE, _DIR),
         "consume": (_REDIS, _DATABASE, "RECLAIM_IDLE_SECONDS", "STALLED_AFTER_SECONDS"),
         "api": (
-            *(_REDIS, _DATABASE, "API_HOST", "API_PORT", "AUTH"),
-            *("JWT_SECRET", "JWKS"),
+            *(_REDIS, _DATABASE, "DATABASE_READ_URL", "API_HOST", "API_PORT"),
+            *("AUTH", "JWT_SECRET", "JWKS"),
         ),
         "size": ("STREAM_KEEP_SECONDS", "ENDED_TTL_SECONDS", "HISTORY_KEEP_DAYS"),
         "doctor": (_REDIS, _DATABASE, "LIMITS"),
@@ -104,6 +104,7 @@ _MEANINGS: Mapping[str, str] = MappingProxyType(
     {
         _REDIS: "Redis; without both URLs, the running up's",
         _DATABASE: "PostgreSQL; without both URLs, the running up's",
+        "DATABASE_READ_URL": "replica for lists, rows and history (none)",
         _DIR: "folder of jobtrail up (.jobtrail)",
         "API_HOST": "address of the API (127.0.0.1)",
         "API_PORT": "port of the API (8000; 0: a free one)",

@@ -45,5 +45,5 @@ def verify(
         raise CommandError(f"{counted(differences, 'difference')} in {counted(verified, 'job')}")
     if tenant is not None and not verified:
         raise unknown_tenant_error(tenant)
-    text = f"verified {counted(verified, 'job')}"
+    text = f"verified {verified} jobs"  # programs read this line: the same words for one job
     print_facts_or_line({"verified": verified}, text, as_json=as_json)

@@ -16,7 +16,7 @@ from ops.devstack.server import HOST, EmbeddedServer
 from streams.connection import connect
 
 _READY = "Ready to accept connections"
-_ARGUMENTS_PER_EVENT = 4
+_ARGUMENTS_PER_EVENT = 16
 
 
 def useful_bulk_limit(max_event_bytes: int) -> int:

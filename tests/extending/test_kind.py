@@ -73,7 +73,7 @@ def test_a_kind_of_another_package(start: Start, redis_url: str, database_url: s
     ask.has_learnt_of_the_kind()
     printed = start("status", "--tenant=42", "--kind=transcript", "t1", "--json", **servers)
     assert json.loads(printed.communicate()[0])["status"] == "WRITTEN"
-    assert b"verified 1 job\n" in start("verify", "status", **servers).communicate()[0]
+    assert b"verified 1 jobs\n" in start("verify", "status", **servers).communicate()[0]
 
 
 class Api:

@@ -94,7 +94,7 @@ def test_embedded_server_of_up__has_the_limit_that_is_advised(event: int, tmp_pa
     ("limit", "event", "ok", "warns"),
     [
         (512 * MIB, MIB, True, True),
-        (4 * MIB, MIB, True, False),
+        (16 * MIB, MIB, True, False),
         (MIB, MIB, False, False),
         (4 * MIB, 8 * MIB, False, False),
         (MIB, 1_000, True, False),
