@@ -113,9 +113,11 @@ async def test_replica_that_lags__answers_are_older_and_fresh_ones_are_not(
     pair.follow()
     pair.replay("pause")
     try:
-        await asyncio.sleep(1.1)
         pair.store("late")
         async with ask(**pair.urls) as client:
+            async with asyncio.timeout(60):
+                while int((await client.get(PATHS[0])).headers[AGE]) < 1:
+                    await asyncio.sleep(0.05)
             for path in PATHS[1:]:
                 late = await client.get(path.format("late"))
                 assert late.status_code == 404
