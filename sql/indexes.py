@@ -1,7 +1,7 @@
-"""Indexes that are built without blocking writers, and invalid ones that a crash left.
+"""The state and the removal of indexes that are built without blocking writers.
 
 A CREATE INDEX CONCURRENTLY that is interrupted leaves an *invalid* index. Each write updates it and
-no read uses it, and because of its name IF NOT EXISTS never builds a valid one. So it is dropped
+no read uses it, and IF NOT EXISTS skips the build because the name is taken. So it is dropped
 first. Migrations and the indexes of the old tables use this module.
 """
 
@@ -33,12 +33,12 @@ def index_state(connection: psycopg.Connection, name: str) -> IndexState:
 
 
 def drop(connection: Session, name: str) -> None:
-    """Drop an index without blocking writers, over a connection outside any transaction."""
+    """Drop an index without blocking writers, on a connection that is in no transaction."""
     connection.outside(SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(Identifier(name)))
 
 
 def drop_invalid(connection: Session, statement: str) -> None:
-    """Drop the invalid index that a crash left, if the statement creates an index of its name."""
+    """Drop the index that a CREATE INDEX CONCURRENTLY would create, if it exists and is invalid."""
     created = _CREATED.search(statement)
     if created and index_state(connection, created[1]) == "invalid":
         drop(connection, created[1])

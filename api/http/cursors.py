@@ -40,7 +40,7 @@ def write_cursor(list_identity: Sequence[object], position: Sequence[str | int])
 def read_cursor(list_identity: Sequence[object], cursor: str) -> list[str | int]:
     """Return the position that `write_cursor` encoded.
 
-    A forged cursor may hold any JSON array: the caller must check the values.
+    A forged cursor may hold any JSON value: the caller must check it.
 
     Raises:
         BadRequest: the text is not a cursor of this list.

@@ -85,7 +85,7 @@ class Consumer:
     def run(self, stop: Stop) -> None:
         """Run turns until the stop is set; then settle the batches in memory and leave the group.
 
-        Outages are waited for.
+        Outages are waited for; if one lasts when the stop is set, the batches are left to others.
 
         Raises:
             Exception: a chore or the server failed, and waiting does not help.
@@ -117,6 +117,7 @@ class Consumer:
         Raises:
             Stopped: the stop was set during an outage.
             redis.RedisError: Redis is unavailable or refuses; call `recover` before the next turn.
+            Exception: a chore failed.
         """
         metrics.LAST_TURN.labels(self._name).set_to_current_time()
         if self._sweep.due():
@@ -151,7 +152,7 @@ class Consumer:
             self._settler.settle(self._decode(deliveries), stop)
 
     def take_over(self, tenant: str, stop: Stop) -> int:
-        """Settle deliveries of this tenant that became idle, and return their number.
+        """Claim deliveries of this tenant that became idle, settle them, and return their number.
 
         Raises:
             Stopped: the stop was set during an outage.
@@ -165,8 +166,8 @@ class Consumer:
             metrics.CLAIMED.labels(self._name).inc(len(claimed.deliveries))
             metrics.REDELIVERED.labels(self._name).inc(len(claimed.deliveries))
             self._log.info("deliveries_claimed", tenant=tenant, count=len(claimed.deliveries))
-            # The batch ahead is decoded before a trial begins: an entry of it that ends the
-            # process must not count as a failed trial of the suspect.
+            # An entry that ended its consumer is applied alone, as a trial that is counted. The
+            # batch ahead comes first: if an entry of it ends this process, no trial is running.
             self._reader.look_ahead()
             try:
                 self._settler.settle_claimed(tenant, claimed.deliveries, stop)

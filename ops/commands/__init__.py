@@ -47,7 +47,11 @@ _BY_PANEL: Mapping[str, Mapping[str, tuple[str, str, str]]] = {
             "Run consumers of a group until SIGTERM or Ctrl-C.",
         ),
         "api": ("api", "api", "Serve the read API until SIGTERM or Ctrl-C."),
-        "size": ("size", "size", "Compute what a load needs, from measured costs."),
+        "size": (
+            "size",
+            "size",
+            "Compute what a load needs from measured costs, and which server's limit comes first.",
+        ),
     },
     "Operators": {
         "doctor": (

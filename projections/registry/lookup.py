@@ -1,7 +1,8 @@
 """Search of projections by their group: built-in ones, and those of installed packages.
 
 Names are found without importing the projections. Consumers and the commands of operators use this
-module; it must not import the projections itself.
+module. Importing it imports no projection. The group of a projection that a package adds is the
+name of its entry point.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def find_projection(group: str) -> RegisteredProjection | None:
     """Return the projection of a group, or None.
 
     Raises:
-        InvalidProjection: the projection cannot be loaded or is not valid.
+        InvalidProjection: the projection cannot be loaded or is not valid, or an installed package
+            adds a name that is not valid or not free.
     """
     entry = BUILT_IN.get(group) or _entries().get(group)
     return None if entry is None else _loaded(entry)
@@ -69,13 +71,15 @@ def _entries() -> Mapping[str, EntryPoint]:
         if entry.name in entries:
             raise _invalid(entry, "there is a projection of that name already")
         if not _GROUP.match(entry.name):
-            raise _invalid(entry, "its name must consist of a-z, 0-9, - and _")
+            raise _invalid(
+                entry, "its name must be a letter from a to z, then up to 63 of a-z, 0-9, - and _"
+            )
         entries[entry.name] = entry
     return entries
 
 
 def _loaded(entry: EntryPoint) -> RegisteredProjection:
-    from projections.registry.definition import RegisteredProjection  # noqa: PLC0415 - see above
+    from projections.registry.definition import RegisteredProjection  # noqa: PLC0415 - loads projections
 
     try:
         projection = entry.load()

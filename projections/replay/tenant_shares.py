@@ -1,8 +1,9 @@
 """Shares of the tenants, one for each of several processes that replay or verify together.
 
-A share is a range of tenants in the order of their names, so that a walk reads and sorts no events
-of others, and an interrupted replay finds the same shares again. The events of one tenant are never
-divided. `ops.tasks.replay` divides the tenants; `events.sources` reads the events of a share.
+A share is a range of tenants in the order of their names, so that a process reads and sorts no
+events of other shares. An interrupted replay has its shares in its checkpoint. The events of one
+tenant are never divided. `ops.tasks.replay` divides the tenants; `events.sources` reads the events
+of a share.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The writer of the projection `rows`: rows and history, in one transaction for each batch.
 
-Consumers and the repair of a replay use it.
+Consumers use it, and replays, which repair rows by it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _QUERIES = queries("rows", JOB_LISTS)
 
 
 class _LostRace(psycopg.errors.SerializationFailure):
-    """Another writer inserted a row of the batch first: read and fold again."""
+    """Another writer inserted a row of the batch first: `with_retries` repeats the transaction."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -47,7 +47,8 @@ class JobRows:
     group = "rows"
     meanwhile: Callable[[], None]
     """Called at most once in each `apply`, even if the transaction is run again, while PostgreSQL
-    writes the history. An error that it raises rolls the batch back."""
+    writes the history, so that a consumer can do other work. An error that it raises rolls the
+    batch back and leaves `apply`."""
 
     def __init__(self, connect: Callable[[], Session]) -> None:
         self.meanwhile = lambda: None
@@ -60,7 +61,7 @@ class JobRows:
         """Fold the entries into rows and history; applying them again changes nothing.
 
         Raises:
-            psycopg.Error: nothing of the batch was stored; apply it again.
+            psycopg.Error: the batch may not have been stored; apply it again.
         """
         jobs, new = by_job(entries), new_events(entries)
         try:

@@ -1,4 +1,4 @@
-"""Mistakes in reports: a warning that names the line of the caller, or an error where asked for.
+"""Mistakes in reports: a warning that names the line of the caller, or an error if it is strict.
 
 Used by `streams.compat`, `streams.reporter` and `streams.reporting`.
 """
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
 
 def calling_line() -> Line:
-    """Return the innermost line of the stack that is outside of this package."""
+    """Return the innermost line of the stack that is in the application's code."""
     frame = sys._getframe(1)  # noqa: SLF001 - the only quick way, which logging uses too
     while frame.f_back is not None and _is_inside(frame.f_code.co_filename):
         frame = frame.f_back
@@ -40,10 +40,10 @@ def warn_at_caller(message: str, category: type[Warning]) -> None:
 
 
 class Mistakes:
-    """Mistakes of one reporter's callers, each of which is logged once for a job and line.
+    """Mistakes of one reporter's callers, each of which is logged once for a job, line and topic.
 
     Args:
-        strict: True if a mistake is raised instead, for development and tests.
+        strict: True if callers of `warn` raise an error instead, for development and tests.
     """
 
     def __init__(self, *, strict: bool) -> None:
@@ -51,7 +51,10 @@ class Mistakes:
         self._known: set[tuple[Line, str, str]] = set()
 
     def warn(self, job: object, topic: str, problem: object) -> None:
-        """Log what is wrong in a report of a job, and where it was called."""
+        """Log what is wrong in a report of a job, and where it was called.
+
+        `topic` is the part of the report that is wrong, such as the name of a field.
+        """
         line = calling_line()
         known = (line, str(job), topic)
         if known in self._known:

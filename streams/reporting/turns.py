@@ -62,7 +62,7 @@ class Turns:
         return turn
 
     def settle(self, outcomes: Iterable[Outcome]) -> None:
-        """Wake coroutines that wait for the end of a report, each in a turn of its own."""
+        """Wake the coroutines that wait for these outcomes, up to `REPORTS` in one iteration."""
         self._outcomes.extend(outcomes)
         self._schedule()
 
@@ -76,7 +76,7 @@ class Turns:
         self._left = REPORTS
         while self._outcomes and self._left > 0:
             self._left -= self._outcomes.popleft().tell()
-        # Those that end make room: of each iteration the others have a half at least.
+        # At least REPORTS // 2 waiting reports go on, even after REPORTS outcomes.
         self._left = max(self._left, REPORTS // 2)
         while self._turns and self._left > 0:
             turn = self._turns.popleft()

@@ -119,7 +119,7 @@ def rows_of(printed: str) -> dict[str, int]:
         ("raise RuntimeError('broken')", ENTRY_POINTS, "broken"),
         (MODULE.replace('group="jobs-per-day"', 'group="other"'), ENTRY_POINTS, "'other'"),
         (MODULE, ENTRY_POINTS.replace(f"{NAME} =", "rows ="), "of that name already"),
-        (MODULE, ENTRY_POINTS.replace(f"{NAME} =", "Jobs:day ="), "must consist of a-z"),
+        (MODULE, ENTRY_POINTS.replace(f"{NAME} =", "Jobs:day ="), "must be a letter from a to z"),
     ],
     ids=["other type", "raises", "other group", "name of another", "odd name"],
 )

@@ -121,7 +121,7 @@ def test_configuration_takes_the_largest_event_and_no_larger_one_by_far(
 ) -> None:
     EventAppender(client).append("42", {"type": "done", "id": "a1", "result": {"x": "y" * 10**6}})
     with pytest.raises((redis.ResponseError, redis.ConnectionError)):
-        client.xadd("tenant:42:events", {"event": b"x" * 5_000_000})
+        client.xadd("tenant:42:events", {"event": b"x" * 20_000_000})
 
 
 @ON_BOTH

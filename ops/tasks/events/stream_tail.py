@@ -33,12 +33,13 @@ def check_start(since: str) -> None:
             EntryId.parse(since)
     except ValueError:
         raise CommandError(
-            f"{since!r} is not an entry id: 1767225600000-0, 0 for all, $ for new entries"
+            f"{since!r} is not an entry id: pass one, such as 1767225600000-0, or 0 for all,"
+            " or $ for new entries"
         ) from None
 
 
 class RawEntry(NamedTuple):
-    """One entry of the stream; `raw` is its `event` field as it was appended."""
+    """One entry of the stream; `raw` is its `event` field as it was appended, empty without one."""
 
     entry_id: EntryId
     raw: bytes

@@ -43,13 +43,13 @@ def replay_scope(
 ) -> ReplayOutcome:
     """Replay everything in the scope, in several processes if that saves time.
 
-    `processes` is their number, or None for as many as save time. `notify` is called with a line of
-    text if an earlier run is continued or other sessions hold the rows.
+    `processes` is their number, or None for as many as save time; an earlier run is continued with
+    its own number. `notify` is called with a line of text for each share of an earlier run that is
+    continued, and if other sessions hold the rows.
 
     Raises:
         CommandError: the projection cannot be reset, a process failed, or the tenant has no
-            events. After a failure the same
-            command continues from the last finished job.
+            events. After a failure the same command continues after the last finished job.
         redis.RedisError, psycopg.Error: a server is unavailable; likewise.
     """
     projection = scope.registered()
@@ -85,7 +85,7 @@ def _replay_shares(
 
 
 class _Run:
-    """The sum of what the processes have done, saved to the checkpoint after each step."""
+    """The sum of what the processes have done. The checkpoint gets how far each share is."""
 
     def __init__(
         self, shares: list[ShareProgress], checkpoint: Checkpoint, progress: Progress
@@ -148,7 +148,7 @@ class _Run:
 def _replay_share(
     scope: Scope, notify: Callable[[str], None], share: ShareProgress, send: Send
 ) -> None:
-    """Replay a share from its last finished job, and send each step."""
+    """Replay a share after its last finished job, and send each step."""
     with open_replay(scope, share.share, partial(notify, WAITING)) as replay:
         known = read_streams(scope, replay.sources)
         if scope.count_first:

@@ -1,6 +1,7 @@
 """The needs of a load by the measured costs: processes, servers, memory, bytes and connections.
 
-CPU, processes and connections follow from the rate of a busy hour; bytes from the jobs of a day.
+CPU, processes and connections follow from the rate and the viewers of a busy hour; bytes from the
+jobs of a day, and in Redis also from the rate and the tenants. Costs are microseconds or bytes.
 Used by `ops.commands.size` and `ops.tasks.sizing.report`.
 """
 
@@ -15,7 +16,7 @@ EVENT_COSTS = {
     "status": ("status_event", "status_event_redis"),
     "rows": ("rows_event", "rows_event_redis", "rows_event_postgres"),
 }
-"""The costs of an event in a full batch, by group."""
+"""Names of the costs of an event in a full batch, by group."""
 GROUPS = tuple(EVENT_COSTS)
 BUSY = 0.6
 """The share of a core that a process may use: above it, queues and latencies grow quickly."""
@@ -23,15 +24,15 @@ LEAST = 2
 """Processes of each part, so that one machine may fail."""
 DAY = 86_400
 EVENTS_A_JOB = 10
-"""Of a job with seven steps."""
+"""Events of a job with seven steps."""
 SECONDS_BETWEEN_LOOKS = 2.0
-"""A viewer polls this often, or has as many changes delivered."""
+"""Seconds between two polls of a viewer, or between two changes delivered to it."""
 BATCHES_A_SECOND = 200
-"""The most batches that a consumer settles while it keeps up: later ones are larger."""
+"""The most batches that a consumer settles in a second; at higher rates they are larger."""
 ENDED_KEEP_SECONDS = DAY
-"""The age of documents of ended jobs, where JOBTRAIL_ENDED_TTL_SECONDS is not set."""
+"""The age at which ended documents are deleted, where JOBTRAIL_ENDED_TTL_SECONDS is not set."""
 HISTORY_KEEP_DAYS = 365
-"""The age of the history, where JOBTRAIL_HISTORY_KEEP_DAYS is not set."""
+"""The age at which the history is deleted, where JOBTRAIL_HISTORY_KEEP_DAYS is not set."""
 MEMORY_SHARE = 0.5
 """The part of a Redis server's memory that may hold data; a rewrite of its file needs the rest."""
 
@@ -40,7 +41,7 @@ POSTGRES_CORES = 16
 POSTGRES_CONNECTIONS = 200
 POSTGRES_DISK_BYTES = 16 * 2**40
 VIEWERS_A_PROCESS = 5_000
-"""Viewers of one API process: a quarter of a GiB, and a share of one core at their looks."""
+"""Viewers of one API process: a quarter of a GiB, and at most `BUSY` of a core."""
 CONNECTIONS_A_CONSUMER = 2
 CONNECTIONS_AN_API = 6
 """Its pool for frontends, and that of operators."""
@@ -119,7 +120,7 @@ def size(load: Load, least: int = LEAST) -> Size:
     api = _api(load, least)
     processes = api.processes + sum(part.processes for part in consumers.values())
     redis_cores, redis_bytes = _redis_cores(load, processes), _redis_bytes(load)
-    postgres_cores = _per_event(load, "rows", "_postgres")
+    postgres_cores = _projecting_cores(load, "rows", "_postgres")
     a_day = load.events_a_day * cost("postgres_bytes_event")
     a_day += load.jobs_per_day * cost("postgres_bytes_job")
     connections = (
@@ -182,10 +183,10 @@ def _consumers(group: str, load: Load, least: int) -> Part:
     each = sum(cost(name) for name in EVENT_COSTS[group])
     processes = max(least, ceil(load.events_per_second * each / 1e6 / BUSY))
     idle = processes * cost(f"{group}_idle") + load.tenants * cost("tenant_consumer")
-    return Part(processes, _per_event(load, group, "") + idle / 1e6)
+    return Part(processes, _projecting_cores(load, group, "") + idle / 1e6)
 
 
-def _per_event(load: Load, group: str, server: str) -> float:
+def _projecting_cores(load: Load, group: str, server: str) -> float:
     """Return the cores for projecting in a group, of the consumers or of a server.
 
     At low rates each event is a batch of its own; at high rates many share one.
@@ -208,7 +209,7 @@ def _api(load: Load, least: int) -> Part:
 
 
 def _redis_cores(load: Load, processes: int) -> float:
-    projecting = sum(_per_event(load, group, "_redis") for group in GROUPS)
+    projecting = sum(_projecting_cores(load, group, "_redis") for group in GROUPS)
     others = (
         load.events_per_second * cost("append_redis")
         + load.tenants * cost("tenant_redis")

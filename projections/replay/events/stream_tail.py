@@ -29,8 +29,8 @@ _STAGE = queries("history")
 class StreamTail:
     """Entries of streams that only the streams hold, and how far each stream was read.
 
-    All methods raise redis.RedisError or psycopg.Error where a server is away; then the transaction
-    has failed.
+    Methods that read raise redis.RedisError or psycopg.Error if a server is unavailable; then the
+    transaction must be ended.
 
     Args:
         connection: a connection in a transaction, which ends with the tail.
@@ -50,7 +50,7 @@ class StreamTail:
         self._first_end: dict[str, EntryId] = {}
 
     def begin(self) -> None:
-        """Prepare the temporary tables in a new transaction; all streams count as unread."""
+        """Prepare the temporary tables for a new transaction; all streams count as unread."""
         self._connection.execute(_STAGE["stage_events"])
         self._connection.execute(_QUERIES["prepare"])
         self._read_to.clear()
@@ -60,6 +60,7 @@ class StreamTail:
 
         `scope` has the parameters of the query `lacking_entries` that select the same tenants.
         """
+        # Pages that cannot be compared are kept at once.
         missing = MissingEntries(self._connection)
         self._keep_pages(
             (tenant, page)
@@ -76,7 +77,7 @@ class StreamTail:
         self._keep_pages((tenant, page) for tenant in tenants for page in self._new_pages(tenant))
 
     def first_end(self, tenant: str) -> EntryId:
-        """Return the id of the stream's newest entry when `read` read it."""
+        """Return the id of the newest entry when `read` read the stream; FIRST for an empty one."""
         return self._first_end.get(tenant, FIRST)
 
     def oldest_entry(self, tenant: str) -> EntryId | None:

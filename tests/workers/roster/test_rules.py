@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.roster.reader_process import check_all
-from workers.roster.table.heading_words import field_of
+from workers.roster.table.heading_words import claims_of, field_of
 from workers.roster.table.phones import normalise_phone
 from workers.roster.table.rows import Refused, Student, check_row, gender_value
 from workers.roster.table.schools import grade_value, school_type
@@ -158,6 +158,17 @@ def test_clean__any_text__is_printable_and_stays_itself(text: str) -> None:
 )  # fmt: skip
 def test_heading(heading: str, field: str | None) -> None:
     assert field_of(heading) == field
+
+
+@pytest.mark.parametrize(
+    ("group", "heading", "field"),
+    [("학부모", "연락처", "parent_phone"), ("학부모", "비고", "memo"),
+     ("보호자 정보", "메모", "memo"),
+     ("학생", "이름", "name"), ("학생 정보", "학년", "grade"), ("학부모", "이름", "parent")],
+)  # fmt: skip
+def test_heading_below_a_group(group: str, heading: str, field: str) -> None:
+    claims = claims_of(heading, group)
+    assert max(claims, key=lambda each: claims[each]) == field
 
 
 def test_row__name_is_asked_for_before_the_phone() -> None:

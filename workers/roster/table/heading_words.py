@@ -69,12 +69,11 @@ def claims_of(heading: str, group: str = "") -> Claims:
     """Return the fields that a heading can mean, below the heading of its group if it has one."""
     if len(heading) > _LONGEST:
         return {}
-    if group and is_group(group):
-        # "학부모" above "연락처" means a parent's phone; above "비고" it has no effect.
-        together = _claims(f"{group} {heading}")
-        if together:
-            return together
-    return _claims(heading)
+    alone = _claims(heading)
+    # "학부모" above "연락처" means a parent's phone; above "비고" it has no effect.
+    if group and is_group(group) and "memo" not in alone:
+        return _claims(f"{group} {heading}") or alone
+    return alone
 
 
 def field_of(heading: str) -> str | None:
