@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import redis
 import typer
 
 from ops.arguments import check_servers
+from ops.errors import CommandError, line_for
 from ops.printing import announce, write_log
 from ops.tasks.up import run_all
-from streams.settings import Settings
+from streams.settings import PREFIX, Settings
 
 
 def up(
@@ -31,5 +33,10 @@ def up(
     if port is not None:
         settings = settings.model_copy(update={"api_port": port})
     # Consumers and API would wait for a server that cannot be used.
-    check_servers(settings)
+    try:
+        check_servers(settings)
+    except redis.ConnectionError as error:
+        raise CommandError(
+            f"{line_for(error)}; for embedded servers: unset {PREFIX}REDIS_URL {PREFIX}DATABASE_URL"
+        ) from None
     run_all(settings, announce, write_log, demo=demo)

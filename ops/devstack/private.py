@@ -19,7 +19,10 @@ FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 
 PASSWORD_FILE = "password"  # noqa: S105 - the file's name
+PORT_FILE = "port"
 _PASSWORD = re.compile(r"[A-Za-z0-9_-]{32,128}")
+_PORT = re.compile(r"(1[6-9]|2[0-9]|3[01])[0-9]{3}")
+"""A port that `ops.devstack.server` chooses."""
 
 SERVER_ENVIRON = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 """The complete environment of an embedded server: no variable of the shell is passed on."""
@@ -93,13 +96,7 @@ def write_private(path: Path, text: str) -> None:
 
 def read_password(folder: Path) -> str | None:
     """Return the password that a folder holds, or None if it holds no valid one."""
-    try:
-        fd = open_private(folder / PASSWORD_FILE, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    with os.fdopen(fd, errors="replace") as file:
-        found = file.read().strip()
-    return found if _PASSWORD.fullmatch(found) else None
+    return _read(folder / PASSWORD_FILE, _PASSWORD)
 
 
 def write_password(folder: Path, password: str) -> None:
@@ -114,10 +111,33 @@ def new_password() -> str:
     return secrets.token_urlsafe(32)
 
 
+def read_port(folder: Path) -> int | None:
+    """Return the port that a folder holds, or None if it holds no valid one."""
+    found = _read(folder / PORT_FILE, _PORT)
+    return None if found is None else int(found)
+
+
+def write_port(folder: Path, port: int) -> None:
+    """Write a port into a folder, unless the folder holds it already."""
+    if read_port(folder) != port:
+        write_private(folder / PORT_FILE, f"{port}\n")
+
+
 def forget_libpq_variables(environ: MutableMapping[str, str]) -> None:
     """Remove the shell's `PG…` variables, which describe other servers and change sessions."""
     for name in [name for name in environ if name.startswith("PG")]:
         del environ[name]
+
+
+def _read(path: Path, form: re.Pattern[str]) -> str | None:
+    """Return the text of a private file, or None if there is none of this form."""
+    try:
+        fd = open_private(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with os.fdopen(fd, errors="replace") as file:
+        found = file.read().strip()
+    return found if form.fullmatch(found) else None
 
 
 def _check(path: Path, found: os.stat_result) -> None:

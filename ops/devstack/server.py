@@ -19,7 +19,14 @@ from typing import ClassVar, Self
 
 from ops.devstack.data_dir import DirLock
 from ops.devstack.errors import EmbeddedError
-from ops.devstack.private import SERVER_ENVIRON, UMASK, open_private, private_folder
+from ops.devstack.private import (
+    SERVER_ENVIRON,
+    UMASK,
+    open_private,
+    private_folder,
+    read_port,
+    write_port,
+)
 from ops.processes.child import Child
 
 HOST = "127.0.0.1"
@@ -118,6 +125,21 @@ class EmbeddedServer(ABC):
         except BaseException:
             self._lock.release()
             raise
+
+    def start_on_kept_port(self) -> None:
+        """Start on the port that the data directory keeps, or on a free one if it is taken.
+
+        The port is then kept, so that addresses of clients stay valid the next time.
+
+        Raises:
+            EmbeddedUnavailable, DataDirInUse, NotPrivate, PortTaken, StartFailed: as `start`.
+        """
+        private_folder(self.data_dir)
+        try:
+            self.start(read_port(self.data_dir))
+        except PortTaken:
+            self.start()
+        write_port(self.data_dir, self.port)
 
     def stop(self) -> None:
         """Shut it down; it is killed if that takes more than `STOP_TIMEOUT` seconds."""

@@ -10,10 +10,14 @@ import errno
 import http
 import http.client
 import os
+import shlex
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import structlog
 
@@ -59,7 +63,8 @@ def run_all(settings: Settings, announce: Announce, write_log: WriteLog, *, demo
     when it stops. `write_log` is called with the log lines of all processes, after the addresses.
 
     Raises:
-        CommandError: a port is taken, or the API did not become ready.
+        CommandError: another `up` runs on the data directory, the API's port is taken, or the API
+            did not become ready.
         SettingsError: authentication is not configured, or a value is not valid.
         EmbeddedError: an embedded server cannot be started.
     """
@@ -70,7 +75,9 @@ def run_all(settings: Settings, announce: Announce, write_log: WriteLog, *, demo
     authenticator(settings)  # raises before any server is started
     with ExitStack() as stack:
         logs = stack.enter_context(_relayed_logs(settings, write_log))
+        # Before the port, which another `up` on the same folder has probably taken.
         publisher = stack.enter_context(published(settings.data_dir))
+        settings = _with_free_port(settings)
         settings = _with_servers(settings, stack, stop)
         apply(settings.require_database_url())
         with _children(settings, logs.fd, demo=demo):
@@ -95,18 +102,19 @@ def _relayed_logs(settings: Settings, write_log: WriteLog) -> Iterator[LogRelay]
 
 
 def _completed(settings: Settings) -> Settings:
-    """Return the settings with a free port for the API, and dev auth if there is no secret."""
+    """Return the settings with an absolute data directory, and dev auth if there is no secret."""
     auth = settings.auth
     if "auth" not in settings.model_fields_set and not (settings.jwt_secret or settings.jwks):
         auth = "dev"
-    port = _free_port(settings.api_host, settings.api_port)
     data_dir = settings.data_dir.absolute()
-    return settings.model_copy(update={"auth": auth, "api_port": port, "data_dir": data_dir})
+    return settings.model_copy(update={"auth": auth, "data_dir": data_dir})
 
 
-def _free_port(host: str, port: int) -> int:
+def _with_free_port(settings: Settings) -> Settings:
+    """Return the settings with a port for the API that is free."""
+    host, port = settings.api_host, settings.api_port
     try:
-        return free_port(host, port)
+        return settings.model_copy(update={"api_port": free_port(host, port)})
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             reason, remedy = "the port is taken", f"pass --port, or set {PREFIX}API_PORT"
@@ -133,7 +141,8 @@ def _with_servers(settings: Settings, stack: ExitStack, stop: threading.Event) -
         # They describe other servers, and would change the sessions of this process's children.
         forget_libpq_variables(os.environ)
     for server in servers.values():
-        stack.enter_context(server)
+        stack.callback(server.stop)
+        server.start_on_kept_port()
     if servers:
         stack.enter_context(_watched(list(servers.values()), stop))
     return settings.model_copy(update={name: server.url for name, server in servers.items()})
@@ -237,8 +246,21 @@ def _examples(api: str) -> list[str]:
         f"  curl -H 'X-Tenant-ID: 1' {api}/media/videos/1/progress/",
         f"  curl -H 'X-Tenant-ID: 2' {api}/api/v1/jobs/archive-1/progress/",
         f"  curl -H 'X-Tenant-ID: 3' {api}/api/v1/jobs/report-1/progress/  # fails on purpose",
-        "  jobtrail tail --tenant 2",
+        f"  {_own_program()} tail --tenant 2",
     ]
+
+
+def _own_program() -> str:
+    """Return the name of `jobtrail` for a shell: with its path if the shell's PATH lacks it."""
+    path = Path(sys.argv[0])
+    if path.name != "jobtrail":  # `python -m ops`
+        return "jobtrail"
+    found = shutil.which("jobtrail")
+    return (
+        "jobtrail"
+        if found and path.absolute() == Path(found).absolute()
+        else shlex.quote(str(path))
+    )
 
 
 def _api_url(settings: Settings) -> str:

@@ -22,7 +22,7 @@ import redis
 from ops.addresses import Addresses, RunningUp, published, running
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from ops.devstack.private import NotPrivate, open_private, private_folder
-from ops.errors import CommandError
+from ops.errors import CommandError, line_for
 from streams.connection import connect
 from tests.support.processes import descendants
 from tests.support.servers import PostgresFactory, RedisFactory, login, server_folder
@@ -155,6 +155,25 @@ def test_up__odd_shell_and_every_command_in_its_folder(home: Path) -> None:
         assert "JOBTRAIL_REDIS_URL is not set" in command("lag", cwd=folder).stderr
     log = (folder / "up.err").read_text()
     assert not [each for each in passwords if each in log]
+
+
+def test_error_of_an_earlier_address__names_the_up_that_runs_here(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBTRAIL_DATA_DIR", str(home))
+    errors = {"REDIS": redis.ConnectionError("refused"), "DATABASE": psycopg.Error("refused")}
+    for server, error in errors.items():
+        monkeypatch.setenv(f"JOBTRAIL_{server}_URL", "earlier")
+        plain = f"check JOBTRAIL_{server}_URL"
+        assert str(line_for(error)).endswith(plain)
+        with published(home) as publisher:
+            publisher.publish(RunningUp(ADDRESSES, "dev", None))
+            assert str(line_for(error)).endswith(
+                f'{plain}; a jobtrail up runs here with another one, for which: eval "$(jobtrail'
+                ' env)"'
+            )
+            monkeypatch.setenv(f"JOBTRAIL_{server}_URL", getattr(ADDRESSES, server.lower()))
+            assert str(line_for(error)).endswith(plain)
 
 
 def test_servers__let_nobody_in_without_their_password(

@@ -162,6 +162,31 @@ def test_port_lost_to_another_process_is_replaced(
             assert server.port == free
 
 
+def test_kept_port_is_taken_again_while_it_is_free(make: Make, data_dir: Path) -> None:
+    first = make(data_dir)
+    first.start_on_kept_port()
+    first.stop()
+    second = make(data_dir)
+    second.start_on_kept_port()
+    second.stop()
+    assert second.url == first.url
+    with socket.create_server(("127.0.0.1", first.port)):
+        third = make(data_dir)
+        third.start_on_kept_port()
+    third.stop()
+    assert third.port != first.port
+    assert (data_dir / "port").read_text() == f"{third.port}\n"
+
+
+@pytest.mark.parametrize("text", ["", "15999\n", "99999\n", "nonsense"])
+def test_kept_port_that_is_not_valid_is_replaced(data_dir: Path, text: str) -> None:
+    (data_dir / "port").write_text(text)
+    server = EmbeddedRedis(data_dir)
+    server.start_on_kept_port()
+    server.stop()
+    assert (data_dir / "port").read_text() == f"{server.port}\n"
+
+
 def test_server_listens_on_loopback_only(make: Make, data_dir: Path) -> None:
     with make(data_dir) as server:
         assert listening(server.pid) == {("127.0.0.1", server.port)}

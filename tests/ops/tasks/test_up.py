@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 
+from ops.tasks import up
 from streams.connection import connect
 from tests.support.processes import descendants, runs, signal_all
 from tests.support.waiting import ENDING, eventually
@@ -69,11 +71,12 @@ def test_up_serves_what_is_appended_and_leaves_nothing(data_dir: Path) -> None:
         assert process.wait(ENDING) == 0
         assert not [pid for pid in family if runs(pid)]
 
-    # Data is kept, and the addresses come once and before all logs.
+    # Data and the servers' ports are kept, and the addresses come once and before all logs.
     words = ("--port", "0")
     with running(data_dir, *words, api_port="1", stderr=subprocess.STDOUT) as process:
-        found = addresses(process)
+        before, found = found, addresses(process)
         assert list(found) == ["api", "redis", "database", "console"]
+        assert (found["redis"], found["database"]) == (before["redis"], before["database"])
         url = f"{found['api']}/api/v1/jobs/a1/progress/"
         assert httpx.get(url, headers=headers).json()["status"] == "DONE"
         process.send_signal(signal.SIGINT)
@@ -133,11 +136,12 @@ def _patient(check: Any) -> Any:
 
 def test_second_up_in_the_same_folder_is_refused_in_one_line(data_dir: Path) -> None:
     with running(data_dir) as process:
-        addresses(process)
-        with running(data_dir) as second:
+        port = addresses(process)["api"].rpartition(":")[2]
+        with running(data_dir, "--port", port) as second:
             out, err = second.communicate(timeout=ENDING)
             assert second.returncode == 1
             assert out == b""
+            # The port is taken, too; another one would not help.
             assert "in use" in err.decode().strip().splitlines()[-1]
 
 
@@ -151,6 +155,30 @@ def test_taken_port_is_said_plainly(data_dir: Path) -> None:
     assert f"127.0.0.1:{port}: the port is taken" in line
     assert "--port" in line
     assert "JOBTRAIL_API_PORT" in line
+
+
+def test_refused_url_is_said_with_the_way_to_embedded_servers(data_dir: Path) -> None:
+    with running(data_dir, redis_url="redis://127.0.0.1:1/0") as process:
+        _, err = process.communicate(timeout=ENDING)
+    (line,) = err.decode().strip().splitlines()
+    assert "check JOBTRAIL_REDIS_URL; for embedded servers: unset JOBTRAIL_REDIS_URL" in line
+
+
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [
+        (".venv/bin/jobtrail", ".venv/bin/jobtrail"),
+        ("/a folder/jobtrail", "'/a folder/jobtrail'"),
+        ("/bin/on-path/jobtrail", "jobtrail"),
+        ("/x/ops/__main__.py", "jobtrail"),
+    ],
+)
+def test_example_of_the_demo_names_a_program_that_the_shell_finds(
+    monkeypatch: pytest.MonkeyPatch, program: str, shown: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program])
+    monkeypatch.setattr(shutil, "which", lambda _: "/bin/on-path/jobtrail")
+    assert up._examples("http://x")[-1] == f"  {shown} tail --tenant 2"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
