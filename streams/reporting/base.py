@@ -21,6 +21,7 @@ import redis
 from ..appender import EventAppender
 from ..connection import InvalidUrl, connect_to_append
 from ..events import MAX_EVENT_BYTES, WORD_LENGTH
+from ..runtime.environment import workers_redis_url
 from ..settings import PREFIX, Settings, SettingsError
 from ..tracing import current_traceparent
 from .attempts import Attempts, next_attempt, read_attempts
@@ -137,7 +138,7 @@ class ReporterBase:
             SettingsError: a variable is not valid, or `JOBTRAIL_REDIS_URL` is not set.
         """
         settings = Settings.of_worker()
-        url = settings.require_redis_url()
+        url = workers_redis_url(settings.redis_url)
         try:
             return cls.from_url(
                 url,

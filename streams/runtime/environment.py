@@ -18,6 +18,9 @@ DATA_DIR = ".jobtrail"
 """The default folder for the data of the embedded servers."""
 
 
+_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+
 class SettingsError(ValueError):
     """A setting is not valid; the message is one line that names the variable and valid values."""
 
@@ -36,15 +39,15 @@ def is_utf8(value: str) -> bool:
     return True
 
 
-def required(value: str | None, name: str, example: str) -> str:
+def required(value: str | None, name: str, example: str, instead: str = "start jobtrail up") -> str:
     """Return the value of a setting.
 
     Raises:
-        SettingsError: it is None; the message has the example.
+        SettingsError: it is None; the message has the example and what to do instead.
     """
     if value is None:
         raise SettingsError(
-            f"{PREFIX}{name.upper()} is not set: give it, e.g. {example}, or start jobtrail up"
+            f"{PREFIX}{name.upper()} is not set: give it, e.g. {example}, or {instead}"
         )
     return value
 
@@ -55,4 +58,14 @@ def required_redis_url(value: str | None) -> str:
     Raises:
         SettingsError: it is None.
     """
-    return required(value, "redis_url", "redis://127.0.0.1:6379/0")
+    return required(value, "redis_url", _REDIS_URL)
+
+
+def workers_redis_url(value: str | None) -> str:
+    """Return the Redis URL for a worker, which does not look for a running `jobtrail up`.
+
+    Raises:
+        SettingsError: it is None.
+    """
+    instead = 'take that of the running jobtrail up: eval "$(jobtrail env)"'
+    return required(value, "redis_url", _REDIS_URL, instead)

@@ -327,7 +327,12 @@ def test_from_env__reads_the_variables(
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("REDIS_URL", "", "JOBTRAIL_REDIS_URL is not set"),
+        (
+            "REDIS_URL",
+            "",
+            "JOBTRAIL_REDIS_URL is not set: give it, e.g. redis://127.0.0.1:6379/0, or take that of"
+            ' the running jobtrail up: eval "$(jobtrail env)"',
+        ),
         ("REDIS_URL", "http://x", "JOBTRAIL_REDIS_URL: its scheme is not known"),
         ("MAX_EVENT_BYTES", "many", "JOBTRAIL_MAX_EVENT_BYTES: 'many' is not valid"),
         ("STREAM_MAX_BYTES", "0", "JOBTRAIL_STREAM_MAX_BYTES: '0' is not valid"),
