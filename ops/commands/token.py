@@ -35,7 +35,8 @@ def token(
 ) -> None:
     """Print a token for the API, to try it out.
 
-    It is signed with JOBTRAIL_JWT_SECRET, or with the secret of the `jobtrail up` that runs here.
+    It is signed with JOBTRAIL_JWT_SECRET, or with the secret of the `jobtrail up` that runs here
+    if it was started with one.
     Without --jobs and --videos it may read all jobs of the tenant.
     """
     settings = Settings.from_environ()
