@@ -180,6 +180,29 @@ def command_redis_url() -> str:
     return required_redis_url(redis_url)
 
 
+def with_running_up(line: str) -> str:
+    """Return the line of an error, with the way to the addresses of the `up` that runs here.
+
+    It is added where the line asks to check a URL that is another one: a terminal keeps what it
+    exported, also when a later `up` has other addresses.
+    """
+    name = next((each for each in ("redis", "database") if line.endswith(_to_check(each))), None)
+    address = name and given(os.environ, f"{name}_url")
+    if name is None or address is None:
+        return line
+    try:
+        found = running(Path(given(os.environ, "data_dir") or DATA_DIR))
+    except (NotPrivate, OSError):
+        return line
+    if found is None or getattr(found, name) == address:
+        return line
+    return f'{line}; a jobtrail up runs here with another one, for which: eval "$(jobtrail env)"'
+
+
+def _to_check(name: str) -> str:
+    return f"check {PREFIX}{name.upper()}_URL"
+
+
 def only_plain_variables(environ: Mapping[str, str]) -> bool:
     """Return True if every `JOBTRAIL_` variable is one for which every text is valid."""
     exported = [f"{name}_url" for name in Addresses._fields]

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from ops.addresses import with_running_up
 from ops.command_line.lazy_group import HELP_OPTIONS, lazy_group
 from ops.commands import COMMANDS
 from ops.errors import USAGE_STATUS, UsageError, WrongArgument, line_for, usage_line
@@ -59,7 +60,7 @@ def _failed(error: Exception) -> int:
     if line is None:
         raise error
     if line:
-        complain(line)
+        complain(with_running_up(line))
     return USAGE_STATUS if wrong_usage else 1
 
 

@@ -6,21 +6,16 @@ raised.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import psycopg
 import redis
 
 from api.access.listening import ListenError
 from consumers.faults import is_of_key
-from ops.addresses import running
 from ops.devstack import EmbeddedError
 from ops.errors import one_line
 from sql.retries import TRANSIENT_ERRORS
 from streams.connection import InvalidUrl, LogUnavailable, WrongServer, refuses_writes
 from streams.events import InvalidEvent
-from streams.runtime.environment import DATA_DIR, PREFIX, given
 
 _INSUFFICIENT_RESOURCES = "53"
 """The class of the server's errors for a full disk, memory or too many connections."""
@@ -35,8 +30,7 @@ def line_for(error: BaseException) -> str | None:
     if isinstance(error, LogUnavailable):
         # An error without a cause is an answer of the server, so that the URL is right.
         url_may_be_wrong = error.__cause__ and not isinstance(error.__cause__, WrongServer)
-        line = one_line(error)
-        return f"{line}: {_check('redis')}" if url_may_be_wrong else line
+        return f"{one_line(error)}{': check JOBTRAIL_REDIS_URL' if url_may_be_wrong else ''}"
     if isinstance(error, redis.RedisError | InvalidUrl):
         return _of_redis(error)
     if isinstance(error, psycopg.Error):
@@ -51,7 +45,7 @@ def _of_postgres(error: psycopg.Error) -> str:
         return f"PostgreSQL refuses: {message}: it lacks space on disk, memory or connections"
     if isinstance(error, TRANSIENT_ERRORS):
         return f"other sessions were in the way ({message}): run the command again"
-    return f"PostgreSQL is away or refuses: {message}: {_check('database')}"
+    return f"PostgreSQL is away or refuses: {message}: check JOBTRAIL_DATABASE_URL"
 
 
 def _of_redis(error: redis.RedisError | InvalidUrl) -> str:
@@ -65,17 +59,4 @@ def _of_redis(error: redis.RedisError | InvalidUrl) -> str:
         return f"Redis refuses us: {one_line(error)}: check the user and password in its URL"
     if is_of_key(error):
         return f"a key holds what does not belong there: {one_line(error)}: run jobtrail doctor"
-    return f"Redis is away or refuses: {one_line(error)}: {_check('redis')}"
-
-
-def _check(server: str) -> str:
-    """Return the advice to check a URL, which may come from an earlier start of `jobtrail up`."""
-    advice = f"check {PREFIX}{server.upper()}_URL"
-    address = given(os.environ, f"{server}_url")
-    try:
-        found = running(Path(given(os.environ, "data_dir") or DATA_DIR))
-    except (EmbeddedError, OSError):
-        return advice
-    if found is None or address in {None, getattr(found, server)}:
-        return advice
-    return f'{advice}; a jobtrail up runs here with another one, for which: eval "$(jobtrail env)"'
+    return f"Redis is away or refuses: {one_line(error)}: check JOBTRAIL_REDIS_URL"
