@@ -85,7 +85,7 @@ def test_go(redis_url: str, redis_client: redis.Redis, tmp_path: Path) -> None:
     assert list(reported(redis_client)) == [(name, "go-1") for name in ALL_LANGUAGES]
 
 
-@pytest.mark.parametrize("title", ["coroutines.py", "words.py"])
+@pytest.mark.parametrize("title", ["coroutines.py", "loop.py", "words.py"])
 def test_python_programs(
     redis_url: str, redis_client: redis.Redis, tmp_path: Path, title: str
 ) -> None:

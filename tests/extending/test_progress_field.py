@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.docs.pages import blocks_of
 from tests.extending.copied_code import CopiedCode
 
 PROGRAM = """
@@ -47,3 +48,49 @@ def test_field_of_the_model_is_in_every_projection(tmp_path: Path) -> None:
     assert (document["eta_percent"], document["region"]) == (100, "kr")
     # A document from before the upgrade lacks the fields.
     assert (older["step"], older["eta_percent"], older["region"]) == ("x", None, None)
+
+
+REPORT = """
+import asyncio
+import json
+
+from api.spec.models.progress import JobProgressDetail
+from streams.recording import recording
+
+with recording() as jobs:
+    with jobs.reporter.job("a1", tenant="42") as job:
+        job.progress("copying", bytes_done=5)
+        job.progress("copying", bytes_done=6)
+
+    async def report():
+        async with jobs.async_reporter.job("a2", tenant="42") as job:
+            await job.progress("copying", bytes_done=7)
+
+    asyncio.run(report())
+    reported = [
+        event["bytes_done"]
+        for name in ("a1", "a2")
+        for event in jobs[name].events
+        if event["type"] == "progress"
+    ]
+print(json.dumps([reported, "bytes_done" in JobProgressDetail.model_fields]))
+"""
+
+
+def test_field_of_the_page_is_in_the_sdk_and_the_answers(tmp_path: Path) -> None:
+    code = CopiedCode(tmp_path, {})
+    lines = {
+        block.title: [f"{line}\n" for line in block.text.strip().splitlines()]
+        for block in blocks_of("extending/progress-field.md")
+        if block.title
+    }
+    model, sdk, forms, answers = lines.values()
+    code.insert("streams/events.py", "    extra: Annotated[dict", f"    {model[0]}    {model[1]}")
+    for file in ("streams/job_report.py", "streams/async_job_report.py"):
+        code.insert(file, "        extra: Mapping[str, Any] | None = None,\n", f"        {sdk[0]}")
+        code.insert(file, '            "extra": extra,\n', f"            {sdk[1]}")
+    events = "streams/reporting/job_events.py"
+    code.insert(events, '    "remaining_seconds": as_number,\n', f"    {forms[0]}")
+    code.insert(events, '    "remaining_seconds": _NUMBERS,\n', f"    {forms[1]}")
+    code.insert("api/spec/models/progress.py", "\n\ndef _progress_model(", f"    {answers[0]}")
+    assert json.loads(code.python("-c", REPORT)) == [[5, 6, 7], True]

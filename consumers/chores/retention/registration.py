@@ -71,7 +71,8 @@ def deregister(
     streams = _all_streams(client, keys)
     alive = 0 if force else _consumers_alive(client, keys, group, streams)
     if alive:
-        raise ConsumersAlive(f"group {group} has {alive} consumers alive: stop them first")
+        noun = "consumer that is" if alive == 1 else "consumers that are"
+        raise ConsumersAlive(f"group {group} has {alive} {noun} alive: stop all of them first")
     replies = round_trips(client, (group_commands.destroy(stream, group) for stream in streams))
     destroyed = sum(map(_destroyed, replies))
     ask(client, "SREM", keys.groups(), group)

@@ -42,8 +42,9 @@ def restore_replaced(scope: Scope, notify: Callable[[str], None]) -> PutBack:
     restore = scope.registered().restore
     if restore is None:
         raise CommandError(
-            "only rows are put back: documents are rebuilt from their events; the replaced ones"
-            " are in the table replaced_states"
+            f"only rows are put back: {scope.projection} is rebuilt from the events (jobtrail"
+            f" replay {scope.projection} --reset); replaced documents are in"
+            " the table replaced_states"
         )
     with one_line_errors(), open_database(scope.settings) as connection:
         restored = restore(connection, scope.tenant, lambda: notify(WAITING))

@@ -116,7 +116,7 @@ def test_after_deregistering_the_stream_shrinks(redis_client: redis.Redis) -> No
 def test_group_with_consumers_alive_is_not_deregistered(redis_client: redis.Redis) -> None:
     add(redis_client, OLD)
     had(redis_client, "audit")
-    with pytest.raises(ConsumersAlive, match="1 consumers alive"):
+    with pytest.raises(ConsumersAlive, match="has 1 consumer that is alive"):
         deregister(redis_client, "audit")
     assert redis_client.sismember("jobtrail:groups", "audit")
 
