@@ -82,7 +82,7 @@ class RedisCluster(NamedTuple):
             source.ask("MIGRATE", "127.0.0.1", target.port, name.decode(), 0, 5_000)
 
     def end_move(self, key: str, target: Node) -> None:
-        """Give the key's slot to the target, and wait until all nodes know."""
+        """Assign the key's slot to the target, and wait until all nodes know."""
         slot = slot_of(key)
         for node in (target, *self.primaries):
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
