@@ -11,6 +11,7 @@ from ops.arguments import check_servers
 from ops.errors import CommandError, line_for
 from ops.printing import announce, write_log
 from ops.tasks.up import run_all
+from streams.connection import WrongServer
 from streams.settings import PREFIX, Settings
 
 
@@ -35,6 +36,8 @@ def up(
     # Consumers and API would wait for a server that cannot be used.
     try:
         check_servers(settings)
+    except WrongServer:
+        raise
     except redis.ConnectionError as error:
         raise CommandError(
             f"{line_for(error)}; for embedded servers: unset {PREFIX}REDIS_URL {PREFIX}DATABASE_URL"
