@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import redis
@@ -82,6 +82,11 @@ class ClusterState(Generic[ClientT]):
         """True once the slot map was read."""
         return self._map is not None
 
+    @property
+    def addresses(self) -> Sequence[Address]:
+        """The primaries of the last slot map."""
+        return () if self._map is None else self._map.primaries
+
     def tag_of(self, key: str) -> str:
         """Return the hash tag of the ready queue of the key's node, by the last slot map."""
         return TAGS[0] if self._map is None else self._map.tag_of(key)
@@ -97,8 +102,7 @@ class ClusterState(Generic[ClientT]):
 
     def candidates(self) -> list[Address]:
         """Return the nodes to read the slot map from, known primaries first."""
-        known = () if self._map is None else self._map.primaries
-        found = list(dict.fromkeys([*known, *self._seeds]))
+        found = list(dict.fromkeys([*self.addresses, *self._seeds]))
         # A node that hangs must not delay the commands to all others.
         return sorted(found, key=self._suspects.__contains__)
 
@@ -193,14 +197,42 @@ def store(batch: Batch, found: Sequence[Any], replies: list[Any]) -> list[Any]:
 def unserved(commands: Sequence[Command]) -> list[Any]:
     """Return the replies that commands have until a node replies."""
     return [
-        redis.exceptions.ClusterDownError(f"CLUSTERDOWN no node has the slot of {command[1]!r}")
+        redis.exceptions.ClusterDownError(
+            f"CLUSTERDOWN no node has the slot of {key_of(command)!r}"
+        )
         for command in commands
     ]
 
 
 def key_of(command: Command) -> str | bytes:
-    """Return the key that a command is routed by, its second word."""
-    key = command[1]
+    """Return the key that a command is routed by; empty for a command without a key.
+
+    Raises:
+        TypeError: there is no text where the command has its key.
+    """
+    key = command[_key_index(command)] if len(command) > 1 and command[0] not in _KEYLESS else ""
     if isinstance(key, str | bytes):
         return key
     raise TypeError(f"a cluster has no key {key!r}")
+
+
+def _key_index(command: Command) -> int:
+    """Return the index of the first key of a command that has one."""
+    name = command[0]
+    if name in ("XREADGROUP", "XREAD"):
+        # After the names of a group and its consumer, which may be any text.
+        return command.index("STREAMS", 4 if name == "XREADGROUP" else 1) + 1
+    return _KEY_INDEXES.get(name, 1)
+
+
+_KEY_INDEXES: Mapping[str | bytes | float, int] = {
+    "EVAL": 3,
+    "EVALSHA": 3,
+    "MEMORY": 2,
+    "OBJECT": 2,
+    "XGROUP": 2,
+    "XINFO": 2,
+}
+"""The index of the first key in commands whose second word is none."""
+_KEYLESS = ("INFO", "PING", "TIME")
+"""Commands that every node executes; they are sent to the node of slot 0."""

@@ -24,12 +24,24 @@ PIECE_BYTES = 65_536
 Command = Sequence[str | bytes | float]
 
 
+class Sent(ABC):
+    """Commands that were sent, to one server or to several."""
+
+    @abstractmethod
+    def replies(self) -> list[Any]:
+        """Wait for the replies, as `PendingReplies.replies` does."""
+
+    @abstractmethod
+    def give_up(self) -> None:
+        """Close the connections if the replies were not read."""
+
+
 class Router(ABC):
     """Base of clients of several servers, which send each command to the server of its key."""
 
     @abstractmethod
-    def replies_to(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands, and return their replies as `round_trip` does."""
+    def send(self, commands: Sequence[Command]) -> Sent:
+        """Send commands without waiting for the replies; raises what `PendingReplies` does."""
 
 
 class PendingReplies:
@@ -44,15 +56,11 @@ class PendingReplies:
     """
 
     def __init__(self, client: redis.Redis, commands: Sequence[Command]) -> None:
-        self._pool = client.connection_pool
-        self._count = len(commands)
-        connection: Any = self._pool.get_connection()
-        self._connection = connection
-        try:
-            connection.send_packed_command(packed(commands))
-        except BaseException:
-            self.give_up()
-            raise
+        self._sent = (
+            client.send(commands)
+            if isinstance(client, Router)
+            else _SentToOne(client.connection_pool, commands)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -72,6 +80,28 @@ class PendingReplies:
             RuntimeError: they were read or given up before.
             redis.ConnectionError, redis.TimeoutError: some commands may have been executed.
         """
+        return self._sent.replies()
+
+    def give_up(self) -> None:
+        """Close the connection if its replies were not read; commands may have been executed."""
+        self._sent.give_up()
+
+
+class _SentToOne(Sent):
+    """Commands that were sent on a connection of a pool."""
+
+    def __init__(self, pool: redis.ConnectionPool, commands: Sequence[Command]) -> None:
+        self._pool = pool
+        self._count = len(commands)
+        connection: Any = self._pool.get_connection()
+        self._connection = connection
+        try:
+            connection.send_packed_command(packed(commands))
+        except BaseException:
+            self.give_up()
+            raise
+
+    def replies(self) -> list[Any]:
         connection = self._connection
         if connection is None:
             raise RuntimeError("the replies were read or given up before")
@@ -85,7 +115,6 @@ class PendingReplies:
         return replies
 
     def give_up(self) -> None:
-        """Close the connection if its replies were not read; commands may have been executed."""
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
@@ -100,8 +129,6 @@ def round_trip(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
     Raises:
         redis.ConnectionError, redis.TimeoutError: some commands may have been executed.
     """
-    if isinstance(client, Router):
-        return client.replies_to(commands)
     return PendingReplies(client, commands).replies()
 
 

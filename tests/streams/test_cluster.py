@@ -23,8 +23,10 @@ from streams.connection import (
 from streams.durability import NotDurable
 from streams.entry_ids import EntryId
 from streams.reporter import Reporter
+from streams.routing import key_of
 from streams.servers.slots import SLOTS, slot_of
 from streams.settings import SettingsError
+from streams.wire import Command, PendingReplies, ask, checked, round_trip
 from tests.ops.test_cli import jobtrail, plain_failure
 from tests.support.clusters import HASTY_MS, RedisCluster, redis_cluster
 from tests.support.servers import RedisFactory
@@ -259,3 +261,53 @@ def test_nodes_that_cannot_be_used__are_named(open_redis: RedisFactory) -> None:
     with pytest.raises(LogUnavailable) as refused:
         EventAppender(connect_to_append(wrong)).append("42", DONE)
     assert isinstance(refused.value.__cause__, redis.AuthenticationError)
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        (("XADD", "a", "*", "event", b"{}"), "a"),
+        (("EVALSHA", "digest", 2, "a", "b", 1), "a"),
+        (("EVAL", b"return 1", 1, b"a"), b"a"),
+        (("XINFO", "GROUPS", "a"), "a"),
+        (("XGROUP", "CREATE", "a", "STREAMS", "0"), "a"),
+        (("MEMORY", "USAGE", "a", "SAMPLES", 0), "a"),
+        (("XREAD", "COUNT", 1, "STREAMS", "a", "0-0"), "a"),
+        (("XREADGROUP", "GROUP", "STREAMS", "STREAMS", "COUNT", 1, "STREAMS", "a", ">"), "a"),
+        (("TIME",), ""),
+    ],
+)
+def test_key__is_found_in_every_command(command: Command, key: str | bytes) -> None:
+    assert key_of(command) == key
+
+
+def test_sent_commands__are_answered_in_their_order(cluster: RedisCluster, client: Cluster) -> None:
+    """Whichever nodes have their keys, and while others use the client."""
+    names = [f"key-{number}" for number in range(30)]
+    checked(round_trip(client, [("SET", name, name) for name in names]))
+    with PendingReplies(client, [("GET", name) for name in names]) as first:
+        second = PendingReplies(client, [("GET", name) for name in reversed(names)])
+        assert first.replies() == [name.encode() for name in names]
+        assert second.replies() == [name.encode() for name in reversed(names)]
+    with PendingReplies(client, [("GET", name) for name in names]):
+        pass
+    assert [client.get(name) for name in names] == [name.encode() for name in names]
+    assert client.set("key-0", "1") is True
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        ask(client, "LPUSH", "key-0", "x")
+
+
+def test_script__runs_on_the_node_of_its_key(cluster: RedisCluster, client: Cluster) -> None:
+    """A slot that moves, and a node that has lost the script, change nothing."""
+    script = client.register_script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+    key = next(name for name in TENANTS if cluster.owner(name) is cluster.primaries[1])
+    target = cluster.primaries[0]
+    assert script(keys=[key], args=[2]) == 2
+    source = cluster.begin_move(key, target)
+    cluster.move_keys(key, source, target)
+    assert script(keys=[key.encode()], args=[3]) == 5
+    cluster.end_move(key, target)
+    target.ask("SCRIPT", "FLUSH")
+    assert script(keys=[key], args=[1]) == 6
+    with pytest.raises(redis.ResponseError, match="not an integer"):
+        script(keys=[key], args=["x"])
