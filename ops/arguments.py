@@ -11,9 +11,9 @@ from pathlib import Path
 import redis
 
 from ops.errors import CommandError, WrongArgument
-from streams.cluster import Cluster
+from streams.cluster import Cluster, keys_of
 from streams.connection import NoPrimary, WrongServer, connect, connect_to_append
-from streams.keys import Keys, check_tenant
+from streams.keys import check_tenant
 from streams.settings import PREFIX, Settings, SettingsError
 from streams.wire import ask
 
@@ -46,7 +46,7 @@ def is_known(client: redis.Redis, tenant: str) -> bool:
 
     A stream is never deleted, so that this is False only where nothing was ever appended.
     """
-    keys = Keys()
+    keys = keys_of(client)
     return bool(ask(client, "EXISTS", keys.stream(tenant), keys.dead(tenant)))
 
 

@@ -29,6 +29,7 @@ from consumers.round_trips import encodable, server_ms
 from ops.tasks.dead_letter_facts import letter_facts, rejection_facts
 from projections.registry.lookup import projection_names
 from streams.appender import GROUPS
+from streams.cluster import keys_of
 from streams.connection import connect
 from streams.entry_ids import EntryId
 from streams.keys import TENANT, Keys
@@ -57,7 +58,7 @@ class RedisOperatorView:
     ) -> None:
         self._client = client
         self._dead_letters = dead_letters
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
 
     @classmethod
     def of(cls, settings: Settings) -> RedisOperatorView:

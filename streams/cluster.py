@@ -7,7 +7,7 @@ and the key is at the other node already) both mean that the command was not exe
 are replies, as on a single server; TRYAGAIN and CLUSTERDOWN are outages.
 
 The keys of one command must share a slot. `streams/connection.py` makes these clients. Used by
-`ops.arguments`, `streams.appender`, `streams.cluster_appends` and `streams.connection`.
+`api`, `consumers`, `ops`, `projections` and `streams`.
 """
 
 from __future__ import annotations

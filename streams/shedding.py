@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from .cluster import keys_of
 from .entry_ids import FIRST
 from .keys import Keys
 from .wire import Command, ask
@@ -72,7 +73,7 @@ def shed_counts(client: redis.Redis, keys: Keys | None = None) -> Mapping[str, i
     Raises:
         redis.RedisError: the server is unavailable or refuses.
     """
-    reply: Any = ask(client, "HGETALL", (keys or Keys()).shed())
+    reply: Any = ask(client, "HGETALL", (keys or keys_of(client)).shed())
     flat = reply if isinstance(reply, list) else [each for pair in reply.items() for each in pair]
     return {
         tenant.decode(): int(count) for tenant, count in zip(flat[::2], flat[1::2], strict=True)

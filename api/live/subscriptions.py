@@ -25,6 +25,7 @@ from api.live.channels import Channel
 from api.live.waiters import Waiter
 from api.metrics import FEED_MESSAGES, FEED_SUBSCRIPTIONS
 from projections.reading.feed import changed_names
+from streams.cluster import keys_of
 from streams.connection import count_refused_servers, refuses_writes, uses_sentinels
 from streams.keys import Keys
 
@@ -56,7 +57,7 @@ class Subscriptions:
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys | None = None) -> None:
         self._client = client
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         self._channels: dict[str, Channel] = {}
         """The channels that must be subscribed, by their name in Redis."""
         self._requested = set[str]()

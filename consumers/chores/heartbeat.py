@@ -19,6 +19,7 @@ from consumers.chores.activity import Tally
 from consumers.chores.periodic import PeriodicChore
 from consumers.chores.shared_figures import Beat, valid_figures
 from consumers.round_trips import round_trips, server_ms
+from streams.cluster import keys_of
 from streams.keys import Keys
 from streams.wire import Command, ask, checked
 
@@ -53,7 +54,7 @@ class Heartbeat(PeriodicChore):
         self._group = group
         self._consumer = consumer
         self._tally = tally
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         self._since = time.time_ns() // 1_000_000
 
     def leave(self) -> None:

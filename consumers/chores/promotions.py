@@ -23,6 +23,7 @@ from consumers.delivery.group_states import group_states
 from consumers.faults import is_outage
 from consumers.round_trips import encodable
 from projections.decoding import Entry, decode_each
+from streams.cluster import keys_of
 from streams.discovery import tenants
 from streams.entry_ids import FIRST, EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES
@@ -82,7 +83,7 @@ class Promotions(PeriodicChore):
         self._projection = projection
         self._group = group
         self._max_event_bytes = max_event_bytes
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         self._seen: str | None = None
         self._comparison: Iterator[int] | None = None
         self._restored = 0

@@ -24,6 +24,7 @@ from consumers.round_trips import server_ms
 from projections.registry.lookup import HISTORY_GROUP
 from sql import queries
 from streams.appender import EventAppender
+from streams.cluster import keys_of
 from streams.connection import LogUnavailable
 from streams.keys import Keys
 from streams.wire import round_trip
@@ -69,7 +70,7 @@ class Reaper(PeriodicChore):
         interval_seconds: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         interval = min(interval_seconds, stalled_after_seconds)
         election = Election(client, self._keys.reaper(), consumer, interval)
         super().__init__(interval, election=election, clock=clock)

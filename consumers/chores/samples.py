@@ -27,6 +27,7 @@ from consumers.delivery.group_states import known_groups
 from consumers.delivery.lag import Lag, lag_of
 from consumers.delivery.ready import queued_tenants
 from consumers.round_trips import encodable, server_ms
+from streams.cluster import keys_of
 from streams.keys import TENANT, Keys
 from streams.wire import Command, as_text, ask, checked, round_trip
 
@@ -65,7 +66,7 @@ class Samples(PeriodicChore):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         election = Election(client, self._keys.sampler(), consumer, interval_seconds)
         super().__init__(interval_seconds, election=election, clock=clock)
         self._dead_tenants = DeadTenants(client, self._keys, dead_limits)

@@ -15,6 +15,7 @@ from consumers.dead_letters.letter import Letter, letter_of
 from consumers.dead_letters.letter_format import letter_keys, script
 from consumers.delivery.ready import ready_keys
 from streams.appender import GROUPS
+from streams.cluster import keys_of
 from streams.discovery import all_streams
 from streams.entries import FIELD
 from streams.entry_ids import EntryId, of_reply
@@ -49,7 +50,7 @@ class DeadLetterStore:
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         self._client = client
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         self._groups = groups
         self._max_event_bytes = max_event_bytes
         self._take_letter = client.register_script(script("take.lua"))

@@ -17,6 +17,7 @@ from consumers.dead_letters.letter_format import OTHER_PREFIX, letter_keys, scri
 from consumers.dead_letters.limits import Limits, count_dropped
 from consumers.dead_letters.trials import TRIAL_STEP
 from consumers.delivery.deliveries import Delivery
+from streams.cluster import keys_of
 from streams.entries import FIELD, field_of
 from streams.events import MAX_EVENT_BYTES
 from streams.keys import Keys
@@ -48,7 +49,7 @@ class DeadLetterWriter:
     ) -> None:
         self._client = client
         self._group = group
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         self._limits = limits or Limits()
         self._max_event_bytes = max_event_bytes
         self._write = client.register_script(script("write.lua"))

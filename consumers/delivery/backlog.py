@@ -16,6 +16,7 @@ import redis
 from consumers.delivery.group_states import GroupState, group_states
 from consumers.round_trips import AT_ONCE, round_trips
 from streams import discovery
+from streams.cluster import keys_of
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
 from streams.wire import as_bytes, round_trip
@@ -41,7 +42,7 @@ def backlog(
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
-    keys = keys or Keys()
+    keys = keys or keys_of(client)
     waiting, pending = Counter[str](), Counter[str]()
     tenants = discovery.tenants(client, keys)
     for at in range(0, len(tenants), AT_ONCE):

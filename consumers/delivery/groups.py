@@ -21,6 +21,7 @@ from consumers.delivery.batch_size import LIGHT_BYTES, Portions
 from consumers.delivery.deliveries import Delivery, deliveries_of, ids_by_tenant
 from consumers.delivery.refused_tenants import READING, RefusedTenants
 from consumers.faults import is_of_key
+from streams.cluster import keys_of
 from streams.keys import Keys
 from streams.wire import Command, PendingReplies, ask, checked, round_trip
 
@@ -79,7 +80,7 @@ class ConsumerGroup:
         self.group = group
         self.consumer = consumer
         self._client = client
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         self._read: set[str] = set()
         """Tenants whose streams may have entries pending for this consumer."""
         self.refused = RefusedTenants(group)

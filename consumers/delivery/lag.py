@@ -16,6 +16,7 @@ from consumers.delivery import group_commands
 from consumers.delivery.group_states import GroupState, group_states
 from consumers.round_trips import AT_ONCE, round_trips, server_ms
 from streams import discovery
+from streams.cluster import keys_of
 from streams.entry_ids import of_reply
 from streams.keys import Keys
 from streams.wire import Command, as_bytes
@@ -49,7 +50,7 @@ def lag(client: redis.Redis, groups: Sequence[str], keys: Keys | None = None) ->
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
-    keys = keys or Keys()
+    keys = keys or keys_of(client)
     return lag_of(client, discovery.tenants(client, keys), groups, keys)
 
 

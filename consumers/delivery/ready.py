@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import redis
 
+from streams.cluster import keys_of
 from streams.keys import Keys
 from streams.wire import Command, as_bytes, as_text, ask, checked, round_trip
 
@@ -46,7 +47,7 @@ class ReadyQueue:
         keys: Keys | None = None,
         lease_seconds: float = 30,
     ) -> None:
-        keys = keys or Keys()
+        keys = keys or keys_of(client)
         self._client = client
         self._names = [keys.ready(group), keys.leased(group)]
         self._lease_ms = int(lease_seconds * 1000)

@@ -13,8 +13,9 @@ from ops.errors import CommandError
 from ops.printing import print_json, print_line, print_lines, print_table
 from ops.text.plurals import counted
 from streams import logging_setup
+from streams.cluster import keys_of
 from streams.connection import connect
-from streams.keys import Keys, check_tenant
+from streams.keys import check_tenant
 
 groups = typer.Typer(help="Registered consumer groups.", no_args_is_help=True)
 
@@ -35,7 +36,7 @@ def trim(
     tenants = None if tenant is None else [check_known(client, check_tenant(tenant))]
     rows = [
         row._replace(tenant=encodable(row.tenant), held_by=tuple(map(encodable, row.held_by)))
-        for row in trimming.trim(client, Keys(), settings.stream_keep_seconds, tenants)
+        for row in trimming.trim(client, keys_of(client), settings.stream_keep_seconds, tenants)
     ]
     if as_json:
         print_json([row._asdict() for row in rows])
@@ -57,11 +58,11 @@ def list_groups(*, as_json: AsJson = False) -> None:
     from consumers.round_trips import encodable  # noqa: PLC0415 - as in `trim`
 
     settings = command_settings()
-    client, keys = connect(settings.require_redis_url()), Keys()
-    held = list(trimming.trim(client, keys, settings.stream_keep_seconds, dry_run=True))
+    client = connect(settings.require_redis_url())
+    held = list(trimming.trim(client, keys_of(client), settings.stream_keep_seconds, dry_run=True))
     rows = [
         row._replace(group=encodable(row.group))
-        for row in registration.group_reports(client, keys, held)
+        for row in registration.group_reports(client, keys_of(client), held)
     ]
     if as_json:
         print_json([row._asdict() for row in rows])
@@ -84,12 +85,12 @@ def deregister(
 
     settings = command_settings()
     logging_setup.configure(settings)
-    client, keys = connect(settings.require_redis_url()), Keys()
-    known = registered_groups(client, keys)
+    client = connect(settings.require_redis_url())
+    known = registered_groups(client, keys_of(client))
     if group not in known:
         raise CommandError(f"no group {group!r} is registered: {', '.join(known) or 'none is'}")
     try:
-        streams = registration.deregister(client, group, force=force, keys=keys)
+        streams = registration.deregister(client, group, force=force)
     except registration.ConsumersAlive as error:
         raise CommandError(f"{error}, or pass --force") from None
     if as_json:

@@ -20,6 +20,7 @@ from projections.registry.lookup import projection_names
 from sql import sessions
 from sql.migrate import missing
 from sql.sessions import Session
+from streams.cluster import keys_of
 from streams.connection import connect
 from streams.discovery import tenants
 from streams.keys import Keys
@@ -38,7 +39,6 @@ class Deployment:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.keys = Keys()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -58,6 +58,11 @@ class Deployment:
         client = connect(self.settings.require_redis_url())
         self._stack.callback(client.close)
         return client
+
+    @property
+    def keys(self) -> Keys:
+        """The names of keys."""
+        return keys_of(self.client)
 
     @cached_property
     def redis_info(self) -> Mapping[str, Any]:

@@ -18,9 +18,10 @@ import orjson
 import structlog
 
 from ops.tasks.reporting import interrupt_on_sigterm, job_reporter
+from streams.cluster import keys_of
 from streams.connection import connect
 from streams.job_report import JobReport
-from streams.keys import JobKey, Keys
+from streams.keys import JobKey
 from streams.settings import Settings
 from workers.video.encoder import encode
 from workers.video.ffmpeg.process import make_clip
@@ -64,7 +65,7 @@ class _Demo:
 
     def queued_video(self, number: int) -> int:
         """Report a video as queued, and return the attempt."""
-        found = self._client.get(Keys().status(JobKey("1", "video", str(number))))
+        found = self._client.get(keys_of(self._client).status(JobKey("1", "video", str(number))))
         known = None if found is None else orjson.loads(found)
         if known is not None and known["status"] == "UPLOADED":
             return int(known["attempt"])

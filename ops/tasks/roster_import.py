@@ -15,9 +15,10 @@ import redis
 
 from ops.errors import CommandError
 from ops.tasks.reporting import interrupt_on_sigterm, job_reporter
+from streams.cluster import keys_of
 from streams.connection import connect
 from streams.event_ids import new_event_id
-from streams.keys import JOB_ID, JobKey, Keys, check_tenant
+from streams.keys import JOB_ID, JobKey, check_tenant
 from streams.kinds import KINDS
 from streams.settings import Settings
 from workers.roster.errors import RosterError
@@ -98,7 +99,7 @@ def _line(error: RosterError, request: Request) -> str:
 
 def _next_attempt(client: redis.Redis, job: JobKey) -> int:
     """Return the attempt after the job's last one, or the last one again if it has not ended."""
-    keys = Keys()
+    keys = keys_of(client)
     found: Any = client.mget([keys.status(job), keys.ended(job)])
     status, tombstone = found
     if status is None:

@@ -17,6 +17,7 @@ import hiredis
 import redis.asyncio
 
 from projections.documents import Documents
+from streams.cluster import keys_of
 from streams.events import load_json
 from streams.keys import JobKey, Keys
 from streams.kinds import KINDS, State
@@ -59,7 +60,7 @@ class DocumentReader:
         on_batch: Callable[[int], None] = _ignore,
     ) -> None:
         self._client = client
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         self._legacy = legacy
         self._on_batch = on_batch
         self._jobs_per_mget = KEYS_PER_MGET // (3 if legacy else 2)

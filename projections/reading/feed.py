@@ -17,6 +17,7 @@ import redis.asyncio
 
 from projections.documents import Documents
 from projections.reading.documents import READ_SECONDS, DocumentReader
+from streams.cluster import keys_of
 from streams.keys import JOB_ID, JobKey, Keys
 from streams.kinds import KINDS
 
@@ -62,7 +63,7 @@ class FeedReader:
     ) -> None:
         self._client = client
         self._documents = documents
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
 
     async def newest(self, tenant: str, nth: int = 1) -> int:
         """Return the offset of the nth newest change; 0 if there are fewer changes."""

@@ -14,6 +14,7 @@ from typing import Any
 import redis.asyncio
 
 from projections.reading.documents import READ_SECONDS
+from streams.cluster import keys_of
 from streams.entry_ids import EntryId
 from streams.keys import Keys
 from streams.settled_entries import is_settled, questions
@@ -32,7 +33,7 @@ class SettledReader:
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys | None = None) -> None:
         self._client = client
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         self._waiting: dict[Question, list[asyncio.Future[bool]]] = {}
         self._task: asyncio.Task[None] | None = None
 

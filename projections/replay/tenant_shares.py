@@ -16,6 +16,7 @@ import psycopg
 import redis
 
 from sql import queries
+from streams.cluster import keys_of
 from streams.discovery import tenants
 from streams.entries import is_tenant
 from streams.keys import Keys
@@ -50,7 +51,7 @@ def events_by_tenant(
     Raises:
         redis.RedisError, psycopg.Error: a server is away.
     """
-    keys = keys or Keys()
+    keys = keys or keys_of(client)
     counts: dict[str, int] = dict(connection.execute(_QUERIES["events_by_tenant"]).fetchall())
     names = [name for name in tenants(client, keys) if is_tenant(name)]
     for start in range(0, len(names), LENGTHS_AT_ONCE):

@@ -23,6 +23,7 @@ from projections.state import JobState
 from projections.status.document_writes import DocumentWrites, is_outlived
 from projections.status.recent_states import RecentStates
 from projections.status.store import StatusStore, Stored, Write
+from streams.cluster import keys_of
 from streams.keys import JobKey, Keys
 from streams.kinds import KINDS
 
@@ -57,7 +58,8 @@ class StatusCache:
             ended_ttl_seconds=ended_ttl_seconds,
             result_cache_bytes=result_cache_bytes,
         )
-        self._store = StatusStore(client, keys or Keys(), tombstones=ended_ttl_seconds is not None)
+        self._keys = keys or keys_of(client)
+        self._store = StatusStore(client, self._keys, tombstones=ended_ttl_seconds is not None)
         self._recent = RecentStates()
 
     def apply(self, entries: Sequence[Entry]) -> None:
@@ -118,7 +120,7 @@ class StatusCache:
         if not found.status:
             return None
         documents = Documents(found.status, found.progress or None)
-        return self._recent.take(job, documents) or _read(job, documents)
+        return self._recent.take(job, documents) or _read(job, documents, self._keys)
 
 
 def _chunks(jobs: EventsByJob) -> list[EventsByJob]:
@@ -126,12 +128,12 @@ def _chunks(jobs: EventsByJob) -> list[EventsByJob]:
     return list(iter(lambda: dict(islice(remaining, CHUNK)), {}))
 
 
-def _read(job: JobKey, documents: Documents) -> JobState | None:
+def _read(job: JobKey, documents: Documents, keys: Keys) -> JobState | None:
     # Then without the progress: a foreign progress document must not discard a valid status.
     for progress in (documents.progress, None):
         try:
             return read_documents(KINDS[job.kind], Documents(documents.status, progress))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             # A key of another program, or one changed by hand: the events decide.
-            _LOG.info("foreign_document_replaced", key=Keys().status(job), error=repr(error))
+            _LOG.info("foreign_document_replaced", key=keys.status(job), error=repr(error))
     return None

@@ -19,12 +19,13 @@ from typing import Any
 import redis
 
 from ..appender import EventAppender
+from ..cluster import keys_of
 from ..connection import InvalidUrl, LogUnavailable, connect
 from ..entry_ids import EntryId
 from ..events import Event, load_json
 from ..failure import text_of
 from ..job_report import JobReport
-from ..keys import JobKey, Keys, check_tenant
+from ..keys import JobKey, check_tenant
 from ..kinds import KINDS, State
 from ..reporter import Reporter
 from ..reporting.mistakes import Mistakes
@@ -59,7 +60,7 @@ class Bridge:
         legacy_keys: bool = False,
     ) -> None:
         self._client = client
-        self._keys = Keys()
+        self._keys = keys_of(client)
         self._legacy_keys = legacy_keys
         self._reporter = reporter or Reporter(EventAppender(client))
         self._attempts: OrderedDict[JobKey, int] = OrderedDict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import fakeredis
 import pytest
@@ -184,7 +185,7 @@ def test_large_reply_that_is_read_late_is_whole(redis_url: str) -> None:
 
 def test_signal_while_waiting_leaves_no_reply_behind(client: redis.Redis) -> None:
     asked = PendingReplies(client, [("ECHO", "old")] * 2)
-    connection = asked._sent._connection
+    connection: Any = vars(asked._sent)["_connection"]
     reading = connection.read_response
 
     def interrupted(**_: object) -> None:

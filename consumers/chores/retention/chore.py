@@ -16,6 +16,7 @@ from consumers.chores.election import Election
 from consumers.chores.periodic import PeriodicChore
 from consumers.chores.retention.trimming import trim
 from consumers.faults import is_outage
+from streams.cluster import keys_of
 from streams.discovery import START, scan_streams
 from streams.keys import Keys
 from streams.wire import as_text
@@ -52,7 +53,7 @@ class Retention(PeriodicChore):
         interval_seconds: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         election = Election(client, self._keys.retention(), consumer, interval_seconds)
         super().__init__(interval_seconds, election=election, clock=clock)
         self._client = client

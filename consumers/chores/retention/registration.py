@@ -20,6 +20,7 @@ from consumers.delivery.group_states import group_states, registered_groups
 from consumers.delivery.ready import queue_keys
 from consumers.faults import is_of_key
 from consumers.round_trips import round_trips
+from streams.cluster import keys_of
 from streams.discovery import COUNT, tenants
 from streams.keys import Keys
 from streams.wire import as_bytes, ask, checked
@@ -67,7 +68,7 @@ def deregister(
         ConsumersAlive: the group has consumers that are alive, and `force` is not set.
         redis.RedisError: Redis is unavailable or refuses a command.
     """
-    keys = keys or Keys()
+    keys = keys or keys_of(client)
     streams = _all_streams(client, keys)
     alive = 0 if force else _consumers_alive(client, keys, group, streams)
     if alive:

@@ -31,6 +31,7 @@ from consumers.delivery.group_states import known_groups
 from consumers.delivery.ready import StaleQueue, shortest_ready
 from consumers.round_trips import round_trips
 from streams.append_plan import ready_marks
+from streams.cluster import keys_of
 from streams.keys import Keys
 from streams.wire import checked
 
@@ -73,7 +74,7 @@ class Sweep(PeriodicChore):
         clock: Callable[[], float] = time.monotonic,
         tenants_in_metrics: bool = False,
     ) -> None:
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         election = Election(client, self._keys.sweeper(), consumer, interval_seconds)
         super().__init__(interval_seconds, election=election, clock=clock)
         self._client = client

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import redis
 
 from ops.errors import CommandError
+from streams.cluster import keys_of
 from streams.entries import field_of
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
@@ -58,7 +59,7 @@ def follow(
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
-    stream = (keys or Keys()).stream(tenant)
+    stream = (keys or keys_of(client)).stream(tenant)
     last = since if since != "$" else _last(client, stream)
     while not done():
         command = ("XREAD", "COUNT", AT_ONCE, "BLOCK", BLOCK_MS, "STREAMS", stream, last)

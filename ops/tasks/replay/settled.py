@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 import redis
 
 from consumers.delivery.group_states import group_states
+from streams.cluster import keys_of
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
 from streams.wire import checked, round_trip
@@ -25,7 +26,7 @@ def settled(
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
-    keys = keys or Keys()
+    keys = keys or keys_of(client)
     names = [keys.stream(tenant) for tenant in tenants]
     # Read before the pending entries: what is delivered between the two commands then counts as
     # pending, never as settled.

@@ -25,6 +25,7 @@ from projections.replay.job_arrays import job_arrays
 from projections.replay.tenant_shares import ALL, Share
 from sql import queries
 from sql.sessions import Session
+from streams.cluster import keys_of
 from streams.discovery import tenants
 from streams.entry_ids import FIRST, LAST, EntryId
 from streams.events import MAX_EVENT_BYTES
@@ -86,7 +87,7 @@ class Sources:
         self.tenant = tenant
         self.share = share
         self._client = client
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         self._tail = StreamTail(client, connection, self._keys, max_event_bytes)
         self._narrowed = False
         self._begin()

@@ -17,6 +17,7 @@ from projections.replay.reset.kept_documents import KeptDocuments, ReplacedDocum
 from projections.replay.step import ReplayStep
 from projections.status.document_writes import DocumentWrites, removal
 from projections.status.store import StatusStore, Stored, Write
+from streams.cluster import keys_of
 from streams.keys import JobKey, Keys
 
 
@@ -38,7 +39,7 @@ class StatusReset:
         keys: Keys | None = None,
     ) -> None:
         # Tombstones from a time when ended documents had a time to live are removed too.
-        self._store = StatusStore(client, keys or Keys(), tombstones=True)
+        self._store = StatusStore(client, keys or keys_of(client), tombstones=True)
         self._writes = writes
         self._kept = kept
 

@@ -12,6 +12,7 @@ from projections.documents import Documents, write_documents
 from projections.replay.served.facts import Facts, prefixed, provenance_facts
 from projections.replay.tenant_shares import ALL, Share
 from projections.state import JobState
+from streams.cluster import keys_of
 from streams.entry_ids import EntryId
 from streams.events import load_json
 from streams.keys import JOB_ID, TENANT, JobKey, Keys, key_pattern
@@ -46,7 +47,7 @@ class ServedDocuments:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
-        self._keys = keys or Keys()
+        self._keys = keys or keys_of(client)
         self._ttl = ttl_seconds
         self._ended_ttl = ended_ttl_seconds
         self._result_cache_bytes = result_cache_bytes
