@@ -20,6 +20,7 @@ from api.application import Application
 from api.http.trailing_slashes import with_either_slash
 from api.jobs.endpoint import job_routes
 from api.jobs.job_reads import JobReads
+from api.live.cluster_subscriptions import subscriptions_of
 from api.live.endpoint import LiveEndpoint
 from api.live.subscriptions import Subscriptions
 from api.live.waiters import Waiters
@@ -40,8 +41,9 @@ from api.spec.document import openapi_routes
 from projections.reading.documents import DocumentReader
 from projections.reading.feed import FeedReader
 from projections.reading.settled import SettledReader
+from streams.async_cluster import AsyncCluster
 from streams.connection import connect_async
-from streams.settings import Settings
+from streams.settings import Settings, SettingsError
 
 CONNECT_SECONDS = 1.0
 """The time limit for connecting to Redis."""
@@ -68,7 +70,7 @@ def create_app(
     stores = _Stores(settings)
     if waiters is None:
         waiters = Waiters(settings.max_streams_per_tenant)
-    subscriptions, throttle = Subscriptions(stores.redis), EventLoopThrottle()
+    subscriptions, throttle = subscriptions_of(stores.redis), EventLoopThrottle()
     polls = LongPolls(stores.documents, stores.settled, waiters, subscriptions, throttle)
 
     @asynccontextmanager
@@ -98,6 +100,11 @@ class _Stores:
         self.redis: redis.asyncio.Redis = connect_async(
             settings.require_redis_url(), timeout=None, connect_timeout=CONNECT_SECONDS
         )
+        if settings.legacy_keys == "on" and isinstance(self.redis, AsyncCluster):
+            raise SettingsError(
+                "JOBTRAIL_LEGACY_KEYS=on does not work on a cluster, where no worker writes them:"
+                " unset it"
+            )
         watch_redis_pool(self.redis)
         self.documents = DocumentReader(
             self.redis, legacy=settings.legacy_keys == "on", on_batch=READ_BATCH.observe

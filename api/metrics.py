@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from api.request_histogram import RequestSeconds
 from sql.sessions import Pool
+from streams.async_cluster import pools_of
 
 REQUEST_SECONDS = RequestSeconds(
     "jobtrail_http_request_seconds",
@@ -56,12 +57,13 @@ POOL_WAITING = Gauge(
 
 def watch_redis_pool(client: redis.asyncio.Redis) -> None:
     """Export the numbers of a client's connections, counted at each scrape."""
-    pool = client.connection_pool
 
     def count(state: str) -> int:
-        counts = pool.get_connection_count()
         return sum(
-            number for number, labels in counts if labels["db.client.connection.state"] == state
+            number
+            for pool in pools_of(client)
+            for number, labels in pool.get_connection_count()
+            if labels["db.client.connection.state"] == state
         )
 
     for state in ("used", "idle"):

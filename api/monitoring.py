@@ -16,6 +16,7 @@ from api.http.problems import TryLater
 from api.jobs.job_reads import JobReads
 from api.operators.backlog import BacklogFigures
 from api.operators.operator_view import OperatorView
+from streams.async_cluster import async_servers_of
 from streams.connection import refuses_writes
 
 PING_SECONDS = 0.8
@@ -27,9 +28,9 @@ def monitoring_routes(
 ) -> list[Route]:
     """Return the routes, which need no credentials and reveal nothing about tenants.
 
-    The API is ready while Redis answers, because progress needs nothing else. A Redis that refuses
-    writes, or a database or replica that is unavailable, is mentioned in the answer, whose status
-    is still 200.
+    The API is ready while Redis, or a node of its cluster, answers, because progress needs nothing
+    else. A Redis that refuses writes, or a database or replica that is unavailable, is mentioned in
+    the answer, whose status is still 200.
     """
 
     async def readyz(_request: Request) -> Response:
@@ -54,7 +55,18 @@ async def _healthz(_request: Request) -> Response:
 
 
 async def _accepts_writes(client: redis.asyncio.Redis) -> bool | None:
-    """Return whether Redis accepts writes; None if it does not answer in `PING_SECONDS`."""
+    """Return whether all of Redis accepts writes; None if nothing of it answers in time."""
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            servers = await async_servers_of(client)
+    except (redis.RedisError, TimeoutError):
+        return None
+    found = await asyncio.gather(*map(_server_accepts_writes, servers))
+    return all(found) if any(each is not None for each in found) else None
+
+
+async def _server_accepts_writes(client: redis.asyncio.Redis) -> bool | None:
+    """Return whether a server accepts writes; None if it does not answer in `PING_SECONDS`."""
     try:
         async with asyncio.timeout(PING_SECONDS):
             await client.execute_command("PING")  # type: ignore[no-untyped-call]

@@ -11,8 +11,8 @@ from pathlib import Path
 import redis
 
 from ops.errors import CommandError, WrongArgument
-from streams.cluster import Cluster, keys_of
-from streams.connection import NoPrimary, WrongServer, connect, connect_to_append
+from streams.cluster import keys_of
+from streams.connection import NoPrimary, WrongServer, connect
 from streams.keys import check_tenant
 from streams.settings import PREFIX, Settings, SettingsError
 from streams.wire import ask
@@ -90,7 +90,8 @@ def check_primary(settings: Settings) -> None:
 
     Raises:
         InvalidUrl, SettingsError: the URL is not valid, or not set.
-        WrongServer: the server is a replica, a node of a cluster or a Sentinel.
+        WrongServer: the server is a replica, a node of a cluster or a Sentinel; or the nodes of a
+            cluster's URL are not in a cluster.
     """
     url = settings.require_redis_url()
     with connect(url, timeout=START_SECONDS, connect_timeout=START_SECONDS) as client:
@@ -98,27 +99,6 @@ def check_primary(settings: Settings) -> None:
             client.ping()
         except NoPrimary:
             return
-        except WrongServer:
-            raise
-        except redis.RedisError:
-            return
-
-
-def check_appendable(settings: Settings) -> None:
-    """Raise if Redis takes no appends because it is the wrong server; a cluster is allowed.
-
-    Raises:
-        InvalidUrl, SettingsError: the URL is not valid, or not set.
-        WrongServer: as `check_primary`, or the nodes of a cluster's URL are not in a cluster.
-    """
-    url = settings.require_redis_url()
-    client = connect_to_append(url, timeout=START_SECONDS, connect_timeout=START_SECONDS)
-    if not isinstance(client, Cluster):
-        check_primary(settings)
-        return
-    with client:
-        try:
-            client.read_map()
         except WrongServer:
             raise
         except redis.RedisError:

@@ -29,7 +29,7 @@ from consumers.round_trips import encodable, server_ms
 from ops.tasks.dead_letter_facts import letter_facts, rejection_facts
 from projections.registry.lookup import projection_names
 from streams.appender import GROUPS
-from streams.cluster import keys_of
+from streams.cluster import keys_of, servers_of
 from streams.connection import connect
 from streams.entry_ids import EntryId
 from streams.keys import TENANT, Keys
@@ -90,12 +90,11 @@ class RedisOperatorView:
         return sorted(known, key=lambda each: (each["group"], each["since"], each["name"]))
 
     def health(self) -> str:
-        """Return the server's name, version, used memory and eviction policy as one text."""
-        info: Mapping[str, Any] = self._client.info()
-        return (
-            f"{info.get('server_name', 'redis')} {info['redis_version']}, "
-            f"{info['used_memory_human']} in use, {info['maxmemory_policy']}"
-        )
+        """Return the server's name, version, used memory and eviction policy as one text.
+
+        On a cluster it has one such text for each primary.
+        """
+        return "; ".join(map(_server_health, servers_of(self._client)))
 
     def publish_backlog(self, seconds: float) -> None:
         """Measure the backlog of each group, and expose it in the metrics for so many seconds."""
@@ -183,6 +182,14 @@ class RedisOperatorView:
     def _latest(self, known: Sequence[tuple[str, int]], limit: int) -> Iterator[Letter]:
         for tenant, _ in known[:LATEST_OF]:
             yield from islice(self._dead_letters.letters(tenant), limit)
+
+
+def _server_health(client: redis.Redis) -> str:
+    info: Mapping[str, Any] = client.info()
+    return (
+        f"{info.get('server_name', 'redis')} {info['redis_version']}, "
+        f"{info['used_memory_human']} in use, {info['maxmemory_policy']}"
+    )
 
 
 def _columns(taken: Sequence[Any], group: str) -> Facts:

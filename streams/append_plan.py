@@ -5,7 +5,8 @@ commands and hand it the replies. After the entries, a plan sets the *ready mark
 its place in the ready queue of each consumer group, by which consumers find new entries.
 
 - `Plan` appends events; `ClusterPlan` on a cluster.
-- `CappedPlan` appends progress by the script of `streams/shedding.py`, which may shed it.
+- `CappedPlan` appends progress by the script of `streams/shedding.py`, which may shed it;
+  `CappedClusterPlan` on a cluster.
 - `DurablePlan` wraps one of them and also waits for disk and replicas (`streams/durability.py`).
 
 An appender calls a plan's members in this order: it sends `commands`; if `retries` of the replies
@@ -16,6 +17,7 @@ of `merged`; then `entry_ids` returns the ids or raises. Used by `streams/append
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -86,6 +88,11 @@ class Plan:
         del later
         return list(replies)
 
+    def counts(self, replies: Sequence[object]) -> list[Command]:
+        """Return the commands that count events as shed; none where the script has counted them."""
+        del replies
+        return []
+
 
 class ClusterPlan(Plan):
     """A plan for a cluster, where an entry and a ready mark may have different nodes.
@@ -101,6 +108,46 @@ class ClusterPlan(Plan):
             LogUnavailable: a node refused an event.
         """
         return super().entry_ids(replies[: self.appends])
+
+
+class CappedClusterPlan(ClusterPlan):
+    """A plan for streams of limited size on a cluster: `progress` events may be shed.
+
+    The script has the keys of one slot, so that ready marks and the numbers of shed events are sent
+    beside it.
+
+    Args:
+        cap: the limit, and the names for the script.
+        events: tenant, type and payload of each event.
+    """
+
+    def __init__(self, cap: Cap, events: Sequence[tuple[str, str, bytes]]) -> None:
+        super().__init__(cap.keys, cap.groups, [(tenant, raw) for tenant, _, raw in events])
+        self._shed = cap.keys.shed()
+        self._tenants = [tenant for tenant, _, _ in events]
+        for index, (tenant, type_, raw) in enumerate(events):
+            if type_ == SHEDDABLE:
+                self.commands[index] = cap.command_of_slot(tenant, FIELD, raw)
+
+    def entry_ids(self, replies: Sequence[object]) -> list[EntryId]:
+        """Return the ids of the entries, and `SHED` for each event that was shed."""
+        return super().entry_ids([b"0-0" if reply is None else reply for reply in replies])
+
+    def retries(self, replies: Sequence[object]) -> list[Command]:
+        """Return the commands that failed without the script, which the caller loads."""
+        return [self.commands[index] for index in indexes_without_script(replies)]
+
+    def merged(self, replies: Sequence[object], later: Sequence[object]) -> list[object]:
+        """Return all replies, with those to the repeated commands instead of the failed ones."""
+        by_index = dict(zip(indexes_without_script(replies), later, strict=True))
+        return [by_index.get(index, reply) for index, reply in enumerate(replies)]
+
+    def counts(self, replies: Sequence[object]) -> list[Command]:
+        """Return the commands that count the events that were shed."""
+        shed = Counter(
+            tenant for tenant, reply in zip(self._tenants, replies, strict=False) if reply is None
+        )
+        return [("HINCRBY", self._shed, tenant, number) for tenant, number in shed.items()]
 
 
 class CappedPlan(Plan):

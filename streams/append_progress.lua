@@ -1,8 +1,8 @@
 -- Append a `progress` event, unless the stream has reached its maximum size.
 -- KEYS: the stream, its last measurement, the hash of the numbers of shed events, and the ready
--- queues. ARGV: the maximum size in bytes, the tenant, the time in milliseconds, the name of the
--- field, the event.
--- Returns the entry id, or nil if the event was shed and counted.
+-- queues; on a cluster only the first two, which share a slot, and the caller counts and marks. ARGV:
+-- the maximum size in bytes, the tenant, the time in milliseconds, the name of the field, the event.
+-- Returns the entry id, or nil if the event was shed.
 
 -- A stream of up to SHORT entries is measured each time. A longer one is measured once in MEASURE_MS
 -- and again when it has grown by a tenth, because measuring visits all its nodes (1 ms for 100 MB).
@@ -34,7 +34,7 @@ end
 
 local tenant, event = ARGV[2], ARGV[5]
 if bytes() + math.max(#event, NODE) + OVERHEAD > tonumber(ARGV[1]) then
-  redis.call('HINCRBY', KEYS[3], tenant, 1)
+  if KEYS[3] then redis.call('HINCRBY', KEYS[3], tenant, 1) end
   return false
 end
 local entry_id = redis.call('XADD', stream, '*', ARGV[4], event)

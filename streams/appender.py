@@ -18,8 +18,9 @@ from typing import Any, Generic, TypeVar, cast
 import redis
 import redis.asyncio
 
-from .append_plan import CappedPlan, ClusterPlan, DurablePlan, Plan, unavailable
-from .cluster import AsyncCluster, Cluster, keys_of
+from .append_plan import CappedClusterPlan, CappedPlan, ClusterPlan, DurablePlan, Plan, unavailable
+from .async_cluster import AsyncCluster
+from .cluster import Cluster, keys_of
 from .cluster_appends import AsyncClusterAppends, ClusterAppends
 from .connection import LogUnavailable
 from .durability import DURABLE_SECONDS, INFO, Assurance, Durability
@@ -27,7 +28,7 @@ from .entry_ids import EntryId
 from .events import MAX_EVENT_BYTES
 from .keys import Keys, check_tenant
 from .payloads import Appendable, typed_payload
-from .settings import PREFIX, Settings, SettingsError
+from .settings import Settings
 from .shedding import Cap
 from .tracing import current_traceparent
 from .wire import Command, one_async_connection, one_connection, round_trip
@@ -74,13 +75,9 @@ class _Appender(Generic[ClientT]):
         durable_replicas: int | None = None,
     ) -> None:
         on_cluster = isinstance(client, Cluster | AsyncCluster)
-        if on_cluster and max_stream_bytes is not None:
-            raise SettingsError(
-                f"{PREFIX}STREAM_MAX_BYTES (max_stream_bytes) does not work on a cluster yet: leave"
-                " it out"
-            )
         self.keys = keys or keys_of(client)
         self._plan_class = ClusterPlan if on_cluster else Plan
+        self._capped_class = CappedClusterPlan if on_cluster else CappedPlan
         self.groups = tuple(groups)
         self.max_event_bytes = max_event_bytes
         self.cap = (
@@ -105,7 +102,7 @@ class _Appender(Generic[ClientT]):
 
     def _planned(self, typed: Sequence[Typed]) -> Plan:
         if self.cap is not None:
-            return CappedPlan(self.cap, typed)
+            return self._capped_class(self.cap, typed)
         payloads = [(tenant, payload) for tenant, _, payload in typed]
         return self._plan_class(self.keys, self.groups, payloads)
 

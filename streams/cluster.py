@@ -1,4 +1,4 @@
-"""Clients of a Redis Cluster, which send each command to the node that has its key.
+"""The blocking client of a Redis Cluster, which sends each command to the node that has its key.
 
 The slot map is read at the first command, and again after an error of a node or a redirection. The
 commands of one call are grouped by node, sent to all nodes and then awaited, so that they take one
@@ -6,13 +6,13 @@ round trip. Redirections are followed: MOVED (the slot has another node) and ASK
 and the key is at the other node already) both mean that the command was not executed. Other errors
 are replies, as on a single server; TRYAGAIN and CLUSTERDOWN are outages.
 
-The keys of one command must share a slot. `streams/connection.py` makes these clients. Used by
+The keys of one command must share a slot. `streams/connection.py` makes these clients;
+`streams/async_cluster.py` has the one for asyncio. Used by
 `api`, `consumers`, `ops`, `projections` and `streams`.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,27 +22,27 @@ import redis.asyncio
 from redis.commands.core import Script
 
 from .keys import ClusterKeys, Keys
-from .routing import AddTo, Batch, ClusterState, Routed, commands_of, key_of, store, unserved
-from .servers.slots import slot_of
+from .routing import (
+    REDIRECTIONS,
+    AddTo,
+    Batch,
+    ClusterClientMisused,
+    ClusterState,
+    Routed,
+    commands_of,
+    key_of,
+    store,
+    unserved,
+)
+from .servers.slots import Address, slot_of
 from .wire import (
     Command,
     PendingReplies,
     Router,
     Sent,
     checked,
-    one_async_connection,
     round_trip,
 )
-
-REDIRECTIONS = 8
-"""Number of times that a command is sent at most, each time after a redirection."""
-
-
-class ClusterClientMisused(redis.RedisError):
-    """A command was sent by a method that has no key to route it by."""
-
-    def __init__(self) -> None:
-        super().__init__("this does not work on a cluster yet")
 
 
 class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
@@ -65,9 +65,9 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
     def connection_pool(self, _pool: redis.ConnectionPool) -> None:
         raise ClusterClientMisused
 
-    def send(self, commands: Sequence[Command]) -> RoutedReplies:
+    def send(self, commands: Sequence[Command], *, partial: bool = False) -> RoutedReplies:
         """Send each command to the node of its key; raises what `route` does."""
-        return RoutedReplies(self, commands)
+        return RoutedReplies(self, commands, partial=partial)
 
     def route(
         self,
@@ -101,11 +101,31 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         """Return a script that is sent to the node of its first key."""
         return ClusterScript(self, script)
 
-    def primaries(self) -> list[redis.Redis]:
-        """Return a client for each primary, by the slot map; raises what `read_map` does."""
+    def load_script(self, text: bytes) -> None:
+        """Load a script into every primary.
+
+        Raises:
+            redis.RedisError: a primary is unavailable or refuses it.
+        """
+        for node in self.primaries().values():
+            checked(round_trip(node, [("SCRIPT", "LOAD", text)]))
+
+    def primaries(self) -> dict[Address, redis.Redis]:
+        """Return the client of each primary by the slot map; raises what `read_map` does."""
         if self.is_outdated:
             self.read_map()
-        return [self.node(address) for address in self.addresses]
+        return {address: self.node(address) for address in self.addresses}
+
+    def primary_of(self, key: str) -> tuple[Address, redis.Redis] | None:
+        """Return the primary of a key and its client, by the slot map; None if none has its slot.
+
+        Raises:
+            redis.RedisError: no node has the slot map.
+        """
+        if self.is_outdated:
+            self.read_map()
+        address = self.address_of(slot_of(key))
+        return None if address is None else (address, self.node(address))
 
     def read_map(self) -> None:
         """Read the slot map from the first node that has it.
@@ -140,13 +160,19 @@ class RoutedReplies(Sent):
     """
 
     def __init__(
-        self, cluster: Cluster, commands: Sequence[Command], add: AddTo[redis.Redis] | None = None
+        self,
+        cluster: Cluster,
+        commands: Sequence[Command],
+        add: AddTo[redis.Redis] | None = None,
+        *,
+        partial: bool = False,
     ) -> None:
         if cluster.is_outdated:
             cluster.read_map()
         self._cluster = cluster
         self._commands = commands
         self._add = add
+        self._partial = partial
         self._replies = unserved(commands)
         self._batches = cluster.batches(
             range(len(commands)), [slot_of(key_of(command)) for command in commands]
@@ -199,12 +225,17 @@ class RoutedReplies(Sent):
 
     @contextmanager
     def _suspecting(self, batch: Batch) -> Iterator[None]:
-        """Give everything up after an error of the batch's node."""
+        """Give everything up after an error of the batch's node, or make it the reply."""
         try:
             yield
-        except BaseException as error:
-            if isinstance(error, redis.RedisError):
-                self._cluster.suspect(batch.address)
+        except redis.RedisError as error:
+            self._cluster.suspect(batch.address)
+            if not self._partial or len(self._batches) == 1:
+                self.give_up()
+                raise
+            for index in batch.indexes:
+                self._replies[index] = error.with_traceback(None)
+        except BaseException:
             self.give_up()
             raise
 
@@ -223,96 +254,25 @@ class ClusterScript(Script):
         args: Iterable[Any] | None = None,
         client: Any = None,
     ) -> Any:
-        """Run the script; the node keeps it for the next time."""
+        """Run the script; it is loaded into all nodes if one does not have it."""
         del client
-        words = (len(keys or ()), *(keys or ()), *(args or ()))
-        (reply,) = round_trip(self._cluster, [("EVALSHA", self.sha, *words)])
+        command = ("EVALSHA", self.sha, len(keys or ()), *(keys or ()), *(args or ()))
+        (reply,) = round_trip(self._cluster, [command])
         if isinstance(reply, redis.exceptions.NoScriptError):
-            (reply,) = round_trip(self._cluster, [("EVAL", self._source, *words)])
+            self._cluster.load_script(self._source)
+            (reply,) = round_trip(self._cluster, [command])
         return checked([reply])[0]
-
-
-class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis):  # type: ignore[misc] # their bases
-    """An asyncio client; by type, as the blocking one."""
-
-    @property
-    def connection_pool(self) -> redis.asyncio.ConnectionPool:
-        """There is no pool for all nodes; raises as the blocking client does."""
-        raise ClusterClientMisused
-
-    @connection_pool.setter
-    def connection_pool(self, _pool: redis.asyncio.ConnectionPool) -> None:
-        raise ClusterClientMisused
-
-    async def route(
-        self,
-        commands: Sequence[Command],
-        add: AddTo[redis.asyncio.Redis] | None = None,
-    ) -> Routed:
-        """Send each command to the node of its key; as the blocking method does."""
-        if self.is_outdated:
-            await self.read_map()
-        slots = [slot_of(key_of(command)) for command in commands]
-        replies, added = unserved(commands), list[tuple[Any, list[Any]]]()
-        batches = self.batches(range(len(commands)), slots)
-        for _ in range(REDIRECTIONS):
-            added += await self._exchange(batches, commands, replies, add)
-            batches = self.redirected(batches, replies)
-            if not batches:
-                break
-        self.is_outdated |= any(
-            isinstance(reply, redis.exceptions.ClusterDownError) for reply in replies
-        )
-        return Routed(replies, added)
-
-    async def read_map(self) -> None:
-        """Read the slot map from the first node that has it; raises as the blocking method."""
-        replies = []
-        for address in self.candidates():
-            try:
-                async with one_async_connection(self.node(address)) as send:
-                    replies += await send([("CLUSTER", "SLOTS")])
-            except redis.RedisError as error:
-                replies.append(error)
-                self.suspect(address)
-            if self.learn(replies[-1], address):
-                for node in self.gone():
-                    await node.aclose()
-                return
-        raise self.error(replies)
-
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - theirs
-        """Close all connections."""
-        del close_connection_pool
-        for node in [*self.nodes.values()]:
-            await node.aclose()
-
-    async def _exchange(
-        self,
-        batches: Sequence[Batch],
-        commands: Sequence[Command],
-        replies: list[Any],
-        add: AddTo[redis.asyncio.Redis] | None,
-    ) -> list[tuple[Any, list[Any]]]:
-        async def exchange(batch: Batch) -> tuple[Any, list[Any]]:
-            try:
-                node = self.node(batch.address)
-                extra = await add.make(node) if add and add.applies_to(batch.indexes) else None
-                async with one_async_connection(node) as send:
-                    found = await send(commands_of(batch, commands, extra))
-            except redis.RedisError:
-                self.suspect(batch.address)
-                raise
-            return extra, store(batch, found, replies)
-
-        # All are awaited before an error is raised: no connection is left in use.
-        done = await asyncio.gather(*map(exchange, batches), return_exceptions=True)
-        for each in done:
-            if isinstance(each, BaseException):
-                raise each
-        return [each for each in done if isinstance(each, tuple) and each[1]]
 
 
 def keys_of(client: redis.Redis | redis.asyncio.Redis) -> Keys:
     """Return the names of keys in the deployment of a client."""
-    return ClusterKeys(client.tag_of) if isinstance(client, Cluster | AsyncCluster) else Keys()
+    return ClusterKeys(client) if isinstance(client, ClusterState) else Keys()
+
+
+def servers_of(client: redis.Redis) -> list[redis.Redis]:
+    """Return a client of each primary of the deployment, of which there is one without a cluster.
+
+    Raises:
+        redis.RedisError: no node of the cluster has the slot map.
+    """
+    return [*client.primaries().values()] if isinstance(client, Cluster) else [client]

@@ -6,7 +6,8 @@ Used by `streams/appender.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -14,10 +15,13 @@ import redis
 import redis.asyncio
 
 from .append_plan import Plan, check_durable, unavailable
-from .cluster import AsyncCluster, Cluster
+from .async_cluster import AsyncCluster
+from .cluster import Cluster
 from .durability import INFO, Durability, Wait
 from .entry_ids import EntryId
 from .routing import AddTo, Routed
+from .shedding import SCRIPT
+from .wire import Command
 
 
 class _ClusterAppends:
@@ -65,13 +69,22 @@ class ClusterAppends(_ClusterAppends):
         """
         ids = list[EntryId]()
         for plan in plans:
-            add = AddTo(self._wait, plan.appends) if durable else None
             try:
-                routed = self._cluster.route(plan.commands, add)
+                routed = self._route(plan.commands, plan.appends, durable=durable)
+                if again := plan.retries(routed.replies):
+                    self._cluster.load_script(SCRIPT)
+                    later = self._route(again, len(again), durable=durable)
+                    routed = _merged(plan, routed, later)
             except redis.RedisError as error:
                 raise unavailable(error) from error
+            if counts := plan.counts(routed.replies):
+                with suppress(redis.RedisError):  # the events of the plan were appended
+                    self._cluster.route(counts)
             ids += _ids(plan, routed)
         return ids
+
+    def _route(self, commands: Sequence[Command], appends: int, *, durable: bool) -> Routed:
+        return self._cluster.route(commands, AddTo(self._wait, appends) if durable else None)
 
     def _wait(self, node: redis.Redis) -> Wait:
         durability = self._durability_of(node)
@@ -97,17 +110,33 @@ class AsyncClusterAppends(_ClusterAppends):
         """Send plans one after another; returns and raises what the blocking method does."""
         ids = list[EntryId]()
         for plan in plans:
-            add = AddTo(self._wait, plan.appends) if durable else None
             try:
-                routed = await self._cluster.route(plan.commands, add)
+                routed = await self._route(plan.commands, plan.appends, durable=durable)
+                if again := plan.retries(routed.replies):
+                    await self._cluster.load_script(SCRIPT)
+                    later = await self._route(again, len(again), durable=durable)
+                    routed = _merged(plan, routed, later)
             except redis.RedisError as error:
                 raise unavailable(error) from error
+            if counts := plan.counts(routed.replies):
+                with suppress(redis.RedisError):
+                    await self._cluster.route(counts)
             ids += _ids(plan, routed)
         return ids
+
+    async def _route(self, commands: Sequence[Command], appends: int, *, durable: bool) -> Routed:
+        add = AddTo(self._wait, appends) if durable else None
+        return await self._cluster.route(commands, add)
 
     async def _wait(self, node: redis.asyncio.Redis) -> Wait:
         durability = self._durability_of(node)
         return durability.wait(durability.known() or durability.learn(await _async_info(node)))
+
+
+def _merged(plan: Plan, routed: Routed, later: Routed) -> Routed:
+    """Return what both calls of a plan resulted in."""
+    replies = plan.merged(routed.replies, later.replies)
+    return Routed(replies, [*routed.added, *later.added])
 
 
 def _ids(plan: Plan, routed: Routed) -> list[EntryId]:

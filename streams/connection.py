@@ -8,7 +8,7 @@ processes of the service and the worker's package connect through this module. U
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import redis
@@ -17,7 +17,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .cluster import AsyncCluster, Cluster
+from .async_cluster import AsyncCluster
+from .cluster import Cluster
 from .servers.primary import ASYNCIO, BLOCKING, ROLE_SECONDS, Roles, WrongServer
 from .servers.redis_url import RedisUrl, parse_redis_url
 from .servers.sentinels import (
@@ -116,12 +117,15 @@ def connect(
     """Return a client for a Redis URL; nothing is sent yet.
 
     Timeouts are in seconds. Commands raise WrongServer while the server is not a primary; its role
-    is checked again after `role_seconds`.
+    is checked again after `role_seconds`. The client of a cluster is a `Cluster`, whose commands
+    must have their keys in one slot.
 
     Raises:
         InvalidUrl: the URL is not valid.
     """
-    parsed = _without_cluster(parse_redis_url(url))
+    parsed = parse_redis_url(url)
+    if parsed.nodes:
+        return _cluster(parsed, timeout, connect_timeout)
     options = {**_defaults(timeout, connect_timeout, role_seconds), **parsed.options}
     pool = redis.ConnectionPool
     connection_class = BLOCKING[parsed.scheme]
@@ -140,7 +144,9 @@ def connect_async(
     role_seconds: float = ROLE_SECONDS,
 ) -> redis.asyncio.Redis:
     """Return an asyncio client, as `connect` does; with `timeout` None commands have no limit."""
-    parsed = _without_cluster(parse_redis_url(url))
+    parsed = parse_redis_url(url)
+    if parsed.nodes:
+        return _async_cluster(parsed, timeout, connect_timeout)
     options = {**_defaults(timeout, connect_timeout, role_seconds), **parsed.options}
     pool = redis.asyncio.ConnectionPool
     connection_class = ASYNCIO[parsed.scheme]
@@ -152,19 +158,7 @@ def connect_async(
     )
 
 
-def connect_to_append(
-    url: str,
-    *,
-    timeout: float = SOCKET_TIMEOUT,
-    connect_timeout: float = SOCKET_TIMEOUT,
-    role_seconds: float = ROLE_SECONDS,
-) -> redis.Redis:
-    """Return a client for an `EventAppender`: as `connect` does, and for `redis+cluster://` too."""
-    parsed = parse_redis_url(url)
-    if not parsed.nodes:
-        return connect(
-            url, timeout=timeout, connect_timeout=connect_timeout, role_seconds=role_seconds
-        )
+def _cluster(parsed: RedisUrl, timeout: float, connect_timeout: float) -> Cluster:
     options = _node_options(parsed, timeout, connect_timeout)
     kind = redis.SSLConnection if parsed.scheme == "rediss" else redis.Connection
 
@@ -179,19 +173,7 @@ def connect_to_append(
     return Cluster(parsed.nodes, make)
 
 
-def connect_async_to_append(
-    url: str,
-    *,
-    timeout: float | None = SOCKET_TIMEOUT,
-    connect_timeout: float = SOCKET_TIMEOUT,
-    role_seconds: float = ROLE_SECONDS,
-) -> redis.asyncio.Redis:
-    """Return an asyncio client, as `connect_to_append` does."""
-    parsed = parse_redis_url(url)
-    if not parsed.nodes:
-        return connect_async(
-            url, timeout=timeout, connect_timeout=connect_timeout, role_seconds=role_seconds
-        )
+def _async_cluster(parsed: RedisUrl, timeout: float | None, connect_timeout: float) -> AsyncCluster:
     options = _node_options(parsed, timeout, connect_timeout)
     kind = redis.asyncio.SSLConnection if parsed.scheme == "rediss" else redis.asyncio.Connection
 
@@ -204,13 +186,6 @@ def connect_async_to_append(
         )
 
     return AsyncCluster(parsed.nodes, make)
-
-
-def _without_cluster(parsed: RedisUrl) -> RedisUrl:
-    """Return the parts of a URL, or raise InvalidUrl if it is that of a cluster."""
-    if parsed.nodes:
-        raise InvalidUrl("a cluster can only be appended to so far")
-    return parsed
 
 
 def _node_options(
@@ -227,19 +202,25 @@ def _node_options(
 
 def count_refused_servers(client: redis.Redis | redis.asyncio.Redis) -> int:
     """Return how often the client's connections found a server that is not a primary."""
-    roles = client.connection_pool.connection_kwargs.get("roles")
+    roles = _options_of(client).get("roles")
     return roles.refused if isinstance(roles, Roles) else 0
 
 
 def uses_sentinels(client: redis.Redis | redis.asyncio.Redis) -> bool:
     """Return True if Sentinels name the client's server."""
-    return "service" in client.connection_pool.connection_kwargs
+    return "service" in _options_of(client)
 
 
 def service_of(client: redis.Redis) -> Service | None:
     """Return the service whose primary the client uses, or None without Sentinels."""
-    found = client.connection_pool.connection_kwargs.get("service")
+    found = _options_of(client).get("service")
     return found if isinstance(found, Service) else None
+
+
+def _options_of(client: redis.Redis | redis.asyncio.Redis) -> Mapping[str, Any]:
+    """Return the options of a client's connections; none for the nodes of a cluster."""
+    on_cluster = isinstance(client, Cluster | AsyncCluster)
+    return {} if on_cluster else client.connection_pool.connection_kwargs
 
 
 def _sentinels(parsed: RedisUrl) -> Iterator[redis.Redis]:

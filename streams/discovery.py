@@ -5,11 +5,12 @@ Used by `consumers`, `projections` and `ops`, where all tenants are covered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import redis
 
-from .keys import STREAM_PATTERN, Keys
+from .cluster import Cluster, keys_of
+from .keys import STREAM_END, Keys
 from .wire import as_text, ask
 
 START = b"0"
@@ -19,24 +20,56 @@ COUNT = 1_000
 """Number of keys that the server visits in one step, approximately."""
 
 
-def scan_streams(
-    client: redis.Redis, cursor: bytes, pattern: str = STREAM_PATTERN
+def scan(
+    client: redis.Redis, cursor: bytes, *options: str | bytes | int
 ) -> tuple[bytes, list[bytes]]:
-    """Scan one part of the keyspace; return the next cursor and the keys of the streams found."""
-    options = ("MATCH", pattern, "COUNT", COUNT, "TYPE", "stream")
-    cursor, names = ask(client, "SCAN", cursor, *options)
-    return cursor, names
+    """Scan one part of the keyspace with options of SCAN; return the next cursor and the keys.
+
+    On a cluster the nodes are scanned one after another, and the cursor also names the node. If
+    that is no primary any more, the scan begins again. Keys of a slot that moves may be missed.
+
+    Raises:
+        redis.RedisError: Redis is unavailable or refuses the command.
+    """
+    if not isinstance(client, Cluster):
+        following, names = ask(client, "SCAN", cursor, *options)
+        return following, names
+    nodes = sorted(client.primaries().items())
+    labels = [f"{host}:{port}".encode() for (host, port), _ in nodes]
+    label, _, inner = cursor.rpartition(b" ")
+    index = labels.index(label) if label in labels else 0
+    start = inner if label in labels else START
+    following, names = ask(nodes[index][1], "SCAN", start, *options)
+    if following == START:
+        index += 1
+    return b" ".join((labels[index], following)) if index < len(nodes) else START, names
 
 
-def all_streams(client: redis.Redis, pattern: str = STREAM_PATTERN) -> Iterator[bytes]:
+def scan_streams(
+    client: redis.Redis, cursor: bytes, pattern: str | None = None
+) -> tuple[bytes, list[bytes]]:
+    """Scan one part of the keyspace; return the next cursor and the keys of the streams found.
+
+    Without a pattern, they are tenants' streams.
+    """
+    pattern = pattern or keys_of(client).pattern(STREAM_END)
+    return scan(client, cursor, "MATCH", pattern, "COUNT", COUNT, "TYPE", "stream")
+
+
+def all_streams(client: redis.Redis, pattern: str | None = None) -> Iterator[bytes]:
     """Yield the keys of the streams that match a pattern, each once, in no order."""
+    for names in scan_all(lambda cursor: scan_streams(client, cursor, pattern)):
+        yield from names
+
+
+def scan_all(step: Callable[[bytes], tuple[bytes, list[bytes]]]) -> Iterator[list[bytes]]:
+    """Yield the keys that the steps of a whole scan find, each once."""
     seen, cursor = set[bytes](), START
     while True:
-        cursor, names = scan_streams(client, cursor, pattern)
-        for name in names:
-            if name not in seen:
-                seen.add(name)
-                yield name
+        cursor, names = step(cursor)
+        new = [name for name in dict.fromkeys(names) if name not in seen]
+        seen.update(new)
+        yield new
         if cursor == START:
             return
 

@@ -8,25 +8,21 @@ documentation, the braces of `tenant:{tenant}:events` stand for a value. Used by
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 from .kinds import find_kind
+
+T = TypeVar("T")
 
 TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 JOB_ID = re.compile(JOB_ID_PATTERN.replace("$", r"\Z"))
 
-STREAM_PATTERN = "tenant:*:events"
 LEGACY_PATTERN = "job:*:progress"
-STREAM_END, DEAD_END = b":events", b":dead"
-SWEPT_PATTERN = "tenant:*:[ed][ve][ea][nd]*"
-"""Matches streams and dead letters, and few other keys, so that one scan finds both."""
-
-
-def key_pattern(ending: str, tenant: str | None = None) -> str:
-    """Return the pattern for SCAN of a tenant's keys, or of all tenants', with an ending."""
-    return f"tenant:{tenant or '*'}{ending}"
+STREAM_END, DEAD_END = ":events", ":dead"
+SWEPT_END = ":[ed][ve][ea][nd]*"
+"""Matches the ends of streams and dead letters, and few other keys, so that one scan finds both."""
 
 
 class JobKey(NamedTuple):
@@ -35,6 +31,24 @@ class JobKey(NamedTuple):
     tenant: str
     kind: str
     id: str
+
+
+class QueueKeys(NamedTuple):
+    """Keys of a ready queue, and of the tenants that were leased from it; they share a slot."""
+
+    ready: str
+    leased: str
+
+
+class ReadyTags(Protocol):
+    """The hash tags of the ready queues of a cluster, one of each node."""
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """All of them."""
+
+    def tag_of(self, key: str) -> str:
+        """Return the one of the node that has a key."""
 
 
 class InvalidTenant(ValueError):
@@ -57,13 +71,32 @@ def check_tenant(tenant: str) -> str:
 class Keys:
     """Names of keys on a single server, or one behind Sentinel."""
 
+    publish = "PUBLISH"
+    """The command that publishes the changes of a feed."""
+
     def stream(self, tenant: str) -> str:
         """Return the key of the tenant's stream."""
         return f"tenant:{tenant}:events"
 
+    def pattern(self, ending: str, tenant: str | None = None) -> str:
+        """Return the pattern for SCAN of a tenant's keys, or of all tenants', with an ending."""
+        return f"tenant:{tenant or '*'}{ending}"
+
+    def by_slot(self, items: Iterable[T], tenant: Callable[[T], str]) -> list[list[T]]:
+        """Divide items so that one command can have the keys of each part; `tenant` is an item's.
+
+        The parts are never empty.
+        """
+        del tenant  # one server has all slots
+        return [part] if (part := list(items)) else []
+
     def tenant_of(self, stream: str) -> str:
         """Return the tenant of a stream's key."""
-        return stream.removeprefix("tenant:").removesuffix(":events")
+        return self.tenant_in(stream.removeprefix("tenant:").removesuffix(":events"))
+
+    def tenant_in(self, part: str) -> str:
+        """Return the tenant of the part of a key's name that has the tenant."""
+        return part
 
     def dead(self, tenant: str) -> str:
         """Return the key of the stream of the tenant's dead letters."""
@@ -117,6 +150,15 @@ class Keys:
         """Return the key of the ready queue in which an append marks this tenant."""
         del tenant  # there is one queue for all
         return self.ready(group)
+
+    def queues(self, group: str) -> list[QueueKeys]:
+        """Return the keys of each ready queue of the group, and of its leased tenants."""
+        return [QueueKeys(self.ready(group), self.leased(group))]
+
+    def queue_of(self, group: str, tenant: str) -> QueueKeys:
+        """Return the keys of the ready queue in which an append marks this tenant."""
+        del tenant  # there is one queue for all
+        return self.queues(group)[0]
 
     def leased(self, group: str) -> str:
         """Return the key of the group's leased tenants, which a consumer is reading."""
@@ -191,19 +233,33 @@ class ClusterKeys(Keys):
     """Names of keys on a Redis Cluster: the tenant is the hash tag of all its keys.
 
     Args:
-        tag_of: returns the hash tag of the ready queue of the node that has a key.
+        ready_tags: the hash tags of ready queues.
     """
 
-    def __init__(self, tag_of: Callable[[str], str]) -> None:
-        self._tag_of = tag_of
+    publish = "SPUBLISH"
+    """Only the nodes of the feed's slot get its messages, not all of them."""
+
+    def __init__(self, ready_tags: ReadyTags) -> None:
+        self._ready_tags = ready_tags
 
     def stream(self, tenant: str) -> str:
         """Return the key of the tenant's stream."""
         return super().stream(_tag(tenant))
 
-    def tenant_of(self, stream: str) -> str:
-        """Return the tenant of a stream's key."""
-        return super().tenant_of(stream).removeprefix("{").removesuffix("}")
+    def pattern(self, ending: str, tenant: str | None = None) -> str:
+        """Return the pattern for SCAN of a tenant's keys, or of all tenants', with an ending."""
+        return super().pattern(ending, _tag(tenant or "*"))
+
+    def by_slot(self, items: Iterable[T], tenant: Callable[[T], str]) -> list[list[T]]:
+        """Divide items by their tenants."""
+        parts: dict[str, list[T]] = {}
+        for item in items:
+            parts.setdefault(tenant(item), []).append(item)
+        return list(parts.values())
+
+    def tenant_in(self, part: str) -> str:
+        """Return the tenant of the part of a key's name that has the tenant, as its hash tag."""
+        return part.removeprefix("{").removesuffix("}")
 
     def dead(self, tenant: str) -> str:
         """Return the key of the stream of the tenant's dead letters."""
@@ -243,7 +299,19 @@ class ClusterKeys(Keys):
 
     def ready_of(self, group: str, tenant: str) -> str:
         """Return the key of the ready queue on the node of the tenant's stream."""
-        return f"jobtrail:{{{self._tag_of(self.stream(tenant))}}}:ready:{group}"
+        return self.queue_of(group, tenant).ready
+
+    def queues(self, group: str) -> list[QueueKeys]:
+        """Return the keys of the ready queue of each node."""
+        return [_queue(tag, group) for tag in self._ready_tags.tags]
+
+    def queue_of(self, group: str, tenant: str) -> QueueKeys:
+        """Return the keys of the ready queue on the node of the tenant's stream."""
+        return _queue(self._ready_tags.tag_of(self.stream(tenant)), group)
+
+
+def _queue(tag: str, group: str) -> QueueKeys:
+    return QueueKeys(f"jobtrail:{{{tag}}}:ready:{group}", f"jobtrail:{{{tag}}}:leased:{group}")
 
 
 def _tag(tenant: str) -> str:

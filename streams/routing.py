@@ -20,6 +20,17 @@ ClientT = TypeVar("ClientT", bound=redis.Redis | redis.asyncio.Redis)
 NodeT = TypeVar("NodeT")
 
 
+REDIRECTIONS = 8
+"""Number of times that a command is sent at most, each time after a redirection."""
+
+
+class ClusterClientMisused(redis.RedisError):
+    """A command was sent by a method that has no key to route it by."""
+
+    def __init__(self) -> None:
+        super().__init__("this does not work on a cluster yet")
+
+
 class Added(Protocol):
     """Commands that are sent behind others on the connection to a node."""
 
@@ -77,10 +88,18 @@ class ClusterState(Generic[ClientT]):
         self._suspects: dict[Address, None] = {}
         """Nodes that failed last; they are asked for the slot map after the others."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.candidates()})"
+
     @property
     def is_known(self) -> bool:
         """True once the slot map was read."""
         return self._map is not None
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """The hash tag of the ready queue of each primary of the last slot map."""
+        return TAGS[:1] if self._map is None else self._map.tags
 
     @property
     def addresses(self) -> Sequence[Address]:
@@ -90,6 +109,10 @@ class ClusterState(Generic[ClientT]):
     def tag_of(self, key: str) -> str:
         """Return the hash tag of the ready queue of the key's node, by the last slot map."""
         return TAGS[0] if self._map is None else self._map.tag_of(key)
+
+    def address_of(self, slot: int) -> Address | None:
+        """Return the primary that has the slot by the last slot map, or None."""
+        return None if self._map is None else self._map.node_of(slot)
 
     def node(self, address: Address) -> ClientT:
         """Return the client of a node."""
@@ -156,7 +179,7 @@ class ClusterState(Generic[ClientT]):
         """Group commands by node, in their order; leave out those whose slot has no node."""
         found: dict[Address, Batch] = {}
         for index in indexes:
-            address = self._map and self._map.node_of(slots[index])
+            address = self.address_of(slots[index])
             if address:
                 found.setdefault(address, Batch(address, [], asking=False)).indexes.append(index)
         return list(found.values())
@@ -208,8 +231,10 @@ def key_of(command: Command) -> str | bytes:
     """Return the key that a command is routed by; empty for a command without a key.
 
     Raises:
-        TypeError: there is no text where the command has its key.
+        TypeError: there is no text where the command has its key, or it concerns one server.
     """
+    if command[0] in _OF_ONE_SERVER:
+        raise TypeError(f"{command[0]!r} must be sent to one node of a cluster")
     key = command[_key_index(command)] if len(command) > 1 and command[0] not in _KEYLESS else ""
     if isinstance(key, str | bytes):
         return key
@@ -236,3 +261,4 @@ _KEY_INDEXES: Mapping[str | bytes | float, int] = {
 """The index of the first key in commands whose second word is none."""
 _KEYLESS = ("INFO", "PING", "TIME")
 """Commands that every node executes; they are sent to the node of slot 0."""
+_OF_ONE_SERVER = ("CLUSTER", "CONFIG", "KEYS", "SCAN", "SCRIPT")

@@ -53,10 +53,11 @@ def is_settled(replies: Sequence[Any], entry_id: EntryId) -> bool:
     """Return True if the replies to the `questions` tell that the entry is settled.
 
     Raises:
-        redis.ResponseError: the server refuses, for a reason other than a missing stream or group.
+        redis.RedisError: the server was lost, or refuses for a reason other than a missing stream
+            or group.
     """
     for reply in replies:
-        if isinstance(reply, redis.ResponseError):
+        if isinstance(reply, redis.RedisError):
             if str(reply).startswith(_NOT_SETTLED):
                 return False
             raise reply

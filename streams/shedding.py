@@ -28,8 +28,8 @@ SHED = FIRST
 SHEDDABLE = "progress"
 """The only type of events that is shed, because the next one of the job replaces it."""
 
-_SCRIPT = Path(__file__).with_name("append_progress.lua").read_bytes()
-_SHA = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
+SCRIPT = Path(__file__).with_name("append_progress.lua").read_bytes()
+_SHA = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
 
 
 class Cap(NamedTuple):
@@ -44,17 +44,23 @@ class Cap(NamedTuple):
 
         Its reply is the entry id, or nil if the event was shed.
         """
-        names = (
-            self.keys.stream(tenant),
-            self.keys.measured(tenant),
-            self.keys.shed(),
-            *(self.keys.ready(group) for group in self.groups),
-        )
+        shared = (self.keys.shed(), *(self.keys.ready(group) for group in self.groups))
+        return self._command(tenant, field, payload, shared)
+
+    def command_of_slot(self, tenant: str, field: str, payload: bytes) -> Command:
+        """Build the command that appends one event or sheds it, on a cluster.
+
+        It neither counts nor marks, because those keys have other slots.
+        """
+        return self._command(tenant, field, payload, ())
+
+    def _command(self, tenant: str, field: str, payload: bytes, shared: Sequence[str]) -> Command:
+        names = (self.keys.stream(tenant), self.keys.measured(tenant), *shared)
         now = time.time_ns() // 1_000_000
         return "EVALSHA", _SHA, len(names), *names, self.max_bytes, tenant, now, field, payload
 
 
-LOAD: Command = ("SCRIPT", "LOAD", _SCRIPT)
+LOAD: Command = ("SCRIPT", "LOAD", SCRIPT)
 """Command that loads the script, which a server loses when it restarts."""
 
 

@@ -8,6 +8,7 @@ replays and commands use them.
 
 from __future__ import annotations
 
+import select
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -35,13 +36,42 @@ class Sent(ABC):
     def give_up(self) -> None:
         """Close the connections if the replies were not read."""
 
+    def fileno(self) -> int:
+        """Return the number of the socket, if there is one only."""
+        raise NotImplementedError
+
 
 class Router(ABC):
     """Base of clients of several servers, which send each command to the server of its key."""
 
     @abstractmethod
-    def send(self, commands: Sequence[Command]) -> Sent:
-        """Send commands without waiting for the replies; raises what `PendingReplies` does."""
+    def send(self, commands: Sequence[Command], *, partial: bool = False) -> Sent:
+        """Send commands without waiting for the replies.
+
+        Args:
+            commands: the commands.
+            partial: True to have the loss of a server as the reply to its commands, and not
+                raised, if another server replies.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: some commands may have been executed.
+        """
+
+
+class AsyncRouter(ABC):
+    """Base of asyncio clients of several servers."""
+
+    @abstractmethod
+    async def replies_to(self, commands: Sequence[Command], *, partial: bool = False) -> list[Any]:
+        """Send commands and return their replies, as `async_round_trip` does."""
+
+    @abstractmethod
+    async def run_transaction(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands on one slot as a transaction and return their replies.
+
+        Raises:
+            redis.RedisError: the server is unavailable or refuses a command.
+        """
 
 
 class PendingReplies:
@@ -51,13 +81,20 @@ class PendingReplies:
     the connection with `give_up`, so that no later user of the pool reads them. At the end of its
     context the object gives up by itself.
 
+    Args:
+        client: the client.
+        commands: the commands.
+        partial: for a client of several servers, as in `Router.send`.
+
     Raises:
         redis.ConnectionError, redis.TimeoutError: some commands may have been executed.
     """
 
-    def __init__(self, client: redis.Redis, commands: Sequence[Command]) -> None:
+    def __init__(
+        self, client: redis.Redis, commands: Sequence[Command], *, partial: bool = False
+    ) -> None:
         self._sent = (
-            client.send(commands)
+            client.send(commands, partial=partial)
             if isinstance(client, Router)
             else _SentToOne(client.connection_pool, commands)
         )
@@ -85,6 +122,24 @@ class PendingReplies:
     def give_up(self) -> None:
         """Close the connection if its replies were not read; commands may have been executed."""
         self._sent.give_up()
+
+    def fileno(self) -> int:
+        """Return the number of the socket to the one server, for `answered`; -1 once closed."""
+        return self._sent.fileno()
+
+
+def answered(pending: Sequence[PendingReplies], seconds: float) -> list[PendingReplies]:
+    """Wait until a reply to some of these arrives, and return those; none after `seconds`.
+
+    Each was sent to one server, and nothing of it was read. Lost connections count as answered.
+    """
+    poll = select.poll()
+    by_number = {number: each for each in pending if (number := each.fileno()) >= 0}
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    closed = [each for each in pending if each.fileno() < 0]
+    found = poll.poll(0 if closed else max(0.0, seconds) * 1000)
+    return [*closed, *(by_number[number] for number, _ in found)]
 
 
 class _SentToOne(Sent):
@@ -114,6 +169,10 @@ class _SentToOne(Sent):
         self._pool.release(connection)
         return replies
 
+    def fileno(self) -> int:
+        socket = vars(self._connection)["_sock"] if self._connection else None
+        return -1 if socket is None else int(socket.fileno())
+
     def give_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -123,13 +182,27 @@ class _SentToOne(Sent):
                 self._pool.release(connection)
 
 
-def round_trip(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
+def round_trip(
+    client: redis.Redis, commands: Sequence[Command], *, partial: bool = False
+) -> list[Any]:
     """Send commands and return their replies in order; for a refused command it is the error.
+
+    With `partial` it is also the error of a lost server, if there are others (`Router.send`).
 
     Raises:
         redis.ConnectionError, redis.TimeoutError: some commands may have been executed.
     """
-    return PendingReplies(client, commands).replies()
+    return PendingReplies(client, commands, partial=partial).replies()
+
+
+async def async_round_trip(
+    client: redis.asyncio.Redis, commands: Sequence[Command], *, partial: bool = False
+) -> list[Any]:
+    """Do what `round_trip` does with an asyncio client."""
+    if isinstance(client, AsyncRouter):
+        return await client.replies_to(commands, partial=partial)
+    async with one_async_connection(client) as send:
+        return await send(commands)
 
 
 @contextmanager

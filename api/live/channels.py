@@ -1,6 +1,6 @@
 """The waiters of one tenant, notified when Redis publishes changes.
 
-Used by `api.live.subscriptions`.
+Used by `api.live.subscriptions` and `api.live.cluster_subscriptions`.
 """
 
 from __future__ import annotations

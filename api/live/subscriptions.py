@@ -5,7 +5,7 @@ subscription for each tenant with viewers, to the Redis Pub/Sub channel that has
 tenant's feed. It begins with the first viewer and ends a few seconds after the last one has left.
 Changes may be missed while the connection is lost or the server is replaced; therefore all waiters
 are notified once the subscriptions are back. Used by `api.live.endpoint`, `api.live.tenant_feed`
-and `api.progress.endpoint`.
+and `api.progress.endpoint`. `api.live.cluster_subscriptions` has the ones of a cluster.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from typing import Any
 
 import redis
@@ -55,6 +56,11 @@ class Subscriptions:
         keys: the names of the channels in Redis.
     """
 
+    _subscribe, _unsubscribe = "SUBSCRIBE", "UNSUBSCRIBE"
+    _message, _subscribed, _unsubscribed = b"message", b"subscribe", b"unsubscribe"
+    _channels_per_command: int | None = None
+    """None for no limit."""
+
     def __init__(self, client: redis.asyncio.Redis, keys: Keys | None = None) -> None:
         self._client = client
         self._keys = keys or keys_of(client)
@@ -80,10 +86,7 @@ class Subscriptions:
             redis.RedisError: Redis is unavailable.
         """
         channel_name = self._keys.feed(tenant)
-        channel = self._channels.get(channel_name)
-        if channel is None:
-            channel = self._channels[channel_name] = Channel()
-            self._channels_changed.set()
+        channel = await self._channel(channel_name)
         channel.add(waiter, job_name)
         try:
             await _wait_until_subscribed(channel)
@@ -91,10 +94,20 @@ class Subscriptions:
         finally:
             channel.remove(waiter, job_name)
 
+    async def _channel(self, name: str) -> Channel:
+        """Return a channel, which is subscribed from now on."""
+        return self._channels.get(name) or self.adopt(name, Channel())
+
+    def adopt(self, name: str, channel: Channel) -> Channel:
+        """Subscribe to a channel, and return it."""
+        self._channels[name] = channel
+        self._channels_changed.set()
+        return channel
+
     async def run(self) -> None:
         """Keep the connection and its subscriptions, until cancelled."""
         backoff = MIN_BACKOFF_SECONDS
-        while True:
+        while await self._is_needed():
             began = time.monotonic()
             pool: Any = self._client.connection_pool  # partly without type hints
             connection = pool.make_connection()
@@ -103,8 +116,7 @@ class Subscriptions:
             except (redis.RedisError, OSError) as error:  # a TimeoutError is an OSError
                 _LOG.info("feed_connection_lost", error=str(error))
             finally:
-                self._requested.clear()
-                FEED_SUBSCRIPTIONS.set(0)
+                self._set_requested(set())
                 for channel in self._channels.values():
                     channel.on_lost()
                 await connection.disconnect(nowait=True)
@@ -153,11 +165,24 @@ class Subscriptions:
         wanted = self._channels.keys() - self._requested
         unwanted = self._requested - self._channels.keys()
         # Before the first await: afterwards there may be new channels.
-        self._requested = set(self._channels)
-        FEED_SUBSCRIPTIONS.set(len(self._requested))
-        for command, names in (("UNSUBSCRIBE", unwanted), ("SUBSCRIBE", wanted)):
-            if names:
-                await connection.send_command(command, *names, check_health=False)
+        self._set_requested(set(self._channels))
+        for command, names in ((self._unsubscribe, unwanted), (self._subscribe, wanted)):
+            for some in _parts(names, self._channels_per_command):
+                await connection.send_command(command, *some, check_health=False)
+
+    def _set_requested(self, names: set[str]) -> None:
+        FEED_SUBSCRIPTIONS.inc(len(names) - len(self._requested))
+        self._requested = names
+
+    async def _is_needed(self) -> bool:
+        """Return whether a connection is to be made; called before each attempt."""
+        return True
+
+    def _on_unsubscribed(self, name: str, channel: Channel) -> None:
+        """Handle the end of the subscription of a channel that is still wanted.
+
+        It is the reply to a command before the channel was subscribed again.
+        """
 
     def _is_silent(self) -> bool:
         return time.monotonic() - self._last_reply > 2 * PING_SECONDS
@@ -192,11 +217,20 @@ class Subscriptions:
         channel = self._channels.get(name)
         if channel is None or name not in self._requested:
             return
-        if kind == b"message":
+        if kind == self._message:
             FEED_MESSAGES.inc()
             channel.on_changes(changed_names(data))
-        elif kind == b"subscribe":
+        elif kind == self._subscribed:
             channel.on_subscribed()
+        elif kind == self._unsubscribed:
+            self._on_unsubscribed(name, channel)
+
+
+def _parts(names: Iterable[str], limit: int | None) -> Iterator[Sequence[str]]:
+    """Yield names in parts of at most `limit`; no part is empty."""
+    left = iter(names)
+    while some := list(islice(left, limit)):
+        yield some
 
 
 async def _wait_until_subscribed(channel: Channel) -> None:

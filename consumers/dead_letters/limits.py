@@ -14,9 +14,9 @@ import structlog
 
 from consumers import metrics
 from consumers.dead_letters.letter_format import letter_keys, script
-from consumers.round_trips import round_trips
 from streams.keys import Keys
-from streams.wire import ask, checked
+from streams.scripts import Script
+from streams.wire import checked
 
 _LOG = structlog.get_logger(__name__)
 
@@ -42,12 +42,8 @@ def drop_old(client: redis.Redis, keys: Keys, tenants: Sequence[str], limits: Li
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
-    # Loaded each time: the server forgets scripts in a restart or a failover.
-    digest = ask(client, "SCRIPT", "LOAD", script("drop.lua"))
-    names = [letter_keys(keys, tenant)[1:3] for tenant in tenants]
-    replies = round_trips(
-        client, (("EVALSHA", digest, 2, *name, *limits.arguments) for name in names)
-    )
+    runs = ((letter_keys(keys, tenant)[1:3], limits.arguments) for tenant in tenants)
+    replies = Script(script("drop.lua")).run(client, runs)
     for tenant, reply in zip(tenants, replies, strict=True):
         count_dropped(tenant, *checked([reply])[0])
 

@@ -8,20 +8,22 @@ To *requeue* a letter is to append its entry again, with a new entry id. Used by
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import redis
 
 from consumers.dead_letters.letter import Letter, letter_of
 from consumers.dead_letters.letter_format import letter_keys, script
 from consumers.delivery.ready import ready_keys
+from streams.append_plan import ready_marks
 from streams.appender import GROUPS
 from streams.cluster import keys_of
 from streams.discovery import all_streams
 from streams.entries import FIELD
 from streams.entry_ids import EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES, load_json
-from streams.keys import Keys
-from streams.wire import as_bytes, as_text, ask
+from streams.keys import DEAD_END, Keys
+from streams.wire import as_bytes, as_text, ask, round_trip
 
 PAGE = 50
 """Letters in one round trip; each may be an event of the largest size."""
@@ -63,7 +65,7 @@ class DeadLetterStore:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
         start, end = self._keys.dead("*").split("*")
-        for name in all_streams(self._client, f"{start}*{end}"):
+        for name in all_streams(self._client, self._keys.pattern(DEAD_END)):
             yield as_text(name).removeprefix(start).removesuffix(end)
 
     def letters(
@@ -163,6 +165,10 @@ class DeadLetterStore:
             keys=[*letter_keys(self._keys, tenant), *ready],
             args=[*words, *self._groups, *fields],
         )
+        if taken and not ready:
+            # The sweep finds the entry too; an error here would have it appended again.
+            with suppress(redis.RedisError):
+                round_trip(self._client, list(ready_marks(self._keys, self._groups, tenant)))
         return taken
 
     def _pages(

@@ -15,7 +15,7 @@ from consumers.dead_letters.store import DeadLetterStore
 from consumers.faults import is_of_key
 from consumers.round_trips import round_trips
 from streams.discovery import START, scan_streams
-from streams.keys import Keys
+from streams.keys import DEAD_END, Keys
 from streams.wire import as_text, ask, checked
 
 COUNTED_AT_ONCE = 1_000
@@ -63,7 +63,9 @@ class DeadTenants:
     def _discover(self, listed: str, now: int) -> None:
         start, end = self._keys.dead("*").split("*")
         for _ in range(SCAN_CALLS):
-            self._cursor, names = scan_streams(self._client, self._cursor, f"{start}*{end}")
+            self._cursor, names = scan_streams(
+                self._client, self._cursor, self._keys.pattern(DEAD_END)
+            )
             for name in names:
                 tenant = name.removeprefix(start.encode()).removesuffix(end.encode())
                 ask(self._client, "ZADD", listed, "NX", now, tenant)

@@ -7,29 +7,42 @@
 - *stale*: tenants with deliveries that became old, found by the sweep, to be taken over.
 
 Any consumer may lease any tenant, and several may hold the same one: the fold makes that harmless.
-The queues are hints: the sweep finds a tenant whose mark was lost. Used by `consumers.loop`,
-`consumers.chores` and `consumers.dead_letters`.
+The queues are hints: the sweep finds a tenant whose mark was lost. On a cluster each node has a
+ready queue with its leases, so that those of other nodes work while one is lost. Used by
+`consumers.loop`, `consumers.chores` and `consumers.dead_letters`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
+from consumers.delivery.ready_waits import waits_of
 from streams.cluster import keys_of
-from streams.keys import Keys
+from streams.keys import ClusterKeys, Keys, QueueKeys
+from streams.scripts import Run, Script
 from streams.wire import Command, as_bytes, as_text, ask, checked, round_trip
 
 
-class Lease(NamedTuple):
-    """Tenants that this consumer may read, until `expires` (server's milliseconds since 1970)."""
+class QueueLease(NamedTuple):
+    """Tenants that this consumer may read until `expires`, and the queue that they are from."""
 
+    queue: QueueKeys
     expires: int
+    """Milliseconds since 1970, by the clock of the queue's server."""
     tenants: Sequence[str]
+
+
+class Lease(NamedTuple):
+    """Tenants that this consumer may read."""
+
+    tenants: Sequence[str]
+    parts: Sequence[QueueLease]
+    """The same by ready queue; on a cluster each node has one."""
 
 
 class ReadyQueue:
@@ -47,27 +60,29 @@ class ReadyQueue:
         keys: Keys | None = None,
         lease_seconds: float = 30,
     ) -> None:
-        keys = keys or keys_of(client)
+        self._keys = keys or keys_of(client)
         self._client = client
-        self._names = [keys.ready(group), keys.leased(group)]
+        self._group = group
+        self._waits = waits_of(client)
         self._lease_ms = int(lease_seconds * 1000)
-        self._take = client.register_script(_script("ready_take.lua"))
-        self._finish = client.register_script(_script("ready_finish.lua"))
+        self._take = Script(_script("ready_take.lua"))
+        self._finish = Script(_script("ready_finish.lua"))
 
     def take(self, limit: int, block_seconds: float) -> Lease:
         """Lease up to `limit` tenants, the longest marked first.
 
         If none is marked, wait for the first mark, up to `block_seconds`. A crash between the
-        end of that wait and the lease loses one mark, which the sweep finds.
+        end of that wait and the lease loses one mark, which the sweep finds. On a cluster, where
+        each node has a queue, some more than `limit` may be leased, and a lost node is skipped.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
-        lease = self._leased(limit, b"")
+        lease = self._leased(limit, self._waits.collect())
         if lease.tenants or block_seconds <= 0:
             return lease
-        woken = ask(self._client, "BZPOPMIN", self._names[0], block_seconds)
-        return self._leased(limit - 1, woken[1]) if woken else lease
+        woken = self._waits.wait(self._keys.queues(self._group), block_seconds)
+        return self._leased(limit, woken) if woken else lease
 
     def finish(self, lease: Lease, more: Sequence[str]) -> None:
         """End the lease; tenants that have more to read are marked again, at the tail.
@@ -75,9 +90,15 @@ class ReadyQueue:
         Raises:
             redis.RedisError: Redis is unavailable or refuses; the lease expires by itself.
         """
-        if lease.tenants:
-            names = [*more, *(set(lease.tenants) - set(more))]
-            self._finish(keys=self._names, args=[lease.expires, len(more), *map(as_bytes, names)])
+        again = set(more)
+        runs = [
+            self._end(part.queue, part.expires, [name for name in more if name in tenants], rest)
+            for part in lease.parts
+            if (tenants := set(part.tenants))
+            for rest in [tenants - again]
+        ]
+        left = again.difference(lease.tenants)
+        self._run(self._finish, [*runs, *self._marks([name for name in more if name in left])])
 
     def mark(self, tenants: Sequence[str]) -> None:
         """Mark tenants that have more to read; an existing mark keeps its place.
@@ -85,13 +106,42 @@ class ReadyQueue:
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
-        if tenants:
-            # No lease expires at 0, so the script ends none.
-            self._finish(keys=self._names, args=[0, len(tenants), *map(as_bytes, tenants)])
+        self._run(self._finish, self._marks(tenants))
 
-    def _leased(self, limit: int, first: bytes) -> Lease:
-        expires, *tenants = self._take(keys=self._names, args=[limit, self._lease_ms, first])
-        return Lease(int(float(expires)), list(map(as_text, tenants)))
+    def _marks(self, tenants: Sequence[str]) -> list[Run]:
+        """Return the runs that mark tenants."""
+        by_queue: dict[QueueKeys, list[str]] = {}
+        for tenant in tenants:
+            by_queue.setdefault(self._keys.queue_of(self._group, tenant), []).append(tenant)
+        # No lease expires at 0, so the script ends none.
+        return [self._end(queue, 0, names, ()) for queue, names in by_queue.items()]
+
+    def _end(
+        self, queue: QueueKeys, expires: int, more: Sequence[str], rest: Collection[str]
+    ) -> Run:
+        return queue, [expires, len(more), *map(as_bytes, more), *map(as_bytes, rest)]
+
+    def _leased(self, limit: int, popped: Mapping[QueueKeys, bytes]) -> Lease:
+        """Lease tenants of all queues; `popped` has tenants whose marks were removed already."""
+        queues = list({**dict.fromkeys(self._keys.queues(self._group)), **popped})
+        share = -(-limit // len(queues))
+        runs: list[Run] = [
+            (queue, [share - (queue in popped), self._lease_ms, popped.get(queue, b"")])
+            for queue in queues
+        ]
+        parts = [
+            QueueLease(queue, int(float(reply[0])), list(map(as_text, reply[1:])))
+            for queue, reply in zip(queues, self._run(self._take, runs), strict=True)
+            if not isinstance(reply, redis.RedisError)
+        ]
+        return Lease([name for part in parts for name in part.tenants], parts)
+
+    def _run(self, script: Script, runs: Sequence[Run]) -> list[Any]:
+        """Return the replies to runs, or raise the first error if all of them failed."""
+        replies = script.run(self._client, runs, partial=True) if runs else []
+        if all(isinstance(reply, redis.RedisError) for reply in replies):
+            checked(replies)
+        return replies
 
 
 class StaleQueue:
@@ -123,8 +173,12 @@ def shortest_ready(client: redis.Redis, groups: Sequence[str], keys: Keys) -> in
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
-    lengths: list[Command] = [("ZCARD", keys.ready(group)) for group in groups]
-    return int(min(checked(round_trip(client, lengths))))
+    queues = [(group, queue.ready) for group in groups for queue in keys.queues(group)]
+    lengths = checked(round_trip(client, [("ZCARD", name) for _, name in queues]))
+    totals = dict.fromkeys(groups, 0)
+    for (group, _), length in zip(queues, lengths, strict=True):
+        totals[group] += length
+    return min(totals.values())
 
 
 def queued_tenants(client: redis.Redis, groups: Sequence[str], keys: Keys, limit: int) -> set[str]:
@@ -140,13 +194,16 @@ def queued_tenants(client: redis.Redis, groups: Sequence[str], keys: Keys, limit
 
 
 def ready_keys(keys: Keys, groups: Sequence[str]) -> list[str]:
-    """Return the keys of the groups' ready queues, for a script that marks a tenant."""
-    return list(map(keys.ready, groups))
+    """Return the keys of the groups' ready queues, for a script that marks a tenant.
+
+    There are none on a cluster, where a script has the keys of one slot.
+    """
+    return [] if isinstance(keys, ClusterKeys) else list(map(keys.ready, groups))
 
 
-def queue_keys(keys: Keys, group: str) -> tuple[str, str, str]:
+def queue_keys(keys: Keys, group: str) -> list[str]:
     """Return the keys of a group's ready, leased and stale queues."""
-    return keys.ready(group), keys.leased(group), keys.stale(group)
+    return [*(name for queue in keys.queues(group) for name in queue), keys.stale(group)]
 
 
 def _script(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from ops.addresses import command_settings
-from ops.arguments import check_appendable
+from ops.arguments import check_primary
 from ops.command_line.standard_streams import CLOSED_AT_START, STANDARD_INPUT
 from ops.commands.shared_options import AsJson, Tenant
 from ops.errors import CommandError, WrongArgument
@@ -17,7 +17,7 @@ from ops.printing import complain, print_outcome
 from ops.tasks.events.event_lines import append_lines
 from ops.text.plurals import counted
 from streams.appender import EventAppender
-from streams.connection import connect_to_append
+from streams.connection import connect
 from streams.keys import check_tenant
 
 LISTED_FAULTS = 3
@@ -40,9 +40,9 @@ def append(
     settings = command_settings()
     check_tenant(tenant)
     with _opened(file) as source:
-        check_appendable(settings)  # before the input is read, which may take long to arrive
+        check_primary(settings)  # before the input is read, which may take long to arrive
         appender = EventAppender(
-            connect_to_append(settings.require_redis_url()),
+            connect(settings.require_redis_url()),
             max_event_bytes=settings.max_event_bytes,
             max_stream_bytes=settings.stream_max_bytes,
         )

@@ -11,6 +11,7 @@ from enum import Enum
 from functools import partial
 from typing import NamedTuple
 
+from ops.doctor.cluster.checks import coverage, replicated, slots, untagged
 from ops.doctor.dead_letter_checks import dead_letter_memory, dead_letters
 from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict
@@ -64,6 +65,10 @@ class Check(NamedTuple):
 
 CHECKS = (
     Check("redis sentinels", Need.REDIS, sentinels),
+    Check("cluster slots", Need.REDIS, slots),
+    Check("cluster full coverage", Need.REDIS, coverage),
+    Check("cluster replicas", Need.REDIS, replicated),
+    Check("cluster stream names", Need.REDIS, untagged),
     Check("redis version", Need.REDIS, redis_version),
     Check("redis persistence", Need.REDIS, persistence),
     Check("redis maxmemory-policy", Need.REDIS, eviction),

@@ -20,7 +20,7 @@ from projections.registry.lookup import projection_names
 from sql import sessions
 from sql.migrate import missing
 from sql.sessions import Session
-from streams.cluster import keys_of
+from streams.cluster import Cluster, keys_of
 from streams.connection import connect
 from streams.discovery import tenants
 from streams.keys import Keys
@@ -28,6 +28,27 @@ from streams.settings import Settings
 
 ANSWER_SECONDS = 60.0
 """The time limit, in seconds, for one answer of PostgreSQL."""
+
+
+class Server:
+    """A primary of Redis.
+
+    Args:
+        address: its host and port on a cluster; empty where there is no other.
+        client: a connection to it alone.
+        settings: those of the deployment.
+    """
+
+    def __init__(self, address: str, client: redis.Redis, settings: Settings) -> None:
+        self.address = address
+        self.client = client
+        self.settings = settings
+
+    @cached_property
+    def info(self) -> Mapping[str, Any]:
+        """The answer to INFO."""
+        info: Mapping[str, Any] = self.client.info()
+        return info
 
 
 class Deployment:
@@ -65,10 +86,14 @@ class Deployment:
         return keys_of(self.client)
 
     @cached_property
-    def redis_info(self) -> Mapping[str, Any]:
-        """The answer to INFO."""
-        info: Mapping[str, Any] = self.client.info()
-        return info
+    def servers(self) -> Sequence[Server]:
+        """The primaries of Redis; one without a cluster."""
+        if not isinstance(self.client, Cluster):
+            return [Server("", self.client, self.settings)]
+        return [
+            Server(f"{host}:{port}", client, self.settings)
+            for (host, port), client in sorted(self.client.primaries().items())
+        ]
 
     @cached_property
     def lags(self) -> Sequence[Lag]:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import redis
 
+from streams.cluster import servers_of
 from streams.discovery import COUNT, START
-from streams.keys import key_pattern
+from streams.keys import Keys
 from streams.wire import Command, as_text, checked, round_trip
 
 _TYPE_OF_ENDING = {
@@ -39,7 +40,7 @@ class UnexpectedKey(NamedTuple):
     @property
     def tenant(self) -> str:
         """The tenant that the key's name contains."""
-        return self.name.split(":")[1]
+        return self.name.split(":")[1].strip("{}")
 
 
 def unexpected_keys(client: redis.Redis) -> list[UnexpectedKey]:
@@ -51,6 +52,10 @@ def unexpected_keys(client: redis.Redis) -> list[UnexpectedKey]:
     Raises:
         redis.RedisError: Redis is unavailable or refuses a command.
     """
+    return sorted({key for server in servers_of(client) for key in _of_server(server)})
+
+
+def _of_server(client: redis.Redis) -> set[UnexpectedKey]:
     cursors = dict.fromkeys(_TYPES, START)
     found = set[UnexpectedKey]()
     while cursors:
@@ -60,11 +65,11 @@ def unexpected_keys(client: redis.Redis) -> list[UnexpectedKey]:
             found.update(_unexpected(type_, map(as_text, names)))
         after = zip(cursors, (cursor for cursor, _ in replies), strict=True)
         cursors = {type_: cursor for type_, cursor in after if cursor != START}
-    return sorted(found)
+    return found
 
 
 def _scan(type_: str, cursor: bytes) -> Command:
-    pattern = key_pattern(_OF_STRINGS if type_ == "string" else "")
+    pattern = Keys().pattern(_OF_STRINGS if type_ == "string" else "")
     return ("SCAN", cursor, "MATCH", pattern, "COUNT", COUNT, "TYPE", type_)
 
 

@@ -13,10 +13,10 @@ import redis
 
 from ops.doctor.finding import Finding
 from streams.connection import connect
-from streams.discovery import COUNT, START
+from streams.discovery import COUNT, START, scan
 from streams.keys import LEGACY_PATTERN
 from streams.settings import Settings
-from streams.wire import ask, checked, round_trip
+from streams.wire import checked, round_trip
 
 TTL_SECONDS = 21_600
 """The time to live that old workers give their keys at every write."""
@@ -81,7 +81,7 @@ def _scan(client: redis.Redis) -> Iterator[list[bytes]]:
     cursor = START
     while True:
         what = ("MATCH", LEGACY_PATTERN, "COUNT", COUNT, "TYPE", "string")
-        cursor, names = ask(client, "SCAN", cursor, *what)
+        cursor, names = scan(client, cursor, *what)
         if names:
             yield names
         if cursor == START:

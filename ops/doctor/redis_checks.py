@@ -5,13 +5,14 @@ Used by `ops.doctor.checks`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any, NamedTuple
 
 import redis
 
 from ops.devstack.redis_server import useful_bulk_limit
-from ops.doctor.deployment import Deployment
+from ops.doctor.deployment import Deployment, Server
 from ops.doctor.finding import Verdict
 from streams.appender import GROUPS
 from streams.connection import refuses_writes, service_of
@@ -28,9 +29,31 @@ EVENT_ROOM = 65_536
 """Bytes that a command has beside its event: other fields, names, a dead letter's detail."""
 
 
-def redis_version(deployment: Deployment) -> Verdict:
+def on_each_server(check: Callable[[Server], Verdict]) -> Callable[[Deployment], Verdict]:
+    """Return the check of all primaries; on a cluster what differs is reported by node."""
+
+    @wraps(check)
+    def of_all(deployment: Deployment) -> Verdict:
+        verdicts = {server.address: check(server) for server in deployment.servers}
+        found = {verdict.found for verdict in verdicts.values()}
+        advice = (each.advice for each in verdicts.values() if each.warns or not each.ok)
+        return Verdict(
+            ok=all(each.ok for each in verdicts.values()),
+            found=found.pop()
+            if len(found) == 1
+            else "; ".join(f"{where}: {each.found}" for where, each in verdicts.items()),
+            advice="; ".join(dict.fromkeys(filter(None, advice)))
+            or next(iter(verdicts.values())).advice,
+            warns=any(each.warns for each in verdicts.values()),
+        )
+
+    return of_all
+
+
+@on_each_server
+def redis_version(server: Server) -> Verdict:
     """Check whether the server is new enough."""
-    return version_verdict(deployment.redis_info)
+    return version_verdict(server.info)
 
 
 def version_verdict(info: Mapping[str, Any]) -> Verdict:
@@ -47,21 +70,23 @@ def version_verdict(info: Mapping[str, Any]) -> Verdict:
     )
 
 
-def persistence(deployment: Deployment) -> Verdict:
+@on_each_server
+def persistence(server: Server) -> Verdict:
     """Check whether a restart of the server keeps the streams."""
-    appends = bool(deployment.redis_info.get("aof_enabled"))
+    appends = bool(server.info.get("aof_enabled"))
     return Verdict(
-        ok=appends or config_of(deployment.client, "save") != "",
+        ok=appends or config_of(server.client, "save") != "",
         found=f"appendonly {'yes' if appends else 'no'}",
         advice="set appendonly yes: a restart loses every entry that is in no row yet",
         warns=not appends,
     )
 
 
-def eviction(deployment: Deployment) -> Verdict:
+@on_each_server
+def eviction(server: Server) -> Verdict:
     """Check whether a full server refuses writes instead of removing keys."""
-    found = deployment.redis_info.get("maxmemory_policy")
-    policy = found or config_of(deployment.client, "maxmemory-policy")
+    found = server.info.get("maxmemory_policy")
+    policy = found or config_of(server.client, "maxmemory-policy")
     return Verdict(
         ok=policy == "noeviction",
         found=str(policy),
@@ -72,7 +97,8 @@ def eviction(deployment: Deployment) -> Verdict:
 def redis_writes(deployment: Deployment) -> Verdict:
     """Check whether the server takes writes, with one that changes nothing."""
     try:
-        ask(deployment.client, "ZADD", deployment.keys.ready(GROUPS[0]), "XX", 0, "")
+        for queue in deployment.keys.queues(GROUPS[0]):  # one on each node of a cluster
+            ask(deployment.client, "ZADD", queue.ready, "XX", 0, "")
     except redis.exceptions.NoPermissionError:
         return Verdict(ok=True, found="not permitted to try")
     except redis.ResponseError as error:
@@ -82,11 +108,12 @@ def redis_writes(deployment: Deployment) -> Verdict:
     return Verdict(ok=True, found="taken")
 
 
-def replicas(deployment: Deployment) -> Verdict:
+@on_each_server
+def replicas(server: Server) -> Verdict:
     """Check whether a disconnected primary refuses appends, and whether replicas are missing."""
-    rules = _replica_rules(deployment)
+    rules = _replica_rules(server)
     advice = _replica_advice(rules)
-    missing = max(0, (deployment.settings.durable_replicas or 0) - rules.in_step)
+    missing = max(0, (server.settings.durable_replicas or 0) - rules.in_step)
     if missing:
         advice.append(
             f"start {missing} more, or lower JOBTRAIL_DURABLE_REPLICAS: no append is durable until"
@@ -121,8 +148,8 @@ class _ReplicaRules(NamedTuple):
         return bool(self.connected) and not (self.to_write and self.max_lag)
 
 
-def _replica_rules(deployment: Deployment) -> _ReplicaRules:
-    info, client = deployment.redis_info, deployment.client
+def _replica_rules(server: Server) -> _ReplicaRules:
+    info, client = server.info, server.client
     return _ReplicaRules(
         int(info.get("connected_slaves", 0)),
         assurance_of(info).replicas,
@@ -172,10 +199,11 @@ def sentinels(deployment: Deployment) -> Verdict | None:
     )
 
 
-def largest_command(deployment: Deployment) -> Verdict:
+@on_each_server
+def largest_command(server: Server) -> Verdict:
     """Check whether the server takes the largest event, and nothing that is much larger."""
-    limit = config_of(deployment.client, "proto-max-bulk-len")
-    return command_verdict(int(limit) if limit else None, deployment.settings)
+    limit = config_of(server.client, "proto-max-bulk-len")
+    return command_verdict(int(limit) if limit else None, server.settings)
 
 
 def command_verdict(limit: int | None, settings: Settings) -> Verdict:

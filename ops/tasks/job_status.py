@@ -5,7 +5,7 @@ Used by `ops.commands.status` and `ops.tasks.events.event_view`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -35,7 +35,7 @@ def read_status(tenant: str, kind: str, job_id: str) -> dict[str, Any]:
         raise CommandError(f"{job_id!r} is not a valid job id")
     job = JobKey(check_tenant(tenant), kind, job_id)
     url = command_redis_url()
-    found, progress = _read(url, Keys().documents(job))
+    found, progress = _read(url, job)
     if found is None:
         raise CommandError(_absent(url, job))
     document: dict[str, Any] = {"tenant": tenant, "kind": kind, "id": job_id}
@@ -102,20 +102,20 @@ def _absent(url: str, job: JobKey) -> str:
     from streams.kinds import KINDS  # noqa: PLC0415 - as in `read_status`
 
     kinds = [name for name in KINDS if name != job.kind]
-    keys = [Keys().documents(job._replace(kind=name)) for name in kinds]
-    others = [name for name, some in zip(kinds, keys, strict=True) if _read(url, some)[0]]
+    others = [name for name in kinds if _read(url, job._replace(kind=name))[0]]
     text = f"tenant {job.tenant} has no {job.kind} {job.id}"
     if not others:
         return f"{text}, or its status has expired"
     return f"{text}, but a {others[0]} {job.id}: add --kind {others[0]}"
 
 
-def _read(url: str, keys: Sequence[str]) -> list[bytes | None]:
-    found = read_keys(url, keys)
+def _read(url: str, job: JobKey) -> list[bytes | None]:
+    found = read_keys(url, Keys().documents(job))
     if found is not None:
         return found
+    from streams.cluster import keys_of  # noqa: PLC0415 - slow to import
     from streams.connection import connect  # noqa: PLC0415 - slow to import
 
     with connect(url) as client:
-        answer: Any = client.mget(keys)
+        answer: Any = client.mget(keys_of(client).documents(job))
     return list(answer)

@@ -21,6 +21,7 @@ from streams.cluster import keys_of
 from streams.events import load_json
 from streams.keys import JobKey, Keys
 from streams.kinds import KINDS, State
+from streams.wire import AsyncRouter, Command, async_round_trip
 
 KEYS_PER_MGET = 500
 """The most keys in one MGET of collected reads; it occupies the server for less than 1 ms."""
@@ -91,12 +92,37 @@ class DocumentReader:
         if not jobs:
             return []
         self._on_batch(len(jobs))
+        found = await self._read(jobs)
+        for each in found:
+            if isinstance(each, redis.RedisError):
+                raise each
+        return cast("list[Documents | None]", found)
+
+    async def _read(self, jobs: Sequence[JobKey]) -> Sequence[Documents | redis.RedisError | None]:
+        """Return the documents of jobs, or the error of a lost node of a cluster; raises others."""
         try:
             async with asyncio.timeout(READ_SECONDS):
+                if isinstance(self._client, AsyncRouter):
+                    return await self._read_by_slot(jobs)
                 values = await self._mget(self.names(jobs))
         except TimeoutError:
             raise redis.TimeoutError(f"no reply within {READ_SECONDS} s") from None
         return self.documents(jobs, values)
+
+    async def _read_by_slot(
+        self, jobs: Sequence[JobKey]
+    ) -> list[Documents | redis.RedisError | None]:
+        """Return what `_read` does, from a cluster: one MGET for each tenant, in one round trip."""
+        parts = self._keys.by_slot(jobs, _tenant)
+        commands: list[Command] = [("MGET", *self.names(part)) for part in parts]
+        replies = await async_round_trip(self._client, commands, partial=True)
+        found: dict[JobKey, Documents | redis.RedisError | None] = {}
+        for part, reply in zip(parts, replies, strict=True):
+            if isinstance(reply, redis.RedisError):
+                found |= dict.fromkeys(part, reply)
+            else:
+                found |= zip(part, self.documents(part, reply), strict=True)
+        return [found[job] for job in jobs]
 
     def names(self, jobs: Iterable[JobKey]) -> list[str]:
         """Return the names of the keys of these jobs' documents, two or three for each job."""
@@ -158,7 +184,8 @@ class DocumentReader:
     async def _read_batch(self, batch: Batch) -> None:
         """Read a batch, in its own task: a cancelled read does not cancel the others."""
         try:
-            found = await self.read_many(list(batch))
+            self._on_batch(len(batch))
+            found = await self._read(list(batch))
         except Exception as error:  # any error is passed to the reads of this batch
             for pending in _unfinished(batch):
                 pending.set_exception(error)
@@ -169,8 +196,16 @@ class DocumentReader:
         else:
             for reads, documents in zip(batch.values(), found, strict=True):
                 for pending in reads:
-                    if not pending.done():
+                    if pending.done():
+                        continue
+                    if isinstance(documents, redis.RedisError):
+                        pending.set_exception(documents)
+                    else:
                         pending.set_result(documents)
+
+
+def _tenant(job: JobKey) -> str:
+    return job.tenant
 
 
 def _with_legacy_progress(

@@ -20,6 +20,7 @@ from projections.reading.documents import READ_SECONDS, DocumentReader
 from streams.cluster import keys_of
 from streams.keys import JOB_ID, JobKey, Keys
 from streams.kinds import KINDS
+from streams.wire import AsyncRouter
 
 AT_ONCE = 200
 """The most changes that one read returns."""
@@ -110,14 +111,15 @@ class FeedReader:
     async def _transaction(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run commands as one transaction, and return their replies as the server sent them."""
         try:
-            async with (
-                asyncio.timeout(READ_SECONDS),
-                self._client.pipeline(transaction=len(commands) > 1) as pipeline,
-            ):
-                for command in commands:
-                    # With no option that would parse the reply.
-                    pipeline.execute_command(*command)
-                replies = await pipeline.execute()
+            async with asyncio.timeout(READ_SECONDS):
+                if isinstance(self._client, AsyncRouter):
+                    return await self._client.run_transaction(commands)
+                pipeline = self._client.pipeline(transaction=len(commands) > 1)
+                async with pipeline:
+                    for command in commands:
+                        # With no option that would parse the reply.
+                        pipeline.execute_command(*command)
+                    replies = await pipeline.execute()
         except TimeoutError:
             raise redis.TimeoutError(f"no reply within {READ_SECONDS} s") from None
         return replies

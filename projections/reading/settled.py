@@ -18,7 +18,7 @@ from streams.cluster import keys_of
 from streams.entry_ids import EntryId
 from streams.keys import Keys
 from streams.settled_entries import is_settled, questions
-from streams.wire import one_async_connection
+from streams.wire import async_round_trip
 
 ENTRIES_AT_ONCE = 250
 """Entries in one round trip: the server is held for about a millisecond."""
@@ -81,11 +81,8 @@ class SettledReader:
             for command in questions(self._keys.stream(tenant), entry_id)
         ]
         try:
-            async with (
-                asyncio.timeout(READ_SECONDS),
-                one_async_connection(self._client) as send,
-            ):
-                replies = await send(commands)
+            async with asyncio.timeout(READ_SECONDS):
+                replies = await async_round_trip(self._client, commands, partial=True)
         except TimeoutError:
             raise redis.TimeoutError(f"no reply within {READ_SECONDS} s") from None
         return list(zip(replies[::2], replies[1::2], strict=True))

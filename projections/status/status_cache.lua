@@ -1,7 +1,7 @@
 -- Compare and set the documents of many jobs, and add what changed to the feeds of their tenants.
 --
--- ARGV[1] is 'tombstones' if tombstones of ended jobs are compared and written, else ''. Then, for
--- each tenant:
+-- ARGV[1] is 'tombstones' if tombstones of ended jobs are compared and written, else ''. ARGV[2] is the
+-- command that publishes changes. Then, for each tenant:
 --   KEYS: its feed, and for each of its jobs those of KEY below
 --   ARGV: the number of its jobs, and for each of them those of VALUE below
 -- Returns the indexes (from 1, over all tenants) of the jobs that another writer has written since
@@ -69,7 +69,7 @@ local function add_to_feed(feed, names, now)
     call('EXPIRE', feed, FEED_SECONDS + 1)
     if last > 0 then call('ZREMRANGEBYRANK', feed, 0, -FEED_JOBS - 1) end
   end
-  call('PUBLISH', feed, table.concat(messages, ' '))
+  call(ARGV[2], feed, table.concat(messages, ' '))
 end
 
 local tombstones = ARGV[1] == 'tombstones'
@@ -109,7 +109,7 @@ local function write(key, value)
   return new_status ~= '' or new_progress ~= ''
 end
 
-local key, value, job = 1, 2, 0
+local key, value, job = 1, 3, 0
 while key <= #KEYS do
   local feed, last, names = KEYS[key], job + tonumber(ARGV[value]), {}
   key, value = key + 1, value + 1

@@ -9,16 +9,17 @@ other jobs. The writer of the projection and the reset of a replay use this modu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple, cast
 
 import redis
 
 from projections.reading.feed import feed_name
 from streams.keys import JobKey, Keys
-from streams.wire import PendingReplies, checked
+from streams.scripts import PendingRuns, Run, Script
+from streams.wire import Command, PendingReplies, checked
 
 NOT_READ = b"*"
 """In place of a tombstone: it was not read, and is not compared."""
@@ -54,7 +55,7 @@ class Write(NamedTuple):
 
 
 class Reading:
-    """Documents whose values were requested."""
+    """Documents whose values were requested, in the order of the jobs."""
 
     def __init__(
         self, jobs: Collection[JobKey], replies: PendingReplies, *, tombstones: bool
@@ -69,7 +70,8 @@ class Reading:
         Raises:
             redis.RedisError: the server is away, or refuses.
         """
-        values = iter(cast("list[bytes | None]", checked(self._replies.replies())[0]))
+        replies = cast("Sequence[list[bytes | None]]", checked(self._replies.replies()))
+        values = chain.from_iterable(replies)
         if self._tombstones:
             return {
                 job: Stored(status or b"", progress or b"", tombstone or b"")
@@ -88,23 +90,16 @@ class Reading:
 
 
 class Writing:
-    """Writes that were sent."""
+    """Writes that were sent.
 
-    def __init__(
-        self,
-        script: redis.commands.core.Script,
-        client: redis.Redis,
-        names: list[str],
-        arguments: list[bytes | int | str],
-        jobs: list[JobKey],
-    ) -> None:
-        self._script = script
-        self._names = names
-        self._arguments = arguments
+    Args:
+        runs: the runs of the script that write.
+        jobs: the jobs of each run, in its order.
+    """
+
+    def __init__(self, runs: PendingRuns, jobs: Sequence[Sequence[JobKey]]) -> None:
+        self._runs = runs
         self._jobs = jobs
-        self._replies = PendingReplies(
-            client, [("EVALSHA", script.sha, len(names), *names, *arguments)]
-        )
 
     def lost(self) -> list[JobKey]:
         """Return the jobs that another writer has written since, once the server has replied.
@@ -114,14 +109,16 @@ class Writing:
         Raises:
             redis.RedisError: some documents may have been written.
         """
-        (reply,) = self._replies.replies()
-        if isinstance(reply, redis.exceptions.NoScriptError):
-            reply = self._script(keys=self._names, args=self._arguments)
-        return [self._jobs[index - 1] for index in checked([reply])[0]]
+        replies = checked(self._runs.replies())
+        return [
+            jobs[index - 1]
+            for jobs, reply in zip(self._jobs, replies, strict=True)
+            for index in reply
+        ]
 
     def give_up(self) -> None:
         """Read or discard the reply, so that others can use the connection."""
-        self._replies.give_up()
+        self._runs.give_up()
 
 
 class StatusStore:
@@ -138,7 +135,7 @@ class StatusStore:
         script = (
             files("projections.status").joinpath("status_cache.lua").read_text(encoding="utf-8")
         )
-        self._compare_and_set = client.register_script(script)
+        self._compare_and_set = Script(script)
 
     def read(self, jobs: Collection[JobKey]) -> Reading:
         """Request the documents of at least one job.
@@ -146,12 +143,10 @@ class StatusStore:
         Raises:
             redis.RedisError: the server is away.
         """
-        names: list[str] = []
-        for job in jobs:
-            names += self._keys.documents(job)
-            if self._tombstones:
-                names.append(self._keys.ended(job))
-        replies = PendingReplies(self._client, [("MGET", *names)])
+        parts = self._keys.by_slot(jobs, _tenant_of_job)
+        commands: list[Command] = [("MGET", *self._names(part)) for part in parts]
+        replies = PendingReplies(self._client, commands)
+        jobs = jobs if len(parts) == 1 else list(chain.from_iterable(parts))
         return Reading(jobs, replies, tombstones=self._tombstones)
 
     def load(self, jobs: Collection[JobKey]) -> Mapping[JobKey, Stored]:
@@ -159,27 +154,47 @@ class StatusStore:
         return self.read(jobs).stored() if jobs else {}
 
     def write(self, writes: Iterable[Write]) -> Writing:
-        """Send writes, all of which are carried out by one call of the script.
+        """Send writes, which the script carries out; those of one slot in one run.
 
         Raises:
             redis.RedisError: the server is away; the writes may have been carried out.
         """
+        parts = self._keys.by_slot(writes, _tenant)
+        runs = self._compare_and_set.send(self._client, map(self._run, parts))
+        return Writing(runs, [[write.job for write in part] for part in parts])
+
+    def _names(self, jobs: Iterable[JobKey]) -> list[str]:
+        """Return the names of the keys that are read of jobs."""
         names: list[str] = []
-        arguments: list[bytes | int | str] = ["tombstones" if self._tombstones else ""]
-        jobs: list[JobKey] = []
+        for job in jobs:
+            names += self._keys.documents(job)
+            if self._tombstones:
+                names.append(self._keys.ended(job))
+        return names
+
+    def _run(self, writes: Sequence[Write]) -> Run:
+        """Return the keys and arguments of the script for writes."""
+        names: list[str] = []
+        arguments: list[bytes | int | str] = [
+            "tombstones" if self._tombstones else "",
+            self._keys.publish,
+        ]
         for tenant, group in groupby(writes, _tenant):
             names.append(self._keys.feed(tenant))
             of_tenant = list(group)
             arguments.append(len(of_tenant))
             for job, stored, status, progress, seconds, tombstone, in_feed in of_tenant:
-                jobs.append(job)
                 names += self._keys.documents(job)
                 name = feed_name(job) if in_feed else ""
                 arguments += (stored.status, status, progress, seconds, name)
                 if self._tombstones:
                     names.append(self._keys.ended(job))
                     arguments += (stored.tombstone, tombstone)
-        return Writing(self._compare_and_set, self._client, names, arguments, jobs)
+        return names, arguments
+
+
+def _tenant_of_job(job: JobKey) -> str:
+    return job.tenant
 
 
 def _tenant(write: Write) -> str:

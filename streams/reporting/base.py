@@ -19,7 +19,7 @@ from uuid import UUID
 import redis
 
 from ..appender import EventAppender
-from ..connection import InvalidUrl, connect_to_append
+from ..connection import InvalidUrl, connect
 from ..events import MAX_EVENT_BYTES, WORD_LENGTH
 from ..runtime.environment import workers_redis_url
 from ..settings import PREFIX, Settings, SettingsError
@@ -228,7 +228,7 @@ class ReporterBase:
 
 def _connect(url: str) -> redis.Redis:
     # A replica refuses what a reporter sends: it does not have to be checked again.
-    return connect_to_append(url, timeout=1.0, connect_timeout=1.0, role_seconds=math.inf)
+    return connect(url, timeout=1.0, connect_timeout=1.0, role_seconds=math.inf)
 
 
 def _after_fork() -> None:

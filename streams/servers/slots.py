@@ -53,6 +53,8 @@ class SlotMap:
         self._tags: dict[Address | None, str] = {}
         for tag in TAGS:
             self._tags.setdefault(self.node_of(slot_of(tag)), tag)
+        self.tags = tuple(tag for node, tag in self._tags.items() if node is not None)
+        """The hash tag of the ready queue of each primary."""
 
     def node_of(self, slot: int) -> Address | None:
         """Return the primary that has the slot, or None if none has it."""

@@ -22,7 +22,8 @@ ONLY_IN = {
     "msgspec": {"decoding", "progress_fields", "replay.events.missing_entries"},
     "orjson": {"documents", "replay.reset.kept_documents"},
     "streams.wire": {
-        "reading.settled", "replay.events.stream_pages", "replay.tenant_shares", "status.store",
+        "reading.documents", "reading.feed", "reading.settled", "replay.events.stream_pages",
+        "replay.served.documents", "replay.tenant_shares", "status.store",
     },
     "projections.rows.columns": {
         "replay.replaced_states", "replay.reset.rows", "replay.served.rows", "rows.writer",

@@ -11,21 +11,20 @@ import pytest
 import redis
 
 from streams.appender import AsyncEventAppender, EventAppender
+from streams.async_cluster import AsyncCluster
 from streams.async_reporter import AsyncReporter
-from streams.cluster import AsyncCluster, Cluster
+from streams.cluster import Cluster
 from streams.connection import (
-    InvalidUrl,
     LogUnavailable,
     connect,
-    connect_async_to_append,
-    connect_to_append,
+    connect_async,
 )
 from streams.durability import NotDurable
 from streams.entry_ids import EntryId
 from streams.reporter import Reporter
 from streams.routing import key_of
 from streams.servers.slots import SLOTS, slot_of
-from streams.settings import SettingsError
+from streams.shedding import SHED, shed_counts
 from streams.wire import Command, PendingReplies, ask, checked, round_trip
 from tests.ops.test_cli import jobtrail, plain_failure
 from tests.support.clusters import HASTY_MS, RedisCluster, redis_cluster
@@ -46,7 +45,7 @@ def cluster() -> Iterator[RedisCluster]:
 def client(cluster: RedisCluster) -> Iterator[Cluster]:
     for node in cluster.primaries:
         node.ask("FLUSHALL")
-    found = connect_to_append(cluster.url, timeout=1, connect_timeout=1)
+    found = connect(cluster.url, timeout=1, connect_timeout=1)
     assert isinstance(found, Cluster)
     yield found
     found.close()
@@ -97,7 +96,7 @@ def test_many_tenants__are_appended_and_marked_on_their_nodes(
 
 def test_asyncio_and_the_reporter__append_likewise(cluster: RedisCluster) -> None:
     async def append() -> list[EntryId]:
-        found = connect_async_to_append(cluster.url)
+        found = connect_async(cluster.url)
         assert isinstance(found, AsyncCluster)
         appender = AsyncEventAppender(found)
         ids = await appender.append_many([(name, DONE) for name in TENANTS])
@@ -153,7 +152,7 @@ def test_slot_that_moves__is_followed(cluster: RedisCluster, client: Cluster) ->
     async def append() -> None:
         ids.append(await AsyncEventAppender(other).append(tenant, DONE, durable=True))
 
-    other = connect_async_to_append(cluster.url)
+    other = connect_async(cluster.url)
     assert isinstance(other, AsyncCluster)
     with asyncio.Runner() as loop:
         loop.run(append())
@@ -197,7 +196,7 @@ def test_node_that_hangs__stops_no_other(cluster: RedisCluster, client: Cluster)
 def test_primary_that_was_killed__is_replaced_by_its_replica() -> None:
     """The promoted replica needs as many replicas as the primary had."""
     with redis_cluster(timeout_ms=HASTY_MS) as found:
-        client = connect_to_append(found.url, timeout=1, connect_timeout=1)
+        client = connect(found.url, timeout=1, connect_timeout=1)
         assert isinstance(client, Cluster)
         appender = EventAppender(client, durable_seconds=0.3)
         lost, other = (tenants_of(found, node)[0] for node in found.primaries[:2])
@@ -219,18 +218,32 @@ def test_primary_that_was_killed__is_replaced_by_its_replica() -> None:
         client.close()
 
 
-def test_everything_else__refuses_a_cluster_in_one_line(
-    cluster: RedisCluster, database_url: str
-) -> None:
-    with pytest.raises(InvalidUrl, match="cluster"):
-        connect(cluster.url)
-    with pytest.raises(SettingsError, match="STREAM_MAX_BYTES"):
-        Reporter.from_url(cluster.url, max_stream_bytes=1_000_000)
-    for words in (("consume", "status"), ("api",), ("lag",), ("doctor",)):
-        ran = jobtrail(*words, redis_url=cluster.url, database_url=database_url, auth="dev")
-        assert ran.returncode != 0
-        if words != ("doctor",):
-            assert "a cluster can only be appended to" in plain_failure(ran)
+def test_full_streams__take_no_more_progress(cluster: RedisCluster, client: Cluster) -> None:
+    """Blocking and with asyncio, by nodes that have lost the script; ends are appended."""
+    event = {"type": "progress", "id": "a1", "extra": {"text": "x" * 4_000}}
+    events = [(name, event) for name in TENANTS] * 4 + [(name, DONE) for name in TENANTS]
+    appender = EventAppender(client, max_stream_bytes=20_000)
+    ids = appender.append_many(events, durable=True)
+    node = cluster.primaries[1]
+    node.ask("SCRIPT", "FLUSH")
+
+    async def append() -> list[EntryId]:
+        async with connect_async(cluster.url) as other:
+            capped = AsyncEventAppender(other, max_stream_bytes=20_000)
+            return await capped.append_many(events, durable=True)
+
+    ids += asyncio.run(append())
+    counts = shed_counts(client)
+    for number, name in enumerate(TENANTS):
+        appended = [each for each in ids[number :: len(TENANTS)] if each != SHED]
+        assert sorted(appended) == stored(cluster, name)
+        assert counts[name] == 10 - len(appended) > 0
+        assert ids[len(TENANTS) * 4 + number] in appended
+    for group in ("status", "rows"):
+        queues = node.ask("KEYS", f"jobtrail:*:ready:{group}")
+        assert {each.decode() for queue in queues for each in node.ask("ZRANGE", queue, 0, -1)} == {
+            *tenants_of(cluster, node)
+        }
 
 
 def test_append_command__appends(cluster: RedisCluster, open_redis: RedisFactory) -> None:
@@ -249,17 +262,17 @@ def test_append_command__appends(cluster: RedisCluster, open_redis: RedisFactory
 
 
 def test_nodes_that_cannot_be_used__are_named(open_redis: RedisFactory) -> None:
-    away = connect_to_append("redis+cluster://:hunter2@127.0.0.1:1,[::1]:2")
+    away = connect("redis+cluster://:hunter2@127.0.0.1:1,[::1]:2")
     with pytest.raises(LogUnavailable, match="no node of the cluster at") as raised:
         EventAppender(away).append("42", DONE)
     assert "hunter2" not in str(raised.value)
     single = open_redis(persist=False)
     login = single.url.removeprefix("redis://").removesuffix("/0")
     with pytest.raises(LogUnavailable, match="not a node of a cluster"):
-        EventAppender(connect_to_append(f"redis+cluster://{login}")).append("42", DONE)
+        EventAppender(connect(f"redis+cluster://{login}")).append("42", DONE)
     wrong = f"redis+cluster://:hunter2@127.0.0.1:{single.port}"
     with pytest.raises(LogUnavailable) as refused:
-        EventAppender(connect_to_append(wrong)).append("42", DONE)
+        EventAppender(connect(wrong)).append("42", DONE)
     assert isinstance(refused.value.__cause__, redis.AuthenticationError)
 
 

@@ -13,7 +13,9 @@ import redis
 
 from consumers.dead_letters.store import DeadLetterStore
 from streams.appender import GROUPS, EventAppender
+from streams.cluster import keys_of
 from streams.connection import connect
+from streams.keys import JobKey
 from tests.support.tokens import FAR
 from tests.support.waiting import eventually
 
@@ -105,7 +107,7 @@ def deploy(
     api = start("api", **given)
     with connect(redis_url) as client:
         EventAppender(client).append_many((TENANT, event) for event in EVENTS)
-        client.xadd(f"tenant:{TENANT}:events", {"event": "no JSON"})
+        client.xadd(keys_of(client).stream(TENANT), {"event": "no JSON"})
         letter = eventually(lambda: _letter(client), 30, "the dead letter")
         eventually(lambda: _all_served(client), 30, "the documents")
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -124,7 +126,7 @@ def _letter(client: redis.Redis) -> str | None:
 
 def _all_served(client: redis.Redis) -> bool:
     names = [
-        f"tenant:{TENANT}:{kind}:{job_id}:status"
+        keys_of(client).status(JobKey(TENANT, kind, job_id))
         for ids in (ENDED, GOING_ON)
         for kind, listed in ids.items()
         for job_id in listed

@@ -21,7 +21,7 @@ from consumers.delivery.ready import queue_keys
 from consumers.faults import is_of_key
 from consumers.round_trips import round_trips
 from streams.cluster import keys_of
-from streams.discovery import COUNT, tenants
+from streams.discovery import COUNT, scan, scan_all, tenants
 from streams.keys import Keys
 from streams.wire import as_bytes, ask, checked
 
@@ -77,7 +77,7 @@ def deregister(
     replies = round_trips(client, (group_commands.destroy(stream, group) for stream in streams))
     destroyed = sum(map(_destroyed, replies))
     ask(client, "SREM", keys.groups(), group)
-    ask(client, "DEL", *queue_keys(keys, group))
+    checked(round_trips(client, [("DEL", name) for name in queue_keys(keys, group)]))
     _LOG.warning("group_deregistered", group=group, streams=destroyed)
     return destroyed
 
@@ -133,8 +133,10 @@ def _consumers_alive(client: redis.Redis, keys: Keys, group: str, streams: Seque
             if facts[b"idle"] < ALIVE_SECONDS * 1000:
                 names.add(facts[b"name"])
     prefix = keys.consumer(group, "")
-    found = client.scan_iter(match=f"{prefix}*", count=COUNT)
-    return len(names | {bytes(name).removeprefix(prefix.encode()) for name in found})
+    options = ("MATCH", f"{prefix}*", "COUNT", COUNT)
+    for found in scan_all(lambda cursor: scan(client, cursor, *options)):
+        names.update(name.removeprefix(prefix.encode()) for name in found)
+    return len(names)
 
 
 def _all_streams(client: redis.Redis, keys: Keys) -> list[bytes]:

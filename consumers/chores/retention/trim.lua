@@ -1,6 +1,7 @@
 -- Trim one stream as far as is safe, in one step: no read and no new group can come in between.
 -- KEYS: the stream, the set of registered groups. ARGV: the history's group, the milliseconds for which
--- entries are kept, the approximate number of entries to remove at most (0 for a dry run).
+-- entries are kept, the approximate number of entries to remove at most (0 for a dry run). On a cluster
+-- the set is at another node: the registered groups, as they were just before, follow in ARGV instead.
 -- Returns the number of entries removed, 1 where more can be removed, the number left, then the groups
 -- that hold back entries that are old enough to remove. Returns nothing where there is no such stream.
 local function parts(id) return string.match(id, '^(%d+)-(%d+)$') end
@@ -27,7 +28,7 @@ local clock = redis.call('TIME')
 local old = math.max(0, clock[1] * 1000 + math.floor(clock[2] / 1000) - tonumber(ARGV[2]))
 local limit = string.format('%.0f-0', old)
 
-local groups, registered = redis.call('SMEMBERS', KEYS[2]), {}
+local groups, registered = KEYS[2] and redis.call('SMEMBERS', KEYS[2]) or {unpack(ARGV, 4)}, {}
 for _, group in ipairs(groups) do registered[group] = true end
 if not registered[ARGV[1]] then
   -- No history is kept: nothing may be removed, whatever a group of that name once read.

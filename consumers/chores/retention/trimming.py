@@ -15,11 +15,14 @@ import redis
 import structlog
 
 from consumers import metrics
+from consumers.delivery.group_states import registered_groups
 from consumers.faults import is_of_key
 from projections.registry.lookup import HISTORY_GROUP
+from streams.cluster import Cluster
 from streams.discovery import tenants as all_tenants
 from streams.keys import Keys
-from streams.wire import Command, as_text, ask, checked, round_trip
+from streams.scripts import Run, Script, Words
+from streams.wire import as_text, checked
 
 _LOG = structlog.get_logger(__name__)
 
@@ -66,27 +69,29 @@ def trim(
 def _trim_some(
     client: redis.Redis, keys: Keys, keep_seconds: float, tenants: Sequence[str], at_once: int
 ) -> Iterator[Trimmed]:
-    script = files("consumers.chores.retention").joinpath("trim.lua").read_text(encoding="utf-8")
-    # Loaded each time: the server forgets scripts in a restart or a failover.
-    digest = ask(client, "SCRIPT", "LOAD", script)
-    args = (HISTORY_GROUP, int(keep_seconds * 1000), at_once)
+    script = Script(
+        files("consumers.chores.retention").joinpath("trim.lua").read_text(encoding="utf-8")
+    )
+    args: Words = (HISTORY_GROUP, int(keep_seconds * 1000), at_once)
     removed = dict.fromkeys(tenants, 0)
     waiting = list(removed)
     while waiting:
-        commands: list[Command] = [
-            ("EVALSHA", digest, 2, keys.stream(tenant), keys.groups(), *args) for tenant in waiting
-        ]
+        # The script itself reads the groups if it can, so that no group is registered in between.
+        on_cluster = isinstance(client, Cluster)
+        shared = [] if on_cluster else [keys.groups()]
+        groups = registered_groups(client, keys) if on_cluster else []
+        runs: list[Run] = [([keys.stream(tenant), *shared], [*args, *groups]) for tenant in waiting]
         unfinished = []
-        for tenant, reply in zip(waiting, round_trip(client, commands), strict=True):
+        for tenant, reply in zip(waiting, script.run(client, runs), strict=True):
             if is_of_key(reply):
                 _LOG.error("stream_not_trimmed", tenant=tenant, error=str(reply))
             elif checked([reply])[0]:
-                count, more, left, *groups = reply
+                count, more, left, *holding = reply
                 removed[tenant] += count
                 metrics.TRIMMED.inc(count)
                 if more:
                     unfinished.append(tenant)
                 else:
-                    held_by = tuple(map(as_text, groups))
+                    held_by = tuple(map(as_text, holding))
                     yield Trimmed(tenant, removed[tenant], left, held_by)
         waiting = unfinished

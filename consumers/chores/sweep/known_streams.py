@@ -16,9 +16,10 @@ import structlog
 from consumers.chores.periodic import Timer
 from consumers.faults import is_of_key
 from consumers.round_trips import round_trips
+from streams.cluster import Cluster
 from streams.discovery import START, scan_streams
 from streams.entry_ids import EntryId, of_reply
-from streams.keys import DEAD_END, STREAM_END, SWEPT_PATTERN, Keys
+from streams.keys import DEAD_END, STREAM_END, SWEPT_END, Keys
 from streams.wire import as_text, ask, checked, round_trip
 
 _LOG = structlog.get_logger(__name__)
@@ -89,11 +90,11 @@ class KnownStreams:
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
-        until = self._clock() + SCAN_SECONDS
+        until, swept = self._clock() + SCAN_SECONDS, self._keys.pattern(SWEPT_END)
         for _ in range(SCAN_CALLS):
-            self._cursor, names = scan_streams(self._client, self._cursor, SWEPT_PATTERN)
-            found_dead(name for name in names if name.endswith(DEAD_END))
-            streams = [name for name in names if name.endswith(STREAM_END)]
+            self._cursor, names = scan_streams(self._client, self._cursor, swept)
+            found_dead(name for name in names if name.endswith(DEAD_END.encode()))
+            streams = [name for name in names if name.endswith(STREAM_END.encode())]
             self._found.update(streams)
             for name in streams:
                 if name not in self._newest:
@@ -107,7 +108,8 @@ class KnownStreams:
     def with_news(self) -> Iterator[list[bytes]]:
         """Yield lists of known streams that have entries after the newest one seen.
 
-        For each list, `READ_AT_ONCE` streams are examined with one command.
+        For each list, `READ_AT_ONCE` streams are examined with one command, or in one round trip
+        on a cluster.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
@@ -170,6 +172,8 @@ class KnownStreams:
 
     def _with_news(self, known: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
         names, after = [name for name, _ in known], [seen for _, seen in known]
+        if isinstance(self._client, Cluster):  # the streams have different slots
+            return self._with_news_each(known)
         try:
             reply = ask(self._client, "XREAD", "COUNT", 1, "STREAMS", *names, *after)
         except redis.ResponseError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, cast
+from itertools import chain
+from typing import Any
 
 import redis
 
@@ -13,10 +14,12 @@ from projections.replay.served.facts import Facts, prefixed, provenance_facts
 from projections.replay.tenant_shares import ALL, Share
 from projections.state import JobState
 from streams.cluster import keys_of
+from streams.discovery import START, scan
 from streams.entry_ids import EntryId
 from streams.events import load_json
-from streams.keys import JOB_ID, TENANT, JobKey, Keys, key_pattern
+from streams.keys import JOB_ID, TENANT, JobKey, Keys
 from streams.kinds import KINDS
+from streams.wire import checked, round_trip
 
 PAGE_KEYS = 1_000
 """Keys that one SCAN examines."""
@@ -82,28 +85,32 @@ class ServedDocuments:
 
     def pages(self, tenant: str | None, share: Share = ALL) -> Iterator[list[JobKey]]:
         """Yield the jobs of all status documents of a tenant or a share, by SCAN."""
-        cursor: Any = 0
-        pattern = key_pattern(":*:status", tenant)
+        options = ("MATCH", self._keys.pattern(":*:status", tenant), "COUNT", PAGE_KEYS)
+        cursor = START
         while True:
-            cursor, names = self._client.scan(cursor, match=pattern, count=PAGE_KEYS)
-            found = filter(None, map(_job_of, cast("list[bytes]", names)))
+            cursor, names = scan(self._client, cursor, *options)
+            found = filter(None, (_job_of(name, self._keys) for name in names))
             jobs = [job for job in found if share.holds(job.tenant)]
             if jobs:
                 yield jobs
-            if cursor == 0:
+            if cursor == START:
                 return
 
     def _age_seconds(self, entry_id: EntryId) -> float:
         return self._clock() - entry_id.ms / 1000
 
     def _documents(self, jobs: Collection[JobKey]) -> Mapping[JobKey, Documents]:
-        if not jobs:
-            return {}
-        names = [name for job in jobs for name in self._keys.documents(job)]
-        values = cast("list[bytes | None]", self._client.mget(names))
+        parts = self._keys.by_slot(jobs, lambda job: job.tenant)
+        commands = [
+            ("MGET", *(name for job in part for name in self._keys.documents(job)))
+            for part in parts
+        ]
+        values = chain.from_iterable(checked(round_trip(self._client, commands)))
         return {
             job: Documents(status, progress)
-            for job, status, progress in zip(jobs, values[::2], values[1::2], strict=True)
+            for job, status, progress in zip(
+                chain.from_iterable(parts), values, values, strict=True
+            )
             if status is not None
         }
 
@@ -132,11 +139,12 @@ def _object(raw: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _job_of(name: bytes) -> JobKey | None:
+def _job_of(name: bytes, keys: Keys) -> JobKey | None:
     """Return the job of a status document's key; None for any other key."""
     parts = name.decode(errors="replace").removesuffix(":status").split(":", 3)
     if len(parts) != 4 or parts[0] != "tenant":
         return None
-    _, tenant, kind, job_id = parts
+    _, part, kind, job_id = parts
+    tenant = keys.tenant_in(part)
     known = TENANT.match(tenant) and kind in KINDS and JOB_ID.match(job_id)
     return JobKey(tenant, kind, job_id) if known else None

@@ -62,7 +62,7 @@ def test_lease_that_somebody_else_took_over_is_left_to_them(client: redis.Redis)
     EventAppender(client).append("42", DONE)
     new = second.take(10, 0)
     first.finish(old, more=[])
-    assert client.zscore("jobtrail:leased:status", "42") == new.expires
+    assert client.zscore("jobtrail:leased:status", "42") == new.parts[0].expires
 
 
 def test_lease_of_a_crashed_consumer_runs_out(client: redis.Redis) -> None:

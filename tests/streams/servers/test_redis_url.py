@@ -17,8 +17,6 @@ from streams.connection import (
     InvalidUrl,
     connect,
     connect_async,
-    connect_async_to_append,
-    connect_to_append,
 )
 from streams.servers.redis_url import parse_redis_url
 
@@ -108,7 +106,6 @@ TLS = f"rediss://user:{SECRET}@localhost:6379/0"
         (f"redis+sentinel://a:1/main?ssl_ca_certs={SECRET}", "needs the scheme rediss"),
         (f"redis://a:1/0?sentinel_password={SECRET}", "needs the scheme redis+sentinel"),
         (f"rediss+sentinel://:{SECRET}@a:1/main?ssl_ca_certs=/no/ca.pem", "No such file"),
-        (f"redis+cluster://:{SECRET}@a:1,b:2", "a cluster can only be appended to so far"),
         (f"redis+cluster://:{SECRET}@a:1,b:2/1", "no databases"),
         (f"redis+cluster://:{SECRET}@a:1?db=2", "no databases"),
         (f"redis+cluster://:{SECRET}@a:1/main", "database must be a number"),
@@ -166,8 +163,8 @@ def test_url_of_a_cluster__is_taken_apart() -> None:
     scheme, options, sentinels, nodes = parse_redis_url(url)
     assert (scheme, sentinels, list(nodes)) == ("rediss", None, [("::1", 1), ("c", 6379)])
     assert options == {"username": "u", "password": "p@", "socket_timeout": 2.0}
-    assert connect_to_append(url) is not None
-    assert connect_async_to_append(url) is not None
+    assert connect(url) is not None
+    assert connect_async(url) is not None
 
 
 def test_url_of_sentinels__is_taken_apart() -> None:

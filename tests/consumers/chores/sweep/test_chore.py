@@ -162,10 +162,12 @@ def test_many_streams_are_checked_in_few_round_trips(
     trips = 0
 
     class Counted(wire.PendingReplies):
-        def __init__(self, client: redis.Redis, commands: Sequence[wire.Command]) -> None:
+        def __init__(
+            self, client: redis.Redis, commands: Sequence[wire.Command], *, partial: bool = False
+        ) -> None:
             nonlocal trips
             trips += 1
-            super().__init__(client, commands)
+            super().__init__(client, commands, partial=partial)
 
     monkeypatch.setattr(wire, "PendingReplies", Counted)
     one = sweep(redis_client, idle=0)

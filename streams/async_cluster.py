@@ -1,0 +1,194 @@
+"""The asyncio client of a Redis Cluster; it does what `streams/cluster.py` describes.
+
+Used by `api` and `streams`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Self
+
+import redis
+import redis.asyncio
+
+from .routing import (
+    REDIRECTIONS,
+    AddTo,
+    Batch,
+    ClusterClientMisused,
+    ClusterState,
+    Routed,
+    commands_of,
+    key_of,
+    store,
+    unserved,
+)
+from .servers.slots import Address, slot_of
+from .wire import AsyncRouter, Command, checked, one_async_connection
+
+
+class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, AsyncRouter):  # type: ignore[misc] # their bases
+    """An asyncio client; by type, as the blocking one."""
+
+    @property
+    def connection_pool(self) -> redis.asyncio.ConnectionPool:
+        """There is no pool for all nodes; raises as the blocking client does."""
+        raise ClusterClientMisused
+
+    @connection_pool.setter
+    def connection_pool(self, _pool: redis.asyncio.ConnectionPool) -> None:
+        raise ClusterClientMisused
+
+    async def replies_to(self, commands: Sequence[Command], *, partial: bool = False) -> list[Any]:
+        """Send commands, and return their replies in order; raises what `route` does."""
+        return (await self.route(commands, partial=partial)).replies
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send one command, and return its reply as the library's clients do.
+
+        Raises:
+            redis.RedisError: the node is unavailable or refuses the command.
+        """
+        name, *rest = args
+        (reply,) = checked(await self.replies_to([(*name.split(), *rest)]))
+        callbacks = next(iter(self.nodes.values())).response_callbacks
+        return callbacks[name](reply, **options) if name in callbacks else reply
+
+    async def run_transaction(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands, whose keys share a slot, as a transaction, and return their replies.
+
+        Raises:
+            redis.RedisError: the node is unavailable or refuses a command.
+        """
+        words: list[Command] = [("MULTI",), *commands, ("EXEC",)]
+        if self.is_outdated:
+            await self.read_map()
+        batches = self.batches([0], [slot_of(key_of(commands[0]))])
+        replies = unserved(commands)
+        for _ in range(REDIRECTIONS):
+            for batch in batches:
+                asking: list[Command] = [("ASKING",)] if batch.asking else []
+                replies = await self._send_to(batch.address, [*asking, *words])
+            # If one command is redirected, all are.
+            redirected = [each for each in replies if isinstance(each, redis.exceptions.AskError)]
+            batches = self.redirected(batches, redirected) if redirected else []
+            if not batches:
+                break
+        return list(checked(checked(replies)[-1]))
+
+    async def load_script(self, text: bytes) -> None:
+        """Load a script into every primary; raises as the blocking method does."""
+        for node in await async_servers_of(self):
+            async with one_async_connection(node) as send:
+                checked(await send([("SCRIPT", "LOAD", text)]))
+
+    async def route(
+        self,
+        commands: Sequence[Command],
+        add: AddTo[redis.asyncio.Redis] | None = None,
+        *,
+        partial: bool = False,
+    ) -> Routed:
+        """Send each command to the node of its key; as the blocking method does.
+
+        With `partial`, the loss of a node is the reply to its commands, if there are others.
+        """
+        if self.is_outdated:
+            await self.read_map()
+        slots = [slot_of(key_of(command)) for command in commands]
+        replies, added = unserved(commands), list[tuple[Any, list[Any]]]()
+        batches = self.batches(range(len(commands)), slots)
+        for _ in range(REDIRECTIONS):
+            added += await self._exchange(batches, commands, replies, add, partial=partial)
+            batches = self.redirected(batches, replies)
+            if not batches:
+                break
+        self.is_outdated |= any(
+            isinstance(reply, redis.exceptions.ClusterDownError) for reply in replies
+        )
+        return Routed(replies, added)
+
+    async def read_map(self) -> None:
+        """Read the slot map from the first node that has it; raises as the blocking method."""
+        replies = []
+        for address in self.candidates():
+            try:
+                async with one_async_connection(self.node(address)) as send:
+                    replies += await send([("CLUSTER", "SLOTS")])
+            except redis.RedisError as error:
+                replies.append(error)
+                self.suspect(address)
+            if self.learn(replies[-1], address):
+                for node in self.gone():
+                    await node.aclose()
+                return
+        raise self.error(replies)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - theirs
+        """Close all connections."""
+        del close_connection_pool
+        for node in [*self.nodes.values()]:
+            await node.aclose()
+
+    async def _exchange(
+        self,
+        batches: Sequence[Batch],
+        commands: Sequence[Command],
+        replies: list[Any],
+        add: AddTo[redis.asyncio.Redis] | None,
+        *,
+        partial: bool,
+    ) -> list[tuple[Any, list[Any]]]:
+        async def exchange(batch: Batch) -> tuple[Any, list[Any]]:
+            extra = None
+            if add and add.applies_to(batch.indexes):
+                extra = await add.make(self.node(batch.address))
+            words = commands_of(batch, commands, extra)
+            return extra, store(batch, await self._send_to(batch.address, words), replies)
+
+        # All are awaited before an error is raised: no connection is left in use.
+        done = await asyncio.gather(*map(exchange, batches), return_exceptions=True)
+        for batch, each in zip(batches, done, strict=True):
+            if not isinstance(each, BaseException):
+                continue
+            if not partial or len(batches) == 1 or not isinstance(each, redis.RedisError):
+                raise each
+            for index in batch.indexes:
+                replies[index] = each.with_traceback(None)
+        return [each for each in done if isinstance(each, tuple) and each[1]]
+
+    async def _send_to(self, address: Address, commands: Sequence[Command]) -> list[Any]:
+        """Send commands to a node and return their replies."""
+        try:
+            async with one_async_connection(self.node(address)) as send:
+                return await send(commands)
+        except redis.RedisError:
+            self.suspect(address)
+            raise
+
+
+async def async_servers_of(client: redis.asyncio.Redis) -> list[redis.asyncio.Redis]:
+    """Return a client of each primary of the deployment, of which there is one without a cluster.
+
+    Raises:
+        redis.RedisError: no node of the cluster has the slot map.
+    """
+    if not isinstance(client, AsyncCluster):
+        return [client]
+    if client.is_outdated:
+        await client.read_map()
+    return [client.node(address) for address in client.addresses]
+
+
+def pools_of(client: redis.asyncio.Redis) -> list[redis.asyncio.ConnectionPool]:
+    """Return the connection pools of a client; on a cluster, one for each node used so far."""
+    if isinstance(client, AsyncCluster):
+        return [node.connection_pool for node in client.nodes.values()]
+    return [client.connection_pool]

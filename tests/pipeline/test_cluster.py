@@ -1,0 +1,179 @@
+"""Everything on a cluster, with a slot moved and a primary killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+
+from streams.appender import EventAppender
+from streams.cluster import keys_of
+from streams.connection import LogUnavailable, connect
+from streams.entry_ids import EntryId
+from streams.wire import ask
+from tests.ops.test_cli import jobtrail
+from tests.pipeline.conftest import Start
+from tests.support.clusters import HASTY_MS, RedisCluster, redis_cluster
+from tests.support.deployment import Deployment, deploy
+from tests.support.event_stream import Stream
+from tests.support.waiting import eventually
+
+TENANTS = [f"tenant-{number}" for number in range(9)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with redis_cluster(replicas=3, timeout_ms=HASTY_MS) as found:
+        yield found
+
+
+def test_everything__with_a_slot_moved_and_a_primary_killed_in_the_middle(
+    start: Start, cluster: RedisCluster, database_url: str
+) -> None:
+    run = partial(jobtrail, redis_url=cluster.url, database_url=database_url)
+    deployed = deploy(start, cluster.url, database_url, auth="dev")
+    acknowledged: dict[str, list[EntryId]] = {name: [] for name in TENANTS}
+    lost, moved, _ = (_tenant_of(cluster, number) for number in range(3))
+
+    def more() -> None:
+        before = {name: len(ids) for name, ids in acknowledged.items()}
+        for name in TENANTS:
+            eventually(
+                lambda name=name: len(acknowledged[name]) > before[name] + 2,  # type: ignore[misc]
+                20,
+                "durable appends",
+            )
+
+    with (
+        appending(cluster.url, acknowledged),
+        Stream(deployed.url, f"/api/v1/events?tenant={lost}") as live,
+        Stream(deployed.url, f"/api/v1/events?tenant={moved}") as live_moved,
+    ):
+        more()
+        _move(cluster, moved)
+        more()
+        _replace_primary(cluster, lost)
+        more()
+        with connect(cluster.url) as client:
+            for name in TENANTS:
+                EventAppender(client).append(name, {"type": "done", "id": "last-1"})
+        for name in TENANTS:
+            eventually(partial(_is_done, deployed, name), 60, "the last state")
+        for each in (live, live_moved):
+            assert _seen(each, "last-1")["status"] == "DONE"
+    for name in TENANTS:
+        assert set(acknowledged[name]) <= _stored(cluster, name)
+
+    assert httpx.get(f"{deployed.url}/readyz", timeout=30).status_code == 200
+    for words in (
+        ("verify", "status"),
+        ("verify", "rows"),
+        ("replay", "status", "--reset"),
+        ("replay", "rows", "--reset"),
+        ("verify", "status"),
+        ("verify", "rows"),
+        ("status", "--tenant", lost, "last-1"),
+        ("lag",),
+        ("trim",),
+        ("groups", "list"),
+        ("append", "--tenant", moved),
+    ):
+        ran = run(*words, stdin=b'{"type":"queued","id":"cli-1"}')
+        assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
+    _requeue(cluster, run, moved)
+
+
+def _requeue(cluster: RedisCluster, run: Any, tenant: str) -> None:
+    """Have an entry that is no event become a dead letter, and requeue it."""
+    with connect(cluster.url) as client:
+        ask(client, "XADD", keys_of(client).stream(tenant), "*", "event", b"none")
+
+    def listed() -> list[Any]:
+        ran = run("dead", "list", "--json")
+        assert ran.returncode == 0, ran.stderr
+        found: list[Any] = json.loads(ran.stdout)
+        return found
+
+    eventually(listed, 60, "a dead letter")
+    ran = run("dead", "requeue", "--tenant", tenant, "--all")
+    assert ran.returncode == 0, ran.stderr
+
+
+def _tenant_of(cluster: RedisCluster, number: int) -> str:
+    owners = {name: cluster.owner(f"tenant:{{{name}}}:events") for name in TENANTS}
+    return next(name for name, node in owners.items() if node is cluster.primaries[number])
+
+
+def _move(cluster: RedisCluster, tenant: str) -> None:
+    """Move the tenant's slot while it is appended to."""
+    key, target = f"tenant:{{{tenant}}}:events", cluster.primaries[2]
+    source = cluster.begin_move(key, target)
+    while source.ask("CLUSTER", "COUNTKEYSINSLOT", source.ask("CLUSTER", "KEYSLOT", key)):
+        cluster.move_keys(key, source, target)
+    cluster.end_move(key, target)
+
+
+def _replace_primary(cluster: RedisCluster, tenant: str) -> None:
+    """Kill a primary, and start it again as a replica, which durable appends wait for."""
+    node = cluster.owner(f"tenant:{{{tenant}}}:events")
+    node.kill()
+    eventually(lambda: cluster.owner(f"tenant:{{{tenant}}}:events") is not node, 30, "a failover")
+    node.start()
+
+
+@contextmanager
+def appending(url: str, acknowledged: dict[str, list[EntryId]]) -> Iterator[None]:
+    """Append durably in a thread for each tenant, and record what was acknowledged."""
+    stop = threading.Event()
+
+    def work(tenant: str) -> None:
+        with connect(url, timeout=1) as client:
+            appender = EventAppender(client, durable_seconds=0.5)
+            number = 0
+            while not stop.wait(0.02):
+                number += 1
+                event = {"type": "progress", "id": f"busy-{number % 7}", "percent": number % 100}
+                with suppress(LogUnavailable):
+                    acknowledged[tenant].append(appender.append(tenant, event, durable=True))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in acknowledged]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def _stored(cluster: RedisCluster, tenant: str) -> set[EntryId]:
+    with connect(cluster.url) as client:
+        entries = ask(client, "XRANGE", keys_of(client).stream(tenant), "-", "+")
+        return {EntryId.parse(entry_id.decode()) for entry_id, _ in entries}
+
+
+def _is_done(deployed: Deployment, tenant: str) -> bool:
+    with suppress(httpx.HTTPError):
+        answer = httpx.get(
+            f"{deployed.url}/api/v1/jobs/last-1/progress/",
+            headers={"X-Tenant-ID": tenant},
+            timeout=30,
+        )
+        return answer.status_code == 200 and answer.json()["status"] == "DONE"
+    return False
+
+
+def _seen(live: Stream, job_id: str) -> dict[str, object]:
+    """Return the first state of a job in the stream that is not processing."""
+    while (event := live.event()) is not None:
+        if event.data.get("job_id") == job_id:
+            return event.data
+    raise AssertionError("the stream ended")
