@@ -61,7 +61,7 @@ class Nodes(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What was seen; delays in seconds."""
+    """Results of the simulation; delays in seconds."""
 
     delays: dict[str, list[float]]
     """From the append to the projection, by group."""

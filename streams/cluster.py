@@ -225,7 +225,7 @@ class RoutedReplies(Sent):
 
     @contextmanager
     def _suspecting(self, batch: Batch) -> Iterator[None]:
-        """Give everything up after an error of the batch's node, or make it the reply."""
+        """Abandon everything after an error of the batch's node, or make it the reply."""
         try:
             yield
         except redis.RedisError as error:

@@ -43,11 +43,11 @@ class Routed(NamedTuple):
     replies: list[Any]
     """In the order of the commands; for a refused command it is the error."""
     added: list[tuple[Any, list[Any]]]
-    """What was added behind the commands on each connection, and the replies to it."""
+    """Commands that were added behind the others on each connection, and their replies."""
 
 
 class AddTo(NamedTuple, Generic[NodeT]):
-    """What is added on the connections that the first commands of a call are sent on."""
+    """Commands that are added on the connections of the first commands of a call."""
 
     make: Callable[[NodeT], Any]
     """Returns `Added` for the client of a node; awaited with asyncio."""
@@ -84,7 +84,7 @@ class ClusterState(Generic[ClientT]):
         self._map: SlotMap | None = None
         self.is_outdated = True
         self._replicas_seen: dict[Address, dict[int, None]] = {}
-        """What `streams/durability.py` keeps with the connections of a node."""
+        """The facts that `streams/durability.py` keeps with the connections of a node."""
         self._suspects: dict[Address, None] = {}
         """Nodes that failed last; they are asked for the slot map after the others."""
 

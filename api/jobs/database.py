@@ -41,21 +41,21 @@ class Read(NamedTuple, Generic[T]):
 
     value: T
     replica_age: int | None = None
-    """How old the data is at most, in seconds; None if it is the primary's."""
+    """The greatest age of the data, in seconds; None if it is the primary's."""
 
 
 FAILURES = (psycopg.Error, OSError, NotAdmitted)
-"""What a read raises if the server is unavailable or refuses, or the read takes too long."""
+"""Errors of a read if the server is unavailable or refuses, or the read takes too long."""
 
 REFUSED = (QueueFull, psycopg.errors.QueryCanceled)
 """Failures that would be the same on another server: a tenant has too many requests, or one of them
 takes too long."""
 
 CONFLICT = psycopg.errors.SerializationFailure
-"""What a replica raises that cancels a statement, because it is in the way of what it applies."""
+"""The error of a statement that a replica cancels because it conflicts with what it replays."""
 
 CONFLICTS = 3
-"""How often a read is repeated that a replica cancelled."""
+"""The number of times that a read is repeated after a replica cancelled it."""
 
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("reading")

@@ -80,7 +80,7 @@ class ClusterSubscriptions(Subscriptions):
         del self._nodes[node.address]
 
     async def relocate(self, node: _NodeSubscriptions) -> bool:
-        """Give the channels of a lost connection to their nodes; return whether it is needed."""
+        """Assign the channels of a lost connection to their nodes; return True if it is needed."""
         self._cluster.is_outdated = True
         with suppress(redis.RedisError):  # then the connection is tried again
             await self._cluster.read_map()

@@ -27,7 +27,7 @@ SHARE = 30
 """The least pause between two measurements: `INTERVAL_SECONDS`, or `SHARE` times the last one."""
 
 KEEP_SECONDS = 60.0
-"""How much longer than until the next measurement figures are exposed; then they are removed."""
+"""Seconds after the next measurement is due at which figures are no longer exposed."""
 
 
 class BacklogFigures:

@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?\Z")
 
 
 class Hold(NamedTuple):
-    """What a request waits for, and for how long at most."""
+    """The condition that a request waits for, and the longest wait."""
 
     seconds: float = 0.0
     for_news: bool = False

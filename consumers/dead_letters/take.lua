@@ -1,7 +1,7 @@
 -- Remove a letter for all groups: append its entry to the stream again, or discard it.
 -- KEYS: the stream, the dead letters, their index, the entries that operators have settled, then every
--- group's ready queue (none on a cluster). ARGV: the letter's entry, the letter's id as it was read, the tenant, the number
--- of groups, the groups, then the fields and values to append (none: discard).
+-- group's ready queue (none on a cluster). ARGV: the letter's entry, the letter's id as it was read, the
+-- tenant, the number of groups, the groups, then the fields and values to append (none: discard).
 -- Returns the new entry id, or '' after discarding. Returns nothing where the letter is gone: it was
 -- requeued or discarded meanwhile.
 -- The number of settled entries remembered for groups that have not come to them, and the seconds.

@@ -42,7 +42,7 @@ _REPORTERS: weakref.WeakSet[ReporterBase] = weakref.WeakSet()
 
 
 class ReporterBase:
-    """What `Reporter` and `AsyncReporter` have in common; `Reporter` describes the arguments."""
+    """Base of `Reporter`, which describes the arguments, and of `AsyncReporter`."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class ReporterBase:
 
     @property
     def worker(self) -> str:
-        """Name of the process that reports, also after a fork."""
+        """The name of the process that reports, also after a fork."""
         if self._worker is not None:
             return self._worker
         process, name = self._process

@@ -120,7 +120,7 @@ class Delivery:
 
     @property
     def end_retry_seconds(self) -> float:
-        """How long an end is retried."""
+        """Seconds for which an end is retried."""
         return self._options.end_retry_seconds
 
     def deadline(self) -> Deadline:

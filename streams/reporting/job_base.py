@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class JobReportBase:
-    """What the blocking and the asyncio report of a job have in common."""
+    """Base of the blocking and of the asyncio report of a job."""
 
     def __init__(self, events: Callable[[], JobEvents], pace: Pace) -> None:
         self._make_events = events
@@ -34,7 +34,7 @@ class JobReportBase:
 
     @property
     def _events(self) -> JobEvents:
-        """What builds the events; it is made at its first use, and checks the job's fields then."""
+        """The builder of the events, made at its first use, when it checks the job's fields."""
         if self._made_events is None:
             self._made_events = self._make_events()
         return self._made_events

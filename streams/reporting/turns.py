@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
     waiting: asyncio.Future[None]
     error: BaseException | None = None
     name: str = ""
-    """What was reported, for a log line if nobody waits any more."""
+    """The report in words, for a log line if nobody waits any more."""
 
     def tell(self) -> bool:
         """Wake the coroutine; return False if it does not wait any more."""

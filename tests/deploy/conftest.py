@@ -1,4 +1,4 @@
-"""What several tests of the deployment need."""
+"""Fixtures of several tests of the deployment."""
 
 from __future__ import annotations
 

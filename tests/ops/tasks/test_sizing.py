@@ -1,4 +1,4 @@
-"""What a load needs: the sums, and the page that quotes them."""
+"""Sums of the needs of a load, and the page that quotes them."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_the_command_prints_tables_or_json_and_refuses_what_cannot_be() -> None:
 
 
 def test_the_tables_of_the_page_are_those_of_the_code() -> None:
-    """Where they are not: `python -m tests.ops.tasks.sizing_page` writes them."""
+    """If they differ, `python -m tests.ops.tasks.sizing_page` writes them."""
     text = sizing_page.DOCUMENT.read_text()
     assert sizing_page.filled(text) == text
 
