@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
@@ -40,6 +42,7 @@ Id = str | int
 REMEMBERED_ATTEMPTS = 10_000
 
 _RAISED = Mistakes(strict=True)
+_BRIDGES: weakref.WeakSet[Bridge] = weakref.WeakSet()
 
 
 class Bridge:
@@ -64,6 +67,11 @@ class Bridge:
         self._legacy_keys = legacy_keys
         self._reporter = reporter or Reporter(EventAppender(client))
         self._attempts: OrderedDict[JobKey, int] = OrderedDict()
+        self._lock = Lock()
+        _BRIDGES.add(self)
+
+    def reset_lock(self) -> None:
+        """Make a new lock in a forked process, whose copy may be held forever."""
         self._lock = Lock()
 
     def served(self, job: JobKey) -> dict[str, Any] | None:
@@ -126,11 +134,7 @@ class Bridge:
 
     def state(self, job: JobKey) -> State | None:
         """Return the state in the job's status document; None without one, or with another word."""
-        status = self.served(job) or {}
-        try:
-            return KINDS[job.kind].state_of(str(status.get("status")))
-        except ValueError:
-            return None
+        return state_in(self.served(job), job.kind)
 
     def event(
         self, job: JobKey, form: type[Event], *, attempt: int | None = None, **fields: Any
@@ -226,13 +230,27 @@ def if_named(through: Bridge | None) -> Bridge | None:
         return None
 
 
+def _after_fork() -> None:
+    for bridge in _BRIDGES:
+        bridge.reset_lock()
+
+
 _default: list[Bridge] = []
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def attempt_of(status: Mapping[str, Any] | None) -> int:
     """Return the attempt in a status document, or 1."""
     attempt = (status or {}).get("attempt")
     return attempt if isinstance(attempt, int) and attempt >= 1 else 1
+
+
+def state_in(status: Mapping[str, Any] | None, kind: str) -> State | None:
+    """Return the state in a status document; None without one, or with another word."""
+    try:
+        return KINDS[kind].state_of(str((status or {}).get("status")))
+    except ValueError:
+        return None
 
 
 def forget() -> None:

@@ -18,7 +18,7 @@ from ..events import Cancelled, Done, Event, Failed, InvalidEvent, Processing, Q
 from ..failure import text_of, valid_text
 from ..keys import JobKey
 from ..kinds import KINDS, State
-from .bridge import Bridge, Id, attempt_of, default, if_named
+from .bridge import Bridge, Id, attempt_of, default, if_named, state_in
 from .progress import NEVER_RAISED, TTL_SECONDS, plain
 
 _LOG = logging.getLogger(__name__)
@@ -156,9 +156,10 @@ def _settled(
 ) -> Outcome | None:
     """Return the outcome of a call if there is nothing to append, or None."""
     try:
-        served, now = bridge.served(job), bridge.state(job)
+        served = bridge.served(job)
     except redis.RedisError:
         return None  # the append waits for Redis, and the fold decides
+    now = state_in(served, job.kind)
     if now is None or (attempt is not None and attempt > attempt_of(served)):
         return None
     if now is state:

@@ -13,44 +13,14 @@ retried before that. Used by applications with Celery.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
-from ..compat.bridge import Bridge, Id, if_named
-from ..compat.progress import NEVER_RAISED
-from ..compat.states import append_state
-from ..failure import failure_of
-from ..job_report import JobReport
-from ..keys import JobKey
-from ..kinds import State
-from ..reporting import current
-
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Task:
-    """One run of a task, as the signals describe it."""
-
-    id: str
-    name: str
-    attempt: int
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-
-TenantOf = Callable[[Task], Id | None]
-"""Returns the tenant of a task, or None for a task that is not reported."""
-
-
-def tenant_argument(task: Task) -> Id | None:
-    """Return the tenant of a task that has it as the keyword argument `tenant_id`."""
-    tenant: Id | None = task.kwargs.get("tenant_id")
-    return tenant
+from ..compat.bridge import Bridge
+from ..failure import Failure
+from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 
 
 def report_tasks(
@@ -65,7 +35,7 @@ def report_tasks(
     """
     from celery import signals  # noqa: PLC0415 - only its users have it
 
-    hooks = _Hooks(tenant_of, through)
+    hooks = _Hooks(TaskReports(tenant_of, through))
     connected = [
         (signals.before_task_publish, hooks.published),
         (signals.task_received, hooks.received),
@@ -89,30 +59,26 @@ def report_tasks(
 class _Hooks:
     """Receivers of Celery's signals; each has the arguments that it needs, by name."""
 
-    def __init__(self, tenant_of: TenantOf, through: Bridge | None) -> None:
-        self._tenant_of = tenant_of
-        self._bridge = through
+    def __init__(self, reports: TaskReports) -> None:
+        self._reports = reports
         # A request lives as long as the worker's main process waits for its end.
         self._received: WeakValueDictionary[str, Any] = WeakValueDictionary()
-        self._before: dict[str, object] = {}
-        """Jobs that were current before each running task, for tasks that run others in place."""
 
     def published(self, sender: str, headers: Mapping[str, Any], body: Any, **_: Any) -> None:
         args, kwargs = body[0], body[1]
         attempt = int(headers.get("retries") or 0) + 1
-        self._report(Task(headers["id"], sender, attempt, tuple(args), kwargs), State.QUEUED)
+        self._reports.queued(Task(headers["id"], sender, attempt, tuple(args), kwargs))
 
     def received(self, request: Any, **_: Any) -> None:
         self._received[request.id] = request
 
     def started(self, task_id: str, task: Any, **_: Any) -> None:
         run = _run(task.request, task.name, task_id)
-        self._report(run, State.PROCESSING)
-        self._before[task_id] = current.enter(self._job_report(run))
+        self._reports.started(run)
+        self._reports.entered(run)
 
     def succeeded(self, sender: Any, result: Any, **_: Any) -> None:
-        reported = result if isinstance(result, dict) else {"value": result}
-        self._report(_run(sender.request, sender.name), State.DONE, result=reported)
+        self._reports.done(_run(sender.request, sender.name), result)
 
     def failed(
         self,
@@ -127,9 +93,8 @@ class _Hooks:
         # There, Celery before 5.7 has only the request that was received, and no current one.
         current = sender.request if sender.request.id == task_id else None
         attempt = _attempt(current or self._received.get(task_id))
-        failure = failure_of(exception)
         run = Task(task_id, sender.name, attempt, tuple(args or ()), kwargs or {})
-        self._report(run, State.FAILED, error=failure.error, code=failure.code)
+        self._reports.failed(run, exception)
 
     def revoked(
         self,
@@ -139,7 +104,7 @@ class _Hooks:
         **_: Any,
     ) -> None:
         reason = "terminated" if terminated else "expired" if expired else "revoked"
-        self._report(_run(request, request.task, request.id), State.CANCELLED, reason=reason)
+        self._reports.cancelled(_run(request, request.task, request.id), reason)
 
     def left(self, task_id: str, task: Any, state: str | None, retval: Any, **_: Any) -> None:
         """Report ends that have no signal: `Ignore`, `Reject`, and the exit of the process.
@@ -147,46 +112,20 @@ class _Hooks:
         Celery has no state for an exception that is not an `Exception`. The exception is still
         being handled here; the process exits next, which not every version reports.
         """
-        current.leave(self._before.pop(task_id, None))
         run = _run(task.request, task.name, task_id)
         if state == "IGNORED":
-            self._report(run, State.CANCELLED, reason="ignored")
+            self._reports.cancelled(run, "ignored")
         elif state == "REJECTED" and not getattr(retval, "requeue", False):
-            self._report(run, State.FAILED, error="the task rejected its message", code="Reject")
+            self._reports.failed(run, Failure("the task rejected its message", "Reject"))
         elif state is None and not (task.acks_late and task.reject_on_worker_lost):
-            failure = failure_of(sys.exc_info()[1] or SystemExit())
-            self._report(run, State.FAILED, error=failure.error, code=failure.code)
+            self._reports.failed(run, sys.exc_info()[1] or SystemExit())
+        self._reports.left(task_id)
 
     def unknown(self, message: Any, name: str, id: str, **_: Any) -> None:  # noqa: A002
         args, kwargs = message.payload[0], message.payload[1]
         attempt = int(message.headers.get("retries") or 0) + 1
         run = Task(id, name, attempt, tuple(args), kwargs)
-        self._report(run, State.FAILED, error="no worker knows this task", code="NotRegistered")
-
-    def _job_report(self, task: Task) -> JobReport | None:
-        """Return the report by which a running task reports progress, or None."""
-        try:
-            tenant = self._tenant_of(task)
-            bridge = None if tenant is None else if_named(self._bridge)
-            if tenant is None or bridge is None:
-                return None
-            return bridge.report(JobKey(str(tenant), "job", task.id), task.attempt, task.name)
-        except NEVER_RAISED as error:
-            _LOG.warning("task %s has no current job: %s", task.id, error)
-            return None
-
-    def _report(self, task: Task, state: State, **fields: Any) -> None:
-        try:
-            tenant = self._tenant_of(task)
-            if tenant is None:
-                return
-            job = JobKey(str(tenant), "job", task.id)
-            fields["job_type"] = task.name[-200:]
-            bridge = if_named(self._bridge)
-            if bridge is not None:
-                append_state(bridge, job, state, task.attempt, **fields)
-        except NEVER_RAISED as error:
-            _LOG.warning("%s of task %s was not appended: %s", state, task.id, error)
+        self._reports.failed(run, Failure("no worker knows this task", "NotRegistered"))
 
 
 def _run(request: Any, name: str, task_id: str | None = None) -> Task:

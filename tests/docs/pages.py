@@ -56,6 +56,12 @@ def blocks_of(page: str) -> list[Block]:
     ]
 
 
+def example(page: str, title: str) -> Block:
+    """Return the block of a page with a title."""
+    (found,) = [block for block in blocks_of(page) if block.title == title]
+    return found
+
+
 def steps(page: str) -> Iterator[Step]:
     """Return the blocks of a page that have a title, in order."""
     blocks = blocks_of(page)

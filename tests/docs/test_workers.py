@@ -16,16 +16,11 @@ import pytest
 import redis
 
 from streams.events import parse_event
-from tests.docs.pages import Block, blocks_of
+from tests.docs.pages import blocks_of, example
 from tests.support.debian import debian_environ, debian_program
 
 PLUGIN = "jobtrail.pytest_plugin"
 ALL_LANGUAGES = ["processing", "progress", "done"]
-
-
-def example(page: str, title: str) -> Block:
-    (found,) = [block for block in blocks_of(page) if block.title == title]
-    return found
 
 
 def reported(client: redis.Redis) -> Iterator[tuple[str, str]]:

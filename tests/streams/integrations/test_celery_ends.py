@@ -6,25 +6,19 @@ a folder that it was installed into (`pip install --target`); `.ci/run` does tha
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 
 from ops.devstack import EmbeddedRedis
-from projections.decoding import decode
-from projections.status.writer import StatusCache
 from streams.connection import connect
-from streams.entry_ids import of_reply
+from tests.support.job_ends import JobEnds
 from tests.support.servers import server_folder
-from tests.support.waiting import eventually
 
 TREE = Path(__file__).parents[3]
 OLDEST = "JOBTRAIL_TEST_OLDEST_CELERY"
@@ -53,33 +47,8 @@ ENDS = {
 """The expected end of each task's job: its status, attempt and code."""
 
 
-class Academy:
-    """Reads what the worker's tasks appended."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._client = client
-
-    def status(self, job: str) -> dict[str, Any]:
-        found: Any = self._client.xrange("tenant:7:events")
-        StatusCache(self._client).apply(
-            [decode("7", of_reply(at), [b"event", fields[b"event"]]) for at, fields in found]
-        )
-        raw: Any = self._client.get(f"tenant:7:job:{job}:status")
-        status: dict[str, Any] = json.loads(raw or "{}")
-        return status
-
-    def ended(self, job: str) -> dict[str, Any]:
-        """Wait for the end of a job."""
-
-        def end() -> dict[str, Any] | None:
-            status = self.status(job)
-            return status if status.get("status") not in (None, "PENDING", "PROCESSING") else None
-
-        return eventually(end, 120, f"the end of {job}")
-
-
 @pytest.fixture(scope="module", params=["installed", "oldest"])
-def academy(request: pytest.FixtureRequest) -> Iterator[Academy]:
+def academy(request: pytest.FixtureRequest) -> Iterator[JobEnds]:
     """A worker that has received one task of each kind."""
     folders = [str(TREE)]
     if request.param == "oldest":
@@ -105,13 +74,13 @@ def academy(request: pytest.FixtureRequest) -> Iterator[Academy]:
         )
         client = stack.enter_context(connect(server.url))
         try:
-            yield Academy(client)
+            yield JobEnds(client)
         finally:
             worker.terminate()
             worker.wait()
 
 
 @pytest.mark.parametrize("task", ENDS)
-def test_however_a_task_ends__its_job_ends(academy: Academy, task: str) -> None:
+def test_however_a_task_ends__its_job_ends(academy: JobEnds, task: str) -> None:
     status = academy.ended(task)
     assert (status["status"], status["attempt"], status.get("code")) == ENDS[task]

@@ -1,0 +1,187 @@
+"""Tasks of a queue as jobs: what the integrations of all frameworks have in common.
+
+An integration turns what its framework says into a `Task` and calls `TaskReports`. The id of a task
+is the id of the job, its name is the job type, and each retry is a new attempt. Used by the other
+modules of this folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from ..compat.bridge import Bridge, Id, attempt_of, if_named, state_in
+from ..compat.states import append_state
+from ..failure import Failure, failure_of
+from ..keys import JobKey
+from ..kinds import State
+from ..reporting import current
+from ..reporting.values import as_text, plain
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a task, as its framework describes it."""
+
+    id: str
+    name: str
+    attempt: int = 1
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+_ENDS: AbstractSet[State] = frozenset(state for state in State if state.ended)
+
+TenantOf = Callable[[Task], Id | None]
+"""Returns the tenant of a task, or None for a task that is not reported."""
+
+
+def tenant_argument(task: Task) -> Id | None:
+    """Return the tenant of a task that has it as the keyword argument `tenant_id`."""
+    tenant: Id | None = task.kwargs.get("tenant_id")
+    return tenant
+
+
+class TaskReports:
+    """Reports what happens to tasks; safe to share between threads, and to use after a fork.
+
+    No call raises, so that no task fails because of its report: what cannot be appended is a
+    warning, and an end is retried before that. A state that readers have already seen is not
+    appended again, because frameworks report some ends twice. Calls wait for Redis: on an asyncio
+    loop they belong into `asyncio.to_thread`, except `entered` and `left`.
+
+    Args:
+        tenant_of: returns the tenant of a task, or None for a task that is not reported.
+        through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
+        reruns: True if a task that is done may run again under its id, because the framework
+            delivers no task twice. Otherwise a task that starts after it was done stays done.
+    """
+
+    def __init__(
+        self,
+        tenant_of: TenantOf = tenant_argument,
+        through: Bridge | None = None,
+        *,
+        reruns: bool = False,
+    ) -> None:
+        self._tenant_of = tenant_of
+        self._bridge = through
+        self._reopened = _ENDS if reruns else _ENDS - {State.DONE}
+        self._attempts: dict[str, int] = {}
+        """Attempts of the tasks that run in this process."""
+        self._before: dict[str, object] = {}
+        """Jobs that were current before each running task, for tasks that run others in place."""
+
+    def queued(self, task: Task, *, again: bool = False) -> None:
+        """Report that a task waits for a worker, before a worker can get it.
+
+        `again` is True if the task has ended, and is to run once more under its id.
+        """
+        self._report(task, State.QUEUED, reopened=_ENDS if again else frozenset())
+
+    def started(self, task: Task) -> None:
+        """Report that a task starts.
+
+        If this attempt has already failed, as that of a worker that was believed dead, it is the
+        next attempt.
+        """
+        self._report(task, State.PROCESSING, reopened=self._reopened)
+
+    def entered(self, task: Task) -> None:
+        """Make the job of a task that has started the current one, until `left` is called."""
+        self._before[task.id] = current.enter(self._current_job(task))
+
+    def left(self, task_id: str) -> None:
+        """Make the job from before a task the current one again."""
+        self._attempts.pop(task_id, None)
+        if task_id in self._before:
+            current.leave(self._before.pop(task_id))
+
+    def done(self, task: Task, result: object) -> None:
+        """Report that a task has returned a value."""
+        self._report(task, State.DONE, result=lambda: _as_result(result))
+
+    def failed(self, task: Task, error: BaseException | Failure) -> None:
+        """Report that the last attempt of a task has failed."""
+        failure = error if isinstance(error, Failure) else failure_of(error)
+        self._report(task, State.FAILED, error=failure.error, code=failure.code)
+
+    def cancelled(self, task: Task, reason: str) -> None:
+        """Report that a task was cancelled."""
+        self._report(task, State.CANCELLED, reason=reason)
+
+    def job(self, task: Task) -> JobKey | None:
+        """Return the job of a task, or None if the task is not reported.
+
+        It raises what `tenant_of` raises.
+        """
+        tenant = self._tenant_of(task)
+        return None if tenant is None else JobKey(str(as_text(tenant)), "job", task.id)
+
+    def _current_job(self, task: Task) -> object:
+        """Return the report by which a running task reports progress, or None."""
+        try:
+            job = self.job(task)
+            bridge = None if job is None else if_named(self._bridge)
+            if job is None or bridge is None:
+                return None
+            return bridge.report(job, self._attempts.get(task.id, task.attempt), task.name)
+        except Exception as error:
+            _LOG.warning("task %s has no current job: %s", task.id, _described(error))
+            return None
+
+    def _report(
+        self, task: Task, state: State, *, reopened: AbstractSet[State] = frozenset(), **fields: Any
+    ) -> None:
+        # `tenant_of` and the result's own code are the application's, and may raise anything.
+        try:
+            job = self.job(task)
+            bridge = None if job is None else if_named(self._bridge)
+            if job is None or bridge is None:
+                return
+            attempt = self._attempt(bridge, job, task, state, reopened)
+            if state is State.PROCESSING:
+                self._attempts[task.id] = attempt
+            values = {name: each() if callable(each) else each for name, each in fields.items()}
+            append_state(bridge, job, state, attempt, job_type=task.name[-200:], **values)
+        except Exception as error:
+            _LOG.warning("%s of task %s was not appended: %s", state, task.id, _described(error))
+
+    def _attempt(
+        self, bridge: Bridge, job: JobKey, task: Task, state: State, reopened: AbstractSet[State]
+    ) -> int:
+        """Return the attempt that a report is about; `reopened` are ends that a next one follows.
+
+        It is that of the framework, unless readers have seen a later one, as of a task that was
+        sent to a worker again after its end.
+        """
+        running = self._attempts.get(task.id)
+        if running is not None and state is State.QUEUED:
+            return max(task.attempt, running + 1)  # a retry
+        if running is not None and state is not State.PROCESSING:
+            return running
+        try:
+            served = bridge.served(job)
+        except redis.RedisError:
+            return task.attempt
+        last, known = attempt_of(served), state_in(served, job.kind)
+        if known is None or last < task.attempt:
+            return task.attempt
+        return last + 1 if known in reopened else last
+
+
+def _as_result(value: object) -> dict[str, Any]:
+    """Return what a task has returned as the result of its job."""
+    made = plain(value, lambda _: None)
+    return made if isinstance(made, dict) else {"value": made}
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {failure_of(error).error}"

@@ -1,0 +1,149 @@
+"""What all integrations have in common: attempts, tenants and results of tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis
+
+from streams.compat.bridge import Bridge, Id
+from streams.integrations.task_reports import Task, TaskReports
+from streams.job_report import JobReport
+from streams.tracking import current_job
+from tests.support.job_ends import JobEnds
+
+TASK = Task("t1", "grade", kwargs={"tenant_id": 7})
+RETRIED = Task("t1", "grade", attempt=2, kwargs={"tenant_id": 7})
+TENANT = UUID("0" * 31 + "7")
+
+
+@pytest.fixture
+def jobs(redis_client: redis.Redis) -> JobEnds:
+    return JobEnds(redis_client)
+
+
+@pytest.fixture
+def reports(redis_client: redis.Redis) -> TaskReports:
+    return TaskReports(through=Bridge(redis_client))
+
+
+def seen(jobs: JobEnds) -> tuple[str, int]:
+    status = jobs.status("t1")
+    return status["status"], status["attempt"]
+
+
+def run(reports: TaskReports, task: Task, error: Exception | None = None) -> None:
+    reports.started(task)
+    reports.done(task, 1) if error is None else reports.failed(task, error)
+    reports.left(task.id)
+
+
+def test_a_task_that_starts_after_its_end_is_the_next_attempt(
+    reports: TaskReports, jobs: JobEnds
+) -> None:
+    run(reports, TASK, LookupError("the worker was believed dead"))
+    assert seen(jobs) == ("FAILED", 1)
+    reports.started(TASK)
+    assert seen(jobs) == ("PROCESSING", 2)
+    reports.queued(RETRIED)
+    assert seen(jobs) == ("PENDING", 3)
+    reports.left(TASK.id)
+    run(reports, RETRIED)
+    assert seen(jobs) == ("DONE", 3)
+    run(reports, RETRIED)  # the message came twice
+    assert seen(jobs) == ("DONE", 3)
+
+
+def test_a_process_that_did_not_run_the_task_reports_the_end_of_its_attempt(
+    reports: TaskReports, jobs: JobEnds, redis_client: redis.Redis
+) -> None:
+    reports.failed(TASK, LookupError())
+    assert seen(jobs) == ("FAILED", 1)
+    reports.queued(TASK, again=True)
+    assert seen(jobs) == ("PENDING", 2)
+    reports.started(TASK)
+    assert seen(jobs) == ("PROCESSING", 2)
+    TaskReports(through=Bridge(redis_client)).failed(TASK, LookupError())
+    assert seen(jobs) == ("FAILED", 2)
+
+
+def test_queues_that_deliver_once_may_run_a_task_again(
+    redis_client: redis.Redis, jobs: JobEnds
+) -> None:
+    reports = TaskReports(through=Bridge(redis_client), reruns=True)
+    for attempt in (1, 2):
+        run(reports, TASK)
+        assert seen(jobs) == ("DONE", attempt)
+
+
+@pytest.mark.parametrize(
+    ("value", "result"),
+    [
+        ({"day": date(2026, 3, 1)}, {"day": "2026-03-01"}),
+        ({2, 1}, {"value": [1, 2]}),
+        (None, {"value": None}),
+        (TASK, {"id": "t1", "name": "grade", "attempt": 1, "args": [], "kwargs": {"tenant_id": 7}}),
+    ],
+)
+def test_results_are_those_of_job_done(
+    reports: TaskReports, jobs: JobEnds, value: object, result: object
+) -> None:
+    reports.done(TASK, value)
+    assert jobs.status("t1")["result"] == result
+
+
+@pytest.mark.parametrize("tenant", ["7", 7, TENANT])
+def test_tenants_may_be_numbers(redis_client: redis.Redis, tenant: Any) -> None:
+    TaskReports(lambda _: tenant, Bridge(redis_client)).queued(TASK)
+    assert redis_client.xlen(f"tenant:{tenant}:events") == 1
+
+
+def test_mistakes_of_the_application_are_warnings(
+    redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(task: Task) -> Id | None:
+        return task.args[0]  # type: ignore[no-any-return]  # there is none
+
+    reports = TaskReports(broken, Bridge(redis_client))
+    with caplog.at_level(logging.WARNING):
+        reports.queued(TASK)
+        reports.started(TASK)
+        reports.entered(TASK)
+        reports.failed(TASK, LookupError())
+        reports.left(TASK.id)
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "queued of task t1 was not appended",
+        "processing of task t1 was not appended",
+        "task t1 has no current job",
+        "failed of task t1 was not appended",
+    ]
+
+
+def test_a_forked_process_reports_too(
+    reports: TaskReports, redis_client: redis.Redis, jobs: JobEnds
+) -> None:
+    bridge = reports._bridge
+    assert bridge is not None
+    reports.queued(TASK)
+    with bridge._lock:  # as by another thread of the process
+        child = os.fork()
+        if child == 0:
+            reports.started(TASK)
+            reports.entered(TASK)
+            job = current_job(JobReport)
+            if job is not None:
+                job.progress(50)
+            reports.done(TASK, 1)
+            os._exit(0)
+    assert os.waitpid(child, 0) == (child, 0)
+    assert seen(jobs) == ("DONE", 1)
+    events = jobs.events("t1")
+    assert [event["type"] for event in events] == ["queued", "processing", "progress", "done"]
+    workers = [event["worker"] for event in events]
+    assert len(set(workers)) == 2
+    assert len(set(workers[1:])) == 1
