@@ -36,9 +36,7 @@ class OriginRefused(Problem):
     """The origin, the method or a header of a cross-origin request is not allowed."""
 
     status = HTTPStatus.BAD_REQUEST
-    korean = "허용되지 않은 출처의 요청입니다."
     problem_type = "origin-refused"
-    english = "Requests from this origin are not allowed."
 
 
 def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:

@@ -41,27 +41,21 @@ class UrlTooLong(Problem):
     """The URL is too long."""
 
     status = HTTPStatus.REQUEST_URI_TOO_LONG
-    korean = "요청 주소가 너무 깁니다."
     problem_type = "url-too-long"
-    english = "The request URL is too long."
 
 
 class HeadersTooLarge(Problem):
     """The header fields are too many or too long."""
 
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    korean = "요청 헤더가 너무 큽니다."
     problem_type = "headers-too-large"
-    english = "The request headers are too large."
 
 
 class BodyTooLarge(Problem):
     """The request body is too large; the server closes the connection without reading the rest."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    korean = "요청 본문이 너무 큽니다."
     problem_type = "body-too-large"
-    english = "The request body is too large."
     headers = ((b"connection", b"close"),)
 
 
@@ -69,9 +63,7 @@ class BodyTooSlow(Problem):
     """The request body did not arrive in time."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
-    korean = "요청 본문이 제한 시간 안에 도착하지 않았습니다."
     problem_type = "body-too-slow"
-    english = "The request body did not arrive in time."
     headers = ((b"connection", b"close"),)
 
 
@@ -79,9 +71,7 @@ class NotJson(Problem):
     """The media type of the request body is not `application/json`."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    korean = "요청 본문은 application/json 형식이어야 합니다."
     problem_type = "not-json"
-    english = "Only application/json bodies are accepted."
     headers = ((b"accept", b"application/json"),)
 
 
@@ -93,9 +83,7 @@ class TooManyRequests(Problem):
     """
 
     status = HTTPStatus.TOO_MANY_REQUESTS
-    korean = "요청이 너무 많습니다. 잠시 후 다시 시도해 주세요."
     problem_type = "too-many-requests"
-    english = "Too many requests. Try again in a moment."
 
     def __init__(self, seconds: float) -> None:
         super().__init__()

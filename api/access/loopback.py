@@ -25,9 +25,7 @@ class NotThisMachine(Problem):
     """In dev mode, the host must be a loopback name or address, such as `localhost`."""
 
     status = HTTPStatus.FORBIDDEN
-    korean = "개발 모드에서는 localhost로만 접속할 수 있습니다."
     problem_type = "not-this-machine"
-    english = "In development mode, connect to localhost only."
 
 
 class LoopbackOnly:

@@ -10,12 +10,15 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, ClassVar, Self
 
+from api.http.catalogue import problem_detail
 from api.http.languages import wants_english
 from api.http.responses import NO_STORE, PROBLEM, Headers, RawResponse, json_bytes
 
 
 class Problem(Exception):
     """The request cannot be answered; the class determines the status and the texts.
+
+    A subclass has a `status` and a `problem_type`; its texts are in the catalogue of messages.
 
     Args:
         members: members to add to the answer's body.
@@ -30,6 +33,13 @@ class Problem(Exception):
     """The answer's `detail` for a request that prefers English."""
     headers: ClassVar[Headers] = ()
     """Headers in addition to those of all problems."""
+
+    def __init_subclass__(cls) -> None:
+        """Take the texts of a type of problem from the catalogue."""
+        super().__init_subclass__()
+        if "problem_type" in cls.__dict__:
+            cls.korean = problem_detail(cls.problem_type, "ko")
+            cls.english = problem_detail(cls.problem_type, "en")
 
     def __init__(self, **members: Any) -> None:
         super().__init__(self.korean)
@@ -74,27 +84,21 @@ class TenantMissing(Problem):
     """The request has no tenant, or its name is not valid."""
 
     status = HTTPStatus.BAD_REQUEST
-    korean = "tenant가 필요합니다."
     problem_type = "tenant-missing"
-    english = "A tenant is required."
 
 
 class BadRequest(Problem):
     """The request is not valid; `parameter` and `reason`, if present, describe the error."""
 
     status = HTTPStatus.BAD_REQUEST
-    korean = "요청 형식이 올바르지 않습니다."
     problem_type = "bad-request"
-    english = "The request is not valid."
 
 
 class BadCredentials(Problem):
     """The credentials are missing or not valid; the answer does not reveal why."""
 
     status = HTTPStatus.UNAUTHORIZED
-    korean = "유효한 인증 정보가 필요합니다."
     problem_type = "bad-credentials"
-    english = "Valid credentials are required."
     headers = ((b"www-authenticate", b"Bearer"),)
 
 
@@ -102,9 +106,7 @@ class Forbidden(Problem):
     """The caller may not use this endpoint; the answer is the same for every resource."""
 
     status = HTTPStatus.FORBIDDEN
-    korean = "권한이 없습니다."
     problem_type = "forbidden"
-    english = "Permission denied."
 
 
 class NoSuchJob(Problem):
@@ -114,18 +116,14 @@ class NoSuchJob(Problem):
     """
 
     status = HTTPStatus.NOT_FOUND
-    korean = "진행 중인 작업이 아닙니다."
     problem_type = "no-such-job"
-    english = "This job is not in progress."
 
 
 class NoSuchPage(Problem):
     """Not found."""
 
     status = HTTPStatus.NOT_FOUND
-    korean = "요청한 주소를 찾을 수 없습니다."
     problem_type = "no-such-page"
-    english = "Nothing is served at this address."
 
 
 class MethodNotAllowed(Problem):
@@ -135,9 +133,7 @@ class MethodNotAllowed(Problem):
     """
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
-    korean = "허용되지 않는 메서드입니다."
     problem_type = "method-not-allowed"
-    english = "This method is not allowed."
     headers = ((b"allow", b"GET, HEAD"),)
 
 
@@ -145,9 +141,7 @@ class TryLater(Problem):
     """A required server is temporarily unavailable; retry after the seconds in `Retry-After`."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    korean = "일시적으로 조회할 수 없습니다. 잠시 후 다시 시도해 주세요."
     problem_type = "try-later"
-    english = "Temporarily unavailable. Try again in a moment."
     headers = ((b"retry-after", b"1"),)
 
 
@@ -155,6 +149,4 @@ class InternalError(Problem):
     """An internal error occurred; the server's log has the details."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    korean = "요청을 처리하지 못했습니다."
     problem_type = "internal-error"
-    english = "The request could not be processed."

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+import orjson
 from starlette.routing import Route
 
+from api.http.catalogue import catalogue
 from api.http.responses import PAGE
 from api.http.static_files import MEDIA_TYPES, extension_of, file_route
 from api.http.trailing_slashes import redirect
@@ -30,4 +32,6 @@ def console_routes() -> list[Route]:
         if extension_of(file.name) in MEDIA_TYPES:
             path = URL + ("" if file.name == "index.html" else file.name)
             routes.append(file_route(path, file.name, file.read_bytes(), _HEADERS))
-    return routes
+    # A module, and not JSON, so that the other modules have the texts when they are loaded.
+    module = b"export default %b;\n" % orjson.dumps(catalogue())
+    return [*routes, file_route(f"{URL}messages.js", "messages.js", module, _HEADERS)]

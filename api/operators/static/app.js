@@ -1,114 +1,38 @@
-// The frame of the console: sign-in, navigation, and refreshing of the current page.
+// The frame of the console: sign-in, navigation, and the way from an address to a page.
 
 import { h, put } from "./dom.js";
-import { moment } from "./format.js";
-import { Refused, get, signIn, signOut, signedIn } from "./http.js";
+import { get, signIn, signOut, signedIn } from "./http.js";
+import { settings } from "./settings.js";
+import { t } from "./text.js";
 import { dead, letter } from "./view_dead.js";
 import { job } from "./view_job.js";
 import { jobs, stalled } from "./view_jobs.js";
 import { overview, tenants } from "./view_overview.js";
+import { Visit, isPaused, setPaused, setStatus, showFrame } from "./visit.js";
 
+// `item` shows one item of a page; its address has `depth` parts.
 const PAGES = [
-  { name: "Overview", at: "", show: overview },
-  { name: "Jobs", at: "jobs", show: jobs },
-  { name: "Stalled", at: "stalled", show: stalled },
-  { name: "Dead letters", at: "dead", show: dead },
-  { name: "Tenants", at: "tenants", show: tenants },
+  { name: "overview", at: "", show: overview },
+  { name: "jobs", at: "jobs", show: jobs, item: job, depth: 4 },
+  { name: "stalled", at: "stalled", show: stalled },
+  { name: "dead", at: "dead", show: dead, item: letter, depth: 3 },
+  { name: "tenants", at: "tenants", show: tenants },
 ];
-const MAX_PAUSE = 30_000; // milliseconds
 
 const main = document.getElementById("main");
-const pulse = document.getElementById("pulse");
-const warning = h("p", { class: "note bad", role: "alert" });
+const places = new Map(); // where the operator was, by the entry of the browser's history
 let leave = () => {};
-let updatedAt = 0; // when the page was last updated, in milliseconds since 1970
-
-/** One visit of a page: its element, its parameters and its refreshing. */
-class Visit {
-  constructor(parts, query) {
-    this.main = main;
-    this.parts = parts;
-    this.query = query;
-    this.controller = new AbortController();
-  }
-
-  get signal() {
-    return this.controller.signal;
-  }
-
-  /** Call `work` now and every `every` milliseconds, while the page is visible and until it is left. */
-  live(work, every) {
-    let pause = every, timer = 0, busy = false;
-    const update = async () => {
-      if (busy || this.signal.aborted) return;
-      busy = true;
-      clearTimeout(timer);
-      try {
-        if (!isSelecting()) {
-          await work();
-          setStatus("live");
-        } else if (!warning.isConnected) setStatus("paused", "Paused while text is selected");
-        pause = every;
-      } catch (error) {
-        if (this.signal.aborted) return;
-        pause = Math.min(pause * 2, MAX_PAUSE);
-        if (!this.failed(error)) return;
-      } finally {
-        busy = false;
-      }
-      if (!document.hidden && !this.signal.aborted) timer = setTimeout(update, pause);
-    };
-    const onVisibilityChange = () => (document.hidden ? (clearTimeout(timer), setStatus("paused")) : update());
-    document.addEventListener("visibilitychange", onVisibilityChange, { signal: this.signal });
-    this.signal.addEventListener("abort", () => clearTimeout(timer));
-    this.refresh = update;
-    return update();
-  }
-
-  /** Show an error; return whether to try again. */
-  failed(error) {
-    if (!(error instanceof Refused)) throw error;
-    if (error.status === 401 || error.status === 403) {
-      askForToken(error.message);
-      return false;
-    }
-    const final = error.status === 400 || error.status === 404;
-    if (!main.querySelector("h1")) put(main, h("h1", {}, final ? "Not found" : "Unavailable"));
-    setStatus(final ? "over" : "broken", null, error.message);
-    return !final;
-  }
-}
-
-/** Show the status of the page, and a warning if its data is out of date. */
-function setStatus(state, text, warningText) {
-  pulse.className = `pulse ${state}`;
-  const label = text ?? { live: "Live", paused: "Paused", broken: "Retrying", over: "Not found" }[state];
-  if (pulse.textContent !== label) pulse.textContent = label;
-  if (state === "live") updatedAt = Date.now();
-  document.title = document.title.replace(/^\? /, "");
-  if (warningText) warn(updatedAt ? `${warningText} Last updated ${moment(updatedAt)}.` : warningText);
-  else warning.remove();
-}
-
-function warn(text) {
-  if (warning.textContent !== text) warning.textContent = text;
-  if (!warning.isConnected) main.querySelector("h1").after(warning);
-  document.title = document.title.replace(/^([✓!✕] )?/, "? ");
-}
-
-/** Return whether text on the page is selected, which an update of the page would undo. */
-function isSelecting() {
-  const selection = document.getSelection();
-  return !selection.isCollapsed && main.contains(selection.anchorNode);
-}
+let session = null;
+let entry = 0;
 
 function navigation(current) {
   const links = PAGES.map((page) =>
-    h("a", { href: `#/${page.at}`, "aria-current": page.at === current && "page" }, page.name));
+    h("a", { href: `#/${page.at}`, "aria-current": page.at === current && "page" }, t(`shell.${page.name}`)));
   const out = signedIn() && h("button", { type: "button", class: "out", onclick: () => {
     signOut();
+    session = null;
     show();
-  } }, "Sign out");
+  } }, t("shell.signOut"));
   put(document.getElementById("nav"), links, out);
   document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
@@ -117,19 +41,24 @@ async function show() {
   leave();
   const [where, search] = location.hash.replace(/^#\/?/, "").split("?");
   const parts = where.split("/").map(decode).filter((part) => part !== "");
-  const visit = new Visit(parts, new URLSearchParams(search ?? ""));
+  const visit = new Visit(parts, new URLSearchParams(search ?? ""), askForToken);
   leave = () => visit.controller.abort();
   const page = PAGES.find((each) => each.at === (parts[0] ?? ""));
+  const name = t(page ? `shell.${page.name}` : "shell.notFound");
+  const item = page?.item && parts.length === page.depth ? parts.at(-1) : null;
   navigation(page?.at);
-  document.title = `${page?.name ?? "Not found"} · jobtrail`;
-  main.replaceChildren();
-  updatedAt = 0;
+  document.title = `${item ?? name} · jobtrail`;
+  showFrame(item ?? name, item !== null);
   try {
-    visit.session = await get("session/", { signal: visit.signal });
-    if (!page) put(main, h("h1", {}, "Not found"), h("p", {}, h("a", { href: "#/" }, "Go to the overview")));
-    else if (page.at === "jobs" && parts.length === 4) await job(visit);
-    else if (page.at === "dead" && parts.length === 3) await letter(visit);
-    else await page.show(visit);
+    session ??= await get("session/", { signal: visit.signal });
+    visit.session = session;
+    if (!page) put(main, h("h1", {}, name), h("p", {}, h("a", { href: "#/" }, t("shell.goToOverview"))));
+    else {
+      const shown = (item === null ? page.show : page.item)(visit);
+      comeBack(); // what was drawn from the last answer is there already
+      await shown;
+      comeBack();
+    }
   } catch (error) {
     if (!visit.signal.aborted && visit.failed(error)) setTimeout(() => visit.signal.aborted || show(), 3000);
   }
@@ -143,9 +72,25 @@ function decode(part) {
   }
 }
 
+/** Note where the operator is, before another entry of the browser's history is shown. */
+function notePlace() {
+  places.set(entry, { y: scrollY, link: document.activeElement?.getAttribute("href") });
+}
+
+/** Begin at the top of a new entry of the history; of an earlier one, return to where the operator was. */
+function comeBack() {
+  const place = places.get(entry);
+  if (!place) return;
+  scrollTo(0, place.y);
+  const link = place.link && main.querySelector(`a[href="${CSS.escape(place.link)}"]`);
+  link?.focus({ preventScroll: true });
+  if (scrollY === place.y) places.delete(entry);
+}
+
 function askForToken(message) {
   leave();
-  setStatus("over", "Signed out");
+  session = null;
+  setStatus("over", t("shell.signedOut"));
   document.querySelector("nav .out")?.remove();
   const given = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true });
   const form = h("form", { class: "panel sign-in", onsubmit: (event) => {
@@ -154,25 +99,45 @@ function askForToken(message) {
     given.value = "";
     show();
   } },
-    h("h1", {}, "Sign in"),
+    h("h1", {}, t("shell.signIn")),
     signedIn()
       ? h("p", { role: "alert", class: "note bad" }, message)
-      : h("p", { class: "hint" }, "The console is for operators."),
-    h("label", { for: "token" }, "Access token with the scope “ops”"),
+      : h("p", { class: "hint" }, t("shell.forOperators")),
+    h("label", { for: "token" }, t("shell.token")),
     given,
-    h("p", { class: "hint" }, "The token is kept in this tab until the tab is closed."),
-    h("button", { type: "submit", class: "primary" }, "Sign in"));
+    h("p", { class: "hint" }, t("shell.tokenKept")),
+    h("button", { type: "submit", class: "primary" }, t("shell.signIn")));
   put(main, form);
   given.focus();
 }
 
+function pauseButton() {
+  const button = h("button", { type: "button", class: "pause", id: "pause", onclick: () => {
+    setPaused(!isPaused());
+    button.replaceChildren(t(isPaused() ? "shell.resume" : "shell.pause"));
+  } }, t("shell.pause"));
+  return button;
+}
+
+history.scrollRestoration = "manual";
+history.replaceState({ entry }, "");
 window.addEventListener("hashchange", () => {
+  notePlace();
+  const known = history.state?.entry;
+  entry = known ?? Math.max(entry, ...places.keys()) + 1;
+  if (known === undefined) history.replaceState({ entry }, "");
   show();
+  if (known !== undefined) return;
   window.scrollTo(0, 0);
   main.focus({ preventScroll: true });
 });
-document.getElementById("skip").addEventListener("click", (event) => {
+const skip = document.getElementById("skip");
+skip.textContent = t("shell.skip");
+skip.addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
+document.getElementById("nav").setAttribute("aria-label", t("shell.navigation"));
+document.getElementById("settings").append(settings(show));
+document.getElementById("pulse").after(pauseButton());
 show();

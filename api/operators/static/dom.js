@@ -1,5 +1,7 @@
 // Functions that build the page. Values become text or attributes, never markup.
 
+import { t } from "./text.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** Make an element: h("a", {href: "#/", class: "x", onclick: f}, "text", node). */
@@ -65,7 +67,7 @@ export function confirmed({ title, text, action, danger }) {
       h("h2", { id: "dialog-title" }, title),
       h("p", { id: "dialog-text" }, text),
       h("div", { class: "buttons" },
-        h("button", { type: "button", autofocus: true, onclick: () => dialog.close("") }, "Cancel"),
+        h("button", { type: "button", autofocus: true, onclick: () => dialog.close("") }, t("shell.cancel")),
         h("button", {
           type: "button", class: danger ? "danger" : "primary", onclick: () => dialog.close("yes"),
         }, action)));

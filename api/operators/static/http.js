@@ -1,5 +1,7 @@
 // Requests to the server. The token is kept in this tab's session storage and sent as a header only.
 
+import { language, t } from "./text.js";
+
 const URL_PREFIX = new URL("../api/v1/ops/", document.baseURI).pathname;
 const MAX_CACHED = 40; // answers
 const KEY = "jobtrail-token";
@@ -35,6 +37,11 @@ export function serverNow() {
   return Date.now() + skew;
 }
 
+/** Return the last answer to a path, which may be out of date; undefined without one. */
+export function lastAnswer(path) {
+  return known.get(path)?.facts;
+}
+
 /** GET a path; an answer that has not changed comes from the cache. */
 export async function get(path, options = {}) {
   const before = known.get(path);
@@ -66,7 +73,7 @@ async function send(where, options) {
     return await fetch(URL_PREFIX + where, { ...options, signal, cache: "no-store", credentials: "omit" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, error.name === "TimeoutError" ? `No answer in ${TIMEOUT / 1000} s.` : "The server does not answer.");
+    throw new Refused(0, error.name === "TimeoutError" ? t("shell.noAnswerIn", { time: t("time.s", { n: TIMEOUT / 1000 }) }) : t("shell.noAnswer"));
   }
 }
 
@@ -80,13 +87,13 @@ function headers(extra = {}) {
   const token = sessionStorage.getItem(KEY);
   // For the dev mode; the jwt mode ignores this header.
   const credentials = token === null ? { "x-tenant-id": "console" } : { authorization: `Bearer ${token}` };
-  return { "x-jobtrail-console": "1", ...credentials, ...extra };
+  return { "x-jobtrail-console": "1", "accept-language": language, ...credentials, ...extra };
 }
 
 function message(status, facts) {
-  if (status === 401) return "The token is not valid or has expired.";
-  if (status === 403) return "The token lacks the scope “ops”.";
-  if (status === 404) return "Not found.";
-  if (status === 503) return `${(facts.missing ?? ["A server"]).join(", ")} is unavailable or too slow.`;
-  return facts.detail ?? `The server answered ${status}.`;
+  if (status === 401) return t("shell.tokenInvalid");
+  if (status === 403) return t("shell.tokenScope");
+  if (status === 404) return `${t("shell.notFound")}.`;
+  if (status === 503) return t("shell.missing", { servers: (facts.missing ?? [t("shell.aServer")]).join(", ") });
+  return facts.detail ?? t("shell.answered", { status: String(status) });
 }

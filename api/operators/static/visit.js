@@ -1,0 +1,140 @@
+// One visit of a page: its refreshing, its status and its warnings.
+//
+//   await visit.load("jobs/?…", (facts) => put(body, …), 5_000)   draws the last answer to the path at once,
+//                                                               if there is one, then each new answer
+//   await visit.live(async () => { … }, 5_000)                  the same for any work
+//
+// `visit.signal` is aborted when the page is left; `visit.refresh()` updates it now. Work is not done while
+// the tab is hidden, the operator has paused, or text on the page is selected.
+
+import { h, put } from "./dom.js";
+import { Refused, get, lastAnswer } from "./http.js";
+import { t } from "./text.js";
+import { moment } from "./time.js";
+
+const MAX_PAUSE = 30_000; // milliseconds
+
+const main = document.getElementById("main");
+const pulse = document.getElementById("pulse");
+const warning = h("p", { class: "note bad", role: "alert" });
+let updatedAt = 0; // when the page was last updated, in milliseconds since 1970
+let paused = false;
+
+export class Visit {
+  constructor(parts, query, onRefused) {
+    this.main = main;
+    this.parts = parts;
+    this.query = query;
+    this.onRefused = onRefused;
+    this.controller = new AbortController();
+    updatedAt = 0;
+  }
+
+  get signal() {
+    return this.controller.signal;
+  }
+
+  /** Draw the last answer to a path, then each one that differs, until the page is left. */
+  async load(path, draw, every) {
+    let current = lastAnswer(path);
+    if (current) draw(current);
+    await this.live(async () => {
+      const facts = await get(path, { signal: this.signal });
+      if (facts !== current) draw(facts);
+      current = facts;
+    }, every);
+  }
+
+  /** Call `work` now and every `every` milliseconds, while the page is visible and until it is left. */
+  live(work, every) {
+    let pause = every, timer = 0, busy = false, first = true;
+    const update = async () => {
+      if (busy || this.signal.aborted) return;
+      busy = true;
+      clearTimeout(timer);
+      try {
+        if (paused && !first) setStatus("paused");
+        else if (!isSelecting()) {
+          await work();
+          first = false;
+          setStatus(paused ? "paused" : "live");
+        } else if (!warning.isConnected) setStatus("paused", t("shell.pausedSelecting"));
+        pause = every;
+      } catch (error) {
+        if (this.signal.aborted) return;
+        pause = Math.min(pause * 2, MAX_PAUSE);
+        if (!this.failed(error)) return;
+      } finally {
+        busy = false;
+      }
+      if (!document.hidden && !paused && !this.signal.aborted) timer = setTimeout(update, pause);
+    };
+    const onVisibilityChange = () => (document.hidden ? (clearTimeout(timer), setStatus("paused")) : update());
+    document.addEventListener("visibilitychange", onVisibilityChange, { signal: this.signal });
+    document.addEventListener("pausechange", update, { signal: this.signal });
+    this.signal.addEventListener("abort", () => clearTimeout(timer));
+    this.refresh = update;
+    return update();
+  }
+
+  /** Show an error; return whether to try again. */
+  failed(error) {
+    if (!(error instanceof Refused)) throw error;
+    if (error.status === 401 || error.status === 403) {
+      this.onRefused(error.message);
+      return false;
+    }
+    const final = error.status === 400 || error.status === 404;
+    if (main.querySelector(".skeleton") || !main.querySelector("h1")) {
+      put(main, h("h1", {}, t(final ? "shell.notFound" : "shell.unavailable")));
+    }
+    setStatus(final ? "over" : "broken", null, error.message);
+    return !final;
+  }
+}
+
+export function isPaused() {
+  return paused;
+}
+
+/** Pause or resume the refreshing of all pages. */
+export function setPaused(value) {
+  paused = value;
+  document.dispatchEvent(new Event("pausechange"));
+}
+
+/** Show the title of a page and its frame while its data is loaded. */
+export function showFrame(title, isData) {
+  const line = () => h("div", { class: "line" });
+  put(main, h("h1", isData ? { class: "id", translate: "no" } : {}, title),
+    h("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: 6 }, line)));
+  setStatus("loading");
+}
+
+const LABELS = {
+  __proto__: null,
+  live: "shell.live", paused: "shell.paused", broken: "shell.retrying", over: "shell.notFound", loading: "shell.loading",
+};
+
+/** Show the status of the page, and a warning if its data is out of date. */
+export function setStatus(state, text, warningText) {
+  pulse.className = `pulse ${state}`;
+  const label = text ?? t(LABELS[state]);
+  if (pulse.textContent !== label) pulse.textContent = label;
+  if (state === "live") updatedAt = Date.now();
+  document.title = document.title.replace(/^\? /, "");
+  if (warningText) warn(updatedAt ? t("shell.lastUpdated", { warning: warningText, time: moment(updatedAt) }) : warningText);
+  else warning.remove();
+}
+
+function warn(text) {
+  if (warning.textContent !== text) warning.textContent = text;
+  if (!warning.isConnected) main.querySelector("h1").after(warning);
+  document.title = document.title.replace(/^([✓!✕] )?/, "? ");
+}
+
+/** Return whether text on the page is selected, which an update of the page would undo. */
+function isSelecting() {
+  const selection = document.getSelection();
+  return !selection.isCollapsed && main.contains(selection.anchorNode);
+}
