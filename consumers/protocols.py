@@ -28,7 +28,11 @@ class Projection(Protocol):
     """The writer of the data that a group derives from the streams."""
 
     def apply(self, entries: Sequence[Entry]) -> None:
-        """Store the effect of the entries; applying them again changes nothing."""
+        """Store the effect of the entries; applying them again changes nothing.
+
+        Raises:
+            streams.cluster.PartlyStored: those of some tenants were not stored.
+        """
         ...
 
 

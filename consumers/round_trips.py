@@ -17,15 +17,19 @@ AT_ONCE = 1_000
 """The number of commands in one round trip, so that none occupies the server for long."""
 
 
-def round_trips(client: redis.Redis, commands: Iterable[Command]) -> list[Any]:
+def round_trips(
+    client: redis.Redis, commands: Iterable[Command], *, partial: bool = False
+) -> list[Any]:
     """Send commands, `AT_ONCE` in one round trip; a refused command's reply is its error.
+
+    With `partial`, so is that of a lost node of a cluster.
 
     Raises:
         redis.ConnectionError, redis.TimeoutError: the server may have run some of the commands.
     """
     remaining, replies = iter(commands), list[Any]()
     while some := list(islice(remaining, AT_ONCE)):
-        replies += round_trip(client, some)
+        replies += round_trip(client, some, partial=partial)
     return replies
 
 

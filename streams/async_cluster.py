@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import redis
@@ -78,10 +79,12 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         return list(checked(checked(replies)[-1]))
 
     async def load_script(self, text: bytes) -> None:
-        """Load a script into every primary; raises as the blocking method does."""
-        for node in await async_servers_of(self):
-            async with one_async_connection(node) as send:
-                checked(await send([("SCRIPT", "LOAD", text)]))
+        """Load a script into every primary that answers; raises as the blocking method does."""
+        if self.is_outdated:
+            await self.read_map()
+        for address in self.addresses:
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                checked(await self._send_to(address, [("SCRIPT", "LOAD", text)]))
 
     async def route(
         self,
@@ -92,7 +95,7 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
     ) -> Routed:
         """Send each command to the node of its key; as the blocking method does.
 
-        With `partial`, the loss of a node is the reply to its commands, if there are others.
+        With `partial`, the loss of a node is the reply to its commands.
         """
         if self.is_outdated:
             await self.read_map()
@@ -158,7 +161,7 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         for batch, each in zip(batches, done, strict=True):
             if not isinstance(each, BaseException):
                 continue
-            if not partial or len(batches) == 1 or not isinstance(each, redis.RedisError):
+            if not partial or not isinstance(each, redis.RedisError):
                 raise each
             for index in batch.indexes:
                 replies[index] = each.with_traceback(None)

@@ -13,7 +13,7 @@ The keys of one command must share a slot. `streams/connection.py` makes these c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,13 +102,18 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         return ClusterScript(self, script)
 
     def load_script(self, text: bytes) -> None:
-        """Load a script into every primary.
+        """Load a script into every primary that answers.
 
         Raises:
-            redis.RedisError: a primary is unavailable or refuses it.
+            redis.RedisError: a primary refuses it, or none has the slot map.
         """
-        for node in self.primaries().values():
-            checked(round_trip(node, [("SCRIPT", "LOAD", text)]))
+        for address, node in self.primaries().items():
+            try:
+                (reply,) = round_trip(node, [("SCRIPT", "LOAD", text)])
+            except redis.RedisError:
+                self.suspect(address)
+            else:
+                checked([reply])
 
     def primaries(self) -> dict[Address, redis.Redis]:
         """Return the client of each primary by the slot map; raises what `read_map` does."""
@@ -230,7 +235,7 @@ class RoutedReplies(Sent):
             yield
         except redis.RedisError as error:
             self._cluster.suspect(batch.address)
-            if not self._partial or len(self._batches) == 1:
+            if not self._partial:
                 self.give_up()
                 raise
             for index in batch.indexes:
@@ -262,6 +267,43 @@ class ClusterScript(Script):
             self._cluster.load_script(self._source)
             (reply,) = round_trip(self._cluster, [command])
         return checked([reply])[0]
+
+
+_LOST = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+)
+
+
+def is_lost(reply: object) -> bool:
+    """Return True if a node of a cluster did not answer, or does not serve the slot now."""
+    return isinstance(reply, _LOST)
+
+
+def checked_served(replies: Sequence[Any]) -> Sequence[Any]:
+    """Return the replies of a partial round trip, or raise the first error of a node that answers.
+
+    On a single server it does what `checked` does.
+    """
+    checked([reply for reply in replies if not is_lost(reply)])
+    return replies
+
+
+class PartlyStored(redis.RedisError):
+    """What concerns some tenants was not stored, or not all, because of an outage.
+
+    What concerns all other tenants was stored.
+
+    Args:
+        failed: by tenant, an error of the node that has its keys.
+    """
+
+    def __init__(self, failed: Mapping[str, redis.RedisError]) -> None:
+        error = next(iter(failed.values()))
+        super().__init__(f"{len(failed)} tenants could not be stored: {error}")
+        self.failed = failed
 
 
 def keys_of(client: redis.Redis | redis.asyncio.Redis) -> Keys:

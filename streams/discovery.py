@@ -21,12 +21,13 @@ COUNT = 1_000
 
 
 def scan(
-    client: redis.Redis, cursor: bytes, *options: str | bytes | int
+    client: redis.Redis, cursor: bytes, *options: str | bytes | int, skip_lost: bool = False
 ) -> tuple[bytes, list[bytes]]:
     """Scan one part of the keyspace with options of SCAN; return the next cursor and the keys.
 
     On a cluster the nodes are scanned one after another, and the cursor also names the node. If
-    that is no primary any more, the scan begins again. Keys of a slot that moves may be missed.
+    that is no primary any more, the scan begins again. Keys of a slot that moves may be missed;
+    with `skip_lost`, so may be those of a lost node, which otherwise raises.
 
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
@@ -39,21 +40,29 @@ def scan(
     label, _, inner = cursor.rpartition(b" ")
     index = labels.index(label) if label in labels else 0
     start = inner if label in labels else START
-    following, names = ask(nodes[index][1], "SCAN", start, *options)
+    address, node = nodes[index]
+    try:
+        following, names = ask(node, "SCAN", start, *options)
+    except (redis.ConnectionError, redis.TimeoutError):
+        client.suspect(address)
+        if not skip_lost:
+            raise
+        following, names = START, []
     if following == START:
         index += 1
     return b" ".join((labels[index], following)) if index < len(nodes) else START, names
 
 
 def scan_streams(
-    client: redis.Redis, cursor: bytes, pattern: str | None = None
+    client: redis.Redis, cursor: bytes, pattern: str | None = None, *, skip_lost: bool = False
 ) -> tuple[bytes, list[bytes]]:
     """Scan one part of the keyspace; return the next cursor and the keys of the streams found.
 
-    Without a pattern, they are tenants' streams.
+    Without a pattern, they are tenants' streams. `skip_lost` is that of `scan`.
     """
     pattern = pattern or keys_of(client).pattern(STREAM_END)
-    return scan(client, cursor, "MATCH", pattern, "COUNT", COUNT, "TYPE", "stream")
+    options = ("MATCH", pattern, "COUNT", COUNT, "TYPE", "stream")
+    return scan(client, cursor, *options, skip_lost=skip_lost)
 
 
 def all_streams(client: redis.Redis, pattern: str | None = None) -> Iterator[bytes]:

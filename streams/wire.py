@@ -51,10 +51,11 @@ class Router(ABC):
         Args:
             commands: the commands.
             partial: True to have the loss of a server as the reply to its commands, and not
-                raised, if another server replies.
+                raised.
 
         Raises:
-            redis.ConnectionError, redis.TimeoutError: some commands may have been executed.
+            redis.ConnectionError, redis.TimeoutError: some commands may have been executed; with
+                `partial`, no server answers.
         """
 
 
@@ -187,7 +188,7 @@ def round_trip(
 ) -> list[Any]:
     """Send commands and return their replies in order; for a refused command it is the error.
 
-    With `partial` it is also the error of a lost server, if there are others (`Router.send`).
+    With `partial` it is also the error of a lost server of several (`Router.send`).
 
     Raises:
         redis.ConnectionError, redis.TimeoutError: some commands may have been executed.

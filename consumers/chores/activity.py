@@ -16,6 +16,7 @@ from operator import itemgetter
 
 from consumers.protocols import Projection
 from projections.decoding import Entry
+from streams.cluster import PartlyStored
 from streams.keys import Keys
 from streams.wire import Command
 
@@ -60,7 +61,11 @@ class Counted:
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Apply and count a batch; one that has to be applied again counts again."""
-        self._projection.apply(entries)
+        try:
+            self._projection.apply(entries)
+        except PartlyStored as error:
+            self._tally.add([each for each in entries if each.tenant not in error.failed])
+            raise
         self._tally.add(entries)
 
 

@@ -17,11 +17,11 @@ from consumers.dead_letters.letter_format import OTHER_PREFIX, letter_keys, scri
 from consumers.dead_letters.limits import Limits, count_dropped
 from consumers.dead_letters.trials import TRIAL_STEP
 from consumers.delivery.deliveries import Delivery
-from streams.cluster import keys_of
+from streams.cluster import checked_served, keys_of
 from streams.entries import FIELD, field_of
 from streams.events import MAX_EVENT_BYTES
 from streams.keys import Keys
-from streams.wire import ask
+from streams.wire import round_trip
 
 DETAIL_LENGTH = 500
 """The most characters of a detail that are stored."""
@@ -81,7 +81,9 @@ class DeadLetterWriter:
         if reply:
             count_dropped(delivery.tenant, *map(int, reply[1:]))
         now = time.time_ns() // 1_000_000
-        ask(self._client, "ZADD", self._keys.dead_tenants(), now, delivery.tenant)
+        listing = ("ZADD", self._keys.dead_tenants(), now, delivery.tenant)
+        # If the list is on a lost node of a cluster, the samples add the tenant later.
+        checked_served(round_trip(self._client, [listing], partial=True))
 
 
 def _body(fields: Sequence[bytes], max_event_bytes: int) -> Iterator[bytes]:

@@ -116,9 +116,10 @@ class Portions:
             for name in streams
             for command in (("MEMORY", "USAGE", name, "SAMPLES", 0), ("XLEN", name))
         ]
-        replies = round_trips(self._client, commands)
+        replies = round_trips(self._client, commands, partial=True)
         for tenant, size, length in zip(old, replies[::2], replies[1::2], strict=True):
-            # If the server refuses the command, streams are read regardless of their sizes.
+            # If the server refuses the command, or is a lost node of a cluster, streams are read
+            # regardless of their sizes.
             known = size if isinstance(size, int) else 0
             entries = length if isinstance(length, int) else 0
             average = known / max(1, entries)

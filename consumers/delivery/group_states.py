@@ -13,6 +13,7 @@ import redis
 from consumers.delivery import group_commands
 from consumers.round_trips import round_trips
 from streams.appender import GROUPS
+from streams.cluster import is_lost
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import Keys
 from streams.wire import as_text, ask
@@ -37,10 +38,19 @@ def group_states(client: redis.Redis, streams: Sequence[bytes]) -> list[list[Gro
         redis.ConnectionError, redis.TimeoutError: Redis is unavailable.
     """
     replies = round_trips(client, map(group_commands.list_groups, streams))
-    return [
-        [] if isinstance(reply, redis.ResponseError) else [_group_state(row) for row in reply]
-        for reply in replies
-    ]
+    return list(map(_states, replies))
+
+
+def served_group_states(
+    client: redis.Redis, streams: Sequence[bytes]
+) -> dict[bytes, list[GroupState]]:
+    """Return what `group_states` does, by stream, without those of lost nodes of a cluster."""
+    replies = round_trips(client, map(group_commands.list_groups, streams), partial=True)
+    return {
+        stream: _states(reply)
+        for stream, reply in zip(streams, replies, strict=True)
+        if not is_lost(reply)
+    }
 
 
 def registered_groups(client: redis.Redis, keys: Keys) -> list[str]:
@@ -59,6 +69,10 @@ def known_groups(client: redis.Redis, keys: Keys) -> list[str]:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
     return sorted({*registered_groups(client, keys), *GROUPS})
+
+
+def _states(reply: Any) -> list[GroupState]:
+    return [] if isinstance(reply, redis.ResponseError) else [_group_state(row) for row in reply]
 
 
 def _group_state(row: Sequence[Any]) -> GroupState:

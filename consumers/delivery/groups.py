@@ -19,48 +19,18 @@ from consumers import metrics
 from consumers.delivery import group_commands
 from consumers.delivery.batch_size import LIGHT_BYTES, Portions
 from consumers.delivery.deliveries import Delivery, deliveries_of, ids_by_tenant
+from consumers.delivery.read_requests import ReadRequest, Received
 from consumers.delivery.refused_tenants import READING, RefusedTenants
+from consumers.delivery.tenants_aside import TenantsAside
 from consumers.faults import is_of_key
-from streams.cluster import keys_of
+from streams.cluster import Cluster, checked_served, keys_of
 from streams.keys import Keys
-from streams.wire import Command, PendingReplies, ask, checked, round_trip
+from streams.wire import Command, PendingReplies, ask, round_trip
 
 ALIVE_SECONDS = 30
 """The time after which a silent consumer no longer counts as alive."""
 CLAIM_COUNT = 100
 """Entries of a light stream that one command takes over."""
-
-
-class Received(NamedTuple):
-    """New entries that were delivered."""
-
-    deliveries: list[Delivery]
-    filled: list[str]
-    """Tenants whose quantum was filled, or that were not read: they may have more."""
-
-
-class ReadRequest:
-    """A request for new entries whose replies are not received yet.
-
-    Args:
-        receive: waits for the replies and returns the deliveries; it is called at most once.
-        sent: the commands, if they were sent already.
-    """
-
-    def __init__(self, receive: Callable[[], Received], sent: PendingReplies | None = None) -> None:
-        self._sent = sent
-        self.receive = receive
-        """Wait for the entries; call it once. It raises what `ConsumerGroup.request` raises."""
-
-    @property
-    def is_sent(self) -> bool:
-        """True if the server delivers now, False if it delivers when `receive` is called."""
-        return self._sent is not None
-
-    def give_up(self) -> None:
-        """Do not wait for the entries; what was delivered stays pending."""
-        if self._sent is not None:
-            self._sent.give_up()
 
 
 class Claimed(NamedTuple):
@@ -85,6 +55,8 @@ class ConsumerGroup:
         """Tenants whose streams may have entries pending for this consumer."""
         self.refused = RefusedTenants(group)
         """Tenants whose keys the server refused."""
+        self.aside = TenantsAside(group, enabled=isinstance(client, Cluster))
+        """Tenants whose node of a cluster is lost; entries may be pending for this consumer."""
         self.portions = Portions(client, self._keys)
         """The sizes of tenants' streams."""
 
@@ -95,7 +67,8 @@ class ConsumerGroup:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
         alive = ("SET", self._keys.consumer(self.group, self.consumer), 1, "EX", ALIVE_SECONDS)
-        checked(round_trip(self._client, [("SADD", self._keys.groups(), self.group), alive]))
+        commands: list[Command] = [("SADD", self._keys.groups(), self.group), alive]
+        checked_served(round_trip(self._client, commands, partial=True))
 
     def read(self, tenants: Sequence[str], count: int) -> list[Delivery]:
         """Deliver up to `count` new entries per tenant; create the group if it is missing.
@@ -109,7 +82,7 @@ class ConsumerGroup:
         """Request up to `count` new entries per tenant, and return the request.
 
         The entries of a heavy tenant are delivered when `receive` is called, because they are many
-        bytes. A tenant whose stream is refused is paused.
+        bytes. A tenant whose stream is refused is paused, and one whose node is lost is set aside.
 
         Raises:
             redis.ConnectionError, redis.TimeoutError: entries may have been delivered.
@@ -120,7 +93,8 @@ class ConsumerGroup:
         if len(tenants) == 1 and self.portions.is_heavy(tenants[0]):
             heavy = partial(self._read_heavy, tenants[0], count)
             return ReadRequest(lambda: self._received(tenants, count, 1, [heavy()], unread))
-        sent = PendingReplies(self._client, [self._read_command(name, count) for name in tenants])
+        commands = [self._read_command(name, count) for name in tenants]
+        sent = PendingReplies(self._client, commands, partial=True)
         return ReadRequest(
             lambda: self._received(tenants, count, count, sent.replies(), unread), sent
         )
@@ -147,8 +121,10 @@ class ConsumerGroup:
             received.filled.extend(chain(again.filled, *others))
         return received
 
-    def read_again(self, count: int) -> Iterator[list[Delivery]]:
-        """Yield batches of the entries that are pending for this consumer.
+    def read_again(
+        self, count: int, tenants: Iterable[str] | None = None
+    ) -> Iterator[list[Delivery]]:
+        """Yield batches of the entries that are pending for this consumer; None for all tenants.
 
         Such entries exist after a reply was lost: the server has delivered them, and the consumer
         has not received them. Each entry is yielded once, whether it is settled meanwhile or not.
@@ -157,9 +133,10 @@ class ConsumerGroup:
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
-        for tenants in self.portions.of(sorted(self._read), count):
-            heavy = any(map(self.portions.is_heavy, tenants))
-            after = dict.fromkeys(tenants, b"0")
+        chosen = sorted(self._read if tenants is None else tenants)
+        for portion in self.portions.of(chosen, count):
+            heavy = any(map(self.portions.is_heavy, portion))
+            after = dict.fromkeys(portion, b"0")
             while after:
                 found = self._pending_after(after, 1 if heavy else count)
                 after = {tenant: entries[-1][0] for tenant, entries in found.items() if entries}
@@ -173,7 +150,7 @@ class ConsumerGroup:
     def _pending_after(self, after: dict[str, bytes], count: int) -> dict[str, Any]:
         """Return each tenant's next entries that are pending for this consumer."""
         commands = [self._read_command(name, count, last) for name, last in after.items()]
-        replies = dict(zip(after, round_trip(self._client, commands), strict=True))
+        replies = dict(zip(after, round_trip(self._client, commands, partial=True), strict=True))
         return {
             tenant: reply[0][1]
             for tenant, reply in replies.items()
@@ -257,7 +234,7 @@ class ConsumerGroup:
         count = 1 if self.portions.is_heavy(tenant) else CLAIM_COUNT
         while True:
             command = group_commands.claim_idle(*me, idle_ms, cursor=cursor, count=count)
-            (reply,) = round_trip(self._client, [command])
+            (reply,) = round_trip(self._client, [command], partial=True)
             if not self._accepted(tenant, reply):
                 return claimed
             cursor, entries, deleted = reply
@@ -289,10 +266,11 @@ class ConsumerGroup:
     def _for_each_tenant(
         self, deliveries: Iterable[Delivery], command: Callable[[str, Sequence[bytes]], Command]
     ) -> None:
-        """Send a command for each tenant; a tenant whose stream is refused is paused."""
+        """Send a command for each tenant; refused tenants are paused, and lost ones set aside."""
         tenants = ids_by_tenant(deliveries)
         commands = [command(self._keys.stream(tenant), ids) for tenant, ids in tenants.items()]
-        for tenant, reply in zip(tenants, round_trip(self._client, commands), strict=True):
+        replies = round_trip(self._client, commands, partial=True)
+        for tenant, reply in zip(tenants, replies, strict=True):
             self._accepted(tenant, reply)
 
     def _read_command(self, tenant: str, count: int, after: bytes = b">") -> Command:
@@ -303,11 +281,13 @@ class ConsumerGroup:
         """Return the reply of XREADGROUP, or its error."""
         try:
             return self.portions.read_heavy(tenant, self.group, self.consumer, count)
-        except redis.ResponseError as error:
+        except redis.RedisError as error:
             return error
 
     def _accepted(self, tenant: str, reply: Any) -> bool:
-        """Return whether a reply is not an error; pause a tenant whose stream is refused.
+        """Return whether a reply is not an error.
+
+        A tenant whose stream is refused is paused, and one whose node is lost is set aside.
 
         Raises:
             redis.RedisError: the server refuses for a reason that concerns no tenant's stream.
@@ -315,8 +295,9 @@ class ConsumerGroup:
         if not isinstance(reply, redis.RedisError):
             return True
         if not is_of_key(reply):
-            raise reply
-        if not _has_no_group(reply):  # the next read creates a missing group again
+            if not self.aside.add([tenant], reply):
+                raise reply
+        elif not _has_no_group(reply):  # the next read creates a missing group again
             self.refused.add(tenant, READING, reply)
         return False
 
@@ -328,10 +309,11 @@ class ConsumerGroup:
         replies = round_trip(
             self._client,
             [group_commands.create(self._keys.stream(name), self.group) for name in tenants],
+            partial=True,
         )
         created = []
         for tenant, reply in zip(tenants, replies, strict=True):
-            if not isinstance(reply, redis.ResponseError) or str(reply).startswith("BUSYGROUP"):
+            if not isinstance(reply, redis.RedisError) or str(reply).startswith("BUSYGROUP"):
                 created.append(tenant)
                 reason = "new" if tenant in unread else "lost"
                 metrics.GROUPS_CREATED.labels(self.group, reason).inc()

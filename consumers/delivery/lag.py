@@ -87,18 +87,23 @@ def lag_of(
 
 
 def unsettled(
-    client: redis.Redis, places: Sequence[tuple[bytes, GroupState | None]]
+    client: redis.Redis,
+    places: Sequence[tuple[bytes, GroupState | None]],
+    *,
+    partial: bool = False,
 ) -> list[Unsettled | None]:
     """Return the unsettled entries of each group on a stream; None if all are settled.
 
     `places` are pairs of a stream's key and the state of a group of that stream. None as the state
-    stands for a group that does not exist there yet: all entries are waiting.
+    stands for a group that does not exist there yet: all entries are waiting. With `partial`,
+    streams of a lost node of a cluster are left out as if all were settled.
 
     Raises:
         redis.ConnectionError, redis.TimeoutError: Redis is unavailable.
     """
     questions = [_commands(stream, state) for stream, state in places]
-    replies = iter(round_trips(client, (command for asked in questions for command in asked)))
+    commands = (command for asked in questions for command in asked)
+    replies = iter(round_trips(client, commands, partial=partial))
     return [
         _read(state, *(next(replies) for _ in asked))
         for (_, state), asked in zip(places, questions, strict=True)

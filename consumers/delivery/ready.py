@@ -17,12 +17,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import redis
 
 from consumers.delivery.ready_waits import waits_of
-from streams.cluster import keys_of
+from streams.cluster import checked_served, is_lost, keys_of
 from streams.keys import ClusterKeys, Keys, QueueKeys
 from streams.scripts import Run, Script
 from streams.wire import Command, as_bytes, as_text, ask, checked, round_trip
@@ -98,7 +98,8 @@ class ReadyQueue:
             for rest in [tenants - again]
         ]
         left = again.difference(lease.tenants)
-        self._run(self._finish, [*runs, *self._marks([name for name in more if name in left])])
+        marks = self._marks([name for name in more if name in left])
+        self._hint([*runs, *marks])
 
     def mark(self, tenants: Sequence[str]) -> None:
         """Mark tenants that have more to read; an existing mark keeps its place.
@@ -106,7 +107,7 @@ class ReadyQueue:
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
-        self._run(self._finish, self._marks(tenants))
+        self._hint(self._marks(tenants))
 
     def _marks(self, tenants: Sequence[str]) -> list[Run]:
         """Return the runs that mark tenants."""
@@ -129,19 +130,21 @@ class ReadyQueue:
             (queue, [share - (queue in popped), self._lease_ms, popped.get(queue, b"")])
             for queue in queues
         ]
+        replies = self._take.run(self._client, runs, partial=True)
+        if all(isinstance(reply, redis.RedisError) for reply in replies):
+            checked(replies)
         parts = [
             QueueLease(queue, int(float(reply[0])), list(map(as_text, reply[1:])))
-            for queue, reply in zip(queues, self._run(self._take, runs), strict=True)
+            for queue, reply in zip(queues, replies, strict=True)
             if not isinstance(reply, redis.RedisError)
         ]
         return Lease([name for part in parts for name in part.tenants], parts)
 
-    def _run(self, script: Script, runs: Sequence[Run]) -> list[Any]:
-        """Return the replies to runs, or raise the first error if all of them failed."""
-        replies = script.run(self._client, runs, partial=True) if runs else []
+    def _hint(self, runs: Sequence[Run]) -> None:
+        """End leases and set marks, except those of lost nodes, which the sweep replaces."""
+        replies = self._finish.run(self._client, runs, partial=True) if runs else []
         if all(isinstance(reply, redis.RedisError) for reply in replies):
-            checked(replies)
-        return replies
+            checked_served(replies)
 
 
 class StaleQueue:
@@ -174,10 +177,11 @@ def shortest_ready(client: redis.Redis, groups: Sequence[str], keys: Keys) -> in
         redis.RedisError: Redis is unavailable or refuses the command.
     """
     queues = [(group, queue.ready) for group in groups for queue in keys.queues(group)]
-    lengths = checked(round_trip(client, [("ZCARD", name) for _, name in queues]))
+    commands: list[Command] = [("ZCARD", name) for _, name in queues]
+    lengths = checked_served(round_trip(client, commands, partial=True))
     totals = dict.fromkeys(groups, 0)
     for (group, _), length in zip(queues, lengths, strict=True):
-        totals[group] += length
+        totals[group] += 0 if is_lost(length) else length
     return min(totals.values())
 
 

@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from consumers.delivery.deliveries import Delivery
-from consumers.delivery.groups import ConsumerGroup, ReadRequest
+from consumers.delivery.groups import ConsumerGroup
+from consumers.delivery.read_requests import ReadRequest
 from consumers.delivery.ready import Lease, ReadyQueue
 from consumers.delivery.refused_tenants import READING
 from consumers.loop.batches import Batch

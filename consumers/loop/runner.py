@@ -1,7 +1,8 @@
 """One consumer: the turns of its loop, from its start to its end.
 
 In each turn it sweeps and does other chores that are due, takes over deliveries that a dead
-consumer did not settle, and settles the next batch. `consumers.loop.read_ahead` provides the
+consumer did not settle, tries again what a lost node of a cluster delayed, and settles the next
+batch. `consumers.loop.read_ahead` provides the
 batches and `consumers.loop.settling` settles them. Used by `consumers.composition`.
 """
 
@@ -120,14 +121,12 @@ class Consumer:
             Exception: a chore failed.
         """
         metrics.LAST_TURN.labels(self._name).set_to_current_time()
-        if self._sweep.due():
-            self._group.register()
-            self._sweep.run()
-        elif self._sweep.check_due():
-            self._sweep.check_more()
+        stale = self._sweep_if_due()
         self._do_chores()
-        settled = sum(self.take_over(tenant, stop) for tenant in self._sweep.take_stale())
-        block = min(BLOCK_SECONDS, self._sweep.seconds_left())
+        settled = sum(self.take_over(tenant, stop) for tenant in stale)
+        self._try_aside(stop)
+        aside = self._group.aside
+        block = min(BLOCK_SECONDS, self._sweep.seconds_left(), aside.seconds_left())
         batch = self._reader.next(max(block, SHORTEST_BLOCK_SECONDS))
         if batch is None:
             return settled
@@ -146,7 +145,18 @@ class Consumer:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
         self._reader.give_up()
-        for deliveries in self._group.read_again(QUANTUM):
+        self._settle_pending(stop)
+
+    def _try_aside(self, stop: Stop) -> None:
+        """Settle what is pending of tenants that were set aside, if their pause is over."""
+        aside = self._group.aside
+        if tenants := aside.take_due():
+            self._settle_pending(stop, tenants)
+            aside.end_try()
+
+    def _settle_pending(self, stop: Stop, tenants: Sequence[str] | None = None) -> None:
+        """Settle what is pending for this consumer; None stands for all tenants."""
+        for deliveries in self._group.read_again(QUANTUM, tenants):
             metrics.REDELIVERED.labels(self._name).inc(len(deliveries))
             self._log.info("deliveries_read_again", count=len(deliveries))
             self._settler.settle(self._decode(deliveries), stop)
@@ -171,11 +181,30 @@ class Consumer:
             self._reader.look_ahead()
             try:
                 self._settler.settle_claimed(tenant, claimed.deliveries, stop)
-            except redis.ResponseError as error:
-                if not is_of_key(error):
+            except redis.RedisError as error:
+                if is_of_key(error):
+                    self._group.refused.add(tenant, READING, error)
+                elif not self._group.aside.add([tenant], error):
                     raise
-                self._group.refused.add(tenant, READING, error)
         return len(claimed.deliveries)
+
+    def _sweep_if_due(self) -> list[str]:
+        """Sweep or check streams if that is due; return the tenants to take deliveries over of.
+
+        If a node of a cluster is lost, that is postponed: the tenants of others are read.
+        """
+        try:
+            if self._sweep.due():
+                self._group.register()
+                self._sweep.run()
+            elif self._sweep.check_due():
+                self._sweep.check_more()
+            return self._sweep.take_stale()
+        except redis.RedisError as error:
+            if not self._group.aside.covers(error):
+                raise
+            self._log_postponed(self._sweep.name, error)
+            return []
 
     def _do_chores(self) -> None:
         for chore in self._chores:
@@ -185,8 +214,11 @@ class Consumer:
                 except Exception as error:
                     if not is_outage(error) and not is_of_key(error):
                         raise
-                    metrics.CHORES_POSTPONED.labels(chore.name).inc()
-                    self._log.warning("chore_postponed", chore=chore.name, error=one_line(error))
+                    self._log_postponed(chore.name, error)
+
+    def _log_postponed(self, chore: str, error: Exception) -> None:
+        metrics.CHORES_POSTPONED.labels(chore).inc()
+        self._log.warning("chore_postponed", chore=chore, error=one_line(error))
 
     def _end(self, stop: Stop, *, outage: bool) -> None:
         """Settle the batch ahead, or release it in an outage; then leave the group."""

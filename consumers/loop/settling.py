@@ -9,7 +9,7 @@ batch. Used by `consumers.loop.runner`, for the batches that it has read or take
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import attrgetter
@@ -29,6 +29,7 @@ from consumers.loop.batches import Batch
 from consumers.loop.outages import Outages, Stopped, one_line
 from consumers.protocols import Projection, Stop
 from projections.decoding import Entry
+from streams.cluster import PartlyStored
 from streams.events import InvalidEvent
 
 _LOG = structlog.get_logger(__name__)
@@ -173,7 +174,11 @@ class Settler:
         An entry that fails alone becomes a dead letter.
         """
         try:
-            retry(partial(self._store, deliveries, entries, suspect))
+            store = partial(self._store, deliveries, entries, suspect)
+            if suspect is None:
+                retry(store)
+            else:
+                self._settle_tenant(suspect.delivery.tenant, store, retry)
         except Stopped:
             raise
         except Exception as error:
@@ -195,13 +200,42 @@ class Settler:
     ) -> None:
         with self._trials.recorded(suspect):
             started = self._clock()
-            self._projection.apply(entries)
+            failed = self._project(entries)
             metrics.APPLY_SECONDS.labels(self._name).observe(self._clock() - started)
+        if failed:
+            entries = [each for each in entries if each.tenant not in failed]
+            deliveries = [each for each in deliveries if each.tenant not in failed]
         self._group.acknowledge(deliveries)
         metrics.APPLIED.labels(self._name).inc(len(entries))
         metrics.ACKNOWLEDGED.labels(self._name).inc(len(entries))
         times = list(map(_APPENDED_MS, entries))
         metrics.DELAY_SECONDS.observe_ages(self._name, time.time() * 1000, times)
+
+    def _settle_tenant(self, tenant: str, work: Callable[[], None], retry: Retry) -> bool:
+        """Do work on the keys of one tenant; return False if the tenant was set aside instead."""
+        done = True
+
+        def attempt() -> None:
+            nonlocal done
+            try:
+                work()
+            except redis.RedisError as error:
+                if not self._group.aside.add([tenant], error):
+                    raise
+                done = False
+
+        retry(attempt)
+        return done
+
+    def _project(self, entries: Sequence[Entry]) -> Collection[str]:
+        """Apply entries; return the tenants that were set aside, because their node is lost."""
+        try:
+            self._projection.apply(entries)
+        except PartlyStored as error:
+            if not all(self._group.aside.add([name], each) for name, each in error.failed.items()):
+                raise
+            return error.failed
+        return ()
 
     def _reject(self, delivery: Delivery, reason: str, detail: str, retry: Retry) -> None:
         """Move an entry to the dead letters, or leave it pending if the server refuses those."""
@@ -209,7 +243,9 @@ class Settler:
         if refused.is_paused(delivery.tenant, DEAD_LETTERING):
             return
         try:
-            retry(partial(self._dead_letters.write, delivery, reason, detail))
+            write = partial(self._dead_letters.write, delivery, reason, detail)
+            if not self._settle_tenant(delivery.tenant, write, retry):
+                return
         except redis.ResponseError as error:
             if not is_of_key(error):
                 raise

@@ -9,10 +9,10 @@ other jobs. The writer of the projection and the reset of a replay use this modu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import chain, groupby
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import redis
 
@@ -54,34 +54,46 @@ class Write(NamedTuple):
     """True if answers change, so that the tenant's feed reports it."""
 
 
+Failed = dict[str, redis.RedisError]
+"""By tenant, an error of the node of a cluster that has its keys."""
+
+
 class Reading:
-    """Documents whose values were requested, in the order of the jobs."""
+    """Documents whose values were requested.
+
+    Args:
+        parts: the jobs of each command, in its order.
+    """
 
     def __init__(
-        self, jobs: Collection[JobKey], replies: PendingReplies, *, tombstones: bool
+        self, parts: Sequence[Sequence[JobKey]], replies: PendingReplies, *, tombstones: bool
     ) -> None:
-        self._jobs = jobs
+        self._parts = parts
         self._replies = replies
         self._tombstones = tombstones
 
-    def stored(self) -> Mapping[JobKey, Stored]:
+    def stored(self, failed: Failed | None = None) -> Mapping[JobKey, Stored]:
         """Return the values of each job, once the server has replied.
+
+        Args:
+            failed: on a cluster, gets the tenants that could not be read; they are left out.
 
         Raises:
             redis.RedisError: the server is away, or refuses.
         """
-        replies = cast("Sequence[list[bytes | None]]", checked(self._replies.replies()))
-        values = chain.from_iterable(replies)
+        served = _served(self._parts, self._replies.replies(), failed)
+        jobs = chain.from_iterable(part for part, _ in served)
+        values: Iterator[bytes | None] = chain.from_iterable(reply for _, reply in served)
         if self._tombstones:
             return {
                 job: Stored(status or b"", progress or b"", tombstone or b"")
                 for job, status, progress, tombstone in zip(
-                    self._jobs, values, values, values, strict=True
+                    jobs, values, values, values, strict=True
                 )
             }
         return {
             job: _new(Stored, (status or b"", progress or b"", NOT_READ))
-            for job, status, progress in zip(self._jobs, values, values, strict=True)
+            for job, status, progress in zip(jobs, values, values, strict=True)
         }
 
     def give_up(self) -> None:
@@ -101,20 +113,20 @@ class Writing:
         self._runs = runs
         self._jobs = jobs
 
-    def lost(self) -> list[JobKey]:
+    def lost(self, failed: Failed | None = None) -> list[JobKey]:
         """Return the jobs that another writer has written since, once the server has replied.
 
         They are left unchanged.
 
+        Args:
+            failed: on a cluster, gets the tenants whose node failed; some of their documents may
+                have been written.
+
         Raises:
             redis.RedisError: some documents may have been written.
         """
-        replies = checked(self._runs.replies())
-        return [
-            jobs[index - 1]
-            for jobs, reply in zip(self._jobs, replies, strict=True)
-            for index in reply
-        ]
+        served = _served(self._jobs, self._runs.replies(), failed)
+        return [jobs[index - 1] for jobs, reply in served for index in reply]
 
     def give_up(self) -> None:
         """Read or discard the reply, so that others can use the connection."""
@@ -145,9 +157,8 @@ class StatusStore:
         """
         parts = self._keys.by_slot(jobs, _tenant_of_job)
         commands: list[Command] = [("MGET", *self._names(part)) for part in parts]
-        replies = PendingReplies(self._client, commands)
-        jobs = jobs if len(parts) == 1 else list(chain.from_iterable(parts))
-        return Reading(jobs, replies, tombstones=self._tombstones)
+        replies = PendingReplies(self._client, commands, partial=True)
+        return Reading(parts, replies, tombstones=self._tombstones)
 
     def load(self, jobs: Collection[JobKey]) -> Mapping[JobKey, Stored]:
         """Return the values of each job; raises the errors of `read`."""
@@ -160,7 +171,7 @@ class StatusStore:
             redis.RedisError: the server is away; the writes may have been carried out.
         """
         parts = self._keys.by_slot(writes, _tenant)
-        runs = self._compare_and_set.send(self._client, map(self._run, parts))
+        runs = self._compare_and_set.send(self._client, map(self._run, parts), partial=True)
         return Writing(runs, [[write.job for write in part] for part in parts])
 
     def _names(self, jobs: Iterable[JobKey]) -> list[str]:
@@ -191,6 +202,21 @@ class StatusStore:
                     names.append(self._keys.ended(job))
                     arguments += (stored.tombstone, tombstone)
         return names, arguments
+
+
+def _served(
+    parts: Sequence[Sequence[JobKey]], replies: Sequence[Any], failed: Failed | None
+) -> Sequence[tuple[Sequence[JobKey], Any]]:
+    """Return the parts with their replies; those whose node failed are left out, if they may be."""
+    if failed is None:
+        return list(zip(parts, checked(replies), strict=True))
+    served = []
+    for part, reply in zip(parts, replies, strict=True):
+        if isinstance(reply, redis.RedisError):
+            failed[part[0].tenant] = reply
+        else:
+            served.append((part, reply))
+    return served
 
 
 def _tenant_of_job(job: JobKey) -> str:

@@ -22,9 +22,9 @@ from projections.fold import fold_all
 from projections.state import JobState
 from projections.status.document_writes import DocumentWrites, is_outlived
 from projections.status.recent_states import RecentStates
-from projections.status.store import StatusStore, Stored, Write
-from streams.cluster import keys_of
-from streams.keys import JobKey, Keys
+from projections.status.store import Failed, StatusStore, Stored, Write
+from streams.cluster import PartlyStored, keys_of
+from streams.keys import ClusterKeys, JobKey, Keys
 from streams.kinds import KINDS
 
 _LOG = structlog.get_logger(__name__)
@@ -66,15 +66,21 @@ class StatusCache:
         """Fold the entries into the documents; applying them again changes nothing.
 
         Raises:
+            PartlyStored: a node of the cluster fails, and what concerns the others is stored.
             redis.RedisError: some documents may have been written; apply the entries again.
         """
         jobs = by_job(entries)
+        failed: Failed | None = {} if isinstance(self._keys, ClusterKeys) else None
         while jobs:
-            lost = self._write_once(jobs)
+            lost = self._write_once(jobs, failed)
             jobs = {job: jobs[job] for job in lost}
+        if failed:
+            raise PartlyStored(failed)
 
-    def _write_once(self, jobs: EventsByJob) -> list[JobKey]:
+    def _write_once(self, jobs: EventsByJob, failed: Failed | None) -> list[JobKey]:
         """Fold and write each job once, and return those that another writer wrote meanwhile.
+
+        Those of a cluster's node that fails are left out, and their tenants are in `failed`.
 
         While a chunk is folded, the server writes the one before it and reads the one after it.
         Chunks have no job in common. A write is sent only after the reply to the previous one, so
@@ -86,23 +92,25 @@ class StatusCache:
             reading, writing = self._store.read(chunks[0]), None
             unread.callback(reading.give_up)
             for chunk, following in zip(chunks, [*chunks[1:], None], strict=True):
-                stored = reading.stored()
+                stored = reading.stored(failed)
                 if following:
                     reading = self._store.read(following)
                     unread.callback(reading.give_up)
                 writes = list(self._folded(chunk, stored))
                 if writing:
-                    lost += writing.lost()
+                    lost += writing.lost(failed)
                 writing = self._store.write(writes) if writes else None
                 if writing:
                     unread.callback(writing.give_up)
             if writing:
-                lost += writing.lost()
+                lost += writing.lost(failed)
         return lost
 
     def _folded(self, jobs: EventsByJob, stored: Mapping[JobKey, Stored]) -> Iterator[Write]:
         for job, events in jobs.items():
-            found = stored[job]
+            found = stored.get(job)
+            if found is None:
+                continue
             old = self._known(job, found)
             state = fold_all(old, events)
             if state is None or (not found.status and is_outlived(state, found.tombstone)):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from consumers.chores.retention.trimming import trim
 from consumers.chores.sweep.chore import Sweep
+from consumers.composition import build
 from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.tenants import DeadTenants, dead_counts
+from consumers.dead_letters.trials import TRIAL_STEP
 from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue, shortest_ready
@@ -19,6 +21,8 @@ from streams.appender import EventAppender
 from streams.cluster import Cluster, keys_of
 from streams.connection import LogUnavailable, connect
 from streams.discovery import START, scan_streams, tenants
+from streams.keys import JobKey
+from streams.settings import Settings
 from streams.wire import Command, ask, checked, round_trip
 from tests.support.clusters import HASTY_MS, RedisCluster, redis_cluster
 from tests.support.waiting import eventually
@@ -172,6 +176,39 @@ def test_dead_letters__are_written_listed_requeued_and_dropped(client: Cluster) 
     listed = DeadTenants(client, keys_of(client))
     listed.maintain(server_ms(client))
     assert dead_counts(client, TENANTS, keys_of(client)) == [0] * 21 + [1] * 9
+
+
+def test_half_moved_slot__delays_its_tenant_alone(cluster: RedisCluster, client: Cluster) -> None:
+    """Reads of several keys are refused (TRYAGAIN) until the rest of the slot has moved."""
+    keys, appender, stop = keys_of(client), EventAppender(client), threading.Event()
+    settings = Settings.from_environ({"JOBTRAIL_REDIS_URL": cluster.url})
+    consumer = build("status", settings, client, "c1")
+
+    def ended(names: Iterable[str]) -> bool:
+        consumer.turn(stop)
+        commands = [("GET", keys.status(JobKey(name, "job", "a1"))) for name in names]
+        return all(b"DONE" in (found or b"") for found in round_trip(client, commands))
+
+    appender.append_many(
+        [(name, {"type": "progress", "id": "a1", "step": "s"}) for name in TENANTS]
+    )
+    eventually(
+        lambda: not ended(()) or client.exists(keys.progress(JobKey(TENANTS[0], "job", "a1")))
+    )
+    moved = next(
+        name for name in TENANTS if cluster.owner(keys.stream(name)) is cluster.primaries[0]
+    )
+    stream, target = keys.stream(moved), cluster.primaries[2]
+    source = cluster.begin_move(stream, target)
+    status, _ = keys.documents(JobKey(moved, "job", "a1"))
+    source.ask("MIGRATE", "127.0.0.1", target.port, status, 0, 5_000)
+    appender.append_many([(name, DONE) for name in TENANTS])
+    eventually(lambda: ended(name for name in TENANTS if name != moved), 20, "all other tenants")
+    ((_, _, _, attempts),) = ask(client, "XPENDING", stream, "status", "-", "+", 10)
+    assert attempts < TRIAL_STEP
+    cluster.move_keys(stream, source, target)
+    cluster.end_move(stream, target)
+    eventually(lambda: ended(TENANTS), 20, "the tenant whose slot has moved")
 
 
 def test_waiting__goes_on_while_a_primary_is_replaced() -> None:

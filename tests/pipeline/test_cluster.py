@@ -39,7 +39,7 @@ def test_everything__with_a_slot_moved_and_a_primary_killed_in_the_middle(
     run = partial(jobtrail, redis_url=cluster.url, database_url=database_url)
     deployed = deploy(start, cluster.url, database_url, auth="dev")
     acknowledged: dict[str, list[EntryId]] = {name: [] for name in TENANTS}
-    lost, moved, _ = (_tenant_of(cluster, number) for number in range(3))
+    moved, _, lost = (_tenant_of(cluster, number) for number in range(3))
 
     def more() -> None:
         before = {name: len(ids) for name, ids in acknowledged.items()}
@@ -58,13 +58,14 @@ def test_everything__with_a_slot_moved_and_a_primary_killed_in_the_middle(
         more()
         _move(cluster, moved)
         more()
-        _replace_primary(cluster, lost)
+        with _primary_replaced(cluster, lost):
+            _are_served(deployed, cluster, lost)
         more()
         with connect(cluster.url) as client:
             for name in TENANTS:
                 EventAppender(client).append(name, {"type": "done", "id": "last-1"})
         for name in TENANTS:
-            eventually(partial(_is_done, deployed, name), 60, "the last state")
+            eventually(partial(_is_done, deployed, name, "last-1"), 60, "the last state")
         for each in (live, live_moved):
             assert _seen(each, "last-1")["status"] == "DONE"
     for name in TENANTS:
@@ -112,19 +113,42 @@ def _tenant_of(cluster: RedisCluster, number: int) -> str:
 
 def _move(cluster: RedisCluster, tenant: str) -> None:
     """Move the tenant's slot while it is appended to."""
-    key, target = f"tenant:{{{tenant}}}:events", cluster.primaries[2]
+    key, target = f"tenant:{{{tenant}}}:events", cluster.primaries[1]
     source = cluster.begin_move(key, target)
     while source.ask("CLUSTER", "COUNTKEYSINSLOT", source.ask("CLUSTER", "KEYSLOT", key)):
         cluster.move_keys(key, source, target)
     cluster.end_move(key, target)
 
 
-def _replace_primary(cluster: RedisCluster, tenant: str) -> None:
-    """Kill a primary, and start it again as a replica, which durable appends wait for."""
+@contextmanager
+def _primary_replaced(cluster: RedisCluster, tenant: str) -> Iterator[None]:
+    """Kill a primary for the block, whose replica is promoted after it.
+
+    The killed node becomes a replica, which durable appends wait for.
+    """
     node = cluster.owner(f"tenant:{{{tenant}}}:events")
+    replica = cluster.replicas[cluster.primaries.index(node)]
+    replica.ask("CONFIG", "SET", "cluster-replica-validity-factor", 0)
+    replica.ask("CONFIG", "SET", "cluster-replica-no-failover", "yes")
     node.kill()
-    eventually(lambda: cluster.owner(f"tenant:{{{tenant}}}:events") is not node, 30, "a failover")
+    yield
+    replica.ask("CONFIG", "SET", "cluster-replica-no-failover", "no")
+    eventually(lambda: cluster.owner(f"tenant:{{{tenant}}}:events") is replica, 30, "a failover")
     node.start()
+
+
+def _are_served(deployed: Deployment, cluster: RedisCluster, lost: str) -> None:
+    """Append to tenants of the other primaries, also without ready marks, and read it."""
+    node = cluster.owner(f"tenant:{{{lost}}}:events")
+    others = [name for name in TENANTS if cluster.owner(f"tenant:{{{name}}}:events") is not node]
+    with connect(cluster.url) as client:
+        for name in others:
+            EventAppender(client).append(name, {"type": "done", "id": "meanwhile-1"})
+            raw = b'{"type":"done","id":"meanwhile-2"}'
+            ask(client, "XADD", keys_of(client).stream(name), "*", "event", raw)
+    for name in others:
+        for job in ("meanwhile-1", "meanwhile-2"):
+            eventually(partial(_is_done, deployed, name, job), 20, "other nodes' tenants")
 
 
 @contextmanager
@@ -160,10 +184,10 @@ def _stored(cluster: RedisCluster, tenant: str) -> set[EntryId]:
         return {EntryId.parse(entry_id.decode()) for entry_id, _ in entries}
 
 
-def _is_done(deployed: Deployment, tenant: str) -> bool:
+def _is_done(deployed: Deployment, tenant: str, job: str) -> bool:
     with suppress(httpx.HTTPError):
         answer = httpx.get(
-            f"{deployed.url}/api/v1/jobs/last-1/progress/",
+            f"{deployed.url}/api/v1/jobs/{job}/progress/",
             headers={"X-Tenant-ID": tenant},
             timeout=30,
         )

@@ -31,9 +31,9 @@ from consumers.delivery.group_states import known_groups
 from consumers.delivery.ready import StaleQueue, shortest_ready
 from consumers.round_trips import round_trips
 from streams.append_plan import ready_marks
-from streams.cluster import keys_of
+from streams.appender import GROUPS
+from streams.cluster import Cluster, checked_served, is_lost, keys_of
 from streams.keys import Keys
-from streams.wire import checked
 
 INTERVAL_SECONDS = 1.5
 FEW_STREAMS = 2_000
@@ -84,6 +84,8 @@ class Sweep(PeriodicChore):
         self._open = OpenStreams(client, self._keys, self._known, self._figures, idle_ms)
         self._stale = StaleQueue(client, group, self._keys)
         self._check_timer, self._stale_timer = Timer(clock), Timer(clock)
+        self._is_elected = False
+        self._known_groups = sorted({*GROUPS, group})
 
     def run(self) -> None:
         """Sweep once, if this consumer is elected.
@@ -109,7 +111,7 @@ class Sweep(PeriodicChore):
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
-        self._check(known_groups(self._client, self._keys))
+        self._check(self._groups())
 
     def seconds_left(self) -> float:
         """Return the seconds until the next sweep or check is due."""
@@ -136,6 +138,39 @@ class Sweep(PeriodicChore):
         self._figures.withdraw()
         super().leave()
 
+    def _acquire_election(self) -> bool:
+        """Return whether this consumer must sweep, as before if the election's node is lost.
+
+        On a cluster, the streams of other nodes are swept meanwhile, by the consumer that did it
+        last.
+        """
+        try:
+            self._is_elected = super()._acquire_election()
+        except redis.RedisError as error:
+            if not self._is_on_lost_node(error):
+                raise
+        return self._is_elected
+
+    def _renew_election(self) -> None:
+        """Renew the election, unless its node is lost."""
+        try:
+            super()._renew_election()
+        except redis.RedisError as error:
+            if not self._is_on_lost_node(error):
+                raise
+
+    def _groups(self) -> list[str]:
+        """Return the groups, those known before if the node of their list is lost."""
+        try:
+            self._known_groups = known_groups(self._client, self._keys)
+        except redis.RedisError as error:
+            if not self._is_on_lost_node(error):
+                raise
+        return self._known_groups
+
+    def _is_on_lost_node(self, error: redis.RedisError) -> bool:
+        return is_lost(error) and isinstance(self._client, Cluster)
+
     def _seconds_until_next(self) -> float:
         return self._interval / (2 if len(self._known) <= FEW_STREAMS else 1)
 
@@ -144,7 +179,7 @@ class Sweep(PeriodicChore):
         self._figures.withdraw()
 
     def _work(self) -> None:
-        groups = known_groups(self._client, self._keys)
+        groups = self._groups()
         # Known streams first: they do not wait for new ones.
         self._examine(groups)
         self._known.discover(self._figures.add_dead)
@@ -163,7 +198,7 @@ class Sweep(PeriodicChore):
                 for stream in streams
                 for command in ready_marks(self._keys, groups, self._known.tenant(stream))
             )
-            checked(round_trips(self._client, marks))
+            checked_served(round_trips(self._client, marks, partial=True))
             self._known.remember_newest(streams)
 
     def _check(self, groups: list[str]) -> None:

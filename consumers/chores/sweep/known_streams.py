@@ -16,7 +16,7 @@ import structlog
 from consumers.chores.periodic import Timer
 from consumers.faults import is_of_key
 from consumers.round_trips import round_trips
-from streams.cluster import Cluster
+from streams.cluster import Cluster, is_lost
 from streams.discovery import START, scan_streams
 from streams.entry_ids import EntryId, of_reply
 from streams.keys import DEAD_END, STREAM_END, SWEPT_END, Keys
@@ -92,7 +92,7 @@ class KnownStreams:
         """
         until, swept = self._clock() + SCAN_SECONDS, self._keys.pattern(SWEPT_END)
         for _ in range(SCAN_CALLS):
-            self._cursor, names = scan_streams(self._client, self._cursor, swept)
+            self._cursor, names = scan_streams(self._client, self._cursor, swept, skip_lost=True)
             found_dead(name for name in names if name.endswith(DEAD_END.encode()))
             streams = [name for name in names if name.endswith(STREAM_END.encode())]
             self._found.update(streams)
@@ -140,7 +140,8 @@ class KnownStreams:
         """
         commands = [("XREVRANGE", name, "+", "-", "COUNT", 1) for name in streams]
         opened = []
-        for name, reply in zip(streams, round_trip(self._client, commands), strict=True):
+        replies = round_trip(self._client, commands, partial=True)
+        for name, reply in zip(streams, replies, strict=True):
             if isinstance(reply, redis.RedisError):
                 self.drop(name, reply)
                 continue
@@ -153,9 +154,13 @@ class KnownStreams:
     def drop(self, stream: bytes, error: redis.RedisError) -> None:
         """Forget a stream whose key was refused; SCAN finds it once it is a stream again.
 
+        A stream of a lost node of a cluster is not forgotten.
+
         Raises:
             redis.RedisError: the error concerns more than this key.
         """
+        if is_lost(error):
+            return
         checked([] if is_of_key(error) else [error])
         for known in (self._newest, self._open, self._unchecked):
             known.pop(stream, None)
@@ -187,7 +192,8 @@ class KnownStreams:
         """Examine the streams one by one, and forget those whose keys are no streams any more."""
         commands = (("XREAD", "COUNT", 1, "STREAMS", name, seen) for name, seen in known)
         news = []
-        for (name, _), reply in zip(known, round_trips(self._client, commands), strict=True):
+        replies = round_trips(self._client, commands, partial=True)
+        for (name, _), reply in zip(known, replies, strict=True):
             if isinstance(reply, redis.RedisError):
                 self.drop(name, reply)
             elif reply:

@@ -17,12 +17,13 @@ import structlog
 from consumers.chores.sweep.known_streams import KnownStreams
 from consumers.chores.sweep.stream_figures import StreamFigures
 from consumers.delivery import group_commands
-from consumers.delivery.group_states import GroupState, group_states
+from consumers.delivery.group_states import GroupState, served_group_states
 from consumers.delivery.ready import add_stale
 from consumers.round_trips import round_trips
 from streams.append_plan import ready_marks
+from streams.cluster import checked_served
 from streams.keys import Keys
-from streams.wire import Command, as_text, checked
+from streams.wire import Command, as_text
 
 _LOG = structlog.get_logger(__name__)
 
@@ -59,7 +60,7 @@ class OpenStreams:
         """
         unsettled: dict[bytes, dict[str, GroupState | None]] = {}
         marks, pending = list[Command](), list[tuple[bytes, str]]()
-        for stream, states in zip(streams, group_states(self._client, streams), strict=True):
+        for stream, states in served_group_states(self._client, streams).items():
             at = {state.name: state for state in states if state.name in groups}
             newest = self._known.newest(stream)
             is_ahead = any(state.last_delivered > newest for state in at.values())
@@ -72,7 +73,7 @@ class OpenStreams:
             if is_ahead:
                 self._reset(stream, groups)
         # One round trip for all: one for each stream would delay the known ones by seconds.
-        checked(round_trips(self._client, marks))
+        checked_served(round_trips(self._client, marks, partial=True))
         self._add_stale(pending)
         self._figures.update(unsettled)
 
@@ -95,8 +96,8 @@ class OpenStreams:
         stale = [
             (group, self._known.tenant(stream))
             for (stream, group), reply in zip(
-                pending, round_trips(self._client, commands), strict=True
+                pending, round_trips(self._client, commands, partial=True), strict=True
             )
             if reply and not isinstance(reply, redis.RedisError)
         ]
-        checked(round_trips(self._client, add_stale(self._keys, stale)))
+        checked_served(round_trips(self._client, add_stale(self._keys, stale), partial=True))

@@ -20,6 +20,7 @@ import redis
 from consumers import metrics
 from consumers.delivery.group_states import GroupState
 from consumers.delivery.lag import Unsettled, unsettled
+from streams.cluster import is_lost
 from streams.keys import TENANT, Keys
 from streams.wire import Command, checked, round_trip
 
@@ -69,7 +70,7 @@ class StreamFigures:
         places = [
             (stream, state) for stream, groups in streams.items() for state in groups.values()
         ]
-        left = iter(unsettled(self._client, places))
+        left = iter(unsettled(self._client, places, partial=True))
         now = self._clock()
         for stream, groups in streams.items():
             self._updated.pop(stream, None)
@@ -93,10 +94,14 @@ class StreamFigures:
         names = list(islice(self._dead, DEAD_AT_ONCE))
         lengths: list[Command] = [("XLEN", name) for name in names]
         sizes: list[Command] = [("MEMORY", "USAGE", name) for name in names]
-        shed, *replies = round_trip(self._client, [("HVALS", self._keys.shed()), *lengths, *sizes])
-        self._shed = sum(map(int, checked([shed])[0]))
+        commands: list[Command] = [("HVALS", self._keys.shed()), *lengths, *sizes]
+        shed, *replies = round_trip(self._client, commands, partial=True)
+        if not is_lost(shed):
+            self._shed = sum(map(int, checked([shed])[0]))
         count = len(names)
         for name, length, size in zip(names, replies[:count], replies[count:], strict=True):
+            if is_lost(length):
+                continue
             del self._dead[name]
             if isinstance(length, int) and length:
                 self._dead[name] = length, size if isinstance(size, int) else 0

@@ -12,7 +12,8 @@ import redis
 
 from consumers.chores.sweep.chore import Sweep
 from consumers.dead_letters.writer import DeadLetterWriter
-from consumers.delivery.groups import ConsumerGroup, ReadRequest, Received
+from consumers.delivery.groups import ConsumerGroup
+from consumers.delivery.read_requests import ReadRequest, Received
 from consumers.delivery.ready import ReadyQueue
 from consumers.loop.runner import Consumer
 from projections.decoding import Entry
