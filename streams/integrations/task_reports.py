@@ -79,12 +79,12 @@ class TaskReports:
         self._before: dict[str, object] = {}
         """Jobs that were current before each running task, for tasks that run others in place."""
 
-    def queued(self, task: Task, *, again: bool = False) -> None:
-        """Report that a task waits for a worker, before a worker can get it.
+    def queued(self, task: Task, *, again: bool = False) -> int:
+        """Report that a task waits for a worker, before a worker can get it; return the attempt.
 
-        `again` is True if the task has ended, and is to run once more under its id.
+        `again` is True if a task that has ended may be meant to run once more under its id.
         """
-        self._report(task, State.QUEUED, reopened=_ENDS if again else frozenset())
+        return self._report(task, State.QUEUED, reopened=_ENDS if again else frozenset())
 
     def started(self, task: Task) -> None:
         """Report that a task starts.
@@ -139,13 +139,14 @@ class TaskReports:
 
     def _report(
         self, task: Task, state: State, *, reopened: AbstractSet[State] = frozenset(), **fields: Any
-    ) -> None:
+    ) -> int:
+        attempt = task.attempt
         # `tenant_of` and the result's own code are the application's, and may raise anything.
         try:
             job = self.job(task)
             bridge = None if job is None else if_named(self._bridge)
             if job is None or bridge is None:
-                return
+                return attempt
             attempt = self._attempt(bridge, job, task, state, reopened)
             if state is State.PROCESSING:
                 self._attempts[task.id] = attempt
@@ -153,6 +154,7 @@ class TaskReports:
             append_state(bridge, job, state, attempt, job_type=task.name[-200:], **values)
         except Exception as error:
             _LOG.warning("%s of task %s was not appended: %s", state, task.id, _described(error))
+        return attempt
 
     def _attempt(
         self, bridge: Bridge, job: JobKey, task: Task, state: State, reopened: AbstractSet[State]

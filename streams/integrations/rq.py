@@ -1,0 +1,202 @@
+"""RQ's jobs as jobs: the calls by which RQ publishes, runs and ends them also append the events.
+
+    from jobtrail.integrations.rq import report_tasks
+
+    report_tasks()
+
+RQ has no signals, so the methods of its queues, jobs and workers are wrapped. Each retry and each
+requeue is a new attempt, whose number is kept in the job's `meta`. Jobs without a tenant are not
+reported. Inside a job, `current_job()` of jobtrail reports progress. Used by applications with RQ.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ..compat.bridge import Bridge
+from ..failure import Failure
+from .methods import Methods
+from .task_reports import Task, TaskReports, TenantOf, tenant_argument
+
+_LOG = logging.getLogger(__name__)
+_ATTEMPT = "jobtrail_attempt"
+"""Key of a job's `meta`; the first attempt has none."""
+_WAITING = frozenset({"queued", "deferred", "scheduled"})
+_METHODS = Methods()
+
+
+def report_tasks(
+    *, tenant_of: TenantOf = tenant_argument, through: Bridge | None = None
+) -> Callable[[], None]:
+    """Report the jobs of this process from now on; return a function that ends this.
+
+    A second call replaces the first. `tenant_of` returns the tenant of a task, or None for a task
+    that is not reported.
+
+    Raises:
+        ImportError: RQ is not installed.
+    """
+    from rq import Queue  # noqa: PLC0415 - only its users have it
+    from rq.job import Job  # noqa: PLC0415 - likewise
+    from rq.worker import BaseWorker  # noqa: PLC0415 - likewise
+
+    hooks = _Hooks(TaskReports(tenant_of, through, reruns=True))
+    _METHODS.restore()
+    _METHODS.wrap(Queue, "_enqueue_job", hooks.enqueue)
+    _METHODS.wrap(Queue, "schedule_job", hooks.enqueue)
+    _METHODS.wrap(Queue, "setup_dependencies", hooks.defer)
+    _METHODS.wrap(Queue, "run_job", hooks.run_in_place)
+    _METHODS.wrap(Job, "retry", hooks.retry)
+    _METHODS.wrap(Job, "cancel", hooks.cancel)
+    _METHODS.wrap(Job, "delete", hooks.delete)
+    _METHODS.wrap(Job, "execute_failure_callback", hooks.call_back)
+    _METHODS.wrap(BaseWorker, "perform_job", hooks.perform)
+    _METHODS.wrap(BaseWorker, "handle_job_success", hooks.succeed)
+    _METHODS.wrap(BaseWorker, "handle_job_retry", hooks.retry_as_returned)
+    _METHODS.wrap(BaseWorker, "handle_job_failure", hooks.fail)
+    return _METHODS.restore
+
+
+class _Hooks:
+    """Wrappers of RQ's methods; each calls the method that it is given first."""
+
+    def __init__(self, reports: TaskReports) -> None:
+        self._reports = reports
+        self._running: set[str] = set()
+        self._done: set[str] = set()
+
+    def enqueue(self, method: Any, queue: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        # With `unique`, RQ refuses a job whose id it knows.
+        if not (kwargs.get("unique") and type(job).exists(job.id, queue.connection)):
+            self._queued(job)
+        return method(queue, job, *args, **kwargs)
+
+    def defer(self, method: Any, queue: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        made = method(queue, job, *args, **kwargs)
+        if _status(made) == "deferred":
+            self._queued(made)
+        return made
+
+    def retry(self, method: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        job.meta[_ATTEMPT] = _attempt(job) + 1
+        job._status = "queued"  # noqa: SLF001 - not failed, which would be one attempt more
+        return method(job, *args, **kwargs)
+
+    def cancel(self, method: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        made = method(job, *args, **kwargs)
+        self._tell(job, lambda task: self._reports.cancelled(task, "canceled"))
+        return made
+
+    def delete(self, method: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        waited = _status(job) in _WAITING
+        made = method(job, *args, **kwargs)
+        if waited:
+            self._tell(job, lambda task: self._reports.cancelled(task, "deleted"))
+        return made
+
+    def call_back(self, method: Any, job: Any, *args: Any) -> Any:
+        """Report a job whose worker was lost: a worker that looks for such jobs calls this."""
+        abandoned = len(args) > 1 and getattr(args[1], "__name__", "") == "AbandonedJobError"
+        if abandoned and not job.should_retry:
+            lost = Failure("the worker that ran the job was lost", "AbandonedJobError")
+            self._tell(job, lambda task: self._reports.failed(task, lost))
+        return method(job, *args)
+
+    def perform(self, method: Any, worker: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        self._enter(job)
+        try:
+            return method(worker, job, *args, **kwargs)
+        finally:
+            self._leave(job)
+
+    def succeed(self, method: Any, worker: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        made = method(worker, job, *args, **kwargs)
+        if job.id not in self._done:
+            self._tell(job, lambda task: self._reports.done(task, job._result))  # noqa: SLF001
+        return made
+
+    def retry_as_returned(
+        self, method: Any, worker: Any, job: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        made = method(worker, job, *args, **kwargs)
+        if _status(job) == "failed":
+            spent = Failure("the job asked for a retry, and had no more", "MaxRetriesExceeded")
+            self._tell(job, lambda task: self._reports.failed(task, spent))
+        return made
+
+    def fail(self, method: Any, worker: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        stopped = worker._stopped_job_id == job.id  # noqa: SLF001 - RQ's own test of it
+        ended = stopped or not job.should_retry
+        error = _error(job.id in self._running, kwargs.get("exc_string", ""))
+        made = method(worker, job, *args, **kwargs)
+        if stopped:
+            self._tell(job, lambda task: self._reports.cancelled(task, "stopped"))
+        elif ended:
+            self._tell(job, lambda task: self._reports.failed(task, error))
+        return made
+
+    def run_in_place(self, method: Any, queue: Any, job: Any) -> Any:
+        """Report a job of a queue that runs its jobs where they are published."""
+        self._enter(job)
+        try:
+            made = method(queue, job)
+        except BaseException as error:
+            failure = error
+            self._tell(job, lambda task: self._reports.failed(task, failure))
+            raise
+        else:
+            self._tell(job, lambda task: self._reports.done(task, job._result))  # noqa: SLF001
+            return made
+        finally:
+            self._leave(job)
+
+    def _queued(self, job: Any) -> None:
+        if job.id in self._running and _status(job) == "finished":
+            # It repeats, and the next run must not hide that this one has ended.
+            self._done.add(job.id)
+            self._tell(job, lambda task: self._reports.done(task, job._result))  # noqa: SLF001
+        if _status(job) not in _WAITING:
+            job.meta[_ATTEMPT] = _attempt(job) + 1
+        self._tell(job, lambda task: self._number(job, self._reports.queued(task, again=True)))
+
+    def _number(self, job: Any, attempt: int) -> None:
+        if attempt > 1:
+            job.meta[_ATTEMPT] = attempt
+
+    def _enter(self, job: Any) -> None:
+        self._running.add(job.id)
+        self._tell(job, self._reports.started)
+        self._tell(job, self._reports.entered)
+
+    def _leave(self, job: Any) -> None:
+        self._reports.left(job.id)
+        self._running.discard(job.id)
+        self._done.discard(job.id)
+
+    def _tell(self, job: Any, report: Callable[[Task], None]) -> None:
+        try:
+            task = Task(job.id, job.func_name, _attempt(job), tuple(job.args), job.kwargs)
+        except Exception as error:
+            # The arguments cannot be read here, as if their classes cannot be imported.
+            _LOG.warning("job %s is not reported: %s: %s", job.id, type(error).__name__, error)
+            return
+        report(task)
+
+
+def _status(job: Any) -> str | None:
+    status = job.get_status(refresh=False)
+    return None if status is None else str(getattr(status, "value", status))
+
+
+def _attempt(job: Any) -> int:
+    attempt = job.meta.get(_ATTEMPT)
+    return attempt if isinstance(attempt, int) else 1
+
+
+def _error(running: bool, text: str) -> BaseException | Failure:  # noqa: FBT001
+    """Return why a job has failed: by what it raised, or because its process has ended."""
+    raised = sys.exc_info()[1] if running else None
+    return raised or Failure(text.strip(" ;") or "the process of the job has ended", "Killed")
