@@ -40,10 +40,14 @@ from projections.registry.definition import RegisteredProjection
 from projections.registry.lookup import HISTORY_GROUP, find_projection
 from projections.registry.rows import connector
 from streams import logging_setup
+from streams.cluster import Cluster
 from streams.connection import connect
 from streams.settings import Settings
 
 _LOG = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 0.25
+"""How long a consumer waits at first for a node of a cluster, while the others answer."""
 
 
 def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:
@@ -162,6 +166,8 @@ def consume(group: str, settings: Settings) -> None:
     tune_collector()
     stop = stop_on_signals()
     client = connect(settings.require_redis_url())
+    if isinstance(client, Cluster):
+        client.set_patience(PATIENCE_SECONDS)
     name, tally = consumer_name(), Tally()
     chores: list[Chore] = [
         Heartbeat(client, group, name, tally),

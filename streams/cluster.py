@@ -14,7 +14,7 @@ The keys of one command must share a slot. `streams/connection.py` makes these c
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
@@ -35,6 +35,7 @@ from .routing import (
     unserved,
 )
 from .servers.slots import Address, slot_of
+from .silent_nodes import SilentNodes
 from .wire import (
     Command,
     PendingReplies,
@@ -51,6 +52,13 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
     Of the library's client it has the methods that send one command, and `register_script`. What
     needs one pool of connections, such as a pipeline, is refused.
     """
+
+    silent: SilentNodes | None = None
+    """Nodes that are not waited for; None if each command waits for its whole timeout."""
+
+    def set_patience(self, seconds: float) -> None:
+        """Wait for the reply of a node for so many seconds only, at first."""
+        self.silent = SilentNodes(seconds, self.nodes)
 
     @property
     def connection_pool(self) -> redis.ConnectionPool:
@@ -107,13 +115,26 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         Raises:
             redis.RedisError: a primary refuses it, or none has the slot map.
         """
-        for address, node in self.primaries().items():
-            try:
-                (reply,) = round_trip(node, [("SCRIPT", "LOAD", text)])
-            except redis.RedisError:
-                self.suspect(address)
-            else:
-                checked([reply])
+        for address in self.primaries():
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                checked(self.ask_node(address, [("SCRIPT", "LOAD", text)]))
+
+    def ask_node(self, address: Address, commands: Sequence[Command]) -> list[Any]:
+        """Send commands to one node, and return their replies.
+
+        Raises:
+            redis.RedisError: the node is unavailable; the slot map is read again.
+        """
+        try:
+            if self.silent:
+                self.silent.check(address)
+            pending = PendingReplies(self.node(address), commands)
+            if self.silent:
+                self.silent.await_reply(address, self.node(address), pending)
+            return pending.replies()
+        except redis.RedisError:
+            self.suspect(address)
+            raise
 
     def primaries(self) -> dict[Address, redis.Redis]:
         """Return the client of each primary by the slot map; raises what `read_map` does."""
@@ -122,7 +143,9 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         return {address: self.node(address) for address in self.addresses}
 
     def primary_of(self, key: str) -> tuple[Address, redis.Redis] | None:
-        """Return the primary of a key and its client, by the slot map; None if none has its slot.
+        """Return the primary of a key and its client, by the slot map.
+
+        None if none has its slot, or it is silent.
 
         Raises:
             redis.RedisError: no node has the slot map.
@@ -130,7 +153,9 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         if self.is_outdated:
             self.read_map()
         address = self.address_of(slot_of(key))
-        return None if address is None else (address, self.node(address))
+        if address is None or (self.silent and address in self.silent):
+            return None
+        return address, self.node(address)
 
     def read_map(self) -> None:
         """Read the slot map from the first node that has it.
@@ -141,10 +166,9 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         replies = []
         for address in self.candidates():
             try:
-                replies += round_trip(self.node(address), [("CLUSTER", "SLOTS")])
+                replies += self.ask_node(address, [("CLUSTER", "SLOTS")])
             except redis.RedisError as error:
                 replies.append(error)
-                self.suspect(address)
             if self.learn(replies[-1], address):
                 for node in self.gone():
                     node.close()
@@ -213,6 +237,8 @@ class RoutedReplies(Sent):
         self._sent = []
         for batch in self._batches:
             with self._suspecting(batch):
+                if self._cluster.silent:
+                    self._cluster.silent.check(batch.address)
                 node = self._cluster.node(batch.address)
                 applies = self._add and self._add.applies_to(batch.indexes)
                 extra = self._add.make(node) if self._add and applies else None
@@ -224,6 +250,9 @@ class RoutedReplies(Sent):
         added = []
         for batch, extra, pending in self._sent:
             with self._suspecting(batch):
+                if self._cluster.silent:
+                    node = self._cluster.node(batch.address)
+                    self._cluster.silent.await_reply(batch.address, node, pending)
                 if found := store(batch, pending.replies(), self._replies):
                     added.append((extra, found))
         return added

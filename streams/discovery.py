@@ -11,7 +11,7 @@ import redis
 
 from .cluster import Cluster, keys_of
 from .keys import STREAM_END, Keys
-from .wire import as_text, ask
+from .wire import as_text, ask, checked
 
 START = b"0"
 """The cursor before the first step, and after the last."""
@@ -35,16 +35,15 @@ def scan(
     if not isinstance(client, Cluster):
         following, names = ask(client, "SCAN", cursor, *options)
         return following, names
-    nodes = sorted(client.primaries().items())
-    labels = [f"{host}:{port}".encode() for (host, port), _ in nodes]
+    nodes = sorted(client.primaries())
+    labels = [f"{host}:{port}".encode() for host, port in nodes]
     label, _, inner = cursor.rpartition(b" ")
     index = labels.index(label) if label in labels else 0
     start = inner if label in labels else START
-    address, node = nodes[index]
     try:
-        following, names = ask(node, "SCAN", start, *options)
+        (reply,) = checked(client.ask_node(nodes[index], [("SCAN", start, *options)]))
+        following, names = reply
     except (redis.ConnectionError, redis.TimeoutError):
-        client.suspect(address)
         if not skip_lost:
             raise
         following, names = START, []

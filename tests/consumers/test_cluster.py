@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 
 import pytest
+import redis
 
 from consumers.chores.retention.trimming import trim
 from consumers.chores.sweep.chore import Sweep
@@ -19,7 +23,7 @@ from consumers.delivery.ready import ReadyQueue, shortest_ready
 from consumers.round_trips import server_ms
 from streams.appender import EventAppender
 from streams.cluster import Cluster, keys_of
-from streams.connection import LogUnavailable, connect
+from streams.connection import SOCKET_TIMEOUT, LogUnavailable, connect
 from streams.discovery import START, scan_streams, tenants
 from streams.keys import JobKey
 from streams.settings import Settings
@@ -209,6 +213,29 @@ def test_half_moved_slot__delays_its_tenant_alone(cluster: RedisCluster, client:
     cluster.move_keys(stream, source, target)
     cluster.end_move(stream, target)
     eventually(lambda: ended(TENANTS), 20, "the tenant whose slot has moved")
+
+
+def test_silent_node__is_not_waited_for_until_it_answers(
+    cluster: RedisCluster, client: Cluster
+) -> None:
+    """A stopped process takes connections and commands, and answers none."""
+    client.set_patience(0.1)
+    node = cluster.primaries[1]
+    commands: list[Command] = [("XLEN", keys_of(client).stream(name)) for name in TENANTS]
+    checked(round_trip(client, commands))
+    began = time.monotonic()
+
+    def answers() -> set[type]:
+        return set(map(type, round_trip(client, commands, partial=True)))
+
+    os.kill(node.pid, signal.SIGSTOP)
+    try:
+        for _ in range(20):  # each would wait for its whole timeout
+            assert answers() == {int, redis.TimeoutError}
+        assert time.monotonic() - began < SOCKET_TIMEOUT
+    finally:
+        os.kill(node.pid, signal.SIGCONT)
+    eventually(lambda: answers() == {int})
 
 
 def test_waiting__goes_on_while_a_primary_is_replaced() -> None:
