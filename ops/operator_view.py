@@ -1,4 +1,4 @@
-"""The operators' view of delivery: samples, consumers, lag, and actions on dead letters.
+"""The operators' view of delivery: samples, consumers and lag; and that of dead letters.
 
 It implements `api.operators.operator_view.OperatorView` for the console's endpoints. Used by
 `ops.commands.api`, which passes it to the server, because the API must not import consumers.
@@ -6,32 +6,27 @@ It implements `api.operators.operator_view.OperatorView` for the console's endpo
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
 
-from api.operators.operator_view import DeadLetterPage, EntryNotKept, Facts
+from api.operators.letters.view import Facts
 from consumers import metrics
 from consumers.chores.activity import per_minute
 from consumers.chores.heartbeat import heartbeats
 from consumers.chores.shared_figures import Behind, Sample, valid_figures
-from consumers.dead_letters import store as dead_letter_store
-from consumers.dead_letters.letter import Letter
 from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.tenants import dead_counts
 from consumers.delivery.backlog import backlog
 from consumers.delivery.group_states import registered_groups
 from consumers.delivery.lag import Lag, lag_of
 from consumers.round_trips import encodable, server_ms
-from ops.tasks.dead_letter_facts import letter_facts, rejection_facts
+from ops.tasks.dead_letters.view import RedisDeadLetterView
 from projections.registry.lookup import projection_names
 from streams.appender import GROUPS
 from streams.cluster import keys_of, servers_of
 from streams.connection import connect
-from streams.entry_ids import EntryId
 from streams.keys import TENANT, Keys
 from streams.settings import Settings
 from streams.wire import as_text, ask
@@ -40,14 +35,8 @@ ALIVE_MS = 35_000
 """A consumer sends a heartbeat every 10 s, or later if one batch takes longer."""
 REDIS_SECONDS = 2.0
 """The time limit for one Redis command: a request must not occupy a thread for longer."""
-DEAD_TENANTS = 200
-"""Tenants with dead letters that are listed by name."""
 COUNTED_TENANTS = 1_000
 """Tenants whose dead letters are counted, those with the latest ones first."""
-LATEST_OF = 20
-"""Tenants whose letters are read to find the latest letters of all tenants."""
-FIELD_BYTES = 65_536
-"""Bytes of a letter's event, or of another field, that are shown; the command line prints all."""
 
 
 class RedisOperatorView:
@@ -57,8 +46,8 @@ class RedisOperatorView:
         self, client: redis.Redis, dead_letters: DeadLetterStore, *, keys: Keys | None = None
     ) -> None:
         self._client = client
-        self._dead_letters = dead_letters
         self._keys = keys or keys_of(client)
+        self.dead_letters = RedisDeadLetterView(client, dead_letters, self._keys)
 
     @classmethod
     def of(cls, settings: Settings) -> RedisOperatorView:
@@ -76,7 +65,7 @@ class RedisOperatorView:
         groups = dict.fromkeys([*projection_names(), *sampled])
         return {
             "at": [sample["at"] for sample in taken],
-            "dead": sum(count for _, count in self._dead_tenants(COUNTED_TENANTS)),
+            "dead": sum(count for _, count in self.dead_letters.tenants(COUNTED_TENANTS)),
             "groups": {group: _columns(taken, group) for group in groups},
         }
 
@@ -128,42 +117,6 @@ class RedisOperatorView:
             for number, name in enumerate(names)
         ]
 
-    def letters(self, tenant: str | None, before: str | None, limit: int) -> DeadLetterPage:
-        """Return letters of a tenant before a letter id, or the latest letters of all tenants."""
-        last = None if before is None else EntryId.parse(before)
-        known = self._dead_tenants(DEAD_TENANTS)
-        named = [{"tenant": encodable(name), "letters": count} for name, count in known]
-        if tenant is not None:
-            items = list(islice(self._dead_letters.letters(tenant, before=last), limit + 1))
-            more = len(items) > limit
-            after = str(items[limit - 1].id) if more else None
-            return DeadLetterPage([_facts(each) for each in items[:limit]], after, named)
-        latest = sorted(self._latest(known, limit), key=lambda letter: letter.id, reverse=True)
-        return DeadLetterPage([_facts(each) for each in latest[:limit]], None, named)
-
-    def letter(self, tenant: str, letter_id: str) -> Facts | None:
-        """Return one letter with at most `FIELD_BYTES` of each field, or None if there is none."""
-        letter = self._dead_letters.find(tenant, letter_id)
-        return None if letter is None else {**_facts(letter), **_content(letter)}
-
-    def requeue(self, tenant: str, letter_id: str) -> str | None:
-        """Append the letter's entry again; return the new entry id, or None if there is no letter.
-
-        Raises:
-            NotKept: only the beginning of the entry was kept.
-        """
-        letter = self._dead_letters.find(tenant, letter_id)
-        try:
-            added = None if letter is None else self._dead_letters.requeue(letter)
-        except dead_letter_store.NotKept as error:
-            raise EntryNotKept(str(error)) from None
-        return None if added is None else str(added)
-
-    def discard(self, tenant: str, letter_id: str) -> bool:
-        """Delete a letter permanently; return False if there is none."""
-        letter = self._dead_letters.find(tenant, letter_id)
-        return letter is not None and self._dead_letters.discard(letter)
-
     def _busiest(self, limit: int) -> list[str]:
         names = ask(self._client, "ZREVRANGE", self._keys.activity(GROUPS[0]), 0, limit - 1)
         return [name for name in map(as_text, names) if TENANT.match(name)]
@@ -172,16 +125,6 @@ class RedisOperatorView:
         known = ask(self._client, "GET", self._keys.behind())
         names = [name for each in valid_figures(Behind, [known or b""]) for name in each.tenants]
         return [name for name in names if TENANT.match(name)][:limit]
-
-    def _dead_tenants(self, limit: int) -> list[tuple[str, int]]:
-        known = ask(self._client, "ZREVRANGE", self._keys.dead_tenants(), 0, limit - 1)
-        names = list(map(as_text, known))
-        counts = dead_counts(self._client, names, self._keys)
-        return [(name, count) for name, count in zip(names, counts, strict=True) if count]
-
-    def _latest(self, known: Sequence[tuple[str, int]], limit: int) -> Iterator[Letter]:
-        for tenant, _ in known[:LATEST_OF]:
-            yield from islice(self._dead_letters.letters(tenant), limit)
 
 
 def _server_health(client: redis.Redis) -> str:
@@ -223,32 +166,3 @@ def _lag(row: Lag) -> Facts:
         "pending": row.pending,
         "oldest_seconds": round(row.oldest_age_seconds, 3),
     }
-
-
-def _facts(letter: Letter) -> Facts:
-    return {**letter_facts(letter), "known_tenant": TENANT.match(letter.tenant) is not None}
-
-
-def _content(letter: Letter) -> Facts:
-    others = [
-        {"name": _bytes(name[:FIELD_BYTES]), "value": _bytes(value[:FIELD_BYTES])}
-        for name, value in letter.others
-    ]
-    event = letter.event
-    return {
-        "event": None if event is None else _bytes(event[:FIELD_BYTES]),
-        "cut": not letter.is_complete or (event is not None and len(event) > FIELD_BYTES),
-        "others": others,
-        "rejections": [rejection_facts(each) for each in letter.rejections],
-    }
-
-
-def _bytes(raw: bytes) -> Facts:
-    """Return bytes as text if they are UTF-8, or in base64."""
-    try:
-        return {"text": raw.decode()}
-    except UnicodeDecodeError as error:
-        # The last character may have been cut in the middle.
-        if error.start >= len(raw) - 3 and len(raw) == FIELD_BYTES:
-            return {"text": raw[: error.start].decode()}
-        return {"base64": base64.b64encode(raw).decode()}

@@ -31,7 +31,10 @@ CACHED_TOKENS = 4_096
 takes longer than all other work for an answer."""
 
 OPS = "ops"
-"""The scope for the console and the operators' endpoints."""
+"""The scope for the console and the operators' endpoints, with all actions."""
+
+OPS_READ = "ops:read"
+"""The scope for the same without any action."""
 
 _CHECKS: Any = {
     # No setting names the issuer or the audience, so only the claims about time are checked.
@@ -54,6 +57,8 @@ class Caller(NamedTuple):
     """The key for rate limits: the token's subject, or a hash of the token without one."""
     expires: float = inf
     """When the token expires, in seconds since 1970. A live stream ends soon after that."""
+    subject: str | None = None
+    """The token's claim `sub`, which the record of operators' actions has; None without one."""
 
     def may_read(self, kind: str, job_id: str) -> bool:
         """Return whether the caller may read a job of their tenant."""
@@ -164,6 +169,7 @@ def _caller(claims: Claims, token: str, expires: float) -> Caller:
         # The signed part has one spelling; the signature has several. The token is not kept.
         subject if isinstance(subject, str) else hash(token.rpartition(".")[0]),
         expires,
+        subject if isinstance(subject, str) else None,
     )
 
 

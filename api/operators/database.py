@@ -1,9 +1,9 @@
 """The operators' connections to PostgreSQL: two at most, separate from those of tenants' reads.
 
 An operator's search may take seconds and must not delay tenants. This module only lends
-connections; `projections.reading.all_tenants` switches to the database role `jobtrail_ops` in the
-transaction of each read. In PostgreSQL's list of sessions the application's name is
-`jobtrail-console`. Used by `api.app` and `api.operators.jobs`.
+connections; `projections.reading.all_tenants` and `api.operators.actions.log` switch to the
+database role `jobtrail_ops` in each transaction. In PostgreSQL's list of sessions the application's
+name is `jobtrail-console`. Used by `api.app`, `api.operators.jobs` and `api.operators.actions.log`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class OperatorDatabase:
         self._pool = None if url is None else _pool(url)
         self._opening = asyncio.Lock()
         """Held while the pool is opened, so that two first uses do not open it twice."""
+
+    @property
+    def is_configured(self) -> bool:
+        """False if there is no database to connect to."""
+        return self._pool is not None
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncSession]:

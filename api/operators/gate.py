@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import psycopg
 import redis
@@ -17,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.access.auth import OPS, Authenticator, Caller
+from api.access.auth import OPS, OPS_READ, Authenticator, Caller
 from api.access.callers import caller_of
 from api.http.etags import etag_of, is_not_modified
-from api.http.problems import Forbidden, TryLater
+from api.http.problems import Forbidden, Problem, TryLater
 from api.http.responses import json_bytes
 from api.scheduling.bounded_wait import wait_shielded
 from streams.connection import is_outage, refuses_writes
@@ -48,6 +49,18 @@ _NOT_PERMITTED = (
 """Errors of a server that lacks the migrations or the permissions that jobtrail needs."""
 
 
+class ReadOnly(Problem):
+    """The caller may read as an operator, but the scope `ops:read` permits no action."""
+
+    status = HTTPStatus.FORBIDDEN
+    problem_type = "read-only"
+
+
+def may_act(caller: Caller) -> bool:
+    """Return whether an operator may change something."""
+    return OPS in caller.scopes
+
+
 class Gate:
     """Makes the routes that only operators can use.
 
@@ -67,7 +80,22 @@ class Gate:
         """
         caller = caller_of(self._authenticator, request.scope)
         # A token that is limited to some jobs has no access to all tenants, whatever its scope.
-        if OPS not in caller.scopes or caller.allowed_ids is not None:
+        if caller.scopes.isdisjoint((OPS, OPS_READ)) or caller.allowed_ids is not None:
+            raise Forbidden
+        return caller
+
+    def admit_to_act(self, request: Request) -> Caller:
+        """Return the caller, who is an operator and may change something.
+
+        Raises:
+            ReadOnly: the caller is an operator who may only read.
+            Forbidden: the caller is not an operator, or the header of actions is missing.
+            BadCredentials, TenantMissing: as raised by the authenticator.
+        """
+        caller = self.admit(request)
+        if not may_act(caller):
+            raise ReadOnly
+        if ACTION_HEADER not in request.headers:
             raise Forbidden
         return caller
 
@@ -84,9 +112,7 @@ class Gate:
         """Return the route of an action with a JSON result."""
 
         async def endpoint(request: Request) -> Response:
-            caller = self.admit(request)
-            if ACTION_HEADER not in request.headers:
-                raise Forbidden
+            caller = self.admit_to_act(request)
             return _json(json_bytes(await _result(act(request, caller))))
 
         return Route(path, endpoint, methods=["POST"])

@@ -1,7 +1,7 @@
 """Path and query parameters of the operators' endpoints.
 
 Unless its docstring says otherwise, a function raises BadRequest with the parameter's name if the
-value is not valid. Used by `api.operators.routes` and `api.operators.jobs`.
+value is not valid. Used by the modules of this folder that have endpoints.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def number_of(request: Request, name: str, default: int, maximum: int) -> int:
     return min(int(text), maximum)
 
 
-def text_of(request: Request, name: str) -> str | None:
+def text_of(request: Request, name: str, max_length: int = MAX_TEXT) -> str | None:
     """Return a text; None if it is missing or empty."""
     text = request.query_params.get(name) or None
-    if text is not None and not _is_valid(text):
+    if text is not None and not _is_valid(text, max_length):
         raise BadRequest(parameter=name)
     return text
 
@@ -97,7 +97,7 @@ def cursor_of(
     return values
 
 
-def _is_valid(text: str) -> bool:
+def _is_valid(text: str, max_length: int = MAX_TEXT) -> bool:
     """Return whether PostgreSQL can store a text, and it is not too long."""
     storable = "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
-    return storable and len(text) <= MAX_TEXT
+    return storable and len(text) <= max_length

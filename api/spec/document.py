@@ -43,7 +43,8 @@ without it is the same, or a redirect.
 _TAGS = {
     "progress": "The current progress of jobs: poll one job, query many jobs, or watch changes.",
     "jobs": "Stored jobs with their results and histories.",
-    "operators": "Jobs and dead letters of all tenants. Requires the scope `ops`.",
+    "operators": "Jobs and dead letters of all tenants. Requires the scope `ops`; without "
+    "actions, `ops:read`.",
     "monitoring": "Health checks, metrics and documentation. No credentials are required.",
 }
 

@@ -1,7 +1,7 @@
 """The operators' side of the dead letters: list, find, requeue and discard, by entry.
 
 To *requeue* a letter is to append its entry again, with a new entry id. Used by
-`ops.commands.dead`, `ops.tasks.dead_letters`, `ops.operator_view`, `ops.doctor` and
+`ops.commands.dead`, `ops.tasks.dead_letters.selection`, `ops.operator_view`, `ops.doctor` and
 `consumers.dead_letters.tenants`.
 """
 
@@ -13,6 +13,7 @@ from contextlib import suppress
 import redis
 
 from consumers.dead_letters.letter import Letter, letter_of
+from consumers.dead_letters.letter_filter import LetterFilter
 from consumers.dead_letters.letter_format import letter_keys, script
 from consumers.delivery.ready import ready_keys
 from streams.append_plan import ready_marks
@@ -72,30 +73,28 @@ class DeadLetterStore:
         self,
         tenant: str,
         *,
-        reason: str | None = None,
-        group: str | None = None,
+        wanted: LetterFilter | None = None,
         oldest_first: bool = False,
         before: EntryId | None = None,
+        after: EntryId | None = None,
     ) -> Iterator[Letter]:
         """Yield the letters of a tenant that exist now, newest first by default.
 
         Args:
             tenant: any name, also one in another encoding.
+            wanted: the filters; None for all letters.
             oldest_first: the order of the letters' ids.
-            reason: only letters that some group rejected for this reason.
-            group: only letters that this group rejected.
             before: only letters with a lower id of their own.
+            after: only letters with a higher id of their own.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
         self.adopt(tenant)
-        for raw, fields in self._pages(self._dead(tenant), before, oldest_first=oldest_first):
+        pages = self._pages(self._dead(tenant), before, after, oldest_first=oldest_first)
+        for raw, fields in pages:
             letter = letter_of(tenant, raw, fields)
-            if any(
-                reason in (None, each.reason) and group in (None, each.group)
-                for each in letter.rejections
-            ):
+            if wanted is None or wanted.matches(letter):
                 yield letter
 
     def find(self, tenant: str, name: str) -> Letter | None:
@@ -172,13 +171,14 @@ class DeadLetterStore:
         return taken
 
     def _pages(
-        self, dead: bytes, before: EntryId | None, *, oldest_first: bool
+        self, dead: bytes, before: EntryId | None, after: EntryId | None, *, oldest_first: bool
     ) -> Iterator[tuple[bytes, Sequence[bytes]]]:
         newest = ask(self._client, "XREVRANGE", dead, "+", "-", "COUNT", 1)
         if not newest:
             return
+        first = b"-" if after is None else f"({after}".encode()
         last: bytes = newest[0][0] if before is None else f"({before}".encode()
-        start, end = (b"-", last) if oldest_first else (last, b"-")
+        start, end = (first, last) if oldest_first else (last, first)
         command = "XRANGE" if oldest_first else "XREVRANGE"
         while True:
             page = ask(self._client, command, dead, start, end, "COUNT", PAGE)

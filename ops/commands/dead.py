@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
+from consumers.dead_letters.letter_filter import LetterFilter
 from consumers.dead_letters.store import DeadLetterStore
 from ops.addresses import command_settings
 from ops.arguments import check_known
 from ops.commands.shared_options import AsJson, OneTenant
 from ops.errors import CommandError
 from ops.printing import print_facts, print_facts_or_line, print_json, print_line, print_table
-from ops.tasks import dead_letters
-from ops.tasks.dead_letter_facts import content_facts, listed_cells, printed_facts
+from ops.tasks.dead_letters import selection as dead_letters
+from ops.tasks.dead_letters.facts import content_facts, listed_cells, printed_facts
 from ops.text.plurals import counted
 from streams.connection import connect
 from streams.keys import check_tenant
@@ -29,6 +30,16 @@ Reason = Annotated[str | None, typer.Option("--reason", "-r", help="Only those w
 Group = Annotated[
     str | None, typer.Option("--group", "-g", help="Only those that this group could not apply.")
 ]
+Detail = Annotated[
+    str | None,
+    typer.Option("--detail", "-d", help="Only those with this detail; numbers in it are ignored."),
+]
+EventType = Annotated[
+    str | None, typer.Option("--type", help="Only those with an event of this type.")
+]
+JobType = Annotated[
+    str | None, typer.Option("--job-type", help="Only those whose event has this job_type.")
+]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="The most that are listed.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Confirm --all.")]
 
@@ -38,14 +49,16 @@ def list_letters(
     *,
     tenant: OneTenant = None,
     reason: Reason = None,
+    detail: Detail = None,
     group: Group = None,
+    type_: EventType = None,
+    job_type: JobType = None,
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, each tenant's newest first."""
-    letters, more = dead_letters.first_letters(
-        _store(tenant), tenant, limit, reason=reason, group=group
-    )
+    wanted = LetterFilter(reason, detail, group, type_, job_type)
+    letters, more = dead_letters.first_letters(_store(tenant), tenant, limit, wanted)
     facts = [printed_facts(letter) for letter in letters]
     if as_json:
         print_json(facts)
@@ -85,11 +98,15 @@ def requeue(
     *,
     all_: All = False,
     reason: Reason = None,
+    detail: Detail = None,
     group: Group = None,
+    type_: EventType = None,
+    job_type: JobType = None,
     as_json: AsJson = False,
 ) -> None:
     """Append entries again, oldest first, once the cause of their failure is removed."""
-    selection = dead_letters.select(tenant, ids, all_=all_, reason=reason, group=group)
+    wanted = LetterFilter(reason, detail, group, type_, job_type)
+    selection = dead_letters.select(tenant, ids, all_=all_, wanted=wanted)
     # No consumer reads the stream of a name that is not valid.
     store = _store(check_tenant(tenant))
     _report("requeued", dead_letters.requeue(store, selection), tenant, as_json=as_json)
@@ -102,12 +119,16 @@ def discard(
     *,
     all_: All = False,
     reason: Reason = None,
+    detail: Detail = None,
     group: Group = None,
+    type_: EventType = None,
+    job_type: JobType = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete dead letters permanently."""
-    selection = dead_letters.select(tenant, ids, all_=all_, reason=reason, group=group)
+    wanted = LetterFilter(reason, detail, group, type_, job_type)
+    selection = dead_letters.select(tenant, ids, all_=all_, wanted=wanted)
     store = _store(tenant)
     if all_ and not yes:
         raise CommandError(

@@ -20,7 +20,10 @@ Videos = Annotated[
 Ttl = Annotated[str, typer.Option("--ttl", help="How long it is valid: 90s, 10m, 2h or 7d.")]
 Scope = Annotated[
     str | None,
-    typer.Option("--scope", help="ops: also the console and the operators' endpoints."),
+    typer.Option(
+        "--scope",
+        help="ops: also the console and the operators' endpoints; ops:read: the same, read-only.",
+    ),
 ]
 
 

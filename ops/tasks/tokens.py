@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from api.access.auth import OPS
+from api.access.auth import OPS, OPS_READ
 from api.access.token_keys import token_keys
 from ops.addresses import RunningUp, running_up
 from ops.errors import CommandError, WrongArgument
@@ -56,8 +56,8 @@ def request_of(tenant: str, ids: Mapping[str, str | None], ttl: str, scope: str 
         WrongArgument: another option is not valid.
     """
     check_tenant(tenant)
-    if scope not in (None, OPS):
-        raise WrongArgument(f"--scope: {scope!r} is no scope: take {OPS}")
+    if scope not in (None, OPS, OPS_READ):
+        raise WrongArgument(f"--scope: {scope!r} is no scope: take {OPS} or {OPS_READ}")
     lists = {name: _ids(name, text) for name, text in ids.items() if text is not None}
     return Request(tenant, lists, _duration(ttl), scope)
 

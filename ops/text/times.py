@@ -1,6 +1,6 @@
 """Times for people: local, with the date and the zone.
 
-Used by `ops.tasks.dead_letter_facts` and `ops.tasks.events.event_view`.
+Used by `ops.tasks.dead_letters.facts` and `ops.tasks.events.event_view`.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ ONLY_IN = {
     },
     "projections.reading.explain": {"operators.job_details"},
     "streams.connection": {"app", "live.subscriptions", "monitoring", "operators.gate"},
-    "sql": {"jobs.database", "operators.database", "metrics"},
-    "psycopg": {"jobs.database", "operators.database", "operators.gate", "operators.jobs",
-                "operators.routes"},
+    "sql": {"jobs.database", "operators.actions.log", "operators.database", "metrics"},
+    "psycopg": {"jobs.database", "operators.actions.log", "operators.database", "operators.gate",
+                "operators.jobs", "operators.routes"},
 }  # fmt: skip
 """The only modules that import a package, by the package's name."""
 

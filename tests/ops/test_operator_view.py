@@ -3,11 +3,13 @@ from __future__ import annotations
 import pytest
 import redis
 
+from api.operators.letters.view import LetterSelection
 from consumers.chores.activity import Tally
 from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from consumers.round_trips import server_ms
-from ops.operator_view import FIELD_BYTES, RedisOperatorView
+from ops.operator_view import RedisOperatorView
+from ops.tasks.dead_letters.console_facts import FIELD_BYTES
 from projections.decoding import decode
 from streams.appender import EventAppender
 from streams.entry_ids import EntryId
@@ -100,9 +102,13 @@ def test_latest_letters_of_all_tenants(view: RedisOperatorView, redis_client: re
         reject(redis_client, tenant, b"bad")
         now = server_ms(redis_client)  # letters of one millisecond have no order among tenants
         eventually(lambda: server_ms(redis_client) > now)  # noqa: B023 - called at once
-    found = view.letters(None, None, 2)
+    found = view.dead_letters.letters(LetterSelection(), None, 2)
     assert [letter["id"] for letter in found.items] == sorted(
-        (letter["id"] for tenant in "ab" for letter in view.letters(tenant, None, 9).items),
+        (
+            letter["id"]
+            for tenant in "ab"
+            for letter in view.dead_letters.letters(LetterSelection(tenant), None, 9).items
+        ),
         key=EntryId.parse,
         reverse=True,
     )[:2]
@@ -116,22 +122,22 @@ def test_a_requeued_letter_is_in_the_log_and_gone_here(
     view: RedisOperatorView, redis_client: redis.Redis
 ) -> None:
     reject(redis_client, "42", DONE)
-    (letter,) = view.letters("42", None, 10).items
-    added = view.requeue("42", letter["id"])
+    (letter,) = view.dead_letters.letters(LetterSelection("42"), None, 10).items
+    added = view.dead_letters.requeue("42", letter["id"])
     newest = ask(redis_client, "XREVRANGE", Keys().stream("42"), "+", "-", "COUNT", 1)
     assert newest[0][0].decode() == added
     assert newest[0][1][1].startswith(b'{"type":"done"')
-    assert view.letters("42", None, 10).items == []
-    assert view.requeue("42", letter["id"]) is None
+    assert view.dead_letters.letters(LetterSelection("42"), None, 10).items == []
+    assert view.dead_letters.requeue("42", letter["id"]) is None
     assert redis_client.zscore(Keys().ready("status"), "42") is not None
 
 
 def test_a_discarded_letter_is_gone(view: RedisOperatorView, redis_client: redis.Redis) -> None:
     reject(redis_client, "42", DONE)
-    (letter,) = view.letters("42", None, 10).items
-    assert view.discard("42", letter["id"])
-    assert not view.discard("42", letter["id"])
-    assert view.letter("42", letter["id"]) is None
+    (letter,) = view.dead_letters.letters(LetterSelection("42"), None, 10).items
+    assert view.dead_letters.discard("42", letter["id"])
+    assert not view.dead_letters.discard("42", letter["id"])
+    assert view.dead_letters.letter("42", letter["id"]) is None
 
 
 def test_a_log_of_no_tenant_is_shown_as_such(
@@ -139,7 +145,7 @@ def test_a_log_of_no_tenant_is_shown_as_such(
 ) -> None:
     redis_client.xadd(b"tenant:\xff:dead", {"event": b"x", "reason": b"invalid_tenant"})
     sample(redis_client, 0)
-    (letter,) = view.letters(None, None, 10).items
+    (letter,) = view.dead_letters.letters(LetterSelection(), None, 10).items
     assert (letter["tenant"], letter["known_tenant"]) == ("\\xff", False)
 
 
@@ -147,8 +153,8 @@ def test_a_large_letter_is_cut_between_characters(
     view: RedisOperatorView, redis_client: redis.Redis
 ) -> None:
     reject(redis_client, "42", b"x" + "가".encode() * FIELD_BYTES)
-    (letter,) = view.letters("42", None, 10).items
-    shown = view.letter("42", letter["id"])
+    (letter,) = view.dead_letters.letters(LetterSelection("42"), None, 10).items
+    shown = view.dead_letters.letter("42", letter["id"])
     assert shown is not None
     assert shown["cut"]
     assert shown["event"]["text"].startswith("x가")

@@ -241,9 +241,9 @@ def test_console_shows_delivery_and_requeues_dead_letters(
         for order in ("activity", "lag", "dead"):
             desk.tenants(order, 10)
         (letter,) = DeadLetterStore(mine).letters("42")
-        assert desk.letter("42", letter.name)
-        assert desk.requeue("42", letter.name)
-        assert not desk.discard("42", letter.name)
+        assert desk.dead_letters.letter("42", letter.name)
+        assert desk.dead_letters.requeue("42", letter.name)
+        assert not desk.dead_letters.discard("42", letter.name)
     assert refused(client) == []
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from api.spec.models.base import ABSENT, Answer, Count, EntryIdText, NextCursor
+from api.spec.models.base import Answer, Count
 
 Seconds = Annotated[float, Field(ge=0)]
 Milliseconds = Annotated[int, Field(ge=0, description="Milliseconds since 1970.")]
@@ -19,6 +19,10 @@ class OperatorSession(Answer):
         Literal["jwt", "dev"], Field(description="How the server authenticates callers.")
     ]
     kinds: Annotated[list[str], Field(description="The kinds of jobs that the server knows.")]
+    subject: Annotated[str | None, Field(description="The claim `sub` of the caller's token.")]
+    may_act: Annotated[
+        bool, Field(description="Whether the caller may change something: has the scope `ops`.")
+    ]
 
 
 class GroupSamples(Answer):
@@ -106,83 +110,3 @@ class TenantActivityList(Answer):
     """Tenants, those with the most activity or lag first."""
 
     items: list[TenantActivity]
-
-
-class DeadLetter(Answer):
-    """A dead letter, without its content."""
-
-    tenant: str
-    known_tenant: Annotated[bool, Field(description="Whether the tenant's name is valid.")]
-    id: Annotated[EntryIdText, Field(description="The id of the dead letter.")]
-    entry_id: Annotated[str, Field(description="The id of the entry that was not applied.")]
-    group: Annotated[str, Field(description="The groups that failed to apply it, as one text.")]
-    groups: list[str]
-    reason: Annotated[str, Field(description="The error in the first group.")]
-    detail: str
-    deliveries: Count
-    rejected_at: AwareDatetime
-    bytes: Annotated[Count, Field(description="The original size of the event, in bytes.")]
-    sha256: Annotated[
-        str | None, Field(description="The hash of an event of which only the beginning was kept.")
-    ]
-
-
-class DeadLetterTenant(Answer):
-    """A tenant with dead letters."""
-
-    tenant: str
-    letters: Count
-
-
-class DeadLetterList(Answer):
-    """A page of dead letters, newest first."""
-
-    items: list[DeadLetter]
-    next_cursor: NextCursor
-    tenants: list[DeadLetterTenant]
-
-
-class Bytes(Answer):
-    """Bytes, as text if they are UTF-8."""
-
-    text: str = ABSENT
-    base64: str = ABSENT
-
-
-class EntryField(Answer):
-    """An unexpected field of an entry."""
-
-    name: Bytes
-    value: Bytes
-
-
-class GroupFailure(Answer):
-    """The failure of one consumer group to apply an entry."""
-
-    group: str
-    reason: str
-    detail: str
-    deliveries: Count
-
-
-class DeadLetterDetail(DeadLetter):
-    """A dead letter with its content."""
-
-    event: Bytes | None
-    cut: Annotated[bool, Field(description="Whether the content is truncated.")]
-    others: Annotated[list[EntryField], Field(description="Fields other than `event`.")]
-    rejections: Annotated[
-        list[GroupFailure], Field(description="The reason of each group that rejected the entry.")
-    ]
-
-
-class Requeued(Answer):
-    """The entry was appended again."""
-
-    entry_id: EntryIdText
-
-
-class Discarded(Answer):
-    """The dead letter was deleted permanently."""
-
-    discarded: Literal[True]

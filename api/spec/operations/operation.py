@@ -31,7 +31,7 @@ class Access(Enum):
     VIEWER = "viewer"
     """Callers of a tenant, who may also send their credentials in the query, for `EventSource`."""
     OPERATOR = "operator"
-    """Callers with the scope `ops`."""
+    """Callers with the scope `ops`, or `ops:read` where the operation changes nothing."""
 
 
 class Operation(NamedTuple):

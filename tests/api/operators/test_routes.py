@@ -167,6 +167,8 @@ async def test_in_dev_mode_this_machines_names_serve(ops: Asker, host: str) -> N
         assert (await client.get("session/")).json() == {
             "mode": "dev",
             "kinds": ["job", "video"],
+            "subject": None,
+            "may_act": True,
         }
 
 

@@ -14,6 +14,7 @@ import redis
 
 from consumers.chores.sweep.chore import Sweep
 from consumers.dead_letters.letter import Letter
+from consumers.dead_letters.letter_filter import LetterFilter
 from consumers.dead_letters.store import DeadLetterStore, with_event_id
 from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.deliveries import Delivery
@@ -193,8 +194,9 @@ def test_letters__of_many_pages__either_way_round(redis_client: redis.Redis) -> 
     ids = [letter.id.ms for letter in dead_letters.letters("42")]
     assert ids == list(range(120, 0, -1))
     assert [letter.id.ms for letter in dead_letters.letters("42", oldest_first=True)] == ids[::-1]
-    assert sum(1 for _ in dead_letters.letters("42", group="rows", reason="r")) == 60
-    assert not list(dead_letters.letters("42", reason="s"))
+    wanted = LetterFilter(group="rows", reason="r")
+    assert sum(1 for _ in dead_letters.letters("42", wanted=wanted)) == 60
+    assert not list(dead_letters.letters("42", wanted=LetterFilter(reason="s")))
     assert dead_letters.find("42", "7-0") is not None
     assert dead_letters.find("42", "7-1") is None
     # What comes while they are gone through would else go round for ever.

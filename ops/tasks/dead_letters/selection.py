@@ -7,6 +7,7 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from consumers.dead_letters.letter import Letter
+from consumers.dead_letters.letter_filter import LetterFilter
 from consumers.dead_letters.store import DeadLetterStore, NotKept
 from ops.errors import CommandError
 from streams.entry_ids import EntryId
@@ -17,15 +18,12 @@ class Selection(NamedTuple):
 
     tenant: str
     ids: Sequence[EntryId]
-    """Empty for all letters that the filters leave."""
-    reason: str | None = None
-    group: str | None = None
+    """Empty for all letters that match the filters."""
+    wanted: LetterFilter = LetterFilter()
 
     def letters(self, store: DeadLetterStore, *, oldest_first: bool = False) -> Iterator[Letter]:
-        """Yield the letters that the filters leave."""
-        return store.letters(
-            self.tenant, reason=self.reason, group=self.group, oldest_first=oldest_first
-        )
+        """Yield the letters that match the filters."""
+        return store.letters(self.tenant, wanted=self.wanted, oldest_first=oldest_first)
 
 
 class Result(NamedTuple):
@@ -35,9 +33,7 @@ class Result(NamedTuple):
     missing: Sequence[EntryId] = ()
 
 
-def select(
-    tenant: str, ids: list[str] | None, *, all_: bool, reason: str | None, group: str | None
-) -> Selection:
+def select(tenant: str, ids: list[str] | None, *, all_: bool, wanted: LetterFilter) -> Selection:
     """Return the selection that arguments and options describe; ids are sorted, oldest first.
 
     Raises:
@@ -45,9 +41,9 @@ def select(
     """
     if bool(ids) == all_:
         raise CommandError("pass the ids of dead letters, or --all")
-    if ids and (reason is not None or group is not None):
-        raise CommandError("--reason and --group go with --all")
-    return Selection(tenant, sorted({letter_id(text) for text in ids or ()}), reason, group)
+    if ids and wanted != LetterFilter():
+        raise CommandError("filters such as --reason and --group go with --all")
+    return Selection(tenant, sorted({letter_id(text) for text in ids or ()}), wanted)
 
 
 def letter_id(text: str) -> EntryId:
@@ -68,16 +64,11 @@ def unknown_letters_error(tenant: str, ids: Iterable[EntryId]) -> CommandError:
 
 
 def first_letters(
-    store: DeadLetterStore,
-    tenant: str | None,
-    limit: int,
-    *,
-    reason: str | None,
-    group: str | None,
+    store: DeadLetterStore, tenant: str | None, limit: int, wanted: LetterFilter
 ) -> tuple[list[Letter], bool]:
     """Return the first letters, each tenant's newest first, and whether there are more."""
     tenants = store.tenants() if tenant is None else [tenant]
-    found = chain.from_iterable(store.letters(name, reason=reason, group=group) for name in tenants)
+    found = chain.from_iterable(store.letters(name, wanted=wanted) for name in tenants)
     letters = list(islice(found, limit))
     return letters, next(found, None) is not None
 

@@ -1,6 +1,6 @@
-"""The facts of dead letters that the command line and the console show.
+"""The facts of dead letters that the command line prints, and what both it and the console show.
 
-Used by `ops.commands.dead` and `ops.operator_view`.
+Used by `ops.commands.dead` and `ops.tasks.dead_letters.console_facts`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Dead letters for operators: the endpoints, and the interface (`view`) that they call."""

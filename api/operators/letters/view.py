@@ -1,0 +1,140 @@
+"""The interface to dead letters that the operators' endpoints need.
+
+As for `api.operators.operator_view`, the commands pass an implementation
+(`ops.tasks.dead_letters.view`). All methods block on Redis, for a bounded time; the endpoints call
+them in threads. Results are plain JSON values. Used by `api.operators.letters.endpoints`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+Facts = Mapping[str, Any]
+"""A JSON object."""
+
+LetterAction = Literal["requeue", "discard"]
+
+
+class EntryNotKept(Exception):
+    """A dead letter cannot be requeued: its entry was too large to be stored completely."""
+
+
+class LetterSelection(NamedTuple):
+    """The dead letters that a request is about; None for any value."""
+
+    tenant: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    group: str | None = None
+    type: str | None = None
+    job_type: str | None = None
+    until: int | None = None
+    """Letters that were first rejected at this time or before; milliseconds since 1970."""
+
+    @property
+    def filters(self) -> Mapping[str, str | int]:
+        """The values by which letters are filtered, by name."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+class LetterPlace(NamedTuple):
+    """The letter behind which the next request continues."""
+
+    tenant: str
+    """The bytes of the tenant's name, decoded as Latin-1: the name may be in any encoding."""
+    letter: str
+
+
+class DeadLetterPage(NamedTuple):
+    """A page of dead letters without their content."""
+
+    items: Sequence[Facts]
+    after: str | LetterPlace | None
+    """Of one tenant the id of the last letter that was examined, of all tenants its place; None on
+    the last page."""
+    tenants: Sequence[Facts]
+    """The tenants with dead letters and their numbers, those with the latest ones first."""
+
+
+class DeadLetterGroups(NamedTuple):
+    """Groups of dead letters, as far as one request has examined them."""
+
+    groups: Sequence[Facts]
+    letters: int
+    """All letters that match, also those of groups that are left out."""
+    examined: int
+    until: int
+    """The server's time when it began to examine them, in milliseconds since 1970."""
+    after: LetterPlace | None
+    """None if all were examined."""
+
+
+class BulkStep(NamedTuple):
+    """What one request has done to dead letters."""
+
+    outcomes: Sequence[Facts]
+    examined: int
+    after: LetterPlace | None
+    """None if no more letters match."""
+
+
+class DeadLetterView(Protocol):
+    """A view of dead letters. All methods raise redis.RedisError while Redis is unavailable."""
+
+    def letters(self, selection: LetterSelection, after: str | None, limit: int) -> DeadLetterPage:
+        """Return letters of a tenant, newest first, or the latest of all tenants.
+
+        Raises:
+            ValueError: `after` is not the id of a dead letter.
+        """
+        ...
+
+    def matching(
+        self, selection: LetterSelection, after: LetterPlace | None, limit: int
+    ) -> DeadLetterPage:
+        """Return letters of all tenants that match, by tenant, oldest first."""
+        ...
+
+    def groups(self, selection: LetterSelection, after: LetterPlace | None) -> DeadLetterGroups:
+        """Return groups of the letters that match."""
+        ...
+
+    def step(
+        self,
+        action: LetterAction,
+        selection: LetterSelection,
+        after: LetterPlace | None,
+        limit: int,
+    ) -> BulkStep:
+        """Requeue or discard letters that match, at most `limit` of them."""
+        ...
+
+    def requeued(self, entries: Sequence[tuple[str, str]]) -> Sequence[Facts]:
+        """Return what became of entries that were appended again: pairs of tenant and entry id."""
+        ...
+
+    def letter(self, tenant: str, letter_id: str) -> Facts | None:
+        """Return a dead letter with its content; None if it does not exist.
+
+        Raises:
+            ValueError: `letter_id` is not the id of a dead letter.
+        """
+        ...
+
+    def requeue(self, tenant: str, letter_id: str) -> str | None:
+        """Append a dead letter's entry again; return its new id, or None if the letter is gone.
+
+        Raises:
+            EntryNotKept: the letter has only a part of the entry.
+            ValueError: `letter_id` is not the id of a dead letter.
+        """
+        ...
+
+    def discard(self, tenant: str, letter_id: str) -> bool:
+        """Delete a dead letter permanently; return whether it existed.
+
+        Raises:
+            ValueError: `letter_id` is not the id of a dead letter.
+        """
+        ...

@@ -1,0 +1,198 @@
+"""Models of the operators' answers about dead letters and about their own actions.
+
+Used by `api.spec.operations.dead_letters`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from api.spec.models.base import ABSENT, Answer, Count, EntryIdText, NextCursor
+from api.spec.models.operators import Milliseconds
+
+OUTCOMES = ("requeued", "discarded", "gone", "not_kept", "invalid_tenant", "unknown")
+"""What may have happened to a dead letter."""
+
+
+class DeadLetter(Answer):
+    """A dead letter, without its content."""
+
+    tenant: str
+    known_tenant: Annotated[bool, Field(description="Whether the tenant's name is valid.")]
+    id: Annotated[EntryIdText, Field(description="The id of the dead letter.")]
+    entry_id: Annotated[str, Field(description="The id of the entry that was not applied.")]
+    group: Annotated[str, Field(description="The groups that failed to apply it, as one text.")]
+    groups: list[str]
+    reason: Annotated[str, Field(description="The error in the first group.")]
+    detail: str
+    deliveries: Count
+    rejected_at: AwareDatetime
+    bytes: Annotated[Count, Field(description="The original size of the event, in bytes.")]
+    sha256: Annotated[
+        str | None, Field(description="The hash of an event of which only the beginning was kept.")
+    ]
+    type: Annotated[str | None, Field(description="The type of the event; null without one.")]
+    job_type: Annotated[str | None, Field(description="The `job_type` of the event.")]
+
+
+class DeadLetterTenant(Answer):
+    """A tenant with dead letters."""
+
+    tenant: str
+    letters: Count
+
+
+class DeadLetterList(Answer):
+    """A page of dead letters; it may be empty and not the last one, if few match the filters."""
+
+    items: list[DeadLetter]
+    next_cursor: NextCursor
+    tenants: list[DeadLetterTenant]
+
+
+class Bytes(Answer):
+    """Bytes, as text if they are UTF-8."""
+
+    text: str = ABSENT
+    base64: str = ABSENT
+
+
+class EntryField(Answer):
+    """An unexpected field of an entry."""
+
+    name: Bytes
+    value: Bytes
+
+
+class GroupFailure(Answer):
+    """The failure of one consumer group to apply an entry."""
+
+    group: str
+    reason: str
+    detail: str
+    deliveries: Count
+
+
+class DeadLetterDetail(DeadLetter):
+    """A dead letter with its content."""
+
+    event: Bytes | None
+    cut: Annotated[bool, Field(description="Whether the content is truncated.")]
+    others: Annotated[list[EntryField], Field(description="Fields other than `event`.")]
+    rejections: Annotated[
+        list[GroupFailure], Field(description="The reason of each group that rejected the entry.")
+    ]
+
+
+class Requeued(Answer):
+    """The entry was appended again."""
+
+    entry_id: EntryIdText
+
+
+class Discarded(Answer):
+    """The dead letter was deleted permanently."""
+
+    discarded: Literal[True]
+
+
+class DeadLetterName(Answer):
+    """What identifies a dead letter."""
+
+    tenant: str
+    id: EntryIdText
+
+
+class DeadLetterGroup(Answer):
+    """Dead letters that were rejected for the same reason."""
+
+    reason: str
+    detail: Annotated[str, Field(description="With `#` for numbers that differ.")]
+    type: Annotated[str | None, Field(description="The type of the events; null without one.")]
+    letters: Count
+    first: AwareDatetime
+    last: AwareDatetime
+    tenant_count: Count
+    tenants: Annotated[
+        list[DeadLetterTenant],
+        Field(description="At most 50 tenants, those with the most letters first."),
+    ]
+    example: DeadLetterName
+
+
+class DeadLetterGroups(Answer):
+    """Groups of dead letters, as far as this request has examined them."""
+
+    groups: list[DeadLetterGroup]
+    letters: Annotated[Count, Field(description="All dead letters that match the filters.")]
+    examined: Annotated[Count, Field(description="All dead letters that were examined.")]
+    until: Annotated[
+        Milliseconds, Field(description="The server's time at the beginning, for actions on them.")
+    ]
+    next_cursor: NextCursor
+
+
+class DeadLetterOutcome(DeadLetterName):
+    """What happened to a dead letter."""
+
+    outcome: Annotated[str, Field(json_schema_extra={"enum": list(OUTCOMES)})]
+    entry_id: Annotated[str | None, Field(description="The new entry id after requeueing.")]
+    detail: str | None
+
+
+class BulkStep(Answer):
+    """What one request has done. Continue with `next_cursor` until it is null."""
+
+    request_id: str
+    items: list[DeadLetterOutcome]
+    examined: Annotated[Count, Field(description="All dead letters that were examined.")]
+    next_cursor: NextCursor
+
+
+class RequeuedEntry(Answer):
+    """What became of an entry that was appended again."""
+
+    tenant: str
+    entry_id: EntryIdText
+    state: Annotated[
+        Literal["applied", "waiting", "dead"],
+        Field(description="`dead` if a group has rejected it again."),
+    ]
+    reason: str | None
+    detail: str | None
+
+
+class RequeuedEntries(Answer):
+    """What became of entries that were appended again, in the order of the request."""
+
+    items: list[RequeuedEntry]
+
+
+class OperatorAction(Answer):
+    """An action of an operator. Without an outcome it was interrupted, and may have been done."""
+
+    id: Count
+    at: AwareDatetime
+    request_id: Annotated[str, Field(description="Equal for all steps of a bulk action.")]
+    via: Annotated[str, Field(description="`console` or `command`.")]
+    actor: Annotated[
+        str | None, Field(description="The claim `sub`, or a user of the operating system.")
+    ]
+    actor_tenant: Annotated[str | None, Field(description="The claim `tenant_id`.")]
+    address: str | None
+    action: str
+    tenant: Annotated[str | None, Field(description="Null if it was not limited to a tenant.")]
+    target: dict[str, Any]
+    ended_at: AwareDatetime | None
+    outcome: str | None
+    tenants: Annotated[list[str], Field(description="Tenants in which something was changed.")]
+    details: dict[str, Any] | None
+
+
+class OperatorActionList(Answer):
+    """A page of actions, newest first."""
+
+    items: list[OperatorAction]
+    next_cursor: NextCursor
