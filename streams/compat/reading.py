@@ -2,9 +2,9 @@
 
 Django is not required. While Redis is unavailable or not configured, readers return None.
 
-With `wait_until=ENTRY_ID`, the id that an append returned, a reader waits until the projection has
-settled that entry, for `wait` seconds at most, and then returns what is known. `is_reflected` tells
-whether an entry is settled: applied, or known to change nothing.
+With `wait_until=ENTRY_ID`, the id that an append returned, each reader waits until the projection
+has settled that entry, for `wait` seconds at most, and then returns what is known. `is_reflected`
+tells whether an entry is settled: applied, or known to change nothing.
 """
 
 from __future__ import annotations
@@ -52,8 +52,7 @@ def get_video_status(
     Raises:
         ValueError: `wait_until` is not an entry id.
     """
-    if wait_until is not None:
-        is_reflected(tenant_id, wait_until, wait=wait, through=through)
+    _wait(tenant_id, wait_until, wait, through)
     return _status(JobKey(str(tenant_id), "video", str(video_id)), through)
 
 
@@ -70,8 +69,7 @@ def get_job_status(
     Raises:
         ValueError: `wait_until` is not an entry id.
     """
-    if wait_until is not None:
-        is_reflected(tenant_id, wait_until, wait=wait, through=through)
+    _wait(tenant_id, wait_until, wait, through)
     return _status(JobKey(str(tenant_id), "job", str(job_id)), through)
 
 
@@ -98,24 +96,54 @@ get_job_status_from_redis = get_job_status
 
 
 def get_video_encoding_progress(
-    video_id: Id, tenant_id: Id | None = None, *, through: Bridge | None = None
+    video_id: Id,
+    tenant_id: Id | None = None,
+    *,
+    wait_until: Entry | None = None,
+    wait: float = WAIT_SECONDS,
+    through: Bridge | None = None,
 ) -> int | None:
-    """Return the overall progress of a video, 0–100, or None."""
+    """Return the overall progress of a video, 0–100, or None.
+
+    Raises:
+        ValueError: `wait_until` is not an entry id, or is given without a tenant.
+    """
+    _wait(tenant_id, wait_until, wait, through)
     progress = _progress(video_id, tenant_id, through)
     return None if progress is None else overall_percent(KINDS["video"], progress)
 
 
 def get_video_encoding_remaining_seconds(
-    video_id: Id, tenant_id: Id | None = None, *, through: Bridge | None = None
+    video_id: Id,
+    tenant_id: Id | None = None,
+    *,
+    wait_until: Entry | None = None,
+    wait: float = WAIT_SECONDS,
+    through: Bridge | None = None,
 ) -> int | None:
-    """Return the worker's estimate of the time left in seconds, or None."""
+    """Return the worker's estimate of the time left in seconds, or None.
+
+    Raises:
+        ValueError: `wait_until` is not an entry id, or is given without a tenant.
+    """
+    _wait(tenant_id, wait_until, wait, through)
     return whole_number((_progress(video_id, tenant_id, through) or {}).get("remaining_seconds"))
 
 
 def get_video_encoding_step_detail(
-    video_id: Id, tenant_id: Id | None = None, *, through: Bridge | None = None
+    video_id: Id,
+    tenant_id: Id | None = None,
+    *,
+    wait_until: Entry | None = None,
+    wait: float = WAIT_SECONDS,
+    through: Bridge | None = None,
 ) -> StepDetail | None:
-    """Return the step to display, or None if a part of it is missing."""
+    """Return the step to display, or None if a part of it is missing.
+
+    Raises:
+        ValueError: `wait_until` is not an entry id, or is given without a tenant.
+    """
+    _wait(tenant_id, wait_until, wait, through)
     step = displayed_step(_progress(video_id, tenant_id, through) or {})
     if step.index is None or step.total is None or step.name is None or step.percent is None:
         return None
@@ -126,6 +154,17 @@ def get_video_encoding_step_detail(
         step_name_display=step.display or step.name,
         step_percent=step.percent,
     )
+
+
+def _wait(
+    tenant_id: Id | None, entry_id: Entry | None, seconds: float, through: Bridge | None
+) -> None:
+    """Wait until the documents reflect an entry, if one is given."""
+    if entry_id is None:
+        return
+    if not tenant_id:
+        raise ValueError("wait_until needs tenant_id: an entry belongs to a tenant's stream")
+    is_reflected(tenant_id, entry_id, wait=seconds, through=through)
 
 
 def _progress(video_id: Id, tenant_id: Id | None, through: Bridge | None) -> dict[str, Any] | None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -16,10 +18,19 @@ import redis
 from projections.decoding import decode
 from projections.reading.settled import SettledReader
 from projections.status.writer import StatusCache
-from streams.compat import Bridge, get_job_status, is_reflected
+from streams.compat import (
+    Bridge,
+    get_job_status,
+    get_video_encoding_progress,
+    get_video_encoding_remaining_seconds,
+    get_video_encoding_step_detail,
+    get_video_status,
+    is_reflected,
+)
 from streams.connection import connect_async
 from streams.entry_ids import EntryId
 from tests.api.conftest import Asker
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -239,3 +250,49 @@ def test_sdk_reader_waits_for_an_entry(consumers: Consumers, redis_client: redis
     for wrong in ("1", "x", ""):
         with pytest.raises(ValueError, match="entry id"):
             get_job_status("t", "a1", wait_until=wrong, through=through)
+
+
+STEP = {
+    "step_index": 2,
+    "step_total": 7,
+    "step_name": "hls",
+    "step_name_display": "HLS",
+    "step_percent": 5,
+}
+
+
+@pytest.mark.parametrize(
+    ("reader", "value"),
+    [
+        (lambda **wait: dict(get_video_status("t", 7, **wait) or {}).get("status"), "PROCESSING"),
+        (lambda **wait: get_video_encoding_progress(7, "t", **wait), 40),
+        (lambda **wait: get_video_encoding_remaining_seconds(7, "t", **wait), 12),
+        (lambda **wait: get_video_encoding_step_detail(7, "t", **wait), STEP),
+    ],
+)
+def test_each_sdk_reader_of_videos_waits_for_an_entry(
+    reader: Callable[..., Any], value: Any, consumers: Consumers, redis_client: redis.Redis
+) -> None:
+    through = Bridge(redis_client)
+    fields = {name: value for name, value in STEP.items() if name != "step_name"}
+    fields |= {"step": "hls", "percent": 40, "remaining_seconds": 12}
+    mine = consumers.append(type="progress", kind="video", id="7", **fields)
+    consumers.deliver()
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(reader, wait_until=mine, wait=30, through=through)
+        eventually(lambda: pending_questions(redis_client), 30, "the reader asks")
+        consumers.settle(mine)
+        assert found.result(30) == value
+    with pytest.raises(ValueError, match="entry id"):
+        reader(wait_until="x", through=through)
+
+
+def test_a_wait_for_an_entry_needs_its_tenant(redis_client: redis.Redis) -> None:
+    through = Bridge(redis_client)
+    for reader in (
+        get_video_encoding_progress,
+        get_video_encoding_remaining_seconds,
+        get_video_encoding_step_detail,
+    ):
+        with pytest.raises(ValueError, match="wait_until needs tenant_id"):
+            reader(7, wait_until="1-0", through=through)
