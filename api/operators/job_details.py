@@ -36,6 +36,15 @@ def explanation(events: Sequence[IdentifiedEvent], row: Mapping[str, Any] | None
             }
             for each in found.superseded
         ],
+        "notes": [
+            {
+                "attempt": each.attempt,
+                "events": each.events,
+                "entry_id": str(each.first),
+                "text": each.note,
+            }
+            for each in found.late
+        ],
         # They may differ: old history is dropped, and the row may have been read a moment earlier.
         "matches_row": row is None or row["entry_id"] == str(found.entry_id),
     }

@@ -1,4 +1,4 @@
-"""The explanation of a job's state: the event that won, by which rule, and a timeline.
+"""The explanation of a job's state: the event that won, by which rule, late events, and a timeline.
 
 `projections.fold` decides which event wins; the rules that are named here are its rules. The
 console of operators uses this module.
@@ -33,8 +33,19 @@ class LosingEvent(NamedTuple):
     reason: str
 
 
+class LateEvents(NamedTuple):
+    """Events of one attempt that arrived when nothing more was expected of it."""
+
+    attempt: int
+    events: int
+    first: EntryId
+    """The entry of the first of them."""
+    note: str
+    """What happened, and what to do about it."""
+
+
 class Explanation(NamedTuple):
-    """The event that won, and the events that it won over."""
+    """The event that won, the events that it won over, and the events that came too late."""
 
     entry_id: EntryId
     type: str
@@ -42,6 +53,8 @@ class Explanation(NamedTuple):
     reason: str
     superseded: Sequence[LosingEvent]
     """The strongest event of each type in each attempt."""
+    late: Sequence[LateEvents]
+    """One item for each attempt with late events."""
 
 
 class StepSpan(NamedTuple):
@@ -79,9 +92,9 @@ def explain(events: Iterable[IdentifiedEvent]) -> Explanation | None:
     others = [
         _superseded(each, state.entry_id, winner) for each in _strongest(ordered, state.entry_id)
     ]
-    return Explanation(
-        state.entry_id, winner.type, winner.attempt, _reason_of_winner(winner, others), others
-    )
+    reason = _reason_of_winner(winner, others)
+    late = _late_events(ordered)
+    return Explanation(state.entry_id, winner.type, winner.attempt, reason, others, late)
 
 
 def timeline(events: Iterable[IdentifiedEvent]) -> Timeline:
@@ -97,6 +110,64 @@ def timeline(events: Iterable[IdentifiedEvent]) -> Timeline:
             if event.type != "progress"
         )
     return Timeline(spans, moments)
+
+
+def _late_events(events: Sequence[IdentifiedEvent]) -> list[LateEvents]:
+    """Return the late events of each attempt, from events in the order of their entries."""
+    highest = max(event.attempt for _, event in events)
+    found: dict[int, LateEvents] = {}
+    for entry_id, attempt, cause, has_ended in _late(events):
+        held = found.get(attempt)
+        if held is None:
+            advice = _RUN_AGAIN.format(highest + 1) if has_ended else _STOP.format(attempt)
+            found[attempt] = LateEvents(attempt, 1, entry_id, f"arrived after {cause}, {advice}")
+        else:
+            found[attempt] = held._replace(events=held.events + 1)
+    return [_counted(found[attempt]) for attempt in sorted(found)]
+
+
+def _late(events: Iterable[IdentifiedEvent]) -> Iterator[tuple[EntryId, int, str, bool]]:
+    """Yield the entry and the attempt of each late event, after what it came, and if an end did.
+
+    An event is late if its attempt has ended, except for an end that ranks above that end, or if a
+    higher attempt has begun. An event that was appended again is not late.
+    """
+    ends: dict[int, IdentifiedEvent] = {}
+    newest: IdentifiedEvent | None = None
+    for entry_id, event in _without_repeats(events):
+        attempt, rank = event.attempt, RANKS[event.type]
+        if newest is None or attempt > newest[1].attempt:
+            newest = (entry_id, event)
+        end = ends.get(attempt)
+        if rank >= FIRST_END and (end is None or rank > RANKS[end[1].type]):
+            ends[attempt] = (entry_id, event)
+            end = None  # this event is the end
+        if end is not None:
+            yield entry_id, attempt, f"its end ({end[1].type}, entry {end[0]})", True
+        elif attempt < newest[1].attempt:
+            cause = f"attempt {newest[1].attempt} had begun (entry {newest[0]})"
+            yield entry_id, attempt, cause, False
+
+
+_RUN_AGAIN = (
+    "and did not change the state. A job that runs again needs the next attempt:"
+    ' attempt="next" in the SDK, or "attempt": {} in its events.'
+)
+_STOP = "and did not change the state. Check whether a worker still runs attempt {}, and stop it."
+
+
+def _counted(late: LateEvents) -> LateEvents:
+    events = "1 event" if late.events == 1 else f"{late.events} events"
+    return late._replace(note=f"{events} of attempt {late.attempt} {late.note}")
+
+
+def _without_repeats(events: Iterable[IdentifiedEvent]) -> Iterator[IdentifiedEvent]:
+    seen: set[tuple[str, str, int]] = set()
+    for entry_id, event in events:
+        key = (event.event_id or str(entry_id), event.type, event.attempt)
+        if key not in seen:
+            seen.add(key)
+            yield entry_id, event
 
 
 def _spans(attempt: int, events: Sequence[IdentifiedEvent]) -> Iterator[StepSpan]:

@@ -33,6 +33,7 @@ EVENTS: list[dict[str, object]] = [
     {"type": "failed", "id": "import-1", "error": HOSTILE, "code": HOSTILE},
     {"type": "processing", "id": "import-1", "attempt": 2},
     {"type": "done", "id": "import-1", "attempt": 2, "result": {"rows": 3, "html": HOSTILE}},
+    {"type": "progress", "id": "import-1", "attempt": 2, "step": "late"},
     {"type": "progress", "id": "working-1", "step": "reading", "percent": 40},
 ]
 
@@ -105,11 +106,13 @@ def test_clicking_from_the_overview_to_a_job_and_why_it_is_done(
     expect(page.get_by_role("img", name="Timeline: 2 attempts")).to_be_visible()
     expect(page.locator(".life .won")).to_have_count(1)
     expect(page.locator(".explanation")).to_contain_text("done of attempt 2 won")
+    note = "1 event of attempt 2 arrived after its end"
+    expect(page.locator(".note.warn")).to_contain_text(note)
     lost = page.get_by_role("table", name="Superseded events")
     expect(lost.locator("tr", has_text="failed of attempt 1")).to_contain_text("1 attempt")
     expect(page.get_by_text('"rows": 3')).to_be_visible()
     page.get_by_text("History").click()
-    expect(page.locator("td .event")).to_have_count(7)
+    expect(page.locator("td .event")).to_have_count(8)
 
 
 def test_what_is_no_longer_the_present_is_said(

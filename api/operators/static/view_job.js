@@ -82,6 +82,7 @@ function explanation({ explanation: found }) {
   return panel("Explanation",
     h("p", { class: "explanation" }, h("strong", {}, found.type), " of attempt ", String(found.attempt), " won (entry ", h("code", {}, found.entry_id), "): ", found.reason, "."),
     !found.matches_row && h("p", { class: "note warn" }, "The stored row has another entry: older history was deleted, or an event has just arrived."),
+    found.notes.map(({ text }) => h("p", { class: "note warn" }, text)),
     found.superseded.length > 0 && table("Superseded events", [
       { title: "Event", cell: (each) => h("span", {}, h("strong", {}, each.type), ` of attempt ${each.attempt}`) },
       { title: "Entry", cell: (each) => h("code", {}, each.entry_id) },

@@ -102,10 +102,20 @@ class SupersededEvent(ExplainedEvent):
     ]
 
 
+class LateEventsNote(Answer):
+    """A note about events that arrived after the end of their attempt, or after a later attempt."""
+
+    attempt: Attempt
+    events: Annotated[int, Field(ge=1, description="The number of these events.")]
+    entry_id: EntryIdText
+    text: Annotated[str, Field(description="What happened, and what to do about it.")]
+
+
 class StateExplanation(ExplainedEvent):
     """The event that determines a job's state."""
 
     superseded: list[SupersededEvent]
+    notes: list[LateEventsNote]
     matches_row: Annotated[bool, Field(description="Whether the stored row has the same event.")]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 
 from projections.decoding import Entry, decode
@@ -68,6 +69,51 @@ def test_the_earliest_of_two_ends_wins_and_the_reason_says_so() -> None:
         "entry_id",
         "of ends of one rank the earliest wins: 1-0, not 2-0",
     )
+
+
+AFTER_END = (
+    "2 events of attempt 1 arrived after its end (failed, entry 1-0), and did not change the state."
+    ' A job that runs again needs the next attempt: attempt="next" in the SDK, or "attempt": 2 in'
+    " its events."
+)
+AFTER_ATTEMPT = (
+    "1 event of attempt 1 arrived after attempt 3 had begun (entry 2-0), and did not change the"
+    " state. Check whether a worker still runs attempt 1, and stop it."
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "notes"),
+    [
+        ([{"type": "processing"}, {"type": "progress"}, {"type": "done"}], []),
+        ([{"type": "failed"}, {"type": "done"}], []),  # `done` ranks above `failed`
+        ([{"type": "done", "event_id": "e"}, {"type": "done", "event_id": "e"}], []),  # a retry
+        ([{"type": "failed"}, {"type": "queued", "attempt": 2}], []),
+        (
+            [
+                {"type": "failed"},
+                {"type": "progress", "step": "late"},
+                {"type": "done"},
+                {"type": "queued"},
+            ],
+            [AFTER_END],
+        ),
+        (
+            [
+                {"type": "processing"},
+                {"type": "processing", "attempt": 3},
+                {"type": "done"},
+            ],
+            [AFTER_ATTEMPT],
+        ),
+    ],
+)
+def test_events_after_the_end_of_their_attempt_are_noted(
+    events: list[dict[str, object]], notes: list[str]
+) -> None:
+    found = explain((entry.entry_id, entry.event) for entry in entries_of(*events))
+    assert found is not None
+    assert [each.note for each in found.late] == notes
 
 
 def test_steps_follow_each_other_to_the_end() -> None:
