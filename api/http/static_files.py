@@ -19,6 +19,7 @@ MEDIA_TYPES = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
     "ts": "application/typescript; charset=utf-8",
+    "txt": "text/plain; charset=utf-8",
 }
 """Media types by file name extension; files with other extensions are not served."""
 

@@ -1,12 +1,15 @@
-"""Routes of the page at `/docs`: the OpenAPI document for people, with a form for each operation.
+"""Routes of the page at `/docs`: the OpenAPI document for people, in Swagger UI.
 
-The page loads nothing from other servers and has no inline script or style, so that the strictest
-content security policy applies. Used by `api.app`.
+Swagger UI is served from its unchanged npm package, in `docs/swagger-ui/`. The page loads nothing
+from other servers and has no inline script or style, so that the strictest content security policy
+applies. Used by `api.app`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from starlette.routing import Route
 
@@ -22,16 +25,15 @@ _HEADERS = {
 
 def docs_routes() -> list[Route]:
     """Return the routes of the page's files, and of the redirect from `/docs/`."""
-    found = sorted(files("api.spec").joinpath("docs").iterdir(), key=lambda file: file.name)
-    routes = [
-        _route(file.name, file.read_bytes())
-        for file in found
-        if extension_of(file.name) in MEDIA_TYPES
-    ]
+    root = files("api.spec").joinpath("docs")
     # The page names its files relative to `/docs`.
-    return [*routes, redirect("/docs/", "../docs")]
+    return [*_routes(root, "/docs"), redirect("/docs/", "../docs")]
 
 
-def _route(name: str, body: bytes) -> Route:
-    path = "/docs" if name == "index.html" else f"/docs/{name}"
-    return file_route(path, name, body, _HEADERS)
+def _routes(folder: Traversable, url: str) -> Iterator[Route]:
+    for file in sorted(folder.iterdir(), key=lambda each: each.name):
+        if file.is_dir():
+            yield from _routes(file, f"{url}/{file.name}")
+        elif extension_of(file.name) in MEDIA_TYPES:
+            path = url if file.name == "index.html" else f"{url}/{file.name}"
+            yield file_route(path, file.name, file.read_bytes(), _HEADERS)

@@ -84,12 +84,13 @@ _JWT_SCHEMES = {
         "description": "The same token, for `EventSource`, which cannot send headers.",
     },
 }
+_TENANT = TENANT.pattern.removesuffix(r"\Z")
 _DEV_SCHEMES = {
     "tenant": {
         "type": "apiKey",
         "in": "header",
         "name": "X-Tenant-ID",
-        "description": f"A tenant, `{TENANT.pattern}`. It is not verified; for development only.",
+        "description": f"A tenant, `{_TENANT}`. It is not verified; for development only.",
     },
     "tenantInQuery": {
         "type": "apiKey",

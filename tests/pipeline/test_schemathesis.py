@@ -34,7 +34,9 @@ def _document(deployed: Deployment) -> dict[str, Any]:
     for path, methods in document["paths"].items():
         for operation in methods.values():
             for parameter in operation.get("parameters", []):
-                parameter.update(_examples(deployed, path, parameter))
+                if examples := _examples(deployed, path, parameter):
+                    parameter.pop("example", None)
+                    parameter["examples"] = examples
     for schema in document["components"]["schemas"].values():
         _closed(schema)
     return document
@@ -47,7 +49,7 @@ def _examples(deployed: Deployment, path: str, parameter: dict[str, Any]) -> dic
     known = {"tenant": [TENANT], "kind": ["job"], "letter": [deployed.letter]}
     known |= {"id": ids, "job_id": ids} if parameter["in"] == "path" else {}
     values = known.get(parameter["name"])
-    return {"examples": {value: {"value": value} for value in values}} if values else {}
+    return {value: {"value": value} for value in values or ()}
 
 
 def _closed(schema: dict[str, Any]) -> None:

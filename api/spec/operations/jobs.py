@@ -16,7 +16,7 @@ from api.jobs.parameters import (
 )
 from api.spec.models.base import title
 from api.spec.models.jobs import LISTS, ROWS, History
-from api.spec.operations.operation import ID, Json, Operation, parameter
+from api.spec.operations.operation import Json, Operation, id_parameter, parameter
 from streams.kinds import KINDS, Kind
 
 _LABELS = parameter(
@@ -79,7 +79,7 @@ def _one(kind: Kind) -> Operation:
         f"Retrieve a {kind.name}",
         ROWS[kind.name],
         description=f"Returns the stored {kind.name}, with its result of any size.",
-        parameters=(ID, *_of_query(JobParameters)),
+        parameters=(id_parameter(kind), *_of_query(JobParameters)),
         problems=(BadRequest, NoSuchJob, TryLater),
         headers=("Jobtrail-Replica-Age",),
         links={
@@ -100,7 +100,7 @@ def _history(kind: Kind) -> Operation:
         f"List a {kind.name}'s events",
         History,
         description=f"Returns the events of the {kind.name}, oldest first.",
-        parameters=(ID, *_of_query(HistoryParameters)),
+        parameters=(id_parameter(kind), *_of_query(HistoryParameters)),
         problems=(BadRequest, NoSuchJob, TryLater),
         headers=("Jobtrail-Replica-Age",),
     )

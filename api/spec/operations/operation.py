@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from api.http.problems import Problem
 from streams.keys import JOB_ID_PATTERN
+from streams.kinds import Kind
 
 Json = Mapping[str, Any]
 
@@ -87,9 +88,12 @@ def parameter(
     return found if example is None else found | {"example": example}
 
 
-ID = parameter(
-    "id",
-    "path",
-    "The job's id, as chosen by its producer.",
-    {"type": "string", "pattern": JOB_ID_PATTERN},
-)
+def id_parameter(kind: Kind) -> Json:
+    """Return the description of the parameter that is a job's id in the path."""
+    return parameter(
+        "id",
+        "path",
+        "The job's id, as chosen by its producer.",
+        {"type": "string", "pattern": JOB_ID_PATTERN},
+        "7" if kind.numeric_id else "report-1",
+    )

@@ -13,7 +13,14 @@ from api.progress.query import PATH as QUERY_PATH
 from api.spec.models.base import title
 from api.spec.models.progress import EVENTS, PROGRESS, ProgressAnswers, ProgressQuery, TenantEvent
 from api.spec.operations.examples import DONE_JOB, PROGRESS_EXAMPLES, READY_VIDEO
-from api.spec.operations.operation import EVENT_STREAM, ID, Access, Json, Operation, parameter
+from api.spec.operations.operation import (
+    EVENT_STREAM,
+    Access,
+    Json,
+    Operation,
+    id_parameter,
+    parameter,
+)
 from streams.kinds import KINDS, Kind
 
 WAIT = parameter(
@@ -26,14 +33,13 @@ WAIT = parameter(
 AFTER = parameter(
     "after",
     "query",
-    "The id of an entry that you appended. The answer is held until it reflects that entry: the "
-    "entry was applied, or is known to change nothing, for example because it belongs to an older "
-    f"attempt or became a dead letter. It is held for `wait` seconds at most, or {AFTER_SECONDS:g} "
-    "without `wait`; with `wait=0` it is returned at once. `Jobtrail-After` tells whether it "
-    "reflects the entry. With `wait` and `If-None-Match`, the answer is held until the state "
-    "differs, too.",
+    "The id of an entry that you appended, such as `1700000000000-0`. The answer is held until it "
+    "reflects that entry: the entry was applied, or is known to change nothing, for example "
+    "because it belongs to an older attempt or became a dead letter. It is held for `wait` seconds "
+    f"at most, or {AFTER_SECONDS:g} without `wait`; with `wait=0` it is returned at once. "
+    "`Jobtrail-After` tells whether it reflects the entry. With `wait` and `If-None-Match`, the "
+    "answer is held until the state differs, too.",
     {"type": "string", "pattern": "^[0-9]{1,19}-[0-9]{1,19}$"},
-    "1700000000000-0",
 )
 IF_NONE_MATCH = parameter(
     "If-None-Match",
@@ -83,7 +89,7 @@ def _progress(kind: Kind) -> Operation:
         f"Retrieve the progress of a {kind.name}",
         PROGRESS[kind.name],
         description=_POLLING.format(kind=kind.name),
-        parameters=(ID, WAIT, AFTER, IF_NONE_MATCH),
+        parameters=(id_parameter(kind), WAIT, AFTER, IF_NONE_MATCH),
         problems=(BadRequest, NoSuchJob, TryLater),
         examples=PROGRESS_EXAMPLES.get(kind.name, {}),
         headers=("ETag", "Retry-After", "Jobtrail-After"),
@@ -133,7 +139,7 @@ def _stream(kind: Kind) -> Operation:
                 "the final state already, the status is 204. "
             ),
         ),
-        parameters=(ID, LAST_EVENT_ID),
+        parameters=(id_parameter(kind), LAST_EVENT_ID),
         problems=(BadRequest, NoSuchJob, TryLater),
         examples=_events(PROGRESS_EXAMPLES.get(kind.name, {})),
         may_be_empty=True,

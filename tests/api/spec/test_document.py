@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, cast
 
 import jsonschema_rs
@@ -23,6 +26,7 @@ from tests.api.conftest import Asker
 
 pytestmark = pytest.mark.anyio
 
+ROOT = Path(__file__).parents[3]
 SETTINGS = Settings(redis_url="redis://127.0.0.1:1/0", auth="jwt", jwt_secret="s" * 32)
 PAGES = ("/console", "/docs/", "/client.")
 """Prefixes of the paths of pages and their files, which are not operations."""
@@ -180,13 +184,14 @@ async def test_page(ask: Asker) -> None:
     """The page and its files come from this server, under a policy without exceptions."""
     async with ask(headers={"accept": "*/*"}) as client:
         page = await client.get("/docs")
-        loaded = [await client.get(path) for path in ("/docs/docs.css", "/docs/docs.js")]
+        loaded = [await client.get(path) for path in loaded_by(page.text)]
         again = await client.get("/docs", headers={"if-none-match": page.headers["etag"]})
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "://" not in page.text
     assert "<script>" not in page.text
     assert "style=" not in page.text
     assert again.status_code == 304
+    assert len(loaded) == 4
     for answer in (page, *loaded):
         assert answer.status_code == 200
         policy = answer.headers["content-security-policy"]
@@ -195,6 +200,21 @@ async def test_page(ask: Asker) -> None:
         assert "frame-ancestors 'none'" in policy
         assert "camera=()" in answer.headers["permissions-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def loaded_by(page: str) -> list[str]:
+    """Return the paths of the styles and scripts that a page at `/docs` loads."""
+    return [f"/{path}" for path in re.findall(r'(?:src|stylesheet" href)="([^"]+)"', page)]
+
+
+def test_viewer__is_that_of_the_npm_package() -> None:
+    """The files of Swagger UI are unchanged, and their licences are beside them."""
+    folder = ROOT / "api" / "spec" / "docs" / "swagger-ui"
+    source = (folder / "SOURCE.txt").read_text()
+    sums = dict(re.findall(r"^([0-9a-f]{64})  (.+)$", source, re.MULTILINE))
+    files = [file for file in folder.iterdir() if file.name != "SOURCE.txt"]
+    assert {sha256(file.read_bytes()).hexdigest(): file.name for file in files} == sums
+    assert "Apache License" in (folder / "LICENSE.txt").read_text()
 
 
 def test_document__query_parameters__as_generated_clients_send_them(api: dict[str, Any]) -> None:
