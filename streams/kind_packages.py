@@ -29,6 +29,8 @@ RESERVED_URLS = (
     "/client.js",
     "/console",
     "/docs",
+    "/element.d.ts",
+    "/element.js",
     "/healthz",
     "/metrics",
     "/openapi.json",

@@ -1,12 +1,13 @@
-"""Routes of the JavaScript client: `/client.js` and its types `/client.d.ts`.
+"""Routes of the JavaScript client: `/client.js`, `/element.js` and their types.
 
-A page of any origin may import them without credentials: they contain no secret and no data of a
-tenant. Used by `api.app`.
+The folder `client` is the npm package `jobtrail`. Its modules for frameworks are not served: they
+import the framework by a name that only a bundler resolves. A page of any origin may import the
+served ones without credentials: they contain no secret and no data of a tenant. Used by `api.app`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from starlette.routing import Route
@@ -26,15 +27,27 @@ _HEADERS = {
 
 
 def client_routes() -> list[Route]:
-    """Return the routes of both files, which contain all kinds of jobs."""
-    script = script_with_kinds((_FOLDER / "client.js").read_text("utf-8"), KINDS)
-    types = types_with_kinds((_FOLDER / "client.d.ts").read_text("utf-8"), KINDS)
+    """Return the routes of the files; `client` contains all kinds of jobs."""
     return [
-        # Deno finds the types through this header; other tools look beside the module.
-        _route("client.js", script, {"x-typescript-types": "./client.d.ts"}),
-        _route("client.d.ts", types, {}),
+        *_routes(
+            "client",
+            script_with_kinds(_read("client.js"), KINDS),
+            types_with_kinds(_read("client.d.ts"), KINDS),
+        ),
+        *_routes("element", _read("element.js"), _read("element.d.ts")),
     ]
+
+
+def _routes(module: str, script: str, types: str) -> Iterator[Route]:
+    """Return the routes of a module and of its types."""
+    # Deno finds the types through this header; other tools look beside the module.
+    yield _route(f"{module}.js", script, {"x-typescript-types": f"./{module}.d.ts"})
+    yield _route(f"{module}.d.ts", types, {})
 
 
 def _route(name: str, text: str, headers: Mapping[str, str]) -> Route:
     return file_route(f"/{name}", name, text.encode(), {**_HEADERS, **headers})
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text("utf-8")

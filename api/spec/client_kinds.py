@@ -1,4 +1,4 @@
-"""Kinds of jobs in client.js (URLs and status words) and in client.d.ts (types).
+"""Kinds of jobs in client.js (URLs, words and fields) and in client.d.ts (types).
 
 The files in `client/` have the built-in kinds only; `api.spec.client_files` serves them with all
 kinds, which it gets from this module.
@@ -6,6 +6,7 @@ kinds, which it gets from this module.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 
@@ -16,11 +17,18 @@ _KIND_TYPES = re.compile(r"(export interface StateByKind \{\n)(?:  \w+: \w+;\n)*
 
 
 def script_with_kinds(source: str, kinds: Mapping[str, Kind]) -> str:
-    """Return client.js with the URLs and the status words of these kinds."""
-    paths = {name: f'"{kind.url}"' for name, kind in kinds.items()}
+    """Return client.js with the URLs, the status words and the fields of these kinds."""
     by_rank = sorted(State, key=lambda state: state.rank)
-    ranks = {kind.words[state]: state.rank for state in by_rank for kind in kinds.values()}
-    return _replaced(_replaced(source, "PATHS", paths), "RANKS", ranks)
+    words = {kind.words[state]: state for state in by_rank for kind in kinds.values()}
+    constants: Mapping[str, Mapping[str, object]] = {
+        "PATHS": {name: json.dumps(kind.url) for name, kind in kinds.items()},
+        "RANKS": {word: state.rank for word, state in words.items()},
+        "PHASES": {word: json.dumps(state) for word, state in words.items()},
+        "FIELDS": {name: _script_fields(kind) for name, kind in kinds.items()},
+    }
+    for name, values in constants.items():
+        source = _replaced(source, name, values)
+    return source
 
 
 def types_with_kinds(source: str, kinds: Mapping[str, Kind]) -> str:
@@ -35,6 +43,18 @@ def type_of(kind: Kind) -> str:
     fields = "".join(f"  {line};\n" for line in _fields(kind))
     about = f"/** The progress answer of a {kind.name}: `GET {kind.url}/{{id}}/progress/`. */"
     return f"{about}\nexport interface {_type_name(kind)} {{\n{fields}}}\n"
+
+
+def _script_fields(kind: Kind) -> str:
+    """Return the JavaScript object with the names by which client.js finds a kind's values."""
+    fields = {
+        "plural": kind.plural,
+        "id": kind.id_field,
+        "error": kind.error_field,
+        "progress": kind.progress_prefix,
+    }
+    members = ", ".join(f"{name}: {json.dumps(value)}" for name, value in fields.items())
+    return f"{{ {members} }}"
 
 
 def _type_name(kind: Kind) -> str:

@@ -28,6 +28,7 @@ PATHS = [
     "/docs/docs.js",
     "/client.js",
     "/client.d.ts",
+    "/element.js",
     "/none",
 ]
 LOCAL = [
