@@ -20,8 +20,9 @@ from .cluster import Cluster
 from .durability import INFO, Durability, Wait
 from .entry_ids import EntryId
 from .routing import AddTo, Routed
+from .servers.members import most_replicas
 from .shedding import SCRIPT
-from .wire import Command
+from .wire import Command, ask, async_round_trip, checked
 
 
 class _ClusterAppends:
@@ -88,7 +89,14 @@ class ClusterAppends(_ClusterAppends):
 
     def _wait(self, node: redis.Redis) -> Wait:
         durability = self._durability_of(node)
-        return durability.wait(durability.known() or durability.learn(_info(node)))
+        needed = durability.known()
+        if needed is None:
+            info = _info(node)
+            needed = durability.learn(info)
+            if durability.lacks_replicas(info):
+                with suppress(redis.ResponseError):  # this user may not list the nodes
+                    needed = durability.limit(most_replicas(ask(node, "CLUSTER", "NODES").decode()))
+        return durability.wait(needed)
 
 
 class AsyncClusterAppends(_ClusterAppends):
@@ -130,7 +138,15 @@ class AsyncClusterAppends(_ClusterAppends):
 
     async def _wait(self, node: redis.asyncio.Redis) -> Wait:
         durability = self._durability_of(node)
-        return durability.wait(durability.known() or durability.learn(await _async_info(node)))
+        needed = durability.known()
+        if needed is None:
+            info = await _async_info(node)
+            needed = durability.learn(info)
+            if durability.lacks_replicas(info):
+                with suppress(redis.ResponseError):
+                    (nodes,) = checked(await async_round_trip(node, [("CLUSTER", "NODES")]))
+                    needed = durability.limit(most_replicas(nodes.decode()))
+        return durability.wait(needed)
 
 
 def _merged(plan: Plan, routed: Routed, later: Routed) -> Routed:

@@ -147,6 +147,19 @@ class Durability:
         self._until = self._clock() + INFO_SECONDS
         return self._needed()
 
+    def lacks_replicas(self, info: Mapping[str, Any]) -> bool:
+        """Return True if a server has fewer replicas now than it was seen to have."""
+        return self._replicas is None and assurance_of(info).replicas < self._needed().replicas
+
+    def limit(self, replicas: int) -> Assurance:
+        """Forget numbers of replicas above that of the members of a cluster that may be some."""
+        seen = self._seen()
+        if more := [number for number in [*seen] if number > replicas]:
+            seen[replicas] = None
+        for number in more:
+            seen.pop(number, None)
+        return self._needed()
+
     def forget(self) -> None:
         """Make the next durable append read INFO again; the number of replicas stays known."""
         self._until = float("-inf")

@@ -1,4 +1,4 @@
-"""Everything on a cluster, with a slot moved and a primary killed in the middle."""
+"""Everything on a cluster, with slots moved, nodes replaced and a primary killed in the middle."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cluster() -> Iterator[RedisCluster]:
         yield found
 
 
-def test_everything__with_a_slot_moved_and_a_primary_killed_in_the_middle(
+def test_everything__with_slots_moved_and_nodes_replaced_in_the_middle(
     start: Start, cluster: RedisCluster, database_url: str
 ) -> None:
     run = partial(jobtrail, redis_url=cluster.url, database_url=database_url)
@@ -57,6 +57,8 @@ def test_everything__with_a_slot_moved_and_a_primary_killed_in_the_middle(
     ):
         more()
         _move(cluster, moved)
+        more()
+        cluster.replace(1)
         more()
         with _primary_replaced(cluster, lost):
             _are_served(deployed, cluster, lost)

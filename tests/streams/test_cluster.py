@@ -23,6 +23,7 @@ from streams.durability import NotDurable
 from streams.entry_ids import EntryId
 from streams.reporter import Reporter
 from streams.routing import key_of
+from streams.servers.members import most_replicas
 from streams.servers.slots import SLOTS, slot_of
 from streams.shedding import SHED, shed_counts
 from streams.wire import Command, PendingReplies, ask, checked, round_trip
@@ -324,3 +325,17 @@ def test_script__runs_on_the_node_of_its_key(cluster: RedisCluster, client: Clus
     assert script(keys=[key], args=[1]) == 6
     with pytest.raises(redis.ResponseError, match="not an integer"):
         script(keys=[key], args=["x"])
+
+
+def test_replicas_of_a_primary__are_its_own_and_lost_nodes_without_slots() -> None:
+    """By its own list; a replica of another primary, and a node that was forgotten, are none."""
+    rows = [
+        "a1 127.0.0.1:1@11 myself,master - 0 0 1 connected 0-5460",
+        "a2 127.0.0.1:2@12 slave a1 0 0 1 connected",
+        "a3 127.0.0.1:3@13 slave,fail a1 0 0 1 disconnected",
+        "b1 127.0.0.1:4@14 master - 0 0 2 connected 5461-16383",
+        "b2 127.0.0.1:5@15 slave b1 0 0 2 connected",
+        "c1 127.0.0.1:6@16 master,fail - 0 0 3 disconnected",
+    ]
+    assert most_replicas("\n".join(rows)) == 3
+    assert most_replicas("\n".join(rows[:1] + rows[3:5])) == 0

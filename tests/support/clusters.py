@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import redis
 
 from ops.devstack.server import free_port
 from streams.servers.slots import SLOTS, slot_of
-from streams.wire import ask
+from streams.wire import Command, checked, round_trip
 from tests.support.replication import OpenRedis, plain
 from tests.support.servers import server_folder
 from tests.support.waiting import eventually
@@ -39,8 +39,12 @@ class Node(OpenRedis):
 
     def ask(self, *command: str | int) -> Any:
         """Return the reply to a command."""
+        return self.ask_all([command])[0]
+
+    def ask_all(self, commands: Sequence[Command]) -> Sequence[Any]:
+        """Return the replies to commands."""
         with plain(self) as client:
-            return ask(client, *command)
+            return checked(round_trip(client, commands))
 
     @property
     def id(self) -> str:
@@ -51,8 +55,10 @@ class Node(OpenRedis):
 class RedisCluster(NamedTuple):
     """Three primaries, and replicas of the first ones."""
 
-    primaries: Sequence[Node]
+    primaries: list[Node]
     replicas: Sequence[Node]
+    start: Callable[[], Node]
+    """Starts another node, outside the cluster."""
 
     @property
     def url(self) -> str:
@@ -87,6 +93,23 @@ class RedisCluster(NamedTuple):
         for node in (target, *self.primaries):
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
 
+    def replace(self, number: int) -> None:
+        """Have a new node take the slots of a primary, which then leaves the cluster and ends."""
+        old, new = self.primaries[number], self.start()
+        new.ask("CLUSTER", "MEET", "127.0.0.1", self.primaries[0].port, self.primaries[0].bus_port)
+        nodes = [new, *self.primaries, *self.replicas]
+        for node in nodes:
+            eventually(lambda node=node: len(_known(node)) == len(nodes), 60)  # type: ignore[misc]
+        eventually(lambda: b"cluster_state:ok" in new.ask("CLUSTER", "INFO"), 60)
+        _move_slots(old, new, [node for node in self.primaries if node is not old])
+        self.primaries[number] = new
+        eventually(lambda: _has_replica(new), 60)
+        old_id = old.id
+        for node in nodes:
+            if node is not old:
+                eventually(lambda node=node: _forgets(node, old_id), 60)  # type: ignore[misc]
+        old.stop()
+
 
 @contextmanager
 def redis_cluster(replicas: int = 1, *, timeout_ms: int = PATIENT_MS) -> Iterator[RedisCluster]:
@@ -114,7 +137,37 @@ def redis_cluster(replicas: int = 1, *, timeout_ms: int = PATIENT_MS) -> Iterato
             eventually(lambda node=node: _is_complete(node), 60)  # type: ignore[misc]
         for primary, _ in zip(primaries, others, strict=False):
             eventually(lambda primary=primary: _has_replica(primary), 60)  # type: ignore[misc]
-        yield RedisCluster(primaries, others)
+        yield RedisCluster(primaries, others, started)
+
+
+def _move_slots(old: Node, new: Node, others: Sequence[Node]) -> None:
+    """Move all slots of a primary the old way, key by key."""
+    slots = [slot for row in old.ask("CLUSTER", "SLOTS") for slot in _slots(row, old)]
+    _set_slots(new, slots, "IMPORTING", old)
+    _set_slots(old, slots, "MIGRATING", new)
+    while any(counts := old.ask_all([("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots])):
+        for slot in (slot for slot, count in zip(slots, counts, strict=True) if count):
+            for name in old.ask("CLUSTER", "GETKEYSINSLOT", slot, 100):
+                old.ask("MIGRATE", "127.0.0.1", new.port, name.decode(), 0, 5_000)
+    for node in (new, *others):  # the old one becomes a replica as soon as it hears of it
+        _set_slots(node, slots, "NODE", new)
+
+
+def _forgets(node: Node, other_id: str) -> bool:
+    try:
+        return bool(node.ask("CLUSTER", "FORGET", other_id))
+    except redis.ResponseError:  # its replica, which has not heard yet of the new primary
+        return False
+
+
+def _slots(row: Sequence[Any], node: Node) -> Iterable[int]:
+    first, last, (_, port, *_), *_ = row
+    return range(first, last + 1) if port == node.port else ()
+
+
+def _set_slots(node: Node, slots: Sequence[int], state: str, other: Node) -> None:
+    other_id = other.id
+    node.ask_all([("CLUSTER", "SETSLOT", slot, state, other_id) for slot in slots])
 
 
 def _known(node: Node) -> list[bytes]:
