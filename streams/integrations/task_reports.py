@@ -117,6 +117,20 @@ class TaskReports:
         """Report that a task was cancelled."""
         self._report(task, State.CANCELLED, reason=reason)
 
+    def identity(self, task: Task) -> dict[str, Any] | None:
+        """Return tenant, id, name and attempt of a task that has started, or None.
+
+        It is None if the task is not reported.
+        """
+        try:
+            job = self.job(task)
+        except Exception:  # of the application, and a warning before
+            return None
+        if job is None:
+            return None
+        attempt = self._attempts.get(task.id, task.attempt)
+        return {"tenant": job.tenant, "id": task.id, "name": task.name, "attempt": attempt}
+
     def job(self, task: Task) -> JobKey | None:
         """Return the job of a task, or None if the task is not reported.
 

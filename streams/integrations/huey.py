@@ -1,0 +1,192 @@
+"""Huey's tasks as jobs: its signals and hooks append the events, without a change to the tasks.
+
+    from jobtrail.integrations.huey import report_tasks
+
+    report_tasks(huey)
+
+The id of a task is the id of the job, its name is the job type, and each retry is a new attempt.
+Tasks without a tenant are not reported. Inside a task, `current_job()` reports progress. Huey
+forgets a task whose worker is killed: the next worker of the same machine reports it as failed.
+Used by applications with Huey.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..compat.bridge import Bridge
+from ..failure import Failure, text_of
+from .running_tasks import RunningTasks
+from .task_reports import Task, TaskReports, TenantOf, tenant_argument
+
+_LOG = logging.getLogger(__name__)
+_NAME = "jobtrail"
+"""Name of the hooks in Huey's lists."""
+
+
+def report_tasks(
+    huey: Any, *, tenant_of: TenantOf = tenant_argument, through: Bridge | None = None
+) -> Callable[[], None]:
+    """Report the tasks of a Huey instance from now on; return a function that ends this.
+
+    A second call for the same instance replaces the first.
+
+    Args:
+        huey: the instance that has the tasks.
+        tenant_of: returns the tenant of a task, or None for a task that is not reported.
+        through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
+
+    Raises:
+        ImportError: Huey is not installed.
+    """
+    earlier = vars(huey).get("_execute")
+    if isinstance(getattr(earlier, "__self__", None), _Hooks):
+        earlier.__self__.disconnect()
+    hooks = _Hooks(huey, TaskReports(tenant_of, through, reruns=True), through)
+    hooks.connect()
+    return hooks.disconnect
+
+
+@dataclass
+class _Run:
+    """A task that runs, and what has been reported of its end."""
+
+    task: Task
+    cancelled: bool = False
+    ended: bool = False
+
+
+class _Hooks:
+    """Receivers of Huey's signals and hooks."""
+
+    def __init__(self, huey: Any, reports: TaskReports, through: Bridge | None) -> None:
+        from huey import signals  # noqa: PLC0415 - only its users have it
+
+        self._huey = huey
+        self._reports = reports
+        self._lost = TaskReports(through=through)
+        self._running = RunningTasks(_folder(huey.name))
+        self._runs: dict[str, _Run] = {}
+        self._method = huey._execute  # noqa: SLF001 - what it raises has no signal
+        self._receivers = [
+            (self._queued, (signals.SIGNAL_ENQUEUED, signals.SIGNAL_SCHEDULED)),
+            (self._not_run, (signals.SIGNAL_REVOKED, signals.SIGNAL_EXPIRED)),
+            (self._canceled, (signals.SIGNAL_CANCELED,)),
+            (self._interrupted, (signals.SIGNAL_INTERRUPTED,)),
+        ]
+
+    def connect(self) -> None:
+        """Add the receivers to the instance."""
+        for receiver, names in self._receivers:
+            self._huey.signal(*names)(receiver)
+        self._huey.post_execute(_NAME)(self._executed)
+        self._huey.on_startup(_NAME)(self._report_lost)
+        self._huey._execute = self._execute  # noqa: SLF001
+
+    def disconnect(self) -> None:
+        """Take the receivers off the instance."""
+        for receiver, names in self._receivers:
+            self._huey.disconnect_signal(receiver, *names)
+        self._huey.unregister_post_execute(_NAME)
+        self._huey.unregister_on_startup(_NAME)
+        self._huey._execute = self._method  # noqa: SLF001
+
+    def _queued(self, signal: str, task: Any) -> None:  # noqa: ARG002 - the signal's arguments
+        attempt = self._reports.queued(_task(task))
+        if task.id in self._runs:
+            self._keep_attempt(task, attempt)
+
+    def _not_run(self, signal: str, task: Any) -> None:
+        self._reports.cancelled(self._attempted(task), signal)
+
+    def _canceled(self, signal: str, task: Any) -> None:  # noqa: ARG002
+        if task.id in self._runs:
+            self._runs[task.id].cancelled = True
+
+    def _interrupted(self, signal: str, task: Any) -> None:
+        run = self._runs.get(task.id)
+        if run is not None and not run.ended:
+            run.ended = True
+            self._reports.cancelled(run.task, signal)
+
+    def _executed(self, task: Any, value: Any, exception: BaseException | None) -> None:
+        run = self._runs.get(task.id)
+        if run is None:
+            return
+        if run.ended or (exception is not None and task.retries):
+            run.ended = True  # it is retried
+            return
+        run.ended = not (run.cancelled and exception is not None)
+        if exception is None:
+            self._reports.done(run.task, value)
+        elif run.ended:
+            self._reports.failed(run.task, exception)
+
+    def _execute(self, task: Any, timestamp: Any) -> Any:
+        run = self._runs[task.id] = _Run(self._attempted(task))
+        self._reports.started(run.task)
+        self._reports.entered(run.task)
+        self._record(run.task)
+        try:
+            return self._method(task, timestamp)
+        except BaseException as error:
+            if not run.ended:
+                self._reports.failed(run.task, error)
+            run.ended = True
+            raise
+        finally:
+            if not run.ended:
+                self._reports.cancelled(run.task, "canceled")
+            self._running.clear()
+            self._reports.left(task.id)
+            self._runs.pop(task.id, None)
+
+    def _keep_attempt(self, task: Any, attempt: int) -> None:
+        """Keep the number of a retry, which may start before readers have seen that it waits."""
+        try:
+            self._huey.put(_key(task), attempt)
+        except Exception as error:
+            _LOG.warning("the attempt of task %s was not kept: %s", task.id, text_of(error))
+
+    def _attempted(self, task: Any) -> Task:
+        """Return a task with the number that was kept for its retry."""
+        try:
+            attempt = self._huey.get(_key(task))
+        except Exception as error:
+            _LOG.warning("the attempt of task %s cannot be read: %s", task.id, text_of(error))
+            attempt = None
+        return replace(_task(task), attempt=attempt) if isinstance(attempt, int) else _task(task)
+
+    def _record(self, task: Task) -> None:
+        identity = self._reports.identity(task)
+        if identity is not None:
+            self._running.record(identity)
+
+    def _report_lost(self) -> None:
+        """Report tasks of killed workers; a worker calls this when it starts."""
+        for identity in self._running.lost():
+            tenant, name = {"tenant_id": identity["tenant"]}, identity["name"]
+            task = Task(identity["id"], name, identity["attempt"], kwargs=tenant)
+            self._lost.failed(task, Failure("the worker that ran the task was lost", "WorkerLost"))
+
+
+def _task(task: Any) -> Task:
+    return Task(task.id, task.name, args=tuple(task.args), kwargs=task.kwargs)
+
+
+def _key(task: Any) -> str:
+    return f"jobtrail.attempt.{task.id}"
+
+
+def _folder(name: str) -> Path:
+    """Return where processes of this user, queue and log write down what they run."""
+    log = os.environ.get("JOBTRAIL_REDIS_URL", "")
+    queue = hashlib.sha256(f"{os.geteuid()} {name} {log}".encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir(), f"jobtrail-huey-{queue}")

@@ -1,0 +1,116 @@
+"""Tasks that run on this machine, and those whose processes were killed meanwhile.
+
+Each thread that runs tasks holds the lock of a file of its own, into which it writes the task that
+it runs. The system releases the lock of a process that was killed, however that happened: a file
+with a task that nobody locks is a task that was lost. Any other process with the same folder finds
+it. Used by integrations of queues that forget a task whose worker is killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import stat
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..event_ids import new_event_id
+
+_LOG = logging.getLogger(__name__)
+
+
+class RunningTasks:
+    """The tasks that processes with the same folder run; safe to share between threads.
+
+    No call raises: what cannot be written is a warning.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._own = threading.local()
+
+    def record(self, task: Mapping[str, Any]) -> None:
+        """Write down the task that this thread runs from now on."""
+        self._write(orjson.dumps(task))
+
+    def clear(self) -> None:
+        """Write down that this thread runs no task."""
+        self._write(b"")
+
+    def lost(self) -> Iterator[dict[str, Any]]:
+        """Return the tasks whose processes were killed, each one once."""
+        try:
+            files = list(self._folder.iterdir()) if _is_private(self._folder) else []
+            for path in files:
+                task = _taken(path)
+                if task:
+                    yield orjson.loads(task)
+        except (OSError, orjson.JSONDecodeError) as error:
+            _LOG.warning("lost tasks cannot be looked for in %s: %s", self._folder, error)
+
+    def _write(self, text: bytes) -> None:
+        try:
+            file = self._file()
+            os.ftruncate(file, 0)
+            os.pwrite(file, text, 0)
+        except OSError as error:
+            _LOG.warning("the running task cannot be written to %s: %s", self._folder, error)
+
+    def _file(self) -> int:
+        """Return the file of this thread; a forked process has none of its parent's.
+
+        Raises:
+            OSError: it cannot be created.
+        """
+        own = self._own
+        if getattr(own, "process", None) != os.getpid():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _is_private(self._folder):
+                raise PermissionError("not a private directory of this user")
+            own.file = _created(self._folder)
+            own.process = os.getpid()
+        file: int = own.file
+        return file
+
+
+def _created(folder: Path) -> int:
+    """Return a new file that is locked; another process may have removed it before it was."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        file = os.open(folder / new_event_id(), flags, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)
+
+
+def _taken(path: Path) -> bytes:
+    """Remove a file that nobody locks, and return what it has; nothing of other files."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(file).st_nlink:
+            return b""
+        path.unlink()
+        return os.read(file, 1_000_000)
+    except BlockingIOError:
+        return b""
+    finally:
+        os.close(file)
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False
+    private = stat.S_IMODE(found.st_mode) & 0o077 == 0
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and private
