@@ -74,7 +74,7 @@ class AsyncJobReport(JobReportBase):
         await TURN
         self._enter()
         try:
-            await self._begin()
+            await self.begin()
         except BaseException:
             self._leave(*sys.exc_info())
             raise
@@ -154,7 +154,15 @@ class AsyncJobReport(JobReportBase):
         """End the job as cancelled; `reason` is cut likewise. Raises what `done` does."""
         await self._end(lambda: self._events.cancelled(reason))
 
-    async def _begin(self) -> None:
+    def hand_over(self) -> None:
+        """Send the progress that waits, and report nothing more: another report has the end."""
+        with self._lock:
+            if self._waiting is not None and not self._ended:
+                self._send_progress(self._events.built(self._waiting))
+            self._ended = True
+
+    async def begin(self) -> None:
+        """Report the start without a block; the caller reports the end, too."""
         events = self._events
         if self._find_attempt and not events.silent:
             events.attempt = await self._sender.next_attempt(events)

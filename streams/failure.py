@@ -30,6 +30,11 @@ def failure_of(exception: BaseException) -> Failure:
     return Failure(valid_text(text or name), valid_text(name, WORD_LENGTH))
 
 
+def described(error: BaseException) -> str:
+    """Return the class and the text of an exception, for a line of the log."""
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
 def text_of(value: object) -> str:
     """Return the text of any value, or the name of its class if its own code raises."""
     try:

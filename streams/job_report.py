@@ -66,7 +66,7 @@ class JobReport(JobReportBase):
     def __enter__(self) -> Self:
         self._enter()
         try:
-            self._begin()
+            self.begin()
         except BaseException:
             self._leave(*sys.exc_info())
             raise
@@ -156,7 +156,17 @@ class JobReport(JobReportBase):
         """End the job as cancelled; `reason` is cut likewise. Raises what `done` does."""
         self._end(self._events.cancelled(reason))
 
-    def _begin(self) -> None:
+    def hand_over(self) -> None:
+        """Send the progress that waits, and report nothing more: another report has the end."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._waiting is not None and not self._ended:
+                self._send_progress(self._events.built(self._waiting))
+            self._ended = True
+
+    def begin(self) -> None:
+        """Report the start without a block; the caller reports the end, too."""
         events = self._events
         if self._find_attempt and not events.silent:
             events.attempt = self._sender.find_attempt(events)

@@ -1,0 +1,204 @@
+"""arq jobs as jobs: what arq enqueues and runs is reported, without a change to the functions.
+
+    from jobtrail.integrations.arq import report_tasks
+
+    report_tasks()
+
+The id of an arq job is the id of the job, its function is the job type, and each try is an attempt.
+Jobs without a tenant are not reported. Inside a function, `current_job()` reports progress.
+
+arq's own hooks see neither arguments nor results, and not all ends. So the methods that enqueue a
+job and that make a worker are wrapped. A report never makes a job fail: an event that cannot be
+appended is a warning, and an end is retried before that. Used by applications with arq.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..async_reporter import AsyncReporter
+from ..failure import Failure, described
+from ..reporting import current
+from .async_task_reports import AsyncTaskReports, Run
+from .methods import Methods
+from .task_reports import Task, TenantOf, tenant_argument
+
+if TYPE_CHECKING:
+    from arq.connections import ArqRedis
+    from arq.jobs import Job
+    from arq.worker import Worker
+
+_LOG = logging.getLogger(__name__)
+_METHODS = Methods()
+_UNKNOWN = "<unknown>"
+"""Function of a job whose definition arq could not read."""
+
+
+def report_tasks(
+    *, tenant_of: TenantOf = tenant_argument, through: AsyncReporter | None = None
+) -> Callable[[], None]:
+    """Report the jobs of this process from now on; return a function that ends this.
+
+    A second call replaces the first; workers that were made before keep theirs. `tenant_of` returns
+    the tenant of a task, or None for a task that is not reported. `through` sends the events, by
+    default to the Redis in `JOBTRAIL_REDIS_URL`.
+
+    Raises:
+        ImportError: arq is not installed.
+    """
+    from arq.connections import ArqRedis  # noqa: PLC0415 - only its users have it
+    from arq.worker import Worker  # noqa: PLC0415 - likewise
+
+    reports = AsyncTaskReports(tenant_of, through)
+
+    async def enqueue_job(
+        method: Callable[..., Awaitable[Job | None]],
+        pool: ArqRedis,
+        function: str,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Job | None:
+        task = _enqueued_task(function, args, kwargs)
+        # The attempt is found out before a worker can begin with it.
+        sent = await reports.sent(task) if task.id else task
+        job = await method(pool, function, *args, **kwargs)
+        if job is not None:  # otherwise there is a job of this id
+            await reports.queued(replace(sent, id=job.job_id))
+        return job
+
+    def make(method: Callable[..., None], worker: Worker, *args: Any, **kwargs: Any) -> None:
+        method(worker, *args, **kwargs)
+        _Jobs(reports, worker).observe()
+
+    _METHODS.restore()
+    _METHODS.wrap(ArqRedis, "enqueue_job", enqueue_job)
+    _METHODS.wrap(Worker, "__init__", make)
+    return _METHODS.restore
+
+
+_OPTIONS = frozenset(
+    {"_job_id", "_queue_name", "_defer_until", "_defer_by", "_expires", "_job_try"}
+)
+"""Arguments of `enqueue_job` that are not passed to the function."""
+
+
+def _enqueued_task(function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+    """Return what `enqueue_job` is called with; the id is empty if arq makes one."""
+    passed = {name: value for name, value in kwargs.items() if name not in _OPTIONS}
+    return Task(kwargs.get("_job_id") or "", function, kwargs.get("_job_try") or 1, args, passed)
+
+
+@dataclass
+class _Running:
+    """A job that is running."""
+
+    run: Run
+    result: object = None
+    error: BaseException | None = None
+    aborted: bool = False
+
+
+class _Jobs:
+    """Reports the jobs of one worker, whose functions and methods it replaces."""
+
+    def __init__(self, reports: AsyncTaskReports, worker: Worker) -> None:
+        self._reports = reports
+        self._worker = worker
+        self._running: dict[str, _Running] = {}
+
+    def observe(self) -> None:
+        """Report the worker's jobs from now on."""
+        worker: Any = self._worker
+        worker.functions = {
+            name: self._reported(name, function) for name, function in worker.functions.items()
+        }
+        finish_job, finish_failed_job = worker.finish_job, worker.finish_failed_job
+
+        async def finished(job_id: str, finish: bool, *args: Any, **kwargs: Any) -> None:  # noqa: FBT001 - arq's own
+            await self._ended(job_id, again=not finish)
+            await finish_job(job_id, finish, *args, **kwargs)
+
+        async def failed_before_start(job_id: str, result: bytes | None) -> None:
+            await self._never_started(job_id, result)
+            await finish_failed_job(job_id, result)
+
+        worker.finish_job = finished
+        worker.finish_failed_job = failed_before_start
+
+    def _reported(self, name: str, function: Any) -> Any:
+        """Return a copy of arq's description of a function, which reports the function's calls."""
+        reported, coroutine = copy(function), function.coroutine
+
+        async def call(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> Any:
+            task = Task(ctx["job_id"], name, ctx["job_try"], args, kwargs)
+            run = self._reports.run(await self._reports.sent(task))
+            if run is None:
+                return await coroutine(ctx, *args, **kwargs)
+            running = self._running[task.id] = _Running(run)
+            before = current.enter(run.job)
+            try:
+                await self._reports.report(run, run.begin())
+                running.result = await coroutine(ctx, *args, **kwargs)
+            except BaseException as error:
+                running.error = error
+                running.aborted = task.id in self._worker.aborting_tasks
+                raise
+            finally:
+                current.leave(before)
+            return running.result
+
+        reported.coroutine = call
+        return reported
+
+    async def _ended(self, job_id: str, *, again: bool) -> None:
+        """Report how a job has ended; `again` is True if arq will run it once more.
+
+        It is reported outside of the function, whose time limit does not include this.
+        """
+        running = self._running.pop(job_id, None)
+        if running is None:
+            return
+        run, error = running.run, running.error
+        if again:
+            await self._reports.queued(replace(run.task, attempt=run.task.attempt + 1))
+        elif error is None:
+            await self._reports.report(run, run.done(running.result))
+        elif not isinstance(error, asyncio.CancelledError):
+            await self._reports.report(run, run.failed(error))
+        elif running.aborted or self._is_stopping():
+            reason = "aborted" if running.aborted else "the worker was stopped"
+            await self._reports.report(run, run.cancelled(reason))
+        else:
+            timeout = Failure("the job took longer than its timeout", "TimeoutError")
+            await self._reports.report(run, run.failed(timeout))
+
+    def _is_stopping(self) -> bool:
+        """Return True if the worker cancels its jobs for good, because it ends."""
+        main = self._worker.main_task
+        return not self._worker.retry_jobs and main is not None and main.cancelling() > 0
+
+    async def _never_started(self, job_id: str, result: bytes | None) -> None:
+        """Report the end of a job that arq did not start, or not once more."""
+        from arq.jobs import deserialize_result  # noqa: PLC0415 - only its users have it
+
+        try:
+            ended = deserialize_result(result or b"", deserializer=self._worker.job_deserializer)
+        except Exception as error:  # of the application's own format, or arq could not write it
+            _LOG.warning("the end of job %s is not reported: %s", job_id, described(error))
+            return
+        if ended.function == _UNKNOWN:
+            _LOG.warning("the end of job %s is not reported: its tenant is unknown", job_id)
+            return
+        task = Task(job_id, ended.function, ended.job_try, tuple(ended.args), ended.kwargs)
+        run = self._reports.run(await self._reports.sent(task))
+        if run is None:
+            return
+        if isinstance(ended.result, asyncio.CancelledError):
+            await self._reports.report(run, run.cancelled("aborted"))
+        else:
+            await self._reports.report(run, run.failed(ended.result))
