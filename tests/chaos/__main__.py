@@ -6,7 +6,7 @@ import argparse
 import secrets
 import sys
 
-from tests.chaos.faults import schedule
+from tests.chaos.faults import FAULTS, schedule
 from tests.chaos.run import Options, run
 
 ROUNDS = 1_000
@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=500_000, help="events to append, about")
     parser.add_argument("--seed", type=int, default=secrets.randbits(32), help="to run it again")
     parser.add_argument("--consumers", type=int, default=2, help="processes of each group")
+    parser.add_argument("--servers", choices=FAULTS, default="standalone", help="what is faulty")
     parser.add_argument(
         "--kill-at-ack",
         type=int,
@@ -33,8 +34,9 @@ def main() -> int:
         seed=given.seed,
         events=given.events,
         seconds=given.minutes * 60,
-        planned=[] if given.kill_at_ack else schedule(given.seed, ROUNDS, longest=4),
+        planned=[] if given.kill_at_ack else schedule(given.seed, ROUNDS, 4, given.servers),
         consumers=given.consumers,
+        servers=given.servers,
         kill_at_ack=given.kill_at_ack,
     )
     report = run(options, _say)

@@ -10,13 +10,17 @@ from typing import Any
 
 import redis
 
+from streams.cluster import servers_of
+from streams.wire import round_trip
+
 AT_ONCE = 1_000
 
 
 def forget_and_replay(client: redis.Redis, environ: Mapping[str, str]) -> Iterator[str]:
     """Flush, replay `status`, and give every document that is not what it was, as a violation."""
     before = documents(client)
-    client.flushall()
+    for server in servers_of(client):
+        server.flushall()
     with tempfile.TemporaryDirectory() as folder:
         replay = subprocess.run(
             [sys.executable, "-m", "ops", "replay", "status", "--json"],
@@ -35,10 +39,9 @@ def forget_and_replay(client: redis.Redis, environ: Mapping[str, str]) -> Iterat
 def documents(client: redis.Redis) -> dict[bytes, bytes]:
     """Give the status and progress documents of all jobs."""
     found = dict[bytes, bytes]()
-    for pattern in ("tenant:*:status", "tenant:*:progress"):
-        names: Any = list(client.scan_iter(pattern, count=AT_ONCE))
-        for at in range(0, len(names), AT_ONCE):
-            some = names[at : at + AT_ONCE]
-            values: Any = client.mget(some)
-            found |= dict(zip(some, values, strict=True))
+    for server in servers_of(client):
+        for pattern in ("tenant:*:status", "tenant:*:progress"):
+            names: Any = list(server.scan_iter(pattern, count=AT_ONCE))
+            values = round_trip(server, [("GET", name) for name in names])
+            found |= dict(zip(names, values, strict=True))
     return found

@@ -17,9 +17,11 @@ import redis
 
 from projections.decoding import Entry, from_model
 from projections.state import JobState
+from streams.cluster import keys_of
 from streams.entry_ids import EntryId
 from streams.events import parse_event
-from streams.wire import ask
+from streams.keys import JobKey
+from streams.wire import Command, ask, round_trip
 from tests.chaos.producers import Sent
 from tests.support.oracle import expected_state
 
@@ -119,7 +121,7 @@ def check(
 def _read_log(client: redis.Redis, tenant: str) -> Log:
     found, after = dict[str, bytes](), "-"
     while True:
-        page: Any = client.xrange(f"tenant:{tenant}:events", after, "+", count=PAGE)
+        page: Any = client.xrange(keys_of(client).stream(tenant), after, "+", count=PAGE)
         for entry_id, fields in page:
             (found[entry_id.decode()],) = fields.values()
         if len(page) < PAGE:
@@ -212,20 +214,16 @@ def _differing_documents(client: redis.Redis, expected: Mapping[Job, JobState]) 
     jobs = list(expected)
     for at in range(0, len(jobs), AT_ONCE):
         some = jobs[at : at + AT_ONCE]
-        names = [f"tenant:{job[0]}:{job[1]}:{job[2]}:{part}" for job in some for part in _PARTS]
-        found: Any = client.mget(names)
-        pipeline = client.pipeline(transaction=False)
-        for name in names[::2]:
-            pipeline.ttl(name)
-        for number, (job, ttl) in enumerate(zip(some, pipeline.execute(), strict=True)):
+        names = [keys_of(client).documents(JobKey(*job)) for job in some]
+        commands: list[Command] = [("GET", name) for pair in names for name in pair]
+        found = round_trip(client, commands)
+        times = round_trip(client, [("TTL", status) for status, _ in names])
+        for number, (job, ttl) in enumerate(zip(some, times, strict=True)):
             state = expected[job]
             shown = _shown(found[2 * number], found[2 * number + 1])
             wanted = _status(job[1], state), state.progress and state.progress.fields
             if shown != wanted or (ttl == -1) != (state.state.value in ENDS):
                 yield f"document differs: {job} shows {shown}, TTL {ttl}, and must show {wanted}"
-
-
-_PARTS = ("status", "progress")
 
 
 def _shown(status: bytes | None, progress: bytes | None) -> tuple[Any, ...]:
@@ -263,7 +261,7 @@ def _status(kind: str, state: JobState) -> dict[str, Any]:
 
 
 def _pending(client: redis.Redis, tenant: str) -> int:
-    groups: Any = client.xinfo_groups(f"tenant:{tenant}:events")
+    groups: Any = client.xinfo_groups(keys_of(client).stream(tenant))
     return sum(int(row["pending"]) for row in groups if row["name"].decode() in GROUPS)
 
 
@@ -295,7 +293,7 @@ def _wrong_dead_letters(
 
 def _dead(client: redis.Redis, tenants: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     for tenant in tenants:
-        for _, fields in ask(client, "XRANGE", f"tenant:{tenant}:dead", "-", "+"):
+        for _, fields in ask(client, "XRANGE", keys_of(client).dead(tenant), "-", "+"):
             pairs = list(zip(fields[::2], fields[1::2], strict=True))
             entry_id = dict(pairs)[b"entry_id"].decode()
             # One letter an entry: its groups stand one behind the other.

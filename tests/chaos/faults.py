@@ -16,6 +16,9 @@ from typing import NamedTuple
 import psycopg
 
 from ops.processes.child import Child
+from streams.cluster import keys_of, servers_of
+from streams.wire import ask, round_trip
+from tests.chaos.logs import ClusterServers, OneServer, Replicated
 from tests.chaos.rig import GROUPS, Rig
 
 Fault = Callable[[Rig, random.Random, float], None]
@@ -54,36 +57,36 @@ def freeze_consumer(rig: Rig, chance: random.Random, seconds: float) -> None:
 def cut_redis(rig: Rig, chance: random.Random, seconds: float) -> None:
     """Consumers' connections to Redis break, again and again."""
     for _ in range(5):
-        rig.to_redis.cut()
+        one_server(rig).to_redis.cut()
         rig.pause(chance.uniform(0, seconds / 5))
 
 
 def cut_producers(rig: Rig, chance: random.Random, seconds: float) -> None:
     """Producers' connections break, again and again: appends that landed are sent again."""
     for _ in range(10):
-        rig.from_producers.cut()
+        one_server(rig).from_producers.cut()
         rig.pause(chance.uniform(0, seconds / 10))
 
 
 def part_from_redis(rig: Rig, _chance: random.Random, seconds: float) -> None:
     """Consumers cannot reach Redis."""
-    rig.to_redis.stop()
+    one_server(rig).to_redis.stop()
     rig.pause(seconds)
-    rig.to_redis.start()
+    one_server(rig).to_redis.start()
 
 
 def slow_redis(rig: Rig, chance: random.Random, seconds: float) -> None:
     """Everything between consumers and Redis takes longer."""
-    rig.to_redis.delay(chance.uniform(0.02, 0.1))
+    one_server(rig).to_redis.delay(chance.uniform(0.02, 0.1))
     rig.pause(seconds)
-    rig.to_redis.delay(0)
+    one_server(rig).to_redis.delay(0)
 
 
 def stall_redis(rig: Rig, _chance: random.Random, _seconds: float) -> None:
     """Nothing comes through to Redis for longer than a command may take."""
-    rig.to_redis.stall()
+    one_server(rig).to_redis.stall()
     rig.pause(6)
-    rig.to_redis.resume()
+    one_server(rig).to_redis.resume()
 
 
 def cut_postgres(rig: Rig, chance: random.Random, seconds: float) -> None:
@@ -109,18 +112,18 @@ def stall_postgres(rig: Rig, _chance: random.Random, seconds: float) -> None:
 
 def restart_redis(rig: Rig, _chance: random.Random, seconds: float) -> None:
     """Redis shuts down in order and comes back with its data."""
-    rig.redis.stop()
+    one_server(rig).redis.stop()
     rig.pause(seconds)
-    rig.redis.start()
-    rig.keep_all_acknowledged()
+    one_server(rig).redis.start()
+    one_server(rig).keep_all_acknowledged()
 
 
 def crash_redis(rig: Rig, _chance: random.Random, seconds: float) -> None:
     """Redis is killed and comes back with its data."""
-    rig.redis.kill()
+    one_server(rig).redis.kill()
     rig.pause(seconds / 2)
-    rig.redis.start()
-    rig.keep_all_acknowledged()
+    one_server(rig).redis.start()
+    one_server(rig).keep_all_acknowledged()
 
 
 def restart_postgres(rig: Rig, _chance: random.Random, seconds: float) -> None:
@@ -169,7 +172,8 @@ def refusing_postgres(rig: Rig, chance: random.Random, seconds: float) -> None:
 
 def flush_scripts(rig: Rig, _chance: random.Random, _seconds: float) -> None:
     """Redis forgets its scripts."""
-    rig.client.script_flush()
+    for server in servers_of(rig.client):
+        server.script_flush()
 
 
 def destroy_groups(rig: Rig, chance: random.Random, _seconds: float) -> None:
@@ -177,14 +181,14 @@ def destroy_groups(rig: Rig, chance: random.Random, _seconds: float) -> None:
     for tenant in chance.sample(rig.tenants, 3):
         for group in chance.choice([GROUPS, GROUPS[:1], GROUPS[1:]]):
             rig.destroyed.add((tenant, group))
-            rig.client.execute_command("XGROUP", "DESTROY", f"tenant:{tenant}:events", group)
+            ask(rig.client, "XGROUP", "DESTROY", keys_of(rig.client).stream(tenant), group)
 
 
 def lose_marks(rig: Rig, _chance: random.Random, _seconds: float) -> None:
     """Everything that delivery keeps beside the logs is gone."""
-    names = list(rig.client.scan_iter(match="jobtrail:*", count=1_000))
-    if names:
-        rig.client.delete(*names)
+    for server in servers_of(rig.client):
+        names = list(server.scan_iter(match="jobtrail:*", count=1_000))
+        round_trip(server, [("DEL", name) for name in names])
 
 
 def skew_marks(rig: Rig, chance: random.Random, _seconds: float) -> None:
@@ -192,43 +196,85 @@ def skew_marks(rig: Rig, chance: random.Random, _seconds: float) -> None:
     for group in GROUPS:
         for tenant in rig.tenants:
             score = (time.time() + chance.choice([1e8, -1e8])) * 1000
-            rig.client.zadd(f"jobtrail:ready:{group}", {tenant: score})
+            rig.client.zadd(keys_of(rig.client).ready_of(group, tenant), {tenant: score})
 
 
-FAULTS: dict[str, Fault] = {
-    fault.__name__: fault
-    for fault in (
-        kill_consumer,
-        kill_between_commit_and_ack,
-        freeze_consumer,
-        cut_redis,
-        cut_producers,
-        part_from_redis,
-        slow_redis,
-        stall_redis,
-        cut_postgres,
-        part_from_postgres,
-        stall_postgres,
-        restart_redis,
-        crash_redis,
-        restart_postgres,
-        crash_postgres,
-        full_memory,
-        refusing_postgres,
-        flush_scripts,
-        destroy_groups,
-        lose_marks,
-        skew_marks,
+def replace_primary(rig: Rig, chance: random.Random, _seconds: float) -> None:
+    """A primary is killed, its replica is promoted, and it comes back as a replica."""
+    replicated(rig).replace_primary(chance)
+
+
+def hand_over(rig: Rig, chance: random.Random, _seconds: float) -> None:
+    """A replica takes over from its primary in order."""
+    cluster(rig).hand_over(chance)
+
+
+def move_slots(rig: Rig, chance: random.Random, _seconds: float) -> None:
+    """Slots of three tenants move to other primaries, key by key."""
+    for tenant in chance.sample(rig.tenants, 3):
+        cluster(rig).move_slot(chance, tenant)
+
+
+def replace_node(rig: Rig, chance: random.Random, _seconds: float) -> None:
+    """A node joins the cluster and takes all slots of a primary, which leaves."""
+    cluster(rig).replace_node(chance)
+
+
+_EVERYWHERE = (
+    kill_consumer,
+    kill_between_commit_and_ack,
+    freeze_consumer,
+    cut_postgres,
+    part_from_postgres,
+    stall_postgres,
+    restart_postgres,
+    crash_postgres,
+    refusing_postgres,
+    flush_scripts,
+    destroy_groups,
+    lose_marks,
+    skew_marks,
+)
+_OF_ONE_SERVER = (
+    cut_redis,
+    cut_producers,
+    part_from_redis,
+    slow_redis,
+    stall_redis,
+    restart_redis,
+    crash_redis,
+    full_memory,
+)
+_OF_REPLICATED = (replace_primary,)
+_OF_CLUSTER = (replace_primary, hand_over, move_slots, replace_node)
+
+FAULTS: dict[str, dict[str, Fault]] = {
+    servers: {fault.__name__: fault for fault in (*_EVERYWHERE, *faults)}
+    for servers, faults in (
+        ("standalone", _OF_ONE_SERVER),
+        ("sentinel", _OF_REPLICATED),
+        ("cluster", _OF_CLUSTER),
     )
 }
+"""The faults of each kind of servers."""
 
 
-def schedule(seed: int, rounds: int, longest: float) -> Sequence[Planned]:
-    """Plan rounds of faults, each kind once a round in random order; `longest` is in seconds."""
+def schedule(
+    seed: int, rounds: int, longest: float, servers: str = "standalone", only: Sequence[str] = ()
+) -> Sequence[Planned]:
+    """Plan rounds of faults, each kind once a round in random order.
+
+    Args:
+        seed: decides everything.
+        rounds: how often each kind comes.
+        longest: the longest time that a fault lasts, in seconds.
+        servers: one of `FAULTS`.
+        only: the kinds; by default all of these servers.
+    """
     chance = random.Random(seed)
     planned = []
     for _ in range(rounds):
-        kinds = sorted(FAULTS)
+        kinds = sorted(only or FAULTS[servers])
         chance.shuffle(kinds)
         planned += [
             Planned(
@@ -237,6 +283,24 @@ def schedule(seed: int, rounds: int, longest: float) -> Sequence[Planned]:
             for kind in kinds
         ]
     return planned
+
+
+def one_server(rig: Rig) -> OneServer:
+    """Return the only server of a rig."""
+    assert isinstance(rig.logs, OneServer)
+    return rig.logs
+
+
+def replicated(rig: Rig) -> Replicated:
+    """Return the servers of a rig, of which each primary has a replica."""
+    assert isinstance(rig.logs, Replicated)
+    return rig.logs
+
+
+def cluster(rig: Rig) -> ClusterServers:
+    """Return the cluster of a rig."""
+    assert isinstance(rig.logs, ClusterServers)
+    return rig.logs
 
 
 def kill_at_ack(rig: Rig, times: int, patience: float) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import redis
 
 from streams.appender import EventAppender
+from streams.cluster import keys_of
 from streams.connection import LogUnavailable, connect
 from tests.chaos.workload import Item, Workload
 
@@ -46,12 +47,24 @@ class Producer(threading.Thread):
     Args:
         share: events to send.
         rate: events a second.
+        durable: True to have each append confirmed by replicas. Raw entries are not, so that
+            nobody knows whether they are there.
     """
 
-    def __init__(self, url: str, workload: Workload, seed: str, share: int, rate: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        workload: Workload,
+        seed: str,
+        share: int,
+        rate: float,
+        *,
+        durable: bool = False,
+    ) -> None:
         super().__init__(daemon=True)
         self._client = connect(url, timeout=2, connect_timeout=2)
-        self._appender = EventAppender(self._client)
+        self._appender = EventAppender(self._client, durable_seconds=1)
+        self._durable = durable
         self._items = workload.items()
         self._chance = random.Random(seed)
         self._share, self._rate = share, rate
@@ -102,9 +115,11 @@ class Producer(threading.Thread):
         while True:
             try:
                 if len(items) == 1:
-                    ids = [self._appender.append(items[0].tenant, items[0].fields)]
+                    item, durable = items[0], self._durable
+                    ids = [self._appender.append(item.tenant, item.fields, durable=durable)]
                 else:
-                    ids = self._appender.append_many([(item.tenant, item.raw) for item in items])
+                    events = [(item.tenant, item.raw) for item in items]
+                    ids = self._appender.append_many(events, durable=self._durable)
             except LogUnavailable:
                 self.retries += 1
                 if self._halt.wait(self._chance.uniform(0.02, 0.3)):
@@ -119,10 +134,13 @@ class Producer(threading.Thread):
         """Add an entry as anything does that can XADD: once, unannounced."""
         if item.how == "poison":
             self.sent.poison.add(item.raw)
-        stream = f"tenant:{item.tenant}:events"
+        stream = keys_of(self._client).stream(item.tenant)
         try:
             entry_id: Any = self._client.xadd(stream, {item.field: item.raw})
         except redis.RedisError:
+            self.sent.maybe.add((item.tenant, item.raw))
+            return
+        if self._durable:
             self.sent.maybe.add((item.tenant, item.raw))
         else:
             self.sent.acked.append(Acked(item.tenant, item.raw, entry_id.decode()))

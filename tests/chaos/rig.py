@@ -14,9 +14,11 @@ from typing import IO, Any, Self
 
 import redis
 
-from ops.devstack import EmbeddedPostgres, EmbeddedRedis
+from ops.devstack import EmbeddedPostgres
 from ops.processes.child import Child
+from streams.cluster import keys_of
 from streams.connection import connect
+from tests.chaos.logs import LOGS
 from tests.support.proxy import Proxy
 from tests.support.servers import migrate, server_folder
 from tests.support.waiting import ENDING
@@ -89,9 +91,11 @@ class Rig:
     Args:
         tenants: whose logs there will be.
         consumers: processes of each group.
+        servers: one of `LOGS`.
     """
 
-    def __init__(self, tenants: Sequence[str], consumers: int) -> None:
+    def __init__(self, tenants: Sequence[str], consumers: int, servers: str = "standalone") -> None:
+        self.logs = LOGS[servers]()
         self.tenants = list(tenants)
         self._consumers = consumers
         self._stack = ExitStack()
@@ -104,17 +108,13 @@ class Rig:
     def __enter__(self) -> Self:
         """Start all."""
         with ExitStack() as stack:
-            redis_folder = stack.enter_context(server_folder())
+            stack.enter_context(self.logs)
             postgres_folder = stack.enter_context(server_folder())
             logs = stack.enter_context(server_folder())
-            self.redis = stack.enter_context(EmbeddedRedis(redis_folder, persist=True))
-            self.keep_all_acknowledged()
             self.postgres = stack.enter_context(EmbeddedPostgres(postgres_folder, fast=True))
             migrate(self.postgres)
-            self.to_redis = stack.enter_context(Proxy(self.redis.port))
             self.to_postgres = stack.enter_context(Proxy(self.postgres.port))
-            self.from_producers = stack.enter_context(Proxy(self.redis.port))
-            self.client = stack.enter_context(connect(self.redis.url))
+            self.client = stack.enter_context(connect(self.logs.url))
             self.log_path = logs / "consumers.log"
             self.log = stack.enter_context(self.log_path.open("ab"))
             self.fleet = Fleet(self._consumers, self.environ(), self.log)
@@ -131,26 +131,16 @@ class Rig:
         """Stop all."""
         self._stack.close()
 
-    @property
-    def producers_url(self) -> str:
-        """Where producers find Redis."""
-        return _at(self.redis.url, self.redis.port, self.from_producers.port)
-
     def environ(self) -> dict[str, str]:
         """Give the environment of a consumer."""
         inherited = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
         return inherited | {
-            "JOBTRAIL_REDIS_URL": _at(self.redis.url, self.redis.port, self.to_redis.port),
+            "JOBTRAIL_REDIS_URL": self.logs.consumers_url,
             "JOBTRAIL_DATABASE_URL": _at(
                 self.postgres.url, self.postgres.port, self.to_postgres.port
             ),
             "JOBTRAIL_RECLAIM_IDLE_SECONDS": "1",
         }
-
-    def keep_all_acknowledged(self) -> None:
-        """Let Redis acknowledge only what it would still have after a crash."""
-        with connect(self.redis.url) as client:
-            client.config_set("appendfsync", "always")
 
     def pause(self, seconds: float) -> None:
         """Let a fault last."""
@@ -183,7 +173,7 @@ def ends(client: redis.Redis, tenants: Sequence[str]) -> Positions:
     """Give where each log ends now."""
     found = {}
     for tenant in tenants:
-        last: Any = client.xrevrange(f"tenant:{tenant}:events", count=1)
+        last: Any = client.xrevrange(keys_of(client).stream(tenant), count=1)
         if last:
             found[tenant] = position(last[0][0])
     return found
@@ -192,7 +182,7 @@ def ends(client: redis.Redis, tenants: Sequence[str]) -> Positions:
 def settled(client: redis.Redis, until: Positions) -> bool:
     """Tell whether both groups have acknowledged everything up to these positions."""
     return all(
-        _settled(client, f"tenant:{tenant}:events", group, end)
+        _settled(client, keys_of(client).stream(tenant), group, end)
         for tenant, end in until.items()
         for group in GROUPS
     )

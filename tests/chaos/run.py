@@ -35,6 +35,10 @@ class Options(NamedTuple):
     seconds: float
     planned: Sequence[Planned]
     consumers: int = 2
+    servers: str = "standalone"
+    """One of `FAULTS`."""
+    whole: bool = False
+    """True to have the whole schedule happen, however long it takes."""
     kill_at_ack: int = 0
     """Consumers to kill between commit and acknowledgement before the schedule."""
 
@@ -70,7 +74,7 @@ class Report(NamedTuple):
 
 def run(options: Options, say: Say) -> Report:
     """Run it; `say` is told what happens."""
-    with Rig(TENANTS, options.consumers) as rig:
+    with Rig(TENANTS, options.consumers, options.servers) as rig:
         producers = [_producer(rig, options, number) for number in range(len(SKEWS))]
         for producer in producers:
             producer.start()
@@ -80,9 +84,9 @@ def run(options: Options, say: Say) -> Report:
             kill_at_ack(rig, options.kill_at_ack, 30 + 5 * options.kill_at_ack)
             healed["kill_at_ack"].append(_heal(rig, "kill_at_ack"))
         for planned in options.planned:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and not options.whole:
                 break
-            healed[planned.kind].append(_suffer(rig, planned, say))
+            healed[planned.kind].append(_suffer(rig, planned, options.servers, say))
         for producer in producers:
             producer.shared_out.wait(max(0.0, deadline - time.monotonic()))
             producer.stop()
@@ -102,13 +106,15 @@ def _producer(rig: Rig, options: Options, number: int) -> Producer:
     seed = f"{options.seed}-{number}"
     workload = Workload(seed, f"p{number}", TENANTS, SKEWS[number])
     share = options.events // len(SKEWS)
-    return Producer(rig.producers_url, workload, seed, share, 1.2 * share / options.seconds)
+    rate = 1.2 * share / options.seconds
+    durable = rig.logs.durable
+    return Producer(rig.logs.producers_url, workload, seed, share, rate, durable=durable)
 
 
-def _suffer(rig: Rig, planned: Planned, say: Say) -> float:
+def _suffer(rig: Rig, planned: Planned, servers: str, say: Say) -> float:
     """Let one fault happen, and give the seconds that it took to heal once it was over."""
     rig.pause(planned.pause)
-    FAULTS[planned.kind](rig, random.Random(planned.seed), planned.seconds)
+    FAULTS[servers][planned.kind](rig, random.Random(planned.seed), planned.seconds)
     seconds = _heal(rig, planned.kind)
     say(f"{planned.kind} ({planned.seconds:.1f} s) healed in {seconds:.2f} s")
     return seconds

@@ -1,11 +1,14 @@
-"""A short run of the chaos; `make chaos` is the long one."""
+"""Short runs of the chaos; `make chaos` is the long one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.chaos.faults import FAULTS, schedule
 from tests.chaos.run import Options, Report, run
+from tests.support.thorough import THOROUGH
 
 SEED = 20_261
 
@@ -21,8 +24,26 @@ def test_every_fault_once_under_load__nothing_lost_nothing_twice(
     report = run(Options(SEED, 20_000, 45, planned), say=lambda line: record_property("heal", line))
 
     assert report.violations == [], _said(report)
-    assert report.heal_seconds.keys() <= FAULTS.keys()
+    assert report.heal_seconds.keys() <= FAULTS["standalone"].keys()
     assert report.verdict.acknowledged > 10_000
+
+
+@pytest.mark.skipif(not THOROUGH, reason="takes over 20 s; set JOBTRAIL_TEST_THOROUGH=1")
+@pytest.mark.parametrize(
+    ("servers", "kinds"),
+    [
+        ("sentinel", ["replace_primary", "kill_consumer"]),
+        ("cluster", ["replace_primary", "hand_over", "move_slots", "replace_node"]),
+    ],
+)
+def test_servers_replaced_under_load__nothing_lost_nothing_twice(
+    servers: str, kinds: list[str]
+) -> None:
+    planned = schedule(SEED, 1, 1, servers, kinds)
+    report = run(Options(SEED, 2_000, 15, planned, servers=servers, whole=True), say=print)
+
+    assert report.violations == [], _said(report)
+    assert report.heal_seconds.keys() == set(kinds)
 
 
 def test_consumers_killed_between_commit_and_acknowledgement__effect_once() -> None:

@@ -56,7 +56,8 @@ class RedisCluster(NamedTuple):
     """Three primaries, and replicas of the first ones."""
 
     primaries: list[Node]
-    replicas: Sequence[Node]
+    replicas: list[Node]
+    """Each is the replica of the primary at the same index."""
     start: Callable[[], Node]
     """Starts another node, outside the cluster."""
 
@@ -93,6 +94,23 @@ class RedisCluster(NamedTuple):
         for node in (target, *self.primaries):
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
 
+    def fail_over(self, number: int, *, kill: bool) -> None:
+        """Have a primary's replica replace it: in order, or after the primary was killed.
+
+        Then the primary is the replica, in step.
+        """
+        old, new = self.primaries[number], self.replicas[number]
+        slots = [row[0] for row in old.ask("CLUSTER", "SLOTS") if row[2][1] == old.port]
+        if kill:
+            old.kill()
+        else:
+            new.ask("CLUSTER", "FAILOVER")
+        eventually(lambda: _owns(new, slots), 60, "a failover")
+        if kill:
+            old.start()
+        self.primaries[number], self.replicas[number] = new, old
+        eventually(lambda: _has_replica(new), 60, "its replica")
+
     def replace(self, number: int) -> None:
         """Have a new node take the slots of a primary, which then leaves the cluster and ends."""
         old, new = self.primaries[number], self.start()
@@ -104,6 +122,9 @@ class RedisCluster(NamedTuple):
         _move_slots(old, new, [node for node in self.primaries if node is not old])
         self.primaries[number] = new
         eventually(lambda: _has_replica(new), 60)
+        if number < len(self.replicas):
+            replica = self.replicas[number]
+            eventually(lambda: _follows(replica, new), 60)
         old_id = old.id
         for node in nodes:
             if node is not old:
@@ -168,6 +189,16 @@ def _slots(row: Sequence[Any], node: Node) -> Iterable[int]:
 def _set_slots(node: Node, slots: Sequence[int], state: str, other: Node) -> None:
     other_id = other.id
     node.ask_all([("CLUSTER", "SETSLOT", slot, state, other_id) for slot in slots])
+
+
+def _follows(replica: Node, primary: Node) -> bool:
+    role = replica.ask("ROLE")
+    return bool(role[0] == b"slave" and role[2] == primary.port)
+
+
+def _owns(node: Node, slots: Sequence[int]) -> bool:
+    rows = node.ask("CLUSTER", "SLOTS")
+    return set(slots) <= {row[0] for row in rows if row[2][1] == node.port}
 
 
 def _known(node: Node) -> list[bytes]:
