@@ -4,6 +4,7 @@ import { h, put } from "./dom.js";
 import { get, signIn, signOut, signedIn } from "./http.js";
 import { settings } from "./settings.js";
 import { t } from "./text.js";
+import { audit } from "./view_audit.js";
 import { dead, letter } from "./view_dead.js";
 import { job } from "./view_job.js";
 import { jobs, stalled } from "./view_jobs.js";
@@ -17,6 +18,7 @@ const PAGES = [
   { name: "stalled", at: "stalled", show: stalled },
   { name: "dead", at: "dead", show: dead, item: letter, depth: 3 },
   { name: "tenants", at: "tenants", show: tenants },
+  { name: "audit", at: "audit", show: audit },
 ];
 
 const main = document.getElementById("main");

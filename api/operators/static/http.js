@@ -6,6 +6,7 @@ const URL_PREFIX = new URL("../api/v1/ops/", document.baseURI).pathname;
 const MAX_CACHED = 40; // answers
 const KEY = "jobtrail-token";
 const TIMEOUT = 12_000; // milliseconds
+const OWN_WORDS = ["read-only", "not-recorded"]; // types of problems
 
 let skew = 0;
 const known = new Map();
@@ -57,8 +58,10 @@ export async function get(path, options = {}) {
   return facts;
 }
 
-export async function post(path) {
-  return read(await send(path, { method: "POST", headers: headers() }));
+/** POST a path; requests with the same id are one action in the audit log. */
+export async function post(path, requestId = null) {
+  const extra = requestId === null ? {} : { "x-request-id": requestId };
+  return read(await send(path, { method: "POST", headers: headers(extra) }));
 }
 
 /** Return a path of these parts, each encoded. */
@@ -91,6 +94,7 @@ function headers(extra = {}) {
 }
 
 function message(status, facts) {
+  if (OWN_WORDS.includes(facts.type)) return facts.detail; // in the language of the console
   if (status === 401) return t("shell.tokenInvalid");
   if (status === 403) return t("shell.tokenScope");
   if (status === 404) return `${t("shell.notFound")}.`;

@@ -1,109 +1,173 @@
-// Dead letters: entries that could not be applied. They can be viewed, requeued and discarded.
+// Dead letters: entries that could not be applied, grouped by reason, and one by one.
 
-import { confirmed, h, panel, put, table, toast } from "./dom.js";
-import { ago, bytes, count, pretty } from "./format.js";
-import { get, path, post } from "./http.js";
+import { h, panel, put, table } from "./dom.js";
+import { ago } from "./format.js";
+import { get } from "./http.js";
+import { Chosen, Matching, actOnMany } from "./letter_actions.js";
+import { addressOf, filterForm, filtersIn, queryOf } from "./letter_filters.js";
+import { Counting, groupList } from "./letter_groups.js";
+import { t } from "./text.js";
+import { letterButtons } from "./view_letter.js";
 
-const EVERY = 5_000;
+export { letter } from "./view_letter.js";
+
+const EVERY = 5_000; // milliseconds
+const COUNTED_EVERY = 30_000; // milliseconds: to count costs more than to list
 
 export async function dead(visit) {
-  const tenant = visit.query.get("tenant"), cursor = visit.query.get("cursor");
-  const page = new URLSearchParams([["tenant", tenant], ["cursor", cursor]].filter(([, value]) => value));
-  const body = h("div", { class: "stack" });
-  let current;
-  await visit.live(async () => {
-    const facts = await get(`dead/?${page}`, { signal: visit.signal });
-    if (!body.isConnected) {
-      put(visit.main, h("h1", {}, "Dead letters"),
-        h("p", { class: "lead" }, tenant ? `Dead letters of tenant ${tenant}. ` : "The latest dead letters of all tenants. ", "Fix the cause, then requeue the entry."), body);
-    }
-    if (facts !== current) put(body, tenantLinks(facts.tenants, tenant), panel(null, list(facts, visit), pages(facts, tenant, cursor)));
-    current = facts;
-  }, EVERY);
+  const view = new DeadLetters(visit);
+  const path = `dead/?${queryOf(view.filters, { cursor: view.cursor })}`;
+  await visit.live(async () => view.take(await get(path, { signal: visit.signal })), EVERY);
 }
 
-function tenantLinks(tenants, chosen) {
-  if (!tenants.length) return null;
-  return h("p", { class: "choice" },
-    h("a", { href: "#/dead", "aria-current": !chosen && "true" }, "All"),
-    tenants.slice(0, 30).map((each) =>
-      h("a", { href: `#/dead?tenant=${encodeURIComponent(each.tenant)}`, "aria-current": each.tenant === chosen && "true" },
-        each.tenant, h("small", {}, ` ${count(each.letters)}`))));
+class DeadLetters {
+  constructor(visit) {
+    this.visit = visit;
+    this.filters = filtersIn(visit.query);
+    this.cursor = visit.query.get("cursor");
+    this.chosen = new Map(); // selected letters by their key
+    this.all = false; // whether all that match are selected
+    this.facts = this.shown = this.counting = null;
+    this.countedAt = 0;
+    this.groups = h("section", { class: "panel", "aria-label": t("dead.byReason") });
+    this.bar = h("div", { class: "letter-bar" });
+    this.list = h("div");
+  }
+
+  /** Take an answer: new letters are announced, so that no row moves under the pointer. */
+  async take(facts) {
+    if (!this.list.isConnected) this.#frame(facts);
+    const changed = facts !== this.facts;
+    this.facts = facts;
+    if (this.shown === null || this.#fresh() === 0) this.shown = facts;
+    if (changed) this.draw();
+    const due = changed ? COUNTED_EVERY : COUNTED_EVERY * 4;
+    if (Date.now() - this.countedAt > due) await this.count();
+  }
+
+  #frame(facts) {
+    put(this.visit.main, h("h1", {}, t("dead.title")),
+      h("p", { class: "lead" }, t("dead.lead")),
+      !this.visit.session.may_act && h("p", { class: "note" }, t("dead.readOnly")),
+      filterForm(this.filters, facts.tenants),
+      h("div", { class: "stack" }, this.groups, panel(null, this.bar, this.list)));
+  }
+
+  /** Count all letters that match, as far as one request does. */
+  async count() {
+    this.countedAt = Date.now();
+    const counting = new Counting(this.filters);
+    await counting.step(this.visit.signal);
+    this.counting = counting;
+    this.#drawGroups();
+    this.#drawBar();
+  }
+
+  #fresh() {
+    const known = new Set(this.shown.items.map(keyOf));
+    return this.facts.items.filter((each) => !known.has(keyOf(each))).length;
+  }
+
+  draw() {
+    this.#drawBar();
+    put(this.list, table(t("dead.title"), this.#columns(), this.shown.items, this.#nothing()), this.#pages());
+  }
+
+  #drawGroups() {
+    const { counting } = this;
+    put(this.groups, h("h2", {}, `${counting.lettersText} · ${counting.tenantsText}`),
+      counting.letters > 0 && groupList(counting),
+      !counting.complete && h("p", {}, h("button", { type: "button", "data-key": "count", onclick: async () => {
+        await counting.step(this.visit.signal).catch((error) => this.visit.failed(error));
+        this.#drawGroups();
+      } }, t("dead.countOn"))));
+  }
+
+  #drawBar() {
+    const fresh = this.#fresh(), number = this.chosen.size, any = this.all || number > 0;
+    const button = (key, onclick, style) => h("button", { type: "button", "data-key": key, class: style, onclick }, t(key));
+    const select = (change) => () => {
+      change();
+      this.draw();
+    };
+    put(this.bar,
+      this.visit.session.may_act && this.shown.items.length > 0 && [
+        any && h("span", { role: "status" }, this.all ? t("dead.selectedAll") : t("dead.selected", { count: number })),
+        !this.all && button("dead.selectPage", select(() => this.#selectable().forEach((each) => this.chosen.set(keyOf(each), each)))),
+        !this.all && button("dead.selectAll", select(() => (this.all = true))),
+        any && button("dead.requeueSelected", () => this.#act("requeue"), "primary"),
+        any && button("dead.discardSelected", () => this.#act("discard"), "danger"),
+        any && button("dead.selectNone", select(() => this.#clear())),
+      ],
+      fresh > 0 && h("button", { type: "button", class: "primary", "data-key": "fresh", onclick: select(() => (this.shown = this.facts)) }, t("dead.fresh", { count: fresh })));
+  }
+
+  #selectable() {
+    return this.shown.items.filter((each) => each.known_tenant);
+  }
+
+  #clear() {
+    this.chosen.clear();
+    this.all = false;
+  }
+
+  #act(verb) {
+    const selection = this.all ? new Matching(this.filters) : new Chosen([...this.chosen.values()]);
+    actOnMany(verb, selection, () => {
+      this.#clear();
+      this.reload();
+    });
+  }
+
+  /** Show what is there after an action. */
+  reload() {
+    this.shown = null;
+    this.facts = null;
+    this.countedAt = 0;
+    this.visit.refresh();
+  }
+
+  #nothing() {
+    if (this.shown.next_cursor) return t("dead.noMatchSoFar");
+    return t(Object.keys(this.filters).length ? "dead.noMatch" : "dead.none");
+  }
+
+  #columns() {
+    const mayAct = this.visit.session.may_act;
+    return [
+      ...(mayAct ? [{ title: t("dead.select"), cell: (each) => this.#box(each) }] : []),
+      { title: t("dead.deadSince"), cell: (each) => ago(each.rejected_at) },
+      { title: t("dead.tenant"), wide: true, cell: (each) => h("a", { href: addressOf(this.filters, { tenant: each.tenant }), translate: "no" }, each.tenant) },
+      { title: t("dead.entry"), cell: (each) => h("a", { class: "unbroken", href: `#/dead/${encodeURIComponent(each.tenant)}/${each.id}`, translate: "no" }, each.id) },
+      { title: t("dead.reason"), cell: (each) => h("a", { class: "badge is-failed", href: addressOf(this.filters, { reason: each.reason }), translate: "no" }, each.reason) },
+      { title: t("dead.detail"), wide: true, cell: (each) => h("span", { class: "detail", translate: "no" }, each.detail) },
+      { title: t("dead.type"), cell: (each) => each.type && h("a", { href: addressOf(this.filters, { type: each.type }), translate: "no" }, each.type) },
+      ...(mayAct ? [{ title: t("dead.action"), cell: (each) => letterButtons(each, this.visit, () => this.reload()) }] : []),
+    ];
+  }
+
+  #box(each) {
+    if (!each.known_tenant) return "";
+    const key = keyOf(each);
+    return h("input", {
+      type: "checkbox", class: "box", "data-key": `box ${key}`, "aria-label": t("dead.selectOne", { id: each.id }),
+      checked: this.all || this.chosen.has(key), disabled: this.all,
+      onchange: (event) => {
+        if (event.target.checked) this.chosen.set(key, each);
+        else this.chosen.delete(key);
+        this.#drawBar();
+      },
+    });
+  }
+
+  #pages() {
+    const next = this.shown.next_cursor;
+    return h("p", { class: "pages" },
+      this.cursor && h("a", { href: addressOf(this.filters) }, t("shell.firstPage")),
+      next && h("a", { href: addressOf(this.filters, { cursor: next }) }, t("shell.nextPage")));
+  }
 }
 
-function list({ items }, visit) {
-  return table("Dead letters", [
-    { title: "Dead since", cell: (each) => ago(each.rejected_at) },
-    { title: "Tenant", wide: true, cell: (each) => each.tenant },
-    { title: "Entry", cell: (each) => h("a", { class: "unbroken", href: href(each) }, each.id) },
-    { title: "Groups", cell: (each) => each.group },
-    { title: "Reason", cell: (each) => h("span", { class: "badge is-failed" }, each.reason) },
-    { title: "Detail", wide: true, cell: (each) => h("span", { class: "detail" }, each.detail) },
-    { title: "Size", num: true, cell: (each) => bytes(each.bytes) },
-    { title: "Action", cell: (each) => buttons(each, () => visit.refresh()) },
-  ], items, "There are no dead letters.");
-}
-
-function href(each) {
-  return `#/dead/${encodeURIComponent(each.tenant)}/${each.id}`;
-}
-
-function pages({ next_cursor: next }, tenant, cursor) {
-  const to = (after) => `#/dead?${new URLSearchParams([["tenant", tenant], ["cursor", after]].filter(([, value]) => value))}`;
-  return h("p", { class: "pages" },
-    cursor && h("a", { href: to(null) }, "First page"),
-    next && h("a", { href: to(next) }, "Next page"));
-}
-
-function buttons(each, after) {
-  if (!each.known_tenant) return h("span", { class: "hint" }, "the tenant's name is not valid; use jobtrail dead discard");
-  const act = async (verb, dialog) => {
-    if (!(await confirmed(dialog))) return;
-    try {
-      const result = await post(path("dead", each.tenant, each.id, verb));
-      toast(verb === "requeue" ? `Requeued as entry ${result.entry_id}.` : "Discarded.");
-    } catch (error) {
-      toast(error.message);
-    }
-    after();
-  };
-  return h("span", { class: "buttons" },
-    h("button", { type: "button", "data-key": `requeue ${each.id}`, "aria-label": `Requeue dead letter ${each.id}`, onclick: () => act("requeue", {
-      title: "Requeue this entry?",
-      text: `Entry ${each.id} is appended to the stream of tenant ${each.tenant} again, and the dead letter is deleted, in one step. If the cause is not fixed, it becomes a dead letter again.`,
-      action: "Requeue",
-    }) }, "Requeue"),
-    h("button", { type: "button", class: "danger", "data-key": `discard ${each.id}`, "aria-label": `Discard dead letter ${each.id}`, onclick: () => act("discard", {
-      title: "Discard this entry permanently?",
-      text: `Entry ${each.id} of tenant ${each.tenant} is deleted and will never be applied. This cannot be undone.`,
-      action: "Discard", danger: true,
-    }) }, "Discard"));
-}
-
-export async function letter(visit) {
-  const [, tenant, id] = visit.parts;
-  const each = await get(path("dead", tenant, id), { signal: visit.signal });
-  const facts = [
-    ["Tenant", each.tenant], ["Entry", each.entry_id], ["Dead since", ago(each.rejected_at)], ["Size", bytes(each.bytes)],
-    ...each.rejections.map((rejection) => [`Group ${rejection.group}`, `${rejection.reason}: ${rejection.detail} (delivered ${count(rejection.deliveries)} times)`]),
-    ...(each.sha256 ? [["SHA-256", each.sha256]] : []),
-  ];
-  put(visit.main,
-    h("p", { class: "trail" }, h("a", { href: "#/dead" }, "Dead letters"), " / ", h("a", { href: `#/dead?tenant=${encodeURIComponent(tenant)}` }, tenant)),
-    h("h1", { class: "id" }, each.id),
-    h("div", { class: "stack" },
-      h("section", { class: "panel", "aria-label": "Dead letter" },
-        h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
-        buttons(each, () => {
-          location.hash = `#/dead?tenant=${encodeURIComponent(tenant)}`;
-        })),
-      panel("Event", each.event ? content(each.event) : h("p", { class: "empty" }, "The entry has no field named event."),
-        each.cut && h("p", { class: "hint" }, each.sha256 ? "The entry was too large; only its beginning was kept." : "The event is truncated here; jobtrail dead show prints all of it.")),
-      each.others.length > 0 && panel("Other fields", each.others.map((field) =>
-        h("div", {}, content(field.name), content(field.value))))));
-}
-
-function content({ text, base64 }) {
-  if (base64 !== undefined) return h("div", {}, h("p", { class: "hint" }, "Not UTF-8 text; shown in base64:"), h("pre", { tabindex: "0" }, base64));
-  return h("pre", { tabindex: "0" }, /^\s*[[{]/.test(text) ? pretty(text) : text);
+function keyOf(each) {
+  return `${each.tenant}/${each.id}`;
 }

@@ -15,7 +15,6 @@ MODULES = sorted(STATIC.glob("*.js"))
 TO_BE_MOVED = {
     "health.js",
     "plots.js",
-    "view_dead.js",
     "view_job.js",
     "view_jobs.js",
     "view_overview.js",

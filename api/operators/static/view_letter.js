@@ -1,0 +1,56 @@
+// One dead letter: why it was rejected, and what the entry holds.
+
+import { h, panel, put } from "./dom.js";
+import { ago, bytes, pretty } from "./format.js";
+import { get, path } from "./http.js";
+import { actOnOne } from "./letter_actions.js";
+import { addressOf } from "./letter_filters.js";
+import { t } from "./text.js";
+
+export async function letter(visit) {
+  const [, tenant, id] = visit.parts;
+  const each = await get(path("dead", tenant, id), { signal: visit.signal });
+  const facts = [
+    [t("dead.tenant"), asData(each.tenant)], [t("dead.entry"), asData(each.entry_id)], [t("dead.deadSince"), ago(each.rejected_at)],
+    [t("dead.size"), bytes(each.bytes)], [t("dead.type"), each.type ? asData(each.type) : t("dead.noType")],
+    ...(each.job_type ? [[t("dead.job_type"), asData(each.job_type)]] : []),
+    ...each.rejections.map((rejection) => [
+      t("dead.groupFacts", { group: rejection.group }),
+      t("dead.rejection", { reason: rejection.reason, detail: rejection.detail, count: rejection.deliveries }),
+    ]),
+    ...(each.sha256 ? [["SHA-256", each.sha256]] : []),
+  ];
+  put(visit.main,
+    h("p", { class: "trail" }, h("a", { href: "#/dead" }, t("dead.title")), " / ", h("a", { href: addressOf({ tenant }), translate: "no" }, tenant)),
+    h("h1", { class: "id", translate: "no" }, each.id),
+    h("div", { class: "stack" },
+      h("section", { class: "panel", "aria-label": t("dead.letter") },
+        h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+        letterButtons(each, visit, () => {
+          location.hash = addressOf({ tenant });
+        })),
+      panel(t("dead.event"), each.event ? content(each.event) : h("p", { class: "empty" }, t("dead.noEvent")),
+        each.cut && h("p", { class: "hint" }, t(each.sha256 ? "dead.onlyBeginning" : "dead.truncated"))),
+      each.others.length > 0 && panel(t("dead.otherFields"), each.others.map((field) =>
+        h("div", {}, content(field.name), content(field.value))))));
+}
+
+/** Make the buttons of a letter, or say why there are none. */
+export function letterButtons(each, visit, after) {
+  if (!visit.session.may_act) return h("span", { class: "hint" }, t("dead.readOnly"));
+  if (!each.known_tenant) return h("span", { class: "hint" }, t("dead.badTenant"));
+  const button = (verb, style) => h("button", {
+    type: "button", class: style, "data-key": `${verb} ${each.id}`, "aria-label": t(`dead.${verb}One`, { id: each.id }),
+    onclick: () => actOnOne(verb, each, after),
+  }, t(`dead.${verb}`));
+  return h("span", { class: "buttons" }, button("requeue"), button("discard", "danger"));
+}
+
+function asData(text) {
+  return h("span", { translate: "no" }, text);
+}
+
+function content({ text, base64 }) {
+  if (base64 !== undefined) return h("div", {}, h("p", { class: "hint" }, t("dead.notText")), h("pre", { tabindex: "0", translate: "no" }, base64));
+  return h("pre", { tabindex: "0", translate: "no" }, /^\s*[[{]/.test(text) ? pretty(text) : text);
+}
