@@ -12,7 +12,15 @@ from ops.addresses import command_settings
 from ops.arguments import check_known
 from ops.commands.shared_options import AsJson, OneTenant
 from ops.errors import CommandError
-from ops.printing import print_facts, print_facts_or_line, print_json, print_line, print_table
+from ops.printing import (
+    complain,
+    print_facts,
+    print_facts_or_line,
+    print_json,
+    print_line,
+    print_table,
+)
+from ops.tasks import audit
 from ops.tasks.dead_letters import selection as dead_letters
 from ops.tasks.dead_letters.facts import content_facts, listed_cells, printed_facts
 from ops.text.plurals import counted
@@ -109,7 +117,10 @@ def requeue(
     selection = dead_letters.select(tenant, ids, all_=all_, wanted=wanted)
     # No consumer reads the stream of a name that is not valid.
     store = _store(check_tenant(tenant))
-    _report("requeued", dead_letters.requeue(store, selection), tenant, as_json=as_json)
+    with audit.recorded(command_settings(), "requeue", tenant, selection.facts, complain) as record:
+        result = dead_letters.requeue(store, selection)
+        record.done(changed=result.handled > 0, counts={"requeued": result.handled})
+    _report("requeued", result, tenant, as_json=as_json)
 
 
 @dead.command()
@@ -135,7 +146,10 @@ def discard(
             f"this would delete {counted(sum(1 for _ in selection.letters(store)), 'dead letter')}"
             f" of tenant {tenant} permanently: confirm it with --yes"
         )
-    _report("discarded", dead_letters.discard(store, selection), tenant, as_json=as_json)
+    with audit.recorded(command_settings(), "discard", tenant, selection.facts, complain) as record:
+        result = dead_letters.discard(store, selection)
+        record.done(changed=result.handled > 0, counts={"discarded": result.handled})
+    _report("discarded", result, tenant, as_json=as_json)
 
 
 def _store(tenant: str | None) -> DeadLetterStore:

@@ -9,8 +9,7 @@ import typer
 from ops.addresses import command_settings
 from ops.arguments import check_known
 from ops.commands.shared_options import AllRows, AsJson, OneTenant
-from ops.errors import CommandError
-from ops.printing import print_json, print_line, print_lines, print_table
+from ops.printing import complain, print_json, print_line, print_lines, print_table
 from ops.text.plurals import counted
 from streams import logging_setup
 from streams.cluster import keys_of
@@ -80,19 +79,11 @@ def deregister(
     as_json: AsJson = False,
 ) -> None:
     """Remove a group that is not used any more, so that it no longer holds trimming back."""
-    from consumers.chores.retention import registration  # noqa: PLC0415 - as in `trim`
-    from consumers.delivery.group_states import registered_groups  # noqa: PLC0415 - as in `trim`
+    from ops.tasks.group_registration import deregister as remove  # noqa: PLC0415 - as in `trim`
 
     settings = command_settings()
     logging_setup.configure(settings)
-    client = connect(settings.require_redis_url())
-    known = registered_groups(client, keys_of(client))
-    if group not in known:
-        raise CommandError(f"no group {group!r} is registered: {', '.join(known) or 'none is'}")
-    try:
-        streams = registration.deregister(client, group, force=force)
-    except registration.ConsumersAlive as error:
-        raise CommandError(f"{error}, or pass --force") from None
+    streams = remove(settings, group, complain, force=force)
     if as_json:
         print_json({"group": group, "streams": streams})
     else:

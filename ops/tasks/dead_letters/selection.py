@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from consumers.dead_letters.letter import Letter
 from consumers.dead_letters.letter_filter import LetterFilter
 from consumers.dead_letters.store import DeadLetterStore, NotKept
+from consumers.round_trips import encodable
 from ops.errors import CommandError
 from streams.entry_ids import EntryId
+
+LISTED_IDS = 1_000
+"""The most ids that the facts of a selection have."""
 
 
 class Selection(NamedTuple):
@@ -20,6 +24,14 @@ class Selection(NamedTuple):
     ids: Sequence[EntryId]
     """Empty for all letters that match the filters."""
     wanted: LetterFilter = LetterFilter()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The letters as a JSON object: ids, or filters."""
+        if self.ids:
+            return {"letters": list(map(str, self.ids[:LISTED_IDS]))}
+        given = {name: value for name, value in self.wanted._asdict().items() if value is not None}
+        return {"filters": {name: encodable(value) for name, value in given.items()}}
 
     def letters(self, store: DeadLetterStore, *, oldest_first: bool = False) -> Iterator[Letter]:
         """Yield the letters that match the filters."""

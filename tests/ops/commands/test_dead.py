@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import pwd
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 from click.testing import Result
@@ -209,6 +212,70 @@ def test_what_cannot_be_done__is_one_line(
 ) -> None:
     redis_client.xadd("tenant:42:events", {"event": b"{}"})
     assert line in said(run(*words))
+
+
+def test_filters__detail_without_its_numbers_type_and_job_type(
+    run: Run, redis_client: redis.Redis
+) -> None:
+    write_letter(redis_client, "9-0", detail="line 1 column 7", event=b'{"type":"done"}')
+    write_letter(redis_client, "10-0", detail="line 2 column 30", event=b'{"job_type":"excel"}')
+    write_letter(redis_client, "11-0", detail="other")
+    tenant = ("--tenant", "42")
+    assert listed(run("list", "--detail", "line 3 column 1", "--json")) == [
+        ("42", "10-0"),
+        ("42", "9-0"),
+    ]
+    assert listed(run("list", "--job-type", "excel", "--json")) == [("42", "10-0")]
+    both = ("--type", "done", "--detail", "line 0 column 0")
+    assert json.loads(run("requeue", *tenant, "--all", *both, "--json").stdout) == {"requeued": 1}
+    discard = ("discard", *tenant, "--all", "--detail", "other", "--yes", "--json")
+    assert json.loads(run(*discard).stdout) == {"discarded": 1}
+    assert redis_client.xlen("tenant:42:dead") == 1
+    assert "go with --all" in said(run("requeue", *tenant, "10-0", "--type", "done"))
+
+
+def test_requeue_and_discard__are_recorded_with_the_user_of_the_system(
+    run: Run, redis_client: redis.Redis, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBTRAIL_DATABASE_URL", database_url)
+    monkeypatch.setenv("LOGNAME", "somebody else")
+    for number in (9, 10, 11):
+        write_letter(redis_client, f"{number}-0")
+    assert run("requeue", "--tenant", "42", "9-0").exit_code == 0
+    assert run("discard", "--tenant", "42", "--all", "--reason", "not_json", "--yes").exit_code == 0
+    assert run("requeue", "--tenant", "42", "8-0").exit_code == 1
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(
+            "SELECT via, actor, action, tenant, target::text, outcome, tenants, details::text"
+            " FROM operator_actions AS a JOIN operator_outcomes AS o ON o.action_id = a.id"
+            " ORDER BY a.id"
+        ).fetchall()
+    me = pwd.getpwuid(os.getuid()).pw_name
+    assert {row[:2] for row in rows} == {("command", me)}
+    assert [(*row[2:4], json.loads(row[4]), *row[5:7], json.loads(row[7])) for row in rows] == [
+        ("requeue", "42", {"letters": ["9-0"]}, "done", ["42"], {"counts": {"requeued": 1}}),
+        (
+            "discard",
+            "42",
+            {"filters": {"reason": "not_json"}},
+            "done",
+            ["42"],
+            {"counts": {"discarded": 2}},
+        ),
+        ("requeue", "42", {"letters": ["8-0"]}, "done", [], {"counts": {"requeued": 0}}),
+    ]
+
+
+def test_requeue__database_away__is_done_and_says_that_it_is_not_recorded(
+    run: Run, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBTRAIL_DATABASE_URL", "postgresql://u:a-password@127.0.0.1:1/none")
+    write_letter(redis_client, "9-0")
+    result = run("requeue", "--tenant", "42", "9-0")
+    assert (result.exit_code, result.stdout) == (0, "requeued 1 dead letter\n")
+    (line,) = result.stderr.splitlines()
+    assert "not recorded in the audit log" in line
+    assert "a-password" not in line
 
 
 def test_tenant_without_letters__an_empty_list(run: Run, redis_client: redis.Redis) -> None:
