@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from api.answers.progress_answer import progress_answer
+from projections.decoding import happened_at
+from projections.documents import write_documents
+from projections.fold import fold_all
 from projections.reading.all_tenants.job_details import HistoryEvent
 from projections.reading.explain import IdentifiedEvent, explain, timeline
+from streams.keys import JobKey
+from streams.kinds import KINDS
 
 Json = dict[str, Any]
 
@@ -33,6 +39,7 @@ def explanation(events: Sequence[IdentifiedEvent], row: Mapping[str, Any] | None
                 "attempt": each.attempt,
                 "rule": each.rule,
                 "reason": each.reason,
+                "late": each.late,
             }
             for each in found.superseded
         ],
@@ -58,8 +65,10 @@ def timeline_details(events: Sequence[IdentifiedEvent]) -> Json:
             {
                 "attempt": span.attempt,
                 "name": span.name,
+                "display": span.display,
                 "start": span.start,
                 "end": span.end,
+                "late": span.late,
             }
             for span in spans
         ],
@@ -69,9 +78,31 @@ def timeline_details(events: Sequence[IdentifiedEvent]) -> Json:
                 "type": moment.type,
                 "at": moment.at,
                 "entry_id": str(moment.entry_id),
+                "late": moment.late,
             }
             for moment in moments
         ],
+    }
+
+
+def past_state(key: JobKey, events: Sequence[IdentifiedEvent]) -> Json | None:
+    """Return the JSON of a job's state after these events, as clients saw it; None without events.
+
+    `answer` is the body of the progress answer of that time.
+    """
+    ordered = sorted(events, key=lambda each: each[0])
+    state = fold_all(None, ordered)
+    if state is None:
+        return None
+    kind = KINDS[key.kind]
+    last_id, last = ordered[-1]
+    return {
+        "entry_id": str(last_id),
+        "at": happened_at(last, last_id),
+        "type": last.type,
+        "state": state.state,
+        "won": state.entry_id == last_id,
+        "answer": progress_answer(kind, key.id, write_documents(kind, state)),
     }
 
 

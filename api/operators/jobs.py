@@ -20,11 +20,13 @@ from api.answers.progress_answer import progress_answer
 from api.http.cursors import write_cursor
 from api.http.problems import BadRequest, NoSuchPage
 from api.operators.gate import Gate
-from api.operators.job_details import explanation, history_item, timeline_details
-from api.operators.parameters import cursor_of, filter_of, job_of, number_of, text_of
+from api.operators.job_details import explanation, history_item, past_state, timeline_details
+from api.operators.parameters import cursor_of, filter_of, job_of, number_of, part_of, text_of
+from api.operators.tenant_names import TenantNames, names_near
 from projections.reading.all_tenants import job_details as details
 from projections.reading.all_tenants.job_list import OperatorCursor, list_jobs
 from projections.reading.all_tenants.stalled_jobs import MAX_COUNT, count_stalled, list_stalled
+from projections.reading.all_tenants.suggestions import read_near_ids
 from projections.reading.all_tenants.transaction import server_health
 from projections.reading.documents import DocumentReader
 from streams.entry_ids import EntryId
@@ -45,6 +47,9 @@ MAX_HISTORY = 200
 
 STALLED_AFTER_SECONDS = 900
 """The time without events after which a job counts as stalled, if none is configured."""
+
+MAX_SUGGESTIONS = 6
+"""The most jobs, and the most tenants, that are suggested for a text."""
 
 COUNT_CACHED_SECONDS = 10.0
 """Seconds for which the number of stalled jobs is cached."""
@@ -75,6 +80,7 @@ class OperatorJobEndpoints:
         self._documents = documents
         self._stalled_after = stalled_after_seconds or STALLED_AFTER_SECONDS
         self._stalled_jobs, self._count_expires = 0, float("-inf")
+        self._tenants = TenantNames()
 
     def routes(self, gate: Gate, url: str) -> list[Route]:
         """Return the routes below a URL, for operators only."""
@@ -85,6 +91,8 @@ class OperatorJobEndpoints:
             gate.read_route(job, self.job),
             gate.read_route(f"{job}history/", self.history),
             gate.read_route(f"{job}result/", self.result),
+            gate.read_route(f"{job}past/", self.past),
+            gate.read_route(f"{url}/suggestions/", self.suggestions),
         ]
 
     async def health(self) -> str:
@@ -174,6 +182,25 @@ class OperatorJobEndpoints:
         if text is None:
             raise NoSuchPage
         return {"result": text}
+
+    async def past(self, request: Request) -> object:
+        """Return a job's state after its first `events` events, as clients saw it."""
+        key, number = job_of(request), number_of(request, "events", 1, details.MAX_DECIDING)
+        async with self._connections() as connection:
+            found = past_state(key, await details.read_first_events(connection, key, number))
+        if found is None:
+            raise NoSuchPage
+        return found
+
+    async def suggestions(self, request: Request) -> object:
+        """Return jobs and tenants that a text may mean: a part of a tenant's name, or of an id."""
+        text = part_of(request, "text")
+        if text is None:
+            return {"jobs": [], "tenants": []}
+        async with self._connections() as connection:
+            jobs = await read_near_ids(connection, text, MAX_SUGGESTIONS)
+            tenants = await self._tenants.names(connection)
+        return {"jobs": jobs, "tenants": names_near(text, tenants, MAX_SUGGESTIONS)}
 
     async def _live(self, key: JobKey) -> dict[str, Any] | None:
         """Return the state that progress answers contain; None if Redis has none."""

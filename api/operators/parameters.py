@@ -6,7 +6,9 @@ value is not valid. Used by the modules of this folder that have endpoints.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -14,11 +16,21 @@ from starlette.requests import Request
 from api.http.cursors import MAX_LENGTH, read_cursor
 from api.http.problems import BadRequest, NoSuchPage
 from projections.reading.all_tenants.job_list import OperatorFilter
+from streams.events import dump_json
 from streams.keys import JOB_ID, TENANT, JobKey
 from streams.kinds import KINDS, State
 
 MAX_TEXT = 200
 """The most characters of a text parameter."""
+
+LABEL = "label."
+"""The prefix of a filter by label: `label.NAME=VALUE`."""
+
+MAX_LABELS = 5
+"""The most filters by label."""
+
+_PART = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+"""A part of a job's id."""
 
 MAX_CURSOR = MAX_LENGTH
 """The most characters of a cursor."""
@@ -56,16 +68,59 @@ def filter_of(request: Request) -> OperatorFilter:
         raise BadRequest(parameter="kind")
     if state is not None and state not in set(State):
         raise BadRequest(parameter="state")
-    prefix = text_of(request, "id")
-    if prefix is not None and not JOB_ID.match(prefix):
-        raise BadRequest(parameter="id")
     return OperatorFilter(
-        tenant_of(request.query_params.get("tenant")),
-        kind,
-        state,
-        text_of(request, "job_type"),
-        prefix,
+        tenant=tenant_of(request.query_params.get("tenant")),
+        kind=kind,
+        state=state,
+        job_type=text_of(request, "job_type"),
+        prefix=_matching(request, "id", JOB_ID),
+        part=part_of(request, "part"),
+        worker=text_of(request, "worker"),
+        code=text_of(request, "code"),
+        labels=_labels_of(request),
+        since=_moment_of(request, "since"),
+        until=_moment_of(request, "until"),
     )
+
+
+def part_of(request: Request, name: str) -> str | None:
+    """Return a part of an id or of a tenant's name; None if it is missing or empty."""
+    return _matching(request, name, _PART)
+
+
+def _matching(request: Request, name: str, pattern: re.Pattern[str]) -> str | None:
+    text = text_of(request, name)
+    if text is not None and not pattern.match(text):
+        raise BadRequest(parameter=name)
+    return text
+
+
+def _labels_of(request: Request) -> str | None:
+    """Return the filters `label.NAME=VALUE` as a JSON object; None without any."""
+    labels = {}
+    for name, value in request.query_params.items():
+        if name.startswith(LABEL):
+            if not (name != LABEL and _is_valid(name) and _is_valid(value)):
+                raise BadRequest(parameter=name[:MAX_TEXT])
+            labels[name.removeprefix(LABEL)] = value
+    if len(labels) > MAX_LABELS:
+        raise BadRequest(parameter="label", reason=f"more than {MAX_LABELS}")
+    return dump_json(dict(sorted(labels.items()))).decode() if labels else None
+
+
+def _moment_of(request: Request, name: str) -> str | None:
+    """Return an RFC 3339 time in UTC; None if it is missing or empty."""
+    text = text_of(request, name)
+    if text is None:
+        return None
+    try:
+        # In a query, the unescaped + of an offset has become a space.
+        moment = datetime.fromisoformat(text.replace(" ", "+"))
+        if moment.tzinfo is None:
+            raise BadRequest(parameter=name, reason="the offset from UTC is missing")
+        return moment.astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        raise BadRequest(parameter=name) from None
 
 
 def job_of(request: Request) -> JobKey:

@@ -6,7 +6,7 @@ console of operators uses this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
@@ -21,6 +21,9 @@ FIRST_END = RANKS["failed"]
 IdentifiedEvent = tuple[EntryId, DecodedEvent]
 """An event and the id of its entry."""
 
+Ends = Mapping[int, EntryId]
+"""The earliest end of an attempt of at least a rank, by the rank."""
+
 
 class LosingEvent(NamedTuple):
     """An event that did not win, and why."""
@@ -31,6 +34,8 @@ class LosingEvent(NamedTuple):
     rule: str
     """The rule that decided: `attempt`, `rank` or `entry_id`."""
     reason: str
+    late: bool
+    """Whether it came after the end of its attempt, and so could change nothing."""
 
 
 class LateEvents(NamedTuple):
@@ -62,8 +67,12 @@ class StepSpan(NamedTuple):
 
     attempt: int
     name: str
+    display: str
+    """The name for people."""
     start: datetime
     end: datetime
+    late: bool
+    """Whether the step began after the end of its attempt."""
 
 
 class AttemptMoment(NamedTuple):
@@ -73,6 +82,8 @@ class AttemptMoment(NamedTuple):
     type: str
     at: datetime
     entry_id: EntryId
+    late: bool
+    """Whether it came after an end of its attempt that it cannot replace."""
 
 
 class Timeline(NamedTuple):
@@ -89,8 +100,10 @@ def explain(events: Iterable[IdentifiedEvent]) -> Explanation | None:
     if state is None:
         return None
     winner = next(event for entry_id, event in ordered if entry_id == state.entry_id)
+    ends = _ends_by_attempt(ordered)
     others = [
-        _superseded(each, state.entry_id, winner) for each in _strongest(ordered, state.entry_id)
+        _superseded(each, (state.entry_id, winner), ends)
+        for each in _strongest(ordered, state.entry_id)
     ]
     reason = _reason_of_winner(winner, others)
     late = _late_events(ordered)
@@ -103,9 +116,16 @@ def timeline(events: Iterable[IdentifiedEvent]) -> Timeline:
     spans, moments = list[StepSpan](), list[AttemptMoment]()
     for attempt, group in groupby(ordered, lambda each: each[1].attempt):
         of_attempt = list(group)
-        spans += _spans(attempt, of_attempt)
+        ends = _first_ends(of_attempt)
+        spans += _spans(attempt, of_attempt, ends)
         moments += (
-            AttemptMoment(attempt, event.type, happened_at(event, entry_id), entry_id)
+            AttemptMoment(
+                attempt,
+                event.type,
+                happened_at(event, entry_id),
+                entry_id,
+                _is_late((entry_id, event), ends),
+            )
             for entry_id, event in of_attempt
             if event.type != "progress"
         )
@@ -170,20 +190,53 @@ def _without_repeats(events: Iterable[IdentifiedEvent]) -> Iterator[IdentifiedEv
             yield entry_id, event
 
 
-def _spans(attempt: int, events: Sequence[IdentifiedEvent]) -> Iterator[StepSpan]:
-    steps = [(entry_id, event) for entry_id, event in events if event.type == "progress"]
-    ends = [each for each in events if RANKS[each[1].type] >= FIRST_END]
-    # Events after the first end do not extend the last step.
-    until = ends[:1] or events
-    last = max((happened_at(event, entry_id) for entry_id, event in until), default=None)
+def _spans(attempt: int, events: Sequence[IdentifiedEvent], ends: Ends) -> Iterator[StepSpan]:
+    steps = [each for each in events if each[1].type == "progress"]
     runs = [
-        (name, [happened_at(event, entry_id) for entry_id, event in run])
-        for name, run in groupby(steps, lambda each: getattr(each[1], "step", None) or "progress")
+        list(run) for _, run in groupby(steps, lambda each: (_step(each), _is_late(each, ends)))
     ]
-    for number, (name, moments) in enumerate(runs):
-        following = runs[number + 1][1][0] if number + 1 < len(runs) else last
+    times = [[happened_at(event, entry_id) for entry_id, event in run] for run in runs]
+    # The first end ends the step that was running; later events do not extend it.
+    until = next((each for each in events if each[0] == ends.get(FIRST_END)), events[-1])
+    last = happened_at(until[1], until[0])
+    for number, (run, moments) in enumerate(zip(runs, times, strict=True)):
+        late = _is_late(run[0], ends)
+        is_last = number + 1 == len(runs) or _is_late(runs[number + 1][0], ends)
+        following = last if is_last else times[number + 1][0]
         # The clocks of producers may go backwards; a span must not.
-        yield StepSpan(attempt, name, min(moments), max([*moments, following or moments[-1]]))
+        end = max(moments) if late else max([*moments, following])
+        yield StepSpan(attempt, _step(run[0]), _display(run), min(moments), end, late)
+
+
+def _step(identified: IdentifiedEvent) -> str:
+    return getattr(identified[1], "step", None) or "progress"
+
+
+def _display(run: Sequence[IdentifiedEvent]) -> str:
+    """Return the name of a step for people: the latest one that its events have."""
+    for name in ("step_name_display", "step_name"):
+        for _, event in reversed(run):
+            text = getattr(event, name, None)
+            if text:
+                return str(text)
+    return _step(run[0])
+
+
+def _first_ends(events: Iterable[IdentifiedEvent]) -> Ends:
+    """Return the earliest end of an attempt, and the earliest one of the highest rank."""
+    ends = [(entry_id, RANKS[event.type]) for entry_id, event in events]
+    return {
+        needed: min(found)
+        for needed in (FIRST_END, RANKS["done"])
+        if (found := [entry_id for entry_id, rank in ends if rank >= needed])
+    }
+
+
+def _is_late(identified: IdentifiedEvent, ends: Ends) -> bool:
+    """Return whether an earlier event ended the attempt, so that this one cannot win any more."""
+    entry_id, event = identified
+    end = ends.get(max(FIRST_END, RANKS[event.type]))
+    return end is not None and end < entry_id
 
 
 def _entry_id(identified: IdentifiedEvent) -> EntryId:
@@ -204,12 +257,19 @@ def _strongest(events: Sequence[IdentifiedEvent], winner: EntryId) -> Iterator[I
     return (best[key] for key in order)
 
 
+def _ends_by_attempt(events: Iterable[IdentifiedEvent]) -> Mapping[int, Ends]:
+    ordered = sorted(events, key=lambda each: each[1].attempt)
+    groups = groupby(ordered, lambda each: each[1].attempt)
+    return {attempt: _first_ends(list(group)) for attempt, group in groups}
+
+
 def _superseded(
-    identified: IdentifiedEvent, winner_id: EntryId, winner: DecodedEvent
+    identified: IdentifiedEvent, winner: IdentifiedEvent, ends: Mapping[int, Ends]
 ) -> LosingEvent:
     entry_id, event = identified
-    rule, reason = _deciding_rule(entry_id, event, winner_id, winner)
-    return LosingEvent(entry_id, event.type, event.attempt, rule, reason)
+    rule, reason = _deciding_rule(entry_id, event, *winner)
+    late = _is_late(identified, ends[event.attempt])
+    return LosingEvent(entry_id, event.type, event.attempt, rule, reason, late)
 
 
 def _deciding_rule(

@@ -16,6 +16,15 @@ SELECT current_setting('server_version'),
 tenant, kind, id, state, status, job_type, attempt, worker, code, left(error, 300),
        progress::text, created_at, updated_at, listed_at::text AS place
 
+-- list: passing
+(%(state)s::text IS NULL OR state = %(state)s)
+  AND (%(of_kind)s::text IS NULL OR kind = %(of_kind)s)
+  AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
+  AND (%(worker)s::text IS NULL OR worker = %(worker)s)
+  AND (%(code)s::text IS NULL OR code = %(code)s)
+  AND (%(labels)s::jsonb IS NULL OR labels @> %(labels)s::jsonb)
+  AND (%(part)s::text IS NULL OR strpos(id, %(part)s) > 0)
+
 -- name: newest
 -- The window: a number of the newest jobs after a cursor. Those that pass the filters are returned.
 SELECT {listed_job}
@@ -23,12 +32,11 @@ FROM (
     SELECT * FROM jobs
     WHERE (listed_at, id, tenant, kind)
           < (%(at)s::timestamptz, %(id)s::text, %(tenant)s::text, %(kind)s::text)
+      AND listed_at >= %(since)s::timestamptz
     ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
     LIMIT %(window)s
 ) AS examined
-WHERE (%(state)s::text IS NULL OR state = %(state)s)
-  AND (%(of_kind)s::text IS NULL OR kind = %(of_kind)s)
-  AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
+WHERE {passing}
 ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
 LIMIT %(limit)s;
 
@@ -37,6 +45,7 @@ LIMIT %(limit)s;
 SELECT listed_at::text AS place, id, tenant, kind FROM jobs
 WHERE (listed_at, id, tenant, kind)
       < (%(at)s::timestamptz, %(id)s::text, %(tenant)s::text, %(kind)s::text)
+  AND listed_at >= %(since)s::timestamptz
 ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
 LIMIT 1 OFFSET %(window)s - 1;
 
@@ -48,11 +57,11 @@ FROM (
     WHERE state = 'failed'
       AND (listed_at, id, tenant, kind)
           < (%(at)s::timestamptz, %(id)s::text, %(tenant)s::text, %(kind)s::text)
+      AND listed_at >= %(since)s::timestamptz
     ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
     LIMIT %(window)s
 ) AS examined
-WHERE (%(of_kind)s::text IS NULL OR kind = %(of_kind)s)
-  AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
+WHERE {passing}
 ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
 LIMIT %(limit)s;
 
@@ -61,6 +70,7 @@ SELECT listed_at::text AS place, id, tenant, kind FROM jobs
 WHERE state = 'failed'
   AND (listed_at, id, tenant, kind)
       < (%(at)s::timestamptz, %(id)s::text, %(tenant)s::text, %(kind)s::text)
+  AND listed_at >= %(since)s::timestamptz
 ORDER BY listed_at DESC, id DESC, tenant DESC, kind DESC
 LIMIT 1 OFFSET %(window)s - 1;
 
@@ -71,11 +81,11 @@ FROM (
     SELECT * FROM jobs
     WHERE tenant = %(of_tenant)s AND kind = %(of_kind)s
       AND (listed_at, id) < (%(at)s::timestamptz, %(id)s::text)
+      AND listed_at >= %(since)s::timestamptz
     ORDER BY listed_at DESC, id DESC
     LIMIT %(window)s
 ) AS examined
-WHERE (%(state)s::text IS NULL OR state = %(state)s)
-  AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
+WHERE {passing}
 ORDER BY listed_at DESC, id DESC
 LIMIT %(limit)s;
 
@@ -83,6 +93,7 @@ LIMIT %(limit)s;
 SELECT listed_at::text AS place, id, tenant, kind FROM jobs
 WHERE tenant = %(of_tenant)s AND kind = %(of_kind)s
   AND (listed_at, id) < (%(at)s::timestamptz, %(id)s::text)
+  AND listed_at >= %(since)s::timestamptz
 ORDER BY listed_at DESC, id DESC
 LIMIT 1 OFFSET %(window)s - 1;
 
@@ -98,9 +109,8 @@ FROM (
     LIMIT %(window)s
 ) AS examined
 WHERE (%(of_tenant)s::text IS NULL OR tenant = %(of_tenant)s)
-  AND (%(state)s::text IS NULL OR state = %(state)s)
-  AND (%(of_kind)s::text IS NULL OR kind = %(of_kind)s)
-  AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
+  AND listed_at >= %(since)s::timestamptz AND listed_at < %(until)s::timestamptz
+  AND {passing}
 ORDER BY id COLLATE "C", tenant COLLATE "C", kind COLLATE "C"
 LIMIT %(limit)s;
 
@@ -154,16 +164,46 @@ WHERE (tenant, kind, id) = (%(tenant)s, %(kind)s, %(id)s)
 ORDER BY entry_ms, entry_seq
 LIMIT %(limit)s;
 
+-- name: first_events
+-- The first events of a job, each with its last entry.
+SELECT entry_ms, entry_seq, event, last_ms, last_seq FROM job_events
+WHERE (tenant, kind, id) = (%(tenant)s, %(kind)s, %(id)s)
+ORDER BY entry_ms, entry_seq
+LIMIT %(limit)s;
+
+-- name: ids_from
+-- The ids that begin with a text, then those that follow it.
+SELECT tenant, kind, id, state FROM jobs
+WHERE id COLLATE "C" >= %(id)s::text
+ORDER BY id COLLATE "C"
+LIMIT %(limit)s;
+
+-- name: ids_before
+SELECT tenant, kind, id, state FROM jobs
+WHERE id COLLATE "C" < %(id)s::text
+ORDER BY id COLLATE "C" DESC
+LIMIT %(limit)s;
+
+-- name: tenants
+-- The names of all tenants, up to a number: one look at the index for each, and not one for each job.
+WITH RECURSIVE names AS (
+    (SELECT tenant FROM jobs ORDER BY tenant LIMIT 1)
+    UNION ALL
+    SELECT (SELECT tenant FROM jobs WHERE tenant > names.tenant ORDER BY tenant LIMIT 1)
+    FROM names WHERE names.tenant IS NOT NULL
+)
+SELECT tenant FROM names WHERE tenant IS NOT NULL LIMIT %(limit)s;
+
 -- name: deciding_events
 -- The events that decide the state of a job: its latest events other than progress and its latest
 -- progress, each up to a number, and the number of all its events.
-(SELECT entry_ms, entry_seq, event, last_ms, last_seq, count(*) OVER ()
+(SELECT entry_ms, entry_seq, event, last_ms, last_seq, count(*) OVER (), false
  FROM job_events
  WHERE (tenant, kind, id) = (%(tenant)s, %(kind)s, %(id)s) AND type <> 'progress'
  ORDER BY entry_ms DESC, entry_seq DESC
  LIMIT %(limit)s)
 UNION ALL
-(SELECT entry_ms, entry_seq, event, last_ms, last_seq, count(*) OVER ()
+(SELECT entry_ms, entry_seq, event, last_ms, last_seq, count(*) OVER (), true
  FROM job_events
  WHERE (tenant, kind, id) = (%(tenant)s, %(kind)s, %(id)s) AND type = 'progress'
  ORDER BY entry_ms DESC, entry_seq DESC

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -100,6 +100,7 @@ class SupersededEvent(ExplainedEvent):
     rule: Annotated[
         Literal["attempt", "rank", "entry_id"], Field(description="The rule that decided.")
     ]
+    late: Annotated[bool, Field(description="Whether it came after the end of its attempt.")]
 
 
 class LateEventsNote(Answer):
@@ -124,8 +125,10 @@ class TimelineSpan(Answer):
 
     attempt: Attempt
     name: str
+    display: Annotated[str, Field(description="The name for people.")]
     start: AwareDatetime
     end: AwareDatetime
+    late: Annotated[bool, Field(description="Whether the step began after the end of its attempt.")]
 
 
 class TimelineMoment(Answer):
@@ -135,6 +138,10 @@ class TimelineMoment(Answer):
     type: EventType
     at: AwareDatetime
     entry_id: EntryIdText
+    late: Annotated[
+        bool,
+        Field(description="Whether it came after an end of its attempt that it cannot replace."),
+    ]
 
 
 class JobTimeline(Answer):
@@ -160,6 +167,35 @@ class OperatorJob(Answer):
     explanation: StateExplanation | None
     timeline: JobTimeline
     events: Annotated[Count, Field(description="The number of events in the job's history.")]
+
+
+class OperatorPastState(Answer):
+    """The state of a job after its first events, as clients saw it."""
+
+    entry_id: Annotated[EntryIdText, Field(description="The entry of the last of these events.")]
+    at: Annotated[AwareDatetime, Field(description="When that event happened.")]
+    type: Annotated[EventType, Field(description="The type of that event.")]
+    state: StateName
+    won: Annotated[bool, Field(description="Whether that event determined the state.")]
+    answer: Annotated[
+        dict[str, Any] | None, Field(description="The body of the progress answer of that time.")
+    ]
+
+
+class NearJob(Answer):
+    """A job that an operator may mean."""
+
+    tenant: str
+    kind: KindName
+    id: JobId
+    state: StateName
+
+
+class Suggestions(Answer):
+    """Jobs and tenants that an operator may mean."""
+
+    jobs: list[NearJob]
+    tenants: list[str]
 
 
 class OperatorHistoryItem(Answer):

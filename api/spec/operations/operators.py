@@ -18,6 +18,7 @@ from api.spec.operations.operator_operation import (
     read,
     text,
 )
+from projections.reading.all_tenants.job_details import MAX_DECIDING
 from streams.keys import JOB_ID_PATTERN
 from streams.kinds import KINDS, State
 
@@ -46,6 +47,14 @@ _DESCRIPTIONS = {
     ),
     "getOpsJobHistory": "Returns the events of a job, in the order of the stream.",
     "getOpsJobResult": "Returns the result of a job, of any size.",
+    "getOpsJobPast": (
+        "Returns the state of a job after its first events, as clients saw it: the fold of these "
+        "events, and the body of the progress answer."
+    ),
+    "listOpsSuggestions": (
+        "Returns jobs whose ids begin with a text, or those beside it in the order of ids, and "
+        "tenants whose names contain the text or are similar."
+    ),
 }
 """The descriptions of all operations, by name."""
 
@@ -94,6 +103,13 @@ def _job_lists() -> list[Operation]:
             limit(MAX_JOBS),
             CURSOR,
         ),
+        _read(
+            "listOpsSuggestions",
+            "/suggestions/",
+            "Suggest jobs and tenants",
+            job_models.Suggestions,
+            _part("text", "A part of a tenant's name, or the beginning of an id."),
+        ),
     ]
 
 
@@ -109,7 +125,21 @@ def _filters() -> list[Json]:
             "Only return jobs whose id begins with this text, in the order of their ids.",
             {"type": "string", "pattern": "^([A-Za-z0-9][A-Za-z0-9._:-]{0,127})?$"},
         ),
+        _part("part", "Only return jobs whose id contains this text."),
+        text("worker", "Only return jobs of this worker."),
+        text("code", "Only return jobs that failed with this code."),
+        _moment("since", "Only return jobs that were created at this time or later."),
+        _moment("until", "Only return jobs that were created before this time."),
     ]
+
+
+def _part(name: str, description: str) -> Json:
+    schema = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{0,128}$"}
+    return parameter(name, "query", description, schema)
+
+
+def _moment(name: str, description: str) -> Json:
+    return parameter(name, "query", description, {"type": "string", "format": "date-time"})
 
 
 def _one_job() -> list[Operation]:
@@ -130,6 +160,19 @@ def _one_job() -> list[Operation]:
             "Retrieve a job's result",
             job_models.OperatorResult,
             *_JOB,
+        ),
+        _read(
+            "getOpsJobPast",
+            f"{_JOB_PATH}past/",
+            "Retrieve a job's state after its first events",
+            job_models.OperatorPastState,
+            *_JOB,
+            parameter(
+                "events",
+                "query",
+                f"The number of events, at most {MAX_DECIDING}.",
+                {"type": "integer", "minimum": 1, "maximum": 999_999},
+            ),
         ),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -83,6 +83,34 @@ async def read_history(
     return [HistoryEvent(EntryId(ms, seq), event, appends) for ms, seq, event, appends in rows]
 
 
+async def read_first_events(
+    connection: AsyncConnection[Any], job: JobKey, number: int
+) -> Sequence[IdentifiedEvent]:
+    """Return the first `number` events of a job that this version knows.
+
+    An event that was appended again is also returned with its latest entry, if that is not later
+    than the last of these events.
+    """
+    values = {**job._asdict(), "limit": number}
+    async with read_transaction(connection):
+        rows = await fetch_all(connection, _QUERIES["first_events"], values)
+    events = list(_decoded(rows))
+    last = EntryId(*rows[-1][:2]) if rows else None
+    return [each for each in events if last is not None and each[0] <= last]
+
+
+def _decoded(rows: Sequence[Sequence[Any]]) -> Iterator[IdentifiedEvent]:
+    """Decode the events of rows that begin with entry id, text and latest entry id."""
+    for ms, seq, text, last_ms, last_seq, *_ in rows:
+        try:
+            event = decode_event(text.encode(), ANY_SIZE)
+        except InvalidEvent:
+            continue  # of a newer version
+        yield EntryId(ms, seq), event
+        if last_ms is not None:
+            yield EntryId(last_ms, last_seq), event
+
+
 async def read_deciding_events(connection: AsyncConnection[Any], job: JobKey) -> DecidingEvents:
     """Return the latest events of a job, at most `MAX_DECIDING` of progress and of all others.
 
@@ -93,15 +121,6 @@ async def read_deciding_events(connection: AsyncConnection[Any], job: JobKey) ->
         rows = await fetch_all(
             connection, _QUERIES["deciding_events"], {**job._asdict(), "limit": MAX_DECIDING}
         )
-    events: list[IdentifiedEvent] = []
-    totals = set()
-    for ms, seq, text, last_ms, last_seq, total in rows:
-        try:
-            event = decode_event(text.encode(), ANY_SIZE)
-        except InvalidEvent:
-            continue  # of a newer version
-        totals.add((event.type == "progress", total))
-        events.append((EntryId(ms, seq), event))
-        if last_ms is not None:
-            events.append((EntryId(last_ms, last_seq), event))
-    return DecidingEvents(events, sum(total for _, total in totals))
+    # Each of the two parts has its number of events in all its rows.
+    totals = {(is_progress, total) for *_, total, is_progress in rows}
+    return DecidingEvents(list(_decoded(rows)), sum(total for _, total in totals))

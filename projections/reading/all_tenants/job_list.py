@@ -63,6 +63,17 @@ class OperatorFilter(NamedTuple):
     job_type: str | None = None
     prefix: str | None = None
     """The beginning of ids. Such a list is in the order of ids; any other is newest first."""
+    part: str | None = None
+    """A part of ids."""
+    worker: str | None = None
+    code: str | None = None
+    """The code of an error."""
+    labels: str | None = None
+    """Labels and their values, as a JSON object."""
+    since: str | None = None
+    """The earliest `listed_at`, in ISO 8601."""
+    until: str | None = None
+    """The time before which `listed_at` must be, in ISO 8601."""
 
 
 class JobPage(NamedTuple):
@@ -91,13 +102,21 @@ async def list_jobs(
     """
     jobs: list[Mapping[str, Any]] = []
     deadline = time.monotonic() + PAGE_SECONDS
+    after = after or _first(wanted)
     async with read_transaction(connection):
         while True:
-            page = await _window(connection, wanted, after or NEWEST, limit - len(jobs), window)
+            page = await _window(connection, wanted, after, limit - len(jobs), window)
             jobs += page.jobs
             after = page.next
             if after is None or len(jobs) >= limit or time.monotonic() > deadline:
                 return page._replace(jobs=jobs)
+
+
+def _first(wanted: OperatorFilter) -> OperatorCursor:
+    """Return the cursor of the first page; a list that is newest first begins at its end time."""
+    if wanted.prefix is not None or wanted.until is None:
+        return NEWEST
+    return NEWEST._replace(at=wanted.until)
 
 
 async def _window(
@@ -166,12 +185,12 @@ async def _page(
 ) -> JobPage:
     """Examine one window with one query."""
     values = {
-        **after._asdict(),
+        **wanted._asdict(),
+        "since": wanted.since or "-infinity",
+        "until": wanted.until or "infinity",
         "of_tenant": wanted.tenant,
         "of_kind": wanted.kind,
-        "state": wanted.state,
-        "job_type": wanted.job_type,
-        "prefix": wanted.prefix,
+        **after._asdict(),
         "window": window,
         "limit": limit + 1,
     }

@@ -34,10 +34,13 @@ pytestmark = pytest.mark.anyio
 
 SECRET = "a secret of these tests, and of no more"
 OPS = {"x-tenant-id": "console"}
+TENANT = {"x-tenant-id": "42"}
+PROGRESS = "http://127.0.0.1:8000/api/v1/jobs/a1/progress/"
 ACT = {**OPS, "x-jobtrail-console": "1"}
 READS = (
     "session/ overview/ tenants/ jobs/ stalled/ dead/ dead/42/1-1/ jobs/42/job/a1/ "
-    "jobs/42/job/a1/history/ jobs/42/job/a1/result/ jobs/42/job/none/"
+    "jobs/42/job/a1/history/ jobs/42/job/a1/result/ jobs/42/job/none/ jobs/42/job/a1/past/ "
+    "suggestions/?text=4"
 ).split()
 CONSOLE = "http://127.0.0.1:8000/console/"
 ACTS = "dead/42/1-1/requeue/ dead/42/1-1/discard/".split()
@@ -243,6 +246,83 @@ async def test_a_job_says_why_it_is_in_its_state(ops: Asker, apply: Apply) -> No
     assert same.status_code == 304
 
 
+async def test_events_after_the_end_are_called_late(ops: Asker, apply: Apply) -> None:
+    apply(
+        "42",
+        {"type": "processing", "id": "a1"},
+        {"type": "progress", "id": "a1", "step": "read", "step_name_display": "Reading"},
+        {"type": "failed", "id": "a1", "error": "late"},
+        {"type": "progress", "id": "a1", "step": "read", "percent": 90},
+        {"type": "cancelled", "id": "a1"},
+        {"type": "done", "id": "a1"},
+        {"type": "progress", "id": "a1", "attempt": 2, "step": "again"},
+    )
+    async with ops() as client:
+        job = (await client.get("jobs/42/job/a1/")).json()
+    late = {(e["type"], e["attempt"]): e["late"] for e in job["explanation"]["superseded"]}
+    assert late == {
+        ("done", 1): False,  # which replaces another end
+        ("cancelled", 1): True,
+        ("failed", 1): False,
+        ("processing", 1): False,
+        ("progress", 1): True,
+    }
+    spans = job["timeline"]["spans"]
+    assert [(span["display"], span["late"]) for span in spans] == [
+        ("Reading", False),
+        ("read", True),
+        ("again", False),
+    ]
+    moments = {(each["type"], each["late"]) for each in job["timeline"]["moments"]}
+    assert {("cancelled", True), ("done", False), ("failed", False)} <= moments
+    failed = next(each for each in job["timeline"]["moments"] if each["type"] == "failed")
+    assert spans[0]["end"] == failed["at"]
+
+
+async def test_the_past_of_a_job_is_what_its_clients_saw(ops: Asker, apply: Apply) -> None:
+    seen = []
+    async with ops() as client:
+        for event in (
+            {"type": "queued", "id": "a1", "job_type": "excel"},
+            {"type": "progress", "id": "a1", "step": "reading", "percent": 10},
+            {"type": "failed", "id": "a1", "error": "no file"},
+            {"type": "progress", "id": "a1", "percent": 20},
+            {"type": "done", "id": "a1", "attempt": 2, "result": {"rows": 1}},
+        ):
+            apply("42", event)
+            seen.append((await client.get(PROGRESS, headers=TENANT)).json())
+        past = [
+            (await client.get(f"jobs/42/job/a1/past/?events={number}")).json()
+            for number in range(1, 6)
+        ]
+        after = (await client.get("jobs/42/job/a1/past/?events=99")).json()
+    assert [each["answer"] for each in past] == seen
+    assert [(each["type"], each["state"], each["won"]) for each in past] == [
+        ("queued", "queued", True),
+        ("progress", "processing", True),
+        ("failed", "failed", True),
+        ("progress", "failed", False),
+        ("done", "done", True),
+    ]
+    assert after == past[-1]
+
+
+async def test_what_is_typed_suggests_jobs_and_tenants(ops: Asker, apply: Apply) -> None:
+    for tenant in ("acme", "acme-labs", "zeta"):
+        apply(tenant, {"type": "done", "id": "import-1"})
+    async with ops() as client:
+        found = {
+            text: (await client.get(f"suggestions/?text={text}")).json()
+            for text in ("imp", "LABS", "acmme", "")
+        }
+        paged = await client.get("jobs/?label.a=b&part=x&since=2026-01-01T00:00:00Z&until=")
+    assert [job["tenant"] for job in found["imp"]["jobs"]] == ["acme", "acme-labs", "zeta"]
+    assert found["LABS"]["tenants"] == ["acme-labs"]
+    assert found["acmme"]["tenants"][0] == "acme"
+    assert found[""] == {"jobs": [], "tenants": []}
+    assert paged.json()["items"] == []
+
+
 async def test_a_large_result_is_given_by_itself(ops: Asker, apply: Apply) -> None:
     apply("42", {"type": "done", "id": "a1", "result": {"text": "x" * 70_000}})
     async with ops() as client:
@@ -286,6 +366,16 @@ async def test_silent_jobs_are_stalled(ops: Asker, apply: Apply) -> None:
         "jobs/?cursor=WzEsMiwzLDRd",
         "jobs/?cursor=WyJ4IiwiYSIsImIiLCJjIl0",
         "jobs/?job_type=%ED%A0%80x%00",
+        "jobs/?part=%25",
+        "jobs/?worker=%00",
+        "jobs/?label.=x",
+        "jobs/?label.a=%00",
+        "jobs/?label.a=1&label.b=1&label.c=1&label.d=1&label.e=1&label.f=1",
+        "jobs/?since=yesterday",
+        "jobs/?since=2026-01-01T00:00:00",
+        "jobs/?until=0001-01-01T00:00:00%2B14:00",
+        "jobs/42/job/a1/past/?events=0",
+        "suggestions/?text=a%20b",
         "stalled/?cursor=WyJ4IiwiYSIsImIiLCJjIl0",
         "tenants/?order=x",
         "dead/?cursor=x&tenant=42",

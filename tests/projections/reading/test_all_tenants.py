@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from projections.reading.all_tenants.job_list import (
     list_jobs,
 )
 from projections.reading.all_tenants.stalled_jobs import count_stalled, list_stalled
+from projections.reading.all_tenants.suggestions import read_near_ids, read_tenants
 from projections.rows.writer import JobRows
 from sql import queries, sessions
 from streams.entry_ids import EntryId
@@ -175,13 +177,33 @@ PLANS = {
     "failed, deep": ("jobs_failed_of_all", DEEP),
     "by_id": ("jobs_by_id", OperatorCursor("infinity", "", "", "")),
     "by_id_end": ("jobs_by_id", OperatorCursor("infinity", "", "", "")),
+    "newest, filtered": ("jobs_newest_of_all", NEWEST),
+    "failed, filtered": ("jobs_failed_of_all", NEWEST),
+    "by_id, filtered": ("jobs_by_id", OperatorCursor("infinity", "", "", "")),
+    "newest_end, filtered": ("jobs_newest_of_all", NEWEST),
+    "of_tenant": ("jobs_newest", NEWEST),
+    "ids_from": ("jobs_by_id", NEWEST),
+    "ids_before": ("jobs_by_id", NEWEST),
+    "tenants": ("jobs_", NEWEST),
+}
+EVERY_FILTER = {
+    "worker": "w",
+    "code": "c",
+    "labels": '{"a": "b"}',
+    "part": "c4",
+    "since": "2026-01-01 01:00:00+00",
+    "until": "2026-01-01 03:00:00+00",
 }
 
 
 @pytest.mark.parametrize("name", PLANS)
 def test_every_list_goes_by_its_index(loaded: str, name: str) -> None:
     index, place = PLANS[name]
-    values = {
+    values: dict[str, object] = {
+        **dict.fromkeys(EVERY_FILTER),
+        "since": "-infinity",
+        "until": "infinity",
+        **(EVERY_FILTER if "filtered" in name else {}),
         **place._asdict(),
         "of_tenant": "t7",
         "of_kind": "job",
@@ -196,11 +218,13 @@ def test_every_list_goes_by_its_index(loaded: str, name: str) -> None:
     }
     if name == "by_id":
         values |= {"of_tenant": None, "of_kind": None}
+    if name.startswith("ids"):
+        values["id"] = "load-c4"
     with psycopg.connect(loaded) as connection:
         connection.execute(QUERIES["enter"], {"milliseconds": "5000"})
         query = QUERIES[name.partition(",")[0]]
         plan = "\n".join(line for (line,) in connection.execute("EXPLAIN " + query, values))
-    assert f" {index} on jobs" in plan, plan
+    assert re.search(rf" {index}\w* on jobs", plan), plan
     assert "Seq Scan" not in plan, plan
 
 
@@ -209,6 +233,58 @@ def test_a_rare_job_is_found_in_several_windows(loaded: str) -> None:
         loaded, lambda connection: list_jobs(connection, OperatorFilter(state="cancelled"), None, 5)
     )
     assert [job["state"] for job in found.jobs] == ["cancelled"]
+
+
+def test_each_filter_of_a_search_passes_what_has_it(database_url: str) -> None:
+    rows = JobRows(lambda: sessions.connect(database_url, "test"))
+    hour = 3_600_000
+    events = [
+        {"type": "failed", "id": "import-1", "code": "timeout", "worker": "w-1"},
+        {"type": "processing", "id": "import-2", "labels": {"customer": "c8", "source": "api"}},
+        {"type": "queued", "id": "export-1", "labels": {"customer": "c9"}},
+    ]
+    rows.apply(
+        [
+            decode(tenant, EntryId(number * hour, 0), [b"event", dump_json(event)])
+            for number, event in enumerate(events, 1)
+            for tenant in ("a", "b")
+        ]
+    )
+    rows.close()
+    at = [f"1970-01-01T0{number}:00:00+00:00" for number in range(5)]
+    for wanted, ids in {
+        OperatorFilter(part="port-1"): ["export-1", "import-1"],
+        OperatorFilter(part="port-1", tenant="a"): ["export-1", "import-1"],
+        OperatorFilter(part="%"): [],
+        OperatorFilter(worker="w-1"): ["import-1"],
+        OperatorFilter(code="timeout"): ["import-1"],
+        OperatorFilter(code="timeout", state="failed"): ["import-1"],
+        OperatorFilter(code="time"): [],
+        OperatorFilter(labels='{"customer": "c8"}'): ["import-2"],
+        OperatorFilter(labels='{"customer": "c8", "source": "ui"}'): [],
+        OperatorFilter(since=at[2]): ["export-1", "import-2"],
+        OperatorFilter(since=at[2], tenant="b"): ["export-1", "import-2"],
+        OperatorFilter(since=at[2], prefix="im"): ["import-2"],
+        OperatorFilter(until=at[2]): ["import-1"],
+        OperatorFilter(until=at[2], prefix="im", state="failed"): ["import-1"],
+        OperatorFilter(since=at[2], until=at[3]): ["import-2"],
+        OperatorFilter(since=at[3], until=at[2]): [],
+    }.items():
+        found = all_pages(database_url, wanted, 3, 2)
+        tenants = [wanted.tenant] if wanted.tenant else ["a", "b"]
+        assert sorted(found) == sorted((of, "job", job) for of in tenants for job in ids), wanted
+
+
+def test_what_an_operator_may_mean_is_found_by_the_index(some: str) -> None:
+    def near(text: str) -> list[str]:
+        found = read(some, lambda connection: read_near_ids(connection, text, 6))
+        return [job["id"] for job in found]
+
+    assert set(near("a3-12")) == {"a3-12"}
+    assert near("a3-99") == ["a3-39"] * 3 + ["a4-13"] * 3, "nothing begins so: both neighbours"
+    assert near("zzz") == ["a8-8"] * 3
+    assert near("A") == ["a0-0"] * 6
+    assert read(some, read_tenants) == ["a", "b", "c"]
 
 
 def test_stalled_jobs_come_page_by_page_the_longest_silent_first(loaded: str) -> None:
