@@ -48,6 +48,12 @@ def explanation(events: Sequence[IdentifiedEvent], row: Mapping[str, Any] | None
                 "attempt": each.attempt,
                 "events": each.events,
                 "entry_id": str(each.first),
+                "after": {
+                    "entry_id": str(each.after[0]),
+                    "type": each.after[1].type,
+                    "attempt": each.after[1].attempt,
+                },
+                "next_attempt": each.next_attempt,
                 "text": each.note,
             }
             for each in found.late

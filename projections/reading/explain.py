@@ -45,6 +45,10 @@ class LateEvents(NamedTuple):
     events: int
     first: EntryId
     """The entry of the first of them."""
+    after: IdentifiedEvent
+    """The end of the attempt, or the first event of a later attempt."""
+    next_attempt: int
+    """The attempt that a job which runs again needs."""
     note: str
     """What happened, and what to do about it."""
 
@@ -136,18 +140,19 @@ def _late_events(events: Sequence[IdentifiedEvent]) -> list[LateEvents]:
     """Return the late events of each attempt, from events in the order of their entries."""
     highest = max(event.attempt for _, event in events)
     found: dict[int, LateEvents] = {}
-    for entry_id, attempt, cause, has_ended in _late(events):
+    for entry_id, attempt, after in _late(events):
         held = found.get(attempt)
         if held is None:
-            advice = _RUN_AGAIN.format(highest + 1) if has_ended else _STOP.format(attempt)
-            found[attempt] = LateEvents(attempt, 1, entry_id, f"arrived after {cause}, {advice}")
+            found[attempt] = LateEvents(attempt, 1, entry_id, after, highest + 1, "")
         else:
             found[attempt] = held._replace(events=held.events + 1)
-    return [_counted(found[attempt]) for attempt in sorted(found)]
+    return [_with_note(found[attempt]) for attempt in sorted(found)]
 
 
-def _late(events: Iterable[IdentifiedEvent]) -> Iterator[tuple[EntryId, int, str, bool]]:
-    """Yield the entry and the attempt of each late event, after what it came, and if an end did.
+def _late(
+    events: Iterable[IdentifiedEvent],
+) -> Iterator[tuple[EntryId, int, IdentifiedEvent]]:
+    """Yield the entry and the attempt of each late event, and the event that it came after.
 
     An event is late if its attempt has ended, except for an end that ranks above that end, or if a
     higher attempt has begun. An event that was appended again is not late.
@@ -163,10 +168,9 @@ def _late(events: Iterable[IdentifiedEvent]) -> Iterator[tuple[EntryId, int, str
             ends[attempt] = (entry_id, event)
             end = None  # this event is the end
         if end is not None:
-            yield entry_id, attempt, f"its end ({end[1].type}, entry {end[0]})", True
+            yield entry_id, attempt, end
         elif attempt < newest[1].attempt:
-            cause = f"attempt {newest[1].attempt} had begun (entry {newest[0]})"
-            yield entry_id, attempt, cause, False
+            yield entry_id, attempt, newest
 
 
 _RUN_AGAIN = (
@@ -176,9 +180,15 @@ _RUN_AGAIN = (
 _STOP = "and did not change the state. Check whether a worker still runs attempt {}, and stop it."
 
 
-def _counted(late: LateEvents) -> LateEvents:
+def _with_note(late: LateEvents) -> LateEvents:
+    entry_id, event = late.after
+    if event.attempt == late.attempt:
+        cause, advice = f"its end ({event.type}, entry {entry_id})", _RUN_AGAIN
+    else:
+        cause, advice = f"attempt {event.attempt} had begun (entry {entry_id})", _STOP
     events = "1 event" if late.events == 1 else f"{late.events} events"
-    return late._replace(note=f"{events} of attempt {late.attempt} {late.note}")
+    advice = advice.format(late.next_attempt if advice is _RUN_AGAIN else late.attempt)
+    return late._replace(note=f"{events} of attempt {late.attempt} arrived after {cause}, {advice}")
 
 
 def _without_repeats(events: Iterable[IdentifiedEvent]) -> Iterator[IdentifiedEvent]:

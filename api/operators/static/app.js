@@ -1,7 +1,9 @@
 // The frame of the console: sign-in, navigation, and the way from an address to a page.
 
 import { h, put } from "./dom.js";
+import { finder } from "./find.js";
 import { get, signIn, signOut, signedIn } from "./http.js";
+import { startKeys } from "./keys.js";
 import { settings } from "./settings.js";
 import { t } from "./text.js";
 import { audit } from "./view_audit.js";
@@ -10,6 +12,7 @@ import { job } from "./view_job.js";
 import { jobs, stalled } from "./view_jobs.js";
 import { overview, tenants } from "./view_overview.js";
 import { Visit, isPaused, setPaused, setStatus, showFrame } from "./visit.js";
+import { startWatching } from "./watch.js";
 
 // `item` shows one item of a page; its address has `depth` parts.
 const PAGES = [
@@ -142,4 +145,7 @@ skip.addEventListener("click", (event) => {
 document.getElementById("nav").setAttribute("aria-label", t("shell.navigation"));
 document.getElementById("settings").append(settings(show));
 document.getElementById("pulse").after(pauseButton());
+document.getElementById("finder").append(finder());
+startWatching(document.getElementById("watching"));
+startKeys(PAGES.map((page) => page.at));
 show();

@@ -41,19 +41,27 @@ function keyOf(node) {
   return node.dataset.key || node.getAttribute("href") || node.id || node.textContent;
 }
 
-/** Make a table; `columns` are {title, cell(row), num, wide}. On a narrow page each row is a card. */
-export function table(caption, columns, rows, empty) {
+/**
+ * Make a table; `columns` are {title, cell(row), num, wide, phone}. On a narrow page each row is a card, in
+ * which a column is a part of the first line (`lead`) or of another (`line`), a line (`full`) or nothing
+ * (`hide`); without `phone` it is a line with its title. `rowClass(row)` returns a class or null.
+ */
+export function table(caption, columns, rows, empty, rowClass = () => null) {
   if (!rows.length) return h("p", { class: "empty" }, empty);
   const head = columns.map((each) =>
     h("th", { scope: "col", class: each.num ? "num" : each.wide && "wide" }, each.title));
   const body = rows.map((row) =>
-    h("tr", {}, columns.map((each) =>
-      h("td", { "data-label": each.title, class: each.num ? "num" : each.wide && "wide" }, each.cell(row)))));
+    h("tr", { class: rowClass(row) }, columns.map((each) =>
+      h("td", { "data-label": each.title, class: cellClass(each) }, each.cell(row)))));
   return h("div", { class: "scroll" },
     h("table", {},
       h("caption", { class: "unseen" }, caption),
       h("thead", {}, h("tr", {}, head)),
       h("tbody", {}, body)));
+}
+
+function cellClass({ num, wide, phone }) {
+  return [num ? "num" : wide && "wide", phone && `on-${phone}`].filter(Boolean).join(" ") || null;
 }
 
 export function panel(title, ...content) {

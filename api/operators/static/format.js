@@ -29,15 +29,26 @@ export function badge(state, word) {
   return h("span", { class: `badge is-${WORDS[state] ?? "other"}`, translate: "no" }, word ?? state);
 }
 
+/** Return the step in a progress: its name for people, its number, their number, and its own percent. */
+export function stepOf(progress) {
+  const percent = progress?.step_percent;
+  return {
+    name: progress?.step_name_display ?? progress?.step_name ?? progress?.step ?? null,
+    index: progress?.step_index ?? null,
+    total: progress?.step_total ?? null,
+    percent: typeof percent === "number" ? Math.round(percent) : null,
+  };
+}
+
 /** Make a progress bar with its percentage and step. */
 export function bar(progress) {
   if (!progress) return "";
   const percent = typeof progress.percent === "number" ? progress.percent : null;
-  const name = progress.step_name_display ?? progress.step_name ?? progress.step;
-  const steps = progress.step_total ? ` ${progress.step_index ?? "?"}/${progress.step_total}` : "";
+  const { name, index, total } = stepOf(progress);
+  const step = name && total ? t("state.step", { name, index: String(index ?? "?"), total: String(total) }) : name;
   return h("span", { class: "bar" },
     percent !== null && h("progress", { value: percent, max: 100, "aria-label": t("state.progressBar") }),
-    h("span", {}, percent === null ? "" : `${Math.round(percent)} % `, name ? `${name}${steps}` : ""));
+    h("span", { translate: "no" }, percent === null ? "" : `${Math.round(percent)} % `, step ?? ""));
 }
 
 /** Return the address of a job's page. */

@@ -4,7 +4,7 @@
 //                    pressing it, or Enter on it, shows the same time with its zone and in UTC
 //   moment(value)    a text: 2026-11-27 10:42:11 +09:00
 //   exact(value)     the same with milliseconds
-//   clock(value)     a text for an axis: 10:42, or 27 Nov if `day`
+//   clock(value)     a text for an axis: 10:42; clock(value, "second"): 10:42:11; "day": 27 Nov
 //   seconds(value)   a duration: 0.4 s, 12 s, 3 min 20 s, 5 h 10 min, 2 d 3 h
 //
 // Times are in the zone of the browser, or in UTC if the operator chose that in the settings. There
@@ -18,7 +18,7 @@ import { locale, t } from "./text.js";
 const UNITS = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
 const UPDATED_EVERY = 5_000; // milliseconds
 
-let writer, short, dayOnly;
+let writer, minutes, dayOnly;
 let absolute = recall("times") === "absolute";
 chooseZone(recall("zone"));
 
@@ -30,7 +30,7 @@ function chooseZone(zone) {
     ...numbers, year: "numeric", month: "2-digit", day: "2-digit", second: "2-digit",
     fractionalSecondDigits: 3, timeZoneName: "longOffset",
   });
-  short = new Intl.DateTimeFormat("en-GB", numbers);
+  minutes = new Intl.DateTimeFormat("en-GB", numbers);
   dayOnly = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", timeZone });
 }
 
@@ -92,9 +92,10 @@ export function exact(value) {
   return `${date} ${time}.${millis} ${zone}`;
 }
 
-/** Format a time of day for an axis, or the day. */
-export function clock(value, day = false) {
-  return (day ? dayOnly : short).format(new Date(value));
+/** Format a time for an axis whose unit is "minute", "second" or "day". */
+export function clock(value, unit = "minute") {
+  if (unit === "second") return written(value).time;
+  return (unit === "day" ? dayOnly : minutes).format(new Date(value));
 }
 
 function written(value) {

@@ -1,40 +1,55 @@
 // One job: its state, its timeline, the explanation of its state, its result and its history.
 
+import { copyButton } from "./copy.js";
 import { h, panel, put, table } from "./dom.js";
-import { ago, badge, bar, bytes, count, exact, moment, pretty, seconds } from "./format.js";
-import { get, path } from "./http.js";
-import { timelineChart } from "./plots.js";
+import { badge, bar, bytes, count, pretty, stepOf } from "./format.js";
+import { get, path, serverNow } from "./http.js";
+import { children, history, past } from "./job_history.js";
+import { jobTable, searchHref } from "./search.js";
+import { parts, t } from "./text.js";
+import { timelineOf } from "./timeline.js";
+import { seconds, when } from "./time.js";
+import { watchButton } from "./watch.js";
 
 const EVERY = 2_000;
 const MAX_RESULT = 1_000_000; // characters shown of a result
 const MAX_OPEN = 4_000; // bytes up to which a result is shown unfolded
+const SILENT = 900; // seconds without an event, after which that is a warning
 
 export async function job(visit) {
   const [, tenant, kind, id] = visit.parts, where = path("jobs", tenant, kind, id);
-  const body = h("div", { class: "stack" }), past = history(visit, where), outcome = h("div");
+  const body = h("div", { class: "stack" }), outcome = h("div"), more = h("div", { class: "stack" });
   document.title = `${id} · jobtrail`;
-  let current, result;
+  let current, result, width = 0;
   const draw = (facts) => {
-    put(body, head(facts, kind), panel("Timeline", picture(facts, body.clientWidth)), explanation(facts));
+    if (!body.isConnected) {
+      put(visit.main, title(tenant, kind, id), body, outcome, more);
+      put(more, children(visit, tenant, id, facts.job?.created_at, jobTable), past(visit, where, facts.events), history(visit, where));
+      width = body.clientWidth;
+    }
+    current = facts;
+    put(body, head(facts, kind), lateNotes(facts.explanation), panel(t("job.timeline"), picture(facts, width)), explanation(facts.explanation));
     const known = facts.job && `${facts.job.entry_id} ${facts.job.result_bytes}`;
     if (known !== result) put(outcome, outcomeOf(facts.job, where));
     result = known;
   };
-  visit.signal.addEventListener("abort", watchWidth(body, () => current && draw(current)));
-  await visit.live(async () => {
-    const facts = await get(where, { signal: visit.signal });
-    if (!body.isConnected) put(visit.main, title(tenant, kind, id), body, outcome, past);
-    if (facts !== current) draw(facts);
-    current = facts;
-  }, EVERY);
+  const redraw = () => current && draw(current);
+  visit.signal.addEventListener("abort", watchWidth(body, (now) => {
+    width = now;
+    redraw();
+  }));
+  await visit.load(where, draw, EVERY);
+  // The timeline of a running job goes on between its events.
+  const timer = setInterval(() => current?.job?.state === "processing" && !document.hidden && document.getSelection().isCollapsed && redraw(), EVERY * 5);
+  visit.signal.addEventListener("abort", () => clearInterval(timer));
 }
 
-function watchWidth(node, redraw) {
+function watchWidth(node, changed) {
   let width = node.clientWidth;
   const observer = new ResizeObserver(() => {
-    if (node.clientWidth === width) return;
+    if (node.clientWidth === width || node.clientWidth === 0) return;
     width = node.clientWidth;
-    redraw();
+    changed(width);
   });
   observer.observe(node);
   return () => observer.disconnect();
@@ -42,98 +57,120 @@ function watchWidth(node, redraw) {
 
 function title(tenant, kind, id) {
   return [
-    h("p", { class: "trail" }, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("a", { href: `#/jobs?tenant=${tenant}` }, tenant), ` / ${kind}`),
-    h("h1", { class: "id" }, id),
+    h("p", { class: "trail" }, h("a", { href: "#/jobs" }, t("jobs.title")), " / ",
+      h("a", { href: searchHref({ tenant }), translate: "no" }, tenant), h("span", { translate: "no" }, ` / ${kind}`)),
+    h("div", { class: "headline" }, h("h1", { class: "id", translate: "no" }, id), copyButton(id, t("job.id")),
+      watchButton({ path: path("jobs", tenant, kind, id), href: location.hash, name: id })),
   ];
 }
 
 function head({ job: row, live, events }, kind) {
   if (!row) {
-    return h("section", { class: "panel" }, h("p", { class: "note" },
-      `PostgreSQL does not have this ${kind} yet; its status in Redis is ${live.status}.`));
+    return h("section", { class: "panel" }, h("p", { class: "note" }, t("job.notStored", { kind, status: live.status })));
   }
+  const link = (filter, text) => text && h("a", { href: searchHref(filter), translate: "no" }, text);
+  const duration = row.ended_at && row.started_at && (Date.parse(row.ended_at) - Date.parse(row.started_at)) / 1000;
   const facts = [
-    ["Attempt", String(row.attempt)],
-    ["Type", row.job_type],
-    ["Worker", row.worker],
-    ["Created", ago(row.created_at)],
-    ["Started", row.started_at && ago(row.started_at)],
-    ["Updated", ago(row.updated_at)],
-    ["Duration", row.ended_at && row.started_at && seconds(Math.max(0, (Date.parse(row.ended_at) - Date.parse(row.started_at)) / 1000))],
-    ["Events", count(events)],
-    ["Status in Redis", live ? live.status : "none (expired)"],
+    ["attempt", String(row.attempt)],
+    ["type", link({ job_type: row.job_type }, row.job_type)],
+    ["worker", link({ worker: row.worker }, row.worker)],
+    ["created", when(row.created_at)],
+    ["started", row.started_at && when(row.started_at)],
+    ["updated", when(row.updated_at)],
+    ["duration", duration !== null && seconds(Math.max(0, duration))],
+    ["events", count(events)],
+    ["redisStatus", live ? h("span", { translate: "no" }, live.status) : t("job.expired")],
   ].filter(([, value]) => value);
   const labels = Object.entries(row.labels ?? {});
-  return h("section", { class: "panel now", "aria-label": "State" },
+  return h("section", { class: "panel now", "aria-label": t("job.stateLabel") },
     h("p", { class: "state" }, badge(row.state, row.status), row.state === "processing" && bar(row.progress)),
-    row.error && h("p", { class: "error", tabindex: "0", "data-key": "error" }, row.code && h("code", {}, row.code), " ", row.error),
-    h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
-    labels.length > 0 && h("ul", { class: "labels" }, labels.map(([name, value]) => h("li", {}, h("b", {}, name), ` ${value}`))));
+    row.state === "processing" && running(row),
+    row.error && h("div", { class: "copied" },
+      row.code && h("p", {}, t("job.code"), " ", h("a", { href: searchHref({ code: row.code }), translate: "no" }, h("code", {}, row.code))),
+      copyButton(row.error, t("job.error")), h("p", { class: "error", tabindex: "0", "data-key": "error", translate: "no" }, row.error)),
+    h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, t(`job.${name}`)), h("dd", {}, value)))),
+    labels.length > 0 && h("ul", { class: "labels", "aria-label": t("job.labels") }, labels.map(([name, value]) =>
+      h("li", {}, h("a", { href: searchHref({ tenant: row.tenant, [`label.${name}`]: value }), translate: "no" }, h("b", {}, name), ` ${value}`)))));
 }
 
-function picture({ timeline, explanation: winner }, width) {
-  return h("div", { class: "scroll lives" }, timelineChart(timeline, winner?.entry_id, Math.max(320, width - 44)));
+/** Show the step of a running job, the estimate, and since when there was no event. */
+function running({ progress, entry_id: entry }) {
+  const step = stepOf(progress), last = Number(entry.split("-")[0]);
+  const silent = (serverNow() - last) / 1000;
+  const left = progress?.remaining_seconds;
+  return h("ul", { class: "running" },
+    step.name && h("li", {}, step.total ? parts("job.stepOf", { name: h("b", { translate: "no" }, step.name), index: String(step.index ?? "?"), total: String(step.total) }) : h("b", { translate: "no" }, step.name),
+      step.percent !== null && h("span", { class: "bar" }, " ", h("progress", { value: step.percent, max: 100, "aria-label": t("job.stepProgress") }), ` ${step.percent} %`)),
+    typeof left === "number" && h("li", {}, t("job.timeLeft", { time: seconds(Math.round(left)) })),
+    h("li", { class: silent > SILENT ? "warn" : null }, parts(silent > SILENT ? "job.silent" : "job.lastEvent", { time: when(last) })));
 }
 
-const RULES = { __proto__: null, attempt: "1 attempt", rank: "2 rank", entry_id: "3 entry id" };
+function picture({ timeline, explanation: winner, job: row }, width) {
+  const now = row?.state === "processing" ? serverNow() : null;
+  return timelineOf(timeline, winner?.entry_id, Math.max(320, width - 44), now);
+}
 
-function explanation({ explanation: found }) {
-  if (!found) return panel("Explanation", h("p", { class: "empty" }, "The history has no events of this job."));
-  return panel("Explanation",
-    h("p", { class: "explanation" }, h("strong", {}, found.type), " of attempt ", String(found.attempt), " won (entry ", h("code", {}, found.entry_id), "): ", found.reason, "."),
-    !found.matches_row && h("p", { class: "note warn" }, "The stored row has another entry: older history was deleted, or an event has just arrived."),
-    found.notes.map(({ text }) => h("p", { class: "note warn" }, text)),
-    found.superseded.length > 0 && table("Superseded events", [
-      { title: "Event", cell: (each) => h("span", {}, h("strong", {}, each.type), ` of attempt ${each.attempt}`) },
-      { title: "Entry", cell: (each) => h("code", {}, each.entry_id) },
-      { title: "Rule", cell: (each) => h("span", { class: "rule" }, RULES[each.rule]) },
-      { title: "Reason", cell: (each) => each.reason },
+/** Explain events that came after the end of their attempt, or after a later attempt had begun. */
+function lateNotes(found) {
+  return (found?.notes ?? []).map((note) => {
+    const ended = note.after.attempt === note.attempt;
+    return h("p", { class: "note warn late-note" }, parts(ended ? "job.afterEnd" : "job.afterAttempt", {
+      count: note.events, attempt: String(note.attempt), type: note.after.type, later: String(note.after.attempt),
+      entry: h("code", {}, note.after.entry_id),
+      sdk: h("code", { translate: "no" }, 'attempt="next"'), field: h("code", { translate: "no" }, `attempt: ${note.next_attempt}`),
+    }));
+  });
+}
+
+const RULES = { __proto__: null, attempt: "job.ruleAttempt", rank: "job.ruleRank", entry_id: "job.ruleEntry" };
+const ENDS = ["done", "failed", "cancelled"];
+
+function explanation(found) {
+  if (!found) return panel(t("job.explanation"), h("p", { class: "empty" }, t("job.noEvents")));
+  const values = { type: h("strong", { translate: "no" }, found.type), attempt: String(found.attempt), entry: h("code", {}, found.entry_id), reason: whyWon(found) };
+  return panel(t("job.explanation"),
+    h("p", { class: "explanation" }, parts("job.won", values)),
+    !found.matches_row && h("p", { class: "note warn" }, t("job.otherEntry")),
+    found.superseded.length > 0 && table(t("job.superseded"), [
+      { title: t("job.event"), cell: (each) => h("span", {}, parts("job.ofAttempt", { type: h("strong", { translate: "no" }, each.type), attempt: String(each.attempt) })) },
+      { title: t("job.entry"), cell: (each) => h("code", {}, each.entry_id) },
+      { title: t("job.rule"), cell: (each) => h("span", { class: "rule" }, t(RULES[each.rule])) },
+      { title: t("job.reason"), cell: (each) => whyLost(each, found) },
     ], found.superseded, ""));
+}
+
+function whyWon({ type, attempt, superseded }) {
+  if (!superseded.length) return t("job.onlyEvent");
+  const rules = new Set(superseded.map((each) => each.rule));
+  return [
+    rules.has("attempt") && t("job.highestAttempt", { attempt: String(attempt) }),
+    rules.has("rank") && t("job.highestRank", { type }),
+    rules.has("entry_id") && t(ENDS.includes(type) ? "job.earliestEnd" : "job.latestEvent"),
+  ].filter(Boolean).join("; ");
+}
+
+function whyLost(each, winner) {
+  const names = { type: each.type, winner: winner.type };
+  const reason = each.rule === "attempt" ? t("job.lowerAttempt", { attempt: String(each.attempt), winner: String(winner.attempt) })
+    : each.rule === "rank" ? t("job.lowerRank", names)
+      : t(ENDS.includes(each.type) ? "job.laterEnd" : "job.earlierEvent");
+  return each.late ? `${reason}; ${t("job.afterTheEnd")}` : reason;
 }
 
 function outcomeOf(row, where) {
   if (!row || row.result_bytes === null) return null;
-  const size = ` ${bytes(row.result_bytes)}`;
+  const size = bytes(row.result_bytes);
   if (row.result !== null) {
-    return panel("Result", h("details", { open: row.result_bytes <= MAX_OPEN, "data-key": "result" },
-      h("summary", {}, `JSON,${size}`), h("pre", { tabindex: "0" }, pretty(row.result))));
+    return panel(t("job.result"), h("details", { open: row.result_bytes <= MAX_OPEN, "data-key": "result" },
+      h("summary", {}, t("job.json", { size })),
+      h("div", { class: "copied" }, copyButton(row.result, t("job.result")), h("pre", { tabindex: "0", translate: "no" }, pretty(row.result)))));
   }
   const box = h("div", {}, h("button", { type: "button", onclick: async () => {
     const { result } = await get(`${where}result/`);
     const cut = result.length > MAX_RESULT;
-    put(box, h("pre", { tabindex: "0" }, pretty(cut ? result.slice(0, MAX_RESULT) : result)),
-      cut && h("p", { class: "hint" }, "The result is truncated here; the API returns all of it."));
-  } }, `Load the result (${size.trim()})`));
-  return panel("Result", box);
-}
-
-function history(visit, where) {
-  const rows = h("tbody"), more = h("p", { class: "pages" });
-  const load = async (cursor) => {
-    const facts = await get(`${where}history/?limit=50${cursor ? `&cursor=${cursor}` : ""}`, { signal: visit.signal });
-    rows.append(...facts.items.map(event));
-    put(more, facts.next_cursor && h("button", { type: "button", onclick: () => load(facts.next_cursor).catch((error) => visit.failed(error)) }, "More events"));
-  };
-  const box = h("details", { class: "panel", "data-key": "history" }, h("summary", {}, h("h2", {}, "History")),
-    h("div", { class: "scroll" }, h("table", {},
-      h("caption", { class: "unseen" }, "Events in the order of the stream"),
-      h("thead", {}, h("tr", {}, ["Entry", "Time", "Event"].map((each) => h("th", { scope: "col" }, each)))),
-      rows)), more);
-  box.addEventListener("toggle", () => {
-    if (!box.open) return;
-    rows.replaceChildren();
-    load().catch((error) => visit.failed(error));
-  });
-  return box;
-}
-
-function event({ entry_id, event: text, appended }) {
-  return h("tr", {},
-    h("td", { "data-label": "Entry" }, h("code", {}, entry_id)),
-    h("td", { "data-label": "Time" }, when(Number(entry_id.split("-")[0]))),
-    h("td", { "data-label": "Event" }, h("code", { class: "event" }, text), appended > 1 && h("small", {}, ` appended ${appended} times`)));
-}
-
-function when(ms) {
-  return h("time", { datetime: new Date(ms).toISOString(), title: exact(ms) }, moment(ms));
+    put(box, h("div", { class: "copied" }, copyButton(result, t("job.result")),
+      h("pre", { tabindex: "0", translate: "no" }, pretty(cut ? result.slice(0, MAX_RESULT) : result))),
+      cut && h("p", { class: "hint" }, t("job.truncated")));
+  } }, t("job.loadResult", { size })));
+  return panel(t("job.result"), box);
 }

@@ -1,42 +1,61 @@
 // Lists of jobs: all jobs with filters, and stalled jobs.
 
 import { h, panel, put, table } from "./dom.js";
-import { ago, badge, bar, jobHref, moment, seconds } from "./format.js";
-import { get } from "./http.js";
+import { bar } from "./format.js";
+import { nothingFound, suggestions } from "./near.js";
+import { savedViews } from "./saved_views.js";
+import { chips, filterForm, filtersOf, jobCell, jobTable, serverQuery, tenantCell, typeCell, workerCell } from "./search.js";
+import { SteadyRows } from "./steady.js";
+import { t } from "./text.js";
+import { moment, seconds, when } from "./time.js";
+import { watchButton } from "./watch.js";
 
 const EVERY = 5_000;
-const FILTERS = ["id", "tenant", "kind", "state", "job_type"];
-const COLUMNS = [
-  { title: "State", cell: (job) => badge(job.state, job.status) },
-  { title: "Job", wide: true, cell: (job) => h("span", { class: "job" }, h("a", { href: jobHref(job) }, job.id), h("small", {}, job.kind)) },
-  { title: "Tenant", wide: true, cell: (job) => h("a", { href: `#/jobs?tenant=${job.tenant}` }, job.tenant) },
-  { title: "Type", cell: (job) => job.job_type ?? "–" },
-  { title: "Progress or error", wide: true, cell: (job) => (job.state === "processing" ? bar(job.progress) : errorText(job.error)) },
-  { title: "Attempt", num: true, cell: (job) => String(job.attempt) },
-  { title: "Created", cell: (job) => ago(job.created_at) },
-  { title: "Updated", cell: (job) => ago(job.updated_at) },
-];
+const EVERY_SEARCHED = 60_000; // of a search that reads many jobs to find few
+const EVERY_PAST = 30_000; // of later pages
+const ON_PHONE = matchMedia("(max-width: 52rem)");
+const PHONE_LIMIT = 25; // jobs
 
-function errorText(error) {
-  return error ? h("span", { class: "error-text", title: error }, error) : "";
-}
+const keyOf = (job) => `${job.tenant}/${job.kind}/${job.id}`;
 
 export async function jobs(visit) {
-  const { query } = visit, body = h("div");
-  const page = new URLSearchParams([...query].filter(([name, value]) => value && [...FILTERS, "cursor"].includes(name)));
-  let current;
-  await visit.live(async () => {
-    const facts = await get(`jobs/?${page}`, { signal: visit.signal });
-    if (!body.isConnected) put(visit.main, h("h1", {}, "Jobs"), filters(query, visit.session.kinds), body);
-    if (facts !== current) put(body, panel(null, table("Jobs", COLUMNS, facts.items, nothing(facts, query.get("id"))), pages("jobs", page, facts)));
-    current = facts;
-  }, query.get("cursor") ? 30_000 : EVERY);
+  const { query } = visit, page = serverQuery(query), rows = new SteadyRows(keyOf);
+  const head = h("div", { class: "list-head" }), body = h("div");
+  if (ON_PHONE.matches) page.set("limit", String(PHONE_LIMIT));
+  let every = EVERY;
+  const watch = filtersOf(query).length > 0 && !query.get("cursor") && watchButton({
+    path: `jobs/?${page}`, href: location.hash, name: filtersOf(query).map(([, value]) => value).join(" "),
+  });
+  const draw = (facts) => {
+    if (!body.isConnected) {
+      const form = filterForm(query, visit.session.kinds);
+      suggestTenants(form, visit.signal);
+      put(visit.main, h("h1", {}, t("jobs.title")), form, savedViews(query), head, body);
+    }
+    const shown = rows.take(facts.items);
+    every = query.get("cursor") ? EVERY_PAST : facts.searched_until ? EVERY_SEARCHED : EVERY;
+    put(head, h("span", { class: "chips" }, chips(query)), watch, rows.notice(() => draw(facts)));
+    put(body, panel(null,
+      shown.length ? jobTable(shown) : nothingFound(query, emptyText(facts, query.get("id")), visit.signal),
+      pages("jobs", page, facts)));
+  };
+  await visit.load(`jobs/?${page}`, draw, () => every);
 }
 
-function nothing(facts, byId) {
-  if (!facts.next_cursor) return "No jobs match the filters.";
-  const range = byId || !facts.searched_until ? "" : `, searched back to ${moment(facts.searched_until)}`;
-  return `No matches so far${range}.`;
+/** Offer the names of tenants while the name of one is typed. */
+function suggestTenants(form, signal) {
+  const field = form.querySelector("#by-tenant"), names = form.querySelector("datalist");
+  field.addEventListener("input", async () => {
+    const text = field.value.trim();
+    const { tenants } = await suggestions(text, signal).catch(() => ({ tenants: [] }));
+    if (field.value.trim() === text) put(names, tenants.map((name) => h("option", { value: name })));
+  });
+}
+
+function emptyText(facts, byId) {
+  if (!facts.next_cursor) return t("jobs.noMatch");
+  if (byId || !facts.searched_until) return t("jobs.noMatchSoFar");
+  return t("jobs.noMatchBackTo", { time: moment(facts.searched_until) });
 }
 
 function pages(name, page, facts) {
@@ -44,59 +63,33 @@ function pages(name, page, facts) {
   if (facts.next_cursor) next.set("cursor", facts.next_cursor);
   first.delete("cursor");
   return h("p", { class: "pages" },
-    page.get("cursor") && h("a", { href: `#/${name}?${first}` }, "First page"),
-    facts.next_cursor && h("a", { href: `#/${name}?${next}` }, facts.searched_until ? "Continue the search" : "Next page"));
-}
-
-function filters(query, kinds) {
-  const field = (name, label, extra = {}) =>
-    h("p", {}, h("label", { for: `by-${name}` }, label),
-      h("input", { id: `by-${name}`, name, value: query.get(name) ?? "", autocomplete: "off", spellcheck: "false", ...extra }));
-  const select = (name, label, options) =>
-    h("p", {}, h("label", { for: `by-${name}` }, label),
-      h("select", { id: `by-${name}`, name },
-        h("option", { value: "" }, "any"),
-        options.map((each) => h("option", { value: each, selected: query.get(name) === each }, each))));
-  const go = (event) => {
-    event.preventDefault();
-    const filled = [...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value);
-    location.hash = `#/jobs?${new URLSearchParams(filled)}`;
-  };
-  const form = h("form", { class: "filters", role: "search", onsubmit: go, onchange: (event) => {
-    if (event.target.matches("select")) go(event);
-  } },
-    field("id", "Id begins with", { type: "search" }),
-    field("tenant", "Tenant"),
-    select("kind", "Kind", kinds),
-    select("state", "State", ["queued", "processing", "done", "failed", "cancelled"]),
-    field("job_type", "Type"),
-    h("p", { class: "go" }, h("button", { type: "submit", class: "primary" }, "Search"), h("a", { href: "#/jobs" }, "Clear")));
-  return form;
+    page.get("cursor") && h("a", { href: `#/${name}?${first}` }, t("shell.firstPage")),
+    facts.next_cursor && h("a", { href: `#/${name}?${next}` }, t(facts.searched_until ? "jobs.continue" : "shell.nextPage")));
 }
 
 export async function stalled(visit) {
   const page = new URLSearchParams([...visit.query].filter(([name]) => name === "cursor"));
-  const body = h("div");
-  let current;
-  await visit.live(async () => {
-    const facts = await get(`stalled/?${page}`, { signal: visit.signal });
-    if (facts !== current) put(body, panel(null, list(facts), pages("stalled", page, facts)));
+  const rows = new SteadyRows(keyOf), head = h("div", { class: "list-head" }), body = h("div");
+  const draw = (facts) => {
     if (!body.isConnected) {
-      put(visit.main, h("h1", {}, "Stalled jobs"),
-        h("p", { class: "lead" }, `Processing, but without an event for ${seconds(facts.after_seconds)} or more; the longest first.`), body);
+      put(visit.main, h("h1", {}, t("jobs.titleStalled")),
+        h("p", { class: "lead" }, t("jobs.stalledLead", { time: seconds(facts.after_seconds) })), head, body);
     }
-    current = facts;
-  }, EVERY * 4);
+    const shown = rows.take(facts.items), still = new Set(facts.items.map(keyOf));
+    put(head, rows.notice(() => draw(facts)));
+    put(body, panel(null, list(shown, (job) => (still.has(keyOf(job)) ? null : "gone")), pages("stalled", page, facts)));
+  };
+  await visit.load(`stalled/?${page}`, draw, EVERY * 4);
 }
 
-function list(facts) {
-  return table("Stalled jobs", [
-    { title: "Last event", cell: (job) => ago(job.last_event_ms) },
-    { title: "Job", wide: true, cell: (job) => h("span", { class: "job" }, h("a", { href: jobHref(job) }, job.id), h("small", {}, job.kind)) },
-    { title: "Tenant", wide: true, cell: (job) => h("a", { href: `#/jobs?tenant=${job.tenant}` }, job.tenant) },
-    { title: "Type", cell: (job) => job.job_type ?? "–" },
-    { title: "Progress", wide: true, cell: (job) => bar(job.progress) },
-    { title: "Worker", cell: (job) => job.worker ?? "–" },
-    { title: "Attempt", num: true, cell: (job) => String(job.attempt) },
-  ], facts.items, "No jobs are stalled.");
+function list(items, rowClass) {
+  return table(t("jobs.titleStalled"), [
+    { title: t("jobs.lastEvent"), phone: "line", cell: (job) => when(job.last_event_ms) },
+    { title: t("jobs.job"), wide: true, phone: "full", cell: jobCell },
+    { title: t("jobs.tenant"), wide: true, phone: "line", cell: tenantCell },
+    { title: t("jobs.type"), phone: "line", cell: typeCell },
+    { title: t("jobs.progress"), wide: true, phone: "full", cell: (job) => bar(job.progress) },
+    { title: t("jobs.worker"), phone: "line", cell: workerCell },
+    { title: t("jobs.attempt"), num: true, phone: "hide", cell: (job) => String(job.attempt) },
+  ], items, t("jobs.noStalled"), rowClass);
 }

@@ -45,9 +45,10 @@ export class Visit {
     }, every);
   }
 
-  /** Call `work` now and every `every` milliseconds, while the page is visible and until it is left. */
+  /** Call `work` now and every `every` milliseconds (or a function of them), while the page is visible and until it is left. */
   live(work, every) {
-    let pause = every, timer = 0, busy = false, first = true;
+    const usual = typeof every === "function" ? every : () => every;
+    let pause = usual(), timer = 0, busy = false, first = true;
     const update = async () => {
       if (busy || this.signal.aborted) return;
       busy = true;
@@ -59,7 +60,7 @@ export class Visit {
           first = false;
           setStatus(paused ? "paused" : "live");
         } else if (!warning.isConnected) setStatus("paused", t("shell.pausedSelecting"));
-        pause = every;
+        pause = usual();
       } catch (error) {
         if (this.signal.aborted) return;
         pause = Math.min(pause * 2, MAX_PAUSE);
@@ -122,7 +123,7 @@ export function setStatus(state, text, warningText) {
   const label = text ?? t(LABELS[state]);
   if (pulse.textContent !== label) pulse.textContent = label;
   if (state === "live") updatedAt = Date.now();
-  document.title = document.title.replace(/^\? /, "");
+  document.title = document.title.replace(/^(\(\d+\) )?\? /, "$1");
   if (warningText) warn(updatedAt ? t("shell.lastUpdated", { warning: warningText, time: moment(updatedAt) }) : warningText);
   else warning.remove();
 }
@@ -130,7 +131,7 @@ export function setStatus(state, text, warningText) {
 function warn(text) {
   if (warning.textContent !== text) warning.textContent = text;
   if (!warning.isConnected) main.querySelector("h1").after(warning);
-  document.title = document.title.replace(/^([✓!✕] )?/, "? ");
+  document.title = document.title.replace(/^(\(\d+\) )?([✓!✕?] )?/, "$1? ");
 }
 
 /** Return whether text on the page is selected, which an update of the page would undo. */

@@ -103,12 +103,24 @@ class SupersededEvent(ExplainedEvent):
     late: Annotated[bool, Field(description="Whether it came after the end of its attempt.")]
 
 
+class EarlierEvent(Answer):
+    """The event that ended an attempt, or began a later one."""
+
+    entry_id: EntryIdText
+    type: EventType
+    attempt: Attempt
+
+
 class LateEventsNote(Answer):
     """A note about events that arrived after the end of their attempt, or after a later attempt."""
 
     attempt: Attempt
     events: Annotated[int, Field(ge=1, description="The number of these events.")]
     entry_id: EntryIdText
+    after: EarlierEvent
+    next_attempt: Annotated[
+        Attempt, Field(description="The attempt that a job which runs again needs.")
+    ]
     text: Annotated[str, Field(description="What happened, and what to do about it.")]
 
 

@@ -12,13 +12,7 @@ from api.http.catalogue import LANGUAGES, Translation, catalogue
 
 STATIC = Path(__file__).parents[3] / "api" / "operators" / "static"
 MODULES = sorted(STATIC.glob("*.js"))
-TO_BE_MOVED = {
-    "health.js",
-    "plots.js",
-    "view_job.js",
-    "view_jobs.js",
-    "view_overview.js",
-}
+TO_BE_MOVED = {"health.js", "plots.js", "view_overview.js"}
 """Modules whose texts are not in the catalogue yet."""
 PLURALS = {"en": {"one", "other"}, "ko": {"other"}}
 """The plural forms of each language (Unicode CLDR)."""
@@ -26,7 +20,9 @@ PLURALS = {"en": {"one", "other"}, "ko": {"other"}}
 _VALUE = re.compile(r"\{(\w+)\}")
 _COMMENT = re.compile(r"^\s*//[^\n]*|(?<=[;,{}]) //[^\n]*|/\*.*?\*/", re.MULTILINE | re.DOTALL)
 _LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`', re.DOTALL)
-_KEY = re.compile(r"\b(?:t|parts|known)\(\s*(?:\w+ \? )?[\"`]([^\"`]+)[\"`](?: : \"([^\"]+)\")?")
+_KEY = re.compile(
+    r"\b(?:t|parts|known)\(\s*(?:[^\"`()]+ \? )?(?:\"([^\"]+)\"|`([^`]+)`)(?: : \"([^\"]+)\")?"
+)
 _NO_TEXT = re.compile(r"(?:class|d|viewBox): ?[^,]*$|(?:querySelector(?:All)?|error)\($")
 """What stands before a literal that is no text: attributes, selectors, the developer's console."""
 _WORDS = re.compile(r"[A-Z][a-z]+ [a-z]|^[A-Z][a-z]{2,}|[a-z]{2,} [a-z]{2,}|[가-힣]")
@@ -38,6 +34,8 @@ NO_TEXTS = {
     "Enter",
     "English",
     "Bearer  ",
+    "ArrowDown",
+    "ArrowUp",
 }
 """Literals that look like texts: names of languages in themselves, of errors and of keys."""
 
