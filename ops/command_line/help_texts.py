@@ -50,7 +50,11 @@ EXAMPLES: Mapping[str, Sequence[str]] = MappingProxyType(
         "trim": ("jobtrail trim", "jobtrail trim -t 42"),
         "groups list": ("jobtrail groups list",),
         "groups deregister": ("jobtrail groups deregister audit",),
-        "dead list": ("jobtrail dead list -t 42", "jobtrail dead list --reason not_json -n 20"),
+        "dead list": (
+            "jobtrail dead list -t 42",
+            "jobtrail dead list --reason not_json -n 20",
+            "jobtrail dead list --type done --job-type excel",
+        ),
         "dead show": ("jobtrail dead show -t 42 1767225600000-0",),
         "dead requeue": (
             "jobtrail dead requeue -t 42 1767225600000-0",
@@ -91,8 +95,8 @@ _SETTINGS: Mapping[str, Sequence[str]] = MappingProxyType(
         "doctor": (_REDIS, _DATABASE, "LIMITS"),
         "lag": (_REDIS, _DIR),
         "trim": (_REDIS, "STREAM_KEEP_SECONDS"),
-        "groups": (_REDIS, _DIR),
-        "dead": (_REDIS, _DIR, "DEAD_MAX_BYTES", "DEAD_KEEP_DAYS"),
+        "groups": (_REDIS, _DATABASE, _DIR),
+        "dead": (_REDIS, _DATABASE, _DIR, "DEAD_MAX_BYTES", "DEAD_KEEP_DAYS"),
         "replay": (_REDIS, _DATABASE, _DIR),
         "verify": (_REDIS, _DATABASE, _DIR),
         "old-tables": (_DATABASE, _DIR),

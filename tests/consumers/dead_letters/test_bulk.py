@@ -1,0 +1,107 @@
+"""Walks over the dead letters of all tenants: their limits, their order, and going on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from consumers.dead_letters.bulk import Outcome, Place, Walk, act_on, group_letters, requeue_letter
+from consumers.dead_letters.letter import Letter
+from consumers.dead_letters.letter_filter import LetterFilter, detail_form
+from consumers.dead_letters.store import DeadLetterStore
+from streams.entry_ids import EntryId
+
+ALL = LetterFilter()
+
+
+def write(client: redis.Redis, tenant: bytes, number: int, **facts: Any) -> None:
+    given: dict[Any, Any] = {"event": b"{}", "entry_id": f"{number}-0", "group": "status"}
+    given |= {"reason": "r", "detail": "", **facts}
+    client.xadd(b"tenant:%b:dead" % tenant, given, id=f"{number}-0")
+
+
+@pytest.fixture
+def store(redis_client: redis.Redis) -> DeadLetterStore:
+    return DeadLetterStore(redis_client)
+
+
+def places(walk: Walk) -> list[tuple[str, int]]:
+    return [(letter.tenant, letter.id.ms) for letter in walk]
+
+
+def test_walks_continue_where_the_last_one_ended(
+    redis_client: redis.Redis, store: DeadLetterStore
+) -> None:
+    for tenant in (b"b", b"\xff", b"a"):
+        for number in (3, 4, 5):
+            write(redis_client, tenant, number)
+    names = ["\udcff", "b", "a", "nobody"]
+    found, place = list[tuple[str, int]](), None
+    for _ in range(9):
+        walk = Walk(store, names, place, max_examined=2)
+        found += places(walk)
+        place = walk.place
+        if place is None:
+            break
+    assert found == [(tenant, number) for tenant in ("a", "b", "\udcff") for number in (3, 4, 5)]
+    assert places(Walk(store, ["a"], Place("a", _id(4)), newest_first=True)) == [("a", 3)]
+
+
+def test_walk_without_time_gets_one_letter_further(
+    redis_client: redis.Redis, store: DeadLetterStore
+) -> None:
+    for number in (3, 4):
+        write(redis_client, b"a", number)
+    walk = Walk(store, ["a"], seconds=-1.0)
+    assert places(walk) == [("a", 3)]
+    assert walk.place == Place("a", _id(3))
+
+
+def test_groups_are_bounded_and_all_letters_counted(
+    redis_client: redis.Redis, store: DeadLetterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.dead_letters.bulk.MAX_GROUPS", 2)
+    for number in range(3, 9):
+        write(redis_client, b"a", number, reason=f"r{number}")
+    found = group_letters(Walk(store, ["a"]), ALL)
+    assert (len(found.groups), found.letters) == (2, 6)
+
+
+def test_lost_server_in_the_middle__the_rest_is_done_by_the_next_step(
+    redis_client: redis.Redis, store: DeadLetterStore
+) -> None:
+    """The reply to the second requeue is lost: it was done, and is not done again."""
+    for number in (3, 4, 5):
+        write(redis_client, b"a", number)
+    walk = Walk(store, ["a"])
+    outcomes = act_on(walk, ALL, _losing_the_second_reply(store), 10)
+    assert [each.outcome for each in outcomes] == ["requeued", "unknown"]
+    assert walk.place == Place("a", _id(3))
+    rest = act_on(Walk(store, ["a"], walk.place), ALL, lambda each: requeue_letter(store, each), 10)
+    assert [each.outcome for each in rest] == ["requeued"]
+    assert redis_client.xlen("tenant:a:events") == 3
+    assert redis_client.xlen("tenant:a:dead") == 0
+
+
+def _losing_the_second_reply(store: DeadLetterStore) -> Callable[[Letter], Outcome]:
+    done: list[Outcome] = []
+
+    def act(letter: Letter) -> Outcome:
+        done.append(requeue_letter(store, letter))
+        if len(done) == 2:
+            raise redis.TimeoutError("no reply")
+        return done[-1]
+
+    return act
+
+
+def test_filters__numbers_in_details_and_until() -> None:
+    assert detail_form("line 1 column 27") == detail_form("line 12 column 3") == "line # column #"
+    assert detail_form("가 1") != detail_form("나 1")
+
+
+def _id(ms: int) -> EntryId:
+    return EntryId(ms, 0)
