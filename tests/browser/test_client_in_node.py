@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ import pytest
 import redis
 
 import api.spec.client_files
+from streams.appender import EventAppender
 from tests.api.conftest import Writer, writer_to
 from tests.browser.conftest import ServeApi, base_url
 from tests.pipeline.conftest import Start
@@ -253,16 +255,16 @@ def test_after_an_append_no_older_state_is_reported(
     watch: Watch, start: Start, serve_api: ServeApi, redis_url: str, redis_client: redis.Redis
 ) -> None:
     base = serve_api(redis_url=redis_url)
-    redis_client.xadd("tenant:t:events", {"event": json.dumps(queued("a1"))})
+    append = partial(EventAppender(redis_client).append, "t")
+    append(queued("a1"))
     consumer = start("consume", "status", redis_url=redis_url)
     before = watch("watchJob", base, kind="job", id="a1", tenant="t", waitForJob=60_000)
     before.until("onState", {"status": "PENDING"})
     consumer.terminate()
     consumer.wait(ENDING)
-    entry = redis_client.xadd("tenant:t:events", {"event": json.dumps(done("a1"))})
-    assert isinstance(entry, bytes)
+    entry = append(done("a1"))
 
-    given = {"kind": "job", "id": "a1", "tenant": "t", "after": entry.decode()}
+    given = {"kind": "job", "id": "a1", "tenant": "t", "after": str(entry)}
     short = watch("watchJob", base, **given, afterTimeout=0)
     short.until("onAfter", "pending")
     short.until("onState", {"status": "PENDING"})
