@@ -26,7 +26,6 @@ from api.live.subscriptions import Subscriptions
 from api.live.waiters import Waiters
 from api.metrics import READ_BATCH, watch_redis_pool
 from api.monitoring import monitoring_routes
-from api.operators.actions.log import ActionLog
 from api.operators.database import OperatorDatabase
 from api.operators.jobs import OperatorJobEndpoints
 from api.operators.operator_view import OperatorView
@@ -152,7 +151,5 @@ def _routes(
         *with_either_slash(job_routes(identify, stores.job_reads)),
         *client_routes(),
         *docs_routes(),
-        *operator_routes(
-            settings, identify, operator_view, jobs, ActionLog(stores.operator_database)
-        ),
+        *operator_routes(settings, identify, operator_view, jobs, stores.operator_database),
     ]

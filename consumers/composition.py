@@ -20,6 +20,7 @@ import structlog
 from consumers import metrics
 from consumers.chores.activity import Counted, Tally
 from consumers.chores.heartbeat import Heartbeat
+from consumers.chores.job_figures import JobFigures
 from consumers.chores.promotions import Promotions, Restorable
 from consumers.chores.reaper import Reaper
 from consumers.chores.retention.chore import Retention
@@ -70,6 +71,7 @@ def _chores(
         keep_seconds=settings.stream_keep_seconds,
         drop_history=None if days is None else partial(_drop_history, connect, days),
     )
+    yield JobFigures(client, connect, consumer)
     if settings.stalled_after_seconds is not None:
         yield Reaper(
             client, connect, consumer, stalled_after_seconds=settings.stalled_after_seconds

@@ -21,7 +21,9 @@ from consumers.dead_letters.tenants import dead_counts
 from consumers.delivery.backlog import backlog
 from consumers.delivery.group_states import registered_groups
 from consumers.delivery.lag import Lag, lag_of
-from consumers.round_trips import encodable, server_ms
+from consumers.faults import is_of_key
+from consumers.round_trips import encodable, round_trips, server_ms
+from ops.operator_samples import columns, marks
 from ops.tasks.dead_letters.view import RedisDeadLetterView
 from projections.registry.lookup import projection_names
 from streams.appender import GROUPS
@@ -29,12 +31,14 @@ from streams.cluster import keys_of, servers_of
 from streams.connection import connect
 from streams.keys import TENANT, Keys
 from streams.settings import Settings
-from streams.wire import as_text, ask
+from streams.wire import Command, as_text, ask, checked
 
 ALIVE_MS = 35_000
 """A consumer sends a heartbeat every 10 s, or later if one batch takes longer."""
 REDIS_SECONDS = 2.0
 """The time limit for one Redis command: a request must not occupy a thread for longer."""
+BEHIND_SECONDS = 5.0
+"""The age of its oldest unsettled entry from which a tenant is behind."""
 COUNTED_TENANTS = 1_000
 """Tenants whose dead letters are counted, those with the latest ones first."""
 
@@ -59,14 +63,22 @@ class RedisOperatorView:
 
     def samples(self) -> Facts:
         """Return the samples of the last hour as columns; rates are entries per second."""
-        texts = ask(self._client, "LRANGE", self._keys.samples(), 0, -1)
+        dead = sum(count for _, count in self.dead_letters.tenants(COUNTED_TENANTS))
+        return {"dead": dead, **self._columns(self._keys.samples())}
+
+    def day_samples(self) -> Facts:
+        """Return the samples of the last day, one a minute, as the same columns."""
+        return self._columns(self._keys.day_samples())
+
+    def _columns(self, key: str) -> Facts:
+        texts = ask(self._client, "LRANGE", key, 0, -1)
         taken = [sample.model_dump() for sample in valid_figures(Sample, texts)]
         sampled = (name for sample in taken for name in sample["groups"])
         groups = dict.fromkeys([*projection_names(), *sampled])
         return {
             "at": [sample["at"] for sample in taken],
-            "dead": sum(count for _, count in self.dead_letters.tenants(COUNTED_TENANTS)),
-            "groups": {group: _columns(taken, group) for group in groups},
+            "groups": {group: columns(taken, group) for group in groups},
+            "marks": marks(taken),
         }
 
     def consumers(self) -> Sequence[Facts]:
@@ -92,9 +104,30 @@ class RedisOperatorView:
         metrics.WAITING.publish({(group,): each.waiting for group, each in found.items()}, seconds)
         metrics.PENDING.publish({(group,): each.pending for group, each in found.items()}, seconds)
 
-    def tenants(self, order: str, limit: int) -> Sequence[Facts]:
-        """Return the busiest tenants, or with order `lag` those with the oldest entries."""
-        names = self._furthest(limit) if order == "lag" else self._busiest(limit)
+    def busy_tenants(self, limit: int) -> Mapping[str, float]:
+        """Return the entries a minute of the tenants with the most recent activity."""
+        name = self._keys.activity(GROUPS[0])
+        flat = ask(self._client, "ZREVRANGE", name, 0, limit - 1, "WITHSCORES")
+        scores = zip(map(as_text, flat[::2]), flat[1::2], strict=True)
+        return {name: per_minute(float(score)) for name, score in scores if TENANT.match(name)}
+
+    def late_tenants(self) -> Mapping[str, float]:
+        """Return the age of the oldest unsettled entry of the tenants that are behind now."""
+        known = ask(self._client, "GET", self._keys.behind())
+        names = [name for each in valid_figures(Behind, [known or b""]) for name in each.tenants]
+        ages: dict[str, float] = {}
+        valid = [name for name in names if TENANT.match(name)]
+        for row in lag_of(self._client, valid, projection_names(), self._keys):
+            ages[row.tenant] = max(ages.get(row.tenant, 0.0), row.oldest_age_seconds)
+        return {name: age for name, age in ages.items() if age >= BEHIND_SECONDS}
+
+    def dead_tenants(self) -> Sequence[str]:
+        """Return the tenants with dead letters."""
+        known = self.dead_letters.tenants(COUNTED_TENANTS)
+        return [name for name, _ in known if TENANT.match(name)]
+
+    def tenants(self, names: Sequence[str]) -> Sequence[Facts]:
+        """Return the activity, lag, dead letters and stream of each of these tenants."""
         lags: dict[str, dict[str, Facts]] = {name: {} for name in names}
         for row in lag_of(self._client, names, projection_names(), self._keys):
             lags[row.tenant][row.group] = _lag(row)
@@ -104,6 +137,7 @@ class RedisOperatorView:
             if names
         }
         dead = dead_counts(self._client, names, self._keys)
+        streams = stream_sizes(self._client, names, self._keys)
         return [
             {
                 "tenant": name,
@@ -113,18 +147,10 @@ class RedisOperatorView:
                     for group, scores in activity.items()
                 },
                 "dead": dead[number],
+                "stream": streams[number],
             }
             for number, name in enumerate(names)
         ]
-
-    def _busiest(self, limit: int) -> list[str]:
-        names = ask(self._client, "ZREVRANGE", self._keys.activity(GROUPS[0]), 0, limit - 1)
-        return [name for name in map(as_text, names) if TENANT.match(name)]
-
-    def _furthest(self, limit: int) -> list[str]:
-        known = ask(self._client, "GET", self._keys.behind())
-        names = [name for each in valid_figures(Behind, [known or b""]) for name in each.tenants]
-        return [name for name in names if TENANT.match(name)][:limit]
 
 
 def _server_health(client: redis.Redis) -> str:
@@ -135,29 +161,19 @@ def _server_health(client: redis.Redis) -> str:
     )
 
 
-def _columns(taken: Sequence[Any], group: str) -> Facts:
-    """Return one group's samples as columns; a rate needs two samples and a total that grew."""
-    rows = [sample["groups"].get(group) for sample in taken]
-    rates: list[float | None] = [None] * len(taken)
-    for number in range(1, len(taken)):
-        here, last = rows[number], rows[number - 1]
-        seconds = (taken[number]["at"] - taken[number - 1]["at"]) / 1000
-        if here and last and seconds > 0 and here["applied"] >= last["applied"]:
-            rates[number] = round((here["applied"] - last["applied"]) / seconds, 2)
-    return {
-        "rate": rates,
-        "waiting": [row and row["waiting"] for row in rows],
-        "pending": [row and row["pending"] for row in rows],
-        "oldest_seconds": [
-            row and _age(sample["at"], row["oldest_ms"])
-            for row, sample in zip(rows, taken, strict=True)
-        ],
-    }
+def stream_sizes(client: redis.Redis, tenants: Sequence[str], keys: Keys) -> list[Facts]:
+    """Return the entries of each tenant's stream, and the bytes that it takes in memory.
 
-
-def _age(at_ms: int, oldest_ms: int | None) -> float:
-    """Return the age in seconds of the oldest unsettled entry, or 0 if all were settled."""
-    return 0.0 if oldest_ms is None else max(0.0, (at_ms - oldest_ms) / 1000)
+    Raises:
+        redis.RedisError: Redis is unavailable or refuses the command.
+    """
+    streams = [keys.stream(tenant) for tenant in tenants]
+    commands: list[Command] = [
+        command for key in streams for command in (("XLEN", key), ("MEMORY", "USAGE", key))
+    ]
+    replies = checked([0 if is_of_key(each) else each for each in round_trips(client, commands)])
+    pairs = zip(replies[::2], replies[1::2], strict=True)
+    return [{"entries": length, "bytes": size or 0} for length, size in pairs]
 
 
 def _lag(row: Lag) -> Facts:

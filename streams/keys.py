@@ -204,6 +204,14 @@ class Keys:
         """Return the key of the list of samples of the last hour."""
         return "jobtrail:samples"
 
+    def day_samples(self) -> str:
+        """Return the key of the list of samples of the last day, one a minute."""
+        return "jobtrail:samples:day"
+
+    def job_figures(self) -> str:
+        """Return the key of the lock of the consumer that adds up the figures of jobs."""
+        return "jobtrail:figures"
+
     def beats(self) -> str:
         """Return the key of the hash of the consumers' last reports on themselves."""
         return "jobtrail:consumers"

@@ -126,6 +126,8 @@ class Settings(BaseModel):
     """Least severe level that is logged."""
     log_format: Literal["json", "console"] | None = None
     """`json` or `console`. By default `console` on a terminal, otherwise `json`."""
+    prometheus_url: str | None = Field(default=None, repr=False, pattern=r"^https?://[^\s?#]+$")
+    """URL of the Prometheus whose alerts the console shows; without it the console shows none."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     """Port on which a consumer serves `/metrics`; 0 takes a free one, without it none is served.
     The consumers of `jobtrail consume GROUP --processes N` take this port and those that follow.

@@ -7,7 +7,7 @@ plain JSON values. Used by `api.operators.routes`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from api.operators.letters.view import DeadLetterView, Facts
@@ -25,6 +25,10 @@ class OperatorView(Protocol):
         """Return the samples of the last hour as columns, and the number of dead letters."""
         ...
 
+    def day_samples(self) -> Facts:
+        """Return the samples of the last day as columns, without the number of dead letters."""
+        ...
+
     def consumers(self) -> Sequence[Facts]:
         """Return the last heartbeat of each consumer, and whether it is alive."""
         ...
@@ -37,6 +41,18 @@ class OperatorView(Protocol):
         """Measure the backlog of each group, and expose it in the metrics for so many seconds."""
         ...
 
-    def tenants(self, order: str, limit: int) -> Sequence[Facts]:
-        """Return the tenants with the most `activity` or the most `lag`, as `order` says."""
+    def busy_tenants(self, limit: int) -> Mapping[str, float]:
+        """Return the entries a minute of the tenants with the most recent activity."""
+        ...
+
+    def late_tenants(self) -> Mapping[str, float]:
+        """Return the age, in seconds, of the oldest entry of the tenants that are behind now."""
+        ...
+
+    def dead_tenants(self) -> Sequence[str]:
+        """Return the tenants with dead letters."""
+        ...
+
+    def tenants(self, names: Sequence[str]) -> Sequence[Facts]:
+        """Return the activity, lag, dead letters and stream of each of these tenants."""
         ...

@@ -10,23 +10,22 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-import psycopg
-import redis
 from starlette.requests import Request
 from starlette.routing import Route
 
 from api.access.auth import Authenticator
-from api.http.problems import BadRequest
 from api.http.trailing_slashes import with_either_slash
 from api.operators.actions.endpoint import ActionListEndpoint
 from api.operators.actions.log import ActionLog, storable
 from api.operators.console import console_routes
+from api.operators.database import OperatorDatabase
+from api.operators.figures.alerts import OperatorAlertEndpoint
+from api.operators.figures.jobs import OperatorFigureEndpoints, or_none
+from api.operators.figures.tenants import OperatorTenantEndpoints
 from api.operators.gate import Gate, may_act
 from api.operators.jobs import OperatorJobEndpoints
 from api.operators.letters.endpoints import DeadLetterEndpoints
 from api.operators.operator_view import OperatorView
-from api.operators.parameters import number_of
-from api.scheduling.bounded_wait import wait_shielded
 from streams.kinds import KINDS
 from streams.settings import Settings
 
@@ -34,19 +33,13 @@ T = TypeVar("T")
 
 URL = "/api/v1/ops"
 
-MAX_TENANTS = 100
-"""The most tenants in one answer."""
-
-PART_SECONDS = 3.0
-"""The time limit for each part of the overview; a part that takes longer is null."""
-
 
 def operator_routes(
     settings: Settings,
     authenticator: Authenticator,
     view: OperatorView | None,
     jobs: OperatorJobEndpoints,
-    actions: ActionLog,
+    database: OperatorDatabase,
 ) -> list[Route]:
     """Return the routes; none without a view of delivery.
 
@@ -56,14 +49,19 @@ def operator_routes(
     if view is None:
         return []
     gate = Gate(authenticator)
-    endpoints = _Endpoints(settings, gate, view, jobs)
+    endpoints, actions = _Endpoints(settings, gate, view, jobs), ActionLog(database)
+    figures = OperatorFigureEndpoints(
+        database.connection, view, stalled_after_seconds=settings.stalled_after_seconds
+    )
     routes = [
         gate.read_route(f"{URL}/session/", endpoints.session),
         gate.read_route(f"{URL}/overview/", endpoints.overview),
-        gate.read_route(f"{URL}/tenants/", endpoints.tenants),
         gate.read_route(f"{URL}/actions/", ActionListEndpoint(actions).actions),
         *DeadLetterEndpoints(view.dead_letters, actions).routes(gate, URL),
         *jobs.routes(gate, URL),
+        *figures.routes(gate, URL),
+        *OperatorTenantEndpoints(database.connection, view).routes(gate, URL),
+        *OperatorAlertEndpoint(settings.prometheus_url).routes(gate, URL),
     ]
     return [*with_either_slash(routes), *console_routes()]
 
@@ -96,9 +94,9 @@ class _Endpoints:
     async def overview(self, _request: Request) -> object:
         """Return the overview; the part of an unavailable server is null."""
         samples, consumers, stalled, *servers = await asyncio.gather(
-            _or_none(asyncio.to_thread(self._view.samples)),
-            _or_none(asyncio.to_thread(self._view.consumers)),
-            _or_none(self._jobs.stalled_count()),
+            or_none(asyncio.to_thread(self._view.samples)),
+            or_none(asyncio.to_thread(self._view.consumers)),
+            or_none(self._jobs.stalled_count()),
             _server("redis", asyncio.to_thread(self._view.health)),
             _server("postgresql", self._jobs.health()),
         )
@@ -109,26 +107,10 @@ class _Endpoints:
             "servers": servers,
         }
 
-    async def tenants(self, request: Request) -> object:
-        """Return tenants by activity or lag."""
-        order = request.query_params.get("order", "activity")
-        if order not in ("activity", "lag"):
-            raise BadRequest(parameter="order")
-        limit = number_of(request, "limit", MAX_TENANTS, MAX_TENANTS)
-        return {"items": await asyncio.to_thread(self._view.tenants, order, limit)}
-
-
-async def _or_none(work: Awaitable[T]) -> T | None:
-    """Return a part of the overview; None if its server does not answer in time."""
-    try:
-        return await wait_shielded(work, PART_SECONDS)
-    except (redis.RedisError, psycopg.Error, TimeoutError):
-        return None
-
 
 async def _server(name: str, work: Awaitable[str]) -> dict[str, Any]:
     """Return the JSON of a server's state; `work` returns the server's description."""
-    description = await _or_none(work)
+    description = await or_none(work)
     return {
         "name": name,
         "ok": description is not None,

@@ -1,5 +1,7 @@
 """Samples: what each group applied and how far it is behind, every 10 s for an hour.
 
+One sample a minute is also kept for a day.
+
 The elected consumer takes a *sample* of every group for the console. It examines only streams with
 unsettled entries, and a bounded number of them in each sample. It also maintains other figures: the
 decay of the activity, the list of consumers, the list of tenants with dead letters. Used by
@@ -18,7 +20,7 @@ import redis
 
 from consumers.chores.activity import DECAY_SECONDS, decay_commands
 from consumers.chores.election import Election
-from consumers.chores.heartbeat import remove_silent
+from consumers.chores.heartbeat import heartbeats, remove_silent
 from consumers.chores.periodic import PeriodicChore, Timer
 from consumers.chores.shared_figures import count_of
 from consumers.dead_letters.limits import Limits
@@ -27,7 +29,8 @@ from consumers.delivery.group_states import known_groups
 from consumers.delivery.lag import Lag, lag_of
 from consumers.delivery.ready import queued_tenants
 from consumers.round_trips import encodable, server_ms
-from streams.cluster import keys_of
+from projections.registry.lookup import HISTORY_GROUP
+from streams.cluster import keys_of, servers_of
 from streams.keys import TENANT, Keys
 from streams.wire import Command, as_text, ask, checked, round_trip
 
@@ -36,6 +39,9 @@ MAX_SAMPLES = 360
 """The number of samples that are stored: those of an hour."""
 EXPIRE_SECONDS = 7_200
 """The time after the last sample at which all samples expire."""
+DAY_SAMPLES = 1_440
+DAY_EXPIRE_SECONDS = 90_000
+"""The same of the samples of the last day, one a minute."""
 
 MAX_EXAMINED = 1_000
 """Streams that one sample examines; the next sample continues with the next streams."""
@@ -66,7 +72,10 @@ class Samples(PeriodicChore):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
+        self._consumer = consumer
         self._keys = keys or keys_of(client)
+        self._minute = 0
+        """The minute since 1970 of the last sample that is kept for a day."""
         election = Election(client, self._keys.sampler(), consumer, interval_seconds)
         super().__init__(interval_seconds, election=election, clock=clock)
         self._dead_tenants = DeadTenants(client, self._keys, dead_limits)
@@ -99,17 +108,39 @@ class Samples(PeriodicChore):
                 group: self._lag_figures(group, now) | {"applied": applied.get(group, 0)}
                 for group in groups
             },
+            **self._operations(),
         }
         checked(round_trip(self._client, self._write_commands(sample, now)))
+
+    def _operations(self) -> dict[str, Any]:
+        """Return what elections, starts and failovers change."""
+        database = ask(self._client, "GET", self._keys.database(HISTORY_GROUP))
+        servers = (server.info("server")["run_id"] for server in servers_of(self._client))
+        starts = (each["since"] for each in heartbeats(self._client, self._keys))
+        return {
+            "sampler": self._consumer,
+            "redis": ",".join(sorted(servers)),
+            "database": None if database is None else encodable(as_text(database)),
+            "started": max(starts, default=None),
+        }
 
     def _write_commands(self, sample: Mapping[str, Any], now: int) -> list[Command]:
         samples, behind = self._keys.samples(), self._keys.behind()
         furthest = orjson.dumps({"at": now, "tenants": self._furthest_behind()})
+        text, minute, kept = orjson.dumps(sample), now // 60_000, self._minute
+        self._minute = minute
+        day = self._keys.day_samples()
+        of_the_day: list[Command] = [
+            ("RPUSH", day, text),
+            ("LTRIM", day, -DAY_SAMPLES, -1),
+            ("EXPIRE", day, DAY_EXPIRE_SECONDS),
+        ]
         return [
-            ("RPUSH", samples, orjson.dumps(sample)),
+            ("RPUSH", samples, text),
             ("LTRIM", samples, -MAX_SAMPLES, -1),
             ("EXPIRE", samples, EXPIRE_SECONDS),
             ("SET", behind, furthest, "EX", int(self._interval * MAX_SAMPLES) + 1),
+            *(of_the_day if minute != kept else ()),
         ]
 
     def _examine(self, groups: Sequence[str]) -> None:

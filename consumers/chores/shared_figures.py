@@ -45,6 +45,15 @@ class Sample(SharedFigure):
 
     at: int
     groups: dict[str, GroupSample]
+    # What operations changed, so that a chart can mark when: None in samples of earlier versions.
+    sampler: str | None = None
+    """The consumer that was elected to take samples."""
+    redis: str | None = None
+    """The ids of Redis's processes, which a restart or a failover changes."""
+    database: str | None = None
+    """The PostgreSQL server and timeline that rows were last written to."""
+    started: int | None = None
+    """When the newest consumer started, in milliseconds since 1970."""
 
 
 class Behind(SharedFigure):

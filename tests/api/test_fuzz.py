@@ -42,6 +42,8 @@ PATHS = [
     "/api/v1/ops/jobs/",
     "/api/v1/ops/stalled/",
     "/api/v1/ops/tenants/",
+    "/api/v1/ops/tenants/{}/",
+    "/api/v1/ops/charts/",
     "/api/v1/ops/dead/",
     "/api/v1/ops/dead/groups/",
     "/api/v1/ops/dead/requeued/",
@@ -64,7 +66,7 @@ fuzzed = settings(
 
 names = st.sampled_from(
     "wait limit cursor status state job_type updated_since label.a label. labels tenant kind id "
-    "order access_token last_event_id reason detail group type until entry actor".split()
+    "order name span access_token last_event_id reason detail group type until entry actor".split()
 ) | st.text(max_size=8)
 numbers = st.one_of(
     st.integers(-(10**30), 10**30), st.floats(), st.sampled_from(["0x10", "1_0", "١", "1e9", "-0"])

@@ -15,6 +15,8 @@ ONLY_IN = {
     "prometheus_client": {"metrics", "monitoring", "request_histogram"},
     "starlette.applications": {"app", "other_routes"},
     "projections.reading.all_tenants": {
+        "operators.figures.jobs",
+        "operators.figures.tenants",
         "operators.jobs",
         "operators.job_details",
         "operators.parameters",
@@ -23,7 +25,7 @@ ONLY_IN = {
     "streams.connection": {"app", "live.subscriptions", "monitoring", "operators.gate"},
     "sql": {"jobs.database", "operators.actions.log", "operators.database", "metrics"},
     "psycopg": {"jobs.database", "operators.actions.log", "operators.database", "operators.gate",
-                "operators.jobs", "operators.routes"},
+                "operators.figures.jobs", "operators.jobs"},
 }  # fmt: skip
 """The only modules that import a package, by the package's name."""
 

@@ -86,5 +86,5 @@ def test_every_chore_is_periodic() -> None:
         & {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
     }
     assert bases.pop("PeriodicChore") == ["ABC"]
-    assert set(bases) == {*"Sweep Retention Reaper Samples Promotions Heartbeat".split()}
+    assert set(bases) == {*"Sweep Retention Reaper Samples Promotions Heartbeat JobFigures".split()}
     assert all(each == ["PeriodicChore"] for each in bases.values())

@@ -82,19 +82,44 @@ def test_tenants_by_activity_come_with_their_lag_and_dead_letters(
     reject(redis_client, "42", b"bad")
     EventAppender(redis_client).append("42", DONE)
     sample(redis_client, 50)
-    (row,) = view.tenants("activity", 10)
+    (row,) = view.tenants(["42"])
     assert (row["tenant"], row["dead"], row["groups"]["status"]["waiting"]) == ("42", 1, 1)
     assert row["per_minute"]["status"] > 0 == row["per_minute"]["rows"]
+    assert view.busy_tenants(10) == {"42": row["per_minute"]["status"]}
+    assert row["stream"]["entries"] == 2
+    assert row["stream"]["bytes"] > 0
+    assert view.dead_tenants() == ["42"]
 
 
 def test_tenants_by_lag_are_those_of_the_last_sample(
     view: RedisOperatorView, redis_client: redis.Redis
 ) -> None:
-    EventAppender(redis_client).append_many([("behind", DONE), ("behind", DONE)])
+    long_ago = f"{server_ms(redis_client) - 60_000}-0"
+    redis_client.xadd(Keys().stream("behind"), {"event": DONE}, id=long_ago)
+    EventAppender(redis_client).append_many([("at-work", DONE)])
+    for tenant in ("behind", "at-work"):
+        redis_client.zadd(Keys().ready("status"), {tenant: 1})
     sample(redis_client, 0)
-    (row,) = view.tenants("lag", 10)
-    assert (row["tenant"], row["groups"]["rows"]["waiting"]) == ("behind", 2)
-    assert view.tenants("activity", 10) == []
+    assert list(view.late_tenants()) == ["behind"]
+    (row,) = view.tenants(["behind"])
+    assert (row["tenant"], row["groups"]["rows"]["waiting"]) == ("behind", 1)
+    assert view.busy_tenants(10) == {}
+
+
+def test_the_samples_of_a_day_come_once_a_minute_with_what_changed(
+    view: RedisOperatorView, redis_client: redis.Redis
+) -> None:
+    redis_client.set(Keys().database("rows"), "one/1")
+    sample(redis_client, 1, 1)
+    assert len(view.day_samples()["at"]) in (1, 2)
+    redis_client.set(Keys().database("rows"), "two/2")
+    redis_client.delete(Keys().sampler())
+    Member(redis_client, "another").run()
+    found = view.samples()
+    marks = {mark["what"] for mark in found["marks"]}
+    assert {"database_changed", "election", "consumer_started"} <= marks
+    assert "redis_changed" not in marks
+    assert all(mark["at"] <= found["at"][-1] for mark in found["marks"])
 
 
 def test_latest_letters_of_all_tenants(view: RedisOperatorView, redis_client: redis.Redis) -> None:

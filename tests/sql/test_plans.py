@@ -19,6 +19,7 @@ from psycopg.sql import SQL
 
 from benchmarks.million import BIG, ROWS, fill
 from ops.devstack import EmbeddedPostgres
+from projections.reading.all_tenants import figures
 from projections.reading.jobs import SCAN, ListCursor, ListFilters, RowPage, read_page
 from sql import queries
 from streams.kinds import State
@@ -234,3 +235,31 @@ def test_reaper__a_million_rows__looks_at_the_jobs_at_work_alone(million: str) -
     assert found is not None
     indexes = [scan.get("Index Name") for scan in Ran("stalled", found[0][0]["Plan"]).nodes]
     assert "jobs_by_state" in indexes
+
+
+FIGURES: Mapping[str, Mapping[str, Any]] = {
+    # What may be read of the tables of figures, and of `jobs`.
+    "figures": {"limit": figures.MAX_ROWS},
+    "series": {"step": 60},
+    "tenants": {"limit": figures.MAX_TENANTS},
+    "tenant": {"tenant": BIG},
+    "running": {"before": 0, "lately": 0, "examined": figures.MAX_EXAMINED, "limit": 10},
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures__a_million_rows__are_read_from_their_own_tables(million: str, name: str) -> None:
+    """No read looks at jobs but that of the longest running ones, which come from their index."""
+    given = {"since": RECENT, **FIGURES[name]}
+    with psycopg.connect(million, autocommit=True) as connection:
+        explain = SQL("EXPLAIN (ANALYZE, FORMAT JSON) ") + SQL(queries("figures")[name])
+        found = connection.execute(explain, given).fetchone()
+    assert found is not None
+    scans = Ran(name, found[0][0]["Plan"]).scans
+    assert {scan["Relation Name"] for scan in scans} == (
+        {"jobs"} if name == "running" else {"job_figures", "job_figure_changes"}
+    )
+    if name == "running":
+        assert {scan["Index Name"] for scan in scans} == {"jobs_running"}
+    # Half a thousand tenants, and the types of each kind, in five states each.
+    assert sum(map(touched, scans)) <= max(6_000, figures.MAX_EXAMINED)

@@ -39,14 +39,27 @@ class GroupSamples(Answer):
     ]
 
 
-class SampleColumns(Answer):
-    """The samples of the last hour, as columns."""
+class Mark(Answer):
+    """A moment at which something happened to the deployment."""
+
+    at: Milliseconds
+    what: Literal["election", "redis_changed", "database_changed", "consumer_started"]
+
+
+class Samples(Answer):
+    """Samples of delivery, as columns."""
 
     at: list[Milliseconds]
+    groups: dict[str, GroupSamples]
+    marks: list[Mark]
+
+
+class SampleColumns(Samples):
+    """The samples of the last hour."""
+
     dead: Annotated[
         Count | None, Field(description="The number of dead letters at the last sample.")
     ]
-    groups: dict[str, GroupSamples]
 
 
 class ConsumerHeartbeat(Answer):
@@ -95,18 +108,3 @@ class GroupLag(Answer):
     waiting: Count | None
     pending: Count | None
     oldest_seconds: Seconds
-
-
-class TenantActivity(Answer):
-    """The activity and the lag of a tenant."""
-
-    tenant: str
-    groups: dict[str, GroupLag]
-    per_minute: dict[str, Seconds]
-    dead: Count
-
-
-class TenantActivityList(Answer):
-    """Tenants, those with the most activity or lag first."""
-
-    items: list[TenantActivity]

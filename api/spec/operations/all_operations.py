@@ -7,6 +7,7 @@ from typing import Any
 from api.http.problems import TryLater
 from api.spec.models.monitoring import Alive, Ready
 from api.spec.operations.dead_letters import dead_letter_operations
+from api.spec.operations.figures import figure_operations
 from api.spec.operations.jobs import job_operations
 from api.spec.operations.operation import Access, Operation
 from api.spec.operations.operators import operator_operations
@@ -19,6 +20,7 @@ def operations() -> list[Operation]:
         *progress_operations(),
         *job_operations(),
         *operator_operations(),
+        *figure_operations(),
         *dead_letter_operations(),
         *_monitoring(),
     ]

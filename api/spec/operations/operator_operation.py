@@ -1,6 +1,6 @@
 """The form of operators' operations: reads and actions, and parameters that several have.
 
-Used by `api.spec.operations.operators` and `api.spec.operations.dead_letters`.
+Used by `api.spec.operations.operators`, `.dead_letters` and `.figures`.
 """
 
 from __future__ import annotations

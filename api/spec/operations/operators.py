@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from api.operators.jobs import MAX_HISTORY, MAX_JOBS
-from api.operators.routes import MAX_TENANTS
 from api.spec.models import operator_jobs as job_models
 from api.spec.models import operators as models
 from api.spec.operations.operation import Json, Operation, parameter
@@ -35,7 +34,6 @@ _DESCRIPTIONS = {
         "Returns the samples of the last hour, the consumers, the number of stalled jobs and the "
         "state of the servers. The part of an unavailable server is null."
     ),
-    "listOpsTenants": "Returns the tenants with the most activity, or with the most lag.",
     "listOpsJobs": "Returns the jobs that match all filters, newest first.",
     "listOpsStalledJobs": (
         "Returns the jobs that are processing and have had no event for a long time, those without "
@@ -67,20 +65,11 @@ def operator_operations() -> list[Operation]:
 
 
 def _overall() -> list[Operation]:
-    order = choice("order", "The order of the tenants.", ["activity", "lag"])
     return [
         _read(
             "getOpsSession", "/session/", "Check the caller's permission", models.OperatorSession
         ),
         _read("getOpsOverview", "/overview/", "Retrieve the overview", models.Overview),
-        _read(
-            "listOpsTenants",
-            "/tenants/",
-            "List tenants by activity or lag",
-            models.TenantActivityList,
-            order,
-            limit(MAX_TENANTS),
-        ),
     ]
 
 

@@ -38,9 +38,9 @@ TENANT = {"x-tenant-id": "42"}
 PROGRESS = "http://127.0.0.1:8000/api/v1/jobs/a1/progress/"
 ACT = {**OPS, "x-jobtrail-console": "1"}
 READS = (
-    "session/ overview/ tenants/ jobs/ stalled/ dead/ dead/42/1-1/ jobs/42/job/a1/ "
-    "jobs/42/job/a1/history/ jobs/42/job/a1/result/ jobs/42/job/none/ jobs/42/job/a1/past/ "
-    "suggestions/?text=4"
+    "session/ overview/ tenants/ tenants/42/ figures/ charts/ alerts/ jobs/ stalled/ dead/ "
+    "dead/42/1-1/ jobs/42/job/a1/ jobs/42/job/a1/history/ jobs/42/job/a1/result/ "
+    "jobs/42/job/none/ jobs/42/job/a1/past/ suggestions/?text=4"
 ).split()
 CONSOLE = "http://127.0.0.1:8000/console/"
 ACTS = "dead/42/1-1/requeue/ dead/42/1-1/discard/".split()
@@ -378,6 +378,9 @@ async def test_silent_jobs_are_stalled(ops: Asker, apply: Apply) -> None:
         "suggestions/?text=a%20b",
         "stalled/?cursor=WyJ4IiwiYSIsImIiLCJjIl0",
         "tenants/?order=x",
+        "tenants/?cursor=x",
+        "tenants/?name=%00",
+        "charts/?span=2h",
         "dead/?cursor=x&tenant=42",
         "jobs/42/job/a1/history/?cursor=99999999999999999999-0",
     ],
@@ -391,7 +394,15 @@ async def test_what_is_not_of_its_form_is_refused(ops: Asker, query: str) -> Non
 
 @pytest.mark.parametrize(
     "path",
-    ["jobs/42/job/none/", "jobs/42/nokind/a1/", "jobs/a%20b/job/a1/", "dead/42/x/", "dead/42/1-1/"],
+    [
+        "tenants/none/",
+        "tenants/a%20b/",
+        "jobs/42/job/none/",
+        "jobs/42/nokind/a1/",
+        "jobs/a%20b/job/a1/",
+        "dead/42/x/",
+        "dead/42/1-1/",
+    ],
 )
 async def test_what_is_not_there_answers_404(ops: Asker, path: str) -> None:
     async with ops() as client:

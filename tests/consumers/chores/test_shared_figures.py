@@ -37,6 +37,8 @@ PLACES: dict[str, Plant] = {
     "samples": lambda client, odd: client.rpush(KEYS.samples(), odd),
     "behind": lambda client, odd: client.set(KEYS.behind(), odd),
     "activity": lambda client, odd: client.zadd(KEYS.activity("status"), {odd: 5}),
+    "database": lambda client, odd: client.set(KEYS.database("rows"), odd),
+    "day": lambda client, odd: client.rpush(KEYS.day_samples(), odd),
     "ready": lambda client, odd: client.zadd(KEYS.ready("status"), {odd: 5}),
 }
 
@@ -52,8 +54,8 @@ def test_an_odd_value_stops_neither_sampling_nor_the_console(
         view = RedisOperatorView(redis_client, DeadLetterStore(redis_client))
         assert json.dumps(view.samples())
         assert f"c{number}" in {each["name"] for each in view.consumers()}
-        for order in ("activity", "lag", "dead"):
-            assert json.dumps(view.tenants(order, 10))
+        assert json.dumps([view.busy_tenants(9), view.late_tenants(), view.dead_tenants()])
+        assert json.dumps(view.day_samples())
         member.leave()
         PLACES[place](redis_client, odd)
         assert view.samples()["at"]

@@ -1,0 +1,215 @@
+"""The operators' endpoints for tenants: a list to search and sort, and one tenant.
+
+A *directory* of all tenants, with the values to sort by, is made from the figures in PostgreSQL and
+the sorted sets in Redis, and shared by all open consoles for some seconds. A page reads the rest
+for its own tenants only. Used by `api.operators.routes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from api.http.cursors import write_cursor
+from api.http.problems import BadRequest, NoSuchPage, TryLater
+from api.operators.figures.cached_answer import CachedAnswer
+from api.operators.figures.jobs import or_none
+from api.operators.gate import Gate
+from api.operators.jobs import Connections
+from api.operators.letters.view import Facts
+from api.operators.operator_view import OperatorView
+from api.operators.parameters import cursor_of, number_of, text_of
+from projections.reading.all_tenants import figures
+
+Json = dict[str, Any]
+
+DEFAULT_LIMIT, MAX_TENANTS = 50, 100
+"""The tenants on a page, by default and at most."""
+
+MAX_BUSY = 20_000
+"""The tenants whose activity is read, those with the most of it."""
+
+CACHED_SECONDS = 4.0
+"""Seconds for which the directory is kept at least."""
+
+FAILURE_HOURS = 24
+"""The hours over which failures are counted."""
+
+MAX_SORTED = 20
+"""The orders and searches of one directory that are kept sorted."""
+
+Stored = Mapping[str, tuple[int, int, int]]
+"""By tenant: its stored jobs, the bytes of their results, and how many failed lately."""
+Delivery = tuple[Mapping[str, float], Mapping[str, float], Sequence[str]]
+"""The activity and the lag by tenant, and the tenants with dead letters."""
+
+ORDERS = ("activity", "lag", "failures", "jobs", "storage", "name")
+
+
+class Listed(NamedTuple):
+    """A tenant in the directory: its values to sort by."""
+
+    name: str
+    activity: float = 0.0
+    lag: float = 0.0
+    failures: int = 0
+    jobs: int = 0
+    storage: int = 0
+
+
+class Directory:
+    """All known tenants.
+
+    Args:
+        stored: jobs, bytes and failures by tenant; None if PostgreSQL did not answer in time.
+        delivery: activity, lag and names of tenants with dead letters; None likewise.
+    """
+
+    def __init__(self, stored: Stored | None, delivery: Delivery | None) -> None:
+        busy, late, dead = delivery or ({}, {}, ())
+        names = {*(stored or ()), *busy, *late, *dead}
+        self.tenants: dict[str, Listed] = {}
+        for name in names:
+            jobs, size, failed = (stored or {}).get(name, (0, 0, 0))
+            activity, lag = busy.get(name, 0.0), late.get(name, 0.0)
+            self.tenants[name] = Listed(name, activity, lag, failed, jobs, size)
+        parts = {"postgresql": stored, "redis": delivery}
+        self.missing = [server for server, part in parts.items() if part is None]
+        """The servers that did not answer in time: their values are 0."""
+        self._sorted: dict[tuple[str, str], Sequence[tuple[float, str]]] = {}
+
+    def sorted_by(self, order: str, part: str) -> Sequence[tuple[float, str]]:
+        """Return the (negative) values and names of the tenants with a part in their name.
+
+        By lag, only those are returned that are behind.
+        """
+        known = self._sorted.get((order, part))
+        if known is None:
+            known = self._sort(order, part)
+            if len(self._sorted) < MAX_SORTED:
+                self._sorted[order, part] = known
+        return known
+
+    def _sort(self, order: str, part: str) -> Sequence[tuple[float, str]]:
+        found = [each for each in self.tenants.values() if part in each.name.lower()]
+        if order == "name":
+            return sorted((0.0, each.name) for each in found)
+        if order == "lag":
+            found = [each for each in found if each.lag]
+        return sorted((-float(getattr(each, order)), each.name) for each in found)
+
+
+class OperatorTenantEndpoints:
+    """The endpoints for tenants.
+
+    Args:
+        connections: lends connections to PostgreSQL.
+        view: reads what Redis knows of delivery.
+    """
+
+    def __init__(self, connections: Connections, view: OperatorView) -> None:
+        self._connections = connections
+        self._view = view
+        self._directory = CachedAnswer(
+            self._read_directory, CACHED_SECONDS, lambda directory: bool(directory.missing)
+        )
+
+    def routes(self, gate: Gate, url: str) -> list[Route]:
+        """Return the routes below a URL, for operators only."""
+        return [
+            gate.read_route(f"{url}/tenants/", self.tenants),
+            gate.read_route(f"{url}/tenants/{{tenant}}/", self.tenant),
+        ]
+
+    async def tenants(self, request: Request) -> object:
+        """Return a page of tenants, the largest value of the order first."""
+        order = request.query_params.get("order") or "activity"
+        if order not in ORDERS:
+            raise BadRequest(parameter="order")
+        part = (text_of(request, "name") or "").lower()
+        limit = number_of(request, "limit", DEFAULT_LIMIT, MAX_TENANTS)
+        identity = ["tenants", order, part]
+        after = cursor_of(request, identity, (str, str))
+        directory = await self._directory.get()
+        found = await asyncio.to_thread(directory.sorted_by, order, part)
+        first = 0 if after is None else bisect_right(found, (_number(after[0]), after[1]))
+        page = found[first : first + limit]
+        more = len(found) > first + limit
+        return {
+            "items": await self._items(directory, [name for _, name in page]),
+            "next_cursor": write_cursor(identity, list(map(str, page[-1]))) if more else None,
+            "count": len(found),
+            "known": len(directory.tenants),
+            "missing": directory.missing,
+        }
+
+    async def tenant(self, request: Request) -> object:
+        """Return one tenant: its jobs, its failures, its delivery and its storage."""
+        name = request.path_params["tenant"]
+        directory = await self._directory.get()
+        if name not in directory.tenants:
+            if directory.missing:
+                raise TryLater(missing=list(directory.missing))
+            raise NoSuchPage
+        (item,) = await self._items(directory, [name])
+        return {**item, "stored": await or_none(self._stored(name))}
+
+    async def _stored(self, tenant: str) -> Json:
+        async with self._connections() as connection:
+            return await figures.read_tenant(connection, tenant, _failures_since())
+
+    async def _items(self, directory: Directory, names: Sequence[str]) -> list[Json]:
+        """Return the JSON of tenants; what Redis knows is null while it is unavailable."""
+        delivery: Sequence[Facts | None] | None = None
+        if "redis" not in directory.missing:  # else the time limit of the answer might pass
+            delivery = await or_none(asyncio.to_thread(self._view.tenants, names))
+        none: Json = {"groups": None, "per_minute": None, "dead": None, "stream": None}
+        return [
+            {
+                **(none if facts is None else facts),
+                "tenant": each.name,
+                "behind_seconds": round(each.lag, 3),
+                "failed": each.failures,
+                "jobs": each.jobs,
+                "result_bytes": each.storage,
+            }
+            for each, facts in zip(
+                (directory.tenants[name] for name in names),
+                delivery or [None] * len(names),
+                strict=True,
+            )
+        ]
+
+    async def _read_directory(self) -> Directory:
+        stored, delivery = await asyncio.gather(
+            or_none(self._all_stored()), or_none(asyncio.to_thread(self._delivery))
+        )
+        return await asyncio.to_thread(Directory, stored, delivery)
+
+    async def _all_stored(self) -> Stored:
+        async with self._connections() as connection:
+            return await figures.read_tenants(connection, _failures_since())
+
+    def _delivery(self) -> Delivery:
+        view = self._view
+        return view.busy_tenants(MAX_BUSY), view.late_tenants(), view.dead_tenants()
+
+
+def _failures_since() -> datetime:
+    """Return the start of the hour from which failures count."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    return now - timedelta(hours=FAILURE_HOURS - 1)
+
+
+def _number(text: str) -> float:
+    """Return the number in a cursor; raise BadRequest if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        raise BadRequest(parameter="cursor") from None

@@ -1,0 +1,95 @@
+-- list: now
+SELECT * FROM job_figures WHERE tenant = '' AND bin = '-infinity'
+    UNION ALL
+    SELECT * FROM job_figure_changes WHERE tenant = '' AND bin = '-infinity'
+
+-- list: lately
+SELECT * FROM job_figures WHERE tenant = '' AND bin >= %(since)s::timestamptz
+    UNION ALL
+    SELECT * FROM job_figure_changes WHERE tenant = '' AND bin >= %(since)s::timestamptz
+
+-- list: took
+SELECT * FROM job_figures
+    WHERE tenant = '' AND figure = 'took'
+      AND bin > %(since)s::timestamptz - interval '10 minutes' AND bin < %(since)s
+    UNION ALL
+    SELECT * FROM job_figure_changes
+    WHERE tenant = '' AND figure = 'took'
+      AND bin > %(since)s::timestamptz - interval '10 minutes' AND bin < %(since)s
+
+-- name: figures
+-- Figures of all jobs, now (`lately` is false) and since a time: first those of all types together (no
+-- type), then those of each type, the largest first. Durations are those of up to ten minutes more.
+SELECT bin > '-infinity' AS lately, kind, job_type, figure, detail, sum(n)::bigint AS n
+FROM (
+    {now}
+    UNION ALL
+    {lately}
+    UNION ALL
+    {took}
+) AS f
+GROUP BY GROUPING SETS ((1, figure), (1, kind, job_type, figure, detail))
+HAVING sum(n) > 0
+ORDER BY GROUPING(kind) DESC, n DESC
+LIMIT %(limit)s;
+
+-- name: series
+-- What happened in each step of time since a time, of all types together.
+SELECT (extract(epoch FROM date_bin(%(step)s * interval '1 second', bin, 'epoch')) * 1000)::bigint AS at,
+       figure, greatest(sum(n), 0)::bigint AS n
+FROM ({lately}) AS f
+WHERE figure IN ('created', 'done', 'failed', 'cancelled')
+GROUP BY 1, 2
+ORDER BY 1;
+
+-- name: running
+-- The jobs that have been running the longest, the first of which are shown: how many there are up to a
+-- limit, how many of them are stalled (no event since a time, in milliseconds since 1970), and how many
+-- of those only since a later one.
+SELECT tenant, kind, id, job_type, attempt, worker, progress::text, started_at,
+       count(*) OVER () AS examined,
+       count(*) FILTER (WHERE heard_ms < %(before)s) OVER () AS stalled,
+       count(*) FILTER (WHERE heard_ms < %(before)s AND heard_ms >= %(lately)s) OVER () AS lately
+FROM (
+    SELECT *, split_part(positions ->> 'entry_id', '-', 1)::bigint AS heard_ms
+    FROM jobs
+    WHERE state = 'processing'
+    ORDER BY started_at
+    LIMIT %(examined)s
+) AS oldest
+ORDER BY started_at, tenant, kind, id
+LIMIT %(limit)s;
+
+-- name: tenants
+-- Each tenant with stored jobs: how many in each state, the bytes of their results, and how many failed
+-- since the start of an hour.
+SELECT tenant,
+       coalesce(sum(n) FILTER (WHERE bin = '-infinity' AND figure <> 'bytes'), 0)::bigint AS jobs,
+       coalesce(sum(n) FILTER (WHERE bin = '-infinity' AND figure = 'bytes'), 0)::bigint AS bytes,
+       coalesce(sum(n) FILTER (WHERE bin >= %(since)s::timestamptz), 0)::bigint AS failed
+FROM (
+    SELECT tenant, bin, figure, n FROM job_figures WHERE tenant > ''
+    UNION ALL
+    SELECT tenant, bin, figure, n FROM job_figure_changes WHERE tenant > ''
+) AS f
+GROUP BY tenant
+HAVING sum(n) > 0
+LIMIT %(limit)s;
+
+-- name: tenant
+-- The figures of one tenant: now (no hour), and what failed in each hour since one.
+SELECT CASE WHEN bin > '-infinity' THEN (extract(epoch FROM bin) * 1000)::bigint END AS hour_ms,
+       kind, figure, sum(n)::bigint AS n
+FROM (
+    SELECT bin, kind, figure, n FROM job_figures
+    WHERE tenant = %(tenant)s AND (bin = '-infinity' OR bin >= %(since)s::timestamptz)
+    UNION ALL
+    SELECT bin, kind, figure, n FROM job_figure_changes
+    WHERE tenant = %(tenant)s AND (bin = '-infinity' OR bin >= %(since)s::timestamptz)
+) AS f
+GROUP BY bin, kind, figure
+HAVING sum(n) > 0
+ORDER BY bin, kind, figure;
+
+-- name: compact
+SELECT compact_job_figures(%(at_once)s);

@@ -1,0 +1,227 @@
+"""The operators' figures, charts, tenants and alerts, requested from the application directly."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import redis
+
+from api.operators.figures.cached_answer import CachedAnswer
+from consumers.round_trips import server_ms
+from streams.keys import Keys
+from tests.api.operators.test_routes import Apply, Asker, apply, ops, reject
+from tests.support.members import Member
+
+__all__ = ["apply", "ops"]
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_figures_of_jobs_are_those_of_the_last_hour_by_type(
+    ops: Asker, apply: Apply
+) -> None:
+    """`apply` writes events from an hour ago on, a second apart: the first one is too old."""
+    for tenant in ("42", "43"):
+        excel = {"job_type": "excel"}
+        apply(tenant, *({"type": "queued", "id": f"q{n}", **excel} for n in range(65)))
+        apply(tenant, {"type": "done", "id": "q0", "result": {}})
+        apply(tenant, {"type": "failed", "id": "q1", "code": "timeout"})
+        apply(tenant, {"type": "processing", "id": "w1"}, {"type": "cancelled", "id": "q2"})
+    async with ops() as client:
+        found = (await client.get("figures/")).json()
+        charts = (await client.get("charts/?span=6h")).json()
+    assert found["now"] == {
+        "queued": 124,
+        "processing": 2,
+        "done": 2,
+        "failed": 2,
+        "cancelled": 2,
+    }
+    excel = found["types"][0]
+    assert (excel["job_type"], excel["failure_rate"]) == ("excel", 0.5)
+    assert excel["codes"] == [{"code": "timeout", "count": 2}]
+    assert excel["p50_seconds"] == pytest.approx(66, rel=0.1)
+    assert [job["id"] for job in found["slowest"]] == ["w1", "w1"]
+    assert found["stalled"] == {
+        "count": 2,
+        "lately": 2,
+        "more": False,
+        "after_seconds": 900,
+    }
+    assert sum(charts["jobs"]["failed"]) == 2
+    assert len(charts["jobs"]["at"]) == len(charts["jobs"]["created"]) in (72, 73)
+
+
+async def test_tenants_are_found_by_a_part_of_the_name_and_come_in_every_order(
+    ops: Asker, apply: Apply, redis_client: redis.Redis
+) -> None:
+    for number, name in enumerate(("alpha", "beta", "gamma", "delta")):
+        jobs = [{"type": "done", "id": f"j{n}", "result": {"x": "y"}} for n in range(number + 1)]
+        apply(name, *jobs)
+    apply("beta", {"type": "failed", "id": "bad", "code": "x"})
+    reject(redis_client, "only-dead")
+    long_ago = f"{server_ms(redis_client) - 60_000}-0"
+    redis_client.xadd(Keys().stream("gamma"), {"event": b'{"type":"done","id":"j0"}'}, id=long_ago)
+    redis_client.zadd(Keys().ready("status"), {"gamma": 1})
+    redis_client.zadd(Keys().activity("status"), {"delta": 100, "alpha": 50})
+    Member(redis_client).run()
+    async with ops() as client:
+
+        async def names(query: str) -> list[str]:
+            found, cursor = list[str](), ""
+            while True:
+                page = (await client.get(f"tenants/?limit=2&{query}&cursor={cursor}")).json()
+                found += [each["tenant"] for each in page["items"]]
+                cursor = page["next_cursor"]
+                if cursor is None:
+                    assert page["count"] == len(found)
+                    return found
+
+        assert (await names("order=name")) == ["alpha", "beta", "delta", "gamma", "only-dead"]
+        assert (await names("order=name&name=TA")) == ["beta", "delta"]
+        assert (await names("order=activity"))[:2] == ["delta", "alpha"]
+        assert (await names("order=jobs"))[:2] == ["delta", "beta"]
+        assert (await names("order=storage"))[0] == "delta"
+        assert (await names("order=failures"))[0] == "beta"
+        assert (await names("order=lag")) == ["gamma"]
+        beta = (await client.get("tenants/beta/")).json()
+        items = (await client.get("tenants/?order=lag")).json()["items"]
+    assert (beta["failed"], beta["jobs"], beta["stream"]["entries"]) == (1, 3, 0)
+    assert {each["state"]: each["count"] for each in beta["stored"]["states"]} == {
+        "done": 2,
+        "failed": 1,
+    }
+    assert sum(each["failed"] for each in beta["stored"]["failures"]) == 1
+    assert items[0]["behind_seconds"] > 59
+
+
+async def test_with_servers_away_the_rest_is_shown(ops: Asker, apply: Apply) -> None:
+    apply("42", {"type": "done", "id": "a1"})
+    nowhere = "postgresql://u@127.0.0.1:1/none"
+    async with ops(redis_url="redis://127.0.0.1:1/0") as client:
+        tenants = (await client.get("tenants/")).json()
+        charts = (await client.get("charts/")).json()
+        assert (await client.get("figures/")).status_code == 200
+    assert (tenants["missing"], tenants["items"][0]["jobs"]) == (["redis"], 1)
+    assert (charts["delivery"], sum(charts["jobs"]["done"])) == (None, 1)
+    async with ops(database_url=nowhere) as client:
+        assert (await client.get("figures/")).json()["missing"] == ["postgresql"]
+        assert (await client.get("tenants/42/")).json()["missing"] == ["postgresql"]
+
+
+FIRING: list[dict[str, Any]] = [
+    {
+        "labels": {"alertname": "JobtrailDeadLetters", "severity": "ticket"},
+        "annotations": {"summary": "Group rows gave up entries"},
+        "state": "firing",
+        "activeAt": "2026-11-27T01:00:00.123456789Z",
+        "value": "1e+00",
+    },
+    {
+        "labels": {"alertname": "JobtrailLagging", "severity": "page"},
+        "annotations": {"summary": "<script>alert(1)</script>"},
+        "state": "pending",
+        "activeAt": "2026-11-27T01:05:00Z",
+    },
+    {"labels": {"alertname": "Other"}, "state": "firing", "activeAt": "2026-11-27T01:05:00Z"},
+]
+ANSWERS: dict[str, tuple[int, bytes]] = {
+    "firing": (200, json.dumps({"status": "success", "data": {"alerts": FIRING}}).encode()),
+    "error": (503, b"{}"),
+    "page": (200, b"<html>login</html>"),
+    "other": (200, b'{"status": "success", "data": {"alerts": [{"labels": 5}]}}'),
+    "large": (200, b"x" * 1_100_000),
+}
+
+
+@contextmanager
+def prometheus(answer: tuple[int, bytes]) -> Iterator[str]:
+    """Serve an answer at the path of Prometheus' alerts, and yield the URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answer if self.path == "/prom/api/v1/alerts" else (404, b"")
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/prom/"
+        server.shutdown()
+        thread.join()
+
+
+async def test_alerts_are_our_rules_and_those_that_page_come_first(ops: Asker) -> None:
+    with prometheus(ANSWERS["firing"]) as url:
+        async with ops(prometheus_url=url) as client:
+            found = (await client.get("alerts/")).json()
+    assert (found["configured"], found["error"]) == (True, None)
+    assert [(each["name"], each["state"], each["pages"]) for each in found["alerts"]] == [
+        ("JobtrailLagging", "pending", True),
+        ("JobtrailDeadLetters", "firing", False),
+    ]
+    async with ops() as client:
+        assert (await client.get("alerts/")).json() == {
+            "configured": False,
+            "error": None,
+            "alerts": [],
+        }
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("error", "Prometheus answers with the status 503"),
+        ("page", "the answer is not one of Prometheus"),
+        ("other", "the answer is not one of Prometheus"),
+        ("large", "the answer of Prometheus is too large"),
+    ],
+)
+async def test_alerts_that_are_unknown_have_a_reason_on_one_line(
+    ops: Asker, answer: str, reason: str
+) -> None:
+    with prometheus(ANSWERS[answer]) as url:
+        async with ops(prometheus_url=url) as client:
+            found = (await client.get("alerts/")).json()
+    assert (found["error"], found["alerts"]) == (reason, [])
+
+
+async def test_a_prometheus_that_hangs_or_is_away_is_waited_for_briefly(ops: Asker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        async with ops(prometheus_url=f"http://127.0.0.1:{port}") as client:
+            found = (await client.get("alerts/")).json()
+    assert "in time" in found["error"] or "timed out" in found["error"]
+    async with ops(prometheus_url=f"http://127.0.0.1:{port}") as client:
+        found = (await client.get("alerts/")).json()
+    assert found["error"].startswith("Prometheus cannot be reached: ")
+    assert "\n" not in found["error"]
+
+
+async def test_a_costly_answer_is_kept_for_a_hundred_times_its_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, runs = 0.0, 0
+    monkeypatch.setattr("api.operators.figures.cached_answer.time.monotonic", lambda: now)
+
+    async def work() -> int:
+        nonlocal now, runs
+        now, runs = now + 0.2, runs + 1
+        return runs
+
+    cached = CachedAnswer(work, 4.0)
+    for at, wanted in ((0.0, 1), (19.0, 1), (20.3, 2), (40.0, 2), (40.6, 3)):
+        now = max(now, at)
+        assert await cached.get() == wanted
