@@ -28,10 +28,12 @@ _HEADERS = {
 def console_routes() -> list[Route]:
     """Return the routes of the console's files, and of the redirect from `/console`."""
     routes = [redirect(URL.rstrip("/"), "console/")]
-    for file in files("api.operators").joinpath("static").iterdir():
-        if extension_of(file.name) in MEDIA_TYPES:
-            path = URL + ("" if file.name == "index.html" else file.name)
-            routes.append(file_route(path, file.name, file.read_bytes(), _HEADERS))
+    static = files("api.operators").joinpath("static")
+    for folder, url in ((static, URL), (static.joinpath("vendor"), f"{URL}vendor/")):
+        for file in folder.iterdir():
+            if extension_of(file.name) in MEDIA_TYPES:
+                path = url + ("" if file.name == "index.html" else file.name)
+                routes.append(file_route(path, file.name, file.read_bytes(), _HEADERS))
     # A module, and not JSON, so that the other modules have the texts when they are loaded.
     module = b"export default %b;\n" % orjson.dumps(catalogue())
     return [*routes, file_route(f"{URL}messages.js", "messages.js", module, _HEADERS)]

@@ -127,10 +127,11 @@ class OperatorFigureEndpoints:
         }
 
     async def _series(self, since: float, until: float, step: int) -> Json:
-        """Return a column of each figure, with a value for each step."""
+        """Return a column of each figure, with a value for each step that is over."""
         async with self._connections() as connection:
             rows = await figures.read_series(connection, datetime.fromtimestamp(since, UTC), step)
-        at = range(int(since) * 1000, int(until * 1000) + 1, step * 1000)
+        end = int(until - step) * 1000
+        at = range(int(since) * 1000, end + 1, step * 1000)
         columns = {name: dict.fromkeys(at, 0) for name in ("created", *figures.ENDS)}
         for ms, figure, n in rows:
             if ms in columns[figure]:

@@ -10,7 +10,8 @@ import { audit } from "./view_audit.js";
 import { dead, letter } from "./view_dead.js";
 import { job } from "./view_job.js";
 import { jobs, stalled } from "./view_jobs.js";
-import { overview, tenants } from "./view_overview.js";
+import { overview } from "./view_overview.js";
+import { tenant, tenants } from "./view_tenants.js";
 import { Visit, isPaused, setPaused, setStatus, showFrame } from "./visit.js";
 import { startWatching } from "./watch.js";
 
@@ -20,7 +21,7 @@ const PAGES = [
   { name: "jobs", at: "jobs", show: jobs, item: job, depth: 4 },
   { name: "stalled", at: "stalled", show: stalled },
   { name: "dead", at: "dead", show: dead, item: letter, depth: 3 },
-  { name: "tenants", at: "tenants", show: tenants },
+  { name: "tenants", at: "tenants", show: tenants, item: tenant, depth: 2 },
   { name: "audit", at: "audit", show: audit },
 ];
 

@@ -3,18 +3,17 @@
 
 import { count, seconds } from "./format.js";
 import { serverNow } from "./http.js";
+import { t } from "./text.js";
 
 const SAMPLE_OVERDUE = 60_000; // milliseconds since the last sample
 export const LATE = { bad: 30, warn: 5 }; // seconds
-
-const SUMMARIES = { good: "Healthy", warn: "Needs attention", bad: "Not healthy" };
 
 /** Return {tone, text, issues}, with the worst issues first; an issue is {tone, text, href}. */
 export function healthOf(facts) {
   const issues = [...unavailable(facts), ...missing(facts), ...late(facts), ...waiting(facts)]
     .sort((a, b) => (b.tone === "bad") - (a.tone === "bad"));
   const tone = issues[0]?.tone ?? "good";
-  return { tone, text: SUMMARIES[tone], issues };
+  return { tone, text: t(`health.${tone}`), issues };
 }
 
 /** Return the age of the last sample in seconds if it is overdue, else null. */
@@ -30,36 +29,36 @@ export function groupsOf({ samples, consumers }) {
 }
 
 function unavailable({ servers }) {
-  return servers.filter((each) => !each.ok).map((each) => ({ tone: "bad", text: `${each.name} is unavailable` }));
+  return servers.filter((each) => !each.ok).map((each) => ({ tone: "bad", text: t("health.unavailable", { server: each.name }) }));
 }
 
 function missing(facts) {
   if (!facts.consumers) return [];
-  if (!facts.consumers.some((each) => each.alive)) return [{ tone: "bad", text: "no consumer is alive" }];
+  if (!facts.consumers.some((each) => each.alive)) return [{ tone: "bad", text: t("health.noConsumer") }];
   return groupsOf(facts).filter((each) => !each.alive)
-    .map((each) => ({ tone: "bad", text: `no consumer of ${each.name} is alive` }));
+    .map((each) => ({ tone: "bad", text: t("health.noConsumerOf", { group: each.name }) }));
 }
 
 function late({ samples }) {
   if (!samples) return [];
   const overdue = overdueSample(samples);
-  if (overdue !== null) return [{ tone: "warn", text: `no sample for ${seconds(overdue)}` }];
+  if (overdue !== null) return [{ tone: "warn", text: t("health.noSample", { time: seconds(overdue) }) }];
   return Object.entries(samples.groups).flatMap(([name, { oldest_seconds: oldest }]) => {
     const age = oldest[oldest.length - 1] ?? 0;
     const tone = age > LATE.bad ? "bad" : age > LATE.warn && "warn";
-    return tone ? [{ tone, text: `${name} is ${seconds(age)} behind`, href: "#/tenants?order=lag" }] : [];
+    return tone ? [{ tone, text: t("health.behind", { group: name, time: seconds(age) }), href: "#/tenants?order=lag" }] : [];
   });
 }
 
 function waiting({ samples, stalled }) {
   const found = [];
-  if (samples?.dead > 0) found.push({ tone: "warn", text: many(samples.dead, "dead letter"), href: "#/dead" });
+  if (samples?.dead > 0) found.push({ tone: "warn", text: many("health.deadLetters", samples.dead), href: "#/dead" });
   if (stalled?.count > 0) {
-    found.push({ tone: "warn", text: many(stalled.count, "stalled job", stalled.more), href: "#/stalled" });
+    found.push({ tone: "warn", text: many("health.stalled", stalled.count, stalled.more), href: "#/stalled" });
   }
   return found;
 }
 
-function many(number, what, more) {
-  return `${count(number)}${more ? "+" : ""} ${what}${number === 1 ? "" : "s"}`;
+function many(key, number, more) {
+  return t(key, { count: number, shown: `${count(number)}${more ? "+" : ""}` });
 }

@@ -1,75 +1,132 @@
-// The overview, and the tenants.
+// The overview: alerts, the health, what customers feel of their jobs, and then the delivery.
 
 import { h, panel, put, table } from "./dom.js";
-import { ago, count, rate, seconds } from "./format.js";
-import { get, serverNow } from "./http.js";
-import { plot } from "./plots.js";
+import { ago, bar, count, jobHref, rate, seconds } from "./format.js";
 import { LATE, groupsOf, healthOf, overdueSample } from "./health.js";
+import { get } from "./http.js";
+import { known, t } from "./text.js";
+import { chartSection } from "./view_charts.js";
 
 const EVERY = 5_000;
 const SIGNS = { good: "✓", warn: "!", bad: "✕" };
-const DESCRIPTIONS = {
-  __proto__: null,
-  status: "Documents in Redis, for progress requests",
-  rows: "Stored jobs and history in PostgreSQL",
-};
+const MAX_TYPES = 12;
 
 export async function overview(visit) {
-  const parts = h("div", { class: "stack" });
+  const charts = chartSection(visit), top = h("div", { class: "stack" }), rest = h("div", { class: "stack" });
+  const page = h("div", { class: "stack" }, top, charts.node, rest);
+  const ask = (path) => get(path, { signal: visit.signal });
   await visit.live(async () => {
-    const facts = await get("overview/", { signal: visit.signal }), found = healthOf(facts);
-    if (!parts.isConnected) put(visit.main, h("h1", {}, "Overview"), parts);
-    // Also without new samples, because a missing sample is an issue.
-    put(parts, health(found), tiles(facts), groups(facts.samples), consumers(facts), servers(facts.servers));
-    document.title = `${SIGNS[found.tone]} Overview · jobtrail`;
+    // PostgreSQL alone may be missing: its figures are then, and the rest is shown.
+    const [facts, figures, alerts] = await Promise.all([ask("overview/"), orError(ask("figures/")), ask("alerts/")]);
+    const found = healthOf(facts);
+    if (!page.isConnected) put(visit.main, h("h1", {}, t("overview.title")), page);
+    put(top, alertSection(alerts), health(found), tiles(facts, figures), byType(figures), slowest(figures));
+    put(rest, groups(facts.samples), consumers(facts), servers(facts.servers));
+    document.title = `${SIGNS[found.tone]} ${t("overview.title")} · jobtrail`;
+    await charts.update();
   }, EVERY);
 }
 
+/** Return the answer, or {error} if a server is missing for it. */
+function orError(answer) {
+  return answer.catch((error) => {
+    if (error.status !== 503) throw error;
+    return { error: error.message };
+  });
+}
+
+function alertSection({ configured, error, alerts }) {
+  if (!configured) return null;
+  if (error) return h("p", { class: "note warn", "data-alerts": "unknown" }, t("overview.alertsUnknown", { error }));
+  if (!alerts.length) return null;
+  return h("section", { class: "alerts", "aria-label": t("overview.alerts") }, h("ul", {}, alerts.map((each) =>
+    h("li", { class: each.state === "firing" && each.pages ? "bad" : "warn" },
+      h("strong", {}, t(each.state === "firing" ? "overview.firing" : "overview.pending")),
+      h("span", { translate: "no" }, each.summary), h("code", {}, each.name), ago(each.since)))));
+}
+
 function health({ tone, text, issues }) {
-  return h("section", { class: `health ${tone}`, "aria-label": "Health" },
+  return h("section", { class: `health ${tone}`, "aria-label": t("overview.health") },
     h("p", {}, h("span", { class: "sign-of", "aria-hidden": "true" }, SIGNS[tone]), h("strong", {}, text)),
     issues.length > 0 && h("ul", {}, issues.map((each) =>
       h("li", { class: each.tone }, each.href ? h("a", { href: each.href }, each.text) : each.text))));
 }
 
-function tiles(facts) {
-  const { samples, stalled, consumers: all } = facts;
-  const alive = (all ?? []).filter((each) => each.alive).length;
-  const known = groupsOf(facts), served = known.filter((each) => each.alive);
+function tiles({ samples }, figures) {
+  if (figures.error) return h("p", { class: "note bad" }, figures.error);
+  const { now, lately, stalled } = figures, ended = lately.done + lately.failed;
+  const share = ended ? t("overview.ofEnded", { percent: percent(lately.failed / ended) }) : t("overview.noneEnded");
   const dead = samples?.dead ?? null;
-  const number = stalled && `${count(stalled.count)}${stalled.more ? "+" : ""}`;
-  return h("div", { class: "tiles" },
-    tile("Dead letters", count(dead), "#/dead", dead > 0 && "warn", "entries that were not applied"),
-    tile("Stalled jobs", number ?? "–", "#/stalled", stalled?.count > 0 && "warn",
-      stalled ? `no event for ${seconds(stalled.after_seconds)}` : "PostgreSQL is unavailable"),
-    tile("Consumers alive", all ? count(alive) : "–", null,
-      all && (!alive || served.length < known.length) && "bad",
-      all ? `for ${served.length} of ${known.length} groups` : "Redis is unavailable"));
+  const stalledCount = `${count(stalled.count)}${stalled.more ? "+" : ""}`;
+  return h("div", { class: "tiles of-jobs" },
+    tile(t("overview.queued"), count(now.queued), "#/jobs?state=queued", null, t("overview.createdLately", { count: lately.created, shown: count(lately.created) })),
+    tile(t("overview.processing"), count(now.processing), "#/jobs?state=processing", null, t("overview.atWork")),
+    tile(t("overview.silent"), stalledCount, "#/stalled", stalled.count > 0 && "warn", t("overview.silentLately", { count: stalled.lately, shown: count(stalled.lately), time: seconds(stalled.after_seconds) })),
+    tile(t("overview.done"), count(lately.done), "#/jobs?state=done", null, t("overview.total", { shown: count(now.done) })),
+    tile(t("overview.failed"), count(lately.failed), "#/jobs?state=failed", lately.failed > 0 && "bad", share),
+    tile(t("overview.cancelled"), count(lately.cancelled), "#/jobs?state=cancelled", null, t("overview.total", { shown: count(now.cancelled) })),
+    tile(t("overview.dead"), count(dead), "#/dead", dead > 0 && "warn", t("overview.deadHint")));
 }
 
 function tile(name, figure, href, tone, hint) {
-  const inner = [h("span", { class: "name" }, name), h("span", { class: "figure" }, figure), h("span", { class: "hint" }, hint)];
-  return h(href ? "a" : "div", { class: `tile ${tone || ""}`, href }, inner);
+  return h("a", { class: `tile ${tone || ""}`, href },
+    h("span", { class: "name" }, name), " ", h("span", { class: "figure" }, figure), " ", h("span", { class: "hint" }, hint));
+}
+
+function byType(figures) {
+  if (figures.error) return null;
+  const of = (each) => (each.job_type === null ? {} : { job_type: each.job_type });
+  const search = (each, more = {}) => `#/jobs?${new URLSearchParams({ kind: each.kind, ...of(each), ...more })}`;
+  const number = (each, name, state) => (each[name] ? h("a", { href: search(each, { state }) }, count(each[name])) : "0");
+  const code = (each, { code: name, count: n }) => h("li", {}, name === null ? t("overview.noCode")
+    : h("a", { href: search(each, { state: "failed", code: name }), translate: "no" }, name), h("small", {}, ` ${count(n)}`));
+  const shown = figures.types.slice(0, MAX_TYPES);
+  return panel(t("overview.byType"), table(t("overview.byType"), [
+    { title: t("overview.type"), wide: true, cell: (each) => h("span", { class: "job" }, h("a", { href: search(each), translate: "no" }, each.job_type ?? t("overview.noType")), h("small", {}, each.kind)) },
+    { title: t("overview.queued"), num: true, cell: (each) => number(each, "queued", "queued") },
+    { title: t("overview.processing"), num: true, cell: (each) => number(each, "processing", "processing") },
+    { title: t("state.done"), num: true, cell: (each) => number(each, "finished", "done") },
+    { title: t("state.failed"), num: true, cell: (each) => number(each, "failed", "failed") },
+    { title: t("overview.failureRate"), num: true, cell: (each) => h("span", { class: each.failure_rate > 0 ? "bad-text" : null }, each.failure_rate === null ? "–" : percent(each.failure_rate)) },
+    { title: t("overview.codes"), wide: true, cell: (each) => h("ul", { class: "codes" }, each.codes.map((found) => code(each, found))) },
+    { title: t("overview.half"), num: true, cell: (each) => seconds(each.p50_seconds) },
+    { title: t("overview.nearlyAll"), num: true, cell: (each) => seconds(each.p95_seconds) },
+  ], shown, t("overview.noTypes")),
+  h("p", { class: "hint" }, t("overview.typesHint"), figures.types.length > shown.length || figures.more_types ? ` ${t("overview.moreTypes")}` : ""));
+}
+
+function slowest(figures) {
+  if (figures.error) return null;
+  return panel(t("overview.slowest"), table(t("overview.slowest"), [
+    { title: t("overview.running"), cell: (job) => ago(job.started_at) },
+    { title: t("overview.job"), wide: true, cell: (job) => h("span", { class: "job" }, h("a", { href: jobHref(job), translate: "no" }, job.id), h("small", {}, job.kind)) },
+    { title: t("overview.tenant"), wide: true, cell: (job) => h("a", { href: `#/tenants/${job.tenant}`, translate: "no" }, job.tenant) },
+    { title: t("overview.type"), cell: (job) => h("span", { translate: "no" }, job.job_type ?? "–") },
+    { title: t("overview.progress"), wide: true, cell: (job) => bar(job.progress) },
+    { title: t("overview.worker"), wide: true, phone: "hide", cell: (job) => h("span", { translate: "no" }, job.worker ?? "–") },
+  ], figures.slowest, t("overview.noneRunning")));
+}
+
+/** Format a share: 12 %, 0.4 %. */
+function percent(share) {
+  const value = share * 100;
+  return `${value >= 10 || value === 0 ? Math.round(value) : Math.max(0.1, value).toFixed(1)} %`;
 }
 
 function groups(samples) {
-  if (!samples) return panel("Groups", h("p", { class: "note bad" }, "Redis is unavailable: there are no samples."));
-  const overdue = overdueSample(samples), { at } = samples;
+  if (!samples) return panel(t("overview.groups"), h("p", { class: "note bad" }, t("overview.noSamples")));
+  const overdue = overdueSample(samples);
   // An overdue figure is not shown as the current one.
   const last = (values) => (overdue === null && values.length ? values[values.length - 1] : null);
-  const end = at.length ? Math.max(at[at.length - 1], overdue === null ? 0 : serverNow()) : 0;
   return h("div", { class: "groups" }, Object.entries(samples.groups).map(([name, group]) => {
-    const age = last(group.oldest_seconds);
-    return h("section", { class: "panel group", "aria-label": `Group ${name}` },
-      h("header", {}, h("h2", {}, name), h("p", { class: "hint" }, DESCRIPTIONS[name] ?? "")),
+    const age = last(group.oldest_seconds), key = `overview.group-${name}`;
+    return h("section", { class: "panel group", "aria-label": t("overview.group", { name }) },
+      h("header", {}, h("h2", { translate: "no" }, name), h("p", { class: "hint" }, known(key) ? t(key) : "")),
       h("dl", { class: "figures" },
-        figure("Throughput", rate(last(group.rate)), "entries/s"),
-        figure("Waiting", count(last(group.waiting)), "entries"),
-        figure("Pending", count(last(group.pending)), "delivered"),
-        figure("Oldest", seconds(age), "unprocessed", age > LATE.bad ? "bad" : age > LATE.warn && "warn")),
-      plot({ at, end, values: group.rate, label: "Throughput", write: (value) => `${rate(value)}/s`, tone: "calm" }),
-      plot({ at, end, values: group.waiting, label: "Waiting", write: count, tone: "cool" }),
-      plot({ at, end, values: group.oldest_seconds, label: "Oldest unprocessed", write: seconds, tone: "warm" }));
+        figure(t("overview.throughput"), rate(last(group.rate)), t("overview.entriesPerSecond")),
+        figure(t("overview.waiting"), count(last(group.waiting)), t("overview.entries")),
+        figure(t("overview.atConsumers"), count(last(group.pending)), t("overview.entries")),
+        figure(t("overview.oldest"), seconds(age), t("overview.unprocessed"), age > LATE.bad ? "bad" : age > LATE.warn && "warn")));
   }));
 }
 
@@ -77,50 +134,24 @@ function figure(name, value, unit, tone) {
   return h("div", { class: tone || null }, h("dt", {}, name), h("dd", {}, value, h("small", {}, ` ${unit}`)));
 }
 
-function consumers({ consumers: all }) {
-  return panel("Consumers", table("Consumers", [
-    { title: "Group", cell: (each) => h("strong", {}, each.group) },
-    { title: "State", cell: (each) => h("span", { class: `badge ${each.alive ? "is-done" : "is-failed"}` }, each.alive ? "alive" : "not alive") },
-    { title: "Name", cell: (each) => h("code", {}, each.name) },
-    { title: "Host", cell: (each) => each.host },
-    { title: "Process", num: true, cell: (each) => String(each.pid) },
-    { title: "Started", cell: (each) => ago(each.since) },
-    { title: "Last heartbeat", cell: (each) => ago(each.beat) },
-    { title: "Applied", num: true, cell: (each) => count(each.applied) },
-  ], all ?? [], all ? "There are no consumers. Start one: jobtrail consume status." : "Redis is unavailable."));
+function consumers(facts) {
+  const { consumers: all } = facts, served = groupsOf(facts);
+  const alive = (each) => h("span", { class: `badge ${each.alive ? "is-done" : "is-failed"}` }, t(each.alive ? "overview.alive" : "overview.notAlive"));
+  const lead = all && t("overview.served", { served: served.filter((each) => each.alive).length, groups: served.length });
+  return panel(t("overview.consumers"), lead && h("p", { class: "hint" }, lead), table(t("overview.consumers"), [
+    { title: t("overview.ofGroup"), cell: (each) => h("strong", { translate: "no" }, each.group) },
+    { title: t("overview.state"), cell: alive },
+    { title: t("overview.name"), cell: (each) => h("code", {}, each.name) },
+    { title: t("overview.host"), cell: (each) => h("span", { translate: "no" }, each.host) },
+    { title: t("overview.process"), num: true, cell: (each) => String(each.pid) },
+    { title: t("overview.started"), cell: (each) => ago(each.since) },
+    { title: t("overview.heartbeat"), cell: (each) => ago(each.beat) },
+    { title: t("overview.applied"), num: true, cell: (each) => count(each.applied) },
+  ], all ?? [], t(all ? "overview.noConsumers" : "overview.noSamples")));
 }
 
 function servers(all) {
-  return panel("Servers", h("ul", { class: "servers" }, all.map((each) =>
-    h("li", { class: each.ok ? "good" : "bad" }, h("strong", {}, each.name), h("span", {}, each.description)))));
-}
-
-export async function tenants(visit) {
-  const order = visit.query.get("order") === "lag" ? "lag" : "activity";
-  const body = h("div");
-  const choice = (name, label) =>
-    h("a", { href: `#/tenants?order=${name}`, "aria-current": name === order && "true" }, label);
-  let current;
-  await visit.live(async () => {
-    const facts = await get(`tenants/?order=${order}`, { signal: visit.signal });
-    if (!body.isConnected) {
-      put(visit.main, h("h1", {}, "Tenants"),
-        h("p", { class: "choice" }, choice("activity", "Most active"), choice("lag", "Most behind")), body);
-    }
-    if (facts !== current) put(body, panel(null, list(facts.items, order)));
-    current = facts;
-  }, EVERY);
-}
-
-function list(items, order) {
-  const sum = (row, name) => Object.values(row.groups).reduce((total, group) => total + (group[name] ?? 0), 0);
-  const oldest = (row) => Math.max(0, ...Object.values(row.groups).map((group) => group.oldest_seconds));
-  return table("Tenants", [
-    { title: "Tenant", cell: (row) => h("a", { href: `#/jobs?tenant=${row.tenant}` }, row.tenant) },
-    { title: "Entries/min", num: true, cell: (row) => rate(row.per_minute.status) },
-    { title: "Waiting", num: true, cell: (row) => count(sum(row, "waiting")) },
-    { title: "Pending", num: true, cell: (row) => count(sum(row, "pending")) },
-    { title: "Oldest", num: true, cell: (row) => (oldest(row) ? seconds(oldest(row)) : "–") },
-    { title: "Dead letters", num: true, cell: (row) => (row.dead ? h("a", { href: `#/dead?tenant=${row.tenant}` }, count(row.dead)) : "–") },
-  ], items, order === "lag" ? "No tenant is behind." : "No tenant has been active in the last minutes.");
+  return panel(t("overview.servers"), h("ul", { class: "servers" }, all.map((each) =>
+    h("li", { class: each.ok ? "good" : "bad" }, h("strong", { translate: "no" }, each.name),
+      h("span", { translate: "no" }, each.ok ? each.description : t("overview.unavailable"))))));
 }

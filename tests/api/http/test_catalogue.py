@@ -12,7 +12,7 @@ from api.http.catalogue import LANGUAGES, Translation, catalogue
 
 STATIC = Path(__file__).parents[3] / "api" / "operators" / "static"
 MODULES = sorted(STATIC.glob("*.js"))
-TO_BE_MOVED = {"health.js", "plots.js", "view_overview.js"}
+TO_BE_MOVED = {"plots.js"}
 """Modules whose texts are not in the catalogue yet."""
 PLURALS = {"en": {"one", "other"}, "ko": {"other"}}
 """The plural forms of each language (Unicode CLDR)."""
@@ -28,6 +28,7 @@ _NO_TEXT = re.compile(r"(?:class|d|viewBox): ?[^,]*$|(?:querySelector(?:All)?|er
 _WORDS = re.compile(r"[A-Z][a-z]+ [a-z]|^[A-Z][a-z]{2,}|[a-z]{2,} [a-z]{2,}|[가-힣]")
 NO_TEXTS = {
     "한국어",
+    "Etc/UTC",
     "AbortError",
     "TimeoutError",
     "Escape",

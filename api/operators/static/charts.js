@@ -1,0 +1,220 @@
+// Charts over a span of time, drawn by uPlot, which all have the same time axis and the same cursor.
+//
+//   const charts = new Charts();
+//   const chart = charts.make({ label, unit, write, series: [{ label, colour }] })
+//   chart.node                                the element; it stays, and only its content changes
+//   charts.show({ since, until, marks })      the axis of all charts, and the marks on it
+//   chart.show(at, columns)                   the values: times in milliseconds, a column a series
+//
+// The reading of a chart is that of the time under the pointer, or of the time that was chosen by a
+// press or by the arrow keys. That one stays until Escape; without it, the latest values are shown.
+//
+// One spike must not flatten the rest: if the highest value is far above nearly all others, the axis
+// ends below it, and a mark at the top names the value.
+
+import { h } from "./dom.js";
+import { t } from "./text.js";
+import { clock, moment, zoneIsUtc } from "./time.js";
+import uPlot from "./vendor/uPlot.js";
+
+const HEIGHT = 150;
+const CLIPPED_ABOVE = 3; // times the value that 95 % of the values are below
+const NEARLY_ALL = 0.95;
+const DAY = 86_400;
+
+/** Return the value at which the axis ends, and whether values are above it. */
+export function topOf(columns) {
+  const values = columns.flat().filter((value) => value > 0).sort((a, b) => a - b);
+  const most = values.at(-1) ?? 0;
+  const nearly = values[Math.max(0, Math.ceil(values.length * NEARLY_ALL) - 1)] ?? 0;
+  return values.length >= 10 && most > CLIPPED_ABOVE * nearly
+    ? { top: nearly * 1.5, most, clipped: true }
+    : { top: most || 1, most, clipped: false };
+}
+
+/** The charts of one page: their axis, their marks and the chosen time. */
+export class Charts {
+  constructor() {
+    this.all = [];
+    this.range = [0, 1];
+    this.marks = [];
+    this.chosen = null; // seconds since 1970
+    this.hovered = null;
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.all.forEach((each) => each.draw()));
+  }
+
+  make(options) {
+    const chart = new Chart(this, options);
+    this.all.push(chart);
+    return chart;
+  }
+
+  show({ since, until, marks }) {
+    this.range = [since / 1000, until / 1000];
+    this.marks = marks;
+    if (this.chosen !== null && this.chosen < this.range[0]) this.chosen = null;
+  }
+
+  /** Choose the time whose values are shown; null for the latest. */
+  choose(at) {
+    this.chosen = at;
+    this.read();
+  }
+
+  hover(at) {
+    this.hovered = at;
+    this.read();
+  }
+
+  read() {
+    for (const each of this.all) each.read(this.hovered ?? this.chosen);
+  }
+}
+
+class Chart {
+  constructor(charts, { label, unit, write, series }) {
+    Object.assign(this, { charts, label, unit, write, series });
+    this.reading = h("span", { class: "reading" });
+    this.place = h("div", { class: "chart", tabindex: 0, role: "img", onkeydown: (event) => this.key(event) });
+    this.note = h("p", { class: "clipped" });
+    this.node = h("figure", { class: "charted" },
+      h("figcaption", {}, h("span", {}, label, h("small", {}, ` ${unit}`)), this.reading), this.place, this.note);
+    this.at = [];
+    this.columns = [];
+    this.plot = null;
+    new ResizeObserver(() => this.resize()).observe(this.place);
+  }
+
+  show(at, columns) {
+    this.at = at.map((ms) => ms / 1000);
+    this.columns = columns;
+    this.scale = topOf(columns);
+    this.note.replaceChildren(this.scale.clipped ? t("charts.clipped", { value: this.write(this.scale.most) }) : "");
+    this.place.setAttribute("aria-label", this.summary());
+    this.draw();
+    this.read(this.charts.hovered ?? this.charts.chosen);
+  }
+
+  summary() {
+    if (!this.at.length) return t("charts.none", { label: this.label });
+    const last = this.columns.map((column) => this.write(column.findLast((value) => value !== null) ?? null)).join(", ");
+    return t("charts.summary", { label: this.label, last, most: this.write(this.scale.most) });
+  }
+
+  /** Draw the chart, anew if its colours or its size changed. */
+  draw() {
+    const width = Math.floor(this.place.clientWidth);
+    if (!this.scale || width === 0) return; // not on the page yet
+    if (this.plot !== null) this.plot.destroy();
+    this.plot = new uPlot(this.options(width), [this.at, ...this.columns], this.place);
+    this.mark();
+  }
+
+  resize() {
+    if (this.plot === null) this.draw();
+    else if (this.plot.width !== this.place.clientWidth) this.plot.setSize({ width: this.place.clientWidth, height: HEIGHT });
+  }
+
+  options(width) {
+    const style = getComputedStyle(this.place), colour = (name) => style.getPropertyValue(`--${name}`).trim();
+    const axis = { stroke: colour("soft"), font: `12px ${style.fontFamily}`, ticks: { show: false } };
+    const [since, until] = this.charts.range, isDay = until - since >= DAY;
+    return {
+      width, height: HEIGHT, padding: [12, 8, 0, 0], legend: { show: false },
+      tzDate: (seconds) => (zoneIsUtc() ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000)),
+      scales: { x: { range: () => this.charts.range }, y: { range: () => [0, this.scale.top] } },
+      axes: [
+        { ...axis, grid: { show: false }, size: 24, values: (_plot, splits) => splits.map((each) => clock(each * 1000, isDay && isMidnight(each))) },
+        { ...axis, grid: { stroke: colour("rule"), width: 1 }, size: 62, values: (_plot, splits) => splits.map((each) => this.write(each)) },
+      ],
+      series: [{}, ...this.series.map((each) => ({
+        label: each.label, stroke: colour(each.colour), width: 1.6, dash: each.dash, points: { show: false }, spanGaps: false,
+      }))],
+      cursor: { y: false, points: { size: 6 }, drag: { setScale: false, x: false, y: false } },
+      hooks: {
+        ready: [(plot) => this.listen(plot)],
+        draw: [(plot) => this.drawMarks(plot, colour)],
+      },
+    };
+  }
+
+  /** Draw what happened to the deployment, and the values above the axis. */
+  drawMarks(plot, colour) {
+    const { ctx, bbox } = plot, unit = devicePixelRatio;
+    ctx.save();
+    ctx.strokeStyle = colour("soft");
+    ctx.setLineDash([3 * unit, 3 * unit]);
+    ctx.lineWidth = unit;
+    for (const { at } of this.charts.marks) {
+      const x = Math.round(plot.valToPos(at / 1000, "x", true));
+      if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+    }
+    ctx.fillStyle = colour("bad");
+    for (const column of this.scale.clipped ? this.columns : []) {
+      column.forEach((value, index) => value > this.scale.top && drawPeak(ctx, plot.valToPos(this.at[index], "x", true), bbox.top, unit));
+    }
+    ctx.restore();
+  }
+
+  listen(plot) {
+    const under = (event) => this.at[plot.posToIdx(event.offsetX)] ?? null;
+    plot.over.addEventListener("pointermove", (event) => this.charts.hover(under(event)));
+    plot.over.addEventListener("pointerleave", () => this.charts.hover(null));
+    plot.over.addEventListener("click", (event) => this.charts.choose(under(event)));
+  }
+
+  key(event) {
+    const step = { __proto__: null, ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === "Escape" && this.charts.chosen !== null) this.charts.choose(null);
+    else if (step === undefined || !this.at.length) return;
+    else {
+      const { chosen } = this.charts, last = this.at.length - 1;
+      const index = chosen === null ? last : nearest(this.at, chosen) + step;
+      this.charts.choose(this.at[Math.min(last, Math.max(0, index))]);
+    }
+    event.preventDefault();
+  }
+
+  /** Show the values at a time; the latest without one. */
+  read(at) {
+    const index = at === null ? this.at.length - 1 : nearest(this.at, at);
+    const values = this.series.map((each, number) => {
+      const value = this.write(this.columns[number]?.[index] ?? null);
+      return this.series.length > 1
+        ? h("span", {}, h("i", { class: `key key-${each.colour}` }), `${each.label} `, h("b", {}, value))
+        : h("b", {}, value);
+    });
+    const time = index < 0 ? "" : at === null ? t("charts.latest") : moment(this.at[index] * 1000);
+    this.reading.replaceChildren(...values, h("small", {}, time));
+    this.index = at === null ? null : index;
+    this.mark();
+  }
+
+  /** Move the cursor of the chart to the time that is shown. */
+  mark() {
+    if (this.plot === null || this.plot.over.matches(":hover")) return;
+    const left = this.index === null || this.index < 0 ? -10 : this.plot.valToPos(this.at[this.index], "x");
+    this.plot.setCursor({ left, top: 0 }, false);
+  }
+}
+
+function drawPeak(ctx, x, top, unit) {
+  ctx.beginPath();
+  ctx.moveTo(x, top - 8 * unit);
+  ctx.lineTo(x + 4 * unit, top - unit);
+  ctx.lineTo(x - 4 * unit, top - unit);
+  ctx.fill();
+}
+
+function isMidnight(seconds) {
+  const at = new Date(seconds * 1000);
+  return zoneIsUtc() ? at.getUTCHours() + at.getUTCMinutes() === 0 : at.getHours() + at.getMinutes() === 0;
+}
+
+function nearest(times, at) {
+  return times.reduce((best, each, index) => (Math.abs(each - at) < Math.abs(times[best] - at) ? index : best), 0);
+}

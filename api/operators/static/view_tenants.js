@@ -1,0 +1,129 @@
+// The tenants: a list to search and sort, and the page of one tenant.
+
+import { h, panel, put, table } from "./dom.js";
+import { badge, bytes, count, rate, seconds } from "./format.js";
+import { t } from "./text.js";
+import { clock } from "./time.js";
+
+const EVERY = 5_000, PAGE_EVERY = 30_000;
+const ORDERS = ["activity", "lag", "failures", "jobs", "storage", "name"];
+
+export async function tenants(visit) {
+  const { query } = visit, order = ORDERS.includes(query.get("order")) ? query.get("order") : "activity";
+  const name = query.get("name") ?? "", cursor = query.get("cursor");
+  const body = h("div"), asked = new URLSearchParams({ order, ...(name && { name }), ...(cursor && { cursor }) });
+  const search = searchForm(name, order);
+  await visit.load(`tenants/?${asked}`, (facts) => {
+    if (!body.isConnected) put(visit.main, h("h1", {}, t("tenants.title")), search, choices(order, name), body);
+    put(body, panel(null, missing(facts.missing), lead(facts, order, name), list(facts.items, nothing(order, name)), pages(order, name, cursor, facts)));
+  }, cursor ? PAGE_EVERY : EVERY);
+}
+
+function href(order, name, cursor) {
+  return `#/tenants?${new URLSearchParams({ order, ...(name && { name }), ...(cursor && { cursor }) })}`;
+}
+
+function searchForm(name, order) {
+  const field = h("input", { id: "by-name", type: "search", value: name, autocomplete: "off", spellcheck: "false" });
+  return h("form", { class: "filters of-tenants", role: "search", onsubmit: (event) => {
+    event.preventDefault();
+    location.hash = href(order, field.value.trim());
+  } },
+    h("p", {}, h("label", { for: "by-name" }, t("tenants.byName")), field),
+    h("p", { class: "go" }, h("button", { type: "submit", class: "primary" }, t("tenants.search")),
+      name && h("a", { href: href(order, "") }, t("tenants.clear"))));
+}
+
+function choices(order, name) {
+  return h("p", { class: "choice" }, ORDERS.map((each) =>
+    h("a", { href: href(each, name), "aria-current": each === order && "true" }, t(`tenants.order-${each}`))));
+}
+
+function lead({ count: found, known }, order, name) {
+  if (order === "lag") return found > 0 && h("p", { class: "hint" }, t("tenants.behind", { count: found, shown: count(found) }));
+  return h("p", { class: "hint" }, name ? t("tenants.found", { count: found, shown: count(found), known: count(known) }) : t("tenants.known", { count: known, shown: count(known) }));
+}
+
+function nothing(order, name) {
+  if (order === "lag") return t("tenants.noneBehind");
+  return name ? t("tenants.noMatch", { name }) : t("tenants.none");
+}
+
+function missing(servers) {
+  return servers.length > 0 && h("p", { class: "note bad" }, t("tenants.missing", { servers: servers.join(", ") }));
+}
+
+function list(items, empty) {
+  return table(t("tenants.title"), [
+    { title: t("tenants.tenant"), wide: true, cell: (row) => h("a", { href: `#/tenants/${row.tenant}`, translate: "no" }, row.tenant) },
+    { title: t("tenants.activity"), num: true, cell: (row) => rate(row.per_minute?.status ?? null) },
+    { title: t("tenants.lag"), num: true, cell: (row) => (row.behind_seconds ? h("span", { class: "bad-text" }, seconds(row.behind_seconds)) : "–") },
+    { title: t("tenants.failures"), num: true, cell: (row) => (row.failed ? h("a", { href: jobsHref(row.tenant, "failed") }, count(row.failed)) : "0") },
+    { title: t("tenants.jobs"), num: true, cell: (row) => h("a", { href: jobsHref(row.tenant) }, count(row.jobs)) },
+    { title: t("tenants.results"), num: true, cell: (row) => bytes(row.result_bytes) },
+    { title: t("tenants.stream"), num: true, cell: (row) => (row.stream ? bytes(row.stream.bytes) : "–") },
+    { title: t("tenants.dead"), num: true, cell: (row) => (row.dead ? h("a", { href: `#/dead?tenant=${row.tenant}` }, count(row.dead)) : count(row.dead)) },
+  ], items, empty);
+}
+
+function pages(order, name, cursor, facts) {
+  return h("p", { class: "pages" },
+    cursor && h("a", { href: href(order, name) }, t("shell.firstPage")),
+    facts.next_cursor && h("a", { href: href(order, name, facts.next_cursor) }, t("shell.nextPage")));
+}
+
+function jobsHref(tenant, state) {
+  return `#/jobs?${new URLSearchParams({ tenant, ...(state && { state }) })}`;
+}
+
+export async function tenant(visit) {
+  const [, name] = visit.parts, body = h("div", { class: "stack" });
+  await visit.load(`tenants/${encodeURIComponent(name)}/`, (facts) => {
+    if (!body.isConnected) {
+      put(visit.main, h("p", { class: "trail" }, h("a", { href: "#/tenants" }, t("tenants.title"))), h("h1", { class: "id", translate: "no" }, name), body);
+    }
+    put(body, stored(facts), delivery(facts), storage(facts));
+  }, EVERY);
+}
+
+function stored({ tenant: name, stored: found, failed }) {
+  if (!found) return panel(t("tenants.jobs"), missing(["postgresql"]));
+  const states = found.states.map((each) => h("div", {}, h("dt", {}, badge(each.state, t(`state.${each.state}`)), h("small", {}, ` ${each.kind}`)),
+    h("dd", {}, h("a", { href: `${jobsHref(name, each.state)}&kind=${each.kind}` }, count(each.count)))));
+  return panel(t("tenants.jobs"),
+    states.length ? h("dl", { class: "facts" }, states) : h("p", { class: "empty" }, t("tenants.noJobs")),
+    h("h3", {}, t("tenants.failuresDay", { count: failed, shown: count(failed) })), hours(found.failures));
+}
+
+/** Make a bar for each hour of the last day with failures. */
+function hours(failures) {
+  const most = Math.max(1, ...failures.map((each) => each.failed));
+  if (!failures.length) return h("p", { class: "empty" }, t("tenants.noFailures"));
+  return table(t("tenants.failuresByHour"), [
+    { title: t("tenants.hour"), cell: (each) => clock(each.at) },
+    { title: t("tenants.failures"), num: true, cell: (each) => count(each.failed) },
+    { title: t("tenants.share"), wide: true, cell: (each) => h("meter", { min: 0, max: most, value: each.failed, "aria-label": t("tenants.share") }) },
+  ], [...failures].reverse(), "");
+}
+
+function delivery({ tenant: name, groups, per_minute: activity, dead, behind_seconds: behind }) {
+  if (!groups) return panel(t("tenants.delivery"), missing(["redis"]));
+  const text = behind ? t("tenants.isBehind", { time: seconds(behind) }) : t("tenants.isNotBehind");
+  return panel(t("tenants.delivery"),
+    h("p", { class: behind ? "note bad" : "note good" }, text),
+    table(t("tenants.delivery"), [
+      { title: t("tenants.group"), cell: ([group]) => h("strong", { translate: "no" }, group) },
+      { title: t("tenants.activity"), num: true, cell: ([group]) => rate(activity[group] ?? null) },
+      { title: t("tenants.waiting"), num: true, cell: ([, lag]) => count(lag.waiting) },
+      { title: t("tenants.atConsumers"), num: true, cell: ([, lag]) => count(lag.pending) },
+      { title: t("tenants.oldest"), num: true, cell: ([, lag]) => (lag.waiting || lag.pending ? seconds(lag.oldest_seconds) : "–") },
+    ], Object.entries(groups), t("tenants.noStream")),
+    h("p", {}, dead > 0 ? h("a", { href: `#/dead?tenant=${name}` }, t("tenants.deadCount", { count: dead, shown: count(dead) })) : t("tenants.noDead")));
+}
+
+function storage({ jobs, result_bytes: results, stream }) {
+  const fact = (title, value) => h("div", {}, h("dt", {}, title), h("dd", {}, value));
+  return panel(t("tenants.storage"), h("dl", { class: "facts" },
+    fact(t("tenants.jobs"), count(jobs)), fact(t("tenants.results"), bytes(results)),
+    fact(t("tenants.streamEntries"), stream ? count(stream.entries) : "–"), fact(t("tenants.stream"), stream ? bytes(stream.bytes) : "–")));
+}
