@@ -17,6 +17,7 @@ from rich.console import Console
 from benchmarks import (
     append,
     beside_faststream,
+    console,
     contention,
     coroutines,
     delivery,
@@ -59,6 +60,7 @@ BENCHMARKS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "feed": feed.feed,
     "storm": storm.storm,
     "listing": listing.listing,
+    "console": console.console,
     "latency": latency.latency,
     "tenants": tenants.idle_and_spread,
     "memory": memory.memory,

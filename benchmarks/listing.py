@@ -61,7 +61,7 @@ class Sample(NamedTuple):
 def listing(bench: Bench) -> list[Figure]:
     """Page through the lists of a tenant with half a million jobs."""
     rows, pages = bench.scaled(ROWS, least=2_000), bench.scaled(PAGES, least=2)
-    url = _filled(bench, rows)
+    url = filled(bench, DATABASE, rows)
     lists = [query.format(recent=_rfc_3339(FIRST + rows * STEP)) for query in LISTS]
     with bench.jobtrail("api", environ={**ENVIRON, "JOBTRAIL_DATABASE_URL": url}) as server:
         address = f"http://127.0.0.1:{port_of(server)}/api/v1/jobs/"
@@ -86,10 +86,11 @@ def listing(bench: Bench) -> list[Figure]:
     ]
 
 
-def _filled(bench: Bench, rows: int) -> str:
+def filled(bench: Bench, database: str, rows: int) -> str:
+    """Return the URL of a new database with so many jobs."""
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {DATABASE}")
-    url = f"{bench.postgres.url.rpartition('/')[0]}/{DATABASE}"
+        connection.execute(f"CREATE DATABASE {database}")
+    url = f"{bench.postgres.url.rpartition('/')[0]}/{database}"
     apply(url)
     fill(url, rows)
     return url

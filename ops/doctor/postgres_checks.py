@@ -63,8 +63,9 @@ def reading_roles(deployment: Deployment) -> Verdict:
         ok=not lacking,
         found=f"{' and '.join(lacking)} cannot read" if lacking else "both can read",
         advice="have an administrator CREATE ROLE … NOLOGIN and grant it to the API's login; then,"
-        " as the tables' owner, GRANT SELECT ON jobs, job_events (jobtrail_api: job_facets, too),"
-        " and for jobtrail_ops make the policies of migration 0006_console",
+        " as the tables' owner, GRANT SELECT ON jobs, job_events (jobtrail_api: job_facets,"
+        " jobtrail_ops: job_figures, job_figure_changes, too), and for jobtrail_ops make the"
+        " policies of the migrations 0006_console and 0011_job_figures",
     )
 
 

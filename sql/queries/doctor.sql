@@ -29,7 +29,9 @@ FROM unnest(ARRAY['jobtrail_api', 'jobtrail_ops']) AS needed (name)
 LEFT JOIN pg_roles AS r ON r.rolname = needed.name
 WHERE r.oid IS NULL
    OR NOT (has_table_privilege(r.oid, 'jobs', 'SELECT')
-           AND has_table_privilege(r.oid, 'job_events', 'SELECT'))
+           AND has_table_privilege(r.oid, 'job_events', 'SELECT')
+           AND (needed.name <> 'jobtrail_ops'
+                OR has_table_privilege(r.oid, to_regclass('job_figures'), 'SELECT') IS NOT FALSE))
 ORDER BY needed.name;
 
 -- name: trial

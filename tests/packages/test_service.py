@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -41,6 +42,10 @@ def test_both_distributions_are_built_with_one_version(built: Path) -> None:
         with tarfile.open(archive) as source:
             names = {name.partition("/")[2] for name in source.getnames()}
         assert {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO"} <= names
+    (wheel,) = built.glob("jobtrail-*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        vendored = {name.rpartition("/")[2] for name in packed.namelist() if "/vendor/" in name}
+    assert vendored == {"uPlot.js", "uPlot.css", "uPlot.LICENSE.txt"}
 
 
 def test_the_service_alone_runs_the_demo(built: Path, tmp_path: Path, data_dir: Path) -> None:

@@ -14,7 +14,7 @@ PROJECTING = [
     "append_one append_many status rows faststream celery bytes size",
     "contention memory replay rebuild",
 ]
-SERVING = ["progress query drf latency", "feed listing tenants startup roster bullmq"]
+SERVING = ["progress query drf latency", "feed listing console tenants startup roster bullmq"]
 """Benchmarks by what they are about, those of one line in one run."""
 
 _LISTED = set(" ".join(PROJECTING + SERVING).split())

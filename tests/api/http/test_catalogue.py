@@ -12,8 +12,6 @@ from api.http.catalogue import LANGUAGES, Translation, catalogue
 
 STATIC = Path(__file__).parents[3] / "api" / "operators" / "static"
 MODULES = sorted(STATIC.glob("*.js"))
-TO_BE_MOVED = {"plots.js"}
-"""Modules whose texts are not in the catalogue yet."""
 PLURALS = {"en": {"one", "other"}, "ko": {"other"}}
 """The plural forms of each language (Unicode CLDR)."""
 
@@ -85,11 +83,7 @@ def test_module__every_message_that_it_names_is_in_the_catalogue(module: Path) -
             assert any(re.fullmatch(pattern, each) for each in catalogue()[area]), key
 
 
-@pytest.mark.parametrize(
-    "module",
-    [each for each in MODULES if each.name not in TO_BE_MOVED],
-    ids=lambda each: each.name,
-)
+@pytest.mark.parametrize("module", MODULES, ids=lambda each: each.name)
 def test_module__has_no_text_that_is_not_from_the_catalogue(module: Path) -> None:
     assert literal_texts(source(module)) == []
 

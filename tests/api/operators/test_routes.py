@@ -427,7 +427,7 @@ async def test_pages_come_with_a_strict_policy_and_a_tag(ops: Asker) -> None:
         page = await client.get(CONSOLE)
         same = await client.get(CONSOLE, headers={"if-none-match": page.headers["etag"]})
         redirect = await client.get(CONSOLE.rstrip("/"))
-        names = re.findall(r'(?:src|href)="([\w.]+)"', page.text)
+        names = re.findall(r'(?:src|href)="([\w./]+)"', page.text)
         files = [await client.get(f"{CONSOLE}{name}") for name in names]
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy

@@ -19,15 +19,11 @@ from projections.rows.writer import JobRows
 from sql import queries, sessions
 from streams.entry_ids import EntryId
 from streams.events import dump_json
+from tests.support.job_figures import SUMMED, expect_figures
 
 QUERIES = queries("figures")
 TYPES = ("excel", "omr", None)
 CODES = ("timeout", "bad_file", None)
-SUMMED = """
-SELECT tenant, bin::text, kind, job_type, figure, detail, sum(n)::bigint
-FROM (SELECT * FROM job_figures UNION ALL SELECT * FROM job_figure_changes) AS f
-GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(n) <> 0 ORDER BY 1, 2, 3, 4, 5, 6
-"""
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -58,16 +54,6 @@ def entries_of(count: int, seed: int) -> list[Entry]:
     return found
 
 
-def check(db: Connection) -> None:
-    """Compare the figures with a count of the table."""
-    kept = db.execute(SUMMED).fetchall()
-    with suppress(psycopg.Rollback), db.transaction():
-        db.execute("SELECT recount_job_figures()")
-        counted = db.execute(SUMMED).fetchall()
-        raise psycopg.Rollback
-    assert kept == counted
-
-
 def compact(db: Connection, at_once: int = 1_000) -> Any:
     row = db.execute(QUERIES["compact"], {"at_once": at_once}).fetchone()
     return row and row[0]
@@ -93,11 +79,11 @@ def test_figures__whoever_writes_the_rows__equal_a_count_of_them(
     entries = entries_of(400, seed=1)
     for at in range(0, len(entries), 37):
         rows.apply(entries[at : at + 37])
-        check(db)
+        expect_figures(db)
         if at % 3 == 0:
             rows.apply(entries[max(0, at - 50) : at])
             assert compact(db, at_once=50) in range(51)
-    check(db)
+    expect_figures(db)
     with suppress(psycopg.Rollback), db.transaction():
         rows_before = db.execute(SUMMED).fetchall()
         db.execute("UPDATE jobs SET state = 'failed', code = 'x', ended_at = now() WHERE id < 'j3'")
@@ -106,9 +92,9 @@ def test_figures__whoever_writes_the_rows__equal_a_count_of_them(
         raise psycopg.Rollback
     db.execute("UPDATE jobs SET state = 'failed', code = 'x', ended_at = now() WHERE id < 'j3'")
     db.execute("DELETE FROM jobs WHERE id > 'j5'")
-    check(db)
+    expect_figures(db)
     while compact(db):
-        check(db)
+        expect_figures(db)
     assert db.execute("SELECT count(*) FROM job_figure_changes").fetchone() == (0,)
     db.execute("TRUNCATE jobs")
     assert db.execute(SUMMED).fetchall() == []
@@ -136,7 +122,7 @@ def test_compact__while_another_session_compacts__leaves_it_to_that_one(
         rows.apply(entries_of(60, seed=3))  # a writer does not wait
         other.rollback()
     assert compact(db)
-    check(db)
+    expect_figures(db)
 
 
 def test_compact__figures_of_the_day_before_yesterday__are_dropped(

@@ -20,6 +20,7 @@ from projections.replay.served.rows import ServedRows
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
 from streams.keys import JobKey
+from tests.support.job_figures import expect_figures
 from tests.support.replays import (
     Connect,
     entry,
@@ -59,10 +60,12 @@ def test_reset_rows__what_was_replaced__is_kept_and_can_be_put_back(
     (found,) = kept_states(db)
     assert (found.projection, found.states, found.runs) == ("rows", 3, 1)
     assert table(db) == right
+    expect_figures(db)
     put_back = restore_rows(connect())
     assert put_back is not None
     assert (put_back.restored, put_back.left) == (3, 0)
     assert table(db) == wrong
+    expect_figures(db)
     assert old_states(db) == []
     assert restore_rows(db) is None
 
