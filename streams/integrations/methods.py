@@ -16,9 +16,20 @@ class Methods:
     def __init__(self) -> None:
         self._originals: list[tuple[type, str, Any]] = []
 
-    def wrap(self, owner: type, name: str, wrapper: Callable[..., Any]) -> None:
-        """Replace a method by one that passes it to `wrapper`, followed by its arguments."""
-        original = owner.__dict__[name]
+    def wrap(self, of: type, name: str, wrapper: Callable[..., Any]) -> None:
+        """Replace a method by one that passes it to `wrapper`, followed by its arguments.
+
+        It is replaced in the class that defines it, which may be a base of `of`.
+
+        Raises:
+            AttributeError: there is no such method.
+        """
+        owner = next((each for each in of.__mro__ if name in vars(each)), None)
+        if owner is None:
+            raise AttributeError(
+                f"{of.__name__} has no method {name}: this version is not supported"
+            )
+        original = vars(owner)[name]
 
         @wraps(original)
         def wrapped(*args: Any, **kwargs: Any) -> Any:

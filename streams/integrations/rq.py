@@ -24,7 +24,10 @@ from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 _LOG = logging.getLogger(__name__)
 _ATTEMPT = "jobtrail_attempt"
 """Key of a job's `meta`; the first attempt has none."""
-_WAITING = frozenset({"queued", "deferred", "scheduled"})
+_STARTED = frozenset({"started", "finished", "failed", "stopped", "canceled"})
+"""States of a job that has run or was taken off its queue; RQ's other states wait for a worker."""
+_HELD = frozenset({"deferred", "rate_limited"})
+_NO_RETRY_LEFT = Failure("the job asked for a retry, and had no more", "MaxRetriesExceeded")
 _METHODS = Methods()
 
 
@@ -38,25 +41,29 @@ def report_tasks(
 
     Raises:
         ImportError: RQ is not installed.
+        AttributeError: its version is not supported.
     """
-    from rq import Queue  # noqa: PLC0415 - only its users have it
+    from rq import Queue, Worker  # noqa: PLC0415 - only its users have it
     from rq.job import Job  # noqa: PLC0415 - likewise
-    from rq.worker import BaseWorker  # noqa: PLC0415 - likewise
 
     hooks = _Hooks(TaskReports(tenant_of, through, reruns=True))
+    wrappers = [
+        (Queue, "_enqueue_job", hooks.enqueue),
+        (Queue, "schedule_job", hooks.enqueue),
+        (Queue, "enqueue_job", hooks.hold),
+        (Queue, "run_job", hooks.run_in_place),
+        (Job, "retry", hooks.retry),
+        (Job, "cancel", hooks.cancel),
+        (Job, "delete", hooks.delete),
+        (Job, "_handle_failure", hooks.abandon),
+        (Worker, "perform_job", hooks.perform),
+        (Worker, "handle_job_success", hooks.succeed),
+        (Worker, "handle_job_retry", hooks.retry_as_returned),
+        (Worker, "handle_job_failure", hooks.fail),
+    ]
     _METHODS.restore()
-    _METHODS.wrap(Queue, "_enqueue_job", hooks.enqueue)
-    _METHODS.wrap(Queue, "schedule_job", hooks.enqueue)
-    _METHODS.wrap(Queue, "setup_dependencies", hooks.defer)
-    _METHODS.wrap(Queue, "run_job", hooks.run_in_place)
-    _METHODS.wrap(Job, "retry", hooks.retry)
-    _METHODS.wrap(Job, "cancel", hooks.cancel)
-    _METHODS.wrap(Job, "delete", hooks.delete)
-    _METHODS.wrap(Job, "execute_failure_callback", hooks.call_back)
-    _METHODS.wrap(BaseWorker, "perform_job", hooks.perform)
-    _METHODS.wrap(BaseWorker, "handle_job_success", hooks.succeed)
-    _METHODS.wrap(BaseWorker, "handle_job_retry", hooks.retry_as_returned)
-    _METHODS.wrap(BaseWorker, "handle_job_failure", hooks.fail)
+    for owner, name, wrapper in wrappers:
+        _METHODS.wrap(owner, name, wrapper)
     return _METHODS.restore
 
 
@@ -74,10 +81,12 @@ class _Hooks:
             self._queued(job)
         return method(queue, job, *args, **kwargs)
 
-    def defer(self, method: Any, queue: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+    def hold(self, method: Any, queue: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        """Report a job that is not enqueued yet, because it waits for others or a rate limit."""
         made = method(queue, job, *args, **kwargs)
-        if _status(made) == "deferred":
-            self._queued(made)
+        if _status(made) in _HELD:
+            # It may have run meanwhile, so that this is no reason to open it again.
+            self._tell(made, self._reports.queued)
         return made
 
     def retry(self, method: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
@@ -91,19 +100,18 @@ class _Hooks:
         return made
 
     def delete(self, method: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
-        waited = _status(job) in _WAITING
+        waited = _status(job) not in _STARTED
         made = method(job, *args, **kwargs)
         if waited:
             self._tell(job, lambda task: self._reports.cancelled(task, "deleted"))
         return made
 
-    def call_back(self, method: Any, job: Any, *args: Any) -> Any:
-        """Report a job whose worker was lost: a worker that looks for such jobs calls this."""
-        abandoned = len(args) > 1 and getattr(args[1], "__name__", "") == "AbandonedJobError"
-        if abandoned and not job.should_retry:
+    def abandon(self, method: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        """Report a job whose worker was lost; RQ calls this for all failures that are final."""
+        if "AbandonedJobError" in str(args[0] if args else kwargs.get("exc_string")):
             lost = Failure("the worker that ran the job was lost", "AbandonedJobError")
             self._tell(job, lambda task: self._reports.failed(task, lost))
-        return method(job, *args)
+        return method(job, *args, **kwargs)
 
     def perform(self, method: Any, worker: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
         self._enter(job)
@@ -123,14 +131,13 @@ class _Hooks:
     ) -> Any:
         made = method(worker, job, *args, **kwargs)
         if _status(job) == "failed":
-            spent = Failure("the job asked for a retry, and had no more", "MaxRetriesExceeded")
-            self._tell(job, lambda task: self._reports.failed(task, spent))
+            self._tell(job, lambda task: self._reports.failed(task, _NO_RETRY_LEFT))
         return made
 
     def fail(self, method: Any, worker: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
         stopped = worker._stopped_job_id == job.id  # noqa: SLF001 - RQ's own test of it
         ended = stopped or not job.should_retry
-        error = _error(job.id in self._running, kwargs.get("exc_string", ""))
+        error = _error(kwargs.get("exc_string", ""), running=job.id in self._running)
         made = method(worker, job, *args, **kwargs)
         if stopped:
             self._tell(job, lambda task: self._reports.cancelled(task, "stopped"))
@@ -158,7 +165,7 @@ class _Hooks:
             # It repeats, and the next run must not hide that this one has ended.
             self._done.add(job.id)
             self._tell(job, lambda task: self._reports.done(task, job._result))  # noqa: SLF001
-        if _status(job) not in _WAITING:
+        if _status(job) in _STARTED:
             job.meta[_ATTEMPT] = _attempt(job) + 1
         self._tell(job, lambda task: self._number(job, self._reports.queued(task, again=True)))
 
@@ -176,7 +183,7 @@ class _Hooks:
         self._running.discard(job.id)
         self._done.discard(job.id)
 
-    def _tell(self, job: Any, report: Callable[[Task], None]) -> None:
+    def _tell(self, job: Any, report: Callable[[Task], object]) -> None:
         try:
             task = Task(job.id, job.func_name, _attempt(job), tuple(job.args), job.kwargs)
         except Exception as error:
@@ -196,7 +203,8 @@ def _attempt(job: Any) -> int:
     return attempt if isinstance(attempt, int) else 1
 
 
-def _error(running: bool, text: str) -> BaseException | Failure:  # noqa: FBT001
-    """Return why a job has failed: by what it raised, or because its process has ended."""
-    raised = sys.exc_info()[1] if running else None
-    return raised or Failure(text.strip(" ;") or "the process of the job has ended", "Killed")
+def _error(text: str, *, running: bool) -> BaseException | Failure:
+    """Return why a job has failed: by what it raised or returned, or because its process ended."""
+    if running:
+        return sys.exc_info()[1] or _NO_RETRY_LEFT
+    return Failure(text.strip(" ;") or "the process of the job has ended", "Killed")
