@@ -22,10 +22,11 @@ class Methods:
         It is replaced in the class that defines it, which may be a base of `of`.
 
         Raises:
-            AttributeError: there is no such method.
+            AttributeError: there is no such method; all methods are restored.
         """
         owner = next((each for each in of.__mro__ if name in vars(each)), None)
         if owner is None:
+            self.restore()
             raise AttributeError(
                 f"{of.__name__} has no method {name}: this version is not supported"
             )

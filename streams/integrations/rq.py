@@ -47,7 +47,7 @@ def report_tasks(
     from rq.job import Job  # noqa: PLC0415 - likewise
 
     hooks = _Hooks(TaskReports(tenant_of, through, reruns=True))
-    wrappers = [
+    wrappers: list[tuple[type, str, Callable[..., Any]]] = [
         (Queue, "_enqueue_job", hooks.enqueue),
         (Queue, "schedule_job", hooks.enqueue),
         (Queue, "enqueue_job", hooks.hold),
@@ -57,6 +57,7 @@ def report_tasks(
         (Job, "delete", hooks.delete),
         (Job, "_handle_failure", hooks.abandon),
         (Worker, "perform_job", hooks.perform),
+        (Worker, "prepare_job_execution", hooks.start),
         (Worker, "handle_job_success", hooks.succeed),
         (Worker, "handle_job_retry", hooks.retry_as_returned),
         (Worker, "handle_job_failure", hooks.fail),
@@ -113,8 +114,14 @@ class _Hooks:
             self._tell(job, lambda task: self._reports.failed(task, lost))
         return method(job, *args, **kwargs)
 
-    def perform(self, method: Any, worker: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+    def start(self, method: Any, worker: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        """Report the start after RQ has recorded it, which finds the job if its worker is lost."""
+        made = method(worker, job, *args, **kwargs)
         self._enter(job)
+        return made
+
+    def perform(self, method: Any, worker: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        self._running.add(job.id)
         try:
             return method(worker, job, *args, **kwargs)
         finally:
@@ -147,6 +154,7 @@ class _Hooks:
 
     def run_in_place(self, method: Any, queue: Any, job: Any) -> Any:
         """Report a job of a queue that runs its jobs where they are published."""
+        self._running.add(job.id)
         self._enter(job)
         try:
             made = method(queue, job)
@@ -174,7 +182,6 @@ class _Hooks:
             job.meta[_ATTEMPT] = attempt
 
     def _enter(self, job: Any) -> None:
-        self._running.add(job.id)
         self._tell(job, self._reports.started)
         self._tell(job, self._reports.entered)
 

@@ -64,7 +64,7 @@ WORDS = "worker -c rq_settings --with-scheduler".split()
 
 def send(to: rq.Queue, job: str, *, f: str = "", kwargs: Any = None, **options: Any) -> Job:
     f = f"{ACADEMY}.{f or job}"
-    return to.enqueue(f, kwargs=kwargs or TENANT, job_id=job, **options)
+    return to.enqueue(f, kwargs=kwargs or TENANT, **{"job_id": job} | options)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,19 @@ def test_a_job_whose_worker_was_killed_has_failed(queue: Queue, to: rq.Queue) ->
     queue.start("rq", *WORDS)
     status = queue.ended("lose")
     assert (status["status"], status["code"]) == ("FAILED", "AbandonedJobError")
+
+
+def test_a_queue_without_a_worker_reports_what_it_runs(queue: Queue) -> None:
+    here = rq.Queue("here", connection=queue.client, is_async=False)
+    send(here, "grade", job_id="here")
+    assert queue.ended("here")["result"] == {"sheets": 3}
+
+
+def test_a_second_call_replaces_the_first_and_can_be_ended(queue: Queue) -> None:
+    stop = report_tasks(through=Bridge(queue.client))
+    assert not hasattr(rq.Queue._enqueue_job.__wrapped__, "__wrapped__")  # type: ignore[attr-defined]
+    stop()
+    assert not hasattr(rq.Queue._enqueue_job, "__wrapped__")
 
 
 def list_of(reply: Any) -> list[bytes]:
