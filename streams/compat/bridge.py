@@ -16,7 +16,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -33,6 +33,10 @@ from ..reporter import Reporter
 from ..reporting.mistakes import Mistakes
 from ..settings import Settings, SettingsError
 from ..settled_entries import complete_entry_id, wait_until_settled
+
+if TYPE_CHECKING:
+    from ..async_job_report import AsyncJobReport
+    from ..async_reporter import AsyncReporter
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,6 +72,7 @@ class Bridge:
         self._reporter = reporter or Reporter(EventAppender(client))
         self._attempts: OrderedDict[JobKey, int] = OrderedDict()
         self._lock = Lock()
+        self._async_reporter: AsyncReporter | None = None
         _BRIDGES.add(self)
 
     def reset_lock(self) -> None:
@@ -161,6 +166,22 @@ class Bridge:
         return self._reporter.job(
             job.id, tenant=job.tenant, kind=job.kind, attempt=attempt, job_type=job_type[-200:]
         )
+
+    def async_report(self, job: JobKey, attempt: int, job_type: str) -> AsyncJobReport:
+        """Return such a report for a coroutine, which must not block its loop."""
+        from ..async_reporter import AsyncReporter  # noqa: PLC0415 - few need it
+
+        if self._async_reporter is None:
+            self._async_reporter = AsyncReporter.sharing(self._reporter)
+        return self._async_reporter.job(
+            job.id, tenant=job.tenant, kind=job.kind, attempt=attempt, job_type=job_type[-200:]
+        )
+
+    def hand_over(self, report: JobReport | AsyncJobReport) -> None:
+        """Wait until the last progress of a report was sent, after which it reports nothing."""
+        report.hand_over()
+        if self._async_reporter is not None and not isinstance(report, JobReport):
+            self._async_reporter.outbox.finish()
 
     def append_or_drop(self, job: JobKey, event: Event) -> bool:
         """Append an event that may be lost; return False, with a warning, if it was dropped."""

@@ -1,7 +1,7 @@
 """Tasks of asyncio frameworks as jobs: what their integrations have in common.
 
 It is for coroutines what `task_reports` is for functions. An `AsyncReporter` sends the events, so
-that nothing blocks the event loop. Used by the modules for arq and Taskiq.
+that nothing blocks the event loop. Used by the modules for arq, Starlette and Taskiq.
 """
 
 from __future__ import annotations
@@ -113,6 +113,11 @@ class AsyncTaskReports:
         self._tenant_of = tenant_of
         self._through = through
         self._warned = False
+
+    async def aclose(self) -> None:
+        """Wait until all that was reported is sent, dropped or given up, and disconnect."""
+        if self._through is not None:
+            await self._through.aclose()
 
     async def sent(self, task: Task) -> Task:
         """Return a task that is about to be sent, with the attempt that its next run is.

@@ -12,18 +12,14 @@ Used by applications with Huey.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ..compat.bridge import Bridge
-from ..failure import Failure, text_of
-from .running_tasks import RunningTasks
+from ..failure import text_of
+from .lost_tasks import LostTasks
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 
 _LOG = logging.getLogger(__name__)
@@ -71,8 +67,7 @@ class _Hooks:
 
         self._huey = huey
         self._reports = reports
-        self._lost = TaskReports(through=through)
-        self._running = RunningTasks(_folder(huey.name))
+        self._lost = LostTasks("huey", huey.name, reports, through)
         self._runs: dict[str, _Run] = {}
         self._method = huey._execute  # noqa: SLF001 - what it raises has no signal
         self._receivers = [
@@ -87,7 +82,7 @@ class _Hooks:
         for receiver, names in self._receivers:
             self._huey.signal(*names)(receiver)
         self._huey.post_execute(_NAME)(self._executed)
-        self._huey.on_startup(_NAME)(self._report_lost)
+        self._huey.on_startup(_NAME)(self._lost.report)
         self._huey._execute = self._execute  # noqa: SLF001
 
     def disconnect(self) -> None:
@@ -133,7 +128,7 @@ class _Hooks:
         run = self._runs[task.id] = _Run(self._attempted(task))
         self._reports.started(run.task)
         self._reports.entered(run.task)
-        self._record(run.task)
+        self._lost.record(run.task)
         try:
             return self._method(task, timestamp)
         except BaseException as error:
@@ -144,7 +139,7 @@ class _Hooks:
         finally:
             if not run.ended:
                 self._reports.cancelled(run.task, "canceled")
-            self._running.clear()
+            self._lost.clear()
             self._reports.left(task.id)
             self._runs.pop(task.id, None)
 
@@ -164,18 +159,6 @@ class _Hooks:
             attempt = None
         return replace(_task(task), attempt=attempt) if isinstance(attempt, int) else _task(task)
 
-    def _record(self, task: Task) -> None:
-        identity = self._reports.identity(task)
-        if identity is not None:
-            self._running.record(identity)
-
-    def _report_lost(self) -> None:
-        """Report tasks of killed workers; a worker calls this when it starts."""
-        for identity in self._running.lost():
-            tenant, name = {"tenant_id": identity["tenant"]}, identity["name"]
-            task = Task(identity["id"], name, identity["attempt"], kwargs=tenant)
-            self._lost.failed(task, Failure("the worker that ran the task was lost", "WorkerLost"))
-
 
 def _task(task: Any) -> Task:
     return Task(task.id, task.name, args=tuple(task.args), kwargs=task.kwargs)
@@ -183,10 +166,3 @@ def _task(task: Any) -> Task:
 
 def _key(task: Any) -> str:
     return f"jobtrail.attempt.{task.id}"
-
-
-def _folder(name: str) -> Path:
-    """Return where processes of this user, queue and log write down what they run."""
-    log = os.environ.get("JOBTRAIL_REDIS_URL", "")
-    queue = hashlib.sha256(f"{os.geteuid()} {name} {log}".encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir(), f"jobtrail-huey-{queue}")

@@ -15,9 +15,11 @@ from typing import Any
 
 import redis
 
+from ..async_job_report import AsyncJobReport
 from ..compat.bridge import Bridge, Id, attempt_of, if_named, state_in
 from ..compat.states import append_state
-from ..failure import Failure, failure_of
+from ..failure import Failure, described, failure_of
+from ..job_report import JobReport
 from ..keys import JobKey
 from ..kinds import State
 from ..reporting import current
@@ -76,6 +78,8 @@ class TaskReports:
         self._reopened = _ENDS if reruns else _ENDS - {State.DONE}
         self._attempts: dict[str, int] = {}
         """Attempts of the tasks that run in this process."""
+        self._jobs: dict[str, JobReport | AsyncJobReport] = {}
+        """The current jobs of the tasks that run in this process."""
         self._before: dict[str, object] = {}
         """Jobs that were current before each running task, for tasks that run others in place."""
 
@@ -94,13 +98,20 @@ class TaskReports:
         """
         self._report(task, State.PROCESSING, reopened=self._reopened)
 
-    def entered(self, task: Task) -> None:
-        """Make the job of a task that has started the current one, until `left` is called."""
-        self._before[task.id] = current.enter(self._current_job(task))
+    def entered(self, task: Task, *, coroutine: bool = False) -> None:
+        """Make the job of a task that has started the current one, until `left` is called.
+
+        `coroutine` is True if the task must not block a loop.
+        """
+        job = self._current_job(task, coroutine=coroutine)
+        if job is not None:
+            self._jobs[task.id] = job
+        self._before[task.id] = current.enter(job)
 
     def left(self, task_id: str) -> None:
         """Make the job from before a task the current one again."""
         self._attempts.pop(task_id, None)
+        self._jobs.pop(task_id, None)
         if task_id in self._before:
             current.leave(self._before.pop(task_id))
 
@@ -139,16 +150,18 @@ class TaskReports:
         tenant = self._tenant_of(task)
         return None if tenant is None else JobKey(str(as_text(tenant)), "job", task.id)
 
-    def _current_job(self, task: Task) -> object:
+    def _current_job(self, task: Task, *, coroutine: bool) -> JobReport | AsyncJobReport | None:
         """Return the report by which a running task reports progress, or None."""
         try:
             job = self.job(task)
             bridge = None if job is None else if_named(self._bridge)
             if job is None or bridge is None:
                 return None
-            return bridge.report(job, self._attempts.get(task.id, task.attempt), task.name)
+            attempt = self._attempts.get(task.id, task.attempt)
+            report = bridge.async_report if coroutine else bridge.report
+            return report(job, attempt, task.name)
         except Exception as error:
-            _LOG.warning("task %s has no current job: %s", task.id, _described(error))
+            _LOG.warning("task %s has no current job: %s", task.id, described(error))
             return None
 
     def _report(
@@ -164,10 +177,12 @@ class TaskReports:
             attempt = self._attempt(bridge, job, task, state, reopened)
             if state is State.PROCESSING:
                 self._attempts[task.id] = attempt
+            if state.ended and task.id in self._jobs:
+                bridge.hand_over(self._jobs[task.id])
             values = {name: each() if callable(each) else each for name, each in fields.items()}
             append_state(bridge, job, state, attempt, job_type=task.name[-200:], **values)
         except Exception as error:
-            _LOG.warning("%s of task %s was not appended: %s", state, task.id, _described(error))
+            _LOG.warning("%s of task %s was not appended: %s", state, task.id, described(error))
         return attempt
 
     def _attempt(
@@ -197,7 +212,3 @@ def _as_result(value: object) -> dict[str, Any]:
     """Return what a task has returned as the result of its job."""
     made = plain(value, lambda _: None)
     return made if isinstance(made, dict) else {"value": made}
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {failure_of(error).error}"

@@ -1,0 +1,56 @@
+"""Tasks that were lost with a killed process: any other process of the machine reports them.
+
+Used by integrations of queues that forget a task whose worker is killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from ..compat.bridge import Bridge
+from ..failure import Failure
+from .running_tasks import RunningTasks
+from .task_reports import Task, TaskReports
+
+
+class LostTasks:
+    """Writes down what this process runs, and reports what killed processes have left.
+
+    Args:
+        framework, queue: processes of this user with the same words and Redis share what they know.
+        reports: describes the tasks of this process.
+        through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
+    """
+
+    def __init__(
+        self, framework: str, queue: str, reports: TaskReports, through: Bridge | None
+    ) -> None:
+        self._running = RunningTasks(_folder(framework, queue))
+        self._own = reports
+        self._lost = TaskReports(through=through)
+
+    def record(self, task: Task) -> None:
+        """Write down the task that this thread runs from now on, if it is reported."""
+        identity = self._own.identity(task)
+        if identity is not None:
+            self._running.record(identity)
+
+    def clear(self) -> None:
+        """Write down that this thread runs no task."""
+        self._running.clear()
+
+    def report(self) -> None:
+        """Report the tasks of killed processes as failed."""
+        for identity in self._running.lost():
+            tenant, name = {"tenant_id": identity["tenant"]}, identity["name"]
+            task = Task(identity["id"], name, identity["attempt"], kwargs=tenant)
+            self._lost.failed(task, Failure("the worker that ran the task was lost", "WorkerLost"))
+
+
+def _folder(framework: str, queue: str) -> Path:
+    log = os.environ.get("JOBTRAIL_REDIS_URL", "")
+    name = hashlib.sha256(f"{os.geteuid()} {queue} {log}".encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir(), f"jobtrail-{framework}-{name}")
