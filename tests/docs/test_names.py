@@ -63,6 +63,7 @@ EXTRA: Mapping[str, str] = {
             "JOBTRAIL_TEST_NEWEST_ARQ",
             "JOBTRAIL_TEST_NODE_MODULES",
             "JOBTRAIL_TEST_OLDEST_CELERY",
+            "JOBTRAIL_TEST_VALKEY",
             "JOBTRAIL_TEST_THOROUGH",
         ),
         "for tests alone",

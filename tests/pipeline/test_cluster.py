@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,11 +13,12 @@ import pytest
 
 from streams.appender import EventAppender
 from streams.cluster import keys_of
-from streams.connection import LogUnavailable, connect
+from streams.connection import connect
 from streams.entry_ids import EntryId
 from streams.wire import ask
 from tests.ops.test_cli import jobtrail
 from tests.pipeline.conftest import Start
+from tests.support.acceptance import appending, is_done, run_every_command, seen, stored
 from tests.support.clusters import HASTY_MS, RedisCluster, redis_cluster
 from tests.support.deployment import Deployment, deploy
 from tests.support.event_stream import Stream
@@ -67,29 +67,21 @@ def test_everything__with_slots_moved_and_nodes_replaced_in_the_middle(
             for name in TENANTS:
                 EventAppender(client).append(name, {"type": "done", "id": "last-1"})
         for name in TENANTS:
-            eventually(partial(_is_done, deployed, name, "last-1"), 60, "the last state")
+            eventually(partial(is_done, deployed, name, "last-1"), 60, "the last state")
         for each in (live, live_moved):
-            assert _seen(each, "last-1")["status"] == "DONE"
+            assert seen(each, "last-1")["status"] == "DONE"
     for name in TENANTS:
-        assert set(acknowledged[name]) <= _stored(cluster, name)
+        assert set(acknowledged[name]) <= stored(cluster.url, name)
 
     assert httpx.get(f"{deployed.url}/readyz", timeout=30).status_code == 200
-    for words in (
-        ("verify", "status"),
-        ("verify", "rows"),
-        ("replay", "status", "--reset"),
-        ("replay", "rows", "--reset"),
-        ("verify", "status"),
-        ("verify", "rows"),
-        ("status", "--tenant", lost, "last-1"),
-        ("lag",),
-        ("trim",),
-        ("groups", "list"),
-        ("append", "--tenant", moved),
-    ):
-        ran = run(*words, stdin=b'{"type":"queued","id":"cli-1"}')
-        assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
+    run_every_command(run, lost, "last-1")
     _requeue(cluster, run, moved)
+    for page in ("overview", "tenants", "jobs", "dead", "stalled"):
+        answer = deployed.ask(f"/api/v1/ops/{page}/", headers={"X-Tenant-ID": lost}, timeout=30)
+        assert answer.status_code == 200, answer.text
+    tail = start("tail", "--tenant", lost, "--from", "0", redis_url=cluster.url)
+    assert tail.stdout is not None
+    assert b"busy-" in tail.stdout.readline()
 
 
 def _requeue(cluster: RedisCluster, run: Any, tenant: str) -> None:
@@ -150,56 +142,4 @@ def _are_served(deployed: Deployment, cluster: RedisCluster, lost: str) -> None:
             ask(client, "XADD", keys_of(client).stream(name), "*", "event", raw)
     for name in others:
         for job in ("meanwhile-1", "meanwhile-2"):
-            eventually(partial(_is_done, deployed, name, job), 20, "other nodes' tenants")
-
-
-@contextmanager
-def appending(url: str, acknowledged: dict[str, list[EntryId]]) -> Iterator[None]:
-    """Append durably in a thread for each tenant, and record what was acknowledged."""
-    stop = threading.Event()
-
-    def work(tenant: str) -> None:
-        with connect(url, timeout=1) as client:
-            appender = EventAppender(client, durable_seconds=0.5)
-            number = 0
-            while not stop.wait(0.02):
-                number += 1
-                event = {"type": "progress", "id": f"busy-{number % 7}", "percent": number % 100}
-                with suppress(LogUnavailable):
-                    acknowledged[tenant].append(appender.append(tenant, event, durable=True))
-
-    threads = [threading.Thread(target=work, args=(name,)) for name in acknowledged]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(60)
-            assert not thread.is_alive()
-
-
-def _stored(cluster: RedisCluster, tenant: str) -> set[EntryId]:
-    with connect(cluster.url) as client:
-        entries = ask(client, "XRANGE", keys_of(client).stream(tenant), "-", "+")
-        return {EntryId.parse(entry_id.decode()) for entry_id, _ in entries}
-
-
-def _is_done(deployed: Deployment, tenant: str, job: str) -> bool:
-    with suppress(httpx.HTTPError):
-        answer = httpx.get(
-            f"{deployed.url}/api/v1/jobs/{job}/progress/",
-            headers={"X-Tenant-ID": tenant},
-            timeout=30,
-        )
-        return answer.status_code == 200 and answer.json()["status"] == "DONE"
-    return False
-
-
-def _seen(live: Stream, job_id: str) -> dict[str, object]:
-    """Return the first state of a job in the stream that is not processing."""
-    while (event := live.event()) is not None:
-        if event.data.get("job_id") == job_id:
-            return event.data
-    raise AssertionError("the stream ended")
+            eventually(partial(is_done, deployed, name, job), 20, "other nodes' tenants")

@@ -1,4 +1,7 @@
-"""The users of `deploy/redis/users.acl` on a cluster: each can do its work there, too."""
+"""The users of `deploy/redis/users.acl` on a cluster: each can do its work there, too.
+
+Also on the oldest Redis, with TLS, and on Valkey.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,41 @@ from streams.connection import connect
 from tests.ops.test_cli import jobtrail
 from tests.pipeline.conftest import Start
 from tests.pipeline.test_redis_acl import rules
-from tests.support.clusters import RedisCluster, redis_cluster
+from tests.support.certificates import certificate
+from tests.support.clusters import Flavour, RedisCluster, redis_cluster
+from tests.support.debian import debian_command
 from tests.support.deployment import deploy
 from tests.support.event_stream import Stream
+from tests.support.servers import server_folder
+from tests.support.thorough import THOROUGH
+from tests.support.valkey import valkey_server
 
 TENANTS = [f"tenant-{number}" for number in range(9)]
 
 
+OTHERS = pytest.mark.skipif(not THOROUGH, reason="takes over 20 s; set JOBTRAIL_TEST_THOROUGH=1")
+
+
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("debian, tls", marks=OTHERS),
+        pytest.param("valkey", marks=OTHERS),
+    ]
+)
+def flavour(request: pytest.FixtureRequest) -> Iterator[Flavour]:
+    if request.param == "embedded":
+        yield Flavour()
+    elif request.param == "valkey":
+        yield Flavour([str(valkey_server())])
+    else:
+        with server_folder() as folder:
+            yield Flavour(debian_command("redis-server"), certificate(folder))
+
+
 @pytest.fixture
-def cluster() -> Iterator[RedisCluster]:
-    with redis_cluster(replicas=0) as found:
+def cluster(flavour: Flavour) -> Iterator[RedisCluster]:
+    with redis_cluster(replicas=0, flavour=flavour) as found:
         for node in found.primaries:
             for line in rules().splitlines()[1:]:  # not the default user, as which nodes are asked
                 node.ask("ACL", "SETUSER", *line.split()[1:])
@@ -43,7 +71,7 @@ def test_all_pieces__do_their_work_under_their_users(
     for user, size in (("jobtrail-worker", None), ("jobtrail-worker-shedding", 10_000)):
         with connect(url(user)) as client:
             appender = EventAppender(client, max_stream_bytes=size)
-            appender.append_many((name, event) for name in TENANTS * 5)
+            appender.append_many(((name, event) for name in TENANTS * 5), durable=True)
             appender.append_many([(name, {"type": "done", "id": "a1"}) for name in TENANTS])
     for name in TENANTS[:3]:
         with Stream(deployed.url, f"/api/v1/jobs/a1/progress/events?tenant={name}") as live:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from functools import partial
 from subprocess import CompletedProcess
 from typing import Any
@@ -16,11 +14,11 @@ import httpx
 import pytest
 
 from streams.appender import EventAppender
-from streams.connection import LogUnavailable, connect
+from streams.connection import connect
 from streams.entry_ids import EntryId
-from streams.wire import ask
 from tests.ops.test_cli import jobtrail, plain_failure
 from tests.pipeline.conftest import Start
+from tests.support.acceptance import appending, is_done, run_every_command, seen, stored
 from tests.support.deployment import TENANT, Deployment, deploy
 from tests.support.event_stream import Stream
 from tests.support.sentinels import Watched, watched
@@ -41,40 +39,27 @@ def test_everything__with_a_failover_in_the_middle(
 ) -> None:
     run = partial(jobtrail, redis_url=found.url, database_url=database_url)
     deployed = deploy(start, found.url, database_url, auth="dev")
-    acknowledged = list[EntryId]()
+    acknowledged: dict[str, list[EntryId]] = {TENANT: []}
+    appended = acknowledged[TENANT]
     with (
         appending(found.url, acknowledged),
         Stream(deployed.url, f"/api/v1/events?tenant={TENANT}") as live,
     ):
-        eventually(lambda: len(acknowledged) > 10, 60, "durable appends")
+        eventually(lambda: len(appended) > 10, 60, "durable appends")
         old = found.replace_primary()
         found.restart(old)
-        before = len(acknowledged)
-        eventually(lambda: len(acknowledged) > before + 10, 60, "durable appends")
+        before = len(appended)
+        eventually(lambda: len(appended) > before + 10, 60, "durable appends")
         with connect(found.url) as client:
             EventAppender(client).append(TENANT, {"type": "done", "id": "last-1"}, durable=True)
-        eventually(partial(_is_done, deployed), 60, "the last state")
-        assert _seen(live, "last-1")["status"] == "DONE"
-    assert set(acknowledged) <= _stored(found)
+        eventually(partial(is_done, deployed, TENANT, "last-1"), 60, "the last state")
+        assert seen(live, "last-1")["status"] == "DONE"
+    assert set(appended) <= stored(found.url, TENANT)
 
     assert _ask(deployed, "/readyz").status_code == 200
     assert _ask(deployed, "/api/v1/jobs/last-1/").json()["status"] == "DONE"
     assert _waited(deployed).status_code == 304
-    for words in (
-        ("verify", "status"),
-        ("verify", "rows"),
-        ("replay", "status", "--reset"),
-        ("replay", "rows", "--reset"),
-        ("verify", "status"),
-        ("verify", "rows"),
-        ("status", "--tenant", TENANT, "last-1"),
-        ("lag",),
-        ("trim",),
-        ("dead", "requeue", "--tenant", TENANT, "--all"),
-        ("append", "--tenant", TENANT),
-    ):
-        ran = run(*words, stdin=b'{"type":"queued","id":"cli-1"}')
-        assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
+    run_every_command(run, TENANT, "last-1")
     check = _sentinel_check(run)
     assert check["ok"], check
     os.kill(found.sentinels[0].pid, signal.SIGKILL)
@@ -111,45 +96,9 @@ def test_consumers_and_api__wait_for_sentinels(start: Start, database_url: str) 
         assert consumer.poll() is None
 
 
-@contextmanager
-def appending(url: str, acknowledged: list[EntryId]) -> Iterator[None]:
-    """Append durably in a thread, and record what was acknowledged."""
-    stop = threading.Event()
-
-    def work() -> None:
-        with connect(url, timeout=1) as client:
-            appender = EventAppender(client, durable_seconds=0.5)
-            number = 0
-            while not stop.is_set():
-                number += 1
-                event = {"type": "progress", "id": f"busy-{number % 7}", "percent": number % 100}
-                with suppress(LogUnavailable):
-                    acknowledged.append(appender.append(TENANT, event, durable=True))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(60)
-        assert not thread.is_alive()
-
-
 def _sentinel_check(run: Callable[..., CompletedProcess[bytes]]) -> Mapping[str, Any]:
     findings: list[dict[str, Any]] = json.loads(run("doctor", "--json").stdout)
     return next(each for each in findings if each["check"] == "redis sentinels")
-
-
-def _stored(found: Watched) -> set[EntryId]:
-    with connect(found.url) as client:
-        entries = ask(client, "XRANGE", f"tenant:{TENANT}:events", "-", "+")
-    return {EntryId.parse(entry_id.decode()) for entry_id, _ in entries}
-
-
-def _is_done(deployed: Deployment) -> bool:
-    answer = _ask(deployed, JOB)
-    return answer.status_code == 200 and answer.json()["status"] == "DONE"
 
 
 def _waited(deployed: Deployment) -> httpx.Response:
@@ -159,11 +108,3 @@ def _waited(deployed: Deployment) -> httpx.Response:
 
 def _ask(deployed: Deployment, path: str) -> httpx.Response:
     return deployed.ask(path, headers=ME, timeout=30)
-
-
-def _seen(live: Stream, job_id: str) -> dict[str, object]:
-    """Return the first state of a job in the stream that is not processing."""
-    while (event := live.event()) is not None:
-        if event.data.get("job_id") == job_id:
-            return event.data
-    raise AssertionError("the stream ended")

@@ -12,6 +12,7 @@ import redis
 from ops.devstack.server import free_port
 from streams.servers.slots import SLOTS, slot_of
 from streams.wire import Command, checked, round_trip
+from tests.support.certificates import Certificate, url_of
 from tests.support.replication import OpenRedis, plain
 from tests.support.servers import server_folder
 from tests.support.waiting import eventually
@@ -21,17 +22,43 @@ PATIENT_MS, HASTY_MS = 10_000, 1_000
 does not cause it, and few for tests of that."""
 
 
+class Flavour(NamedTuple):
+    """A kind of node."""
+
+    program: Sequence[str] = ()
+    """The server; by default the embedded one."""
+    tls: Certificate | None = None
+    """The certificate, if nodes speak TLS alone."""
+
+
+EMBEDDED = Flavour()
+
+
 class Node(OpenRedis):
     """A node of a cluster."""
 
-    def __init__(self, folder: Path, timeout_ms: int) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, timeout_ms: int, flavour: Flavour) -> None:
+        super().__init__(folder, program=flavour.program)
         self.bus_port = free_port()
         self._timeout_ms = timeout_ms
+        self._tls = flavour.tls
+
+    @property
+    def url(self) -> str:
+        """The URL for clients."""
+        return url_of(f"redis://127.0.0.1:{self.port}/0", self._tls)
+
+    def _ready(self, pid: int, port: int) -> bool:
+        with redis.Redis.from_url(url_of(f"redis://127.0.0.1:{port}/0", self._tls)) as client:
+            try:
+                return bool(client.info("server")["process_id"] == pid)
+            except redis.RedisError:
+                return False
 
     def _argv(self, port: int) -> list[str]:
         return [
             *super()._argv(port),
+            *(self._tls.options(port) if self._tls else ()),
             *("--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)),
             *("--cluster-node-timeout", str(self._timeout_ms)),
             *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"),
@@ -60,12 +87,13 @@ class RedisCluster(NamedTuple):
     """Each is the replica of the primary at the same index."""
     start: Callable[[], Node]
     """Starts another node, outside the cluster."""
+    tls: Certificate | None
 
     @property
     def url(self) -> str:
         """The URL for clients; it names two nodes."""
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.primaries[:2])
-        return f"redis+cluster://{hosts}"
+        return url_of(f"redis+cluster://{hosts}", self.tls)
 
     def owner(self, key: str) -> Node:
         """Return the primary that has the key's slot."""
@@ -133,12 +161,15 @@ class RedisCluster(NamedTuple):
 
 
 @contextmanager
-def redis_cluster(replicas: int = 1, *, timeout_ms: int = PATIENT_MS) -> Iterator[RedisCluster]:
+def redis_cluster(
+    replicas: int = 1, *, timeout_ms: int = PATIENT_MS, flavour: Flavour = EMBEDDED
+) -> Iterator[RedisCluster]:
     """Start a cluster of three primaries, each with a third of the slots."""
     with ExitStack() as stack:
 
         def started() -> Node:
-            return stack.enter_context(Node(stack.enter_context(server_folder()), timeout_ms))
+            folder = stack.enter_context(server_folder())
+            return stack.enter_context(Node(folder, timeout_ms, flavour))
 
         primaries = [started() for _ in range(3)]
         share = SLOTS // 3 + 1
@@ -158,7 +189,7 @@ def redis_cluster(replicas: int = 1, *, timeout_ms: int = PATIENT_MS) -> Iterato
             eventually(lambda node=node: _is_complete(node), 60)  # type: ignore[misc]
         for primary, _ in zip(primaries, others, strict=False):
             eventually(lambda primary=primary: _has_replica(primary), 60)  # type: ignore[misc]
-        yield RedisCluster(primaries, others, started)
+        yield RedisCluster(primaries, others, started, flavour.tls)
 
 
 def _move_slots(old: Node, new: Node, others: Sequence[Node]) -> None:
