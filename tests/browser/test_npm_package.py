@@ -106,11 +106,13 @@ def node(project: Path, program: str, *arguments: str) -> None:
     run("node", f"{MODULES}/{program}", *arguments, folder=project)
 
 
-def run(*command: str, folder: Path) -> None:
+def run(*command: str, folder: Path) -> str:
+    """Return what a command printed."""
     ran = subprocess.run(
         command, check=False, cwd=folder, capture_output=True, text=True, timeout=600
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
 
 
 @pytest.fixture
@@ -147,6 +149,12 @@ def show(build: Build, framework: str, page: Page) -> Show:
 def test_types_are_right_for_a_strict_project(build: Build, framework: str) -> None:
     """The examples of the guide, too."""
     node(build(framework), *CHECKS[framework])
+
+
+def test_nothing_is_watched_while_a_server_renders(build: Build, framework: str) -> None:
+    """The program ends by itself, and has connected to nothing."""
+    printed = run("node", "server.mjs", folder=build(framework))
+    assert printed.strip() == "<p>connecting connecting</p>"
 
 
 def queued(job: str) -> dict[str, Any]:

@@ -189,7 +189,7 @@ export type WatchJobsOptions<K extends Kind = Kind> = IdsOptions<K> | JobRefsOpt
 export interface WatchTenantOptions extends Omit<CommonOptions, "waitForJob"> {
   stream?: "eventsource" | "fetch";
   /** Called with the states of recent jobs, then with each change. */
-  onState?: <K extends Kind>(state: StateOf<K>, job: { kind: K; id: string | number }) => void;
+  onState?: (state: StateOf<Kind>, job: JobRef) => void;
 }
 
 export interface Timing {

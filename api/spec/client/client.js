@@ -251,6 +251,9 @@ class Watch {
     await this.refresh();
   }
 
+  /** Called when a live stream is open. */
+  async onOpen() {}
+
   /** Record whether the mode worked; leave it if it is `useless` or has failed twice in a row. */
   #recordResult(worked, useless = false) {
     this.#failures = worked ? 0 : this.#failures + 1;
@@ -288,7 +291,10 @@ class Watch {
         if (news === false && source.readyState !== 2) isAlive(this.timing.quiet);
         else over({ delivered, silent: news === true });
       };
-      source.addEventListener("open", () => proven && isAlive());
+      source.addEventListener("open", () => {
+        if (proven) isAlive();
+        this.onOpen().catch(() => over({ delivered, silent: false }));
+      });
       source.addEventListener("state", (event) => {
         proven = delivered = this.streamed = true;
         isAlive();
@@ -577,6 +583,11 @@ class JobsWatch extends Watch {
     this.#closeIfEnded();
     this.#queryAbsentLater();
     return news;
+  }
+
+  /** Unless it resumes, the stream begins with recent jobs only: changes since the last query may be left out. */
+  async onOpen() {
+    if (!this.streamed) await this.request();
   }
 
   onEvent(data, id) {

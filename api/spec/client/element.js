@@ -226,7 +226,8 @@ export class JobProgressElement extends Base {
     set(label, title);
     set(value, this.#percent === null ? "" : percentText(this.#percent, this.#language()));
     bar.style.inlineSize = this.#percent === null ? "" : `${this.#percent}%`;
-    track.toggleAttribute("data-indeterminate", open && this.#percent === null);
+    const busy = phase === "processing" || (phase === null && this.jobId !== null);
+    track.toggleAttribute("data-indeterminate", busy && this.#percent === null);
     this.#describe(track, texts, title);
     const error = summary?.error ?? this.#error?.detail ?? this.#error?.title ?? "";
     set(detail, open && !error ? remaining(texts, summary) : error);

@@ -1,4 +1,4 @@
-"""/client.js and /client.d.ts: importable from any origin, cached until they change."""
+"""/client.js, /element.js and their types: importable from any origin, cached until they change."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ FILES = pytest.mark.parametrize(
     [
         ("client.js", "text/javascript; charset=utf-8"),
         ("client.d.ts", "application/typescript; charset=utf-8"),
+        ("element.js", "text/javascript; charset=utf-8"),
+        ("element.d.ts", "application/typescript; charset=utf-8"),
     ],
 )
 
