@@ -43,11 +43,25 @@ $$;
 CREATE TRIGGER drop_old_actions AFTER INSERT ON operator_actions
 FOR EACH ROW EXECUTE FUNCTION drop_old_actions();
 
--- The console adds rows and reads them; it can change and delete none. Tenants' readers have no access.
+-- The console adds rows and reads them; it can change and delete none. Nobody else but the owner sees
+-- any, whatever is granted on all tables.
+ALTER TABLE operator_actions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE operator_outcomes ENABLE ROW LEVEL SECURITY;
 DO $$
+DECLARE
+    -- As in 0006: before PostgreSQL 16 the policy must look at who has entered the role.
+    whom constant text := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'true'
+                               ELSE format('current_user = %L', 'jobtrail_ops') END;
+    name text;
 BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'jobtrail_ops') THEN
-        GRANT SELECT, INSERT ON operator_actions, operator_outcomes TO jobtrail_ops;
-    END IF;
+    FOREACH name IN ARRAY ARRAY['operator_actions', 'operator_outcomes'] LOOP
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'jobtrail_ops') THEN
+            EXECUTE format('GRANT SELECT, INSERT ON %I TO jobtrail_ops', name);
+            EXECUTE format('CREATE POLICY read_all ON %I FOR SELECT TO jobtrail_ops USING (%s)',
+                           name, whom);
+            EXECUTE format('CREATE POLICY add ON %I FOR INSERT TO jobtrail_ops WITH CHECK (%s)',
+                           name, whom);
+        END IF;
+    END LOOP;
 END
 $$;
