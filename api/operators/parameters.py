@@ -109,8 +109,8 @@ def _labels_of(request: Request) -> str | None:
 
 
 def _moment_of(request: Request, name: str) -> str | None:
-    """Return an RFC 3339 time in UTC; None if it is missing or empty."""
-    text = text_of(request, name)
+    """Return an RFC 3339 time in UTC; None if it is missing."""
+    text = request.query_params.get(name)
     if text is None:
         return None
     try:

@@ -7,11 +7,14 @@ Only the rules of `deploy/prometheus` count, whose names begin with `Jobtrail`. 
 from __future__ import annotations
 
 import asyncio
+import base64
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from starlette.requests import Request
@@ -90,12 +93,30 @@ def _get(url: str) -> bytes:
         OSError, HTTPException: the server is away, or answers with an error.
         ValueError: the answer is too large, or the URL is not valid.
     """
-    request = urllib.request.Request(url, headers={"accept": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=CONNECT_SECONDS) as response:  # noqa: S310
-        body: bytes = response.read(MAX_BYTES + 1)
-    if len(body) > MAX_BYTES:
-        raise ValueError("the answer of Prometheus is too large")
-    return body
+    deadline = time.monotonic() + ANSWER_SECONDS
+    body = bytearray()
+    with urllib.request.urlopen(_request(url), timeout=CONNECT_SECONDS) as response:  # noqa: S310
+        while part := response.read1(65_536):
+            body += part
+            if len(body) > MAX_BYTES:
+                raise ValueError("the answer of Prometheus is too large")
+            # Nobody waits for an answer that comes byte by byte, and its thread must end.
+            if time.monotonic() > deadline:
+                raise TimeoutError
+    return bytes(body)
+
+
+def _request(url: str) -> urllib.request.Request:
+    """Return the request; a user and a password in the URL become a header."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    plain = parts._replace(netloc=host).geturl()
+    request = urllib.request.Request(plain, headers={"accept": "application/json"})  # noqa: S310
+    if at:
+        credentials = base64.b64encode(unquote(user).encode()).decode()
+        # Not sent again where the answer is a redirect.
+        request.add_unredirected_header("authorization", f"Basic {credentials}")
+    return request
 
 
 def _ours(alerts: list[_Alert]) -> Iterator[Json]:

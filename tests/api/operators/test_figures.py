@@ -142,12 +142,15 @@ ANSWERS: dict[str, tuple[int, bytes]] = {
 
 
 @contextmanager
-def prometheus(answer: tuple[int, bytes]) -> Iterator[str]:
+def prometheus(answer: tuple[int, bytes], credentials: str | None = None) -> Iterator[str]:
     """Serve an answer at the path of Prometheus' alerts, and yield the URL."""
+    sent = None if credentials is None else f"Basic {credentials}"
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, body = answer if self.path == "/prom/api/v1/alerts" else (404, b"")
+            if self.headers["authorization"] != sent:
+                status, body = 401, b""
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
@@ -208,6 +211,46 @@ async def test_a_prometheus_that_hangs_or_is_away_is_waited_for_briefly(ops: Ask
         found = (await client.get("alerts/")).json()
     assert found["error"].startswith("Prometheus cannot be reached: ")
     assert "\n" not in found["error"]
+
+
+async def test_a_password_in_the_address_is_sent_as_a_header_and_never_shown(ops: Asker) -> None:
+    with prometheus(ANSWERS["firing"], credentials="b3BzOmEgc2VjcmV0") as url:  # ops:a secret
+        there = url.replace("//", "//ops:a%20secret@")
+        async with ops(prometheus_url=there) as client:
+            found = (await client.get("alerts/")).json()
+    assert (found["error"], len(found["alerts"])) == (None, 2)
+    async with ops(prometheus_url=there) as client:
+        gone = await client.get("alerts/")
+    assert gone.json()["error"].startswith("Prometheus cannot be reached: ")
+    assert "secret" not in gone.text
+
+
+async def test_an_answer_that_comes_byte_by_byte_ends_with_its_thread(ops: Asker) -> None:
+    before = threading.active_count()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port, over = server.getsockname()[1], threading.Event()
+        feeder = threading.Thread(target=_feed, args=(server, over))
+        feeder.start()
+        async with ops(prometheus_url=f"http://127.0.0.1:{port}") as client:
+            found = (await client.get("alerts/")).json()
+        assert over.wait(60), "the connection is closed although the answer has not ended"
+        feeder.join()
+    assert "in time" in found["error"]
+    assert threading.active_count() <= before + 2
+
+
+def _feed(server: socket.socket, over: threading.Event) -> None:
+    """Send an answer of a million bytes, ten a second, until the connection is closed."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        pause = threading.Event()
+        try:
+            while not pause.wait(0.1):
+                connection.sendall(b" ")
+        except OSError:
+            over.set()
 
 
 async def test_a_costly_answer_is_kept_for_a_hundred_times_its_cost(

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = Settings(redis_url="redis://127.0.0.1:1/0", auth="jwt", jwt_secret="s" * 32)
-PAGES = ("/console", "/docs/", "/client.")
+PAGES = ("/console", "/docs/", "/client.", "/element.")
 """Prefixes of the paths of pages and their files, which are not operations."""
 
 
