@@ -212,6 +212,7 @@ def _attempt(job: Any) -> int:
 
 def _error(text: str, *, running: bool) -> BaseException | Failure:
     """Return why a job has failed: by what it raised or returned, or because its process ended."""
-    if running:
-        return sys.exc_info()[1] or _NO_RETRY_LEFT
+    raised = sys.exc_info()[1]
+    if raised is not None or running:
+        return raised or _NO_RETRY_LEFT
     return Failure(text.strip(" ;") or "the process of the job has ended", "Killed")

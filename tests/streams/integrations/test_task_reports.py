@@ -10,10 +10,14 @@ from uuid import UUID
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from streams.appender import EventAppender
 from streams.compat.bridge import Bridge, Id
 from streams.integrations.task_reports import Task, TaskReports
 from streams.job_report import JobReport
+from streams.reporter import Reporter
 from streams.tracking import current_job
 from tests.support.job_ends import JobEnds
 
@@ -122,6 +126,17 @@ def test_mistakes_of_the_application_are_warnings(
         "task t1 has no current job",
         "failed of task t1 was not appended",
     ]
+
+
+def test_outages_are_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    nobody = redis.Redis(port=1, protocol=2, retry=Retry(NoBackoff(), 0))
+    reporter = Reporter(EventAppender(nobody), end_retry_seconds=0)
+    reports = TaskReports(through=Bridge(nobody, reporter=reporter))
+    with caplog.at_level(logging.WARNING):
+        reports.queued(TASK)
+        run(reports, TASK)
+    dropped = [record.message.partition(" of task")[0] for record in caplog.records]
+    assert {"queued", "done"} <= set(dropped)
 
 
 def test_a_forked_process_reports_too(
