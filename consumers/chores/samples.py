@@ -60,6 +60,8 @@ class Samples(PeriodicChore):
     """
 
     name = "samples"
+    _minute = 0
+    """The minute since 1970 of the last sample that is kept for a day."""
 
     def __init__(
         self,
@@ -71,11 +73,8 @@ class Samples(PeriodicChore):
         interval_seconds: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
-        self._consumer = consumer
+        self._client, self._consumer = client, consumer
         self._keys = keys or keys_of(client)
-        self._minute = 0
-        """The minute since 1970 of the last sample that is kept for a day."""
         election = Election(client, self._keys.sampler(), consumer, interval_seconds)
         super().__init__(interval_seconds, election=election, clock=clock)
         self._dead_tenants = DeadTenants(client, self._keys, dead_limits)
@@ -127,21 +126,13 @@ class Samples(PeriodicChore):
     def _write_commands(self, sample: Mapping[str, Any], now: int) -> list[Command]:
         samples, behind = self._keys.samples(), self._keys.behind()
         furthest = orjson.dumps({"at": now, "tenants": self._furthest_behind()})
-        text, minute, kept = orjson.dumps(sample), now // 60_000, self._minute
-        self._minute = minute
-        day = self._keys.day_samples()
-        of_the_day: list[Command] = [
-            ("RPUSH", day, text),
-            ("LTRIM", day, -DAY_SAMPLES, -1),
-            ("EXPIRE", day, DAY_EXPIRE_SECONDS),
-        ]
-        return [
-            ("RPUSH", samples, text),
-            ("LTRIM", samples, -MAX_SAMPLES, -1),
-            ("EXPIRE", samples, EXPIRE_SECONDS),
-            ("SET", behind, furthest, "EX", int(self._interval * MAX_SAMPLES) + 1),
-            *(of_the_day if minute != kept else ()),
-        ]
+        text = orjson.dumps(sample)
+        commands = _kept(samples, text, MAX_SAMPLES, EXPIRE_SECONDS)
+        if now // 60_000 != self._minute:
+            self._minute = now // 60_000
+            commands += _kept(self._keys.day_samples(), text, DAY_SAMPLES, DAY_EXPIRE_SECONDS)
+        seconds = int(self._interval * MAX_SAMPLES) + 1
+        return [*commands, ("SET", behind, furthest, "EX", seconds)]
 
     def _examine(self, groups: Sequence[str]) -> None:
         """Examine some of the tenants that are queued or were not settled before."""
@@ -172,3 +163,8 @@ class Samples(PeriodicChore):
             if TENANT.match(tenant)
         }
         return sorted(ages, key=lambda name: -ages[name])[:MAX_BEHIND]
+
+
+def _kept(key: str, sample: bytes, count: int, seconds: int) -> list[Command]:
+    """Build the commands that add a sample to a list of the latest ones."""
+    return [("RPUSH", key, sample), ("LTRIM", key, -count, -1), ("EXPIRE", key, seconds)]

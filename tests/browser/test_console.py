@@ -324,7 +324,8 @@ def test_no_page_is_wider_than_the_window_and_text_stands_out(
     new_page: NewPage, deployment: Deployment, scheme: str, viewport: dict[str, int]
 ) -> None:
     page = new_page(color_scheme=scheme, viewport=viewport)
-    for where in ("", "jobs", "jobs/acme/job/import-1", "stalled", "dead", "tenants"):
+    pages = ("", "jobs", "jobs/acme/job/import-1", "stalled", "dead", "tenants", "tenants/acme")
+    for where in pages:
         page.goto("about:blank")
         page.goto(f"{deployment.console}#/{where}")
         expect(page.locator("main .panel, main .empty").first).to_be_visible(timeout=30_000)
