@@ -38,8 +38,9 @@ def report_tasks(
 ) -> Callable[[], None]:
     """Report the tasks that a broker sends and runs from now on; return a function that ends this.
 
-    `tenant_of` returns the tenant of a task, or None for a task that is not reported. `through`
-    sends the events, by default to the Redis in `JOBTRAIL_REDIS_URL`.
+    A second call for the same broker replaces the first. `tenant_of` returns the tenant of a task,
+    or None for a task that is not reported. `through` sends the events, by default to the Redis in
+    `JOBTRAIL_REDIS_URL`.
 
     Raises:
         ImportError: Taskiq is not installed.
@@ -48,8 +49,15 @@ def report_tasks(
 
     made = type("JobtrailMiddleware", (_Middleware, TaskiqMiddleware), {})
     middleware = made(AsyncTaskReports(tenant_of, through))
+    others = [each for each in broker.middlewares if not isinstance(each, _Middleware)]
+    broker.middlewares[:] = others
     broker.add_middlewares(middleware)
-    return lambda: broker.middlewares.remove(middleware)
+
+    def stop() -> None:
+        if middleware in broker.middlewares:
+            broker.middlewares.remove(middleware)
+
+    return stop
 
 
 @dataclass

@@ -65,7 +65,8 @@ class Academy:
     async def _send(self, names: tuple[str, ...], task_id: str | None, tenant: int | None) -> None:
         broker = RedisStreamBroker(self.url)
         async with AsyncReporter.from_url(self.url) as reporter:
-            stop = report_tasks(broker, through=reporter)
+            report_tasks(broker)
+            stop = report_tasks(broker, through=reporter)  # in place of the first
             await broker.startup()
             for name in names:
                 labels = dict(LABELS.get(name, {}))
