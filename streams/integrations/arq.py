@@ -120,8 +120,14 @@ class _Jobs:
         finish_job, finish_failed_job = worker.finish_job, worker.finish_failed_job
 
         async def finished(job_id: str, finish: bool, *args: Any, **kwargs: Any) -> None:  # noqa: FBT001 - arq's own
-            await self._ended(job_id, again=not finish)
+            running = self._running.pop(job_id, None)
+            if finish and running is not None:
+                await self._ended(running)
+            # A worker that is stopped twice may not wait for what comes after this.
             await finish_job(job_id, finish, *args, **kwargs)
+            if not finish and running is not None:
+                task = running.run.task
+                await self._reports.queued(replace(task, attempt=task.attempt + 1))
 
         async def failed_before_start(job_id: str, result: bytes | None) -> None:
             await self._never_started(job_id, result)
@@ -155,18 +161,10 @@ class _Jobs:
         reported.coroutine = call
         return reported
 
-    async def _ended(self, job_id: str, *, again: bool) -> None:
-        """Report how a job has ended; `again` is True if arq will run it once more.
-
-        It is reported outside of the function, whose time limit does not include this.
-        """
-        running = self._running.pop(job_id, None)
-        if running is None:
-            return
+    async def _ended(self, running: _Running) -> None:
+        """Report how a job has ended, outside of the function, whose time limit excludes this."""
         run, error = running.run, running.error
-        if again:
-            await self._reports.queued(replace(run.task, attempt=run.task.attempt + 1))
-        elif error is None:
+        if error is None:
             await self._reports.report(run, run.done(running.result))
         elif not isinstance(error, asyncio.CancelledError):
             await self._reports.report(run, run.failed(error))

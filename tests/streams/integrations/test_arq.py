@@ -110,7 +110,11 @@ class Academy:
 def _has_ended(worker: subprocess.Popen[bytes]) -> bool:
     # With redis-py 8, arq may miss a signal that it receives while it waits for Redis.
     worker.terminate()
-    return worker.poll() is not None
+    try:
+        worker.wait(2)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module", params=["installed", "newest"])
