@@ -170,11 +170,12 @@ def charts_are_read_by_pointer_and_keyboard(page: Page) -> None:
         expect(pressed).to_have_text(span)
     axes = page.evaluate("""async () => {
         const { topOf } = await import("/console/charts.js");
-        const even = Array.from({ length: 20 }, (_, n) => n), spike = [...even.map(() => 5), 900];
-        return [topOf([even]), topOf([spike]), topOf([[null, 0, null]]), topOf([])];
+        const even = Array.from({ length: 20 }, (_, n) => n), flat = even.map(() => 5);
+        const spike = [...flat, 900, 5], incident = [...flat, 900, null];
+        return [even, spike, incident, [null, 0, null], []].map((column) => topOf([column]));
     }""")
-    assert [each["clipped"] for each in axes] == [False, True, False, False]
-    assert [each["top"] for each in axes] == [19, 7.5, 1, 1]
+    assert [each["clipped"] for each in axes] == [False, True, False, False, False]
+    assert [each["top"] for each in axes] == [19, 7.5, 900, 1, 1]
 
 
 def tenants_are_found_and_sorted(page: Page) -> None:

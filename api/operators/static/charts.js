@@ -10,7 +10,7 @@
 // press or by the arrow keys. That one stays until Escape; without it, the latest values are shown.
 //
 // One spike must not flatten the rest: if the highest value is far above nearly all others, the axis
-// ends below it, and a mark at the top names the value.
+// ends below it, and a mark at the top names the value. The latest values are never above the axis.
 
 import { h } from "./dom.js";
 import { t } from "./text.js";
@@ -27,8 +27,10 @@ export function topOf(columns) {
   const values = columns.flat().filter((value) => value > 0).sort((a, b) => a - b);
   const most = values.at(-1) ?? 0;
   const nearly = values[Math.max(0, Math.ceil(values.length * NEARLY_ALL) - 1)] ?? 0;
-  return values.length >= 10 && most > CLIPPED_ABOVE * nearly
-    ? { top: nearly * 1.5, most, clipped: true }
+  const latest = columns.map((column) => column.findLast((value) => value !== null) ?? 0);
+  const top = Math.max(nearly * 1.5, ...latest);
+  return values.length >= 10 && most > CLIPPED_ABOVE * nearly && most > top
+    ? { top, most, clipped: true }
     : { top: most || 1, most, clipped: false };
 }
 
