@@ -196,6 +196,27 @@ def test_many_jobs_without_live_streams_by_queries(
     assert set(many.named("request")) == {"POST /api/v1/progress/query"}
 
 
+def test_streams_that_something_holds_back(
+    watch: Watch, serve_api: ServeApi, redis_url: str, write: Writer
+) -> None:
+    """Many jobs are queried instead; the watch of a tenant goes on trying, and says so."""
+    base = serve_api(redis_url=redis_url)
+    write("t", queued("a1"))
+    held = {"tenant": "t", "hold": True, "stream": "fetch", "timing": {**QUICK, "opening": 200}}
+    many = watch("watchJobs", base, kind="job", ids=["a1"], **held)
+    tenant = watch("watchTenant", base, **held)
+    many.until("onConnection", "polling")
+    write("t", done("a1"))
+    many.ends()
+    tenant.until("onConnectionState", "retrying", {"title": "no live stream"})
+    tenant.call("close")
+    tenant.ends()
+
+    assert [state["status"] for state in many.named("onState")] == ["PENDING", "DONE"]
+    assert many.streams == 1
+    assert many.named("onError") == tenant.named("onError") == []
+
+
 def test_tokens_in_headers_over_a_restart_of_the_api(
     watch: Watch, start: Start, redis_url: str, write: Writer
 ) -> None:
