@@ -302,7 +302,9 @@ def test_a_job_that_does_not_appear_in_time_is_an_error(
 
 @pytest.mark.parametrize("kind", ["constructor", "__proto__", "toString", "hasOwnProperty", "Job"])
 def test_a_kind_that_there_is_not_is_a_type_error(page: Page, base: str, kind: str) -> None:
-    page.goto(f"{base}/console/")
+    empty = '<link rel="icon" href="data:,">'
+    page.route("**/empty", lambda route: route.fulfill(body=empty, content_type="text/html"))
+    page.goto(f"{base}/empty")
     thrown = page.evaluate(
         """async (kind) => {
             const { watchJob } = await import("/client.js");
