@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field
 
 from api.spec.models.base import Answer, Attempt, Count, JobId, NextCursor
+from api.spec.models.operator_jobs import KindName, StateName
 from api.spec.models.operators import GroupLag, Milliseconds, Samples, Seconds
-from streams.kinds import Kind
 
 
 class StateCounts(Answer):
@@ -154,8 +154,8 @@ class TenantList(Answer):
 class KindState(Answer):
     """The jobs of one kind in one state."""
 
-    kind: Kind
-    state: str
+    kind: KindName
+    state: StateName
     count: Count
 
 
