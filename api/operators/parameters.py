@@ -29,6 +29,9 @@ LABEL = "label."
 MAX_LABELS = 5
 """The most filters by label."""
 
+MAX_LABEL = 256
+"""The most characters of a label's value."""
+
 _PART = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 """A part of a job's id."""
 
@@ -100,7 +103,7 @@ def _labels_of(request: Request) -> str | None:
     labels = {}
     for name, value in request.query_params.items():
         if name.startswith(LABEL):
-            if not (name != LABEL and _is_valid(name) and _is_valid(value)):
+            if not (name != LABEL and _is_valid(name) and _is_valid(value, MAX_LABEL)):
                 raise BadRequest(parameter=name[:MAX_TEXT])
             labels[name.removeprefix(LABEL)] = value
     if len(labels) > MAX_LABELS:

@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, Request, expect
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from streams.appender import EventAppender
 from streams.connection import connect
-from tests.browser.conftest import NewPage, base_url
+from tests.browser.conftest import NewPage, Troubles, base_url
 from tests.browser.test_console import PHONE, WIDE, Deployment, heading
 from tests.pipeline.conftest import starting
 from tests.support.groups import settled
@@ -50,9 +50,10 @@ PAGES = (
     "stalled",
     "dead",
     "tenants",
+    "audit",
     "nowhere",
 )
-NOT_YET = ("dead",)
+NOT_YET = ("", "tenants")
 """Pages whose texts are not in the catalogue yet."""
 
 LETTERS = re.compile("[가-힣]")
@@ -75,6 +76,13 @@ def deployment(
         append(made, *STORY)
         eventually(lambda: settled(made.client, "acme", "status", "rows"), 60)
         yield made
+
+
+def picture(page: Page, name: str) -> None:
+    """Take a picture for the documentation, if `JOBTRAIL_TEST_PICTURES` names a folder for it."""
+    folder = os.environ.get("JOBTRAIL_TEST_PICTURES")
+    if folder:
+        page.screenshot(path=f"{folder}/console-{name}.png")
 
 
 def append(deployment: Deployment, *events: dict[str, object], tenant: str = "acme") -> None:
@@ -124,6 +132,8 @@ def test_a_job_explains_itself(page: Page, deployment: Deployment) -> None:
         past.get_by_role("button", name="One event earlier").click()
     expect(past.locator("pre")).to_contain_text('"status": "PROCESSING"', timeout=30_000)
     expect(past.locator("pre")).to_contain_text('"step": "read"')
+    page.evaluate("scrollTo(0, 0)")
+    picture(page, "job")
     page.get_by_text("History").click()
     row = page.locator("tr", has_text="disk_full")
     expect(row).to_contain_text("no space left")
@@ -131,7 +141,9 @@ def test_a_job_explains_itself(page: Page, deployment: Deployment) -> None:
     expect(row.locator("pre")).to_contain_text('"code": "disk_full"')
 
 
-def test_anything_is_found_and_what_is_not_is_said(page: Page, deployment: Deployment) -> None:
+def test_anything_is_found_and_what_is_not_is_said(
+    page: Page, deployment: Deployment, troubles: Troubles
+) -> None:
     jobs = page.get_by_role("table", name="Jobs").locator("tbody tr")
 
     def found(text: str, *ids: str) -> None:
@@ -168,9 +180,14 @@ def test_anything_is_found_and_what_is_not_is_said(page: Page, deployment: Deplo
     expect(nothing.get_by_role("link", name="State failed (remove")).to_be_visible()
     expect(nothing.get_by_role("link", name="story-1")).to_be_visible()
     expect(nothing.get_by_role("link", name="acme", exact=True)).to_be_visible()
+    picture(page, "search")
     page.get_by_label("Tenant").press_sequentially("cm")
     expect(page.locator("datalist option[value=acme]")).to_be_attached()
 
+    troubles.expect(r"answered 400: GET .*/ops/jobs/\?part=%25")
+    page.goto(f"{deployment.console}#/jobs?part=%25")
+    expect(page.get_by_role("alert")).to_contain_text("The request is not valid. (part)")
+    expect(page.get_by_label("Id contains")).to_have_value("%")
     page.goto(f"{deployment.console}#/jobs?state=failed")
     page.get_by_text("Save this view").click()
     page.get_by_label("Name of the view").fill("What failed")

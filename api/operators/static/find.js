@@ -22,8 +22,9 @@ export function filtersOfText(text) {
 
 /** Make the search. */
 export function finder() {
+  // Pressing a suggestion keeps the focus: some browsers focus no link by a press, which would close the list.
   const field = h("input", { id: "find", type: "search", autocomplete: "off", spellcheck: "false", placeholder: t("find.placeholder"), "aria-describedby": "find-help" });
-  const found = h("div", { class: "found", id: "found" });
+  const found = h("div", { class: "found", id: "found", onmousedown: (event) => event.preventDefault() });
   let timer, controller = new AbortController();
   const close = () => {
     clearTimeout(timer);

@@ -99,5 +99,7 @@ function message(status, facts) {
   if (status === 403) return t("shell.tokenScope");
   if (status === 404) return `${t("shell.notFound")}.`;
   if (status === 503) return t("shell.missing", { servers: (facts.missing ?? [t("shell.aServer")]).join(", ") });
-  return facts.detail ?? t("shell.answered", { status: String(status) });
+  if (!facts.detail) return t("shell.answered", { status: String(status) });
+  const part = [facts.parameter, facts.reason].filter(Boolean).join(": ");
+  return part ? t("shell.notValidPart", { detail: facts.detail, part }) : facts.detail;
 }

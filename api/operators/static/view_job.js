@@ -12,8 +12,10 @@ import { seconds, when } from "./time.js";
 import { watchButton } from "./watch.js";
 
 const EVERY = 2_000;
+const EVERY_ENDED = 15_000; // of a job that has ended, which only a further attempt changes
 const MAX_RESULT = 1_000_000; // characters shown of a result
 const MAX_OPEN = 4_000; // bytes up to which a result is shown unfolded
+const ENDS = ["done", "failed", "cancelled"];
 const SILENT = 900; // seconds without an event, after which that is a warning
 
 export async function job(visit) {
@@ -38,7 +40,7 @@ export async function job(visit) {
     width = now;
     redraw();
   }));
-  await visit.load(where, draw, EVERY);
+  await visit.load(where, draw, () => (ENDS.includes(current?.job?.state) ? EVERY_ENDED : EVERY));
   // The timeline of a running job goes on between its events.
   const timer = setInterval(() => current?.job?.state === "processing" && !document.hidden && document.getSelection().isCollapsed && redraw(), EVERY * 5);
   visit.signal.addEventListener("abort", () => clearInterval(timer));
@@ -123,7 +125,6 @@ function lateNotes(found) {
 }
 
 const RULES = { __proto__: null, attempt: "job.ruleAttempt", rank: "job.ruleRank", entry_id: "job.ruleEntry" };
-const ENDS = ["done", "failed", "cancelled"];
 
 function explanation(found) {
   if (!found) return panel(t("job.explanation"), h("p", { class: "empty" }, t("job.noEvents")));

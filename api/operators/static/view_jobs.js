@@ -8,6 +8,7 @@ import { chips, filterForm, filtersOf, jobCell, jobTable, serverQuery, tenantCel
 import { SteadyRows } from "./steady.js";
 import { t } from "./text.js";
 import { moment, seconds, when } from "./time.js";
+import { skeleton } from "./visit.js";
 import { watchButton } from "./watch.js";
 
 const EVERY = 5_000;
@@ -26,12 +27,12 @@ export async function jobs(visit) {
   const watch = filtersOf(query).length > 0 && !query.get("cursor") && watchButton({
     path: `jobs/?${page}`, href: location.hash, name: filtersOf(query).map(([, value]) => value).join(" "),
   });
+  const form = filterForm(query, visit.session.kinds);
+  suggestTenants(form, visit.signal);
+  put(head, h("span", { class: "chips" }, chips(query)), watch);
+  put(body, skeleton());
+  put(visit.main, h("h1", {}, t("jobs.title")), form, savedViews(query), head, body);
   const draw = (facts) => {
-    if (!body.isConnected) {
-      const form = filterForm(query, visit.session.kinds);
-      suggestTenants(form, visit.signal);
-      put(visit.main, h("h1", {}, t("jobs.title")), form, savedViews(query), head, body);
-    }
     const shown = rows.take(facts.items);
     every = query.get("cursor") ? EVERY_PAST : facts.searched_until ? EVERY_SEARCHED : EVERY;
     put(head, h("span", { class: "chips" }, chips(query)), watch, rows.notice(() => draw(facts)));

@@ -85,12 +85,12 @@ export class Visit {
       this.onRefused(error.message);
       return false;
     }
-    const final = error.status === 400 || error.status === 404;
-    if (main.querySelector(".skeleton") || !main.querySelector("h1")) {
-      put(main, h("h1", {}, t(final ? "shell.notFound" : "shell.unavailable")));
-    }
-    setStatus(final ? "over" : "broken", null, error.message);
-    return !final;
+    const title = { __proto__: null, 400: "shell.notValid", 404: "shell.notFound" }[error.status];
+    // A page without anything of its own yet has no title either; another keeps what it shows.
+    if (main.querySelector(":scope > .skeleton") || !main.querySelector("h1")) put(main, h("h1", {}, t(title ?? "shell.unavailable")));
+    if (title) main.querySelector(".skeleton")?.remove();
+    setStatus(title ? "over" : "broken", title && t(title), error.message);
+    return !title;
   }
 }
 
@@ -104,11 +104,14 @@ export function setPaused(value) {
   document.dispatchEvent(new Event("pausechange"));
 }
 
+/** Make what stands in the place of data that is being loaded. */
+export function skeleton() {
+  return h("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: 6 }, () => h("div", { class: "line" })));
+}
+
 /** Show the title of a page and its frame while its data is loaded. */
 export function showFrame(title, isData) {
-  const line = () => h("div", { class: "line" });
-  put(main, h("h1", isData ? { class: "id", translate: "no" } : {}, title),
-    h("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: 6 }, line)));
+  put(main, h("h1", isData ? { class: "id", translate: "no" } : {}, title), skeleton());
   setStatus("loading");
 }
 
