@@ -65,7 +65,10 @@ export function finder() {
   }, onfocusout: (event) => form.contains(event.relatedTarget) || close() },
     h("label", { for: "find", class: "unseen" }, t("find.label")), field, found,
     h("p", { id: "find-help", class: "unseen" }, t("find.help")));
-  window.addEventListener("hashchange", close);
+  window.addEventListener("hashchange", () => {
+    field.value = "";
+    close();
+  });
   return form;
 }
 

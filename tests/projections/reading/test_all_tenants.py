@@ -287,6 +287,22 @@ def test_what_an_operator_may_mean_is_found_by_the_index(some: str) -> None:
     assert read(some, read_tenants) == ["a", "b", "c"]
 
 
+def test_the_first_events_of_a_long_history_are_read_by_their_index(database_url: str) -> None:
+    job = {"tenant": "long", "kind": "job", "id": "long-1"}
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO job_events (tenant, kind, id, event_id, day, entry_ms, entry_seq, type,"
+            " attempt, at, event) SELECT 'long', 'job', 'long-1', 'e' || n, DATE '2026-06-01',"
+            " n, 0, 'progress', 1, now(), '{}' FROM generate_series(1, 20000) AS n"
+        )
+        explain = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) " + QUERIES["first_events"]
+        rows = connection.execute(explain, {**job, "limit": 100}).fetchall()
+    plan = "\n".join(line for (line,) in rows)
+    assert "entry_ms_entry_seq_idx" in plan, plan
+    assert "Seq Scan" not in plan, plan
+    assert max(int(count) for count in re.findall(r"rows=(\d+)", plan)) <= 101, plan
+
+
 def test_stalled_jobs_come_page_by_page_the_longest_silent_first(loaded: str) -> None:
     before = 1_767_225_600_000 + 2_000_000  # 2,000 s after the first
 
