@@ -6,7 +6,7 @@
 // operator allowed that. Watches last until the tab is closed.
 
 import { h, put, toast } from "./dom.js";
-import { get } from "./http.js";
+import { get, lastAnswer } from "./http.js";
 import { t } from "./text.js";
 
 const EVERY = 10_000; // milliseconds
@@ -51,7 +51,11 @@ function isWatched({ path }) {
 }
 
 function begin({ path, href, name }) {
-  watches = [...watches, { path, href, name, seen: null, news: 0, text: "" }].slice(-MAX);
+  const watch = { path, href, name, seen: null, news: 0, text: "" };
+  watches = [...watches, watch].slice(-MAX);
+  // News are what differs from what the operator sees now.
+  const facts = lastAnswer(path);
+  if (facts) take(watch, facts);
   save();
   look();
 }
