@@ -48,7 +48,7 @@ from streams.settings import Settings
 _LOG = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 0.25
-"""How long a consumer waits at first for a node of a cluster, while the others answer."""
+"""Seconds that a consumer waits at first for a node of a cluster, while the others answer."""
 
 
 def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:
@@ -167,9 +167,7 @@ def consume(group: str, settings: Settings) -> None:
     logging_setup.configure(settings)
     tune_collector()
     stop = stop_on_signals()
-    client = connect(settings.require_redis_url())
-    if isinstance(client, Cluster):
-        client.set_patience(PATIENCE_SECONDS)
+    client = _connected(settings)
     name, tally = consumer_name(), Tally()
     chores: list[Chore] = [
         Heartbeat(client, group, name, tally),
@@ -178,6 +176,14 @@ def consume(group: str, settings: Settings) -> None:
     consumer = build(group, settings, client, name, chores=chores, tally=tally)
     _serve_metrics(settings)
     consumer.run(stop)
+
+
+def _connected(settings: Settings) -> redis.Redis:
+    """Return a client that waits only briefly for a node of a cluster."""
+    client = connect(settings.require_redis_url())
+    if isinstance(client, Cluster):
+        client.set_patience(PATIENCE_SECONDS)
+    return client
 
 
 def _serve_metrics(settings: Settings) -> None:

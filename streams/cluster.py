@@ -321,9 +321,9 @@ def checked_served(replies: Sequence[Any]) -> Sequence[Any]:
 
 
 class PartlyStored(redis.RedisError):
-    """What concerns some tenants was not stored, or not all, because of an outage.
+    """The data of some tenants was not stored, or not all of it, because of an outage.
 
-    What concerns all other tenants was stored.
+    The data of all other tenants was stored.
 
     Args:
         failed: by tenant, an error of the node that has its keys.

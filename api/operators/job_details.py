@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.answers.progress_answer import progress_answer
-from projections.decoding import happened_at
-from projections.documents import write_documents
-from projections.fold import fold_all
 from projections.reading.all_tenants.job_details import HistoryEvent
-from projections.reading.explain import IdentifiedEvent, explain, timeline
+from projections.reading.explain import (
+    IdentifiedEvent,
+    LateEvents,
+    LosingEvent,
+    explain,
+    timeline,
+)
+from projections.reading.past_state import past_state
 from streams.keys import JobKey
 from streams.kinds import KINDS
 
@@ -32,34 +36,33 @@ def explanation(events: Sequence[IdentifiedEvent], row: Mapping[str, Any] | None
         "type": found.type,
         "attempt": found.attempt,
         "reason": found.reason,
-        "superseded": [
-            {
-                "entry_id": str(each.entry_id),
-                "type": each.type,
-                "attempt": each.attempt,
-                "rule": each.rule,
-                "reason": each.reason,
-                "late": each.late,
-            }
-            for each in found.superseded
-        ],
-        "notes": [
-            {
-                "attempt": each.attempt,
-                "events": each.events,
-                "entry_id": str(each.first),
-                "after": {
-                    "entry_id": str(each.after[0]),
-                    "type": each.after[1].type,
-                    "attempt": each.after[1].attempt,
-                },
-                "next_attempt": each.next_attempt,
-                "text": each.note,
-            }
-            for each in found.late
-        ],
+        "superseded": list(map(_superseded, found.superseded)),
+        "notes": list(map(_note, found.late)),
         # They may differ: old history is dropped, and the row may have been read a moment earlier.
         "matches_row": row is None or row["entry_id"] == str(found.entry_id),
+    }
+
+
+def _superseded(event: LosingEvent) -> Json:
+    return {
+        "entry_id": str(event.entry_id),
+        "type": event.type,
+        "attempt": event.attempt,
+        "rule": event.rule,
+        "reason": event.reason,
+        "late": event.late,
+    }
+
+
+def _note(late: LateEvents) -> Json:
+    entry_id, end = late.after
+    return {
+        "attempt": late.attempt,
+        "events": late.events,
+        "entry_id": str(late.first),
+        "after": {"entry_id": str(entry_id), "type": end.type, "attempt": end.attempt},
+        "next_attempt": late.next_attempt,
+        "text": late.note,
     }
 
 
@@ -91,24 +94,22 @@ def timeline_details(events: Sequence[IdentifiedEvent]) -> Json:
     }
 
 
-def past_state(key: JobKey, events: Sequence[IdentifiedEvent]) -> Json | None:
+def past_details(key: JobKey, events: Sequence[IdentifiedEvent]) -> Json | None:
     """Return the JSON of a job's state after these events, as clients saw it; None without events.
 
     `answer` is the body of the progress answer of that time.
     """
-    ordered = sorted(events, key=lambda each: each[0])
-    state = fold_all(None, ordered)
-    if state is None:
-        return None
     kind = KINDS[key.kind]
-    last_id, last = ordered[-1]
+    past = past_state(kind, events)
+    if past is None:
+        return None
     return {
-        "entry_id": str(last_id),
-        "at": happened_at(last, last_id),
-        "type": last.type,
-        "state": state.state,
-        "won": state.entry_id == last_id,
-        "answer": progress_answer(kind, key.id, write_documents(kind, state)),
+        "entry_id": str(past.entry_id),
+        "at": past.at,
+        "type": past.type,
+        "state": past.state,
+        "won": past.won,
+        "answer": progress_answer(kind, key.id, past.documents),
     }
 
 

@@ -20,7 +20,7 @@ from api.answers.progress_answer import progress_answer
 from api.http.cursors import write_cursor
 from api.http.problems import BadRequest, NoSuchPage
 from api.operators.gate import Gate
-from api.operators.job_details import explanation, history_item, past_state, timeline_details
+from api.operators.job_details import explanation, history_item, past_details, timeline_details
 from api.operators.parameters import cursor_of, filter_of, job_of, number_of, part_of, text_of
 from api.operators.tenant_names import TenantNames, names_near
 from projections.reading.all_tenants import job_details as details
@@ -187,7 +187,7 @@ class OperatorJobEndpoints:
         """Return a job's state after its first `events` events, as clients saw it."""
         key, number = job_of(request), number_of(request, "events", 1, details.MAX_DECIDING)
         async with self._connections() as connection:
-            found = past_state(key, await details.read_first_events(connection, key, number))
+            found = past_details(key, await details.read_first_events(connection, key, number))
         if found is None:
             raise NoSuchPage
         return found

@@ -35,7 +35,7 @@ class LosingEvent(NamedTuple):
     """The rule that decided: `attempt`, `rank` or `entry_id`."""
     reason: str
     late: bool
-    """Whether it came after the end of its attempt, and so could change nothing."""
+    """True if it came after the end of its attempt, and so could change nothing."""
 
 
 class LateEvents(NamedTuple):
@@ -50,7 +50,7 @@ class LateEvents(NamedTuple):
     next_attempt: int
     """The attempt that a job which runs again needs."""
     note: str
-    """What happened, and what to do about it."""
+    """A sentence on what happened and what to do about it."""
 
 
 class Explanation(NamedTuple):
@@ -76,7 +76,7 @@ class StepSpan(NamedTuple):
     start: datetime
     end: datetime
     late: bool
-    """Whether the step began after the end of its attempt."""
+    """True if the step began after the end of its attempt."""
 
 
 class AttemptMoment(NamedTuple):
@@ -87,7 +87,7 @@ class AttemptMoment(NamedTuple):
     at: datetime
     entry_id: EntryId
     late: bool
-    """Whether it came after an end of its attempt that it cannot replace."""
+    """True if it came after an end of its attempt that it cannot replace."""
 
 
 class Timeline(NamedTuple):

@@ -73,7 +73,7 @@ class _Running:
     requeues: int
     """Value of the label that counts how often the task has put itself into the queue again."""
     error: BaseException | None = None
-    """What the task has raised."""
+    """The exception that the task has raised."""
     sent_again: bool = False
 
 

@@ -20,12 +20,14 @@ ONLY_IN = {
         "operators.jobs",
         "operators.job_details",
         "operators.parameters",
+        "operators.tenant_names",
+        "spec.operations.operators",
     },
     "projections.reading.explain": {"operators.job_details"},
     "streams.connection": {"app", "live.subscriptions", "monitoring", "operators.gate"},
     "sql": {"jobs.database", "operators.actions.log", "operators.database", "metrics"},
     "psycopg": {"jobs.database", "operators.actions.log", "operators.database", "operators.gate",
-                "operators.figures.jobs", "operators.jobs"},
+                "operators.figures.jobs", "operators.jobs", "operators.tenant_names"},
 }  # fmt: skip
 """The only modules that import a package, by the package's name."""
 

@@ -71,7 +71,7 @@ class DeadLetterGroups(NamedTuple):
 
 
 class BulkStep(NamedTuple):
-    """What one request has done to dead letters."""
+    """The outcomes of one request on dead letters."""
 
     outcomes: Sequence[Facts]
     examined: int

@@ -13,7 +13,7 @@ from api.spec.models.base import ABSENT, Answer, Count, EntryIdText, NextCursor
 from api.spec.models.operators import Milliseconds
 
 OUTCOMES = ("requeued", "discarded", "gone", "not_kept", "invalid_tenant", "unknown")
-"""What may have happened to a dead letter."""
+"""Possible outcomes of an action on a dead letter."""
 
 
 class DeadLetter(Answer):
@@ -99,7 +99,7 @@ class Discarded(Answer):
 
 
 class DeadLetterName(Answer):
-    """What identifies a dead letter."""
+    """The identity of a dead letter."""
 
     tenant: str
     id: EntryIdText
@@ -135,7 +135,7 @@ class DeadLetterGroups(Answer):
 
 
 class DeadLetterOutcome(DeadLetterName):
-    """What happened to a dead letter."""
+    """The outcome of an action on a dead letter."""
 
     outcome: Annotated[str, Field(json_schema_extra={"enum": list(OUTCOMES)})]
     entry_id: Annotated[str | None, Field(description="The new entry id after requeueing.")]
@@ -143,7 +143,7 @@ class DeadLetterOutcome(DeadLetterName):
 
 
 class BulkStep(Answer):
-    """What one request has done. Continue with `next_cursor` until it is null."""
+    """The outcomes of one request. Continue with `next_cursor` until it is null."""
 
     request_id: str
     items: list[DeadLetterOutcome]
@@ -152,7 +152,7 @@ class BulkStep(Answer):
 
 
 class RequeuedEntry(Answer):
-    """What became of an entry that was appended again."""
+    """The present state of an entry that was appended again."""
 
     tenant: str
     entry_id: EntryIdText
@@ -165,7 +165,7 @@ class RequeuedEntry(Answer):
 
 
 class RequeuedEntries(Answer):
-    """What became of entries that were appended again, in the order of the request."""
+    """The present states of entries that were appended again, in the order of the request."""
 
     items: list[RequeuedEntry]
 

@@ -17,7 +17,7 @@ from tests.api.conftest import Writer, _running
 
 pytestmark = pytest.mark.anyio
 
-FILES = ("/client.", "/docs/", "/console/")
+FILES = ("/client.", "/element.", "/docs/", "/console/")
 """Prefixes of files that pages name; they have one path only."""
 
 
