@@ -22,7 +22,7 @@ from api.http.etags import etag_of, is_not_modified
 from api.http.problems import BadCredentials, Forbidden, InternalError, Problem, TenantMissing
 from api.spec.models.base import ProblemDetails
 from api.spec.operations.all_operations import operations
-from api.spec.operations.operation import JSON, Access, Operation
+from api.spec.operations.operation import EVENT_STREAM, JSON, Access, Operation
 from streams.keys import TENANT
 from streams.version import __version__
 
@@ -101,6 +101,9 @@ _DEV_SCHEMES = {
 }
 
 
+_INT32 = 2**31 - 1
+
+
 def document(auth: str, *, for_operators: bool = True) -> JsonObject:
     """Return the document.
 
@@ -116,19 +119,40 @@ def document(auth: str, *, for_operators: bool = True) -> JsonObject:
         paths.setdefault(operation.path, {})[operation.method] = _describe(
             operation, tuple(schemes), responses
         )
-    return {
-        "openapi": "3.1.0",
-        "info": _info(),
-        "servers": [{"url": "/"}],
-        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
-        "paths": paths,
-        "components": {
-            "schemas": _schemas(listed),
-            "responses": responses,
-            "headers": HEADERS,
-            "securitySchemes": schemes,
-        },
-    }
+    found: JsonObject = _with_formats(
+        {
+            "openapi": "3.1.0",
+            "info": _info(),
+            "servers": [{"url": "/"}],
+            "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
+            "paths": paths,
+            "components": {
+                "schemas": _schemas(listed),
+                "responses": responses,
+                "headers": HEADERS,
+                "securitySchemes": schemes,
+            },
+        }
+    )
+    return found
+
+
+def _with_formats(value: Any) -> Any:
+    """Return a part of the document in which numbers have formats.
+
+    Generated clients of languages with sized numbers take 32 bits where a schema names no format,
+    which is too few for times in milliseconds, for ids and for shares of a percent.
+    """
+    if isinstance(value, list):
+        return [_with_formats(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: _with_formats(each) for name, each in value.items()}
+    if value.get("type") == "integer" and value.get("maximum", _INT32 + 1) > _INT32:
+        found.setdefault("format", "int64")
+    if value.get("type") == "number":
+        found.setdefault("format", "double")
+    return found
 
 
 def openapi_routes(auth: str, *, for_operators: bool) -> list[Route]:
@@ -206,6 +230,9 @@ def _success(operation: Operation) -> JsonObject:
     unrestricted = {"type": "object" if operation.media == JSON else "string"}
     schema = unrestricted if operation.answer is None else _ref(operation.answer)
     content: JsonObject = {"schema": schema}
+    if operation.media == EVENT_STREAM:
+        # Generated clients read the body as text; OpenAPI 3.1 has no term for what it consists of.
+        content = {"schema": {"type": "string"}, "x-itemSchema": schema}
     if operation.examples:
         content["examples"] = {name: {"value": value} for name, value in operation.examples.items()}
     success: JsonObject = {"description": "Success.", "content": {operation.media: content}}

@@ -60,6 +60,7 @@ EXTRA: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "JOBTRAIL_TEST_DEBIAN",
+            "JOBTRAIL_TEST_GENERATORS",
             "JOBTRAIL_TEST_NEWEST_ARQ",
             "JOBTRAIL_TEST_NODE_MODULES",
             "JOBTRAIL_TEST_OLDEST_CELERY",

@@ -37,8 +37,14 @@ def _document(deployed: Deployment) -> dict[str, Any]:
                 if examples := _examples(deployed, path, parameter):
                     parameter.pop("example", None)
                     parameter["examples"] = examples
+            for content in operation["responses"]["200"].get("content", {}).values():
+                if "x-itemSchema" in content:
+                    content["itemSchema"] = content.pop("x-itemSchema")
     for schema in document["components"]["schemas"].values():
         _closed(schema)
+    for listed in document["components"]["schemas"]["ProgressQuery"]["properties"].values():
+        for each in listed["items"]["anyOf"]:
+            each.pop("format", None)  # Ids of more than 64 bits are accepted, too.
     return document
 
 

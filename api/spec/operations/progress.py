@@ -168,8 +168,8 @@ def _tenant_stream() -> Operation:
 
 
 def _events(states: Json) -> Json:
-    """Return examples of events with these states, under the same names."""
+    """Return examples of streams of one event with these states, under the same names."""
     return {
-        name: {"event": "state", "id": str(number), "data": orjson.dumps(state).decode()}
+        name: f"id: {number}\nevent: state\ndata: {orjson.dumps(state).decode()}\n\n"
         for number, (name, state) in enumerate(states.items(), 1)
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from hashlib import sha256
@@ -200,6 +201,37 @@ async def test_page(ask: Asker) -> None:
         assert "frame-ancestors 'none'" in policy
         assert "camera=()" in answer.headers["permissions-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_document__numbers_have_formats(api: dict[str, Any]) -> None:
+    """Generated clients take 32 bits for a number without a format."""
+    for schema in schemas(api):
+        if schema.get("type") == "number":
+            assert schema["format"] == "double"
+        if schema.get("type") == "integer" and schema.get("maximum", 2**31) >= 2**31:
+            assert schema["format"] == "int64"
+
+
+def schemas(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            yield from schemas(inner)
+
+
+def test_document__live_streams_are_text(api: dict[str, Any]) -> None:
+    """A generated client reads text; what an event consists of is described beside it."""
+    for content in contents(api):
+        if "x-itemSchema" in content:
+            assert content["schema"] == {"type": "string"}
+            name = content["x-itemSchema"]["$ref"].rpartition("/")[2]
+            fields = api["components"]["schemas"][name]["properties"]
+            for example in examples_of(content):
+                found = dict(line.split(": ", 1) for line in example.strip().split("\n"))
+                assert found.keys() <= fields.keys()
+                schema = fields["data"]["contentSchema"]
+                validator(api, schema).validate(json.loads(found["data"]))
 
 
 def loaded_by(page: str) -> list[str]:
