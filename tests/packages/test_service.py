@@ -48,6 +48,17 @@ def test_both_distributions_are_built_with_one_version(built: Path) -> None:
     assert vendored == {"uPlot.js", "uPlot.css", "uPlot.LICENSE.txt"}
 
 
+def test_the_service_contains_the_viewer_of_its_document_with_the_licences(built: Path) -> None:
+    (wheel,) = built.glob("jobtrail-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if "swagger-ui" in name}
+    texts = ("LICENSE.txt", "NOTICE.txt", "SOURCE.txt", "swagger-ui-bundle.js.LICENSE.txt")
+    folder = "api/spec/docs/swagger-ui"
+    files = {f"{folder}/{name}" for name in (*texts, "swagger-ui-bundle.js", "swagger-ui.css")}
+    licences = f"jobtrail-{__version__}.dist-info/licenses/{folder}"
+    assert names == files | {f"{licences}/{name}" for name in texts}
+
+
 def test_the_service_alone_runs_the_demo(built: Path, tmp_path: Path, data_dir: Path) -> None:
     (wheel,) = built.glob("jobtrail-*.whl")
     project = tomllib.loads((built.parents[1] / "pyproject.toml").read_text())["project"]
