@@ -97,7 +97,9 @@ def _enqueued_task(function: str, args: tuple[Any, ...], kwargs: dict[str, Any])
 class _Running:
     """A job that is running."""
 
-    run: Run
+    task: Task
+    run: Run | None = None
+    """Its run, once that is known to begin; none if the job is not reported."""
     result: object = None
     error: BaseException | None = None
     aborted: bool = False
@@ -126,7 +128,7 @@ class _Jobs:
             # A worker that is stopped twice may not wait for what comes after this.
             await finish_job(job_id, finish, *args, **kwargs)
             if not finish and running is not None:
-                task = running.run.task
+                task = running.task if running.run is None else running.run.task
                 await self._reports.queued(replace(task, attempt=task.attempt + 1))
 
         async def failed_before_start(job_id: str, result: bytes | None) -> None:
@@ -142,13 +144,13 @@ class _Jobs:
 
         async def call(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> Any:
             task = Task(ctx["job_id"], name, ctx["job_try"], args, kwargs)
-            run = self._reports.run(await self._reports.sent(task))
-            if run is None:
-                return await coroutine(ctx, *args, **kwargs)
-            running = self._running[task.id] = _Running(run)
-            before = current.enter(run.job)
+            running = self._running[task.id] = _Running(task)
+            before = current.report()
             try:
-                await self._reports.report(run, run.begin())
+                running.run = run = self._reports.run(await self._reports.sent(task))
+                if run is not None:
+                    current.enter(run.job)
+                    await self._reports.report(run, run.begin())
                 running.result = await coroutine(ctx, *args, **kwargs)
             except BaseException as error:
                 running.error = error
@@ -164,6 +166,10 @@ class _Jobs:
     async def _ended(self, running: _Running) -> None:
         """Report how a job has ended, outside of the function, whose time limit excludes this."""
         run, error = running.run, running.error
+        if run is None:  # there was no time to report the start, or the job is not reported
+            run = self._reports.run(await self._reports.sent(running.task))
+        if run is None:
+            return
         if error is None:
             await self._reports.report(run, run.done(running.result))
         elif not isinstance(error, asyncio.CancelledError):
