@@ -30,22 +30,25 @@ def wants_english() -> bool:
 def prefers_english(accept_language: bytes) -> bool:
     """Return whether a header's value ranks English above Korean (RFC 9110, section 12.5.4).
 
-    Of two languages with equal weights, the first one wins. Parts that are not valid are ignored.
+    A language has its highest weight, of any country. Of two languages with equal weights, the
+    first one wins. `*` stands for Korean unless the header names it. Parts that are not valid are
+    ignored.
     """
     ranks: dict[bytes, tuple[float, int]] = {}
     for index, part in enumerate(accept_language.split(b",")):
         found = _RANGE.match(part)
         if found is not None:
             language, weight = found[1].lower(), _weight(found[2])
-            if weight:
-                ranks.setdefault(language, (weight, -index))
-    english = ranks.get(b"en")
+            if weight is not None:
+                ranks[language] = max(ranks.get(language, (0.0, -index)), (weight, -index))
+    english = ranks.get(b"en", (0.0, 0))
     korean = ranks.get(b"ko", ranks.get(b"*", (0.0, 0)))
-    return english is not None and english > korean
+    return english[0] > 0 and english > korean
 
 
-def _weight(text: bytes | None) -> float:
+def _weight(text: bytes | None) -> float | None:
+    """Return a weight, 1 at most and by default; None if the text is not a number."""
     try:
         return 1.0 if text is None else min(float(text), 1.0)
     except ValueError:
-        return 0.0
+        return None
