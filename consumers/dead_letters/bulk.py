@@ -202,8 +202,9 @@ def discard_letter(store: DeadLetterStore, letter: Letter) -> Outcome:
 def act_on(walk: Walk, wanted: LetterFilter, act: Act, limit: int) -> list[Outcome]:
     """Act on the letters of a walk that match the filters, on at most `limit` of them.
 
-    Where Redis fails in the middle, the last outcome is `unknown` and the walk's place is before
-    that letter, so that the next step tries it again.
+    If Redis fails after some outcomes, these are returned and the walk's place is behind them, so
+    that the next step goes on there. If it fails during an action, that letter's outcome is
+    `unknown`, and the next step tries that letter again.
 
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command, and nothing was done.

@@ -1,8 +1,8 @@
 """The operators' side of the dead letters: list, find, requeue and discard, by entry.
 
 To *requeue* a letter is to append its entry again, with a new entry id. Used by
-`ops.commands.dead`, `ops.tasks.dead_letters.selection`, `ops.operator_view`, `ops.doctor` and
-`consumers.dead_letters.tenants`.
+`ops.commands.dead`, `ops.tasks.dead_letters`, `ops.operator_view`, `ops.doctor`, and in this folder
+by `bulk`, `requeued` and `tenants`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streams.appender import GROUPS
 from streams.cluster import keys_of
 from streams.discovery import all_streams
 from streams.entries import FIELD
-from streams.entry_ids import EntryId, of_reply
+from streams.entry_ids import FIRST, EntryId, of_reply
 from streams.events import MAX_EVENT_BYTES, load_json
 from streams.keys import DEAD_END, Keys
 from streams.wire import as_bytes, as_text, ask, round_trip
@@ -174,7 +174,8 @@ class DeadLetterStore:
         self, dead: bytes, before: EntryId | None, after: EntryId | None, *, oldest_first: bool
     ) -> Iterator[tuple[bytes, Sequence[bytes]]]:
         newest = ask(self._client, "XREVRANGE", dead, "+", "-", "COUNT", 1)
-        if not newest:
+        # No letter can match, and the server refuses an interval that is open at such an end.
+        if not newest or before == FIRST or (after is not None and after >= of_reply(newest[0][0])):
             return
         first = b"-" if after is None else f"({after}".encode()
         last: bytes = newest[0][0] if before is None else f"({before}".encode()

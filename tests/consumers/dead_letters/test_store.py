@@ -245,3 +245,24 @@ def test_entry_that_is_too_large_and_left_the_stream__is_not_requeued_in_part(
     with pytest.raises(NotKept, match="5-1"):
         DeadLetterStore(redis_client).requeue(letter)
     assert letters(redis_client) == [letter]
+
+
+@pytest.mark.parametrize(("before", "found"), [(EntryId(0, 0), 0), (EntryId(2**64 - 1, 0), 1)])
+def test_letters_before_the_first_or_a_later_id(
+    redis_client: redis.Redis, before: EntryId, found: int
+) -> None:
+    redis_client.xadd(STREAM, {"event": b"bad"}, id="5-1")
+    reject_all(redis_client, "status")
+    assert len(list(DeadLetterStore(redis_client).letters("42", before=before))) == found
+
+
+@pytest.mark.parametrize(
+    ("after", "found"), [(EntryId(0, 0), 1), (EntryId(2**64 - 1, 2**64 - 1), 0)]
+)
+def test_letters_after_an_id_or_the_last_one(
+    redis_client: redis.Redis, after: EntryId, found: int
+) -> None:
+    redis_client.xadd(STREAM, {"event": b"bad"}, id="5-1")
+    reject_all(redis_client, "status")
+    later = DeadLetterStore(redis_client).letters("42", oldest_first=True, after=after)
+    assert len(list(later)) == found
