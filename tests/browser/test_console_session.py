@@ -257,6 +257,46 @@ def test_lists_hold_still_and_back_returns_to_the_place(page: Page, deployment: 
     expect(page.locator("#pulse")).to_have_text("Live", timeout=30_000)
 
 
+def test_a_page_that_was_left_draws_nothing_and_keeps_no_timer(
+    page: Page, deployment: Deployment
+) -> None:
+    page.add_init_script(
+        "const repeat = setInterval; setInterval = (work, ms) => repeat(work, Math.min(ms, 100));"
+    )
+    job = f"{deployment.console}#/jobs/acme/job/running-1"
+    page.goto(job)
+    heading(page, "running-1")
+    expect(page.locator(".state")).to_contain_text("PROCESSING", timeout=30_000)
+    page.goto(f"{deployment.console}#/tenants")
+    heading(page, "Tenants")
+    page.route("**/job/running-1/", lambda _route: None)  # never answered
+    page.goto(job)
+    expect(page.locator(".state")).to_contain_text("PROCESSING")
+    page.goto(f"{deployment.console}#/tenants")
+    heading(page, "Tenants")
+    page.wait_for_timeout(1_000)
+    heading(page, "Tenants")
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_an_answer_that_breaks_off_is_not_kept(page: Page, deployment: Deployment) -> None:
+    page.goto(f"{deployment.console}#/tenants")
+    heading(page, "Tenants")
+    got = page.evaluate(
+        """async () => {
+            const { get, lastAnswer } = await import(new URL("http.js", document.baseURI));
+            const real = window.fetch, found = [];
+            for (const body of [new ReadableStream({ pull: (to) => to.error() }), "<p>"]) {
+                window.fetch = async () => new Response(body, { headers: { etag: '"1"' } });
+                found.push(await get("broken/").then(() => "an answer", (error) => error.message));
+            }
+            window.fetch = real;
+            return [...found, lastAnswer("broken/") === undefined];
+        }"""
+    )
+    assert got == ["The server does not answer.", "The server does not answer.", True]
+
+
 def test_the_keyboard_goes_everywhere_until_it_is_turned_off(
     page: Page, deployment: Deployment
 ) -> None:

@@ -75,15 +75,23 @@ async function send(where, options) {
     const signal = AbortSignal.any([AbortSignal.timeout(TIMEOUT), ...(options.signal ? [options.signal] : [])]);
     return await fetch(URL_PREFIX + where, { ...options, signal, cache: "no-store", credentials: "omit" });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refused(0, error.name === "TimeoutError" ? t("shell.noAnswerIn", { time: t("time.s", { n: TIMEOUT / 1000 }) }) : t("shell.noAnswer"));
+    throw unanswered(error);
   }
 }
 
 async function read(response) {
-  const facts = await response.json().catch(() => ({}));
-  if (response.ok) return facts;
-  throw new Refused(response.status, message(response.status, facts));
+  if (!response.ok) throw new Refused(response.status, message(response.status, await response.json().catch(() => ({}))));
+  try {
+    return await response.json();
+  } catch (error) {
+    throw unanswered(error); // a part of the body came, or it is not JSON: `get` must not cache that
+  }
+}
+
+/** Return the error to throw when there is no complete answer. */
+function unanswered(error) {
+  if (error.name === "AbortError") return error;
+  return new Refused(0, error.name === "TimeoutError" ? t("shell.noAnswerIn", { time: t("time.s", { n: TIMEOUT / 1000 }) }) : t("shell.noAnswer"));
 }
 
 function headers(extra = {}) {

@@ -15,8 +15,11 @@ const TYPING = 150; // milliseconds without a movement of the slider, before its
 export function history(visit, where) {
   const rows = h("tbody"), more = h("p", { class: "pages" });
   const titles = ["time", "event", "attempt", "says", "raw"].map((name) => t(`job.${name}`));
+  let asked = 0; // the number of the last request: answers to earlier ones are not added
   const load = async (cursor) => {
+    const number = (asked += 1);
     const facts = await get(`${where}history/?limit=${PAGE}${cursor ? `&cursor=${cursor}` : ""}`, { signal: visit.signal });
+    if (number !== asked) return;
     rows.append(...facts.items.map((item) => row(item, titles)));
     put(more, facts.next_cursor && h("button", { type: "button", onclick: () => load(facts.next_cursor).catch((error) => visit.failed(error)) }, t("job.moreEvents")));
   };

@@ -32,7 +32,7 @@ export async function job(visit) {
     current = facts;
     put(body, head(facts, kind), lateNotes(facts.explanation), panel(t("job.timeline"), picture(facts, width)), explanation(facts.explanation));
     const known = facts.job && `${facts.job.entry_id} ${facts.job.result_bytes}`;
-    if (known !== result) put(outcome, outcomeOf(facts.job, where));
+    if (known !== result) put(outcome, outcomeOf(visit, facts.job, where));
     result = known;
   };
   const redraw = () => current && draw(current);
@@ -40,10 +40,11 @@ export async function job(visit) {
     width = now;
     redraw();
   }));
-  await visit.load(where, draw, () => (ENDS.includes(current?.job?.state) ? EVERY_ENDED : EVERY));
-  // The timeline of a running job goes on between its events.
+  // The timeline of a running job goes on between its events. The timer starts before the first answer,
+  // because the page may be left while that is awaited.
   const timer = setInterval(() => current?.job?.state === "processing" && !document.hidden && document.getSelection().isCollapsed && redraw(), EVERY * 5);
   visit.signal.addEventListener("abort", () => clearInterval(timer));
+  await visit.load(where, draw, () => (ENDS.includes(current?.job?.state) ? EVERY_ENDED : EVERY));
 }
 
 function watchWidth(node, changed) {
@@ -158,7 +159,7 @@ function whyLost(each, winner) {
   return each.late ? `${reason}; ${t("job.afterTheEnd")}` : reason;
 }
 
-function outcomeOf(row, where) {
+function outcomeOf(visit, row, where) {
   if (!row || row.result_bytes === null) return null;
   const size = bytes(row.result_bytes);
   if (row.result !== null) {
@@ -166,12 +167,13 @@ function outcomeOf(row, where) {
       h("summary", {}, t("job.json", { size })),
       h("div", { class: "copied" }, copyButton(row.result, t("job.result")), h("pre", { tabindex: "0", translate: "no" }, pretty(row.result)))));
   }
-  const box = h("div", {}, h("button", { type: "button", onclick: async () => {
-    const { result } = await get(`${where}result/`);
+  const load = async () => {
+    const { result } = await get(`${where}result/`, { signal: visit.signal });
     const cut = result.length > MAX_RESULT;
     put(box, h("div", { class: "copied" }, copyButton(result, t("job.result")),
       h("pre", { tabindex: "0", translate: "no" }, pretty(cut ? result.slice(0, MAX_RESULT) : result))),
       cut && h("p", { class: "hint" }, t("job.truncated")));
-  } }, t("job.loadResult", { size })));
+  };
+  const box = h("div", {}, h("button", { type: "button", onclick: () => load().catch((error) => visit.failed(error)) }, t("job.loadResult", { size })));
   return panel(t("job.result"), box);
 }

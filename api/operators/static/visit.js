@@ -78,8 +78,9 @@ export class Visit {
     return update();
   }
 
-  /** Show an error; return whether to try again. */
+  /** Show an error, unless the page was left; return whether to try again. */
   failed(error) {
+    if (this.signal.aborted) return false;
     if (!(error instanceof Refused)) throw error;
     if (error.status === 401 || error.status === 403) {
       this.onRefused(error.message);
