@@ -162,3 +162,20 @@ def test_an_operator_who_may_only_read_has_no_buttons_and_is_told_why(
     expect(page.get_by_role("region", name="Dead letter")).to_contain_text("change nothing")
     expect(page.get_by_role("button", name="Requeue")).to_have_count(0)
     assert deployment.letters() == 2
+
+
+def test_letters_are_selected_after_an_action_while_the_page_is_paused(
+    page: Page, crowded: Deployment
+) -> None:
+    page.goto(f"{crowded.console}#/dead?tenant=zeta")
+    heading(page, "Dead letters")
+    expect(page.get_by_role("checkbox")).to_have_count(50, timeout=30_000)
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("checkbox").first.check()
+    page.get_by_role("button", name="Discard selected").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Discard").click()
+    expect(dialog).to_contain_text("Finished.")
+    dialog.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Select this page").click()
+    expect(page.get_by_role("checkbox", checked=True)).to_have_count(50)

@@ -28,6 +28,7 @@ class DeadLetters {
     this.chosen = new Map(); // selected letters by their key
     this.all = false; // whether all that match are selected
     this.facts = this.shown = this.counting = null;
+    this.acted = false; // whether the next answer is shown as it is, because of an action
     this.countedAt = 0;
     this.groups = h("section", { class: "panel", "aria-label": t("dead.byReason") });
     this.bar = h("div", { class: "letter-bar" });
@@ -37,9 +38,10 @@ class DeadLetters {
   /** Take an answer: new letters are announced, so that no row moves under the pointer. */
   async take(facts) {
     if (!this.list.isConnected) this.#frame(facts);
-    const changed = facts !== this.facts;
+    const changed = this.acted || facts !== this.facts;
     this.facts = facts;
-    if (this.shown === null || this.#fresh() === 0) this.shown = facts;
+    if (this.shown === null || this.acted || this.#fresh() === 0) this.shown = facts;
+    this.acted = false;
     if (changed) this.draw();
     const due = changed ? COUNTED_EVERY : COUNTED_EVERY * 4;
     if (Date.now() - this.countedAt > due) await this.count();
@@ -115,14 +117,14 @@ class DeadLetters {
     const selection = this.all ? new Matching(this.filters) : new Chosen([...this.chosen.values()]);
     actOnMany(verb, selection, () => {
       this.#clear();
+      this.draw();
       this.reload();
     });
   }
 
   /** Show what is there after an action. */
   reload() {
-    this.shown = null;
-    this.facts = null;
+    this.acted = true;
     this.countedAt = 0;
     this.visit.refresh();
   }
