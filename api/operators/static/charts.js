@@ -1,6 +1,6 @@
 // Charts over a span of time, drawn by uPlot, which all have the same time axis and the same cursor.
 //
-//   const charts = new Charts();
+//   const charts = new Charts(visit.signal);   they are removed when the page is left
 //   const chart = charts.make({ label, unit, write, series: [{ label, colour }] })
 //   chart.node                                the element; it stays, and only its content changes
 //   charts.show({ since, until, marks })      the axis of all charts, and the marks on it
@@ -36,13 +36,14 @@ export function topOf(columns) {
 
 /** The charts of one page: their axis, their marks and the chosen time. */
 export class Charts {
-  constructor() {
+  constructor(signal) {
     this.all = [];
     this.range = [0, 1];
     this.marks = [];
     this.chosen = null; // seconds since 1970
     this.hovered = null;
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.all.forEach((each) => each.draw()));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.all.forEach((each) => each.draw()), { signal });
+    signal.addEventListener("abort", () => this.all.forEach((each) => each.remove()));
   }
 
   make(options) {
@@ -110,6 +111,12 @@ class Chart {
     if (this.plot !== null) this.plot.destroy();
     this.plot = new uPlot(this.options(width), [this.at, ...this.columns], this.place);
     this.mark();
+  }
+
+  /** Remove the plot, which uPlot keeps in memory until then. */
+  remove() {
+    this.plot?.destroy();
+    this.plot = null;
   }
 
   resize() {

@@ -14,7 +14,7 @@ const MAX_MARKS = 6;
 
 /** Make the section of the charts; `visit.live` must call `update`. */
 export function chartSection(visit) {
-  const charts = new Charts(), groups = new Map();
+  const charts = new Charts(visit.signal), groups = new Map();
   const jobs = charts.make({
     label: t("charts.jobs"), unit: t("charts.perMinute"), write: rate,
     series: [
