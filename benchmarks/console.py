@@ -35,7 +35,7 @@ PAGES: Mapping[str, tuple[str, ...]] = {
     "tenants by activity": ("tenants/",),
     "tenants by failures": ("tenants/?order=failures",),
     "tenants by name": ("tenants/?order=name&name=9",),
-    "one tenant": ("tenants/tenant-77/",),
+    "one tenant": ("tenants/tenant-7/",),
     "jobs": ("jobs/",),
     "failed jobs": ("jobs/?state=failed",),
     "stalled jobs": ("stalled/",),
@@ -170,7 +170,7 @@ def _raw_queries(url: str) -> Mapping[str, float]:
         "figures": {"limit": 5_000},
         "series": {"step": 60},
         "tenants": {"limit": 100_000},
-        "tenant": {"tenant": "tenant-77"},
+        "tenant": {"tenant": "tenant-7"},
         "running": {"before": 0, "lately": 0, "examined": 5_000, "limit": 10},
     }
     with psycopg.connect(url, autocommit=True) as connection:

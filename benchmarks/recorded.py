@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -75,6 +76,19 @@ class _RecordedSession:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
+
+    def __enter__(self) -> Session:
+        """Return the session unrecorded: chores use sessions so, and projections do not."""
+        self._session.cursor_factory = psycopg.Cursor
+        return self._session.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._session.__exit__(kind, error, traceback)
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Transaction]:
