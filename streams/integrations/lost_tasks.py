@@ -17,10 +17,10 @@ from .task_reports import Task, TaskReports
 
 
 class LostTasks:
-    """Writes down what this process runs, and reports what killed processes have left.
+    """Records the tasks that this process runs, and reports those of killed processes.
 
     Args:
-        framework, queue: processes of this user with the same words and Redis share what they know.
+        framework, queue: processes of one user with the same values and Redis share their records.
         reports: describes the tasks of this process.
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
     """
@@ -33,13 +33,13 @@ class LostTasks:
         self._lost = TaskReports(through=through)
 
     def record(self, task: Task) -> None:
-        """Write down the task that this thread runs from now on, if it is reported."""
+        """Record the task that this thread runs from now on, if it is reported."""
         identity = self._own.identity(task)
         if identity is not None:
             self._running.record(identity)
 
     def clear(self) -> None:
-        """Write down that this thread runs no task."""
+        """Record that this thread runs no task."""
         self._running.clear()
 
     def report(self) -> None:
@@ -51,6 +51,6 @@ class LostTasks:
 
 
 def _folder(framework: str, queue: str) -> Path:
-    log = os.environ.get("JOBTRAIL_REDIS_URL", "")
-    name = hashlib.sha256(f"{os.geteuid()} {queue} {log}".encode()).hexdigest()[:16]
+    url = os.environ.get("JOBTRAIL_REDIS_URL", "")
+    name = hashlib.sha256(f"{os.geteuid()} {queue} {url}".encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir(), f"jobtrail-{framework}-{name}")

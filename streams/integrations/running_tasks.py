@@ -13,6 +13,7 @@ import logging
 import os
 import stat
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,20 @@ class RunningTasks:
         self._own = threading.local()
 
     def record(self, task: Mapping[str, Any]) -> None:
-        """Write down the task that this thread runs from now on."""
-        self._write(orjson.dumps(task))
+        """Record the task that this thread runs from now on."""
+        try:
+            text = orjson.dumps(task)
+        except TypeError as error:
+            _LOG.warning("the running task cannot be recorded: %s", error)
+            text = b""
+        self._write(text)
 
     def clear(self) -> None:
-        """Write down that this thread runs no task."""
+        """Record that this thread runs no task."""
         self._write(b"")
 
     def lost(self) -> Iterator[dict[str, Any]]:
-        """Return the tasks whose processes were killed, each one once."""
+        """Yield the tasks whose processes were killed, each one once."""
         try:
             files = list(self._folder.iterdir()) if _is_private(self._folder) else []
             for path in files:
@@ -72,14 +78,24 @@ class RunningTasks:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not _is_private(self._folder):
                 raise PermissionError("not a private directory of this user")
-            own.file = _created(self._folder)
+            own.file = _LockedFile(self._folder)
             own.process = os.getpid()
-        file: int = own.file
-        return file
+        file: _LockedFile = own.file
+        return file.number
+
+
+class _LockedFile:
+    """A new file that is locked, and closed at the end of the thread that has it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.number = _created(folder)
+        # Frameworks may run each task in a thread of its own, which must not leave a file open.
+        # Until a process ends, no other may take its tasks for lost: its end closes the rest.
+        weakref.finalize(self, os.close, self.number).atexit = False
 
 
 def _created(folder: Path) -> int:
-    """Return a new file that is locked; another process may have removed it before it was."""
+    """Return a new file that is locked; another process may remove a file before that."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         file = os.open(folder / new_event_id(), flags, 0o600)
@@ -90,7 +106,7 @@ def _created(folder: Path) -> int:
 
 
 def _taken(path: Path) -> bytes:
-    """Remove a file that nobody locks, and return what it has; nothing of other files."""
+    """Remove a file that no process locks, and return its content; of other files nothing."""
     try:
         file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:

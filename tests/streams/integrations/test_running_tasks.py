@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,34 @@ def test_a_folder_that_others_can_open_is_not_used(
     with caplog.at_level(logging.WARNING):
         tasks.record({"id": "a"})
     assert "not a private directory of this user" in caplog.text
+    assert list(tasks.lost()) == []
+
+
+def test_a_thread_that_ends_leaves_no_file_open(tmp_path: Path) -> None:
+    tasks = RunningTasks(tmp_path / "tasks")
+
+    def run() -> None:
+        tasks.record({"id": "a"})
+        tasks.clear()
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert list(tasks.lost()) == []
+    assert list((tmp_path / "tasks").iterdir()) == []
+
+
+def test_a_task_that_cannot_be_written_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = RunningTasks(tmp_path / "tasks")
+    with caplog.at_level(logging.WARNING):
+        tasks.record({"id": object()})
+    assert "the running task cannot be recorded" in caplog.text
+    killed(tasks, "")
     assert list(tasks.lost()) == []
 
 
