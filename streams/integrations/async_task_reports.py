@@ -62,9 +62,9 @@ class Run:
         self._report = report
 
     async def begin(self) -> None:
-        """Report the start, by the report that sends the progress: their order stays.
+        """Report the start through the current job, so that it precedes the progress.
 
-        It is waited for, because a task that kills its process must be known to have started.
+        Return once it is sent, so that a task that kills its process is known to have started.
         """
         if isinstance(self.job, JobReport):
             await asyncio.to_thread(self.job.begin)
@@ -120,9 +120,9 @@ class AsyncTaskReports:
             await self._through.aclose()
 
     async def sent(self, task: Task) -> Task:
-        """Return a task that is about to be sent, with the attempt that its next run is.
+        """Return a task with the attempt that its next run is.
 
-        It is that of the task, unless the job of this id has had others before.
+        It is that of the task, unless a later attempt of the job is known, or one that has ended.
         """
         return await self._logged(task, self._numbered(task)) or task
 
@@ -237,7 +237,13 @@ def _served(reporter: AsyncReporter, job: JobKey) -> Iterator[Known]:
         raw = ask(appender.client, "GET", appender.keys.status(job))
     except redis.RedisError:
         return
-    document = None if raw is None else load_json(raw)
+    # This runs in the reporter's thread, which another writer's value must not disturb.
+    try:
+        document = None if raw is None else load_json(raw)
+    except ValueError:
+        return
+    if not isinstance(document, dict):
+        return
     state = state_in(document, job.kind)
     if state is not None:
         yield Known(attempt_of(document), state)

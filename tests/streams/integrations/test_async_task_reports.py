@@ -64,6 +64,21 @@ def test_a_mistake_of_the_application_is_a_warning(
     assert [event["type"] for event in JobEnds(redis_client).events("t1")] == ["processing"]
 
 
+@pytest.mark.parametrize("value", ["{", "[1]"])
+def test_a_status_that_is_no_document_disturbs_no_report(
+    redis_url: str, redis_client: redis.Redis, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_client.set("tenant:7:job:t1:status", value)
+
+    async def report() -> int | None:
+        async with AsyncReporter.from_url(redis_url) as reporter:
+            return await run(AsyncTaskReports(through=reporter))
+
+    assert asyncio.run(report()) == 1
+    assert JobEnds(redis_client).events("t1")[-1]["type"] == "done"
+    assert caplog.text == ""
+
+
 def test_an_outage_neither_fails_a_task_nor_blocks_its_loop(own_redis: RedisFactory) -> None:
     server = own_redis()
 
