@@ -20,6 +20,8 @@ from .wire import PendingReplies, answered, round_trip
 
 LONGEST_PATIENCE = 5.0
 """The longest patience in seconds."""
+MOST_DOUBLINGS = 30
+"""The number up to which the doublings of a patience are counted."""
 PROBE_SECONDS = 0.2
 """The pause between two probes of a node."""
 
@@ -29,7 +31,7 @@ class SilentNodes:
 
     Args:
         patience: the seconds to wait for a node's reply at first.
-        nodes: the clients of the nodes in use, by address; one that is none of them is not probed.
+        nodes: the clients of the nodes in use, by address; a node that has left them is not probed.
     """
 
     def __init__(self, patience: float, nodes: Container[Address]) -> None:
@@ -73,7 +75,8 @@ class SilentNodes:
         if address in self._silent:
             return
         self._silent.add(address)
-        self._times[address] = self._times.get(address, 0) + 1
+        # Limited, because the patience must remain a number that a float can hold.
+        self._times[address] = min(self._times.get(address, 0) + 1, MOST_DOUBLINGS)
         probing = threading.Thread(
             target=self._probe, args=(address, node), name="node-probe", daemon=True
         )
