@@ -7,8 +7,8 @@ and the key is at the other node already) both mean that the command was not exe
 are replies, as on a single server; TRYAGAIN and CLUSTERDOWN are outages.
 
 The keys of one command must share a slot. `streams/connection.py` makes these clients;
-`streams/async_cluster.py` has the one for asyncio. Used by
-`api`, `consumers`, `ops`, `projections` and `streams`.
+`streams/async_cluster.py` has the one for asyncio. Used by `api`, `consumers`, `ops`, `projections`
+and `streams`.
 """
 
 from __future__ import annotations

@@ -178,10 +178,10 @@ class ConsumerGroup:
         self.release(deliveries, 0)
 
     def release(self, deliveries: Iterable[Delivery], idle_seconds: float) -> None:
-        """Set the idle time of deliveries, so that other consumers take them over at once.
+        """Set the idle time of deliveries.
 
-        They do if `idle_seconds` is the reclaim time. The delivery counters do not change; entries
-        that are no longer pending are skipped.
+        If `idle_seconds` is the reclaim time, other consumers take them over at once. The delivery
+        counters do not change; entries that are no longer pending are skipped.
 
         Raises:
             redis.RedisError: Redis is unavailable, or refuses for a reason that concerns no tenant.

@@ -22,7 +22,7 @@ from consumers.faults import is_outage, server_of
 _LOG = structlog.get_logger(__name__)
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 1.0
-"""The shortest and the longest pause in seconds; each is twice the one before."""
+"""The shortest and the longest pause in seconds; each pause is twice the one before."""
 
 
 class TenantsAside:

@@ -64,7 +64,7 @@ def report_tasks(
         **kwargs: Any,
     ) -> Job | None:
         task = _enqueued_task(function, args, kwargs)
-        # The attempt is found out before a worker can begin with it.
+        # The attempt is determined before a worker can start the job.
         sent = await reports.sent(task) if task.id else task
         job = await method(pool, function, *args, **kwargs)
         if job is not None:  # otherwise there is a job of this id
@@ -125,7 +125,7 @@ class _Jobs:
             running = self._running.pop(job_id, None)
             if finish and running is not None:
                 await self._ended(running)
-            # A worker that is stopped twice may not wait for what comes after this.
+            # The end comes first: a worker that is stopped twice may not wait for what follows.
             await finish_job(job_id, finish, *args, **kwargs)
             if not finish and running is not None:
                 task = running.task if running.run is None else running.run.task
@@ -187,7 +187,7 @@ class _Jobs:
         return not self._worker.retry_jobs and main is not None and main.cancelling() > 0
 
     async def _never_started(self, job_id: str, result: bytes | None) -> None:
-        """Report the end of a job that arq did not start, or not once more."""
+        """Report the end of a job that arq did not start, or did not start again."""
         from arq.jobs import deserialize_result  # noqa: PLC0415 - only its users have it
 
         try:

@@ -194,7 +194,7 @@ class _Hooks:
         try:
             task = Task(job.id, job.func_name, _attempt(job), tuple(job.args), job.kwargs)
         except Exception as error:
-            # The arguments cannot be read here, as if their classes cannot be imported.
+            # The arguments cannot be read, for example because this process lacks their classes.
             _LOG.warning("job %s is not reported: %s: %s", job.id, type(error).__name__, error)
             return
         report(task)

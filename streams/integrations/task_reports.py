@@ -1,8 +1,8 @@
 """Tasks of a queue as jobs: what the integrations of all frameworks have in common.
 
-An integration turns what its framework says into a `Task` and calls `TaskReports`. The id of a task
-is the id of the job, its name is the job type, and each retry is a new attempt. Used by the other
-modules of this folder.
+An integration turns what its framework passes to it into a `Task` and calls `TaskReports`. The id
+of a task is the id of the job, its name is the job type, and each retry is a new attempt. Used by
+the other modules of this folder.
 """
 
 from __future__ import annotations
@@ -86,15 +86,15 @@ class TaskReports:
     def queued(self, task: Task, *, again: bool = False) -> int:
         """Report that a task waits for a worker, before a worker can get it; return the attempt.
 
-        `again` is True if a task that has ended may be meant to run once more under its id.
+        `again` is True if a task that has ended may run once more under its id.
         """
         return self._report(task, State.QUEUED, reopened=_ENDS if again else frozenset())
 
     def started(self, task: Task) -> None:
         """Report that a task starts.
 
-        If this attempt has already failed, as that of a worker that was believed dead, it is the
-        next attempt.
+        If this attempt has already failed or was cancelled, as that of a worker that was believed
+        dead, it is the next attempt; with `reruns` also if it is done.
         """
         self._report(task, State.PROCESSING, reopened=self._reopened)
 
@@ -135,7 +135,7 @@ class TaskReports:
         """
         try:
             job = self.job(task)
-        except Exception:  # of the application, and a warning before
+        except Exception:  # of the application; `started` has logged it
             return None
         if job is None:
             return None
@@ -188,7 +188,7 @@ class TaskReports:
     def _attempt(
         self, bridge: Bridge, job: JobKey, task: Task, state: State, reopened: AbstractSet[State]
     ) -> int:
-        """Return the attempt that a report is about; `reopened` are ends that a next one follows.
+        """Return the attempt of a report; after an end in `reopened` it is the next attempt.
 
         It is that of the framework, unless readers have seen a later one, as of a task that was
         sent to a worker again after its end.

@@ -81,7 +81,7 @@ _RUNNING: ContextVar[_Running | None] = ContextVar("jobtrail_taskiq", default=No
 
 
 class _Middleware:
-    """Methods of a middleware of Taskiq, which calls those of one task in one context."""
+    """Methods of a middleware; Taskiq calls all of them for one task in one context."""
 
     broker: AsyncBroker
 

@@ -50,7 +50,7 @@ class RunningJobs(NamedTuple):
     stalled: int
     """The number of stalled jobs among them."""
     stalled_lately: int
-    """The number of those that became so since the later moment."""
+    """The number of those that are stalled only since `lately_ms`; see `read_running`."""
 
 
 async def read_figures(connection: AsyncConnection[Any], since: datetime) -> Json:
@@ -141,8 +141,8 @@ async def read_running(
 
     Args:
         connection: a connection that is not in a transaction.
-        before_ms: the time that the last event of a stalled job precedes, in ms since 1970.
-        lately_ms: the time that it does not precede if the job is stalled only lately.
+        before_ms: a job is stalled if its last event is older, in ms since 1970.
+        lately_ms: a stalled job is stalled only lately if its last event is not older than this.
         limit: the most jobs to return.
     """
     values = {

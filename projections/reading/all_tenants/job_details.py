@@ -86,7 +86,7 @@ async def read_history(
 async def read_first_events(
     connection: AsyncConnection[Any], job: JobKey, number: int
 ) -> Sequence[IdentifiedEvent]:
-    """Return the first `number` events of a job that this version knows.
+    """Return those of the first `number` events of a job that this version knows.
 
     An event that was appended again is also returned with its latest entry, if that is not later
     than the last of these events.

@@ -83,7 +83,8 @@ class JobPage(NamedTuple):
     next: OperatorCursor | None
     """The cursor of the next page; None on the last page."""
     searched_until: str | None
-    """`listed_at` of the last job that was examined; None if the page is full or the last one."""
+    """`listed_at` of the last job that was examined; None if more jobs of its window follow, or no
+    job at all."""
 
 
 async def list_jobs(

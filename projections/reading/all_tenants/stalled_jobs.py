@@ -48,7 +48,7 @@ async def list_stalled(
 
 
 async def count_stalled(connection: AsyncConnection[Any], before_ms: int) -> int:
-    """Return the number of these jobs, at most `MAX_COUNT`."""
+    """Return the number of jobs whose last event is older, at most `MAX_COUNT`."""
     async with read_transaction(connection):
         row = await fetch_one(
             connection, _QUERIES["count_stalled"], {"before": before_ms, "limit": MAX_COUNT}

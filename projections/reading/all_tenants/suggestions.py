@@ -19,7 +19,7 @@ MAX_TENANTS = 20_000
 async def read_near_ids(
     connection: AsyncConnection[Any], text: str, limit: int
 ) -> list[dict[str, Any]]:
-    """Return jobs whose ids begin with a text; if there are none, those beside it in their order.
+    """Return jobs whose ids begin with a text; if there are none, those next to it by id.
 
     Args:
         connection: a connection that is not in a transaction.

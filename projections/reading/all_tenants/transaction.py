@@ -1,4 +1,4 @@
-"""The transaction of a read, and reads of single rows. All modules of the room use it."""
+"""The transaction of a read, and reads of single rows. All modules of this package use it."""
 
 from __future__ import annotations
 
