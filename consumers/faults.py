@@ -1,4 +1,4 @@
-"""The classification of errors that a consumer meets.
+"""The classification of errors that a consumer meets, and their text for its log lines.
 
 - An *outage* passes: the consumer waits and applies the batch again. It counts against no entry.
 - *Poison* is bad data: the one bad entry becomes a dead letter, and the rest is applied.
@@ -51,3 +51,8 @@ def server_of(error: BaseException) -> str:
     if isinstance(error, redis.RedisError):
         return "redis"
     return "postgres" if isinstance(error, psycopg.Error) else "other"
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of an error as one line, or its type if it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -16,7 +16,7 @@ import structlog
 
 from consumers.chores.election import Election
 from consumers.chores.periodic import PeriodicChore
-from consumers.faults import is_outage
+from consumers.faults import is_outage, one_line
 from sql import queries
 from streams.cluster import keys_of
 from streams.keys import Keys
@@ -61,7 +61,7 @@ class JobFigures(PeriodicChore):
         except Exception as error:
             if not is_outage(error):
                 raise
-            _LOG.warning("job_figures_not_compacted", error=" ".join(str(error).split()))
+            _LOG.warning("job_figures_not_compacted", error=one_line(error))
             return
         if row is not None and row[0] == AT_ONCE:
             self.timer.set(0)

@@ -24,6 +24,7 @@ import structlog
 
 from consumers.delivery.deliveries import Delivery
 from consumers.delivery.groups import ConsumerGroup
+from consumers.faults import one_line
 
 _LOG = structlog.get_logger(__name__)
 
@@ -89,9 +90,7 @@ class Trials:
         try:
             self._group.set_delivery_counter(suspect.delivery, suspect.counter)
         except redis.RedisError as error:
-            _LOG.debug(
-                "trial_not_ended", group=self._group.group, error=" ".join(str(error).split())
-            )
+            _LOG.debug("trial_not_ended", group=self._group.group, error=one_line(error))
 
     @contextmanager
     def recorded(self, suspect: Suspect | None) -> Iterator[None]:

@@ -194,7 +194,8 @@ class ConsumerGroup:
     def delivery_counters(self, tenant: str, deliveries: Sequence[Delivery]) -> list[int | None]:
         """Return the server's delivery counter of each of a tenant's deliveries.
 
-        None stands for an entry that is no longer pending, or whose group is gone.
+        None stands for an entry that is no longer pending, or whose counter the server refuses to
+        return, as of a group that is gone.
 
         Raises:
             redis.ConnectionError, redis.TimeoutError: Redis is unavailable.

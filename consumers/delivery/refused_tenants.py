@@ -15,6 +15,7 @@ from collections.abc import Callable
 import structlog
 
 from consumers import metrics
+from consumers.faults import one_line
 
 _LOG = structlog.get_logger(__name__)
 
@@ -53,7 +54,7 @@ class RefusedTenants:
                 group=self._group,
                 tenant=tenant,
                 work=work,
-                error=" ".join(str(error).split()),
+                error=one_line(error),
                 advice="check the values at this tenant's keys: jobtrail doctor",
             )
 

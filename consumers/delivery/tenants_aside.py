@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from consumers import metrics
-from consumers.faults import is_outage, server_of
+from consumers.faults import is_outage, one_line, server_of
 
 _LOG = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class TenantsAside:
             _LOG.warning(
                 "tenants_set_aside",
                 group=self._group,
-                error=" ".join(str(error).split()),
+                error=one_line(error),
                 seconds=self._pause,
             )
             self._pause = min(2 * self._pause, LAST_PAUSE)

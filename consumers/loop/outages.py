@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from consumers import metrics
-from consumers.faults import is_outage, server_of
+from consumers.faults import is_outage, one_line, server_of
 from consumers.protocols import Stop
 
 _LOG = structlog.get_logger(__name__)
@@ -69,8 +69,3 @@ class Outages:
 def next_pause(pause: float) -> float:
     """Return the pause that follows one of so many seconds."""
     return min(pause * 2, LAST_PAUSE)
-
-
-def one_line(error: BaseException) -> str:
-    """Return the text of an error as one line, or its type if it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__

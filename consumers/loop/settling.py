@@ -24,9 +24,9 @@ from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.deliveries import Delivery
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.refused_tenants import DEAD_LETTERING
-from consumers.faults import is_of_key, is_outage
+from consumers.faults import is_of_key, is_outage, one_line
 from consumers.loop.batches import Batch
-from consumers.loop.outages import Outages, Stopped, one_line
+from consumers.loop.outages import Outages, Stopped
 from consumers.protocols import Projection, Stop
 from projections.decoding import Entry
 from streams.cluster import PartlyStored

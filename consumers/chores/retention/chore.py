@@ -15,7 +15,7 @@ from consumers import metrics
 from consumers.chores.election import Election
 from consumers.chores.periodic import PeriodicChore
 from consumers.chores.retention.trimming import trim
-from consumers.faults import is_outage
+from consumers.faults import is_outage, one_line
 from streams.cluster import keys_of
 from streams.discovery import START, scan_streams
 from streams.keys import Keys
@@ -104,4 +104,4 @@ class Retention(PeriodicChore):
         except Exception as error:
             if not is_outage(error):
                 raise
-            _LOG.warning("history_not_dropped", error=" ".join(str(error).split()))
+            _LOG.warning("history_not_dropped", error=one_line(error))
