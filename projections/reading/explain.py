@@ -22,7 +22,7 @@ IdentifiedEvent = tuple[EntryId, DecodedEvent]
 """An event and the id of its entry."""
 
 Ends = Mapping[int, EntryId]
-"""The earliest end of an attempt of at least a rank, by the rank."""
+"""By rank, the earliest end of an attempt that has at least this rank."""
 
 
 class LosingEvent(NamedTuple):
@@ -35,7 +35,7 @@ class LosingEvent(NamedTuple):
     """The rule that decided: `attempt`, `rank` or `entry_id`."""
     reason: str
     late: bool
-    """True if it came after the end of its attempt, and so could change nothing."""
+    """True if it came after an end of its attempt that it cannot replace."""
 
 
 class LateEvents(NamedTuple):
@@ -233,7 +233,7 @@ def _display(run: Sequence[IdentifiedEvent]) -> str:
 
 
 def _first_ends(events: Iterable[IdentifiedEvent]) -> Ends:
-    """Return the earliest end of an attempt, and the earliest one of the highest rank."""
+    """Return the earliest end of an attempt, and its earliest `done`, by their ranks."""
     ends = [(entry_id, RANKS[event.type]) for entry_id, event in events]
     return {
         needed: min(found)
@@ -254,7 +254,7 @@ def _entry_id(identified: IdentifiedEvent) -> EntryId:
 
 
 def _strongest(events: Sequence[IdentifiedEvent], winner: EntryId) -> Iterator[IdentifiedEvent]:
-    """Return the event of each type in each attempt that would win, without the winner itself."""
+    """Return the strongest event of each type in each attempt, without the winner itself."""
     best: dict[tuple[int, str], IdentifiedEvent] = {}
     for entry_id, event in events:
         if entry_id == winner:

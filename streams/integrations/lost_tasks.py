@@ -20,7 +20,8 @@ class LostTasks:
     """Records the tasks that this process runs, and reports those of killed processes.
 
     Args:
-        framework, queue: processes of one user with the same values and Redis share their records.
+        framework, queue: processes of one user share their records if both are the same, and so is
+            `JOBTRAIL_REDIS_URL`.
         reports: describes the tasks of this process.
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
     """

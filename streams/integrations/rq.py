@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..compat.bridge import Bridge
-from ..failure import Failure
+from ..failure import Failure, described
 from .methods import Methods
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 
@@ -195,7 +195,7 @@ class _Hooks:
             task = Task(job.id, job.func_name, _attempt(job), tuple(job.args), job.kwargs)
         except Exception as error:
             # The arguments cannot be read, for example because this process lacks their classes.
-            _LOG.warning("job %s is not reported: %s: %s", job.id, type(error).__name__, error)
+            _LOG.warning("job %s is not reported: %s", job.id, described(error))
             return
         report(task)
 

@@ -50,7 +50,8 @@ class BackgroundJobs:
 
     Args:
         tenant_of: returns the tenant of a task, or None for a task that is not reported.
-        through: sends the events; by default to the Redis in `JOBTRAIL_REDIS_URL`.
+        through: sends the events, and is closed by `aclose`; by default a reporter for the Redis in
+            `JOBTRAIL_REDIS_URL`.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class BackgroundJobs:
         """Use this as the lifespan of an application: before it ends, all ends are sent.
 
         A server that is stopped cancels the tasks for which it does not wait any longer, and then
-        may end itself at once.
+        may exit at once.
         """
         yield
         await self.aclose()

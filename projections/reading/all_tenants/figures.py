@@ -163,7 +163,7 @@ async def read_running(
 async def read_tenants(
     connection: AsyncConnection[Any], since: datetime
 ) -> dict[str, tuple[int, int, int]]:
-    """Return of each tenant its stored jobs, the bytes of their results, and recent failures."""
+    """Return each tenant's stored jobs, the bytes of their results, and failures since a time."""
     values = {"since": since, "limit": MAX_TENANTS}
     async with read_transaction(connection):
         rows = await fetch_all(connection, _QUERIES["tenants"], values)
