@@ -1,9 +1,10 @@
 """Tasks that run on this machine, and those whose processes were killed meanwhile.
 
 Each thread that runs tasks holds the lock of a file of its own, into which it writes the task that
-it runs. The system releases the lock of a process that was killed, however that happened: a file
-with a task that nobody locks is a task that was lost. Any other process with the same folder finds
-it. Used by integrations of queues that forget a task whose worker is killed.
+it runs. The system releases the lock once the process is killed, however that happens, and children
+that it has forked have ended as well. So a file that has a task and is not locked is a lost task.
+Any other process with the same folder finds it. Used by integrations of queues that forget a task
+whose worker is killed.
 """
 
 from __future__ import annotations
