@@ -34,6 +34,6 @@ def console_routes() -> list[Route]:
             if extension_of(file.name) in MEDIA_TYPES:
                 path = url + ("" if file.name == "index.html" else file.name)
                 routes.append(file_route(path, file.name, file.read_bytes(), _HEADERS))
-    # A module, and not JSON, so that the other modules have the texts when they are loaded.
+    # A module and not JSON: a module that imports it has the texts as soon as it is loaded.
     module = b"export default %b;\n" % orjson.dumps(catalogue())
     return [*routes, file_route(f"{URL}messages.js", "messages.js", module, _HEADERS)]

@@ -43,9 +43,9 @@ GROUP BY 1, 2
 ORDER BY 1;
 
 -- name: running
--- The jobs that have been running the longest, the first of which are shown: how many there are up to a
--- limit, how many of them are stalled (no event since a time, in milliseconds since 1970), and how many
--- of those only since a later one.
+-- The jobs that have been running the longest. Each row also has three numbers: how many jobs are running
+-- (counted up to a limit), how many of these are stalled (the last event is before a time, in milliseconds
+-- since 1970), and how many of the stalled ones had an event after an earlier time.
 SELECT tenant, kind, id, job_type, attempt, worker, progress::text, started_at,
        count(*) OVER () AS examined,
        count(*) FILTER (WHERE heard_ms < %(before)s) OVER () AS stalled,
@@ -61,8 +61,8 @@ ORDER BY started_at, tenant, kind, id
 LIMIT %(limit)s;
 
 -- name: tenants
--- Each tenant with stored jobs: how many in each state, the bytes of their results, and how many failed
--- since the start of an hour.
+-- Each tenant with stored jobs: their number, the bytes of their results, and how many failed since the
+-- start of an hour.
 SELECT tenant,
        coalesce(sum(n) FILTER (WHERE bin = '-infinity' AND figure <> 'bytes'), 0)::bigint AS jobs,
        coalesce(sum(n) FILTER (WHERE bin = '-infinity' AND figure = 'bytes'), 0)::bigint AS bytes,

@@ -20,7 +20,7 @@ _NEWEST = 2**63 - 1
 
 
 class ActionListEndpoint:
-    """The endpoint."""
+    """The endpoint of the list."""
 
     def __init__(self, actions: ActionLog) -> None:
         self._actions = actions

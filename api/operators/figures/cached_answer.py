@@ -27,7 +27,8 @@ class CachedAnswer(Generic[T]):
     Args:
         work: computes the answer.
         seconds: the time for which it is kept at least.
-        is_partial: tells whether a server was missing: such an answer is kept no longer than that.
+        is_partial: returns whether an answer lacks a server's part; such an answer is kept for
+            `seconds` only.
     """
 
     def __init__(

@@ -87,7 +87,7 @@ class Directory:
     def sorted_by(self, order: str, part: str) -> Sequence[tuple[float, str]]:
         """Return the (negative) values and names of the tenants with a part in their name.
 
-        By lag, only those are returned that are behind.
+        In the order `lag`, only tenants that are behind are returned.
         """
         known = self._sorted.get((order, part))
         if known is None:

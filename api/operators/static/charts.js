@@ -6,8 +6,8 @@
 //   charts.show({ since, until, marks })      the axis of all charts, and the marks on it
 //   chart.show(at, columns)                   the values: times in milliseconds, a column a series
 //
-// The reading of a chart is that of the time under the pointer, or of the time that was chosen by a
-// press or by the arrow keys. That one stays until Escape; without it, the latest values are shown.
+// A chart shows its values at the time under the pointer, or else at the time that was chosen by a press
+// or by the arrow keys. The choice stays until Escape; without one, the latest values are shown.
 //
 // One spike must not flatten the rest: if the highest value is far above nearly all others, the axis
 // ends below it, and a mark at the top names the value. The latest values are never above the axis.

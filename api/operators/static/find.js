@@ -1,4 +1,4 @@
-// The search that stands on every page: a part of an id or a tenant, or words such as state:failed.
+// The search on every page: a part of an id or a tenant, or words such as state:failed.
 
 import { h, put } from "./dom.js";
 import { suggestedJob, suggestions } from "./near.js";

@@ -1,4 +1,4 @@
-// Lists that hold still: new rows are announced, and shown when the operator asks for them.
+// Lists whose rows keep their places: new rows are announced, and shown when the operator asks for them.
 //
 //   const rows = new SteadyRows((item) => item.id);
 //   rows.take(facts.items)          the rows to show: those that were shown, with their new content

@@ -1,4 +1,4 @@
-// The overview: alerts, the health, what customers feel of their jobs, and then the delivery.
+// The overview: alerts and health, then the figures of jobs, and then those of delivery.
 
 import { h, panel, put, table } from "./dom.js";
 import { ago, bar, count, jobHref, rate, seconds } from "./format.js";

@@ -105,7 +105,7 @@ export function setPaused(value) {
   document.dispatchEvent(new Event("pausechange"));
 }
 
-/** Make what stands in the place of data that is being loaded. */
+/** Make a placeholder for data that is being loaded. */
 export function skeleton() {
   return h("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: 6 }, () => h("div", { class: "line" })));
 }

@@ -2,8 +2,8 @@
 //
 //   watchButton({ path, href, name })   a button that watches the answer to a path of the server
 //
-// News are counted in the title of the tab and listed at its edge; the desktop is notified if the
-// operator allowed that. Watches last until the tab is closed.
+// Changes are counted in the title of the tab and listed below the navigation; the desktop is notified
+// if the operator allowed that. Watches last until the tab is closed.
 
 import { h, put, toast } from "./dom.js";
 import { get, lastAnswer } from "./http.js";
@@ -53,7 +53,7 @@ function isWatched({ path }) {
 function begin({ path, href, name }) {
   const watch = { path, href, name, seen: null, news: 0, text: "" };
   watches = [...watches, watch].slice(-MAX);
-  // News are what differs from what the operator sees now.
+  // A change is what differs from what the operator sees now.
   const facts = lastAnswer(path);
   if (facts) take(watch, facts);
   save();
