@@ -71,8 +71,9 @@ function sayings(event) {
   return known.filter(Boolean).map((each) => h("span", { class: "saying" }, String(each)));
 }
 
-/** Make the panel that shows the job after some of its events, as its clients saw it. */
+/** Make the panel that shows the job after some of its events, as its clients saw it; null without events. */
 export function past(visit, where, count) {
+  if (count === 0) return null;
   const total = Math.min(count, MAX_PAST);
   const body = h("div", { "aria-live": "polite" }), label = h("output", { for: "past-events" });
   const slider = h("input", { id: "past-events", type: "range", min: "1", max: String(total), value: String(total), "aria-label": t("job.asItWasLabel") });
@@ -80,9 +81,10 @@ export function past(visit, where, count) {
   const load = async () => {
     const wanted = slider.value;
     if (wanted === shown) return;
-    shown = wanted;
     const facts = await get(`${where}past/?events=${wanted}`, { signal: visit.signal });
-    if (wanted === slider.value) put(body, pastState(facts));
+    if (wanted !== slider.value) return;
+    shown = wanted;
+    put(body, pastState(facts));
   };
   const show = () => {
     label.textContent = t("job.afterEvents", { n: slider.value, total: String(total) });
