@@ -138,6 +138,21 @@ def test_element_shows_the_state_that_it_is_given(
     assert width_of(given) == pytest.approx(1, abs=0.02)
 
 
+def test_element_reports_a_watch_that_its_signal_has_ended_already(
+    page: Page, serve_api: ServeApi, redis_url: str, troubles: Troubles
+) -> None:
+    troubles.expect(r"^answered 404: GET .*/progress/")
+    show(page, serve_api(redis_url=redis_url))
+    state = page.locator("#given").evaluate(
+        """(element) => new Promise((resolve) => {
+            element.addEventListener("jobconnection", (event) => resolve(event.detail));
+            element.options = { signal: AbortSignal.abort() };
+            element.jobId = "v1";
+        })"""
+    )
+    assert state == "closed"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_element_takes_its_colours_from_the_page(
     new_page: Any, serve_api: ServeApi, redis_url: str, troubles: Troubles, scheme: str

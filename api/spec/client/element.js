@@ -183,6 +183,7 @@ export class JobProgressElement extends Base {
     const watched = { kind: this.kind, id: this.jobId, baseUrl: attribute("base-url"), ...options, ...this.#options };
     this.#error = null;
     this.#show(null);
+    let watch; // undefined while `watchJob` runs, which may already call back
     const isCurrent = () => this.#watch === watch;
     const notify = (name, note) => (...values) => {
       this.#options[name]?.(...values);
@@ -190,7 +191,7 @@ export class JobProgressElement extends Base {
       note?.(values[0]);
       this.dispatchEvent(new CustomEvent(EVENTS[name], { detail: values[0], bubbles: true, composed: true }));
     };
-    const watch = watchJob({
+    watch = watchJob({
       ...watched,
       onState: notify("onState", (state) => this.#show(state)),
       onEnd: notify("onEnd"),

@@ -37,7 +37,7 @@ export function useJobs(options) {
     follower.current.ids = ids;
     follower.current.started.setIds(latest.current.ids);
   }, [ids]);
-  return held.key === key ? held.snapshot : emptyJobs(latest.current.ids?.length > 0);
+  return held.key === key ? held.snapshot : emptyJobs(options.ids?.length > 0);
 }
 
 /** Return a reference to the value of the latest render. */
