@@ -3,8 +3,8 @@
 A cursor belongs to one list: one tenant, one kind and one set of filters. It contains a position in
 that list and a checksum over the list's identity and the position. The checksum detects a cursor
 that was truncated, mistyped or sent with other filters. It is not a secret: whoever forges a cursor
-gets a position in a list that they may read anyway. Used by `api.jobs.endpoint`,
-`api.operators.jobs` and `api.operators.parameters`.
+gets a position in a list that they may read anyway. Used by `api.jobs.endpoint` and by the modules
+of `api.operators` that answer with lists.
 """
 
 from __future__ import annotations
