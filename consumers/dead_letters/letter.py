@@ -110,7 +110,7 @@ def letter_of(tenant: str, raw_id: bytes, fields: Sequence[bytes]) -> Letter:
             for name, value in pairs
             if name.startswith(OTHER_PREFIX)
         ],
-        size=int(size) if size.isdigit() else len(event or b""),
+        size=int(size) if _is_number(size) else len(event or b""),
         sha256=as_text(facts[b"sha256"]) if b"sha256" in facts else None,
     )
 
@@ -129,9 +129,14 @@ def _rejections(pairs: Sequence[tuple[bytes, bytes]]) -> Iterator[Rejection]:
             rejection.reason = as_text(value)
         elif name == b"detail":
             rejection.detail = as_text(value)
-        elif name == b"deliveries" and value.isdigit():
+        elif name == b"deliveries" and _is_number(value):
             rejection.deliveries = int(value)
-        elif name == b"at" and value.isdigit():
+        elif name == b"at" and _is_number(value):
             rejection.at = EntryId(int(value), 0).time.astimezone(UTC)
     if rejection is not None:
         yield rejection
+
+
+def _is_number(raw: bytes) -> bool:
+    """Return whether bytes are a number of at most 19 digits; int() refuses very long ones."""
+    return raw.isdigit() and len(raw) < 20

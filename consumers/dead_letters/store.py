@@ -33,7 +33,7 @@ ADOPTED_AT_ONCE = 200
 
 
 class NotKept(Exception):
-    """The entry was too large to be stored completely, and was trimmed: append it again."""
+    """The letter does not have the whole entry, and the stream does not have it any more."""
 
 
 class DeadLetterStore:
@@ -201,6 +201,10 @@ class DeadLetterStore:
             return self._fields_in_stream(letter)
         others = [part for pair in letter.others for part in pair]
         if letter.event is None:
+            if (
+                not others
+            ):  # written by another program; without fields, the script would discard it
+                raise NotKept("the dead letter has no field of its entry: discard it")
             return others
         named = with_event_id(letter.event, letter.entry_id)
         # Without the event id the history may have the event twice, which is better than never.

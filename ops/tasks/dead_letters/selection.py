@@ -89,7 +89,7 @@ def requeue(store: DeadLetterStore, selection: Selection) -> Result:
     """Append the entries of the selected letters again, oldest first.
 
     Raises:
-        CommandError: only the beginning of an entry was kept.
+        CommandError: a letter does not have its whole entry.
     """
 
     def act(letter: Letter) -> bool:

@@ -135,7 +135,7 @@ class RedisDeadLetterView:
         """Append the letter's entry again; return the new entry id, or None if there is no letter.
 
         Raises:
-            EntryNotKept: only the beginning of the entry was kept.
+            EntryNotKept: the letter does not have the whole entry.
         """
         letter = self._store.find(tenant, letter_id)
         try:

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from consumers.dead_letters.letter import Letter
+from consumers.dead_letters.letter_format import NO_EVENT
 from consumers.dead_letters.limits import Limits, drop_old
 from consumers.dead_letters.store import DeadLetterStore, NotKept
 from consumers.dead_letters.tenants import DeadTenants
@@ -266,3 +267,23 @@ def test_letters_after_an_id_or_the_last_one(
     reject_all(redis_client, "status")
     later = DeadLetterStore(redis_client).letters("42", oldest_first=True, after=after)
     assert len(list(later)) == found
+
+
+def test_letter_of_another_program__with_endless_numbers(redis_client: redis.Redis) -> None:
+    digits = "9" * 5_000
+    redis_client.xadd(
+        DEAD,
+        {"group": "rows", "deliveries": digits, "at": digits, "event": "bad", "bytes": digits},
+    )
+    (letter,) = letters(redis_client)
+    assert (letter.deliveries, letter.rejected_at, letter.size) == (0, letter.id.time, 3)
+
+
+def test_letter_of_another_program__without_fields_of_an_entry__stays(
+    redis_client: redis.Redis,
+) -> None:
+    redis_client.xadd(DEAD, {"group": "rows", "reason": NO_EVENT})
+    (letter,) = letters(redis_client)
+    with pytest.raises(NotKept):
+        DeadLetterStore(redis_client).requeue(letter)
+    assert redis_client.xlen(DEAD) == 1
