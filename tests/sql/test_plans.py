@@ -233,8 +233,8 @@ def test_reaper__a_million_rows__looks_at_the_jobs_at_work_alone(million: str) -
         explain = SQL("EXPLAIN (FORMAT JSON) ") + SQL(reaper)
         found = connection.execute(explain, (0, 100)).fetchone()
     assert found is not None
-    indexes = [scan.get("Index Name") for scan in Ran("stalled", found[0][0]["Plan"]).nodes]
-    assert "jobs_by_state" in indexes
+    indexes = {scan.get("Index Name") for scan in Ran("stalled", found[0][0]["Plan"]).nodes}
+    assert indexes & {"jobs_by_state", "jobs_running"}
 
 
 FIGURES: Mapping[str, Mapping[str, Any]] = {
