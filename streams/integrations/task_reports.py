@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import redis
@@ -46,9 +47,23 @@ TenantOf = Callable[[Task], Id | None]
 
 
 def tenant_argument(task: Task) -> Id | None:
-    """Return the tenant of a task that has it as the keyword argument `tenant_id`."""
+    """Return the tenant of a task that has it as the keyword argument `tenant_id`.
+
+    A task with positional arguments alone is not reported, and a warning says so once for its name.
+    """
+    if task.args and "tenant_id" not in task.kwargs:
+        _warn_of_missing_tenant(task.name)
     tenant: Id | None = task.kwargs.get("tenant_id")
     return tenant
+
+
+@lru_cache(maxsize=1_000)
+def _warn_of_missing_tenant(name: str) -> None:
+    _LOG.warning(
+        "task %s is not reported: it has no keyword argument tenant_id; "
+        "pass it by its name, or pass tenant_of to the integration",
+        name,
+    )
 
 
 class TaskReports:

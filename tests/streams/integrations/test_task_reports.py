@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from streams.appender import EventAppender
 from streams.compat.bridge import Bridge, Id
-from streams.integrations.task_reports import Task, TaskReports
+from streams.integrations.task_reports import Task, TaskReports, tenant_argument
 from streams.job_report import JobReport
 from streams.reporter import Reporter
 from streams.tracking import current_job
@@ -162,3 +162,12 @@ def test_a_forked_process_reports_too(
     workers = [event["worker"] for event in events]
     assert len(set(workers)) == 2
     assert len(set(workers[1:])) == 1
+
+
+def test_tenant_by_position__is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        assert tenant_argument(Task("a1", "module.by_position", args=(42,))) is None
+    assert tenant_argument(Task("a1", "module.cleanup")) is None
+    assert [each.getMessage().split(":")[0] for each in caplog.records] == [
+        "task module.by_position is not reported"
+    ]
