@@ -59,10 +59,13 @@ def running(supervisor: Supervisor) -> Iterator[threading.Event]:
 
 @pytest.fixture
 def leaves_nothing() -> Iterator[None]:
-    """Fail the test if this process has more descendants after it than before."""
+    """Fail the test if this process keeps more descendants after it than before.
+
+    A server of other tests may start a short-lived process meanwhile, such as one of autovacuum.
+    """
     before = descendants(os.getpid())
     yield
-    assert descendants(os.getpid()) <= before
+    eventually(lambda: descendants(os.getpid()) <= before)
 
 
 def test_child_that_dies_is_started_again(tmp_path: Path, leaves_nothing: None) -> None:
