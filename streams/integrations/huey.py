@@ -24,7 +24,7 @@ from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 
 _LOG = logging.getLogger(__name__)
 _NAME = "jobtrail"
-"""Name of the hooks in Huey's lists."""
+"""The name of the hooks in the lists of Huey."""
 
 
 def report_tasks(

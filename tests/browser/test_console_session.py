@@ -1,4 +1,4 @@
-"""What an operator does in the console: searches, lists, a job, languages; every page with axe."""
+"""An operator in the console: searches, lists, a job, languages; every page with axe."""
 
 from __future__ import annotations
 

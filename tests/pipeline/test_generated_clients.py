@@ -46,7 +46,7 @@ ANSWERS = {
     "stream": True,
     "problem": ["no-such-job", 404],
 }
-"""What each client prints: attributes of typed answers, and what `extra` and maps hold beside."""
+"""The output of each client: attributes of typed answers, and what `extra` and maps hold beside."""
 
 
 @pytest.fixture

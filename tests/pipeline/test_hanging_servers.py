@@ -54,7 +54,7 @@ CONSOLE_ROWS = (
 FIGURES = "/api/v1/ops/figures/"
 """It is answered from a cache for some seconds."""
 CONSOLE_PARTS = ("/api/v1/ops/overview/", "/api/v1/ops/charts/", "/api/v1/ops/tenants/")
-"""What is answered without the part of a server that hangs."""
+"""Answers that lack the part of a server that hangs."""
 CONSOLE_DELIVERY = ("/api/v1/ops/dead/",)
 PROGRESS = ("/api/v1/jobs/a1/progress/", "/api/v1/jobs/a1/progress/?wait=0.1")
 STREAMS = ("/api/v1/jobs/a1/progress/events", "/api/v1/events")

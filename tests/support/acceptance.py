@@ -1,4 +1,4 @@
-"""What the acceptance tests of Sentinel and of a cluster have in common."""
+"""The common part of the acceptance tests of Sentinel and of a cluster."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _KEY = re.compile(
     r"\b(?:t|parts|known)\(\s*(?:[^\"`()]+ \? )?(?:\"([^\"]+)\"|`([^`]+)`)(?: : \"([^\"]+)\")?"
 )
 _NO_TEXT = re.compile(r"(?:class|d|viewBox): ?[^,]*$|(?:querySelector(?:All)?|error)\($")
-"""What stands before a literal that is no text: attributes, selectors, the developer's console."""
+"""Texts before a literal that is no text: attributes, selectors, the developer's console."""
 _WORDS = re.compile(r"[A-Z][a-z]+ [a-z]|^[A-Z][a-z]{2,}|[a-z]{2,} [a-z]{2,}|[가-힣]")
 NO_TEXTS = {
     "한국어",

@@ -1,4 +1,4 @@
-"""What integrations of asyncio frameworks have in common: reports that disturb no task."""
+"""The common part of integrations of asyncio frameworks: reports that disturb no task."""
 
 from __future__ import annotations
 

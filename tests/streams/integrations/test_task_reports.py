@@ -1,4 +1,4 @@
-"""What all integrations have in common: attempts, tenants and results of tasks."""
+"""The common part of all integrations: attempts, tenants and results of tasks."""
 
 from __future__ import annotations
 
