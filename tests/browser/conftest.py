@@ -99,9 +99,7 @@ class Troubles:
             self._seen.append(f"failed: {request.method} {request.url} {request.failure}")
 
     def _response(self, response: Response) -> None:
-        # On a busy machine the figures may take longer than an answer may; the page asks again.
-        is_late = response.status == 503 and response.url.endswith("/api/v1/ops/figures/")
-        if response.status >= 400 and not is_late:
+        if response.status >= 400:
             self._seen.append(
                 f"answered {response.status}: {response.request.method} {response.url}"
             )

@@ -56,7 +56,7 @@ def authorize(page: Page, value: str) -> None:
     page.locator(".btn-done").first.click()
 
 
-def test_every_operation_is_listed_and_nothing_is_wider_than_a_phone(
+def test_every_operation_is_shown_and_nothing_is_wider_than_a_phone(
     new_page: NewPage, serve_api: ServeApi, redis_url: str
 ) -> None:
     page = new_page(color_scheme="dark", viewport={"width": 390, "height": 844})
@@ -66,7 +66,7 @@ def test_every_operation_is_listed_and_nothing_is_wider_than_a_phone(
     paths = page.request.get(f"{url}/openapi.json").json()["paths"]
     described = [each for methods in paths.values() for each in methods.values()]
     expect(page.locator(".opblock")).to_have_count(len(described), timeout=LOADING)
-    for each in described[::5] if THOROUGH else described[:3]:
+    for each in described if THOROUGH else described[:3]:
         operation = opened(page, each["operationId"])
         expect(operation.locator(".responses-inner")).to_contain_text("200", timeout=LOADING)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, each["operationId"]
