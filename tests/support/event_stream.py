@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -94,6 +95,7 @@ class Stream:
 
     def event(self) -> Event | None:
         """Read the next event; None where the stream was ended in good order."""
+        assert self.status in (HTTPStatus.OK, HTTPStatus.NO_CONTENT), self.body()
         fields: dict[bytes, bytes] = {}
         while line := self._response.readline():
             name, _, value = line.rstrip(b"\n").partition(b": ")
