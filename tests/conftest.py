@@ -38,12 +38,15 @@ settings.register_profile("any machine", deadline=None, max_examples=examples(10
 settings.load_profile("any machine")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the thorough tests unless asked for, and begin with the long files."""
-    if not THOROUGH:
-        left_out = [item for item in items if item.get_closest_marker("thorough")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the thorough tests unless asked for, before any fixture is set up."""
+    if not THOROUGH and item.get_closest_marker("thorough"):
+        pytest.skip("thorough tests, which .ci/run adds: set JOBTRAIL_TEST_THOROUGH=1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 

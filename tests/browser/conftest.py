@@ -105,6 +105,12 @@ class Troubles:
             )
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave the tests of this folder to thorough runs, but for those that are marked otherwise."""
+    if not item.get_closest_marker("smoke"):
+        item.add_marker(pytest.mark.thorough)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser a module: while it runs, no event loop can run in this thread but its own."""

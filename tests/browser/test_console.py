@@ -82,6 +82,7 @@ def heading(page: Page, text: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text(text, timeout=30_000)
 
 
+@pytest.mark.smoke
 def test_clicking_from_the_overview_to_a_job_and_why_it_is_done(
     page: Page, deployment: Deployment
 ) -> None:

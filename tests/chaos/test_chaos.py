@@ -8,7 +8,6 @@ import pytest
 
 from tests.chaos.faults import FAULTS, schedule
 from tests.chaos.run import Options, Report, run
-from tests.support.thorough import THOROUGH
 
 SEED = 20_261
 
@@ -17,6 +16,7 @@ def _said(report: Report) -> str:
     return "\n".join(report.lines())
 
 
+@pytest.mark.thorough
 def test_every_fault_once_under_load__nothing_lost_nothing_twice(
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -28,7 +28,7 @@ def test_every_fault_once_under_load__nothing_lost_nothing_twice(
     assert report.verdict.acknowledged > 10_000
 
 
-@pytest.mark.skipif(not THOROUGH, reason="takes over 20 s; set JOBTRAIL_TEST_THOROUGH=1")
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("servers", "kinds"),
     [

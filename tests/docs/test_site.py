@@ -6,11 +6,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.docs.pages import DOCS, ROOT, clone
 
 OUTSIDE = (".git", ".venv", "build", "docs")
 
 
+@pytest.mark.thorough
 def test_make_docs_fails(tmp_path: Path) -> None:
     """It names a dead link, an anchor that does not exist and a page that nothing points to."""
     clone(tmp_path, [each.name for each in ROOT.iterdir() if each.name not in OUTSIDE])

@@ -33,6 +33,7 @@ def cluster() -> Iterator[RedisCluster]:
         yield found
 
 
+@pytest.mark.thorough
 def test_everything__with_slots_moved_and_nodes_replaced_in_the_middle(
     start: Start, cluster: RedisCluster, database_url: str
 ) -> None:

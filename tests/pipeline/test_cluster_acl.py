@@ -22,20 +22,17 @@ from tests.support.debian import debian_command
 from tests.support.deployment import deploy
 from tests.support.event_stream import Stream
 from tests.support.servers import server_folder
-from tests.support.thorough import THOROUGH
 from tests.support.valkey import valkey_server
 from tests.support.waiting import eventually
 
 TENANTS = [f"tenant-{number}" for number in range(9)]
 
-OTHERS = pytest.mark.skipif(not THOROUGH, reason="takes over 20 s; set JOBTRAIL_TEST_THOROUGH=1")
-
 
 @pytest.fixture(
     params=[
         "embedded",
-        pytest.param("debian, tls", marks=OTHERS),
-        pytest.param("valkey", marks=OTHERS),
+        pytest.param("debian, tls", marks=pytest.mark.thorough),
+        pytest.param("valkey", marks=pytest.mark.thorough),
     ]
 )
 def flavour(request: pytest.FixtureRequest) -> Iterator[Flavour]:

@@ -22,7 +22,6 @@ from tests.ops.test_cli import jobtrail
 from tests.pipeline.conftest import Start
 from tests.support.clusters import redis_cluster
 from tests.support.servers import server_folder
-from tests.support.thorough import THOROUGH
 from tests.support.waiting import ENDING, eventually
 
 TENANTS = [f"tenant-{number}" for number in range(8)]
@@ -42,7 +41,7 @@ def lifecycle(job_id: str) -> Iterator[Event]:
         yield {**each, "id": job_id, "event_id": f"{job_id}:{number}"}
 
 
-@pytest.mark.skipif(not THOROUGH, reason="takes over 20 s; set JOBTRAIL_TEST_THOROUGH=1")
+@pytest.mark.thorough
 def test_move_to_a_cluster__loses_and_doubles_nothing(start: Start, database_url: str) -> None:
     with (
         server_folder() as folder,

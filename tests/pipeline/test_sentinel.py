@@ -34,6 +34,7 @@ def found() -> Iterator[Watched]:
         yield deployment
 
 
+@pytest.mark.thorough
 def test_everything__with_a_failover_in_the_middle(
     start: Start, found: Watched, database_url: str
 ) -> None:

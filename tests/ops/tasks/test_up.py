@@ -191,6 +191,7 @@ def test_dev_auth_is_refused_on_other_than_loopback(data_dir: Path, host: str) -
     assert "JOBTRAIL_" in err.decode().strip().splitlines()[-1]
 
 
+@pytest.mark.thorough
 def test_demo_encodes_a_video_whose_seven_steps_are_visible(data_dir: Path) -> None:
     with running(data_dir, "--demo") as process:
         found = addresses(process)

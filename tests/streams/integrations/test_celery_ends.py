@@ -47,7 +47,10 @@ ENDS = {
 """The expected end of each task's job: its status, attempt and code."""
 
 
-@pytest.fixture(scope="module", params=["installed", "oldest"])
+@pytest.fixture(
+    scope="module",
+    params=["installed", pytest.param("oldest", marks=pytest.mark.thorough)],
+)
 def academy(request: pytest.FixtureRequest) -> Iterator[JobEnds]:
     """A worker that has received one task of each kind."""
     folders = [str(TREE)]
