@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import redis
@@ -57,8 +58,38 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
     """Nodes that are not waited for; None if each command waits for its whole timeout."""
 
     def set_patience(self, seconds: float) -> None:
-        """Wait for the reply of a node for so many seconds only, at first."""
+        """Wait for a node, for its session and for its reply, for so many seconds only, at first.
+
+        Existing connections are closed.
+        """
+        self.close()
+        self.nodes.clear()
         self.silent = SilentNodes(seconds, self.nodes)
+
+    def node(self, address: Address) -> redis.Redis:
+        """Return the client of a node."""
+        if self.silent is None or address in self.nodes:
+            return super().node(address)
+        node = super().node(address)
+        limit = partial(self.silent.seconds, address)
+        node.connection_pool.connection_kwargs["session_seconds"] = limit
+        return node
+
+    def contact(self, address: Address, commands: Sequence[Command]) -> PendingReplies:
+        """Send commands to a node, whose replies are pending.
+
+        Raises:
+            redis.RedisError: the node is unavailable, or silent.
+        """
+        node = self.node(address)
+        if self.silent is None:
+            return PendingReplies(node, commands)
+        self.silent.check(address)
+        try:
+            return PendingReplies(node, commands)
+        except redis.TimeoutError:
+            self.silent.add(address, node)
+            raise
 
     @property
     def connection_pool(self) -> redis.ConnectionPool:
@@ -126,9 +157,7 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
             redis.RedisError: the node is unavailable; the slot map is read again.
         """
         try:
-            if self.silent:
-                self.silent.check(address)
-            pending = PendingReplies(self.node(address), commands)
+            pending = self.contact(address, commands)
             if self.silent:
                 self.silent.await_reply(address, self.node(address), pending)
             return pending.replies()
@@ -142,8 +171,8 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
             self.read_map()
         return {address: self.node(address) for address in self.addresses}
 
-    def primary_of(self, key: str) -> tuple[Address, redis.Redis] | None:
-        """Return the primary of a key and its client, by the slot map.
+    def primary_of(self, key: str) -> Address | None:
+        """Return the primary of a key by the slot map.
 
         None if none has its slot, or it is silent.
 
@@ -153,9 +182,7 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         if self.is_outdated:
             self.read_map()
         address = self.address_of(slot_of(key))
-        if address is None or (self.silent and address in self.silent):
-            return None
-        return address, self.node(address)
+        return None if self.silent and address in self.silent else address
 
     def read_map(self) -> None:
         """Read the slot map from the first node that has it.
@@ -237,13 +264,11 @@ class RoutedReplies(Sent):
         self._sent = []
         for batch in self._batches:
             with self._suspecting(batch):
-                if self._cluster.silent:
-                    self._cluster.silent.check(batch.address)
-                node = self._cluster.node(batch.address)
                 applies = self._add and self._add.applies_to(batch.indexes)
+                node = self._cluster.node(batch.address)
                 extra = self._add.make(node) if self._add and applies else None
                 words = commands_of(batch, self._commands, extra)
-                self._sent.append((batch, extra, PendingReplies(node, words)))
+                self._sent.append((batch, extra, self._cluster.contact(batch.address, words)))
 
     def _receive(self) -> list[tuple[Any, list[Any]]]:
         """Store the replies of all nodes; return what was added, with the replies to it."""

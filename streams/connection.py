@@ -30,6 +30,7 @@ from .servers.sentinels import (
     SentinelPool,
     Service,
 )
+from .servers.sessions import NodeConnection, TlsNodeConnection
 from .servers.url_options import InvalidUrl
 
 SOCKET_TIMEOUT = 5.0
@@ -160,7 +161,7 @@ def connect_async(
 
 def _cluster(parsed: RedisUrl, timeout: float, connect_timeout: float) -> Cluster:
     options = _node_options(parsed, timeout, connect_timeout)
-    kind = redis.SSLConnection if parsed.scheme == "rediss" else redis.Connection
+    kind = TlsNodeConnection if parsed.scheme == "rediss" else NodeConnection
 
     def make(address: tuple[str, int]) -> redis.Redis:
         retry, (host, port) = Retry(NoBackoff(), 0), address

@@ -1,10 +1,11 @@
 """Nodes of a cluster that do not answer in time, so that waiting for one delays no other.
 
 A node whose machine or network is lost refuses no connection: each command to it would wait for the
-whole timeout. So once a node was silent for longer than the patience, commands to it fail at once,
-while a thread probes it, until it answers, refuses at once, or has left the cluster. The patience
-with a node is doubled each time, so that one that is only slow is waited for in the end. Used by
-`streams.cluster`, for clients that serve the tenants of all nodes.
+whole timeout, and so would each session that begins. So once a node was silent for longer than the
+patience, commands to it fail at once, while a thread probes it, until it answers, refuses at once,
+or has left the cluster. The patience with a node is doubled each time, so that one that is only
+slow is waited for in the end. Used by `streams.cluster`, for clients that serve the tenants of all
+nodes.
 """
 
 from __future__ import annotations
@@ -54,13 +55,17 @@ class SilentNodes:
             host, port = address
             raise redis.TimeoutError(f"{host}:{port} does not answer yet")
 
+    def seconds(self, address: Address) -> float:
+        """Return the patience with a node."""
+        return min(LONGEST_PATIENCE, self._patience * 2.0 ** self._times.get(address, 0))
+
     def await_reply(self, address: Address, node: redis.Redis, pending: PendingReplies) -> None:
         """Wait until the first reply of a node arrives.
 
         Raises:
             redis.TimeoutError: it did not in time; the replies are given up.
         """
-        seconds = min(LONGEST_PATIENCE, self._patience * 2 ** self._times.get(address, 0))
+        seconds = self.seconds(address)
         if answered([pending], seconds):
             if self._times:
                 self._times.pop(address, None)

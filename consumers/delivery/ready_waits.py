@@ -96,12 +96,11 @@ class _NodeWaits(Waits):
         """Send the commands; return the last error of a node."""
         last = None
         for queue in queues:
-            found = self._cluster.primary_of(queue.ready)
-            if found is None:
+            address = self._cluster.primary_of(queue.ready)
+            if address is None:
                 continue
-            address, node = found
             try:
-                pending = PendingReplies(node, [("BZPOPMIN", queue.ready, seconds)])
+                pending = self._cluster.contact(address, [("BZPOPMIN", queue.ready, seconds)])
             except redis.RedisError as error:
                 self._cluster.suspect(address)
                 last = error

@@ -238,6 +238,34 @@ def test_silent_node__is_not_waited_for_until_it_answers(
     eventually(lambda: answers() == {int})
 
 
+def test_consumer_that_starts_beside_a_silent_node__serves_the_others(
+    cluster: RedisCluster, client: Cluster
+) -> None:
+    """Also if it asks the silent one for the slot map first."""
+    silent, stop = cluster.primaries[0], threading.Event()
+    owners = {name: cluster.owner(keys_of(client).stream(name)) for name in TENANTS}
+    served = [name for name, owner in owners.items() if owner is not silent]
+    EventAppender(client).append_many([(name, DONE) for name in TENANTS])
+    names = [keys_of(client).status(JobKey(name, "job", "a1")) for name in served]
+    settings = Settings.from_environ({"JOBTRAIL_REDIS_URL": cluster.url})
+    os.kill(silent.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with connect(cluster.url) as starting:
+            assert isinstance(starting, Cluster)
+            starting.set_patience(0.1)
+            consumer = build("status", settings, starting, "c1")
+
+            def all_served() -> bool:
+                consumer.turn(stop)
+                return all(round_trip(starting, [("GET", name) for name in names]))
+
+            eventually(all_served)
+            assert time.monotonic() - began < SOCKET_TIMEOUT  # of one command, or of one session
+    finally:
+        os.kill(silent.pid, signal.SIGCONT)
+
+
 def test_waiting__goes_on_while_a_primary_is_replaced() -> None:
     """One that the URL does not name, so that its connections are closed with it."""
     with redis_cluster(timeout_ms=HASTY_MS) as found:
