@@ -165,9 +165,14 @@ def charts_are_read_by_pointer_and_keyboard(page: Page) -> None:
     page.keyboard.press("Escape")
     expect(reading).to_contain_text("latest")
     for span in ("15 min", "24 h", "6 h", "1 h"):
-        page.get_by_role("button", name=span, exact=True).click()
-        pressed = page.locator("button[aria-pressed=true]")
-        expect(pressed).to_have_text(span)
+        span_is_loaded(page, span)
+    page.get_by_role("button", name="Pause").click()
+    span_is_loaded(page, "24 h")
+    page.get_by_role("heading", name="Charts").select_text()
+    span_is_loaded(page, "15 min")
+    expect(page.locator("#pulse")).to_have_text("Paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#pulse")).to_have_text("Live", timeout=30_000)
     axes = page.evaluate("""async () => {
         const { topOf } = await import("/console/charts.js");
         const even = Array.from({ length: 20 }, (_, n) => n), flat = even.map(() => 5);
@@ -176,6 +181,12 @@ def charts_are_read_by_pointer_and_keyboard(page: Page) -> None:
     }""")
     assert [each["clipped"] for each in axes] == [False, True, False, False, False]
     assert [each["top"] for each in axes] == [19, 7.5, 900, 1, 1]
+
+
+def span_is_loaded(page: Page, span: str) -> None:
+    with page.expect_response(f"**/charts/?span={span.replace(' ', '').replace('min', 'm')}"):
+        page.get_by_role("button", name=span, exact=True).click()
+    expect(page.locator("button[aria-pressed=true]")).to_have_text(span)
 
 
 def tenants_are_found_and_sorted(page: Page) -> None:

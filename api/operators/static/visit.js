@@ -4,8 +4,9 @@
 //                                                               if there is one, then each new answer
 //   await visit.live(async () => { … }, 5_000)                  the same for any work
 //
-// `visit.signal` is aborted when the page is left; `visit.refresh()` updates it now. Work is not done while
-// the tab is hidden, the operator has paused, or text on the page is selected.
+// `visit.signal` is aborted when the page is left. No work is done on its own while the tab is hidden, the
+// operator has paused, or text on the page is selected. `visit.refresh()` is for what the operator has just
+// chosen or done: the work is done in any case, now or as soon as work that has begun is over.
 
 import { h, put } from "./dom.js";
 import { Refused, get, lastAnswer } from "./http.js";
@@ -48,33 +49,40 @@ export class Visit {
   /** Call `work` now and every `every` milliseconds (or a function of them), while the page is visible and until it is left. */
   live(work, every) {
     const usual = typeof every === "function" ? every : () => every;
-    let pause = usual(), timer = 0, busy = false, first = true;
+    let pause = usual(), timer = 0, busy = false, asked = true; // asked: the operator waits for an answer
     const update = async () => {
       if (busy || this.signal.aborted) return;
-      busy = true;
+      const wasAsked = asked;
       clearTimeout(timer);
+      busy = true;
+      asked = false; // before the work, whose answer may not have what is asked for meanwhile
       try {
-        if (paused && !first) setStatus("paused");
-        else if (!isSelecting()) {
+        if (paused && !wasAsked) setStatus("paused");
+        else if (wasAsked || !isSelecting()) {
           await work();
-          first = false;
+          updatedAt = Date.now();
           setStatus(paused ? "paused" : "live");
         } else if (!warning.isConnected) setStatus("paused", t("shell.pausedSelecting"));
-        pause = usual();
+        pause = asked ? 0 : usual();
       } catch (error) {
         if (this.signal.aborted) return;
-        pause = Math.min(pause * 2, MAX_PAUSE);
+        asked ||= wasAsked;
+        pause = Math.min((pause || usual()) * 2, MAX_PAUSE);
         if (!this.failed(error)) return;
       } finally {
         busy = false;
       }
-      if (!document.hidden && !paused && !this.signal.aborted) timer = setTimeout(update, pause);
+      if (!document.hidden && (!paused || asked) && !this.signal.aborted) timer = setTimeout(update, pause);
+    };
+    const refresh = () => {
+      asked = true;
+      return update();
     };
     const onVisibilityChange = () => (document.hidden ? (clearTimeout(timer), setStatus("paused")) : update());
     document.addEventListener("visibilitychange", onVisibilityChange, { signal: this.signal });
-    document.addEventListener("pausechange", update, { signal: this.signal });
+    document.addEventListener("pausechange", () => (paused ? update() : refresh()), { signal: this.signal });
     this.signal.addEventListener("abort", () => clearTimeout(timer));
-    this.refresh = update;
+    this.refresh = refresh;
     return update();
   }
 
@@ -126,7 +134,6 @@ export function setStatus(state, text, warningText) {
   pulse.className = `pulse ${state}`;
   const label = text ?? t(LABELS[state]);
   if (pulse.textContent !== label) pulse.textContent = label;
-  if (state === "live") updatedAt = Date.now();
   document.title = document.title.replace(/^(\(\d+\) )?\? /, "$1");
   if (warningText) warn(updatedAt ? t("shell.lastUpdated", { warning: warningText, time: moment(updatedAt) }) : warningText);
   else warning.remove();
