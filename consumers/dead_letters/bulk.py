@@ -20,7 +20,8 @@ import redis
 
 from consumers.dead_letters.letter import Letter
 from consumers.dead_letters.letter_filter import LetterFilter, detail_form, types_of
-from consumers.dead_letters.store import DeadLetterStore, NotKept
+from consumers.dead_letters.store import DeadLetterStore, NotAppended, NotKept
+from consumers.faults import is_of_key
 from streams.entry_ids import EntryId
 from streams.keys import TENANT
 from streams.wire import as_bytes
@@ -86,9 +87,14 @@ class Walk:
         self.place = None
 
     def _letters(self, tenant: str, last: EntryId | None) -> Iterator[Letter]:
-        if self._newest_first:
-            return self._store.letters(tenant, before=last)
-        return self._store.letters(tenant, oldest_first=True, after=last)
+        before, after = (last, None) if self._newest_first else (None, last)
+        try:
+            yield from self._store.letters(
+                tenant, oldest_first=not self._newest_first, before=before, after=after
+            )
+        except redis.ResponseError as error:
+            if not is_of_key(error):  # a key of another type has no letters; other tenants have
+                raise
 
     def _is_over(self) -> bool:
         # At least one letter is visited, so that every walk gets further.
@@ -166,7 +172,8 @@ class Outcome(NamedTuple):
     letter: Letter
     outcome: str
     """`requeued`, `discarded`, `gone` (handled by somebody else meanwhile), `not_kept` (only a part
-    of the entry was stored), `invalid_tenant`, or `unknown` (Redis did not answer)."""
+    of the entry was stored), `invalid_tenant`, `failed` (Redis refuses to
+    append to this tenant's stream), or `unknown` (Redis did not answer)."""
     entry_id: EntryId | None = None
     """The new entry id after requeueing."""
     detail: str | None = None
@@ -187,6 +194,8 @@ def requeue_letter(store: DeadLetterStore, letter: Letter) -> Outcome:
         added = store.requeue(letter)
     except NotKept as error:
         return Outcome(letter, "not_kept", detail=str(error))
+    except NotAppended as error:
+        return Outcome(letter, "failed", detail=str(error))
     return Outcome(letter, "gone" if added is None else "requeued", added)
 
 

@@ -16,6 +16,7 @@ from consumers.dead_letters.letter import Letter, letter_of
 from consumers.dead_letters.letter_filter import LetterFilter
 from consumers.dead_letters.letter_format import letter_keys, script
 from consumers.delivery.ready import ready_keys
+from consumers.faults import is_of_key, one_line
 from streams.append_plan import ready_marks
 from streams.appender import GROUPS
 from streams.cluster import keys_of
@@ -32,8 +33,16 @@ ADOPTED_AT_ONCE = 200
 """Letters of an earlier version that one script adds to the index."""
 
 
-class NotKept(Exception):
+class CannotRequeue(Exception):
+    """One letter cannot be requeued, while others may be; the message has the reason."""
+
+
+class NotKept(CannotRequeue):
     """The letter does not have the whole entry, and the stream does not have it any more."""
+
+
+class NotAppended(CannotRequeue):
+    """Redis refuses to append to the tenant's stream."""
 
 
 class DeadLetterStore:
@@ -123,9 +132,17 @@ class DeadLetterStore:
 
         Raises:
             NotKept: the letter has only a part of the entry, and the stream no longer has it.
-            redis.RedisError: Redis is unavailable or refuses the command.
+            NotAppended: Redis refuses because of the tenant's stream, or of the entry itself.
+            redis.RedisError: Redis is unavailable or refuses all such commands.
         """
-        added = self._take(letter, self._fields(letter))
+        try:
+            added = self._take(letter, self._fields(letter))
+        except redis.ResponseError as error:
+            if not _is_of_letter(error):
+                raise
+            stream = self._keys.stream(letter.tenant)
+            reason = one_line(error).partition(" script: ")[0]
+            raise NotAppended(f"Redis refuses to append to {stream}: {reason}") from None
         return None if added is None else of_reply(added)
 
     def discard(self, letter: Letter) -> bool:
@@ -221,6 +238,11 @@ class DeadLetterStore:
             )
         fields: list[bytes] = found[0][1]
         return fields
+
+
+def _is_of_letter(error: redis.ResponseError) -> bool:
+    """Return whether Redis may accept other letters."""
+    return is_of_key(error) or "too many results to unpack" in str(error)
 
 
 def with_event_id(raw: bytes, entry_id: str) -> bytes:

@@ -119,7 +119,7 @@ def requeue(
     store = _store(check_tenant(tenant))
     with audit.recorded(command_settings(), "requeue", tenant, selection.facts, complain) as record:
         result = dead_letters.requeue(store, selection)
-        record.done(changed=result.handled > 0, counts={"requeued": result.handled})
+        record.done(changed=result.handled > 0, counts=_counts("requeued", result))
     _report("requeued", result, tenant, as_json=as_json)
 
 
@@ -148,7 +148,7 @@ def discard(
         )
     with audit.recorded(command_settings(), "discard", tenant, selection.facts, complain) as record:
         result = dead_letters.discard(store, selection)
-        record.done(changed=result.handled > 0, counts={"discarded": result.handled})
+        record.done(changed=result.handled > 0, counts=_counts("discarded", result))
     _report("discarded", result, tenant, as_json=as_json)
 
 
@@ -160,10 +160,16 @@ def _store(tenant: str | None) -> DeadLetterStore:
     return DeadLetterStore(client, max_event_bytes=settings.max_event_bytes)
 
 
+def _counts(done: str, result: dead_letters.Result) -> dict[str, int]:
+    return {done: result.handled} | ({"failed": len(result.failed)} if result.failed else {})
+
+
 def _report(done: str, result: dead_letters.Result, tenant: str, *, as_json: bool) -> None:
-    """Print the number of letters, and raise if there are ids without one."""
-    if result.handled or not result.missing:
+    """Print the number of letters, and raise if there are others that were not handled."""
+    if result.handled or not (result.missing or result.failed):
         text = f"{done} {counted(result.handled, 'dead letter')}"
         print_facts_or_line({done: result.handled}, text, as_json=as_json)
     if result.missing:
         raise dead_letters.unknown_letters_error(tenant, result.missing)
+    if result.failed:
+        raise dead_letters.failed_letters_error(result.failed)

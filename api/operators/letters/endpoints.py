@@ -26,8 +26,8 @@ from api.operators.letters.parameters import (
     selection_of,
 )
 from api.operators.letters.view import (
+    CannotRequeue,
     DeadLetterView,
-    EntryNotKept,
     LetterAction,
     LetterPlace,
     LetterSelection,
@@ -117,7 +117,7 @@ class DeadLetterEndpoints:
         async def act(request_id: str) -> Done:
             try:
                 entry_id = await _with_letter(request, self._view.requeue)
-            except EntryNotKept as error:
+            except CannotRequeue as error:
                 raise BadRequest(parameter="letter", reason=str(error)) from None
             _log("requeue", caller, request, request_id, **_letter(request), entry_id=entry_id)
             return _done_to_one(request, "requeued", {"entry_id": entry_id})
@@ -188,7 +188,7 @@ def _cursor(selection: LetterSelection, after: str | LetterPlace | None) -> str 
 
 def _overall(counts: Mapping[str, int]) -> str:
     """Return one word for the outcomes of many letters."""
-    return "partly" if "unknown" in counts else "done"
+    return "partly" if "unknown" in counts or "failed" in counts else "done"
 
 
 def _changed_tenants(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:

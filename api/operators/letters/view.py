@@ -16,8 +16,8 @@ Facts = Mapping[str, Any]
 LetterAction = Literal["requeue", "discard"]
 
 
-class EntryNotKept(Exception):
-    """A dead letter cannot be requeued: its entry was too large to be stored completely."""
+class CannotRequeue(Exception):
+    """A dead letter cannot be requeued; the message has the reason."""
 
 
 class LetterSelection(NamedTuple):
@@ -126,7 +126,7 @@ class DeadLetterView(Protocol):
         """Append a dead letter's entry again; return its new id, or None if the letter is gone.
 
         Raises:
-            EntryNotKept: the letter has only a part of the entry.
+            CannotRequeue: the letter has only a part of the entry, or Redis refuses it.
             ValueError: `letter_id` is not the id of a dead letter.
         """
         ...

@@ -53,7 +53,7 @@ export class Chosen {
       Object.assign(item, { outcome: verb === "requeue" ? "requeued" : "discarded", entry_id: done.entry_id ?? null });
     } catch (error) {
       if (error.status !== 404 && error.status !== 400) throw error;
-      Object.assign(item, error.status === 404 ? { outcome: "gone" } : { outcome: "refused", detail: error.message });
+      Object.assign(item, error.status === 404 ? { outcome: "gone" } : { outcome: "failed", detail: error.message });
     }
     this.at += 1;
     return { items: [item], more: this.at < this.letters.length };

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 from api.spec.models.base import ABSENT, Answer, Count, EntryIdText, NextCursor
 from api.spec.models.operators import Milliseconds
 
-OUTCOMES = ("requeued", "discarded", "gone", "not_kept", "invalid_tenant", "unknown")
+OUTCOMES = ("requeued", "discarded", "gone", "not_kept", "invalid_tenant", "failed", "unknown")
 """Possible outcomes of an action on a dead letter."""
 
 

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 from consumers.dead_letters.letter import Letter
 from consumers.dead_letters.letter_filter import LetterFilter
-from consumers.dead_letters.store import DeadLetterStore, NotKept
+from consumers.dead_letters.store import CannotRequeue, DeadLetterStore
 from consumers.round_trips import encodable
 from ops.errors import CommandError
+from ops.text.plurals import counted
 from streams.entry_ids import EntryId
 
+LISTED_REASONS = 3
+"""The most reasons in an error."""
 LISTED_IDS = 1_000
 """The most ids that the facts of a selection have."""
 
@@ -39,10 +42,13 @@ class Selection(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The number of letters that were handled, and the ids that have no letter."""
+    """The outcome for all selected letters."""
 
     handled: int
-    missing: Sequence[EntryId] = ()
+    missing: Sequence[EntryId]
+    """Ids that have no letter."""
+    failed: Sequence[str]
+    """For each letter that cannot be requeued, its id and the reason."""
 
 
 def select(tenant: str, ids: list[str] | None, *, all_: bool, wanted: LetterFilter) -> Selection:
@@ -75,6 +81,14 @@ def unknown_letters_error(tenant: str, ids: Iterable[EntryId]) -> CommandError:
     return CommandError(f"tenant {tenant} has no dead letter {', '.join(map(str, ids))}")
 
 
+def failed_letters_error(failed: Sequence[str]) -> CommandError:
+    """Return the error for letters that cannot be requeued."""
+    reasons = "; ".join(failed[:LISTED_REASONS])
+    more = len(failed) - LISTED_REASONS
+    rest = f"; and {more} more" if more > 0 else ""
+    return CommandError(f"{counted(len(failed), 'dead letter')} not requeued: {reasons}{rest}")
+
+
 def first_letters(
     store: DeadLetterStore, tenant: str | None, limit: int, wanted: LetterFilter
 ) -> tuple[list[Letter], bool]:
@@ -86,19 +100,10 @@ def first_letters(
 
 
 def requeue(store: DeadLetterStore, selection: Selection) -> Result:
-    """Append the entries of the selected letters again, oldest first.
-
-    Raises:
-        CommandError: a letter does not have its whole entry.
-    """
-
-    def act(letter: Letter) -> bool:
-        try:
-            return store.requeue(letter) is not None
-        except NotKept as error:
-            raise CommandError(str(error)) from None
-
-    return _act_on(store, selection, act, oldest_first=True)
+    """Append the entries of the selected letters again, oldest first, as far as possible."""
+    return _act_on(
+        store, selection, lambda letter: store.requeue(letter) is not None, oldest_first=True
+    )
 
 
 def discard(store: DeadLetterStore, selection: Selection) -> Result:
@@ -113,12 +118,25 @@ def _act_on(
     *,
     oldest_first: bool = False,
 ) -> Result:
-    if not selection.ids:
-        letters = selection.letters(store, oldest_first=oldest_first)
-        return Result(sum(map(act, letters)))
-    missing = [
-        each
-        for each in selection.ids
-        if (letter := store.find(selection.tenant, str(each))) is None or not act(letter)
-    ]
-    return Result(len(selection.ids) - len(missing), missing)
+    handled, missing, failed = 0, list[EntryId](), list[str]()
+    for name, letter in _chosen(store, selection, oldest_first=oldest_first):
+        try:
+            if letter is not None and act(letter):
+                handled += 1
+            elif name is not None:
+                missing.append(name)
+        except CannotRequeue as error:
+            failed.append(f"{letter.name if letter else name}: {error}")
+    return Result(handled, missing, failed)
+
+
+def _chosen(
+    store: DeadLetterStore, selection: Selection, *, oldest_first: bool
+) -> Iterator[tuple[EntryId | None, Letter | None]]:
+    """Yield each id with its letter, if there is one; or all letters that match the filters."""
+    if selection.ids:
+        for each in selection.ids:
+            yield each, store.find(selection.tenant, str(each))
+    else:
+        for letter in selection.letters(store, oldest_first=oldest_first):
+            yield None, letter

@@ -14,9 +14,9 @@ import redis
 
 from api.operators.letters.view import (
     BulkStep,
+    CannotRequeue,
     DeadLetterGroups,
     DeadLetterPage,
-    EntryNotKept,
     Facts,
     LetterAction,
     LetterPlace,
@@ -135,13 +135,13 @@ class RedisDeadLetterView:
         """Append the letter's entry again; return the new entry id, or None if there is no letter.
 
         Raises:
-            EntryNotKept: the letter does not have the whole entry.
+            CannotRequeue: the letter does not have the whole entry, or Redis refuses it.
         """
         letter = self._store.find(tenant, letter_id)
         try:
             added = None if letter is None else self._store.requeue(letter)
-        except dead_letter_store.NotKept as error:
-            raise EntryNotKept(str(error)) from None
+        except dead_letter_store.CannotRequeue as error:
+            raise CannotRequeue(str(error)) from None
         return None if added is None else str(added)
 
     def discard(self, tenant: str, letter_id: str) -> bool:

@@ -198,11 +198,18 @@ async def test_each_letter_has_its_outcome(ops: Asker, redis_client: redis.Redis
     cut = letter(redis_client, "42", sha256=b"0" * 64, entry_id=b"7-7")
     whole = letter(redis_client, "42")
     letter(redis_client, "no tenant!")
+    odd = letter(redis_client, "41")
+    redis_client.set(Keys().stream("41"), "no stream")
     async with ops(ACT) as client:
+        one = await client.post(f"dead/41/{odd}/requeue/")
         items = await in_steps(client, "requeue", f"until={LATER}", 50)
         gone = await in_steps(client, "discard", f"until={LATER}&tenant=42", 50)
     found = {(each["tenant"], each["id"]): each["outcome"] for each in items}
     assert found[("42", whole)] == "requeued"
+    assert found[("41", odd)] == "failed"
+    assert "Redis refuses to append" in {each["id"]: each["detail"] for each in items}[odd]
+    assert (one.status_code, one.json()["parameter"]) == (400, "letter")
+    assert "Redis refuses to append" in one.json()["reason"]
     assert found[("42", "7-7")] == "not_kept", cut
     assert list(found.values()).count("invalid_tenant") == 1
     assert [each["outcome"] for each in gone] == ["discarded"]

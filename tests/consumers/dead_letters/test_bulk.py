@@ -86,6 +86,40 @@ def test_lost_server_in_the_middle__the_rest_is_done_by_the_next_step(
     assert redis_client.xlen("tenant:a:dead") == 0
 
 
+def test_letters_that_redis_refuses__those_behind_them_are_handled_and_each_has_its_reason(
+    redis_client: redis.Redis, store: DeadLetterStore
+) -> None:
+    for tenant in (b"a", b"c", b"d"):
+        write(redis_client, tenant, 3)
+    redis_client.set("tenant:a:events", "no stream")
+    redis_client.set("tenant:b:dead", "no letters")
+    redis_client.xadd("tenant:d:events", {"event": "{}"}, id=f"{2**64 - 1}-{2**64 - 1}")
+    walk = Walk(store, ["a", "b", "c", "d"])
+    outcomes = act_on(walk, ALL, lambda each: requeue_letter(store, each), 10)
+    assert [each.outcome for each in outcomes] == ["failed", "requeued", "failed"]
+    start = "Redis refuses to append to tenant:"
+    assert [each.detail for each in outcomes] == [
+        start + "a:events: WRONGTYPE Operation against a key holding the wrong kind of value",
+        None,
+        start + "d:events: The stream has exhausted the last possible ID, unable to add more items",
+    ]
+    assert walk.place is None
+    assert [redis_client.xlen(f"tenant:{each}:dead") for each in "acd"] == [1, 0, 1]
+
+
+def test_server_that_refuses_all__nothing_is_counted_as_failed(
+    redis_client: redis.Redis, store: DeadLetterStore
+) -> None:
+    write(redis_client, b"a", 3)
+    redis_client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            act_on(Walk(store, ["a"]), ALL, lambda each: requeue_letter(store, each), 10)
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    assert redis_client.xlen("tenant:a:dead") == 1
+
+
 def _losing_the_second_reply(store: DeadLetterStore) -> Callable[[Letter], Outcome]:
     done: list[Outcome] = []
 

@@ -195,6 +195,23 @@ def test_some_unknown__the_others_are_done_and_the_unknown_named(
     assert redis_client.xlen("tenant:42:dead") == 0
 
 
+def test_requeue_of_letters_that_are_not_whole__the_others_are_done_and_these_named(
+    run: Run, redis_client: redis.Redis
+) -> None:
+    write_letter(redis_client, "10-0")
+    for number in (7, 8, 11, 12):
+        write_letter(redis_client, f"{number}-0", sha256=b"0" * 64)
+    result = run("requeue", "--tenant", "42", "--all")
+    assert result.stdout == "requeued 1 dead letter\n"
+    line = said(result)
+    assert line.startswith("4 dead letters not requeued: 7-0: entry 7-0 was too large")
+    assert line.endswith("; and 1 more")
+    redis_client.set("tenant:41:events", "no stream")
+    write_letter(redis_client, "9-0", tenant="41")
+    line = said(run("requeue", "--tenant", "41", "9-0"))
+    assert line.startswith("1 dead letter not requeued: 9-0: Redis refuses to append to tenant:41:")
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
