@@ -45,7 +45,7 @@ def test_both_distributions_are_built_with_one_version(built: Path) -> None:
     (wheel,) = built.glob("jobtrail-*.whl")
     with zipfile.ZipFile(wheel) as packed:
         vendored = {name.rpartition("/")[2] for name in packed.namelist() if "/vendor/" in name}
-    assert vendored == {"uPlot.js", "uPlot.css", "uPlot.LICENSE.txt"}
+    assert vendored == {"uPlot.js", "uPlot.css", "uPlot.LICENSE.txt", "SOURCE.txt"}
 
 
 def test_the_service_contains_the_viewer_of_its_document_with_the_licences(built: Path) -> None:

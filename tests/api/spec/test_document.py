@@ -239,14 +239,17 @@ def loaded_by(page: str) -> list[str]:
     return [f"/{path}" for path in re.findall(r'(?:src|stylesheet" href)="([^"]+)"', page)]
 
 
-def test_viewer__is_that_of_the_npm_package() -> None:
-    """The files of Swagger UI are unchanged, and their licences are beside them."""
-    folder = ROOT / "api" / "spec" / "docs" / "swagger-ui"
+@pytest.mark.parametrize("where", ["api/spec/docs/swagger-ui", "api/operators/static/vendor"])
+def test_files_of_npm_packages__are_unchanged_and_their_licences_are_beside_them(
+    where: str,
+) -> None:
+    folder = ROOT / where
     source = (folder / "SOURCE.txt").read_text()
     sums = dict(re.findall(r"^([0-9a-f]{64})  (.+)$", source, re.MULTILINE))
     files = [file for file in folder.iterdir() if file.name != "SOURCE.txt"]
     assert {sha256(file.read_bytes()).hexdigest(): file.name for file in files} == sums
-    assert "Apache License" in (folder / "LICENSE.txt").read_text()
+    licences = [file.read_text() for file in files if file.name.endswith("LICENSE.txt")]
+    assert any(re.search("Apache License|MIT License", text) for text in licences)
 
 
 def test_document__query_parameters__as_generated_clients_send_them(api: dict[str, Any]) -> None:
