@@ -16,7 +16,6 @@ from consumers.dead_letters.letter import Letter, letter_of
 from consumers.dead_letters.letter_filter import LetterFilter
 from consumers.dead_letters.letter_format import letter_keys, script
 from consumers.delivery.ready import ready_keys
-from consumers.faults import is_of_key, one_line
 from streams.append_plan import ready_marks
 from streams.appender import GROUPS
 from streams.cluster import keys_of
@@ -141,7 +140,7 @@ class DeadLetterStore:
             if not _is_of_letter(error):
                 raise
             stream = self._keys.stream(letter.tenant)
-            reason = one_line(error).partition(" script: ")[0]
+            reason = str(error).partition(" script: ")[0]
             raise NotAppended(f"Redis refuses to append to {stream}: {reason}") from None
         return None if added is None else of_reply(added)
 
@@ -242,6 +241,8 @@ class DeadLetterStore:
 
 def _is_of_letter(error: redis.ResponseError) -> bool:
     """Return whether Redis may accept other letters."""
+    from consumers.faults import is_of_key  # noqa: PLC0415 - imports psycopg, which commands omit
+
     return is_of_key(error) or "too many results to unpack" in str(error)
 
 

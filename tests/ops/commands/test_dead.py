@@ -198,9 +198,9 @@ def test_some_unknown__the_others_are_done_and_the_unknown_named(
 def test_requeue_of_letters_that_are_not_whole__the_others_are_done_and_these_named(
     run: Run, redis_client: redis.Redis
 ) -> None:
-    write_letter(redis_client, "10-0")
     for number in (7, 8, 11, 12):
         write_letter(redis_client, f"{number}-0", sha256=b"0" * 64)
+    write_letter(redis_client, "13-0")
     result = run("requeue", "--tenant", "42", "--all")
     assert result.stdout == "requeued 1 dead letter\n"
     line = said(result)
