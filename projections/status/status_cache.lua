@@ -26,11 +26,18 @@ local FEED_SECONDS, FEED_JOBS = 3600, 10000
 local lost, feeds, changed = {}, {}, {}
 local call, format = redis.call, string.format
 
--- Values of other types count as no document, and are replaced: an error here would keep the changes
--- of other jobs from their feeds.
+-- Return whether an error reply says that the key has a value of another type. Such a value is replaced:
+-- an error here would keep the changes of other jobs from their feeds. Any other error, such as that
+-- of a user that may not run the command, concerns all jobs and must be raised.
+local function is_of_other_type(reply)
+  return string.find(reply.err, '^WRONGTYPE') ~= nil
+end
+
 local function get(key)
   local found = redis.pcall('GET', key)
-  return type(found) == 'string' and found or ''
+  if type(found) ~= 'table' then return found or '' end
+  if not is_of_other_type(found) then call('GET', key) end -- raises the error
+  return ''
 end
 
 local function put(key, value, seconds)
@@ -53,8 +60,10 @@ end
 -- microseconds, or the next offset if the clock is behind the last one.
 local function add_to_feed(feed, names, now)
   local newest = redis.pcall('ZREVRANGE', feed, 0, 0, 'WITHSCORES')
-  -- The key is no feed: it is replaced.
-  if newest.err then call('DEL', feed) end
+  if newest.err then
+    if not is_of_other_type(newest) then call('ZREVRANGE', feed, 0, 0) end -- raises the error
+    call('DEL', feed)
+  end
   local last = tonumber(newest[2] or 0)
   local first = math.max(now, last + 1)
   local scored, messages = {}, {}
@@ -64,7 +73,7 @@ local function add_to_feed(feed, names, now)
     messages[index] = offset .. ' ' .. name
   end
   call('ZADD', feed, unpack(scored))
-  -- Once per second of changes is enough for both.
+  -- Renewing and trimming the feed once a second is enough; hence `+ 1`. Both cost more than ZADD.
   if math.floor(last / 1000000) ~= math.floor(now / 1000000) then
     call('EXPIRE', feed, FEED_SECONDS + 1)
     if last > 0 then call('ZREMRANGEBYRANK', feed, 0, -FEED_JOBS - 1) end
@@ -76,8 +85,8 @@ local tombstones = ARGV[1] == 'tombstones'
 local keys_each, values_each = tombstones and 3 or 2, tombstones and 7 or 5
 
 -- Return whether the keys of a job are still what its writer read. Of the documents only the status
--- is compared: it has the entry id of the progress document. The writer's MGET notices a progress
--- document that expired alone; therefore it must read both.
+-- is compared: it has the entry id of the progress document. Loss of the progress document alone is
+-- not noticed here, so the writer must read both keys.
 local function is_unchanged(key, value)
   if get(KEYS[key + KEY.status]) ~= ARGV[value + VALUE.found_status] then return false end
   if not tombstones then return true end

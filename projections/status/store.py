@@ -97,7 +97,7 @@ class Reading:
         }
 
     def give_up(self) -> None:
-        """Read or discard the reply, so that others can use the connection."""
+        """Close the connection if the reply was not read, so that nobody else reads it."""
         self._replies.give_up()
 
 
@@ -129,7 +129,7 @@ class Writing:
         return [jobs[index - 1] for jobs, reply in served for index in reply]
 
     def give_up(self) -> None:
-        """Read or discard the reply, so that others can use the connection."""
+        """Close the connection if the reply was not read, so that nobody else reads it."""
         self._runs.give_up()
 
 

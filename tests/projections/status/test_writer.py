@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Sequence
 from itertools import count, zip_longest
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import fakeredis
 import pytest
@@ -13,10 +15,11 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from consumers.faults import is_outage
 from projections.decoding import Entry, decode
 from projections.documents import Documents, write_documents
 from projections.state import JobState
-from projections.status.writer import CHUNK, StatusCache
+from projections.status.writer import CHUNK, ROUNDS, StatusCache
 from streams.entry_ids import EntryId
 from streams.keys import JobKey, Keys
 from streams.kinds import JOB, KINDS
@@ -255,6 +258,63 @@ def test_apply__lost_race_in_a_batch__only_the_lost_job_is_written_again(
     assert status["started_at"] is not None
     assert status_of(client, other)["status"] == "PENDING"
     assert slow.reads == 2
+
+
+def test_apply__another_writer_always_first__ends_with_an_outage(client: redis.Redis) -> None:
+    """The consumer then waits, and notices a stop, instead of trying forever at full speed."""
+    numbers = count(1)
+
+    def write_first() -> None:
+        StatusCache(client).apply([event(f"{next(numbers)}-0", "progress", percent=1)])
+
+    slow = Interrupted(client, write_first)
+    with pytest.raises(redis.RedisError, match="always first") as raised:
+        StatusCache(cast("redis.Redis", slow)).apply([event("0-1", "processing")])
+    assert is_outage(raised.value)
+    assert slow.reads == ROUNDS
+
+
+@pytest.mark.parametrize("denied", ["get", "zrevrange"])
+def test_script__command_that_the_user_may_not_run__its_error_is_raised(
+    redis_url: str, redis_client: redis.Redis, denied: str
+) -> None:
+    """No document counts as lost or as absent, and no feed as foreign, because of the error."""
+    StatusCache(redis_client).apply([event("1-0", "processing")])
+    before = stored(redis_client), redis_client.zrange(KEYS.feed("42"), 0, -1)
+    commands = ["+@all", f"-{denied}"]
+    redis_client.acl_setuser(
+        "limited", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=commands
+    )
+    address = urlsplit(redis_url)
+    url = address._replace(netloc=f"limited:any@{address.hostname}:{address.port}").geturl()
+    with (
+        redis.Redis.from_url(url) as limited,
+        pytest.raises(redis.ResponseError, match=rf"(?i)perm.*{denied}|can.t run"),
+    ):
+        StatusCache(limited).apply([event("2-0", "progress", percent=5)])
+    redis_client.acl_deluser("limited")
+    if denied == "get":
+        assert stored(redis_client) == before[0]
+    assert redis_client.zrange(KEYS.feed("42"), 0, -1) == before[1]
+    StatusCache(redis_client).apply([event("2-0", "progress", percent=5)])
+    assert status_of(redis_client)["status"] == "PROCESSING"
+
+
+def test_apply__redelivered_jobs_with_large_documents__two_chunks_in_memory(
+    redis_client: redis.Redis,
+) -> None:
+    jobs = [JobKey("42", "job", f"a{number}") for number in range(16 * CHUNK)]
+    batch = [event("1-0", "done", job=job, result={"rows": "x" * 9_000}) for job in jobs]
+    cache = StatusCache(redis_client)
+    cache.apply(batch)
+    tracemalloc.start()
+    try:
+        cache.apply(batch)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Of each chunk there are what was read, what is written, and the packed command.
+    assert peak < 8 * CHUNK * 9_000
 
 
 def test_apply__nothing__touches_nothing(client: redis.Redis) -> None:
