@@ -33,8 +33,8 @@ PLAIN_BATCHES = 8
 complete COPY, and usually more follow: from a redelivery, or a producer that appends again."""
 
 _COLUMNS = "text text text text int4 int8 int8 text int8 int8 bytea".split()
-"""Types of the columns of `copy_new_events`. Dates, times and bytes are sent in PostgreSQL's binary
-format, without Python objects in between."""
+"""Types of the columns of `copy_new_events`. Days and times are sent as the numbers of PostgreSQL's
+binary format, and text as bytes, so that no `date`, `datetime` and `str` is made and converted."""
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = _EPOCH.toordinal()
@@ -124,7 +124,7 @@ class Batch(NamedTuple):
     earliest: Mapping[JobKey, EntryId]
     """The earliest entries of their jobs."""
     meanwhile: Callable[[], None] = lambda: None
-    """Called while the server works."""
+    """Called while the server works, once after each COPY."""
 
 
 class HistoryWriter:
@@ -132,6 +132,11 @@ class HistoryWriter:
 
     def __init__(self) -> None:
         self._plain_batches = 0
+        """Batches that are merged, with the current one."""
+
+    def end_batch(self) -> None:
+        """Count a batch whose transaction was committed, however often it was run."""
+        self._plain_batches = max(0, self._plain_batches - 1)
 
     def write(self, connection: psycopg.Connection, new: NewEvents, batch: Batch) -> None:
         """Add events.
@@ -154,10 +159,7 @@ class HistoryWriter:
         self, connection: psycopg.Connection, weeks: Mapping[date, Week], batch: Batch
     ) -> Collection[date]:
         """Copy the weeks that have a partition, all or none, and return those copied."""
-        if not weeks:
-            return ()
-        if self._plain_batches:
-            self._plain_batches -= 1
+        if not weeks or self._plain_batches:
             return ()
         try:
             # A savepoint: only a refused COPY is rolled back. The rows of `jobs` that were written
@@ -167,7 +169,7 @@ class HistoryWriter:
                 for monday, table in partitions.items():
                     _copy(connection, table, weeks[monday].rows, batch.meanwhile)
         except _REFUSED:
-            self._plain_batches = PLAIN_BATCHES
+            self._plain_batches = PLAIN_BATCHES + 1
             return ()
         return partitions
 

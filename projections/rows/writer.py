@@ -132,6 +132,7 @@ class JobRows:
                 self._history.write(connection, new, Batch(earliest, meanwhile))
 
         with_retries(write)
+        self._history.end_batch()
 
     def _write_jobs(self, connection: Session, jobs: EventsByJob) -> Mapping[JobKey, JobState]:
         """Write the rows that the events change, and return the states of all their jobs."""

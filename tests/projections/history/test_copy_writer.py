@@ -151,16 +151,24 @@ def test_quick_way__new_events_of_several_weeks__each_copied_into_its_own(
     assert copied == [2, 2]
 
 
+@pytest.mark.parametrize("runs", [1, 2])
 def test_quick_way__event_that_the_history_holds__plain_for_some_batches_and_then_again(
-    rows: JobRows, db: psycopg.Connection, copied: list[int]
+    rows: JobRows, db: psycopg.Connection, copied: list[int], runs: int
 ) -> None:
+    """A batch counts once, however often its transaction is run."""
+
+    def end_the_first_run() -> None:
+        raise psycopg.errors.SerializationFailure
+
     log = [event(f"{NOW + n}-0", "progress") for n in range(copy_writer.PLAIN_BATCHES + 3)]
     rows.apply(log[:1])
     rows.apply(log[:2])
     assert copied == [1, 2]
+    if runs == 2:
+        rows.meanwhile = end_the_first_run
     for entry in log[2:]:
         rows.apply([entry])
-    assert copied == [1, 2, 1]
+    assert copied == [1, 2] + [1] * runs
     check(db, log)
 
 

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from consumers.faults import is_outage
 from projections.decoding import Entry
+from projections.history import writer as history_writer
 from projections.history.days import monday_of, partition_name
 from projections.history.partitions import MOVE_AGAIN_SECONDS, Partitions
 from projections.rows.writer import JobRows
@@ -185,9 +186,17 @@ def test_history__same_event_id_in_another_job__a_row_each(
     assert (len(history(db, "42")), len(history(db, "43"))) == (3, 1)
 
 
+@pytest.fixture(params=[-3_000, 3])
+def clock_near_midnight(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The consumer's clock; it may be behind that of Redis, which gives entries their times."""
+    now = datetime.fromtimestamp(MIDNIGHT / 1_000 + request.param, UTC)
+    monkeypatch.setattr(history_writer, "_now", lambda: now)
+
+
 @pytest.mark.parametrize("event_id", ["own", uuid7_at(MIDNIGHT - 500)], ids=["own", "uuid7"])
 @pytest.mark.parametrize("batches", ["one batch", "two batches"])
 @pytest.mark.parametrize("order", ["in order", "reversed"])
+@pytest.mark.usefixtures("clock_near_midnight")
 def test_history__event_appended_again_after_midnight__one_row(
     rows: JobRows, db: psycopg.Connection, event_id: str, batches: str, order: str
 ) -> None:
