@@ -34,7 +34,7 @@ from consumers.garbage_collector import tune_collector
 from consumers.loop.read_ahead import BATCH
 from consumers.loop.runner import Consumer
 from consumers.loop.shutdown import stop_on_signals
-from consumers.protocols import Chore, LooksAhead, Projection
+from consumers.protocols import Chore, LooksAhead, Projection, WaitsLong
 from consumers.tracing import traced
 from projections.history.retention import drop_old
 from projections.registry.definition import RegisteredProjection
@@ -115,9 +115,16 @@ def build(
         reclaim_idle_seconds=idle,
         max_event_bytes=settings.max_event_bytes,
     )
-    if isinstance(made, LooksAhead):
-        made.meanwhile = built.look_ahead
+    _use_waits(made, built)
     return built
+
+
+def _use_waits(projection: Projection, consumer: Consumer) -> None:
+    """Let the consumer work while the writer of its projection waits for its server."""
+    if isinstance(projection, LooksAhead):
+        projection.meanwhile = consumer.look_ahead
+    if isinstance(projection, WaitsLong):
+        projection.while_waiting = consumer.keep
 
 
 def _registered(group: str) -> RegisteredProjection:

@@ -44,6 +44,14 @@ class LooksAhead(Protocol):
     """Called at most once in each `apply`; if it raises, the batch is not stored."""
 
 
+@runtime_checkable
+class WaitsLong(Protocol):
+    """A projection whose writer can wait for its server for longer than the reclaim time."""
+
+    while_waiting: Callable[[], None]
+    """Called every second or more often during such a wait. It does not raise."""
+
+
 class Chore(Protocol):
     """Periodic work of a consumer; `PeriodicChore` is the base class of all chores."""
 

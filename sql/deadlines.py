@@ -60,6 +60,8 @@ class Connection(psycopg.Connection[Any]):
 
     answer_seconds: float = math.inf
     """The time limit for one answer, even from a server that is alive."""
+    while_waiting: Callable[[], None] = staticmethod(lambda: None)
+    """Called about every 0.1 s while an answer is awaited; it must not raise."""
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """Wait for one answer.
@@ -79,6 +81,7 @@ class Connection(psycopg.Connection[Any]):
                 if not self._is_server_up():
                     raise Unanswered(f"no answer within {now - began:.0f} s, nor to a new session")
                 tested = time.monotonic()
+            self.while_waiting()
 
         try:
             return super().wait(_checked(gen, check), *args, **kwargs)

@@ -24,11 +24,6 @@ def destroy(stream: Key, group: str) -> Command:
     return "XGROUP", "DESTROY", stream, group
 
 
-def delete_consumer(stream: Key, group: str, consumer: str) -> Command:
-    """Build the command that deletes a consumer; its pending entries would be lost with it."""
-    return "XGROUP", "DELCONSUMER", stream, group, consumer
-
-
 def read(stream: Key, group: str, consumer: str, count: int, after: bytes = b">") -> Command:
     """Build the command that delivers up to `count` new entries.
 
@@ -76,11 +71,6 @@ def pending_summary(stream: Key, group: str) -> Command:
 def pending_entry(stream: Key, group: str, entry_id: bytes) -> Command:
     """Build the command for the consumer, idle time and delivery counter of a pending entry."""
     return "XPENDING", stream, group, entry_id, entry_id, 1
-
-
-def first_pending_of(stream: Key, group: str, consumer: str) -> Command:
-    """Build the command for the first entry that is pending for a consumer."""
-    return "XPENDING", stream, group, "-", "+", 1, consumer
 
 
 def first_idle(stream: Key, group: str, idle_ms: int) -> Command:

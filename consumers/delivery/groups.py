@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from importlib.resources import files
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from consumers.delivery.tenants_aside import TenantsAside
 from consumers.faults import is_of_key
 from streams.cluster import Cluster, checked_served, keys_of
 from streams.keys import Keys
+from streams.scripts import Script
 from streams.wire import Command, PendingReplies, ask, round_trip
 
 ALIVE_SECONDS = 30
@@ -51,8 +53,11 @@ class ConsumerGroup:
         self.consumer = consumer
         self._client = client
         self._keys = keys or keys_of(client)
-        self._read: set[str] = set()
-        """Tenants whose streams may have entries pending for this consumer."""
+        self._joined: set[str] = set()
+        """Tenants whose groups may have this consumer."""
+        self._unsettled: set[str] = set()
+        """Those of them whose streams may have entries pending for this consumer."""
+        self._leave = Script(files(__package__).joinpath("leave.lua").read_text(encoding="utf-8"))
         self.refused = RefusedTenants(group)
         """Tenants whose keys the server refused."""
         self.aside = TenantsAside(group, enabled=isinstance(client, Cluster))
@@ -88,8 +93,9 @@ class ConsumerGroup:
             redis.ConnectionError, redis.TimeoutError: entries may have been delivered.
             redis.ResponseError: the server refuses for a reason that concerns no tenant's stream.
         """
-        unread = {tenant for tenant in tenants if tenant not in self._read}
-        self._read |= unread
+        unread = {tenant for tenant in tenants if tenant not in self._joined}
+        self._joined |= unread
+        self._unsettled.update(tenants)
         if len(tenants) == 1 and self.portions.is_heavy(tenants[0]):
             heavy = partial(self._read_heavy, tenants[0], count)
             return ReadRequest(lambda: self._received(tenants, count, 1, [heavy()], unread))
@@ -102,7 +108,10 @@ class ConsumerGroup:
     def _received(
         self, tenants: Sequence[str], count: int, fills: int, replies: list[Any], unread: set[str]
     ) -> Received:
-        """Return what the replies deliver; `fills` entries fill a tenant's quantum."""
+        """Return what the replies deliver.
+
+        A tenant of which at least `fills` entries were delivered may have more.
+        """
         received = Received([], [])
         without_group: list[str] = []
         for tenant, reply in zip(tenants, replies, strict=True):
@@ -133,7 +142,7 @@ class ConsumerGroup:
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
-        chosen = sorted(self._read if tenants is None else tenants)
+        chosen = sorted(self._unsettled if tenants is None else tenants)
         for portion in self.portions.of(chosen, count):
             heavy = any(map(self.portions.is_heavy, portion))
             after = dict.fromkeys(portion, b"0")
@@ -150,12 +159,15 @@ class ConsumerGroup:
     def _pending_after(self, after: dict[str, bytes], count: int) -> dict[str, Any]:
         """Return each tenant's next entries that are pending for this consumer."""
         commands = [self._read_command(name, count, last) for name, last in after.items()]
-        replies = dict(zip(after, round_trip(self._client, commands, partial=True), strict=True))
-        return {
-            tenant: reply[0][1]
-            for tenant, reply in replies.items()
-            if self._accepted(tenant, reply) and reply
-        }
+        replies = round_trip(self._client, commands, partial=True)
+        found = {}
+        for (tenant, last), reply in zip(after.items(), replies, strict=True):
+            if self._accepted(tenant, reply) and reply:
+                found[tenant] = reply[0][1]
+            # So that the next recovery reads neither deleted tenants nor those without traffic.
+            if _has_no_group(reply) or (last == b"0" and found.get(tenant) == []):
+                self._unsettled.discard(tenant)
+        return found
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Acknowledge deliveries whose effect is stored.
@@ -239,7 +251,8 @@ class ConsumerGroup:
             if not self._accepted(tenant, reply):
                 return claimed
             cursor, entries, deleted = reply
-            self._read.add(tenant)
+            self._joined.add(tenant)
+            self._unsettled.add(tenant)
             claimed = Claimed(
                 claimed.deliveries + deliveries_of(tenant, entries), claimed.deleted + len(deleted)
             )
@@ -256,13 +269,10 @@ class ConsumerGroup:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
         ask(self._client, "DEL", self._keys.consumer(self.group, self.consumer))
-        streams = [self._keys.stream(tenant) for tenant in sorted(self._read)]
         me = (self.group, self.consumer)
-        replies = round_trip(
-            self._client, [group_commands.first_pending_of(stream, *me) for stream in streams]
-        )
-        idle = [stream for stream, reply in zip(streams, replies, strict=True) if reply == []]
-        round_trip(self._client, [group_commands.delete_consumer(stream, *me) for stream in idle])
+        runs = [([self._keys.stream(tenant)], me) for tenant in sorted(self._joined)]
+        if runs:
+            self._leave.run(self._client, runs)
 
     def _for_each_tenant(
         self, deliveries: Iterable[Delivery], command: Callable[[str, Sequence[bytes]], Command]

@@ -2,8 +2,8 @@
 
 In each turn it sweeps and does other chores that are due, takes over deliveries that a dead
 consumer did not settle, tries again what a lost node of a cluster delayed, and settles the next
-batch. `consumers.loop.read_ahead` provides the
-batches and `consumers.loop.settling` settles them. Used by `consumers.composition`.
+batch. `consumers.loop.read_ahead` provides the batches and `consumers.loop.settling` settles them.
+Used by `consumers.composition`.
 """
 
 from __future__ import annotations
@@ -136,6 +136,10 @@ class Consumer:
     def look_ahead(self) -> None:
         """Receive the next batch, if it is being delivered; called while another server works."""
         self._reader.look_ahead()
+
+    def keep(self) -> None:
+        """Keep the batches in memory from being taken over, during a long wait for a server."""
+        self._settler.keep()
 
     def recover(self, stop: Stop) -> None:
         """Settle the entries that were delivered in replies that a broken connection lost.

@@ -4,6 +4,12 @@ Delivery is at least once, and the effect exactly once: an entry is acknowledged
 effect is stored, and applying it again changes nothing. A batch that fails because of its data is
 split until the bad entry is alone. During an outage of either server the settler waits with the
 batch. Used by `consumers.loop.runner`, for the batches that it has read or taken over.
+
+However long an attempt takes, the entries stay with this consumer: their idle time is set to zero
+again after each third of the reclaim time. That is done between two attempts, and while the writer
+of a projection waits for its server (`consumers.protocols.WaitsLong`), for example for a lock that
+somebody holds. Otherwise one consumer after another would take the batch over and wait for the same
+lock, until their number of deliveries made harmless entries suspects.
 """
 
 from __future__ import annotations
@@ -43,7 +49,7 @@ class Settler:
 
     Args:
         decode: makes a batch of deliveries.
-        renew_ahead: keeps the consumer's next batch from being taken over; called in an outage.
+        renew_ahead: keeps the consumer's next batch from being taken over; called in a long wait.
         reclaim_idle_seconds: the idle time after which other consumers take a delivery over.
         clock: returns monotonic seconds.
     """
@@ -69,6 +75,9 @@ class Settler:
         self._renew_ahead = renew_ahead
         self._reclaim_idle = reclaim_idle_seconds
         self._clock = clock
+        self._current: Sequence[Delivery] = ()
+        """The deliveries of the whole batch that is being settled."""
+        self._renew_at = 0.0
         self._name = group.group
         self._log = _LOG.bind(group=group.group, consumer=group.consumer)
 
@@ -78,8 +87,8 @@ class Settler:
         Raises:
             Stopped: the stop was set in an outage; unsettled deliveries are released to others.
         """
-        with self._released(batch.deliveries):
-            self._settle(batch, self._retrying(batch.deliveries, stop))
+        with self._kept(batch.deliveries):
+            self._settle(batch, self._retrying(stop))
 
     def settle_claimed(self, tenant: str, deliveries: Sequence[Delivery], stop: Stop) -> None:
         """Settle deliveries of a tenant that were taken over: each suspect alone, the rest first.
@@ -88,8 +97,8 @@ class Settler:
             Stopped: as `settle` does.
             redis.RedisError: Redis is unavailable or refuses the command.
         """
-        with self._released(deliveries):
-            retry = self._retrying(deliveries, stop)
+        with self._kept(deliveries):
+            retry = self._retrying(stop)
             suspects = self._trials.suspects(tenant, deliveries)
             alone = {suspect.delivery.id for suspect in suspects}
             self._settle(self._decode([each for each in deliveries if each.id not in alone]), retry)
@@ -107,30 +116,42 @@ class Settler:
         except redis.RedisError as error:
             self._log.debug("batch_not_released", error=one_line(error))
 
+    def keep(self) -> None:
+        """Keep the current batch and the one ahead, if they were not renewed for long.
+
+        Writers call it while they wait. Errors are only logged.
+        """
+        if self._clock() >= self._renew_at:
+            self._renew()
+
     @contextmanager
-    def _released(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
-        """Release the deliveries if the block raises Stopped."""
+    def _kept(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+        """Keep the deliveries during the block; release them if it raises Stopped."""
+        self._current, self._renew_at = deliveries, self._next_renewal()
         try:
             yield
         except Stopped:
             self.release(deliveries)
             raise
+        finally:
+            self._current = ()
 
-    def _retrying(self, deliveries: Sequence[Delivery], stop: Stop) -> Retry:
-        """Return a function that retries work, and keeps all these deliveries meanwhile.
+    def _retrying(self, stop: Stop) -> Retry:
+        """Return a function that retries work, and renews the current batch between attempts."""
+        return lambda work: self._outages.retry(work, stop, self._renew)
 
-        The deliveries are those of the whole batch, settled or not: renewing a settled one changes
-        nothing.
-        """
-        renew = partial(self._renew, deliveries)
-        return lambda work: self._outages.retry(work, stop, renew)
-
-    def _renew(self, deliveries: Sequence[Delivery]) -> None:
+    def _renew(self) -> None:
+        """Renew the batches; renewing a delivery that is settled already changes nothing."""
         try:
-            self._group.renew(deliveries)
+            if self._current:
+                self._group.renew(self._current)
             self._renew_ahead()
         except redis.RedisError as error:
             self._log.debug("batch_not_renewed", error=str(error))
+        self._renew_at = self._next_renewal()
+
+    def _next_renewal(self) -> float:
+        return self._clock() + self._reclaim_idle / 3
 
     def _settle(self, batch: Batch, retry: Retry, suspect: Suspect | None = None) -> None:
         """Settle a batch; a `suspect` is its only delivery."""
@@ -198,6 +219,7 @@ class Settler:
         entries: Sequence[Entry],
         suspect: Suspect | None,
     ) -> None:
+        self.keep()  # a batch that is split takes many attempts
         with self._trials.recorded(suspect):
             started = self._clock()
             failed = self._project(entries)

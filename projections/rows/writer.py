@@ -49,9 +49,12 @@ class JobRows:
     """Called at most once in each `apply`, even if the transaction is run again, while PostgreSQL
     writes the history, so that a consumer can do other work. An error that it raises rolls the
     batch back and leaves `apply`."""
+    while_waiting: Callable[[], None]
+    """Called about every 0.1 s during each wait for PostgreSQL, for example for a lock, so that a
+    consumer can keep its entries. It must not raise."""
 
     def __init__(self, connect: Callable[[], Session]) -> None:
-        self.meanwhile = lambda: None
+        self.meanwhile = self.while_waiting = lambda: None
         self._connect = connect
         self._connection: Session | None = None
         self._partitions = Partitions()
@@ -118,6 +121,7 @@ class JobRows:
     def _ready_connection(self) -> Session:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
+            self._connection.while_waiting = self.while_waiting
             self._connection.settle()
             self._partitions = Partitions()
         return self._connection

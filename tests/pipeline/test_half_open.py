@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -110,6 +111,40 @@ def test_postgres_frozen__consumer_gives_up_the_session_by_itself_and_goes_on(
         wait_until_settled(redis_client, "rows")
     assert stored(postgres.url) == [("DONE", 2)] * JOBS
     assert redis_client.xlen(f"tenant:{TENANT}:dead") == 0
+
+
+def test_locked_row__waited_for_longer_than_the_reclaim_time__batches_stay_with_their_consumer(
+    redis_url: str,
+    redis_client: redis.Redis,
+    own_postgres: PostgresFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Renewed while the consumer waits in one statement, so that nobody delivers them again."""
+    monkeypatch.setattr(rows, "ANSWER_SECONDS", 120.0)
+    postgres = own_postgres()
+    with consuming("rows", redis_url, postgres.url):
+        append(redis_client, "processing")
+        wait_until_settled(redis_client, "rows")
+        with psycopg.connect(postgres.url) as holder:
+            holder.execute("SELECT FROM jobs FOR UPDATE")
+            append(redis_client, "done")
+            idle = [0]
+
+            def renewed_four_times() -> bool:
+                idle.extend(row["time_since_delivered"] for row in pending_entries(redis_client))
+                return sum(later < earlier for earlier, later in pairwise(idle)) >= 4
+
+            # A consumer with a reclaim time of 1 s renews after each third of it.
+            eventually(renewed_four_times, RECOVERY_SECONDS)
+            assert [row["times_delivered"] for row in pending_entries(redis_client)] == [1]
+        wait_until_settled(redis_client, "rows")
+    assert stored(postgres.url) == [("DONE", 2)] * JOBS
+
+
+def pending_entries(client: redis.Redis) -> list[dict[str, Any]]:
+    """Return the first pending entry, if any."""
+    found: Any = client.xpending_range(f"tenant:{TENANT}:events", "rows", "-", "+", 1)
+    return list(found)
 
 
 @pytest.mark.parametrize("moment", ["between two batches", "within a transaction"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from consumers.delivery.deliveries import Delivery
 from consumers.delivery.group_states import group_states
 from consumers.delivery.groups import ConsumerGroup
 from streams.entry_ids import EntryId
-from tests.support.groups import entries, pending
+from tests.support.groups import entries, group_info, pending
 
 STREAM = "tenant:42:events"
 
@@ -113,6 +114,59 @@ def test_leave_keeps_the_name_where_something_is_pending(redis_client: redis.Red
     names: Any = [row["name"] for row in redis_client.xinfo_consumers(STREAM, "status")]
     assert names == [b"me"]
     assert redis_client.xinfo_consumers("tenant:43:events", "status") == []
+
+
+@pytest.mark.parametrize("reply", range(1, 5))
+def test_leave__read_that_was_given_up_arrives_after_any_reply__loses_nothing(
+    redis_client: redis.Redis, reply: int
+) -> None:
+    seen = count(1)
+
+    class Connection(redis.Connection):
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            found = super().read_response(*args, **options)
+            if leaving and next(seen) == reply:
+                redis_client.xreadgroup("status", "me", {STREAM: ">"})
+            return found
+
+    leaving = False
+    add(redis_client, "1-1")
+    pool = redis.ConnectionPool(
+        connection_class=Connection, **redis_client.connection_pool.connection_kwargs
+    )
+    with redis.Redis(connection_pool=pool) as client:
+        group = ConsumerGroup(client, "status", "me")
+        group.acknowledge(group.read(["42"], 10))
+        add(redis_client, "2-1")
+        leaving = True
+        group.leave()
+    info = group_info(redis_client, "42", "status")
+    assert info is not None
+    assert info["pending"] + info["lag"] == 1
+
+
+def test_read_again__deleted_and_quiet_tenants__are_not_read_another_time(
+    redis_client: redis.Redis,
+) -> None:
+    group = ConsumerGroup(redis_client, "status", "me")
+    for tenant in ("busy", "deleted", "quiet"):
+        redis_client.xadd(f"tenant:{tenant}:events", {"event": b"x"})
+    deliveries = group.read(["busy", "deleted", "quiet"], 10)
+    group.acknowledge([each for each in deliveries if each.tenant == "quiet"])
+    redis_client.delete("tenant:deleted:events")
+    for readers in (3, 1):
+        before = reads(redis_client)
+        assert [[each.tenant for each in batch] for batch in group.read_again(10)] == [["busy"]]
+        # The stream with entries is read until there are no more.
+        assert reads(redis_client) - before == readers + 1
+    group.leave()
+    assert redis_client.xinfo_consumers("tenant:quiet:events", "status") == []
+
+
+def reads(client: redis.Redis) -> int:
+    """Return how often the server ran XREADGROUP."""
+    found: Any = client.info("commandstats")
+    return sum(int(row["calls"]) for name, row in found.items() if name == "cmdstat_xreadgroup")
 
 
 def test_group_states_of_streams_with_and_without_groups(client: redis.Redis) -> None:

@@ -15,6 +15,7 @@ from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.read_requests import ReadRequest, Received
 from consumers.delivery.ready import ReadyQueue
+from consumers.loop.read_ahead import BATCH
 from consumers.loop.runner import Consumer
 from projections.decoding import Entry
 from streams.appender import EventAppender
@@ -38,7 +39,11 @@ class Recording:
 
 
 def consumer(
-    client: redis.Redis, projection: Recording, name: str = "me", idle: float = 30
+    client: redis.Redis,
+    projection: Recording,
+    name: str = "me",
+    idle: float = 30,
+    batch_entries: int = BATCH,
 ) -> Consumer:
     return Consumer(
         group=ConsumerGroup(client, "status", name),
@@ -47,6 +52,7 @@ def consumer(
         dead_letters=DeadLetterWriter(client, "status"),
         sweep=Sweep(client, "status", name, reclaim_idle_seconds=idle),
         reclaim_idle_seconds=idle,
+        batch_entries=batch_entries,
     )
 
 
@@ -98,6 +104,29 @@ def test_outage_is_waited_out_and_costs_no_delivery(
     assert projection.applied == ["a1"]
     assert waits.seconds == [0.1, 0.2]
     assert redis_client.xlen("tenant:42:dead") == 0
+
+
+def test_keep__during_a_long_attempt__batch_and_batch_ahead_are_renewed(
+    redis_client: redis.Redis,
+) -> None:
+    idle_ms: list[int] = []
+
+    def in_memory() -> list[dict[str, Any]]:
+        found: Any = redis_client.xpending_range("tenant:42:events", "status", "-", "+", 10)
+        return list(found)
+
+    def work_long(_: Sequence[Entry]) -> None:
+        eventually(lambda: len(in_memory()) == 2, what="the batch ahead at the consumer")
+        ids = [row["message_id"] for row in in_memory()]
+        redis_client.xclaim("tenant:42:events", "status", "me", 0, ids, idle=60_000, justid=True)
+        me.keep()
+        idle_ms.extend(row["time_since_delivered"] for row in in_memory())
+
+    me = consumer(redis_client, Recording(work_long), idle=0, batch_entries=1)
+    append(redis_client, "a1", "a2")
+    me.turn(threading.Event())
+    assert len(idle_ms) == 2
+    assert max(idle_ms) < 60_000
 
 
 class _Waits:
