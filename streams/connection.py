@@ -50,6 +50,7 @@ __all__ = [
     "connect_async",
     "count_refused_servers",
     "is_outage",
+    "is_unreachable",
     "refuses_writes",
     "service_of",
     "uses_sentinels",
@@ -58,6 +59,14 @@ __all__ = [
 
 class LogUnavailable(Exception):
     """Redis is unavailable or refuses writes. The event may have been appended: retry with it."""
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Return True if the server did not answer, so that no other event would be appended either.
+
+    The argument is what an appender raised.
+    """
+    return isinstance(error.__cause__, redis.ConnectionError | redis.TimeoutError)
 
 
 OUTAGES = (

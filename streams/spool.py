@@ -1,7 +1,8 @@
-"""Spool: local files for ends that could not be appended, until the reporter starts again.
+"""Spool: ends that could not be appended, kept in local files until a reporter starts again.
 
-Each event is one file, which is written completely or not at all. An event that is sent twice keeps
-its event id, so that the history has it once.
+Each event is one file. It is written under another name and then renamed, so that a file with the
+suffix `.event` is complete. An event that is sent twice keeps its event id, by which the history
+recognizes it.
 
 Only this user may read and write the directory: results may be confidential, and anybody who could
 add a file could append events in a worker's name. Used by `streams.reporting.delivery`.
@@ -13,27 +14,30 @@ import base64
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
 
 from .appender import EventAppender
-from .connection import LogUnavailable
+from .connection import LogUnavailable, is_unreachable
 from .event_ids import new_event_id
 
 _LOG = logging.getLogger(__name__)
 
-
 _PRIVATE_DIRECTORY, _PRIVATE_FILE = 0o700, 0o600
+_ABANDONED_SECONDS = 3_600.0
+"""Age from which an unfinished file is one of a process that has ended; writing takes seconds."""
 
 
 class UnsafeSpool(ValueError):
-    """The spool's directory is a link or belongs to another user: another one must be named."""
+    """The spool's directory is a link or belongs to another user, and must not be used."""
 
 
 class Spool:
-    """Directory of events that are still to be sent.
+    """Directory of events that must still be sent.
 
     Raises:
         UnsafeSpool: the directory is a link, or belongs to another user.
@@ -46,51 +50,84 @@ class Spool:
         if not _is_ours(directory, stat.S_ISDIR):
             raise UnsafeSpool(f"spool {directory}: not a directory of this user: name another one")
         directory.chmod(_PRIVATE_DIRECTORY)
+        _sync(directory.parent)
 
     def keep(self, tenant: str, payload: bytes) -> Path:
-        """Write one event to disk and return its path. Data is synced before the file is renamed.
+        """Write one event to the disk and return its path.
+
+        When it returns, the file and its name survive a crash of the machine, if the file system
+        can sync directories.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: the file cannot be written; nothing of it is left.
         """
         name = new_event_id()
         unfinished = self._directory / f"{name}.part"
-        with open(unfinished, "xb", opener=_open_private) as file:
-            file.write(
-                orjson.dumps({"tenant": tenant, "event": base64.b64encode(payload).decode()})
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        return unfinished.rename(self._directory / f"{name}.event")
+        text = orjson.dumps({"tenant": tenant, "event": base64.b64encode(payload).decode()})
+        try:
+            with open(unfinished, "xb", opener=_open_private) as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            path = unfinished.rename(self._directory / f"{name}.event")
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise
+        _sync(self._directory)
+        return path
 
     def send(self, appender: EventAppender) -> int:
-        """Append the spooled events, oldest first, and return their number; an outage ends it."""
+        """Append the spooled events, oldest first, and return their number.
+
+        An outage ends it. A file that cannot be used, and an event that is refused, is left with an
+        error in the log.
+        """
+        self._remove_abandoned()
         sent = 0
         for path in sorted(self._directory.glob("*.event")):
             try:
-                if not _is_ours(path, stat.S_ISREG):
-                    _LOG.error("spooled event %s is not a file of this user, not sent", path)
-                    continue
-                if path.stat().st_size > _longest_file(appender.max_event_bytes):
-                    _LOG.error("spooled event %s is larger than any event, left as it is", path)
-                    continue
-                kept = orjson.loads(path.read_bytes())
-                appender.append(kept["tenant"], base64.b64decode(kept["event"]))
-            except LogUnavailable as error:
-                _LOG.warning("spooled events stay in %s: %s", self._directory, error)
-                break
+                sent += _send(path, appender)
             except FileNotFoundError:  # another process is sending the same spool
                 continue
-            except (ValueError, KeyError, TypeError) as error:
-                _LOG.error("spooled event %s is unreadable, left as it is: %s", path, error)
-                continue
-            path.unlink(missing_ok=True)
-            sent += 1
+            except LogUnavailable as error:
+                if is_unreachable(error):
+                    _LOG.warning("spooled events stay in %s: %s", self._directory, error)
+                    break
+                _LOG.error("spooled event %s was refused, left as it is: %s", path, error)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                _LOG.error("spooled event %s is unusable, left as it is: %s", path, error)
         return sent
+
+    def _remove_abandoned(self) -> None:
+        """Remove unfinished files of processes that were killed while they wrote them."""
+        for path in self._directory.glob("*.part"):
+            with suppress(OSError):
+                if time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
+                    path.unlink()
+
+
+def _send(path: Path, appender: EventAppender) -> bool:
+    """Append the event of a file and remove the file; return False if it must not be read.
+
+    Raises:
+        LogUnavailable: the event was not appended.
+        OSError, ValueError, KeyError, TypeError: the file cannot be used or removed.
+    """
+    if not _is_ours(path, stat.S_ISREG):
+        _LOG.error("spooled event %s is not a file of this user, not sent", path)
+        return False
+    if path.stat().st_size > _longest_file(appender.max_event_bytes):
+        _LOG.error("spooled event %s is larger than any event, left as it is", path)
+        return False
+    kept = orjson.loads(path.read_bytes())
+    appender.append(kept["tenant"], base64.b64decode(kept["event"]))
+    path.unlink(missing_ok=True)
+    return True
 
 
 def _longest_file(max_event_bytes: int) -> int:
-    """Return the bytes of a file with the largest event, which is in base64, and its tenant."""
+    """Return the largest size of a file, which has a tenant and an event in base64."""
     return max_event_bytes * 4 // 3 + 1_024
 
 
@@ -102,3 +139,16 @@ def _is_ours(path: Path, is_kind: Callable[[int], bool]) -> bool:
 
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, _PRIVATE_FILE)
+
+
+def _sync(directory: Path) -> None:
+    """Have the names in a directory survive a crash of the machine.
+
+    Not every file system can do that, and the file is there in any case: errors are ignored.
+    """
+    with suppress(OSError):
+        number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

@@ -22,9 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from weakref import WeakSet
 
-import redis
-
-from ..connection import LogUnavailable
+from ..connection import LogUnavailable, is_unreachable
 from ..durability import NotDurable
 from ..payloads import Prepared
 from .delivery import Addressed, Deadline, Delivery, id_of
@@ -300,10 +298,7 @@ def _copy(error: LogUnavailable) -> LogUnavailable:
 
 def _is_outage(error: Exception) -> bool:
     """Return True if no other event would have been taken either."""
-    cause = error.__cause__
-    return isinstance(error, NotDurable) or isinstance(
-        cause, redis.ConnectionError | redis.TimeoutError
-    )
+    return isinstance(error, NotDurable) or is_unreachable(error)
 
 
 def _by_tenant(ends: Sequence[End]) -> list[list[End]]:

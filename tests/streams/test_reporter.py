@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -542,6 +544,41 @@ def test_spool__unreadable_file__is_left_and_stops_nothing(
         "5.part",
         "6.event",
     ]
+
+
+def test_spool__file_that_cannot_be_read_or_is_refused__stops_no_other(
+    client_of_server: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = Spool(tmp_path)
+    refused = spool.keep("41", b'{"type":"done","id":"a1"}')
+    client_of_server.set("tenant:41:events", "not a stream")
+    (tmp_path / "0.event").mkdir()
+    loop = tmp_path / "1.event"
+    loop.symlink_to(loop)
+    spool.keep("42", b'{"type":"done","id":"a1"}')
+    Reporter(EventAppender(client_of_server), spool=tmp_path)
+    assert types(client_of_server) == ["done"]
+    assert [path.name for path in spooled(tmp_path)] == ["0.event", refused.name, "1.event"]
+    assert sum(record.levelno == logging.ERROR for record in caplog.records) == 3
+
+
+def test_spool__unfinished_files__are_removed(tmp_path: Path, redis_client: redis.Redis) -> None:
+    """Those of a full disk at once, and those of a killed process at a later start."""
+    code = f"""
+import pathlib, resource, signal, streams.spool
+spool = streams.spool.Spool(pathlib.Path({str(tmp_path)!r}))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+spool.keep("42", b"x" * 10_000)
+"""
+    full = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert b"File too large" in full.stderr
+    assert spooled(tmp_path) == []
+    for name, age in (("old", 7_200), ("new", 0)):
+        (tmp_path / f"{name}.part").write_bytes(b'{"ten')
+        os.utime(tmp_path / f"{name}.part", (time.time() - age,) * 2)
+    Reporter(EventAppender(redis_client), spool=tmp_path)
+    assert [path.name for path in spooled(tmp_path)] == ["new.part"]
 
 
 def test_spool__several_processes_start_at_once__each_event_is_sent(
