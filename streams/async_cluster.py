@@ -1,13 +1,13 @@
-"""The asyncio client of a Redis Cluster; it does what `streams/cluster.py` describes.
+"""The asyncio client of a Redis Cluster, which sends each command to the node that has its key.
 
-Used by `api` and `streams`.
+`streams/cluster.py` describes how, and has the blocking client. Used by `api` and `streams`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Self
 
 import redis
@@ -30,11 +30,21 @@ from .wire import AsyncRouter, Command, checked, one_async_connection
 
 
 class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, AsyncRouter):  # type: ignore[misc] # their bases
-    """An asyncio client; by type, as the blocking one."""
+    """An asyncio client, for one event loop at a time.
+
+    It is an instance of the library's client, and has those of its methods that send one command.
+    What needs one pool of connections, such as a pipeline, is refused.
+    """
+
+    _reading: asyncio.Task[None] | None = None
 
     @property
     def connection_pool(self) -> redis.asyncio.ConnectionPool:
-        """There is no pool for all nodes; raises as the blocking client does."""
+        """There is no pool for all nodes.
+
+        Raises:
+            ClusterClientMisused: always.
+        """
         raise ClusterClientMisused
 
     @connection_pool.setter
@@ -42,7 +52,15 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         raise ClusterClientMisused
 
     async def replies_to(self, commands: Sequence[Command], *, partial: bool = False) -> list[Any]:
-        """Send commands, and return their replies in order; raises what `route` does."""
+        """Send each command to the node of its key, and return the replies in order.
+
+        Args:
+            commands: the commands.
+            partial: True to have the loss of a node as the reply to its commands.
+
+        Raises:
+            redis.RedisError: no node has the slot map; without `partial`, also if a node is lost.
+        """
         return (await self.route(commands, partial=partial)).replies
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -53,8 +71,7 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         """
         name, *rest = args
         (reply,) = checked(await self.replies_to([(*name.split(), *rest)]))
-        callbacks = next(iter(self.nodes.values())).response_callbacks
-        return callbacks[name](reply, **options) if name in callbacks else reply
+        return self.converted(name, reply, options)
 
     async def run_transaction(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands, whose keys share a slot, as a transaction, and return their replies.
@@ -63,25 +80,28 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
             redis.RedisError: the node is unavailable or refuses a command.
         """
         words: list[Command] = [("MULTI",), *commands, ("EXEC",)]
-        if self.is_outdated:
-            await self.read_map()
+        await self.refresh()
         batches = self.batches([0], [slot_of(key_of(commands[0]))])
         replies = unserved(commands)
         for _ in range(REDIRECTIONS):
             for batch in batches:
                 asking: list[Command] = [("ASKING",)] if batch.asking else []
                 replies = await self._send_to(batch.address, [*asking, *words])
-            # If one command is redirected, all are.
+            # If one command is redirected, all are. MovedError is a subclass of AskError.
             redirected = [each for each in replies if isinstance(each, redis.exceptions.AskError)]
             batches = self.redirected(batches, redirected) if redirected else []
             if not batches:
                 break
+        self.note(replies)
         return list(checked(checked(replies)[-1]))
 
     async def load_script(self, text: bytes) -> None:
-        """Load a script into every primary that answers; raises as the blocking method does."""
-        if self.is_outdated:
-            await self.read_map()
+        """Load a script into every primary that answers.
+
+        Raises:
+            redis.RedisError: a primary refuses it, or none has the slot map.
+        """
+        await self.refresh()
         for address in self.addresses:
             with suppress(redis.ConnectionError, redis.TimeoutError):
                 checked(await self._send_to(address, [("SCRIPT", "LOAD", text)]))
@@ -93,12 +113,18 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         *,
         partial: bool = False,
     ) -> Routed:
-        """Send each command to the node of its key; as the blocking method does.
+        """Send each command to the node of its key, and return the replies.
 
-        With `partial`, the loss of a node is the reply to its commands.
+        Args:
+            commands: the commands.
+            add: makes further commands for the end of each connection, such as a wait for replicas.
+            partial: True to have the loss of a node as the reply to its commands.
+
+        Raises:
+            redis.RedisError: no node has the slot map; without `partial`, also if a node is lost.
+                Some commands may have been executed.
         """
-        if self.is_outdated:
-            await self.read_map()
+        await self.refresh()
         slots = [slot_of(key_of(command)) for command in commands]
         replies, added = unserved(commands), list[tuple[Any, list[Any]]]()
         batches = self.batches(range(len(commands)), slots)
@@ -107,13 +133,30 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
             batches = self.redirected(batches, replies)
             if not batches:
                 break
-        self.is_outdated |= any(
-            isinstance(reply, redis.exceptions.ClusterDownError) for reply in replies
-        )
+        self.note(replies)
         return Routed(replies, added)
 
+    async def refresh(self) -> None:
+        """Read the slot map if it is outdated; concurrent calls share one reading.
+
+        Raises:
+            redis.RedisError: no node has it.
+        """
+        if not self.is_outdated:
+            return
+        loop, reading = asyncio.get_running_loop(), self._reading
+        if reading is None or reading.done() or reading.get_loop() is not loop:
+            reading = self._reading = loop.create_task(self.read_map())
+            # Its error is raised to those who wait, of whom there may be none any more.
+            reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(reading)
+
     async def read_map(self) -> None:
-        """Read the slot map from the first node that has it; raises as the blocking method."""
+        """Read the slot map from the first node that has it.
+
+        Raises:
+            redis.RedisError: no node has it.
+        """
         replies = []
         for address in self.candidates():
             try:
@@ -124,7 +167,8 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
                 self.suspect(address)
             if self.learn(replies[-1], address):
                 for node in self.gone():
-                    await node.aclose()
+                    with suppress(redis.RedisError, OSError):  # it is of no use any more
+                        await node.aclose()
                 return
         raise self.error(replies)
 
@@ -135,10 +179,11 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         await self.aclose()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - theirs
-        """Close all connections."""
+        """Close all connections; the first error is raised after the last node."""
         del close_connection_pool
-        for node in [*self.nodes.values()]:
-            await node.aclose()
+        async with AsyncExitStack() as stack:
+            for node in self.nodes.values():
+                stack.push_async_callback(node.aclose)
 
     async def _exchange(
         self,
@@ -149,6 +194,11 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         *,
         partial: bool,
     ) -> list[tuple[Any, list[Any]]]:
+        """Send the batches at the same time, and store the replies to their commands.
+
+        Return what `add` has made for each connection, with the replies to it.
+        """
+
         async def exchange(batch: Batch) -> tuple[Any, list[Any]]:
             extra = None
             if add and add.applies_to(batch.indexes):
@@ -168,7 +218,11 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         return [each for each in done if isinstance(each, tuple) and each[1]]
 
     async def _send_to(self, address: Address, commands: Sequence[Command]) -> list[Any]:
-        """Send commands to a node and return their replies."""
+        """Send commands to a node and return their replies.
+
+        Raises:
+            redis.RedisError: the node is unavailable; the slot map is read again.
+        """
         try:
             async with one_async_connection(self.node(address)) as send:
                 return await send(commands)
@@ -185,8 +239,7 @@ async def async_servers_of(client: redis.asyncio.Redis) -> list[redis.asyncio.Re
     """
     if not isinstance(client, AsyncCluster):
         return [client]
-    if client.is_outdated:
-        await client.read_map()
+    await client.refresh()
     return [client.node(address) for address in client.addresses]
 
 

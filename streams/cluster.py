@@ -14,7 +14,7 @@ and `streams`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -37,14 +37,7 @@ from .routing import (
 )
 from .servers.slots import Address, slot_of
 from .silent_nodes import SilentNodes
-from .wire import (
-    Command,
-    PendingReplies,
-    Router,
-    Sent,
-    checked,
-    round_trip,
-)
+from .wire import Command, PendingReplies, Router, Sent, checked, round_trip
 
 
 class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
@@ -105,7 +98,11 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         raise ClusterClientMisused
 
     def send(self, commands: Sequence[Command], *, partial: bool = False) -> RoutedReplies:
-        """Send each command to the node of its key; raises what `route` does."""
+        """Send each command to the node of its key; `Router.send` describes the arguments.
+
+        Raises:
+            redis.RedisError: no node has the slot map; without `partial`, also if a node is lost.
+        """
         return RoutedReplies(self, commands, partial=partial)
 
     def route(
@@ -133,8 +130,7 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         """
         name, *rest = args  # such as "XINFO GROUPS"
         (reply,) = checked(self.route([(*name.split(), *rest)]).replies)
-        callbacks = next(iter(self.nodes.values())).response_callbacks
-        return callbacks[name](reply, **options) if name in callbacks else reply
+        return self.converted(name, reply, options)
 
     def register_script(self, script: str | bytes | memoryview) -> ClusterScript:
         """Return a script that is sent to the node of its first key."""
@@ -166,7 +162,11 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
             raise
 
     def primaries(self) -> dict[Address, redis.Redis]:
-        """Return the client of each primary by the slot map; raises what `read_map` does."""
+        """Return the client of each primary, by the slot map.
+
+        Raises:
+            redis.RedisError: no node has the slot map.
+        """
         if self.is_outdated:
             self.read_map()
         return {address: self.node(address) for address in self.addresses}
@@ -198,14 +198,16 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
                 replies.append(error)
             if self.learn(replies[-1], address):
                 for node in self.gone():
-                    node.close()
+                    with suppress(redis.RedisError, OSError):  # it is of no use any more
+                        node.close()
                 return
         raise self.error(replies)
 
     def close(self) -> None:
-        """Close all connections."""
-        for node in [*self.nodes.values()]:
-            node.close()
+        """Close all connections; the first error is raised after the last node."""
+        with ExitStack() as stack:
+            for node in self.nodes.values():
+                stack.callback(node.close)
 
 
 class RoutedReplies(Sent):
@@ -249,9 +251,7 @@ class RoutedReplies(Sent):
                 break
             self._send()
             added += self._receive()
-        self._cluster.is_outdated |= any(
-            isinstance(reply, redis.exceptions.ClusterDownError) for reply in self._replies
-        )
+        self._cluster.note(self._replies)
         return Routed(self._replies, added)
 
     def give_up(self) -> None:

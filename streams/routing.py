@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import redis
 import redis.asyncio
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from .servers.primary import WrongServer
 from .servers.slots import TAGS, Address, SlotMap
@@ -156,6 +157,17 @@ class ClusterState(Generic[ClientT]):
                 seen = self._replicas_seen.setdefault(address, {})
                 seen.update(self._replicas_seen.get(before, {}))
 
+    def note(self, replies: Iterable[Any]) -> None:
+        """Have the slot map read again if a reply is the error of a slot without a node."""
+        self.is_outdated |= any(
+            isinstance(reply, redis.exceptions.ClusterDownError) for reply in replies
+        )
+
+    def converted(self, name: str, reply: Any, options: Mapping[str, Any]) -> Any:
+        """Return the reply to a command as the library's method for it returns it."""
+        convert = next(iter(self.nodes.values())).response_callbacks.get(name)
+        return convert(reply, **_without_own(options)) if convert else reply
+
     def gone(self) -> list[ClientT]:
         """Remove and return the clients of nodes that are neither primaries nor seeds."""
         kept = set(self.candidates())
@@ -248,6 +260,15 @@ def _key_index(command: Command) -> int:
         # After the names of a group and its consumer, which may be any text.
         return command.index("STREAMS", 4 if name == "XREADGROUP" else 1) + 1
     return _KEY_INDEXES.get(name, 1)
+
+
+def _without_own(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a command that its reply is converted with.
+
+    The library's clients take out the others themselves.
+    """
+    own = ("keys", EMPTY_RESPONSE, NEVER_DECODE)
+    return {name: value for name, value in options.items() if name not in own}
 
 
 _KEY_INDEXES: Mapping[str | bytes | float, int] = {

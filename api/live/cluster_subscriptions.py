@@ -52,8 +52,8 @@ class ClusterSubscriptions(Subscriptions):
         Raises:
             redis.RedisError: no node has the channel's slot, or none has the slot map.
         """
-        if self._cluster.is_outdated and (found := self._existing(name)) is None:
-            await self._cluster.read_map()
+        if self._existing(name) is None:
+            await self._cluster.refresh()
         if (found := self._existing(name)) is not None:
             return found
         address = self._cluster.address_of(slot_of(name))

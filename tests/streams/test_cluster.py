@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Iterator
+from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 import redis
@@ -124,6 +127,100 @@ async def reported(url: str) -> None:
         reporter.job("a3", tenant=TENANTS[1]) as job,
     ):
         await job.done()
+
+
+def test_library_methods__return_what_they_do_on_one_server(
+    client: Cluster, cluster: RedisCluster
+) -> None:
+    """Also those which pass options that the library's own clients take out of their replies."""
+
+    async def asked() -> list[Any]:
+        found = connect_async(cluster.url)
+        await found.sadd("{a}set", "x")
+        replies = [
+            await found.hgetall("{a}hash"),
+            await found.smembers("{a}set"),
+            await found.hget("{a}hash", "x"),
+            await found.xrange("{a}stream"),
+            await found.zscore("{a}zset", "x"),
+            await found.exists("{a}set"),
+        ]
+        await found.aclose()
+        return replies
+
+    expected: list[Any] = [{}, {b"x"}, None, [], None, 1]
+    assert asyncio.run(asked()) == expected
+    assert [
+        client.hgetall("{a}hash"),
+        client.smembers("{a}set"),
+        client.hget("{a}hash", "x"),
+        client.xrange("{a}stream"),
+        client.zscore("{a}zset", "x"),
+        client.exists("{a}set"),
+    ] == expected
+
+
+def test_slot_map__is_read_once_for_concurrent_coroutines(cluster: RedisCluster) -> None:
+    def readings() -> int:
+        info = [node.ask("INFO", "commandstats").decode() for node in cluster.primaries]
+        calls = [re.search(r"cmdstat_cluster\|slots:calls=(\d+)", each) for each in info]
+        return sum(int(each[1]) for each in calls if each)
+
+    async def read() -> int:
+        found = connect_async(cluster.url)
+        before = readings()
+        await asyncio.gather(*(found.get(f"key-{number}") for number in range(50)))
+        await found.aclose()
+        return readings() - before
+
+    assert asyncio.run(read()) == 1
+
+
+def test_slot_without_a_node__has_the_map_read_again(cluster: RedisCluster) -> None:
+    """Also after a transaction."""
+    refused = [redis.exceptions.ClusterDownError("CLUSTERDOWN The cluster is down")]
+
+    async def run() -> bool:
+        found = connect_async(cluster.url)
+        assert isinstance(found, AsyncCluster)
+        assert await found.run_transaction([("SET", "a", "1"), ("GET", "a")]) == [b"OK", b"1"]
+        assert not found.is_outdated
+        # A fault of the whole cluster would last longer than this test.
+        found._send_to = AsyncMock(return_value=refused)  # type: ignore[method-assign]
+        with pytest.raises(redis.exceptions.ClusterDownError):
+            await found.run_transaction([("SET", "a", "1")])
+        outdated = found.is_outdated
+        await found.aclose()
+        return outdated
+
+    assert asyncio.run(run())
+
+
+def test_close__one_node_that_fails__closes_the_others(cluster: RedisCluster) -> None:
+    async def close() -> None:
+        found = connect_async(cluster.url)
+        assert isinstance(found, AsyncCluster)
+        await asyncio.gather(*(found.get(f"key-{number}") for number in range(50)))
+        first, *others = found.nodes.values()
+        first.aclose = AsyncMock(side_effect=OSError("x"))  # type: ignore[method-assign]
+        with pytest.raises(OSError, match="x"):
+            await found.aclose()
+        await first.connection_pool.disconnect()
+        pools: list[Any] = [node.connection_pool for node in others]
+        assert not any(each.is_connected for pool in pools for each in pool._available_connections)
+
+    asyncio.run(close())
+    found = connect(cluster.url)
+    assert isinstance(found, Cluster)
+    for number in range(50):
+        found.get(f"key-{number}")
+    first, *others = found.nodes.values()
+    first.close = Mock(side_effect=OSError("x"))  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="x"):
+        found.close()
+    first.connection_pool.disconnect()
+    pools: list[Any] = [node.connection_pool for node in others]
+    assert not any(each._sock for pool in pools for each in pool._available_connections)
 
 
 def test_durable_append__waits_for_the_replicas_of_its_node(
