@@ -158,7 +158,7 @@ class AsyncJobReport(JobReportBase):
         """Send the progress that waits, and report nothing more: another report has the end."""
         with self._lock:
             if self._waiting is not None and not self._ended:
-                self._send_progress(self._events.built(self._waiting))
+                self._send_progress(self._events.completed(self._waiting))
             self._ended = True
 
     async def begin(self) -> None:
@@ -166,7 +166,7 @@ class AsyncJobReport(JobReportBase):
         events = self._events
         if self._find_attempt and not events.silent:
             events.attempt = await self._sender.next_attempt(events)
-        event = events.plain(Processing)
+        event = events.bare(Processing)
         if event is not None:
             self._sender.begin(events)
             with self._lock:
@@ -203,7 +203,7 @@ class AsyncJobReport(JobReportBase):
         with self._lock:
             self._timed = False
             if self._waiting is not None and not self._ended:
-                self._send_progress(self._events.built(self._waiting))
+                self._send_progress(self._events.completed(self._waiting))
 
     async def _end(self, built: Callable[[], Prepared | None]) -> None:
         if not self._ended:
@@ -229,7 +229,7 @@ class AsyncJobReport(JobReportBase):
         if event is None:
             return None
         self._sender.ended(self._events, event)
-        last = self._events.built(waiting) if waiting else None
+        last = self._events.completed(waiting) if waiting else None
         return self._sender.outbox.end(self._events.tenant, event, self._sent, last)
 
     async def _end_by(self, error: BaseException | None) -> None:

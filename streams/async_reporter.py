@@ -131,7 +131,7 @@ class AsyncReporter(ReporterBase):
             return
         if attempt == "next":
             events.attempt = await self.next_attempt(events)
-        if (event := events.plain(Queued)) is not None:
+        if (event := events.bare(Queued)) is not None:
             self.ended(events, event)
             await self.outbox.end(events.tenant, event, ())
 

@@ -162,7 +162,7 @@ class JobReport(JobReportBase):
             if self._timer is not None:
                 self._timer.cancel()
             if self._waiting is not None and not self._ended:
-                self._send_progress(self._events.built(self._waiting))
+                self._send_progress(self._events.completed(self._waiting))
             self._ended = True
 
     def begin(self) -> None:
@@ -170,7 +170,7 @@ class JobReport(JobReportBase):
         events = self._events
         if self._find_attempt and not events.silent:
             events.attempt = self._sender.find_attempt(events)
-        event = events.plain(Processing)
+        event = events.bare(Processing)
         if event is not None:
             self._sender.begin(events)
             self._send(event)
@@ -198,7 +198,7 @@ class JobReport(JobReportBase):
                 # The timer was late, and a newer value has been sent since.
                 self._start_timer()
             else:
-                self._send_progress(self._events.built(self._waiting))
+                self._send_progress(self._events.completed(self._waiting))
 
     def _end(self, event: Prepared | None) -> None:
         with self._lock:
@@ -210,7 +210,7 @@ class JobReport(JobReportBase):
                 self._timer.cancel()
             waiting, self._waiting = self._waiting, None
             if event is not None:
-                last = self._events.built(waiting) if waiting else None
+                last = self._events.completed(waiting) if waiting else None
                 self._sender.send_end(self._events, event, last)
 
     def _end_by(self, error: BaseException | None) -> None:

@@ -152,7 +152,7 @@ class Reporter(ReporterBase):
             return
         if attempt == "next":
             events.attempt = self.find_attempt(events)
-        if (event := events.plain(Queued)) is not None:
+        if (event := events.bare(Queued)) is not None:
             self.send_end(events, event, None)
 
     def task(

@@ -173,7 +173,7 @@ class AsyncTaskReports:
 
     async def _queued(self, task: Task) -> None:
         reporter, events = self._job(task)
-        event = None if events is None else events.plain(Queued)
+        event = None if events is None else events.bare(Queued)
         if reporter is None or events is None or event is None:
             return
         reporter.ended(events, event)

@@ -1,8 +1,9 @@
 """Events of one attempt of one job: the fields that all have, and what each call of a report adds.
 
-Used by both kinds of job reports. A mistake in a value omits that value with a warning; a mistake
-in the identity of the job silences its report after one warning, because no event could be
-appended. With strict mistakes both raise InvalidEvent instead.
+A value that is not valid is left out with a warning, and so is the largest value of an event that
+is too large. If the tenant, the kind or the id of the job is not valid, nothing is reported after
+one warning, because no event without it is valid. If the reporter is strict, both raise an error
+instead. Used by `streams.async_job_report`, `streams.job_report` and `streams.reporting.base`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from ..event_ids import new_event_id
 from ..events import (
     MAX_EVENT_BYTES,
-    WORD_LENGTH,
     Cancelled,
     Done,
     Event,
@@ -26,47 +26,34 @@ from ..events import (
     parse_event,
 )
 from ..failure import failure_of, text_of, valid_text
-from ..keys import InvalidTenant, JobKey, check_tenant
+from ..keys import JobKey, check_tenant
 from ..payloads import Prepared, too_large, typed_payload
+from .fields import (
+    NOT_JSON,
+    Fields,
+    are_surely_valid,
+    converted,
+    ignore,
+    is_number,
+    largest,
+    result_fields,
+    unwritable,
+)
 from .mistakes import Mistakes
-from .values import as_number, as_text, as_whole_number, encode, label_texts, plain
+from .values import as_text, encode, plain
 
 _INTERRUPTIONS = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
 _IDENTITY = ("id", "kind")
-_CONVERTED: Mapping[str, Callable[[object], object]] = {
-    "id": as_text,
-    "job_type": as_text,
-    "attempt": as_whole_number,
-    "labels": label_texts,
-    "step": as_text,
-    "percent": as_number,
-    "step_index": as_whole_number,
-    "step_total": as_whole_number,
-    "step_name_display": as_text,
-    "step_percent": as_number,
-    "remaining_seconds": as_number,
-    "code": as_text,
-}
-"""Functions that make the values of an application those of an event, by field."""
-_NUMBERS = frozenset({int, float})
-_PLAIN: Mapping[str, frozenset[type]] = {
-    "step": frozenset({str, int, float}),
-    "percent": _NUMBERS,
-    "step_index": frozenset({int}),
-    "step_total": frozenset({int}),
-    "step_name_display": frozenset({str}),
-    "step_percent": _NUMBERS,
-    "remaining_seconds": _NUMBERS,
-}
-"""Types of values of progress that are always accepted."""
-_MOST = 2**31
+"""Fields without which no event is valid."""
+_NOTHING = "nothing of it is reported"
 
 
 class Later(NamedTuple):
-    """Progress that waits, of which the event is built when it is sent."""
+    """Progress that waits to be sent, and whose event is not built before that."""
 
     fields: dict[str, object]
     at: datetime
+    """When it was reported."""
 
 
 class JobEvents:
@@ -74,9 +61,10 @@ class JobEvents:
 
     Args:
         worker: returns the name of the process that reports.
-        mistakes: the reporter's way with mistakes.
-        max_bytes: an event of more bytes is a mistake.
-        tenant, common: the tenant, and the fields of all events; None stands for no value.
+        mistakes: logs values that are not valid; if it is strict, they raise an error instead.
+        tenant: the tenant.
+        common: the fields that all events have; None stands for no value.
+        max_bytes: the largest size of an event.
 
     Raises:
         InvalidTenant: the tenant is not valid, and mistakes are strict.
@@ -93,25 +81,25 @@ class JobEvents:
         self._worker = worker
         self._mistakes = mistakes
         self._max_bytes = max_bytes
-        self._common: dict[str, Any] = {
-            name: value for name, value in common.items() if value is not None
-        }
-        for name in self._common.keys() & _CONVERTED.keys():
-            self._common[name] = _CONVERTED[name](self._common[name])
-        self.id = str(self._common.get("id"))
+        self._common = converted(common)
+        self.id = text_of(self._common.get("id"))
         self.tenant = self._checked(tenant)
         self.silent = self.tenant == ""
-        """True if no event can be appended, because the job's identity is not valid."""
+        """True if nothing is reported, because the tenant, the kind or the id is not valid.
+
+        An invalid kind or id is found with the first event, or by `check`.
+        """
 
     @property
     def key(self) -> JobKey:
         """The identity of the job."""
-        return JobKey(self.tenant, str(self._common.get("kind", "job")), self.id)
+        return JobKey(self.tenant, text_of(self._common.get("kind", "job")), self.id)
 
     @property
     def attempt(self) -> int:
-        """The number of the attempt."""
-        return int(self._common.get("attempt", 1))
+        """The number of the attempt; 1 if it is not given or not valid."""
+        attempt = self._common.get("attempt", 1)
+        return attempt if isinstance(attempt, int) and attempt >= 1 else 1
 
     @attempt.setter
     def attempt(self, attempt: int) -> None:
@@ -136,9 +124,9 @@ class JobEvents:
         """Find mistakes in the common fields before anything is sent.
 
         Raises:
-            InvalidEvent: one is not valid, and mistakes are strict.
+            InvalidEvent: a common field is not valid, and mistakes are strict.
         """
-        self.plain(Processing)
+        self.bare(Processing)
 
     def event(self, form: type[Event], **fields: object) -> Event:
         """Return an event of this job, with an id and the time.
@@ -146,66 +134,78 @@ class JobEvents:
         Raises:
             InvalidEvent: a field is not valid.
         """
-        return self._parsed(form, {k: v for k, v in fields.items() if v is not None})
+        given = {name: value for name, value in fields.items() if value is not None}
+        return self._parsed(form, self._all_common(), given)
 
-    def plain(self, form: type[Event]) -> Prepared | None:
-        """Return an event without fields of its own, or None if the report is silent."""
-        return self._built(form, {})
+    def bare(self, form: type[Event]) -> Prepared | None:
+        """Return an event that has the common fields alone, or None if the report is silent.
+
+        Raises:
+            InvalidEvent: a common field is not valid, and mistakes are strict.
+        """
+        return self._valid_event(form, {})
 
     def waiting(self, fields: Mapping[str, object]) -> Later | Prepared | None:
-        """Return progress that waits, and is usually replaced before it is sent.
+        """Return progress that waits to be sent, or None if the report is silent.
 
-        Values that cannot be wrong are kept as they are, which takes a tenth of the time. For
-        others it is what `progress` returns and raises.
+        Most of it is replaced by later progress before it is sent. So its event is not built yet,
+        which saves nine tenths of the time, unless it must be checked for values that are not
+        valid.
+
+        Raises:
+            InvalidEvent: a value is not valid, and mistakes are strict.
         """
-        if fields["extra"] is None and all(
-            value is None or (type(value) in _PLAIN[name] and _is_harmless(value))
-            for name, value in fields.items()
-            if name != "extra"
-        ):
+        if are_surely_valid(fields):
             return Later(dict(fields), datetime.now(UTC))
         return self.progress(fields)
 
-    def built(self, waiting: Later | Prepared) -> Prepared | None:
-        """Return the event of progress that waited."""
+    def completed(self, waiting: Later | Prepared) -> Prepared | None:
+        """Return the event of progress that `waiting` has returned."""
         return waiting if isinstance(waiting, Prepared) else self.progress(*waiting)
 
     def progress(self, fields: Mapping[str, object], at: datetime | None = None) -> Prepared | None:
         """Return a progress event, or None if the report is silent.
 
+        A number in place of the step is the percent, as in `job.progress(50)`.
+
+        Args:
+            fields: the fields; None stands for no value.
+            at: when it was reported, if that is not now.
+
         Raises:
             InvalidEvent: a value is not valid, and mistakes are strict.
         """
-        given = {name: value for name, value in fields.items() if value is not None}
+        given = converted(fields)
+        if "percent" not in given and is_number(fields["step"]):
+            del given["step"]
+            given |= converted({"percent": fields["step"]})
         if at is not None:
             given["at"] = at
-        step = given.get("step")
-        if step is not None and "percent" not in given and _is_number(step):
-            given["percent"] = given.pop("step")
-        for name in given.keys() & _CONVERTED.keys():
-            given[name] = _CONVERTED[name](given[name])
         extra = given.pop("extra", None)
         if isinstance(extra, Mapping):
             if extra:
                 given["extra"] = plain(extra, self._unknown("extra"))
         elif extra is not None:
             self._mistake("extra", InvalidEvent("invalid_event", "extra: must be a mapping"))
-        return self._built(Progress, given)
+        return self._valid_event(Progress, given)
 
     def done(self, result: object) -> Prepared | None:
-        """Return the end with a result, or None if the report is silent. Raises as `progress`.
+        """Return the end with a result, or None if the report is silent.
 
         The result is encoded once and not parsed again: it may have a megabyte.
+
+        Raises:
+            InvalidEvent: the result is too large or cannot be written, and mistakes are strict.
         """
-        named = _as_fields(result)
+        named = result_fields(result)
         try:
             raw = encode(named, self._unknown("result"))
         except InvalidEvent:
             raise
-        except (TypeError, ValueError, RecursionError) as error:
+        except NOT_JSON as error:
             self._mistake("result", InvalidEvent("not_json", f"it cannot be written: {error}"))
             raw = b"{}"
-        end = self._built(Done, {})
+        end = self.bare(Done)
         if end is None:
             return None
         whole = b'%b,"result":%b}' % (end.payload[:-1], raw)
@@ -215,21 +215,32 @@ class JobEvents:
         return end
 
     def failed(self, error: object, code: object) -> Prepared | None:
-        """Return the end with an error, or None if the report is silent. Raises as `progress`."""
+        """Return the end with an error, or None if the report is silent.
+
+        Raises:
+            InvalidEvent: the code is not valid, and mistakes are strict.
+        """
         if isinstance(error, BaseException):
             error, described = failure_of(error)
             code = described if code is None else code
-        fields = {"error": valid_text(text_of(error)), "code": as_text(code)}
-        return self._built(Failed, {k: v for k, v in fields.items() if v is not None})
+        fields = {"error": valid_text(text_of(error)), "code": code}
+        return self._valid_event(Failed, converted(fields))
 
     def cancelled(self, reason: object) -> Prepared | None:
-        """Return the end with a reason, or None if the report is silent. Raises as `progress`."""
-        return self._built(
-            Cancelled, {} if reason is None else {"reason": valid_text(text_of(reason))}
-        )
+        """Return the end with a reason, or None if the report is silent.
+
+        Raises:
+            InvalidEvent: a common field is not valid, and mistakes are strict.
+        """
+        fields = {} if reason is None else {"reason": valid_text(text_of(reason))}
+        return self._valid_event(Cancelled, fields)
 
     def end_of(self, error: BaseException | None) -> Prepared | None:
-        """Return the end of a job whose block was left by an exception, or normally."""
+        """Return the end of a job whose block has ended, by an exception or normally.
+
+        Raises:
+            InvalidEvent: a common field is not valid, and mistakes are strict.
+        """
         if error is None:
             return self.done(None)
         if isinstance(error, _INTERRUPTIONS):
@@ -237,15 +248,18 @@ class JobEvents:
         return self.failed(error, None)
 
     def _checked(self, tenant: object) -> str:
+        """Return the name of the tenant, or an empty text, with a warning, if it is not valid."""
         try:
             return check_tenant(cast("str", as_text(tenant)))
-        except InvalidTenant as error:
+        except ValueError as error:  # InvalidTenant, or a number of too many digits
             if self._mistakes.strict:
                 raise
-            self._mistakes.warn(self.id, "nothing of it is reported", error)
+            self._mistakes.warn(self.id, _NOTHING, error)
             return ""
 
     def _unknown(self, field: str) -> Callable[[object], None]:
+        """Return a function that reports a value in a field that JSON has no form for."""
+
         def unknown(value: object) -> None:
             kind = type(value).__name__
             problem = f"{field}: JSON has no form for a value of type {kind}"
@@ -256,67 +270,61 @@ class JobEvents:
         return unknown
 
     def _mistake(self, field: str, error: InvalidEvent, then: str = "") -> None:
+        """Raise the error of a field, or log it with what is done about the field."""
         if self._mistakes.strict:
             raise error
         self._mistakes.warn(self.id, then or f"{field} is not reported", error.detail)
 
-    def _built(self, form: type[Event], fields: dict[str, object]) -> Prepared | None:
-        """Return an event, without the fields that are not valid."""
+    def _valid_event(self, form: type[Event], fields: Fields) -> Prepared | None:
+        """Return an event without the fields that are not valid, or None if there is none."""
         if self.silent:
             return None
+        # A copy: another thread may find the same mistake in a common field.
+        common = self._all_common()
         while True:
             try:
-                event = self._parsed(form, fields)
+                event = self._parsed(form, common, fields)
                 return Prepared(*typed_payload(event, self._max_bytes))
             except InvalidEvent as error:
                 if self._mistakes.strict:
                     raise
-                if not self._without(error.field, fields, error):
+                if not self._left_out(error, common, fields):
                     return None
 
-    def _without(self, field: str | None, fields: dict[str, object], error: InvalidEvent) -> bool:
-        """Leave out a field that is not valid; return False if there is no event without it."""
-        for values in (fields, self._common):
-            if field is not None and field in values and field not in _IDENTITY:
-                self._mistake(field, error)
-                del values[field]
-                return True
-        self._mistakes.warn(self.id, "nothing of it is reported", error.detail)
-        self.silent = True
-        return False
+    def _left_out(self, error: InvalidEvent, common: Fields, fields: Fields) -> bool:
+        """Leave out the field of an error; return False if no event without it is valid.
 
-    def _parsed(self, form: type[Event], fields: Mapping[str, object]) -> Event:
+        If the error has no field, because the event is too large, it is the largest one.
+        """
+        optional = {name: value for name, value in common.items() if name not in _IDENTITY}
+        field = error.field or largest(optional | fields)
+        if field in fields:
+            del fields[field]
+        elif field in optional:
+            del common[field]
+            self._common.pop(field, None)
+        else:
+            self._mistakes.warn(self.id, _NOTHING, error.detail)
+            self.silent = True
+            return False
+        self._mistake(field, error)
+        return True
+
+    def _all_common(self) -> Fields:
+        return {**self._common, "worker": self._worker()}
+
+    def _parsed(self, form: type[Event], common: Fields, fields: Fields) -> Event:
+        """Return the event that has these fields; raises InvalidEvent if one is not valid."""
         stamped = {
             "type": form.model_fields["type"].default,
-            **self._common,
-            "worker": self._worker(),
+            **common,
             "event_id": new_event_id(),
             "at": datetime.now(UTC),
             **fields,
         }
         try:
-            raw = encode(stamped, lambda _: None)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidEvent("not_json", f"it cannot be written as JSON: {error}") from None
+            raw = encode(stamped, ignore)
+        except NOT_JSON as error:
+            problem = f"it cannot be written as JSON: {error}"
+            raise InvalidEvent("not_json", problem, unwritable(stamped)) from None
         return parse_event(raw, self._max_bytes)
-
-
-def _as_fields(result: object) -> object:
-    """Return the object that is reported as a result: itself, or with the value in a field."""
-    if result is None:
-        return {}
-    if isinstance(result, dict):
-        return result
-    converted = plain(result, lambda _: None)
-    return result if isinstance(converted, dict) else {"value": result}
-
-
-def _is_harmless(value: Any) -> bool:
-    """Return True if a text is short and readable, or a number is not negative, and finite."""
-    if isinstance(value, str):
-        return len(value) <= WORD_LENGTH and value.isprintable()
-    return 0 <= value <= _MOST  # type: ignore[no-any-return]  # a number
-
-
-def _is_number(value: object) -> bool:
-    return not isinstance(value, str | bool) and isinstance(as_number(value), int | float)

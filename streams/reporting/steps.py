@@ -5,69 +5,109 @@ Used by `streams.async_job_report`, `streams.job_report` and `streams.reporting.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from .values import as_number, as_whole_number
+
+_ReportedT_co = TypeVar("_ReportedT_co", covariant=True)
 
 
 class StepNumbers:
-    """Numbers of a job's steps; a step without a number is the one after the last."""
+    """Numbers of the steps of one job, counted from 1.
+
+    A step without an index has the one after that of the last step, and a step without a total has
+    the total of the last step.
+    """
 
     def __init__(self) -> None:
         self._last = 0
-        self._total: int | None = None
+        self._total: object = None
 
     def fields(
         self, name: str, index: int | None, total: int | None, display: str | None
     ) -> dict[str, Any]:
         """Return the fields that all progress of a step has."""
-        index = self._last + 1 if index is None else index
-        total = self._total if total is None else total
-        if isinstance(index, int):
-            self._last = index
-        self._total = total
+        number = self._last + 1 if index is None else as_whole_number(index)
+        if isinstance(number, int):
+            self._last = number
+        if total is not None:
+            self._total = as_whole_number(total)
         return {
             "step": name,
-            "step_index": index,
-            "step_total": total,
+            "step_index": number,
+            "step_total": self._total,
             "step_name_display": display,
         }
 
 
-class Reporting(Protocol):
-    """Interface of a blocking report, as its steps use it."""
+class ReportsProgress(Protocol[_ReportedT_co]):
+    """Interface of a job report, as its steps use it; one for coroutines returns an awaitable."""
 
-    def progress(self, step: str | float | None = None, percent: float | None = None) -> object:
-        """Report progress."""
-
-
-class _Step:
-    """Fields of one step's progress."""
-
-    def __init__(self, job: Any, fields: Mapping[str, Any]) -> None:
-        self._job = job
-        self._fields = fields
-
-    def _at(
+    def progress(
         self,
-        percent: object,
+        step: str | float | None = None,
+        percent: float | None = None,
+        *,
+        step_index: int | None = None,
+        step_total: int | None = None,
+        step_name_display: str | None = None,
+        step_percent: float | None = None,
         remaining_seconds: float | None = None,
         extra: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> _ReportedT_co:
+        """Report the progress of the job."""
+
+
+class _Step(Generic[_ReportedT_co]):
+    """Base of both classes of steps.
+
+    Args:
+        job: the report of the job.
+        fields: the fields that all progress of the step has.
+    """
+
+    def __init__(self, job: ReportsProgress[_ReportedT_co], fields: Mapping[str, Any]) -> None:
+        self._job = job
+        self._fields = fields
+        self._percent: float | None = None
+        """The last valid progress of this step."""
+
+    def progress(
+        self,
+        percent: float | None = None,
+        *,
+        remaining_seconds: float | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> _ReportedT_co:
+        """Report the progress of this step, 0 to 100, and that of the job if the total is known.
+
+        Without `percent`, the progress remains what it was.
+        """
+        number = as_number(percent)
+        if isinstance(number, int | float) and math.isfinite(number):
+            self._percent = number
         return self._job.progress(
             **self._fields,
-            step_percent=percent,
-            percent=_overall(self._fields["step_index"], self._fields["step_total"], percent),
+            step_percent=self._percent if percent is None else percent,
+            percent=_overall(
+                self._fields["step_index"], self._fields["step_total"], self._percent or 0
+            ),
             remaining_seconds=remaining_seconds,
             extra=extra,
         )
 
 
-class Step(_Step):
-    """One step of a job, used as a context manager: it begins at 0 % and ends at 100 %."""
+class Step(_Step[None]):
+    """One step of a job, used as a context manager.
+
+    It begins at 0 % and ends at 100 %, unless an exception leaves the block.
+    """
 
     def __enter__(self) -> Self:
-        self._at(0)
+        self.progress(0)
         return self
 
     def __exit__(
@@ -77,24 +117,17 @@ class Step(_Step):
         traceback: TracebackType | None,
     ) -> None:
         if error is None:
-            self._at(100)
-
-    def progress(
-        self,
-        percent: float | None = None,
-        *,
-        remaining_seconds: float | None = None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Report the progress of this step, 0 to 100, and with it that of the job."""
-        self._at(percent, remaining_seconds, extra)
+            self.progress(100)
 
 
-class AsyncStep(_Step):
-    """One step of a job, used by `async with`: it begins at 0 % and ends at 100 %."""
+class AsyncStep(_Step[Awaitable[None]]):
+    """One step of a job, used by `async with`.
+
+    It begins at 0 % and ends at 100 %, unless an exception leaves the block.
+    """
 
     async def __aenter__(self) -> Self:
-        await self._at(0)
+        await self.progress(0)
         return self
 
     async def __aexit__(
@@ -104,23 +137,15 @@ class AsyncStep(_Step):
         traceback: TracebackType | None,
     ) -> None:
         if error is None:
-            await self._at(100)
-
-    def progress(
-        self,
-        percent: float | None = None,
-        *,
-        remaining_seconds: float | None = None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> Awaitable[None]:
-        """Report the progress of this step, 0 to 100, and with it that of the job."""
-        reported: Awaitable[None] = self._at(percent, remaining_seconds, extra)
-        return reported
+            await self.progress(100)
 
 
-def _overall(index: object, total: object, percent: object) -> float | None:
-    """Return the progress of the job, with steps of equal size; None if it is not known."""
+def _overall(index: object, total: object, percent: float) -> float | None:
+    """Return the progress of the job, all of whose steps count equally; None if it is not known.
+
+    A percent beyond 0 to 100 counts as the nearest limit.
+    """
     if not isinstance(index, int) or not isinstance(total, int) or total < 1:
         return None
-    share = percent / 100 if isinstance(percent, int | float) else 0.0
+    share = min(1.0, max(0.0, percent / 100))
     return round(100 * min(1.0, max(0.0, (index - 1 + share) / total)), 1)

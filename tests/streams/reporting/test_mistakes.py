@@ -6,7 +6,9 @@ import asyncio
 import inspect
 import json
 import logging
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -31,6 +33,15 @@ def line_of(function: Callable[..., object], text: str) -> str:
     return f"{__file__}:{first + index}"
 
 
+class Hostile(int):
+    """A number whose own code fails."""
+
+    def __int__(self) -> int:
+        raise RuntimeError
+
+    __str__ = __repr__ = __float__ = __index__ = __int__  # type: ignore[assignment]
+
+
 WRONG: list[tuple[str, Callable[[Any], object], dict[str, Any]]] = [
     ("percent", lambda job: job.progress("a", percent="half"), {"step": "a"}),
     ("step", lambda job: job.progress("a" * 201, percent=5), {"percent": 5}),
@@ -41,6 +52,14 @@ WRONG: list[tuple[str, Callable[[Any], object], dict[str, Any]]] = [
     ("result", lambda job: job.done({"rows": "x" * 2_000_000}), {"type": "done"}),
     ("the text", lambda job: job.done({"rows": object}), {"result": {"rows": str(object)}}),
     ("code", lambda job: job.failed("no", code="x" * 300), {"error": "no", "type": "failed"}),
+    # Larger than any event, or of a form that nothing can write.
+    ("extra", lambda job: job.progress("a", extra={"x": "y" * 2_000_000}), {"step": "a"}),
+    ("step", lambda job: job.progress("a" * 2_000_000, percent=5), {"percent": 5}),
+    ("code", lambda job: job.failed("no", code="x" * 2_000_000), {"error": "no"}),
+    ("percent", lambda job: job.progress("a", percent=10**5_000), {"step": "a"}),
+    ("step_index", lambda job: job.progress("a", step_index="9" * 5_000), {"step": "a"}),
+    ("step", lambda job: job.progress(Hostile(), percent=5), {"percent": 5}),
+    ("step_index", lambda job: job.progress("a", step_index=Hostile(-1)), {"step": "a"}),
 ]
 
 
@@ -69,6 +88,54 @@ def test_wrong_value__is_left_out_and_named_with_its_line(
         Reporter(EventAppender(redis_client), strict=True).job("a2", tenant="42") as strict,
     ):
         report(strict)
+
+
+COMMON: list[dict[str, Any]] = [
+    {"attempt": "9" * 5_000},
+    {"attempt": Hostile()},
+    {"labels": {"a": 10**5_000}},
+    {"labels": {"a": "x" * 2_000_000}},
+    {"job_type": "x" * 2_000_000},
+    {"job_type": Hostile()},
+]
+
+
+@pytest.mark.parametrize("wrong", COMMON, ids=range(len(COMMON)))
+def test_wrong_option__never_silences_the_job(
+    redis_client: redis.Redis, caplog: pytest.LogCaptureFixture, wrong: dict[str, Any]
+) -> None:
+    """Neither when it is first found, nor when several threads find it at the same time."""
+    for number in range(3):
+        reporter = Reporter(EventAppender(redis_client))
+        events: Any = reporter.events_of("a1", tenant="42", **wrong)
+        assert events.attempt == 1 or "attempt" not in wrong
+        start = threading.Barrier(4)
+
+        def find(events: Any = events, start: Any = start) -> Any:
+            start.wait()
+            return events.progress({"step": "a"})
+
+        with ThreadPoolExecutor(4) as pool:
+            found = [pool.submit(find) for _ in range(4)]
+        assert all(each.result() is not None for each in found), number
+        assert not events.silent
+        assert json.loads(events.done({"rows": 7}).payload)["result"] == {"rows": 7}
+        assert not wrong.keys() & json.loads(events.done(None).payload).keys() - {"attempt"}
+    (field,) = wrong
+    warned = {record.getMessage().partition("job a1: ")[2] for record in caplog.records}
+    assert {each.partition(" ")[0] for each in warned} == {field}
+
+
+@pytest.mark.parametrize("wrong", [{"id": 10**5_000}, {"tenant": 10**5_000}, {"id": Hostile()}])
+def test_identity_that_cannot_be_written__job_works_and_is_not_reported(
+    redis_client: redis.Redis, caplog: pytest.LogCaptureFixture, wrong: dict[str, Any]
+) -> None:
+    options: dict[str, Any] = {"id": "a1", "tenant": 42} | wrong
+    with Reporter(EventAppender(redis_client)).job(**options) as job:
+        job.progress(50)
+    assert redis_client.keys() == []
+    (record,) = caplog.records
+    assert "nothing of it is reported" in record.getMessage()
 
 
 def test_the_line__is_that_of_the_application(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,48 @@ def test_step__in_a_coroutine(redis_client: redis.Redis) -> None:
 
     asyncio.run(work())
     assert progress(redis_client, *STEP) == STEPS
+
+
+def test_step__never_moves_the_job_backwards_or_beyond_itself(
+    reporter: Reporter, redis_client: redis.Redis
+) -> None:
+    """Without a percent, or with one that is not valid, the step remains where it was."""
+    given: list[Any] = [50, None, 500, -3, Decimal("12.5"), float("nan"), "half", None]
+    with (
+        reporter.job("a1", tenant=42) as job,
+        job.step("probe", index=1, total=4),
+        job.step("encode") as step,
+    ):
+        for percent in given:
+            step.progress(percent, remaining_seconds=10)
+    found = progress(redis_client, "step", "step_percent", "percent")
+    assert [each[1:] for each in found if each[0] == "encode"] == [
+        (0, 25),
+        (50, 37.5),
+        (50, 37.5),
+        (500, 50),  # projections limit the step's own percent to 100
+        (-3, 25),
+        (12.5, 28.1),
+        (None, 28.1),
+        (None, 28.1),
+        (12.5, 28.1),
+        (100, 50),
+    ]
+
+
+@pytest.mark.parametrize(("index", "total"), [("2", "4"), (2.0, Decimal(4))])
+def test_step__numbers_of_other_types(
+    reporter: Reporter, redis_client: redis.Redis, index: Any, total: Any
+) -> None:
+    with reporter.job("a1", tenant=42) as job:
+        with job.step("encode", index=index, total=total):
+            pass
+        with job.step("publish"):
+            pass
+    assert progress(redis_client, *STEP)[1::2] == [
+        ("encode", 2, 4, 100, 50),
+        ("publish", 3, 4, 100, 75),
+    ]
 
 
 def test_step__that_fails__does_not_reach_its_end(
