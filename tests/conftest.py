@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,10 @@ from tests.support.thorough import THOROUGH, examples
 from tests.support.waiting import ENDING
 
 make_usual()
+
+# A client would read the certificates of all authorities anew, which takes longer than a request.
+_transports = vars(import_module("httpx._transports.default"))
+_transports["create_ssl_context"] = cache(_transports["create_ssl_context"])
 
 # How long an example takes says more about what else the machine does than about the code.
 settings.register_profile("any machine", deadline=None, max_examples=examples(100))

@@ -20,6 +20,7 @@ from ops.devstack import EmbeddedPostgres
 from projections.decoding import decode
 from projections.status.writer import StatusCache
 from streams.entry_ids import EntryId
+from tests.support import forked
 from tests.support.groups import entries
 from tests.support.servers import login
 from tests.support.waiting import ENDING, eventually
@@ -31,14 +32,7 @@ def jobtrail(
     """Run `jobtrail WORDS…` with these settings only."""
     environ = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
     environ |= {f"JOBTRAIL_{name.upper()}": text for name, text in settings.items()}
-    return subprocess.run(
-        [sys.executable, "-m", "ops", *words],
-        input=stdin,
-        capture_output=True,
-        env=environ,
-        timeout=timeout,
-        check=False,
-    )
+    return forked.run(words, environ, stdin, timeout)
 
 
 def plain_failure(result: subprocess.CompletedProcess[bytes]) -> str:
@@ -157,10 +151,11 @@ def test_append_keep_going_appends_the_rest(redis_url: str, redis_client: redis.
 
 
 def test_append_follows_a_pipe_that_stays_open(redis_url: str, redis_client: redis.Redis) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ops", "append", "--tenant", "42", "--keep-going"],
+    process = forked.begin(
+        ["append", "--tenant", "42", "--keep-going"],
+        {**os.environ, "JOBTRAIL_REDIS_URL": redis_url},
         stdin=subprocess.PIPE,
-        env={**os.environ, "JOBTRAIL_REDIS_URL": redis_url},
+        stderr=subprocess.DEVNULL,
     )
     assert process.stdin is not None
     try:
@@ -170,6 +165,8 @@ def test_append_follows_a_pipe_that_stays_open(redis_url: str, redis_client: red
     finally:
         process.stdin.close()
         assert process.wait(ENDING) == 0
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 @pytest.mark.parametrize("tenant", ["", "a b", "x" * 65, "a:b"])
@@ -239,10 +236,10 @@ def test_append_takes_a_file(
 
 def test_tail_shows_events_as_they_come(redis_url: str, redis_client: redis.Redis) -> None:
     redis_client.xadd("tenant:42:events", {"event": b'{"type":"done","id":"a1"}'}, id="5-1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ops", "tail", "--tenant", "42", "--from", "0", "--json"],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "JOBTRAIL_REDIS_URL": redis_url},
+    process = forked.begin(
+        ["tail", "--tenant", "42", "--from", "0", "--json"],
+        {**os.environ, "JOBTRAIL_REDIS_URL": redis_url},
+        stderr=subprocess.DEVNULL,
     )
     try:
         assert process.stdout is not None
@@ -367,12 +364,7 @@ def test_tail_of_an_unknown_tenant_says_that_it_waits(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
     words = ("tail", "--tenant", "nobody", "--from", "0")
-    with subprocess.Popen(
-        [sys.executable, "-m", "ops", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "JOBTRAIL_REDIS_URL": redis_url},
-    ) as process:
+    with forked.begin(words, {**os.environ, "JOBTRAIL_REDIS_URL": redis_url}) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert b"nothing was ever appended for tenant nobody" in process.stderr.readline()

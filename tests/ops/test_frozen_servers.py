@@ -138,6 +138,7 @@ def test_frozen_server__every_command_ends_with_one_line(rig: Rig, server: str) 
         check(name, outcome, server)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("server", ["redis", "postgres"])
 def test_server_freezes_half_way__long_commands_end_with_one_line(rig: Rig, server: str) -> None:
     store(rig)

@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -21,6 +20,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
+from tests.support import forked
 from tests.support.processes import descendants, frozen, runs
 from tests.support.servers import copy_folder, server_folder
 from tests.support.waiting import eventually
@@ -120,13 +120,7 @@ def _started(rig: Rig, words: Sequence[str]) -> Iterator[subprocess.Popen[bytes]
             "JOBTRAIL_API_PORT": "0",
             "JOBTRAIL_ROSTER_PASSWORD": "first-password",
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ops", *(_word(rig, word) for word in words)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environ,
-        )
+        process = forked.begin([_word(rig, word) for word in words], environ, stdin=subprocess.PIPE)
         assert process.stdin is not None
         process.stdin.write(b'{"type":"done","id":"a1"}\n')
         process.stdin.flush()

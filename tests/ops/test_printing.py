@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 import termios
@@ -21,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.runtime.safe_text import bounded, visible, visible_json
+from tests.support import forked
 from tests.support.waiting import ENDING
 
 ROOT = Path(__file__).parents[2]
@@ -107,14 +109,17 @@ def test_only_one_place_prints() -> None:
 def run(
     words: str, redirections: str = "", stdin: bytes = b"", /, **environ: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command in a shell that redirects or closes its standard streams."""
+    """Run a command, in a shell if that is to redirect or close its standard streams."""
     inherited = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
+    environ = {**inherited, "JOBTRAIL_DATA_DIR": "/nonexistent", **environ}
+    if not redirections:
+        return forked.run(shlex.split(words), environ, stdin)
     return subprocess.run(
         ["bash", "-c", f'"{sys.executable}" -m ops {words} {redirections}'],
         input=stdin,
         capture_output=True,
         cwd=ROOT,
-        env={**inherited, "JOBTRAIL_DATA_DIR": "/nonexistent", **environ},
+        env=environ,
         timeout=ENDING,
         check=False,
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 import pytest
 
+from tests.support import forked
 from tests.support.waiting import ENDING
 
 
@@ -38,12 +38,7 @@ def starting() -> Iterator[Start]:
     with ExitStack() as stack:
 
         def begin(*words: str, **settings: str) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ops", *words],
-                env=environ(settings),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
+            process = forked.begin(words, environ(settings), stderr=subprocess.DEVNULL)
             stack.callback(_end, process)
             return process
 

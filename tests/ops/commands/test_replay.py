@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,27 +22,10 @@ from projections.replay.checkpoint import Checkpoint, ShareProgress
 from streams.appender import EventAppender
 from streams.entry_ids import EntryId
 from streams.keys import JobKey
+from tests.support import forked
 from tests.support.groups import settled as all_settled
 from tests.support.waiting import ENDING, eventually
 
-RUNNER = """
-import sys
-import typer
-from ops.errors import line_for
-from ops.commands.replay import replay
-from ops.commands.verify import verify
-
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(replay)
-app.command()(verify)
-try:
-    app()
-except Exception as error:
-    line = line_for(error)
-    if line is None:
-        raise
-    sys.exit(f"jobtrail: {line}")
-"""
 TENANTS, JOBS, EVENTS = 5, 400, 10
 
 
@@ -56,39 +38,29 @@ class Tools:
         self._environ = inherited | {f"JOBTRAIL_{name}": text for name, text in settings.items()}
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """Start one of the commands."""
-        return self._popen(sys.executable, "-c", RUNNER, *words)
+        """Start a command."""
+        process = forked.begin(words, self._environ)
+        self._stack.callback(_end, process)
+        return process
 
     def run(self, *words: str, expect: int = 0) -> str:
         """Run a command to its end, and return what it printed."""
-        process = self.start(*words)
-        printed, said = process.communicate(timeout=ENDING)
-        assert process.returncode == expect, said.decode()
-        assert b"Traceback" not in said
-        return (printed + (said if expect else b"")).decode()
+        done = forked.run(words, self._environ)
+        assert done.returncode == expect, done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+        return (done.stdout + (done.stderr if expect else b"")).decode()
 
     def jobtrail(self, *words: str, stdin: bytes = b"", **settings: str) -> str:
-        """Run any command, and return what it printed, whatever its exit status."""
+        """Run a command with more settings, and return what it printed, whatever its status."""
         more = {f"JOBTRAIL_{name}": text for name, text in settings.items()}
-        done = subprocess.run(
-            [sys.executable, "-m", "ops", *words],
-            env=self._environ | more,
-            input=stdin,
-            capture_output=True,
-            timeout=ENDING,
-            check=False,
-        )
+        done = forked.run(words, self._environ | more, stdin)
         assert b"Traceback" not in done.stderr
         return done.stdout.decode()
 
     def consume(self, group: str) -> None:
         """Run a consumer until the end of the test."""
-        self._popen(sys.executable, "-m", "ops", "consume", group, output=subprocess.DEVNULL)
-
-    def _popen(self, *words: str, output: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(words, env=self._environ, stdout=output, stderr=output)
+        process = forked.begin(["consume", group], self._environ, stderr=subprocess.DEVNULL)
         self._stack.callback(_end, process)
-        return process
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

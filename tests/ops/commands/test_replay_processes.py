@@ -21,6 +21,7 @@ from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
 from sql import sessions
 from streams.entry_ids import EntryId
+from tests.support import forked
 from tests.support.processes import descendants, runs, signal_all
 from tests.support.waiting import ENDING, eventually
 
@@ -52,11 +53,10 @@ class Command:
             process.communicate(timeout=ENDING)
 
     def run(self, *words: str, status: int = 0) -> tuple[str, str]:
-        with self.running(*words) as process:
-            printed, said = process.communicate(timeout=ENDING)
-        assert process.returncode == status, said
-        assert "Traceback" not in said
-        return printed, said
+        done = forked.run(words, self._environ)
+        assert done.returncode == status, done.stderr
+        assert b"Traceback" not in done.stderr
+        return done.stdout.decode(), done.stderr.decode()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import redis
 
 from tests.pipeline.conftest import environ
+from tests.support import forked
 from tests.support.workbooks import KOREAN, phone, roster, student, with_openpyxl
 
 SECRET = "s3cret-word"
@@ -21,13 +21,11 @@ SECRET = "s3cret-word"
 def run(
     *words: str | Path, settings: Mapping[str, str], variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ops", "roster", "import", *map(str, words)],
-        env={**environ(settings), **(variables or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+    done = forked.run(
+        ["roster", "import", *map(str, words)], {**environ(settings), **(variables or {})}
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
 
 
