@@ -24,15 +24,16 @@ from api.http.etags import etag_of, is_not_modified
 from api.http.problems import Forbidden, Problem, TryLater
 from api.http.responses import json_bytes
 from api.scheduling.bounded_wait import wait_shielded
+from api.scheduling.single_flight import SingleFlight
 from streams.connection import is_outage, refuses_writes
 
 _LOG = structlog.get_logger(__name__)
 
 ACTION_HEADER = "x-jobtrail-console"
 
-ANSWER_SECONDS = 4.2
+ANSWER_SECONDS = 8.2
 """The time limit for an answer; after it, the caller gets a 503. The work is not cancelled: it ends
-within the time limits of the connection that it uses."""
+within the time limits of the connection that it uses. The console waits for 12 s."""
 
 NOW_HEADER = "x-jobtrail-now"
 """The header with the server's time in milliseconds since 1970. It is not in the body, so that the
@@ -70,6 +71,7 @@ class Gate:
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
+        self._reads = SingleFlight[object]()
 
     def admit(self, request: Request) -> Caller:
         """Return the caller, who is an operator.
@@ -99,12 +101,22 @@ class Gate:
             raise Forbidden
         return caller
 
-    def read_route(self, path: str, read: Read) -> Route:
-        """Return the route of a read, whose JSON result gets an entity tag."""
+    def read_route(self, path: str, read: Read, *, shared: bool = True) -> Route:
+        """Return the route of a read, whose JSON result gets an entity tag.
+
+        Equal requests at the same time share one read, unless `shared` is False. That is for
+        answers that depend on the caller.
+        """
 
         async def endpoint(request: Request) -> Response:
             self.admit(request)
-            return _tagged(request, await _result(read(request)))
+            return _tagged(request, await _result(started(request)))
+
+        def started(request: Request) -> Awaitable[object]:
+            if not shared:
+                return read(request)
+            key = request.scope["path"], request.scope["query_string"]
+            return self._reads.run(key, lambda: read(request))
 
         return Route(path, endpoint, methods=["GET"])
 
@@ -113,7 +125,11 @@ class Gate:
 
         async def endpoint(request: Request) -> Response:
             caller = self.admit_to_act(request)
-            return _json(json_bytes(await _result(act(request, caller))))
+            try:
+                return _json(json_bytes(await _result(act(request, caller))))
+            finally:
+                # A read that began before must not answer a caller who has seen the action done.
+                self._reads.forget()
 
         return Route(path, endpoint, methods=["POST"])
 

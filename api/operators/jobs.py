@@ -19,6 +19,7 @@ from starlette.routing import Route
 from api.answers.progress_answer import progress_answer
 from api.http.cursors import write_cursor
 from api.http.problems import BadRequest, NoSuchPage
+from api.operators.figures.cached_answer import CachedAnswer
 from api.operators.gate import Gate
 from api.operators.job_details import explanation, history_item, past_details, timeline_details
 from api.operators.parameters import cursor_of, filter_of, job_of, number_of, part_of, text_of
@@ -52,7 +53,7 @@ MAX_SUGGESTIONS = 6
 """The most jobs, and the most tenants, that are suggested for a text."""
 
 COUNT_CACHED_SECONDS = 10.0
-"""Seconds for which the number of stalled jobs is cached."""
+"""Seconds for which the number of stalled jobs is cached at least."""
 
 _STALLED_LIST = ["stalled"]
 _STALLED_CURSOR = ("heard_ms", "tenant", "kind", "id")
@@ -79,7 +80,9 @@ class OperatorJobEndpoints:
         self._connections = connections
         self._documents = documents
         self._stalled_after = stalled_after_seconds or STALLED_AFTER_SECONDS
-        self._stalled_jobs, self._count_expires = 0, float("-inf")
+        self._stalled_count = CachedAnswer(self._count_stalled, COUNT_CACHED_SECONDS)
+        # Never cached, because it shows whether the server is available now.
+        self._health = CachedAnswer(self._read_health, 0.0, lambda _: True)
         self._tenants = TenantNames()
 
     def routes(self, gate: Gate, url: str) -> list[Route]:
@@ -97,21 +100,25 @@ class OperatorJobEndpoints:
 
     async def health(self) -> str:
         """Return a short description of the PostgreSQL server."""
+        return await self._health.get()
+
+    async def _read_health(self) -> str:
         async with self._connections() as connection:
             version, sessions, size = await server_health(connection)
         return f"PostgreSQL {version}, {sessions} sessions, {size / 2**20:.0f} MiB"
 
     async def stalled_count(self) -> dict[str, Any]:
         """Return the JSON of the number of stalled jobs; `more` is true if counting was limited."""
-        if time.monotonic() >= self._count_expires:
-            async with self._connections() as connection:
-                self._stalled_jobs = await count_stalled(connection, self._stalled_before())
-            self._count_expires = time.monotonic() + COUNT_CACHED_SECONDS
+        count = await self._stalled_count.get()
         return {
-            "count": self._stalled_jobs,
-            "more": self._stalled_jobs >= MAX_COUNT,
+            "count": count,
+            "more": count >= MAX_COUNT,
             "after_seconds": self._stalled_after,
         }
+
+    async def _count_stalled(self) -> int:
+        async with self._connections() as connection:
+            return await count_stalled(connection, self._stalled_before())
 
     async def jobs(self, request: Request) -> object:
         """Return a page of jobs, newest first; in the order of ids if they are filtered by id."""

@@ -54,7 +54,7 @@ def operator_routes(
         database.connection, view, stalled_after_seconds=settings.stalled_after_seconds
     )
     routes = [
-        gate.read_route(f"{URL}/session/", endpoints.session),
+        gate.read_route(f"{URL}/session/", endpoints.session, shared=False),
         gate.read_route(f"{URL}/overview/", endpoints.overview),
         gate.read_route(f"{URL}/actions/", ActionListEndpoint(actions).actions),
         *DeadLetterEndpoints(view.dead_letters, actions).routes(gate, URL),

@@ -1,6 +1,6 @@
 """Answers that all open consoles share, so that these cost the servers little.
 
-Used by `api.operators.figures`.
+Used by `api.operators.figures` and `api.operators.jobs`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from api.scheduling.bounded_wait import retrieve_exception
+from api.scheduling.single_flight import SingleFlight
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class CachedAnswer(Generic[T]):
         self._work = work
         self._seconds = seconds
         self._is_partial = is_partial
-        self._task: asyncio.Task[T] | None = None
+        self._flight = SingleFlight[T]()
         self._expires = float("-inf")
         self._answer: T | None = None
 
@@ -52,17 +52,11 @@ class CachedAnswer(Generic[T]):
         """
         if self._answer is not None and time.monotonic() < self._expires:
             return self._answer
-        if self._task is None:
-            self._task = asyncio.create_task(self._compute())
-            self._task.add_done_callback(retrieve_exception)
-        return await asyncio.shield(self._task)
+        return await asyncio.shield(self._flight.run(None, self._compute))
 
     async def _compute(self) -> T:
         began = time.monotonic()
-        try:
-            self._answer = answer = await self._work()
-        finally:
-            self._task = None
+        self._answer = answer = await self._work()
         now = time.monotonic()
         longer = 0.0 if self._is_partial(answer) else SHARE * (now - began)
         self._expires = now + min(MAX_SECONDS, max(self._seconds, longer))

@@ -33,7 +33,7 @@ Json = dict[str, Any]
 CACHED_SECONDS = 4.0
 """Seconds for which an answer is kept at least; the console asks every 5 s."""
 
-PART_SECONDS = 3.0
+PART_SECONDS = 6.0
 """The time limit for each part of an answer; a part that takes longer is null."""
 
 SLOWEST = 10
