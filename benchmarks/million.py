@@ -47,7 +47,9 @@ SELECT
     CASE WHEN state IN ('done', 'failed', 'cancelled')
          THEN at + CASE WHEN n %% 1000 = 0 THEN interval '40 days' * d
                         ELSE interval '10 minutes' * d END END,
-    '{}',
+    CASE state WHEN 'processing'
+         THEN json_build_object('entry_id', (extract(epoch FROM at) * 1000)::bigint || '-0')
+         ELSE '{}' END,
     at
 FROM (
     SELECT n, b, c, d, timestamptz '2026-01-01 00:00:00Z' + n * %(pause)s AS at,

@@ -26,7 +26,11 @@ from api.operators.parameters import cursor_of, filter_of, job_of, number_of, pa
 from api.operators.tenant_names import TenantNames, names_near
 from projections.reading.all_tenants import job_details as details
 from projections.reading.all_tenants.job_list import OperatorCursor, list_jobs
-from projections.reading.all_tenants.stalled_jobs import MAX_COUNT, count_stalled, list_stalled
+from projections.reading.all_tenants.stalled_jobs import (
+    StalledCount,
+    count_stalled,
+    list_stalled,
+)
 from projections.reading.all_tenants.suggestions import read_near_ids
 from projections.reading.all_tenants.transaction import server_health
 from projections.reading.documents import DocumentReader
@@ -108,15 +112,15 @@ class OperatorJobEndpoints:
         return f"PostgreSQL {version}, {sessions} sessions, {size / 2**20:.0f} MiB"
 
     async def stalled_count(self) -> dict[str, Any]:
-        """Return the JSON of the number of stalled jobs; `more` is true if counting was limited."""
+        """Return the JSON of the number of stalled jobs; `more` is true if there may be more."""
         count = await self._stalled_count.get()
         return {
-            "count": count,
-            "more": count >= MAX_COUNT,
+            "count": count.stalled,
+            "more": count.more,
             "after_seconds": self._stalled_after,
         }
 
-    async def _count_stalled(self) -> int:
+    async def _count_stalled(self) -> StalledCount:
         async with self._connections() as connection:
             return await count_stalled(connection, self._stalled_before())
 

@@ -122,29 +122,27 @@ WHERE id COLLATE "C" >= %(prefix)s::text AND id COLLATE "C" < %(prefix)s::text |
 ORDER BY id COLLATE "C", tenant COLLATE "C", kind COLLATE "C"
 LIMIT 1 OFFSET %(window)s - 1;
 
--- name: stalled
--- Processing jobs whose stream has no later entry since a time, the longest silent first.
-SELECT tenant, kind, id, job_type, attempt, worker, progress::text, updated_at, heard_ms
-FROM (
-    SELECT *, split_part(positions ->> 'entry_id', '-', 1)::bigint AS heard_ms
+-- list: longest_running
+SELECT *, split_part(positions ->> 'entry_id', '-', 1)::bigint AS heard_ms
     FROM jobs
     WHERE state = 'processing'
-      AND split_part(positions ->> 'entry_id', '-', 1)::bigint < %(before)s
-      AND split_part(positions ->> 'entry_id', '-', 1)::bigint >= %(ms)s
-) AS silent
-WHERE (heard_ms, tenant, kind, id)
+    ORDER BY started_at
+    LIMIT %(examined)s
+
+-- name: stalled
+-- Among a number of the longest running jobs, those whose stream has no later entry since a time, the
+-- longest silent first. An index by that entry would have to change with each progress of a job.
+SELECT tenant, kind, id, job_type, attempt, worker, progress::text, updated_at, heard_ms
+FROM ({longest_running}) AS examined
+WHERE heard_ms < %(before)s
+  AND (heard_ms, tenant, kind, id)
       > (%(ms)s, %(tenant)s::text, %(kind)s::text, %(id)s::text)
 ORDER BY heard_ms, tenant, kind, id
 LIMIT %(limit)s;
 
 -- name: count_stalled
--- Their number, counted up to a limit.
-SELECT count(*) FROM (
-    SELECT FROM jobs
-    WHERE state = 'processing'
-      AND split_part(positions ->> 'entry_id', '-', 1)::bigint < %(before)s
-    LIMIT %(limit)s
-) AS silent;
+-- Their number, and that of the examined jobs.
+SELECT count(*) FILTER (WHERE heard_ms < %(before)s), count(*) FROM ({longest_running}) AS examined;
 
 -- name: job
 -- One job; with its result only if that is small, because this is read often.

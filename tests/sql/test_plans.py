@@ -237,6 +237,28 @@ def test_reaper__a_million_rows__looks_at_the_jobs_at_work_alone(million: str) -
     assert indexes & {"jobs_by_state", "jobs_running"}
 
 
+@pytest.mark.parametrize("name", ["stalled", "count_stalled"])
+def test_stalled_jobs__however_many_run__touch_no_more_pages_than_jobs_are_examined(
+    million: str, name: str
+) -> None:
+    examined, key = 500, {"tenant": "", "kind": "", "id": ""}
+    given = {"before": 2**62, "examined": examined, "ms": -1, **key, "limit": LIMIT + 1}
+    console = queries("console")
+    explain = SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ") + SQL(console[name])
+    with psycopg.connect(million) as connection:
+        connection.execute(console["enter"], {"milliseconds": "60000"})
+        running = connection.execute("SELECT count(*) FROM jobs WHERE state = 'processing'")
+        assert (running.fetchone() or (0,))[0] > 4 * examined
+        found = connection.execute(explain, given).fetchone()
+    assert found is not None
+    ran = Ran(name, found[0][0]["Plan"])
+    (scan,) = ran.scans
+    assert scan["Index Name"] == "jobs_running"
+    assert touched(scan) <= examined
+    # A page of the table for each job, the pages of the index, and some of its root.
+    assert ran.plan["Shared Hit Blocks"] + ran.plan["Shared Read Blocks"] <= 1.2 * examined
+
+
 FIGURES: Mapping[str, Mapping[str, Any]] = {
     # What may be read of the tables of figures, and of `jobs`.
     "figures": {"limit": figures.MAX_ROWS},

@@ -37,7 +37,8 @@ _DESCRIPTIONS = {
     "listOpsJobs": "Returns the jobs that match all filters, newest first.",
     "listOpsStalledJobs": (
         "Returns the jobs that are processing and have had no event for a long time, those without "
-        "events for the longest time first."
+        "events for the longest time first. The 5,000 jobs that have been running the longest are "
+        "examined."
     ),
     "getOpsJob": (
         "Returns the stored row of a job, its state in Redis, its timeline, and which event "
