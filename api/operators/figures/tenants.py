@@ -39,36 +39,43 @@ CACHED_SECONDS = 4.0
 """Seconds for which the directory is kept at least."""
 
 FAILURE_HOURS = 24
-"""The hours over which failures are counted."""
+"""The clock hours over which failures are counted, the present one included: 23 to 24 hours."""
 
 MAX_SORTED = 20
 """The orders and searches of one directory that are kept sorted."""
 
 Stored = Mapping[str, tuple[int, int, int]]
-"""By tenant: its stored jobs, the bytes of their results, and how many failed lately."""
+"""By tenant: its stored jobs, the bytes of their results, and how many failed in the last
+`FAILURE_HOURS`."""
 Delivery = tuple[Mapping[str, float], Mapping[str, float], Sequence[str]]
-"""The activity and the lag by tenant, and the tenants with dead letters."""
+"""By tenant: its entries a minute, and the age of its oldest unsettled entry in seconds if it is
+behind; and the tenants with dead letters."""
 
 ORDERS = ("activity", "lag", "failures", "jobs", "storage", "name")
 
 
 class Listed(NamedTuple):
-    """A tenant in the directory: its values to sort by."""
+    """A tenant in the directory: its values to sort by. Those of a missing server are 0."""
 
     name: str
     activity: float = 0.0
+    """Entries a minute."""
     lag: float = 0.0
+    """The age of the oldest unsettled entry in seconds; 0 if the tenant is not behind."""
     failures: int = 0
+    """The jobs that failed in the last `FAILURE_HOURS`."""
     jobs: int = 0
+    """The stored jobs."""
     storage: int = 0
+    """The bytes of their results."""
 
 
 class Directory:
     """All known tenants.
 
     Args:
-        stored: jobs, bytes and failures by tenant; None if PostgreSQL did not answer in time.
-        delivery: activity, lag and names of tenants with dead letters; None likewise.
+        stored: what PostgreSQL knows; None if it did not answer in time.
+        delivery: what Redis knows; None if it did not answer in time.
     """
 
     def __init__(self, stored: Stored | None, delivery: Delivery | None) -> None:
@@ -81,13 +88,19 @@ class Directory:
             self.tenants[name] = Listed(name, activity, lag, failed, jobs, size)
         parts = {"postgresql": stored, "redis": delivery}
         self.missing = [server for server, part in parts.items() if part is None]
-        """The servers that did not answer in time: their values are 0."""
+        """The servers that did not answer in time."""
         self._sorted: dict[tuple[str, str], Sequence[tuple[float, str]]] = {}
 
     def sorted_by(self, order: str, part: str) -> Sequence[tuple[float, str]]:
-        """Return the (negative) values and names of the tenants with a part in their name.
+        """Return sort keys and names of tenants, in ascending order.
 
-        In the order `lag`, only tenants that are behind are returned.
+        A sort key is the negative value, so that the largest value comes first, and equal ones are
+        in the order of names. In the order `name` it is 0. In the order `lag`, only tenants that
+        are behind are returned.
+
+        Args:
+            order: one of `ORDERS`.
+            part: a part of the names, in lower case; empty for all tenants.
         """
         known = self._sorted.get((order, part))
         if known is None:
@@ -116,9 +129,7 @@ class OperatorTenantEndpoints:
     def __init__(self, connections: Connections, view: OperatorView) -> None:
         self._connections = connections
         self._view = view
-        self._directory = CachedAnswer(
-            self._read_directory, CACHED_SECONDS, lambda directory: bool(directory.missing)
-        )
+        self._directory = CachedAnswer(self._read_directory, CACHED_SECONDS, _is_partial)
 
     def routes(self, gate: Gate, url: str) -> list[Route]:
         """Return the routes below a URL, for operators only."""
@@ -128,7 +139,11 @@ class OperatorTenantEndpoints:
         ]
 
     async def tenants(self, request: Request) -> object:
-        """Return a page of tenants, the largest value of the order first."""
+        """Return a page of tenants, the largest value of the order first.
+
+        Raises:
+            BadRequest: a parameter or the cursor is not valid.
+        """
         order = request.query_params.get("order") or "activity"
         if order not in ORDERS:
             raise BadRequest(parameter="order")
@@ -141,50 +156,55 @@ class OperatorTenantEndpoints:
         first = 0 if after is None else bisect_right(found, (_number(after[0]), after[1]))
         page = found[first : first + limit]
         more = len(found) > first + limit
+        items, missing = await self._items(directory, [name for _, name in page])
         return {
-            "items": await self._items(directory, [name for _, name in page]),
+            "items": items,
             "next_cursor": write_cursor(identity, list(map(str, page[-1]))) if more else None,
             "count": len(found),
             "known": len(directory.tenants),
-            "missing": directory.missing,
+            "missing": missing,
         }
 
     async def tenant(self, request: Request) -> object:
-        """Return one tenant: its jobs, its failures, its delivery and its storage."""
+        """Return one tenant: its jobs, its failures, its delivery and its storage.
+
+        Raises:
+            NoSuchPage: there is no such tenant.
+            TryLater: no server that answered knows it, and another one did not answer in time.
+        """
         name = request.path_params["tenant"]
         directory = await self._directory.get()
         if name not in directory.tenants:
             if directory.missing:
                 raise TryLater(missing=list(directory.missing))
             raise NoSuchPage
-        (item,) = await self._items(directory, [name])
-        return {**item, "stored": await or_none(self._stored(name))}
+        (item,), missing = await self._items(directory, [name])
+        stored = None
+        if "postgresql" not in missing:  # else the time limit of the answer might pass
+            stored = await or_none(self._stored(name))
+            if stored is None:
+                missing.append("postgresql")
+        return {**item, "stored": stored, "missing": missing}
 
     async def _stored(self, tenant: str) -> Json:
         async with self._connections() as connection:
             return await figures.read_tenant(connection, tenant, _failures_since())
 
-    async def _items(self, directory: Directory, names: Sequence[str]) -> list[Json]:
-        """Return the JSON of tenants; what Redis knows is null while it is unavailable."""
+    async def _items(
+        self, directory: Directory, names: Sequence[str]
+    ) -> tuple[list[Json], list[str]]:
+        """Return the JSON of tenants, and the servers that did not answer in time."""
+        missing = list(directory.missing)
         delivery: Sequence[Facts | None] | None = None
-        if "redis" not in directory.missing:  # else the time limit of the answer might pass
+        if "redis" not in missing:  # else the time limit of the answer might pass
             delivery = await or_none(asyncio.to_thread(self._view.tenants, names))
-        none: Json = {"groups": None, "per_minute": None, "dead": None, "stream": None}
-        return [
-            {
-                **(none if facts is None else facts),
-                "tenant": each.name,
-                "behind_seconds": round(each.lag, 3),
-                "failed": each.failures,
-                "jobs": each.jobs,
-                "result_bytes": each.storage,
-            }
-            for each, facts in zip(
-                (directory.tenants[name] for name in names),
-                delivery or [None] * len(names),
-                strict=True,
-            )
+            if delivery is None:
+                missing.append("redis")
+        items = [
+            _item(directory.tenants[name], missing, facts)
+            for name, facts in zip(names, delivery or [None] * len(names), strict=True)
         ]
+        return items, missing
 
     async def _read_directory(self) -> Directory:
         stored, delivery = await asyncio.gather(
@@ -201,8 +221,33 @@ class OperatorTenantEndpoints:
         return view.busy_tenants(MAX_BUSY), view.late_tenants(), view.dead_tenants()
 
 
+def _is_partial(directory: Directory) -> bool:
+    """Return whether a directory lacks the values of a server."""
+    return bool(directory.missing)
+
+
+def _item(tenant: Listed, missing: Sequence[str], delivery: Facts | None) -> Json:
+    """Return the JSON of a tenant; what is not known is null.
+
+    Args:
+        tenant: its values in the directory.
+        missing: the servers that did not answer in time.
+        delivery: what Redis knows of it now; None if Redis did not answer in time.
+    """
+    none: Json = {"groups": None, "per_minute": None, "dead": None, "stream": None}
+    has_redis, has_rows = "redis" not in missing, "postgresql" not in missing
+    return {
+        **(none if delivery is None else delivery),
+        "tenant": tenant.name,
+        "behind_seconds": round(tenant.lag, 3) if has_redis else None,
+        "failed": tenant.failures if has_rows else None,
+        "jobs": tenant.jobs if has_rows else None,
+        "result_bytes": tenant.storage if has_rows else None,
+    }
+
+
 def _failures_since() -> datetime:
-    """Return the start of the hour from which failures count."""
+    """Return the start of the first of the hours in which failures count."""
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     return now - timedelta(hours=FAILURE_HOURS - 1)
 

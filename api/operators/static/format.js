@@ -18,6 +18,7 @@ export function rate(value) {
 }
 
 export function bytes(value) {
+  if (value === null || value === undefined) return "–";
   if (value < 1024) return `${value} B`;
   return value < 1048576 ? `${(value / 1024).toFixed(1)} KiB` : `${(value / 1048576).toFixed(1)} MiB`;
 }

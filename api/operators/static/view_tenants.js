@@ -58,7 +58,7 @@ function list(items, empty) {
     { title: t("tenants.tenant"), wide: true, cell: (row) => h("a", { href: `#/tenants/${row.tenant}`, translate: "no" }, row.tenant) },
     { title: t("tenants.activity"), num: true, cell: (row) => rate(row.per_minute?.status ?? null) },
     { title: t("tenants.lag"), num: true, cell: (row) => (row.behind_seconds ? h("span", { class: "bad-text" }, seconds(row.behind_seconds)) : "–") },
-    { title: t("tenants.failures"), num: true, cell: (row) => (row.failed ? h("a", { href: jobsHref(row.tenant, "failed") }, count(row.failed)) : "0") },
+    { title: t("tenants.failures"), num: true, cell: (row) => (row.failed ? h("a", { href: jobsHref(row.tenant, "failed") }, count(row.failed)) : count(row.failed)) },
     { title: t("tenants.jobs"), num: true, cell: (row) => h("a", { href: jobsHref(row.tenant) }, count(row.jobs)) },
     { title: t("tenants.results"), num: true, cell: (row) => bytes(row.result_bytes) },
     { title: t("tenants.stream"), num: true, cell: (row) => (row.stream ? bytes(row.stream.bytes) : "–") },

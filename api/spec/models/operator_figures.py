@@ -126,7 +126,7 @@ class StreamSize(Answer):
 
 
 class Tenant(Answer):
-    """A tenant; what an unavailable server knows of it is null or 0."""
+    """A tenant; what an unavailable server knows of it is null."""
 
     tenant: str
     groups: dict[str, GroupLag] | None
@@ -134,11 +134,15 @@ class Tenant(Answer):
     dead: Count | None
     stream: StreamSize | None
     behind_seconds: Annotated[
-        Seconds, Field(description="The age of the oldest unprocessed entry; 0 if not behind.")
+        Seconds | None,
+        Field(description="The age of the oldest unprocessed entry; 0 if not behind."),
     ]
-    failed: Annotated[Count, Field(description="The jobs that failed in the last 24 hours.")]
-    jobs: Annotated[Count, Field(description="The jobs that are stored.")]
-    result_bytes: Annotated[Count, Field(description="The size of their results.")]
+    failed: Annotated[
+        Count | None,
+        Field(description="The jobs that failed in the present hour and the 23 before it."),
+    ]
+    jobs: Annotated[Count | None, Field(description="The jobs that are stored.")]
+    result_bytes: Annotated[Count | None, Field(description="The size of their results.")]
 
 
 class TenantList(Answer):
@@ -180,6 +184,7 @@ class TenantDetail(Tenant):
     """One tenant with its stored jobs."""
 
     stored: StoredJobs | None
+    missing: Annotated[list[str], Field(description="The servers that are unavailable.")]
 
 
 class Alert(Answer):

@@ -102,18 +102,38 @@ async def test_tenants_are_found_by_a_part_of_the_name_and_come_in_every_order(
     assert items[0]["behind_seconds"] > 59
 
 
-async def test_with_servers_away_the_rest_is_shown(ops: Asker, apply: Apply) -> None:
+DELIVERY = ("behind_seconds", "groups", "per_minute", "dead", "stream")
+STORED = ("jobs", "failed", "result_bytes")
+"""What Redis and what PostgreSQL knows of a tenant."""
+
+
+async def test_with_servers_away_the_rest_is_shown_and_what_they_know_is_null(
+    ops: Asker, apply: Apply, redis_client: redis.Redis
+) -> None:
     apply("42", {"type": "done", "id": "a1"})
     nowhere = "postgresql://u@127.0.0.1:1/none"
     async with ops(redis_url="redis://127.0.0.1:1/0") as client:
         tenants = (await client.get("tenants/")).json()
+        one = (await client.get("tenants/42/")).json()
         charts = (await client.get("charts/")).json()
         assert (await client.get("figures/")).status_code == 200
-    assert (tenants["missing"], tenants["items"][0]["jobs"]) == (["redis"], 1)
+    for item, missing in ((tenants["items"][0], tenants["missing"]), (one, one["missing"])):
+        assert missing == ["redis"]
+        assert {item[name] for name in DELIVERY} == {None}
+        assert [item[name] for name in STORED] == [1, 0, 2]
     assert (charts["delivery"], sum(charts["jobs"]["done"])) == (None, 1)
     async with ops(database_url=nowhere) as client:
         assert (await client.get("figures/")).json()["missing"] == ["postgresql"]
         assert (await client.get("tenants/42/")).json()["missing"] == ["postgresql"]
+        reject(redis_client, "42")
+    async with ops(database_url=nowhere) as client:
+        found = (await client.get("tenants/")).json()
+        one = (await client.get("tenants/42/")).json()
+    for item, missing in ((found["items"][0], found["missing"]), (one, one["missing"])):
+        assert missing == ["postgresql"]
+        assert {item[name] for name in STORED} == {None}
+        assert (item["behind_seconds"], item["dead"]) == (0, 1)
+    assert one["stored"] is None
 
 
 FIRING: list[dict[str, Any]] = [
