@@ -19,7 +19,7 @@ from starlette.routing import Route
 from api.answers.progress_answer import progress_answer
 from api.http.cursors import write_cursor
 from api.http.problems import BadRequest, NoSuchPage
-from api.operators.figures.cached_answer import CachedAnswer
+from api.operators.cached_answer import CachedAnswer
 from api.operators.gate import Gate
 from api.operators.job_details import explanation, history_item, past_details, timeline_details
 from api.operators.parameters import cursor_of, filter_of, job_of, number_of, part_of, text_of

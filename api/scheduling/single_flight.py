@@ -1,6 +1,6 @@
 """Work that equal, concurrent callers share instead of each doing it again.
 
-Used by `api.operators.gate` and `api.operators.figures.cached_answer`.
+Used by `api.operators.gate` and `api.operators.cached_answer`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from starlette.requests import Request
 from starlette.routing import Route
 
-from api.operators.figures.cached_answer import CachedAnswer
+from api.operators.cached_answer import CachedAnswer
 from api.operators.gate import Gate
 from api.scheduling.bounded_wait import wait_shielded
 

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from api.http.problems import BadRequest
-from api.operators.figures.cached_answer import CachedAnswer
+from api.operators.cached_answer import CachedAnswer
 from api.operators.gate import Gate
 from api.operators.jobs import STALLED_AFTER_SECONDS, Connections
 from api.operators.letters.view import Facts

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from api.http.cursors import write_cursor
 from api.http.problems import BadRequest, NoSuchPage, TryLater
-from api.operators.figures.cached_answer import CachedAnswer
+from api.operators.cached_answer import CachedAnswer
 from api.operators.figures.jobs import or_none
 from api.operators.gate import Gate
 from api.operators.jobs import Connections

@@ -33,7 +33,7 @@ class StalledCount(NamedTuple):
 
     @property
     def more(self) -> bool:
-        """Whether there may be more stalled jobs than were counted."""
+        """True if there may be more stalled jobs than were counted."""
         return self.examined >= MAX_EXAMINED
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from api.operators.figures.cached_answer import CachedAnswer
+from api.operators.cached_answer import CachedAnswer
 from consumers.round_trips import server_ms
 from streams.keys import Keys
 from tests.api.operators.test_routes import Apply, Asker, apply, ops, reject
@@ -277,7 +277,7 @@ async def test_a_costly_answer_is_kept_for_a_hundred_times_its_cost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now, runs = 0.0, 0
-    monkeypatch.setattr("api.operators.figures.cached_answer.time.monotonic", lambda: now)
+    monkeypatch.setattr("api.operators.cached_answer.time.monotonic", lambda: now)
 
     async def work() -> int:
         nonlocal now, runs
