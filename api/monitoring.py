@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 import redis.asyncio
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,7 +15,7 @@ from api.jobs.job_reads import JobReads
 from api.operators.backlog import BacklogFigures
 from api.operators.operator_view import OperatorView
 from streams.async_cluster import async_servers_of
-from streams.connection import refuses_writes
+from streams.connection import lacks_resources, refuses_writes
 
 PING_SECONDS = 0.8
 """The time limit for Redis' answer to the readiness check."""
@@ -70,16 +68,8 @@ async def _server_accepts_writes(client: redis.asyncio.Redis) -> bool | None:
     try:
         async with asyncio.timeout(PING_SECONDS):
             await client.execute_command("PING")  # type: ignore[no-untyped-call]
-            return not _lacks_resources(await client.info("memory", "replication"))
+            return not lacks_resources(await client.info("memory", "replication"))
     except redis.exceptions.NoPermissionError:
         return True  # Redis answers, but the user may not run the command
     except (redis.RedisError, TimeoutError) as error:
         return False if refuses_writes(error) else None
-
-
-def _lacks_resources(info: Mapping[str, Any]) -> bool:
-    """Return whether memory is used up, or a required replica is missing."""
-    limit = int(info.get("maxmemory", 0))
-    used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
-    full = 0 < limit < used and info.get("maxmemory_policy") == "noeviction"
-    return full or info.get("min_slaves_good_slaves") == 0

@@ -15,8 +15,11 @@ CHANGES = {
     "redis": "redis_changed",
     "database": "database_changed",
     "started": "consumer_started",
+    "stopped": "consumer_stopped",
 }
 """The meaning of a change, by the field of samples."""
+TIMES = ("started", "stopped")
+"""The fields that are times themselves, in milliseconds since 1970."""
 
 
 def columns(taken: Sequence[Mapping[str, Any]], group: str) -> Facts:
@@ -49,12 +52,10 @@ def marks(taken: Sequence[Mapping[str, Any]]) -> list[Facts]:
 def _marks(here: Mapping[str, Any], last: Mapping[str, Any]) -> Iterator[Facts]:
     for field, kind in CHANGES.items():
         before, after = last.get(field), here.get(field)
-        if before is None or after is None or before == after:
-            continue
-        if field == "started":
-            if after > before:  # else the newest consumer has ended
+        if field in TIMES:
+            if after is not None and after > (before or last["at"]):  # else it was removed
                 yield {"at": after, "what": kind}
-        else:
+        elif before is not None and after is not None and before != after:
             yield {"at": here["at"], "what": kind}
 
 

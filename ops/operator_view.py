@@ -7,6 +7,7 @@ It implements `api.operators.operator_view.OperatorView` for the console's endpo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 import redis
@@ -28,7 +29,7 @@ from ops.tasks.dead_letters.view import RedisDeadLetterView
 from projections.registry.lookup import projection_names
 from streams.appender import GROUPS
 from streams.cluster import keys_of, servers_of
-from streams.connection import connect
+from streams.connection import connect, lacks_resources, refuses_writes
 from streams.keys import TENANT, Keys
 from streams.settings import Settings
 from streams.wire import Command, as_text, ask, checked
@@ -82,20 +83,28 @@ class RedisOperatorView:
         }
 
     def consumers(self) -> Sequence[Facts]:
-        """Return every consumer with a recent heartbeat; times are in milliseconds since 1970."""
+        """Return every consumer with a recent heartbeat, and those that stopped lately.
+
+        Times are in milliseconds since 1970.
+        """
         now = server_ms(self._client)
         known = [
-            heartbeat | {"alive": now - heartbeat["beat"] < ALIVE_MS}
-            for heartbeat in heartbeats(self._client, self._keys)
+            each | {"alive": each["left"] is None and now - each["beat"] < ALIVE_MS}
+            for each in heartbeats(self._client, self._keys)
         ]
         return sorted(known, key=lambda each: (each["group"], each["since"], each["name"]))
 
-    def health(self) -> str:
-        """Return the server's name, version, used memory and eviction policy as one text.
+    def health(self) -> Facts:
+        """Return the server's name, version, memory and eviction policy as one text, and its state.
 
-        On a cluster it has one such text for each primary.
+        On a cluster the text describes each primary, and the memory is that of the fullest one.
         """
-        return "; ".join(map(_server_health, servers_of(self._client)))
+        found = [_server_health(server) for server in servers_of(self._client)]
+        fullest = max(found, key=lambda each: each["used_bytes"] / (each["max_bytes"] or inf))
+        return fullest | {
+            "description": "; ".join(each["description"] for each in found),
+            "refuses_writes": any(each["refuses_writes"] for each in found),
+        }
 
     def publish_backlog(self, seconds: float) -> None:
         """Measure the backlog of each group, and expose it in the metrics for so many seconds."""
@@ -153,12 +162,31 @@ class RedisOperatorView:
         ]
 
 
-def _server_health(client: redis.Redis) -> str:
+def _server_health(client: redis.Redis) -> dict[str, Any]:
     info: Mapping[str, Any] = client.info()
-    return (
+    limit = int(info.get("maxmemory", 0))
+    of_limit = f" of {info['maxmemory_human']}" if limit else ""
+    text = (
         f"{info.get('server_name', 'redis')} {info['redis_version']}, "
-        f"{info['used_memory_human']} in use, {info['maxmemory_policy']}"
+        f"{info['used_memory_human']}{of_limit} in use, {info['maxmemory_policy']}"
     )
+    return {
+        "description": text,
+        "refuses_writes": lacks_resources(info) or _refuses_ping(client),
+        "used_bytes": int(info["used_memory"]),
+        "max_bytes": limit or None,
+    }
+
+
+def _refuses_ping(client: redis.Redis) -> bool:
+    """Return True for a server that could not save: INFO is answered, but PING is refused."""
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        if refuses_writes(error):
+            return True
+        raise
+    return False
 
 
 def stream_sizes(client: redis.Redis, tenants: Sequence[str], keys: Keys) -> list[Facts]:

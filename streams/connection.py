@@ -106,6 +106,17 @@ def refuses_writes(error: BaseException) -> bool:
     )
 
 
+def lacks_resources(info: Mapping[str, Any]) -> bool:
+    """Return True if a server refuses writes for want of memory or of replicas.
+
+    `info` is its answer to INFO, with the sections memory and replication.
+    """
+    limit = int(info.get("maxmemory", 0))
+    used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
+    full = 0 < limit < used and info.get("maxmemory_policy") == "noeviction"
+    return full or info.get("min_slaves_good_slaves") == 0
+
+
 def is_outage(error: BaseException) -> bool:
     """Return True for an outage, which passes, and False for an error of the request."""
     if isinstance(

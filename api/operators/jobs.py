@@ -102,9 +102,9 @@ class OperatorJobEndpoints:
             gate.read_route(f"{url}/suggestions/", self.suggestions),
         ]
 
-    async def health(self) -> str:
-        """Return a short description of the PostgreSQL server."""
-        return await self._health.get()
+    async def health(self) -> dict[str, Any]:
+        """Return a short description of the PostgreSQL server, as a field of its status."""
+        return {"description": await self._health.get()}
 
     async def _read_health(self) -> str:
         async with self._connections() as connection:

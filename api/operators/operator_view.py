@@ -33,8 +33,8 @@ class OperatorView(Protocol):
         """Return the last heartbeat of each consumer, and whether it is alive."""
         ...
 
-    def health(self) -> str:
-        """Return a short description of the Redis server."""
+    def health(self) -> Facts:
+        """Return the Redis server's description, whether it refuses writes, and its memory."""
         ...
 
     def publish_backlog(self, seconds: float) -> None:

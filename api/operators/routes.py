@@ -7,7 +7,7 @@ The endpoints about jobs are in `api.operators.jobs`, those about dead letters i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -108,11 +108,13 @@ class _Endpoints:
         }
 
 
-async def _server(name: str, work: Awaitable[str]) -> dict[str, Any]:
-    """Return the JSON of a server's state; `work` returns the server's description."""
-    description = await or_none(work)
-    return {
-        "name": name,
-        "ok": description is not None,
-        "description": description or "unavailable",
+async def _server(name: str, work: Awaitable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the JSON of a server's status; `work` returns what is known of an available one."""
+    unavailable = {
+        "description": "unavailable",
+        "refuses_writes": None,
+        "used_bytes": None,
+        "max_bytes": None,
     }
+    found = await or_none(work)
+    return {"name": name, "ok": found is not None, **unavailable, **(found or {})}

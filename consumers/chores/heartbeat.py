@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -26,6 +27,11 @@ from streams.wire import Command, ask, checked
 INTERVAL_SECONDS = 10.0
 SILENT_MS = 600_000
 """The time without a heartbeat after which a consumer is removed from the list."""
+LEFT_MS = 3_600_000
+"""The time for which a consumer that stopped in good order stays in the list, so that operators see
+where one ran that is missing."""
+MAX_LEFT = 20
+"""The most stopped consumers in the list: those that stopped last."""
 
 
 class Heartbeat(PeriodicChore):
@@ -58,19 +64,22 @@ class Heartbeat(PeriodicChore):
         self._since = time.time_ns() // 1_000_000
 
     def leave(self) -> None:
-        """Send the last counts, and remove the consumer from the list.
+        """Send the last counts, and mark the consumer as stopped.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
-        self._work()
-        ask(self._client, "HDEL", self._keys.beats(), _field(self._group, self._consumer))
+        self._send(stopped=True)
 
     def _work(self) -> None:
-        checked(round_trips(self._client, self._commands(server_ms(self._client))))
+        self._send(stopped=False)
+
+    def _send(self, *, stopped: bool) -> None:
+        now = server_ms(self._client)
+        checked(round_trips(self._client, self._commands(now, now if stopped else None)))
         self._tally.mark_reported()
 
-    def _commands(self, now: int) -> Iterator[Command]:
+    def _commands(self, now: int, left: int | None) -> Iterator[Command]:
         facts = {
             "group": self._group,
             "name": self._consumer,
@@ -79,6 +88,7 @@ class Heartbeat(PeriodicChore):
             "since": self._since,
             "beat": now,
             "applied": self._tally.total,
+            "left": left,
         }
         yield "HSET", self._keys.beats(), _field(self._group, self._consumer), orjson.dumps(facts)
         if unreported := self._tally.total - self._tally.reported:
@@ -99,18 +109,21 @@ def heartbeats(client: redis.Redis, keys: Keys) -> list[dict[str, Any]]:
 
 
 def remove_silent(client: redis.Redis, keys: Keys, now: int) -> None:
-    """Remove consumers without a recent heartbeat; `now` is the server's clock in milliseconds.
+    """Remove consumers without a recent heartbeat, and those that stopped long ago.
+
+    `now` is the server's clock in milliseconds.
 
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
-    silent = [
-        _field(each["group"], each["name"])
-        for each in heartbeats(client, keys)
-        if now - each["beat"] > SILENT_MS
-    ]
-    if silent:
-        ask(client, "HDEL", keys.beats(), *silent)
+    known = heartbeats(client, keys)
+    left = sorted((each for each in known if each["left"]), key=itemgetter("left"), reverse=True)
+    old = [each for each in left if now - each["left"] > LEFT_MS]
+    silent = [each for each in known if not each["left"] and now - each["beat"] > SILENT_MS]
+    if fields := {
+        _field(each["group"], each["name"]) for each in (*silent, *old, *left[MAX_LEFT:])
+    }:
+        ask(client, "HDEL", keys.beats(), *fields)
 
 
 def _field(group: str, consumer: str) -> str:

@@ -115,12 +115,13 @@ class Samples(PeriodicChore):
         """Return what elections, starts and failovers change."""
         database = ask(self._client, "GET", self._keys.database(HISTORY_GROUP))
         servers = (server.info("server")["run_id"] for server in servers_of(self._client))
-        starts = (each["since"] for each in heartbeats(self._client, self._keys))
+        consumers = heartbeats(self._client, self._keys)
         return {
             "sampler": self._consumer,
             "redis": ",".join(sorted(servers)),
             "database": None if database is None else encodable(as_text(database)),
-            "started": max(starts, default=None),
+            "started": max((each["since"] for each in consumers), default=None),
+            "stopped": max((each["left"] for each in consumers if each["left"]), default=None),
         }
 
     def _write_commands(self, sample: Mapping[str, Any], now: int) -> list[Command]:

@@ -29,6 +29,8 @@ class Beat(SharedFigure):
     since: int
     beat: int
     applied: int
+    left: int | None = None
+    """When the consumer stopped in good order; None while it runs, or if it was killed."""
 
 
 class GroupSample(SharedFigure):
@@ -54,6 +56,8 @@ class Sample(SharedFigure):
     """The PostgreSQL server and timeline that rows were last written to."""
     started: int | None = None
     """When the newest consumer started, in milliseconds since 1970."""
+    stopped: int | None = None
+    """When the last consumer stopped in good order, in milliseconds since 1970."""
 
 
 class Behind(SharedFigure):

@@ -138,7 +138,7 @@ HEALTH = """async (changes) => {
     const facts = {
         samples: { at: [0, Date.now()], dead: 0, groups: { status: group(), rows: group() } },
         consumers: ["status", "rows"].map((group) => ({ group, alive: true })),
-        stalled: { count: 0 }, servers: [{ name: "redis", ok: true }],
+        stalled: { count: 0 }, servers: [{ name: "redis", ok: true, refuses_writes: false }],
     };
     for (const [path, value] of Object.entries(changes)) {
         const names = path.split("."), last = names.pop();
@@ -163,6 +163,11 @@ def test_the_health_names_what_is_wrong_the_worst_first(
     assert health(consumers__0__alive=False) == ["bad", "no consumer of status is alive"]
     assert health(consumers=[]) == ["bad", "no consumer is alive"]
     assert health(samples__at=[0, 1])[0] == "warn"
+    refused = {"servers__0__refuses_writes": True, "consumers": [], "samples__at": [0, 1]}
+    assert health(**refused) == [
+        "bad",
+        "redis refuses writes: workers of all tenants cannot report",
+    ]
     late = {"samples__groups__rows__oldest_seconds": [0.1, 40]}
     assert health(**late) == ["bad", "rows is 40 s behind"]
     assert health(samples__dead=1, servers__0__ok=False) == [

@@ -5,6 +5,8 @@ import redis
 
 from api.operators.letters.view import LetterSelection
 from consumers.chores.activity import Tally
+from consumers.chores.heartbeat import LEFT_MS, MAX_LEFT, Heartbeat, remove_silent
+from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from consumers.round_trips import server_ms
@@ -17,6 +19,7 @@ from streams.keys import Keys
 from streams.settings import Settings
 from streams.wire import ask
 from tests.support.members import Member
+from tests.support.servers import RedisFactory
 from tests.support.waiting import eventually
 
 DONE = b'{"type":"done","id":"a1"}'
@@ -187,4 +190,49 @@ def test_a_large_letter_is_cut_between_characters(
 
 
 def test_health_names_the_server(view: RedisOperatorView) -> None:
-    assert "noeviction" in view.health()
+    health = view.health()
+    assert "noeviction" in health["description"]
+    assert not health["refuses_writes"]
+    assert health["used_bytes"] > 0
+
+
+def test_health_of_a_server_that_refuses_writes__says_so(open_redis: RedisFactory) -> None:
+    server = open_redis(persist=False)
+    with redis.Redis.from_url(server.url) as client:
+        view = RedisOperatorView(client, DeadLetterStore(client))
+        for option, value in (("maxmemory", "100kb"), ("min-replicas-to-write", "1")):
+            client.config_set(option, value)
+            health = view.health()
+            assert health["refuses_writes"], option
+            assert health["max_bytes"] == (100 * 1024 if option == "maxmemory" else None)
+            client.config_set(option, "0")
+        assert not view.health()["refuses_writes"]
+
+
+def test_consumer_that_stopped__is_listed_for_an_hour_and_marked(
+    view: RedisOperatorView, redis_client: redis.Redis
+) -> None:
+    keys = Keys()
+    sample(redis_client, 1)
+    before = [heartbeat["name"] for heartbeat in view.consumers() if heartbeat["left"] is None]
+    stopping = Heartbeat(redis_client, "rows", "stopping", Tally())
+    stopping.run()
+    stopping.leave()
+    (stopped,) = [heartbeat for heartbeat in view.consumers() if heartbeat["left"]]
+    assert (stopped["group"], stopped["name"], stopped["alive"]) == ("rows", "stopping", False)
+    assert before == [each["name"] for each in view.consumers() if each["left"] is None]
+    sample(redis_client, 1)
+    assert {"at": stopped["left"], "what": "consumer_stopped"} in view.samples()["marks"]
+    remove_silent(redis_client, keys, stopped["left"] + LEFT_MS)
+    assert stopped in view.consumers()
+    remove_silent(redis_client, keys, stopped["left"] + LEFT_MS + 1)
+    assert stopped not in view.consumers()
+
+
+def test_only_the_consumers_that_stopped_last_are_listed(
+    view: RedisOperatorView, redis_client: redis.Redis
+) -> None:
+    for number in range(MAX_LEFT + 5):
+        Heartbeat(redis_client, "rows", f"restarted-{number}", Tally()).leave()
+    remove_silent(redis_client, Keys(), server_ms(redis_client))
+    assert len(view.consumers()) == MAX_LEFT

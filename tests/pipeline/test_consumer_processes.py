@@ -58,9 +58,9 @@ def all_serving(pid: int) -> dict[int, int] | None:
 
 
 def members(client: redis.Redis) -> set[bytes]:
-    """Return the names of the consumers that sent a heartbeat."""
+    """Return the names of the consumers that sent a heartbeat and have not stopped."""
     beats: Any = client.hvals(Keys().beats())
-    return {json.loads(beat)["name"] for beat in beats}
+    return {beat["name"] for beat in map(json.loads, beats) if not beat["left"]}
 
 
 def append(client: redis.Redis, jobs: range) -> None:

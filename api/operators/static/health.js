@@ -4,13 +4,20 @@
 import { count, seconds } from "./format.js";
 import { serverNow } from "./http.js";
 import { t } from "./text.js";
+import { helpHref } from "./view_help.js";
 
 const SAMPLE_OVERDUE = 60_000; // milliseconds since the last sample
 export const LATE = { bad: 30, warn: 5 }; // seconds
 
-/** Return {tone, text, issues}, with the worst issues first; an issue is {tone, text, href}. */
+/**
+ * Return {tone, text, issues}, with the worst issues first. An issue is {tone, text, href, help}: `href`
+ * is the page that shows what it is about, and `help` the one that says what to do.
+ */
 export function healthOf(facts) {
-  const issues = [...unavailable(facts), ...missing(facts), ...late(facts), ...waiting(facts)]
+  const refusing = refusesWrites(facts);
+  // Consumers cannot write heartbeats and samples to a Redis that refuses writes: their absence says nothing.
+  const delivery = refusing.length ? [] : [...missing(facts), ...late(facts)];
+  const issues = [...unavailable(facts), ...refusing, ...delivery, ...waiting(facts)]
     .sort((a, b) => (b.tone === "bad") - (a.tone === "bad"));
   const tone = issues[0]?.tone ?? "good";
   return { tone, text: t(`health.${tone}`), issues };
@@ -29,32 +36,39 @@ export function groupsOf({ samples, consumers }) {
 }
 
 function unavailable({ servers }) {
-  return servers.filter((each) => !each.ok).map((each) => ({ tone: "bad", text: t("health.unavailable", { server: each.name }) }));
+  return servers.filter((each) => !each.ok)
+    .map((each) => ({ tone: "bad", text: t("health.unavailable", { server: each.name }), help: helpHref(each.name) }));
+}
+
+function refusesWrites({ servers }) {
+  return servers.filter((each) => each.refuses_writes)
+    .map((each) => ({ tone: "bad", text: t("health.refusesWrites", { server: each.name }), help: helpHref("full") }));
 }
 
 function missing(facts) {
   if (!facts.consumers) return [];
-  if (!facts.consumers.some((each) => each.alive)) return [{ tone: "bad", text: t("health.noConsumer") }];
+  if (!facts.consumers.some((each) => each.alive)) return [{ tone: "bad", text: t("health.noConsumer"), help: helpHref("consumers") }];
   return groupsOf(facts).filter((each) => !each.alive)
-    .map((each) => ({ tone: "bad", text: t("health.noConsumerOf", { group: each.name }) }));
+    .map((each) => ({ tone: "bad", text: t("health.noConsumerOf", { group: each.name }), help: helpHref("consumers") }));
 }
 
 function late({ samples }) {
   if (!samples) return [];
   const overdue = overdueSample(samples);
-  if (overdue !== null) return [{ tone: "warn", text: t("health.noSample", { time: seconds(overdue) }) }];
+  if (overdue !== null) return [{ tone: "warn", text: t("health.noSample", { time: seconds(overdue) }), help: helpHref("sample") }];
   return Object.entries(samples.groups).flatMap(([name, { oldest_seconds: oldest }]) => {
     const age = oldest[oldest.length - 1] ?? 0;
     const tone = age > LATE.bad ? "bad" : age > LATE.warn && "warn";
-    return tone ? [{ tone, text: t("health.behind", { group: name, time: seconds(age) }), href: "#/tenants?order=lag" }] : [];
+    if (!tone) return [];
+    return [{ tone, text: t("health.behind", { group: name, time: seconds(age) }), href: "#/tenants?order=lag", help: helpHref("behind") }];
   });
 }
 
 function waiting({ samples, stalled }) {
   const found = [];
-  if (samples?.dead > 0) found.push({ tone: "warn", text: many("health.deadLetters", samples.dead), href: "#/dead" });
+  if (samples?.dead > 0) found.push({ tone: "warn", text: many("health.deadLetters", samples.dead), href: "#/dead", help: helpHref("dead") });
   if (stalled?.count > 0) {
-    found.push({ tone: "warn", text: many("health.stalled", stalled.count, stalled.more), href: "#/stalled" });
+    found.push({ tone: "warn", text: many("health.stalled", stalled.count, stalled.more), href: "#/stalled", help: helpHref("silent") });
   }
   return found;
 }

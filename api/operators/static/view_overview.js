@@ -4,12 +4,13 @@ import { h, panel, put, table } from "./dom.js";
 import { ago, bar, count, jobHref, rate, seconds } from "./format.js";
 import { LATE, groupsOf, healthOf, overdueSample } from "./health.js";
 import { get } from "./http.js";
-import { known, t } from "./text.js";
+import { known, parts, t } from "./text.js";
 import { chartSection } from "./view_charts.js";
 
 const EVERY = 5_000;
 const SIGNS = { good: "✓", warn: "!", bad: "✕" };
 const MAX_TYPES = 12;
+const FULL = 0.8; // the share of the limit of memory from which it is a warning
 
 export async function overview(visit) {
   const charts = chartSection(visit), top = h("div", { class: "stack" }), rest = h("div", { class: "stack" });
@@ -49,7 +50,8 @@ function health({ tone, text, issues }) {
   return h("section", { class: `health ${tone}`, "aria-label": t("overview.health") },
     h("p", {}, h("span", { class: "sign-of", "aria-hidden": "true" }, SIGNS[tone]), h("strong", {}, text)),
     issues.length > 0 && h("ul", {}, issues.map((each) =>
-      h("li", { class: each.tone }, each.href ? h("a", { href: each.href }, each.text) : each.text))));
+      h("li", { class: each.tone }, each.href ? h("a", { href: each.href }, each.text) : each.text,
+        each.help && [" ", h("a", { class: "what-to-do", href: each.help }, t("help.link"))]))));
 }
 
 function tiles({ samples }, figures) {
@@ -136,7 +138,11 @@ function figure(name, value, unit, tone) {
 
 function consumers(facts) {
   const { consumers: all } = facts, served = groupsOf(facts);
-  const alive = (each) => h("span", { class: `badge ${each.alive ? "is-done" : "is-failed"}` }, t(each.alive ? "overview.alive" : "overview.notAlive"));
+  const without = new Set(served.filter((each) => !each.alive).map((each) => each.name));
+  // One that is gone is no trouble where another one of its group is alive.
+  const tone = (each) => (each.alive ? "is-done" : without.has(each.group) ? "is-failed" : "");
+  const word = (each) => (each.alive ? t("overview.alive") : each.left ? parts("overview.stopped", { time: ago(each.left) }) : t("overview.notAlive"));
+  const alive = (each) => h("span", { class: `badge ${tone(each)}` }, word(each));
   const lead = all && t("overview.served", { served: served.filter((each) => each.alive).length, groups: served.length });
   return panel(t("overview.consumers"), lead && h("p", { class: "hint" }, lead), table(t("overview.consumers"), [
     { title: t("overview.ofGroup"), cell: (each) => h("strong", { translate: "no" }, each.group) },
@@ -152,6 +158,17 @@ function consumers(facts) {
 
 function servers(all) {
   return panel(t("overview.servers"), h("ul", { class: "servers" }, all.map((each) =>
-    h("li", { class: each.ok ? "good" : "bad" }, h("strong", { translate: "no" }, each.name),
-      h("span", { translate: "no" }, each.ok ? each.description : t("overview.unavailable"))))));
+    h("li", { class: toneOf(each) }, h("strong", { translate: "no" }, each.name),
+      h("span", { translate: "no" }, each.ok ? each.description : t("overview.unavailable")),
+      memory(each)))));
+}
+
+function toneOf({ ok, refuses_writes: refuses, used_bytes: used, max_bytes: limit }) {
+  if (!ok || refuses) return "bad";
+  return limit && used > FULL * limit ? "warn" : "good";
+}
+
+function memory({ refuses_writes: refuses, used_bytes: used, max_bytes: limit }) {
+  const share = limit ? percent(used / limit) : null;
+  return h("span", {}, [refuses && t("overview.refusesWrites"), share && t("overview.memoryUsed", { share })].filter(Boolean).join(" "));
 }

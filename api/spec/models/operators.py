@@ -43,7 +43,9 @@ class Mark(Answer):
     """A moment at which something happened to the deployment."""
 
     at: Milliseconds
-    what: Literal["election", "redis_changed", "database_changed", "consumer_started"]
+    what: Literal[
+        "election", "redis_changed", "database_changed", "consumer_started", "consumer_stopped"
+    ]
 
 
 class Samples(Answer):
@@ -63,7 +65,7 @@ class SampleColumns(Samples):
 
 
 class ConsumerHeartbeat(Answer):
-    """The last heartbeat of a consumer."""
+    """The last heartbeat of a consumer; one that stopped is kept for an hour."""
 
     group: str
     name: str
@@ -72,6 +74,9 @@ class ConsumerHeartbeat(Answer):
     since: Annotated[Milliseconds, Field(description="When the consumer started.")]
     beat: Annotated[Milliseconds, Field(description="When it sent the heartbeat.")]
     applied: Annotated[Count, Field(description="The entries that it has applied.")]
+    left: Annotated[
+        Milliseconds | None, Field(description="When it stopped in good order, else null.")
+    ]
     alive: bool
 
 
@@ -91,6 +96,19 @@ class ServerStatus(Answer):
     name: str
     ok: bool
     description: str
+    refuses_writes: Annotated[
+        bool | None,
+        Field(
+            description="Whether Redis refuses writes, because it lacks memory, disk or replicas."
+            " Null for PostgreSQL, and for a server that is unavailable."
+        ),
+    ]
+    used_bytes: Annotated[
+        Count | None, Field(description="The memory in use, of the fullest node of a cluster.")
+    ]
+    max_bytes: Annotated[
+        Count | None, Field(description="The limit of that node's memory; null without a limit.")
+    ]
 
 
 class Overview(Answer):
