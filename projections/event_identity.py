@@ -28,10 +28,11 @@ def is_repeat(text: str, held: str, event_id: str) -> bool:
 def other_identity(event_id: str, text: str) -> str:
     """Return the identity of an event whose id belongs to another event.
 
-    It depends only on the event, so that another append has the same. The query `keep_tail`
-    contains the same rule.
+    It depends only on the event, so that another append has the same, also a requeued one. The
+    query `keep_tail` contains the same rule.
     """
-    return event_id + f"#{sha256(text.encode()).hexdigest()}".ljust(_SUFFIX, "#")
+    digest = sha256(_without_id(text, event_id).encode()).hexdigest()
+    return event_id + f"#{digest}".ljust(_SUFFIX, "#")
 
 
 def event_id_of(identity: str) -> str:
@@ -40,6 +41,6 @@ def event_id_of(identity: str) -> str:
 
 
 def _without_id(text: str, event_id: str) -> str:
-    """Return a JSON object without its closing brace, and without the event id before it."""
-    body = text.rstrip(_BLANK)[:-1].rstrip(_BLANK)
-    return body.removesuffix(f',"event_id":"{event_id}"').rstrip(_BLANK)
+    """Return the text of an event without the event id that a requeue adds at its end."""
+    body, added = text.rstrip(_BLANK), f',"event_id":"{event_id}"}}'
+    return body.removesuffix(added) + "}" if body.endswith(added) else body

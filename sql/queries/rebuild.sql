@@ -36,13 +36,18 @@ LEFT JOIN LATERAL (
       AND (s.entry_ms, s.entry_seq) IN ((h.entry_ms, h.entry_seq), (h.last_ms, h.last_seq))
     LIMIT 1
 ) AS h ON true
+CROSS JOIN LATERAL (
+    SELECT rtrim(s.event, E' \t\n\r') AS body, ',"event_id":"' || s.event_id || '"}' AS added
+) AS t
 LEFT JOIN LATERAL (
     SELECT true AS held
     FROM job_events AS o
     WHERE h.held IS NULL
       AND (o.tenant, o.kind, o.id, o.day) = (s.tenant, s.kind, s.id, s.day)
       AND o.event_id
-          = s.event_id || rpad('#' || encode(sha256(convert_to(s.event, 'UTF8')), 'hex'), 200, '#')
+          = s.event_id || rpad('#' || encode(sha256(convert_to(
+                CASE WHEN right(t.body, length(t.added)) = t.added
+                     THEN left(t.body, -length(t.added)) || '}' ELSE t.body END, 'UTF8')), 'hex'), 200, '#')
       AND (s.entry_ms, s.entry_seq) IN ((o.entry_ms, o.entry_seq), (o.last_ms, o.last_seq))
     LIMIT 1
 ) AS o ON true

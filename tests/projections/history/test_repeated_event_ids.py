@@ -126,6 +126,26 @@ def test_event_ids_misused__any_batches_and_ways__each_event_once_and_nothing_lo
     assert found[0] == found[1] == found[2]
 
 
+def test_event_whose_id_another_event_has__with_and_without_the_id_of_a_requeue__is_one(
+    ways: dict[str, list[JobRows]], db: psycopg.Connection
+) -> None:
+    """Its first entry has no event id, and its second entry has that of a requeue."""
+    first, other = b'{"type":"queued","id":"a1"}', b'{"type":"queued","id":"a1","attempt":2}'
+    entries = [
+        decode(ONE.tenant, EntryId(ms, 0), [b"event", raw])
+        for ms, raw in (
+            (NOW - 3 * DAY_MS, with_event_id(other, f"{NOW}-0")),
+            (NOW, first),
+            (NOW + 1, with_event_id(b" ".join((first, b"")), f"{NOW}-0")),
+        )
+    ]
+    for way, writers in ways.items():
+        job = ONE._replace(tenant=way)
+        for batch in (entries, entries[:2], entries[2:], entries):
+            writers[0].apply(of_tenant(batch, way))
+            check(db, job, of_tenant(entries, way))
+
+
 def of_tenant(entries: Sequence[Entry], tenant: str) -> list[Entry]:
     return [entry._replace(tenant=tenant) for entry in entries]
 
