@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -21,7 +23,7 @@ from streams.connection import connect
 from tests.chaos.logs import LOGS
 from tests.support.proxy import Proxy
 from tests.support.servers import migrate, server_folder
-from tests.support.waiting import ENDING
+from tests.support.waiting import ENDING, eventually
 
 GROUPS = ("status", "rows")
 RESTART_SECONDS = 0.2
@@ -69,6 +71,8 @@ class Fleet:
         self._halt.set()
         self._thread.join()
         for member in self._members:
+            # A process that was just started ends at once by the signal, as any program does.
+            eventually(partial(_handles_termination, member.child), ENDING)
             member.child.ask_to_stop()
         for member in self._members:
             if not member.child.wait(ENDING):
@@ -83,6 +87,18 @@ class Fleet:
                 status = member.keep()
                 if status is not None and status != -signal.SIGKILL:
                     self.fallen.append(f"{member.group}: ended by itself, exit status {status}")
+
+
+def _handles_termination(process: Child) -> bool:
+    """Return True once a process has a handler for SIGTERM, or has ended."""
+    if process.poll() is not None:
+        return True
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except FileNotFoundError:  # not Linux
+        return True
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 class Rig:
