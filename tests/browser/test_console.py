@@ -110,7 +110,7 @@ def test_clicking_from_the_overview_to_a_job_and_why_it_is_done(
     note = "1 event of attempt 2 arrived after its end"
     expect(page.locator(".note.warn")).to_contain_text(note)
     lost = page.get_by_role("table", name="Superseded events")
-    expect(lost.locator("tr", has_text="failed of attempt 1")).to_contain_text("1 attempt")
+    expect(lost.locator("tr", has_text="failed of attempt 1")).to_contain_text("1. attempt")
     expect(page.get_by_text('"rows": 3')).to_be_visible()
     page.get_by_text("History").click()
     expect(page.locator("td .event")).to_have_count(8)

@@ -134,8 +134,8 @@ def test_chosen_letters_are_discarded_and_an_interrupted_action_goes_on(
     dialog.get_by_role("button", name="닫기").click()
     expect(page.get_by_role("region", name="사유별")).to_contain_text("데드 레터 58건")
     page.goto(f"{crowded.console}#/audit")
-    heading(page, "감사 기록")
-    expect(page.get_by_role("table", name="감사 기록").locator("tbody tr")).to_have_count(3)
+    heading(page, "감사 로그")
+    expect(page.get_by_role("table", name="감사 로그").locator("tbody tr")).to_have_count(3)
     assert page.evaluate(FAINT) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

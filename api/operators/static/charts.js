@@ -1,7 +1,7 @@
 // Charts over a span of time, drawn by uPlot, which all have the same time axis and the same cursor.
 //
 //   const charts = new Charts(visit.signal);   they are removed when the page is left
-//   const chart = charts.make({ label, unit, write, series: [{ label, colour }] })
+//   const chart = charts.make({ label, unit, write, series: [{ label, colour }], steps })
 //   chart.node                                the element; it stays, and only its content changes
 //   charts.show({ since, until, marks })      the axis of all charts, and the marks on it
 //   chart.show(at, columns)                   the values: times in milliseconds, a column a series
@@ -21,6 +21,8 @@ const HEIGHT = 150;
 const CLIPPED_ABOVE = 3; // times the value that 95 % of the values are below
 const NEARLY_ALL = 0.95;
 const DAY = 86_400;
+/** The steps of an axis with durations, in seconds, so that its values are short. */
+export const DURATIONS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, DAY, 2 * DAY, 5 * DAY, 10 * DAY, 50 * DAY];
 
 /** Return the value at which the axis ends, and whether values are above it. */
 export function topOf(columns) {
@@ -75,8 +77,8 @@ export class Charts {
 }
 
 class Chart {
-  constructor(charts, { label, unit, write, series }) {
-    Object.assign(this, { charts, label, unit, write, series });
+  constructor(charts, { label, unit, write, series, steps }) {
+    Object.assign(this, { charts, label, unit, write, series, steps });
     this.reading = h("span", { class: "reading" });
     this.place = h("div", { class: "chart", tabindex: 0, role: "img", onkeydown: (event) => this.key(event) });
     this.note = h("p", { class: "clipped" });
@@ -134,7 +136,7 @@ class Chart {
       scales: { x: { range: () => this.charts.range }, y: { range: () => [0, this.scale.top] } },
       axes: [
         { ...axis, grid: { show: false }, size: 24, values: (_plot, splits) => splits.map((each) => clock(each * 1000, isDay && isMidnight(each))) },
-        { ...axis, grid: { stroke: colour("rule"), width: 1 }, size: 62, values: (_plot, splits) => splits.map((each) => this.write(each)) },
+        { ...axis, grid: { stroke: colour("rule"), width: 1 }, size: 70, ...(this.steps && { incrs: this.steps }), values: (_plot, splits) => splits.map((each) => this.write(each)) },
       ],
       series: [{}, ...this.series.map((each) => ({
         label: each.label, stroke: colour(each.colour), width: 1.6, dash: each.dash, points: { show: false }, spanGaps: false,

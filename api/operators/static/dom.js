@@ -52,12 +52,17 @@ export function table(caption, columns, rows, empty, rowClass = () => null) {
     h("th", { scope: "col", class: each.num ? "num" : each.wide && "wide" }, each.title));
   const body = rows.map((row) =>
     h("tr", { class: rowClass(row) }, columns.map((each) =>
-      h("td", { "data-label": each.title, class: cellClass(each) }, each.cell(row)))));
+      h("td", { "data-label": each.title, class: cellClass(each) }, oneOf(each.cell(row))))));
   return h("div", { class: "scroll" },
     h("table", {},
       h("caption", { class: "unseen" }, caption),
       h("thead", {}, h("tr", {}, head)),
       h("tbody", {}, body)));
+}
+
+/** Return one node for the content of a cell: on a narrow page, each node is an item of a grid. */
+function oneOf(content) {
+  return Array.isArray(content) ? h("div", {}, content) : content;
 }
 
 function cellClass({ num, wide, phone }) {

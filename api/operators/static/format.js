@@ -23,6 +23,10 @@ export function bytes(value) {
   return value < 1048576 ? `${(value / 1024).toFixed(1)} KiB` : `${(value / 1048576).toFixed(1)} MiB`;
 }
 
+export function percent(value) {
+  return t("state.percent", { n: String(value) });
+}
+
 // Tables that are indexed with data have no prototype, so that "constructor" is not found in them.
 const WORDS = { __proto__: null, queued: "queued", processing: "processing", done: "done", failed: "failed", cancelled: "cancelled" };
 
@@ -44,12 +48,12 @@ export function stepOf(progress) {
 /** Make a progress bar with its percentage and step. */
 export function bar(progress) {
   if (!progress) return "";
-  const percent = typeof progress.percent === "number" ? progress.percent : null;
+  const share = typeof progress.percent === "number" ? progress.percent : null;
   const { name, index, total } = stepOf(progress);
   const step = name && total ? t("state.step", { name, index: String(index ?? "?"), total: String(total) }) : name;
   return h("span", { class: "bar" },
-    percent !== null && h("progress", { value: percent, max: 100, "aria-label": t("state.progressBar") }),
-    h("span", { translate: "no" }, percent === null ? "" : `${Math.round(percent)} % `, step ?? ""));
+    share !== null && h("progress", { value: share, max: 100, "aria-label": t("state.progressBar") }),
+    h("span", { translate: "no" }, [share === null ? "" : percent(Math.round(share)), step].filter(Boolean).join(" ")));
 }
 
 /** Return the address of a job's page. */

@@ -105,7 +105,7 @@ function message(status, facts) {
   if (OWN_WORDS.includes(facts.type)) return facts.detail; // in the language of the console
   if (status === 401) return t("shell.tokenInvalid");
   if (status === 403) return t("shell.tokenScope");
-  if (status === 404) return `${t("shell.notFound")}.`;
+  if (status === 404) return t("shell.nothingHere");
   if (status === 503) return t("shell.missing", { servers: (facts.missing ?? [t("shell.aServer")]).join(", ") });
   if (!facts.detail) return t("shell.answered", { status: String(status) });
   const part = [facts.parameter, facts.reason].filter(Boolean).join(": ");

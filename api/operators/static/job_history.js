@@ -2,7 +2,7 @@
 
 import { copyButton } from "./copy.js";
 import { h, put } from "./dom.js";
-import { badge, bar, bytes, pretty } from "./format.js";
+import { badge, bar, bytes, percent, pretty } from "./format.js";
 import { get } from "./http.js";
 import { t } from "./text.js";
 import { exact, when } from "./time.js";
@@ -61,7 +61,7 @@ function parsed(text) {
 function sayings(event) {
   const step = event.step_name_display ?? event.step_name ?? event.step;
   const known = [
-    event.percent !== undefined && event.percent !== null && `${event.percent} %`,
+    event.percent !== undefined && event.percent !== null && percent(event.percent),
     step && (event.step_total ? t("state.step", { name: step, index: String(event.step_index ?? "?"), total: String(event.step_total) }) : step),
     event.code, event.error, event.reason,
     event.result && t("job.resultOf", { size: bytes(JSON.stringify(event.result).length) }),

@@ -13,6 +13,7 @@ const MAX_COUNTED = 20; // requests to count what matches
 const MAX_LISTED = 300; // outcomes
 const MAX_CHECKED = 50; // entries in one request
 const CHECKS = 8;
+const BAD = ["dead.outcome.failed", "dead.outcome.not_kept", "dead.outcome.invalid_tenant", "dead.outcome.unknown", "dead.state.dead"];
 const CHECK_EVERY = 1_500; // milliseconds
 
 /** Requeue or discard one letter, once that is confirmed. */
@@ -142,6 +143,7 @@ class Run {
   async go() {
     this.busy = true;
     this.stopping = false;
+    this.title.textContent = t(`dead.${this.verb}`);
     this.#draw();
     let message = null, more = true;
     try {
@@ -184,7 +186,7 @@ class Run {
       : [["shell.close", this.close], ...(more ? [["dead.goOn", () => this.go(), "primary"]] : [])];
     put(this.body,
       h("progress", { max: this.all ?? false, value: this.all === null && this.busy ? false : this.busy || more ? done : this.all ?? done, "aria-label": text }),
-      h("p", { class: "counts" }, text, " ", counts(items, this.states).map(([key, number]) => h("span", { class: "badge" }, `${t(key)} ${count(number)}`))),
+      h("p", { class: "counts" }, text, " ", counts(items, this.states).map(([key, number]) => h("span", { class: BAD.includes(key) ? "badge is-failed" : "badge" }, `${t(key)} ${count(number)}`))),
       message && h("p", { class: "note", role: "status" }, message),
       !this.busy && done > 0 && this.#outcomes(items),
       this.#buttons(buttons));

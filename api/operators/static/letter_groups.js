@@ -77,10 +77,15 @@ export function groupList(counting) {
         h("span", { class: "detail", translate: "no" }, each.detail)),
       h("p", { class: "hint" },
         each.names.size === 1 && !each.more ? h("span", { translate: "no" }, [...each.names][0]) : tenantsText(each.names.size, each.more),
-        " · ", parts("dead.firstSeen", { time: ago(each.first) }), " · ", parts("dead.lastSeen", { time: ago(each.last) }), " · ",
-        h("a", { href: addressOf(filters, narrowing(each)) }, t("dead.show")))))),
+        " · ", parts("dead.firstSeen", { time: ago(each.first) }), " · ", parts("dead.lastSeen", { time: ago(each.last) }),
+        !isNarrowed(filters, each) && [" · ", h("a", { href: addressOf(filters, narrowing(each)) }, t("dead.show"))])))),
     rest > 0 && h("p", { class: "hint" }, t("dead.otherReasons", { count: rest })),
   ];
+}
+
+/** Return whether the filters leave only the letters of this group. */
+function isNarrowed(filters, group) {
+  return Object.entries(narrowing(group)).every(([name, value]) => (filters[name] ?? null) === value);
 }
 
 function narrowing({ reason, detail, type }) {

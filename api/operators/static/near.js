@@ -15,7 +15,7 @@ export async function suggestions(text, signal) {
 }
 
 export function suggestedJob(job) {
-  return h("a", { href: jobHref(job), translate: "no" }, badge(job.state), ` ${job.id} `, h("small", {}, job.tenant));
+  return h("a", { href: jobHref(job), translate: "no" }, badge(job.state, t(`state.${job.state}`)), ` ${job.id} `, h("small", {}, job.tenant));
 }
 
 /** Make the answer to a search that found nothing: what was looked for, and what is near. */

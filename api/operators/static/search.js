@@ -49,9 +49,10 @@ export function chips(query) {
   const filters = filtersOf(query);
   return filters.map(([name, value]) => {
     const rest = filters.filter((each) => each[0] !== name);
-    const shown = name === "last" ? filterValue(name, value) : value;
+    const isText = name === "last" || (name === "state" && STATES.includes(value));
+    const shown = name === "last" ? filterValue(name, value) : isText ? t(`state.${value}`) : value;
     return h("a", { class: "chip", href: searchHref(Object.fromEntries(rest)) },
-      h("small", {}, filterName(name)), " ", h("b", { translate: "no" }, shown), h("i", { "aria-hidden": "true" }, " ×"),
+      h("small", {}, filterName(name)), " ", h("b", { translate: isText ? null : "no" }, shown), h("i", { "aria-hidden": "true" }, " ×"),
       h("span", { class: "unseen" }, ` ${t("jobs.remove")}`));
   });
 }
@@ -127,7 +128,8 @@ function link(filter, text) {
 }
 
 export function jobCell(job) {
-  return h("span", { class: "job", translate: "no" }, h("a", { href: jobHref(job), "data-key": jobHref(job) }, job.id), h("small", {}, job.kind));
+  return h("span", { class: "job", translate: "no" }, h("a", { href: jobHref(job), "data-key": jobHref(job) }, job.id),
+    h("small", {}, job.kind, job.attempt > 1 && h("span", { translate: "yes" }, ` · ${t("jobs.attemptNumber", { attempt: String(job.attempt) })}`)));
 }
 
 export function tenantCell(job) {
@@ -157,7 +159,6 @@ export function jobTable(items, empty) {
     { title: t("jobs.type"), phone: "line", cell: typeCell },
     { title: t("jobs.progressOrError"), wide: true, phone: "full", cell: outcomeCell },
     { title: t("jobs.worker"), phone: "hide", cell: workerCell },
-    { title: t("jobs.attempt"), num: true, phone: "hide", cell: (job) => String(job.attempt) },
     { title: t("jobs.created"), phone: "hide", cell: (job) => when(job.created_at) },
     { title: t("jobs.updated"), phone: "line", cell: (job) => when(job.updated_at) },
   ], items, empty);

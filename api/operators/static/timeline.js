@@ -30,7 +30,7 @@ export function timelineOf(timeline, winner, width, now) {
   const names = [...new Set(timeline.spans.map((span) => span.name))];
   const scale = { start, end, width, x: (ms) => LEFT + ((ms - start) / Math.max(1, end - start)) * (width - LEFT - RIGHT) };
   return [h("div", { class: "scroll lives", tabindex: "0", "data-key": "timeline", role: "group", "aria-label": t("job.timeline") },
-    chart(timeline, names, winner, scale, now)), legend(timeline.spans, names)];
+    chart(timeline, names, winner, scale, now)), legend(timeline.spans, names, now)];
 }
 
 function chart(timeline, names, winner, scale, now) {
@@ -48,9 +48,10 @@ function chart(timeline, names, winner, scale, now) {
     picture.append(
       s("text", { x: 0, y: y + 17, class: "lane" }, t("job.attemptLane", { attempt: String(attempt) })),
       s("line", { x1: LEFT, x2: width - RIGHT, y1: y + 13, y2: y + 13, class: "base" }));
-    if (now !== null && lane === attempts.length - 1 && spans.length) picture.append(running(spans.at(-1), names, x, y, now));
+    const open = now !== null && lane === attempts.length - 1 ? spans.at(-1) : null;
+    if (open) picture.append(running(open, names, x, y, now));
     // What is drawn later lies on top: ends cover what came after them.
-    for (const span of inOrder(spans)) picture.append(step(span, names, x, y));
+    for (const span of inOrder(spans)) picture.append(step(span, names, x, y, span === open ? now : null));
     for (const each of inOrder(moments)) picture.append(sign(each, x(Date.parse(each.at)), y + 13, each.entry_id === winner));
   });
   if (now !== null) {
@@ -89,9 +90,10 @@ function colour(name, names) {
   return `step-${names.indexOf(name) % COLOURS}`;
 }
 
-function step(span, names, x, y) {
+function step(span, names, x, y, now) {
   const left = x(Date.parse(span.start)), size = Math.max(2, x(Date.parse(span.end)) - left);
-  const room = Math.floor((size - 10) / 7), name = span.display;
+  // The name of the step that is running has the room until now.
+  const room = Math.floor(((now === null ? size : x(now) - left) - 10) / 7), name = span.display;
   const text = name.length > room ? `${name.slice(0, Math.max(0, room - 1))}…` : name;
   const took = seconds((Date.parse(span.end) - Date.parse(span.start)) / 1000);
   return s("g", { translate: "no" },
@@ -114,11 +116,12 @@ function sign({ type, at, entry_id, late }, x, y, won) {
     s("path", { d: SHAPES[type] ?? SHAPES.queued }));
 }
 
-function legend(spans, names) {
+function legend(spans, names, now) {
   if (!names.length) return null;
   return h("ul", { class: "legend", "aria-label": t("job.steps") }, names.map((name) => {
     const own = spans.filter((span) => span.name === name && !span.late);
-    const took = own.reduce((sum, span) => sum + Date.parse(span.end) - Date.parse(span.start), 0);
+    const end = (span) => (now !== null && span === spans.at(-1) ? now : Date.parse(span.end));
+    const took = own.reduce((sum, span) => sum + end(span) - Date.parse(span.start), 0);
     const shown = spans.find((span) => span.name === name && span.display !== name)?.display ?? name;
     return h("li", {}, h("i", { class: colour(name, names), "aria-hidden": "true" }), h("span", { translate: "no" }, shown), h("small", {}, ` ${seconds(took / 1000)}`));
   }));

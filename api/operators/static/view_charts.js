@@ -1,6 +1,6 @@
 // The charts of the overview: jobs, and the delivery of each group.
 
-import { Charts } from "./charts.js";
+import { Charts, DURATIONS } from "./charts.js";
 import { h, put } from "./dom.js";
 import { count, rate, seconds } from "./format.js";
 import { get } from "./http.js";
@@ -71,16 +71,17 @@ export function chartSection(visit) {
 
 function showJobs(chart, { jobs, step_seconds: step }) {
   const perMinute = (column) => column.map((value) => (value * 60) / step);
+  chart.node.hidden = !jobs && !chart.at.length; // no values came yet
   if (jobs) chart.show(jobs.at, [jobs.created, jobs.done, jobs.failed].map(perMinute));
 }
 
 function groupCharts(charts, group) {
-  const make = (name, unit, write, colour) =>
-    charts.make({ label: t(`charts.${name}`, { group }), unit, write, series: [{ label: "", colour }] });
+  const make = (name, unit, write, colour, steps) =>
+    charts.make({ label: t(`charts.${name}`, { group }), unit, write, series: [{ label: "", colour }], steps });
   return [
     make("applied", t("charts.entriesPerSecond"), rate, "accent"),
     make("waiting", t("charts.entries"), count, "cool"),
-    make("oldest", t("charts.age"), seconds, "warn"),
+    make("oldest", t("charts.age"), seconds, "warn", DURATIONS),
   ];
 }
 

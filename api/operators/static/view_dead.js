@@ -8,6 +8,7 @@ import { addressOf, filterForm, filtersIn, queryOf } from "./letter_filters.js";
 import { Counting, groupList } from "./letter_groups.js";
 import { t } from "./text.js";
 import { letterButtons } from "./view_letter.js";
+import { PHONE_LIMIT, onPhone } from "./visit.js";
 
 export { letter } from "./view_letter.js";
 
@@ -16,7 +17,7 @@ const COUNTED_EVERY = 30_000; // milliseconds: to count costs more than to list
 
 export async function dead(visit) {
   const view = new DeadLetters(visit);
-  const path = `dead/?${queryOf(view.filters, { cursor: view.cursor })}`;
+  const path = `dead/?${queryOf(view.filters, { cursor: view.cursor, limit: onPhone() ? PHONE_LIMIT : null })}`;
   await visit.live(async () => view.take(await get(path, { signal: visit.signal })), EVERY);
 }
 
@@ -77,6 +78,7 @@ class DeadLetters {
 
   #drawGroups() {
     const { counting } = this;
+    this.groups.hidden = counting.letters === 0 && counting.complete;
     put(this.groups, h("h2", {}, `${counting.lettersText} · ${counting.tenantsText}`),
       counting.letters > 0 && groupList(counting),
       !counting.complete && h("p", {}, h("button", { type: "button", "data-key": "count", onclick: async () => {
@@ -137,14 +139,14 @@ class DeadLetters {
   #columns() {
     const mayAct = this.visit.session.may_act;
     return [
-      ...(mayAct ? [{ title: t("dead.select"), cell: (each) => this.#box(each) }] : []),
-      { title: t("dead.deadSince"), cell: (each) => ago(each.rejected_at) },
-      { title: t("dead.tenant"), wide: true, cell: (each) => h("a", { href: addressOf(this.filters, { tenant: each.tenant }), translate: "no" }, each.tenant) },
-      { title: t("dead.entry"), cell: (each) => h("a", { class: "unbroken", href: `#/dead/${encodeURIComponent(each.tenant)}/${each.id}`, translate: "no" }, each.id) },
-      { title: t("dead.reason"), cell: (each) => h("a", { class: "badge is-failed", href: addressOf(this.filters, { reason: each.reason }), translate: "no" }, each.reason) },
-      { title: t("dead.detail"), wide: true, cell: (each) => h("span", { class: "detail", translate: "no" }, each.detail) },
-      { title: t("dead.type"), cell: (each) => each.type && h("a", { href: addressOf(this.filters, { type: each.type }), translate: "no" }, each.type) },
-      ...(mayAct ? [{ title: t("dead.action"), cell: (each) => letterButtons(each, this.visit, () => this.reload()) }] : []),
+      ...(mayAct ? [{ title: t("dead.select"), phone: "lead", cell: (each) => this.#box(each) }] : []),
+      { title: t("dead.deadSince"), phone: "lead", cell: (each) => ago(each.rejected_at) },
+      { title: t("dead.tenant"), phone: "line", cell: (each) => h("a", { class: "short", title: each.tenant, href: addressOf(this.filters, { tenant: each.tenant }), translate: "no" }, each.tenant) },
+      { title: t("dead.entry"), phone: "line", cell: (each) => h("a", { class: "unbroken", href: `#/dead/${encodeURIComponent(each.tenant)}/${each.id}`, translate: "no" }, each.id) },
+      { title: t("dead.reason"), phone: "lead", cell: (each) => h("a", { class: "badge is-failed", href: addressOf(this.filters, { reason: each.reason }), translate: "no" }, each.reason) },
+      { title: t("dead.detail"), wide: true, phone: "full", cell: (each) => h("span", { class: "detail", translate: "no" }, each.detail) },
+      { title: t("dead.type"), phone: "line", cell: (each) => each.type && h("a", { href: addressOf(this.filters, { type: each.type }), translate: "no" }, each.type) },
+      ...(mayAct ? [{ title: t("dead.action"), phone: "full", cell: (each) => letterButtons(each, this.visit, () => this.reload()) }] : []),
     ];
   }
 

@@ -2,7 +2,7 @@
 
 import { copyButton } from "./copy.js";
 import { h, panel, put, table } from "./dom.js";
-import { badge, bar, bytes, count, pretty, stepOf } from "./format.js";
+import { badge, bar, bytes, count, percent, pretty, stepOf } from "./format.js";
 import { get, path, serverNow } from "./http.js";
 import { children, history, past } from "./job_history.js";
 import { jobTable, searchHref } from "./search.js";
@@ -103,7 +103,7 @@ function running({ progress, entry_id: entry }) {
   const left = progress?.remaining_seconds;
   return h("ul", { class: "running" },
     step.name && h("li", {}, step.total ? parts("job.stepOf", { name: h("b", { translate: "no" }, step.name), index: String(step.index ?? "?"), total: String(step.total) }) : h("b", { translate: "no" }, step.name),
-      step.percent !== null && h("span", { class: "bar" }, " ", h("progress", { value: step.percent, max: 100, "aria-label": t("job.stepProgress") }), ` ${step.percent} %`)),
+      step.percent !== null && h("span", { class: "bar" }, " ", h("progress", { value: step.percent, max: 100, "aria-label": t("job.stepProgress") }), ` ${percent(step.percent)}`)),
     typeof left === "number" && h("li", {}, t("job.timeLeft", { time: seconds(Math.round(left)) })),
     h("li", { class: silent > SILENT ? "warn" : null }, parts(silent > SILENT ? "job.silent" : "job.lastEvent", { time: when(last) })));
 }
@@ -117,7 +117,8 @@ function picture({ timeline, explanation: winner, job: row }, width) {
 function lateNotes(found) {
   return (found?.notes ?? []).map((note) => {
     const ended = note.after.attempt === note.attempt;
-    return h("p", { class: "note warn late-note" }, parts(ended ? "job.afterEnd" : "job.afterAttempt", {
+    const key = !ended ? "job.afterAttempt" : note.attempt < found.attempt ? "job.afterOldEnd" : "job.afterEnd";
+    return h("p", { class: "note warn late-note" }, parts(key, {
       count: note.events, attempt: String(note.attempt), type: note.after.type, later: String(note.after.attempt),
       entry: h("code", {}, note.after.entry_id),
       sdk: h("code", { translate: "no" }, 'attempt="next"'), field: h("code", { translate: "no" }, `attempt: ${note.next_attempt}`),
@@ -134,10 +135,10 @@ function explanation(found) {
     h("p", { class: "explanation" }, parts("job.won", values)),
     !found.matches_row && h("p", { class: "note warn" }, t("job.otherEntry")),
     found.superseded.length > 0 && table(t("job.superseded"), [
-      { title: t("job.event"), cell: (each) => h("span", {}, parts("job.ofAttempt", { type: h("strong", { translate: "no" }, each.type), attempt: String(each.attempt) })) },
-      { title: t("job.entry"), cell: (each) => h("code", {}, each.entry_id) },
-      { title: t("job.rule"), cell: (each) => h("span", { class: "rule" }, t(RULES[each.rule])) },
-      { title: t("job.reason"), cell: (each) => whyLost(each, found) },
+      { title: t("job.event"), phone: "full", cell: (each) => h("span", {}, parts("job.ofAttempt", { type: h("strong", { translate: "no" }, each.type), attempt: String(each.attempt) })) },
+      { title: t("job.entry"), phone: "line", cell: (each) => h("code", {}, each.entry_id) },
+      { title: t("job.rule"), phone: "line", cell: (each) => h("span", { class: "rule" }, t(RULES[each.rule])) },
+      { title: t("job.reason"), phone: "full", cell: (each) => whyLost(each, found) },
     ], found.superseded, ""));
 }
 

@@ -8,21 +8,19 @@ import { chips, filterForm, filtersOf, jobCell, jobTable, serverQuery, tenantCel
 import { SteadyRows } from "./steady.js";
 import { t } from "./text.js";
 import { moment, seconds, when } from "./time.js";
-import { skeleton } from "./visit.js";
+import { PHONE_LIMIT, onPhone, skeleton } from "./visit.js";
 import { watchButton } from "./watch.js";
 
 const EVERY = 5_000;
 const EVERY_SEARCHED = 60_000; // of a search that reads many jobs to find few
 const EVERY_PAST = 30_000; // of later pages
-const ON_PHONE = matchMedia("(max-width: 52rem)");
-const PHONE_LIMIT = 25; // jobs
 
 const keyOf = (job) => `${job.tenant}/${job.kind}/${job.id}`;
 
 export async function jobs(visit) {
   const { query } = visit, page = serverQuery(query), rows = new SteadyRows(keyOf);
   const head = h("div", { class: "list-head" }), body = h("div");
-  if (ON_PHONE.matches) page.set("limit", String(PHONE_LIMIT));
+  if (onPhone()) page.set("limit", String(PHONE_LIMIT));
   let every = EVERY;
   const watch = filtersOf(query).length > 0 && !query.get("cursor") && watchButton({
     path: `jobs/?${page}`, href: location.hash, name: filtersOf(query).map(([, value]) => value).join(" "),
@@ -37,7 +35,7 @@ export async function jobs(visit) {
     every = query.get("cursor") ? EVERY_PAST : facts.searched_until ? EVERY_SEARCHED : EVERY;
     put(head, h("span", { class: "chips" }, chips(query)), watch, rows.notice(() => draw(facts)));
     put(body, panel(null,
-      shown.length ? jobTable(shown) : nothingFound(query, emptyText(facts, query.get("id")), visit.signal),
+      shown.length ? jobTable(shown) : nothingFound(query, emptyText(facts, query), visit.signal),
       pages("jobs", page, facts)));
   };
   await visit.load(`jobs/?${page}`, draw, () => every);
@@ -53,9 +51,9 @@ function suggestTenants(form, signal) {
   });
 }
 
-function emptyText(facts, byId) {
-  if (!facts.next_cursor) return t("jobs.noMatch");
-  if (byId || !facts.searched_until) return t("jobs.noMatchSoFar");
+function emptyText(facts, query) {
+  if (!facts.next_cursor) return t(filtersOf(query).length ? "jobs.noMatch" : "jobs.noJobs");
+  if (query.get("id") || !facts.searched_until) return t("jobs.noMatchSoFar");
   return t("jobs.noMatchBackTo", { time: moment(facts.searched_until) });
 }
 
@@ -91,6 +89,5 @@ function list(items, rowClass) {
     { title: t("jobs.type"), phone: "line", cell: typeCell },
     { title: t("jobs.progress"), wide: true, phone: "full", cell: (job) => bar(job.progress) },
     { title: t("jobs.worker"), phone: "line", cell: workerCell },
-    { title: t("jobs.attempt"), num: true, phone: "hide", cell: (job) => String(job.attempt) },
   ], items, t("jobs.noStalled"), rowClass);
 }

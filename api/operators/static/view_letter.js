@@ -2,30 +2,38 @@
 
 import { h, panel, put } from "./dom.js";
 import { ago, bytes, pretty } from "./format.js";
-import { get, path } from "./http.js";
+import { path } from "./http.js";
 import { actOnOne } from "./letter_actions.js";
 import { addressOf } from "./letter_filters.js";
 import { t } from "./text.js";
 
+const EVERY = 30_000; // milliseconds
+
 export async function letter(visit) {
   const [, tenant, id] = visit.parts;
-  const each = await get(path("dead", tenant, id), { signal: visit.signal });
+  await visit.load(path("dead", tenant, id), (each) => draw(visit, each, tenant), EVERY);
+}
+
+function draw(visit, each, tenant) {
   const facts = [
     [t("dead.tenant"), asData(each.tenant)], [t("dead.entry"), asData(each.entry_id)], [t("dead.deadSince"), ago(each.rejected_at)],
     [t("dead.size"), bytes(each.bytes)], [t("dead.type"), each.type ? asData(each.type) : t("dead.noType")],
     ...(each.job_type ? [[t("dead.job_type"), asData(each.job_type)]] : []),
+  ];
+  const lines = [
     ...each.rejections.map((rejection) => [
       t("dead.groupFacts", { group: rejection.group }),
       t("dead.rejection", { reason: rejection.reason, detail: rejection.detail, count: rejection.deliveries }),
     ]),
     ...(each.sha256 ? [["SHA-256", each.sha256]] : []),
   ];
+  const all = [...facts.map((fact) => [...fact, null]), ...lines.map((line) => [...line, "line"])];
   put(visit.main,
     h("p", { class: "trail" }, h("a", { href: "#/dead" }, t("dead.title")), " / ", h("a", { href: addressOf({ tenant }), translate: "no" }, tenant)),
     h("h1", { class: "id", translate: "no" }, each.id),
     h("div", { class: "stack" },
       h("section", { class: "panel", "aria-label": t("dead.letter") },
-        h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+        h("dl", { class: "facts" }, all.map(([name, value, style]) => h("div", { class: style }, h("dt", {}, name), h("dd", {}, value)))),
         letterButtons(each, visit, () => {
           location.hash = addressOf({ tenant });
         })),

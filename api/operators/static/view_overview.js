@@ -1,7 +1,7 @@
 // The overview: alerts and health, then the figures of jobs, and then those of delivery.
 
 import { h, panel, put, table } from "./dom.js";
-import { ago, bar, count, jobHref, rate, seconds } from "./format.js";
+import { ago, bar, count, jobHref, percent, rate, seconds } from "./format.js";
 import { LATE, groupsOf, healthOf, overdueSample } from "./health.js";
 import { get } from "./http.js";
 import { known, parts, t } from "./text.js";
@@ -57,7 +57,7 @@ function health({ tone, text, issues }) {
 function tiles({ samples }, figures) {
   if (figures.error) return h("p", { class: "note bad" }, figures.error);
   const { now, lately, stalled } = figures, ended = lately.done + lately.failed;
-  const share = ended ? t("overview.ofEnded", { percent: percent(lately.failed / ended) }) : t("overview.noneEnded");
+  const share = ended ? t("overview.ofEnded", { percent: shareText(lately.failed / ended) }) : t("overview.noneEnded");
   const dead = samples?.dead ?? null;
   const stalledCount = `${count(stalled.count)}${stalled.more ? "+" : ""}`;
   return h("div", { class: "tiles of-jobs" },
@@ -84,35 +84,35 @@ function byType(figures) {
     : h("a", { href: search(each, { state: "failed", code: name }), translate: "no" }, name), h("small", {}, ` ${count(n)}`));
   const shown = figures.types.slice(0, MAX_TYPES);
   return panel(t("overview.byType"), table(t("overview.byType"), [
-    { title: t("overview.type"), wide: true, cell: (each) => h("span", { class: "job" }, h("a", { href: search(each), translate: "no" }, each.job_type ?? t("overview.noType")), h("small", {}, each.kind)) },
-    { title: t("overview.queued"), num: true, cell: (each) => number(each, "queued", "queued") },
-    { title: t("overview.processing"), num: true, cell: (each) => number(each, "processing", "processing") },
-    { title: t("overview.endedDone"), num: true, cell: (each) => number(each, "finished", "done") },
-    { title: t("overview.endedFailed"), num: true, cell: (each) => number(each, "failed", "failed") },
-    { title: t("overview.failureRate"), num: true, cell: (each) => h("span", { class: each.failure_rate > 0 ? "bad-text" : null }, each.failure_rate === null ? "–" : percent(each.failure_rate)) },
-    { title: t("overview.codes"), wide: true, cell: (each) => h("ul", { class: "codes" }, each.codes.map((found) => code(each, found))) },
-    { title: t("overview.half"), num: true, cell: (each) => seconds(each.p50_seconds) },
-    { title: t("overview.nearlyAll"), num: true, cell: (each) => seconds(each.p95_seconds) },
+    { title: t("overview.type"), wide: true, phone: "full", cell: (each) => h("span", { class: "job" }, h("a", { href: search(each), translate: "no" }, each.job_type ?? t("overview.noType")), h("small", {}, each.kind)) },
+    { title: t("overview.queued"), num: true, phone: "fact", cell: (each) => number(each, "queued", "queued") },
+    { title: t("overview.processing"), num: true, phone: "fact", cell: (each) => number(each, "processing", "processing") },
+    { title: t("overview.endedDone"), num: true, phone: "fact", cell: (each) => number(each, "finished", "done") },
+    { title: t("overview.endedFailed"), num: true, phone: "fact", cell: (each) => number(each, "failed", "failed") },
+    { title: t("overview.failureRate"), num: true, phone: "fact", cell: (each) => h("span", { class: each.failure_rate > 0 ? "bad-text" : null }, each.failure_rate === null ? "–" : shareText(each.failure_rate)) },
+    { title: t("overview.codes"), wide: true, phone: "fact-full", cell: (each) => each.codes.length > 0 && h("ul", { class: "codes" }, each.codes.map((found) => code(each, found))) },
+    { title: t("overview.half"), num: true, phone: "fact", cell: (each) => seconds(each.p50_seconds) },
+    { title: t("overview.nearlyAll"), num: true, phone: "fact", cell: (each) => seconds(each.p95_seconds) },
   ], shown, t("overview.noTypes")),
-  h("p", { class: "hint" }, t("overview.typesHint"), figures.types.length > shown.length || figures.more_types ? ` ${t("overview.moreTypes")}` : ""));
+  shown.length > 0 && h("p", { class: "hint" }, t("overview.typesHint"), figures.types.length > shown.length || figures.more_types ? ` ${t("overview.moreTypes")}` : ""));
 }
 
 function slowest(figures) {
   if (figures.error) return null;
   return panel(t("overview.slowest"), table(t("overview.slowest"), [
-    { title: t("overview.running"), cell: (job) => ago(job.started_at) },
-    { title: t("overview.job"), wide: true, cell: (job) => h("span", { class: "job" }, h("a", { href: jobHref(job), translate: "no" }, job.id), h("small", {}, job.kind)) },
-    { title: t("overview.tenant"), wide: true, cell: (job) => h("a", { href: `#/tenants/${job.tenant}`, translate: "no" }, job.tenant) },
-    { title: t("overview.type"), cell: (job) => h("span", { translate: "no" }, job.job_type ?? "–") },
-    { title: t("overview.progress"), wide: true, cell: (job) => bar(job.progress) },
+    { title: t("overview.running"), phone: "line", cell: (job) => ago(job.started_at) },
+    { title: t("overview.job"), wide: true, phone: "full", cell: (job) => h("span", { class: "job" }, h("a", { href: jobHref(job), translate: "no" }, job.id), h("small", {}, job.kind)) },
+    { title: t("overview.tenant"), wide: true, phone: "line", cell: (job) => h("a", { href: `#/tenants/${job.tenant}`, translate: "no" }, job.tenant) },
+    { title: t("overview.type"), phone: "line", cell: (job) => h("span", { translate: "no" }, job.job_type ?? "–") },
+    { title: t("overview.progress"), wide: true, phone: "full", cell: (job) => bar(job.progress) },
     { title: t("overview.worker"), wide: true, phone: "hide", cell: (job) => h("span", { translate: "no" }, job.worker ?? "–") },
   ], figures.slowest, t("overview.noneRunning")));
 }
 
 /** Format a share: 12 %, 0.4 %. */
-function percent(share) {
+function shareText(share) {
   const value = share * 100;
-  return `${value >= 10 || value === 0 ? Math.round(value) : Math.max(0.1, value).toFixed(1)} %`;
+  return percent(value >= 9.95 || value === 0 ? Math.round(value) : Math.max(0.1, value).toFixed(1));
 }
 
 function groups(samples) {
@@ -145,14 +145,14 @@ function consumers(facts) {
   const alive = (each) => h("span", { class: `badge ${tone(each)}` }, word(each));
   const lead = all && t("overview.served", { served: served.filter((each) => each.alive).length, groups: served.length });
   return panel(t("overview.consumers"), lead && h("p", { class: "hint" }, lead), table(t("overview.consumers"), [
-    { title: t("overview.ofGroup"), cell: (each) => h("strong", { translate: "no" }, each.group) },
-    { title: t("overview.state"), cell: alive },
-    { title: t("overview.name"), cell: (each) => h("code", {}, each.name) },
-    { title: t("overview.host"), cell: (each) => h("span", { translate: "no" }, each.host) },
-    { title: t("overview.process"), num: true, cell: (each) => String(each.pid) },
-    { title: t("overview.started"), cell: (each) => ago(each.since) },
-    { title: t("overview.heartbeat"), cell: (each) => ago(each.beat) },
-    { title: t("overview.applied"), num: true, cell: (each) => count(each.applied) },
+    { title: t("overview.ofGroup"), phone: "lead", cell: (each) => h("strong", { translate: "no" }, each.group) },
+    { title: t("overview.state"), phone: "lead", cell: alive },
+    { title: t("overview.name"), phone: "line", cell: (each) => h("code", {}, each.name) },
+    { title: t("overview.host"), phone: "fact", cell: (each) => h("span", { translate: "no" }, each.host) },
+    { title: t("overview.process"), num: true, phone: "fact", cell: (each) => String(each.pid) },
+    { title: t("overview.started"), phone: "fact", cell: (each) => ago(each.since) },
+    { title: t("overview.heartbeat"), phone: "fact", cell: (each) => ago(each.beat) },
+    { title: t("overview.applied"), num: true, phone: "fact", cell: (each) => count(each.applied) },
   ], all ?? [], t(all ? "overview.noConsumers" : "overview.noSamples")));
 }
 

@@ -2,8 +2,10 @@
 
 import { h, panel, put, table } from "./dom.js";
 import { badge, bytes, count, rate, seconds } from "./format.js";
+import { STATES } from "./search.js";
 import { t } from "./text.js";
 import { clock } from "./time.js";
+import { PHONE_LIMIT, onPhone } from "./visit.js";
 
 const EVERY = 5_000, PAGE_EVERY = 30_000;
 const ORDERS = ["activity", "lag", "failures", "jobs", "storage", "name"];
@@ -11,11 +13,11 @@ const ORDERS = ["activity", "lag", "failures", "jobs", "storage", "name"];
 export async function tenants(visit) {
   const { query } = visit, order = ORDERS.includes(query.get("order")) ? query.get("order") : "activity";
   const name = query.get("name") ?? "", cursor = query.get("cursor");
-  const body = h("div"), asked = new URLSearchParams({ order, ...(name && { name }), ...(cursor && { cursor }) });
+  const body = h("div"), asked = new URLSearchParams({ order, ...(name && { name }), ...(cursor && { cursor }), ...(onPhone() && { limit: PHONE_LIMIT }) });
   const search = searchForm(name, order);
   await visit.load(`tenants/?${asked}`, (facts) => {
     if (!body.isConnected) put(visit.main, h("h1", {}, t("tenants.title")), search, choices(order, name), body);
-    put(body, panel(null, missing(facts.missing), lead(facts, order, name), list(facts.items, nothing(order, name)), pages(order, name, cursor, facts)));
+    put(body, panel(null, missing(facts.missing), lead(facts, order, name), list(facts, nothing(order, name)), pages(order, name, cursor, facts)));
   }, cursor ? PAGE_EVERY : EVERY);
 }
 
@@ -39,7 +41,8 @@ function choices(order, name) {
     h("a", { href: href(each, name), "aria-current": each === order && "true" }, t(`tenants.order-${each}`))));
 }
 
-function lead({ count: found, known }, order, name) {
+function lead({ count: found, known, missing: servers }, order, name) {
+  if (servers.length && !known) return null; // nothing is known of them
   if (order === "lag") return found > 0 && h("p", { class: "hint" }, t("tenants.behind", { count: found, shown: count(found) }));
   return h("p", { class: "hint" }, name ? t("tenants.found", { count: found, shown: count(found), known: count(known) }) : t("tenants.known", { count: known, shown: count(known) }));
 }
@@ -53,16 +56,17 @@ function missing(servers) {
   return servers.length > 0 && h("p", { class: "note bad" }, t("tenants.missing", { servers: servers.join(", ") }));
 }
 
-function list(items, empty) {
+function list({ items, missing: servers }, empty) {
+  if (!items.length && servers.length) return null;
   return table(t("tenants.title"), [
-    { title: t("tenants.tenant"), wide: true, cell: (row) => h("a", { href: `#/tenants/${row.tenant}`, translate: "no" }, row.tenant) },
-    { title: t("tenants.activity"), num: true, cell: (row) => rate(row.per_minute?.status ?? null) },
-    { title: t("tenants.lag"), num: true, cell: (row) => (row.behind_seconds ? h("span", { class: "bad-text" }, seconds(row.behind_seconds)) : "–") },
-    { title: t("tenants.failures"), num: true, cell: (row) => (row.failed ? h("a", { href: jobsHref(row.tenant, "failed") }, count(row.failed)) : count(row.failed)) },
-    { title: t("tenants.jobs"), num: true, cell: (row) => h("a", { href: jobsHref(row.tenant) }, count(row.jobs)) },
-    { title: t("tenants.results"), num: true, cell: (row) => bytes(row.result_bytes) },
-    { title: t("tenants.stream"), num: true, cell: (row) => (row.stream ? bytes(row.stream.bytes) : "–") },
-    { title: t("tenants.dead"), num: true, cell: (row) => (row.dead ? h("a", { href: `#/dead?tenant=${row.tenant}` }, count(row.dead)) : count(row.dead)) },
+    { title: t("tenants.tenant"), wide: true, phone: "full", cell: (row) => h("a", { href: `#/tenants/${row.tenant}`, translate: "no" }, row.tenant) },
+    { title: t("tenants.activity"), num: true, phone: "fact", cell: (row) => rate(row.per_minute?.status ?? null) },
+    { title: t("tenants.lag"), num: true, phone: "fact", cell: (row) => (row.behind_seconds ? h("span", { class: "bad-text" }, seconds(row.behind_seconds)) : "–") },
+    { title: t("tenants.failures"), num: true, phone: "fact", cell: (row) => (row.failed ? h("a", { href: jobsHref(row.tenant, "failed") }, count(row.failed)) : count(row.failed)) },
+    { title: t("tenants.jobs"), num: true, phone: "fact", cell: (row) => (row.jobs === null ? "–" : h("a", { href: jobsHref(row.tenant) }, count(row.jobs))) },
+    { title: t("tenants.results"), num: true, phone: "fact", cell: (row) => bytes(row.result_bytes) },
+    { title: t("tenants.stream"), num: true, phone: "fact", cell: (row) => (row.stream ? bytes(row.stream.bytes) : "–") },
+    { title: t("tenants.dead"), num: true, phone: "fact", cell: (row) => (row.dead ? h("a", { href: `#/dead?tenant=${row.tenant}` }, count(row.dead)) : count(row.dead)) },
   ], items, empty);
 }
 
@@ -88,7 +92,8 @@ export async function tenant(visit) {
 
 function stored({ tenant: name, stored: found, failed }) {
   if (!found) return panel(t("tenants.jobs"), missing(["postgresql"]));
-  const states = found.states.map((each) => h("div", {}, h("dt", {}, badge(each.state, t(`state.${each.state}`)), h("small", {}, ` ${each.kind}`)),
+  const inOrder = [...found.states].sort((a, b) => STATES.indexOf(a.state) - STATES.indexOf(b.state));
+  const states = inOrder.map((each) => h("div", {}, h("dt", {}, badge(each.state, t(`state.${each.state}`)), h("small", {}, ` ${each.kind}`)),
     h("dd", {}, h("a", { href: `${jobsHref(name, each.state)}&kind=${each.kind}` }, count(each.count)))));
   return panel(t("tenants.jobs"),
     states.length ? h("dl", { class: "facts" }, states) : h("p", { class: "empty" }, t("tenants.noJobs")),
@@ -100,9 +105,9 @@ function hours(failures) {
   const most = Math.max(1, ...failures.map((each) => each.failed));
   if (!failures.length) return h("p", { class: "empty" }, t("tenants.noFailures"));
   return table(t("tenants.failuresByHour"), [
-    { title: t("tenants.hour"), cell: (each) => clock(each.at) },
-    { title: t("tenants.failures"), num: true, cell: (each) => count(each.failed) },
-    { title: t("tenants.share"), wide: true, cell: (each) => h("meter", { min: 0, max: most, value: each.failed, "aria-label": t("tenants.share") }) },
+    { title: t("tenants.hour"), phone: "lead", cell: (each) => `${clock(each.at, "day")} ${clock(each.at)}` },
+    { title: t("tenants.failuresHour"), num: true, phone: "fact", cell: (each) => count(each.failed) },
+    { title: t("tenants.share"), wide: true, phone: "full", cell: (each) => h("meter", { min: 0, max: most, value: each.failed, "aria-label": t("tenants.share") }) },
   ], [...failures].reverse(), "");
 }
 

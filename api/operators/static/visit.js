@@ -13,7 +13,10 @@ import { Refused, get, lastAnswer } from "./http.js";
 import { t } from "./text.js";
 import { moment } from "./time.js";
 
+/** The most rows of a list on a phone. */
+export const PHONE_LIMIT = 25;
 const MAX_PAUSE = 30_000; // milliseconds
+const ON_PHONE = matchMedia("(max-width: 52rem)");
 
 const main = document.getElementById("main");
 const pulse = document.getElementById("pulse");
@@ -95,12 +98,16 @@ export class Visit {
       return false;
     }
     const title = { __proto__: null, 400: "shell.notValid", 404: "shell.notFound" }[error.status];
-    // A page without anything of its own yet has no title either; another keeps what it shows.
-    if (main.querySelector(":scope > .skeleton") || !main.querySelector("h1")) put(main, h("h1", {}, t(title ?? "shell.unavailable")));
+    // A page that cannot be shown has no title of its own; another keeps what it has: at least its frame.
+    if (title ? main.querySelector(":scope > .skeleton") : !main.querySelector("h1")) put(main, h("h1", {}, t(title ?? "shell.unavailable")));
     if (title) main.querySelector(".skeleton")?.remove();
     setStatus(title ? "over" : "broken", title && t(title), error.message);
     return !title;
   }
+}
+
+export function onPhone() {
+  return ON_PHONE.matches;
 }
 
 export function isPaused() {
