@@ -16,6 +16,7 @@ from ops.doctor.dead_letter_checks import dead_letter_memory, dead_letters
 from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict
 from ops.doctor.postgres_checks import (
+    audit_grants,
     connections,
     history_partitions,
     indexes,
@@ -89,6 +90,7 @@ CHECKS = (
     Check("migrations", Need.POSTGRES, migrations),
     Check("indexes", Need.POSTGRES, indexes),
     Check("reading roles", Need.TABLES, reading_roles),
+    Check("audit log", Need.TABLES, audit_grants),
     Check("history partitions", Need.TABLES, history_partitions),
     Check("replaced states", Need.TABLES, replaced_states),
     Check("connection budget", Need.POSTGRES, connections),

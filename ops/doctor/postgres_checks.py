@@ -69,6 +69,19 @@ def reading_roles(deployment: Deployment) -> Verdict:
     )
 
 
+def audit_grants(deployment: Deployment) -> Verdict:
+    """Check whether the console may record actions, and not change what is recorded."""
+    findings = [text for (text,) in deployment.database.execute(_QUERIES["audit_grants"])]
+    return Verdict(
+        ok=not findings,
+        found=", ".join(findings) if findings else "actions can be added and read, not changed",
+        advice="the console refuses actions that it cannot record. As the tables' owner: GRANT"
+        " SELECT, INSERT ON operator_actions, operator_outcomes TO jobtrail_ops, with the policies"
+        " of the migration 0010_operator_actions; REVOKE UPDATE, DELETE, TRUNCATE ON both FROM"
+        " jobtrail_api, jobtrail_ops",
+    )
+
+
 def history_partitions(deployment: Deployment) -> Verdict:
     """Check whether the default partition of the history holds events."""
     row = deployment.database.execute(_QUERIES["default_partition"]).fetchone()

@@ -34,6 +34,29 @@ WHERE r.oid IS NULL
                 OR has_table_privilege(r.oid, to_regclass('job_figures'), 'SELECT') IS NOT FALSE))
 ORDER BY needed.name;
 
+-- name: audit_grants
+-- What the role of the console lacks to add and read recorded actions (a privilege, or a policy where
+-- row-level security applies), and what would let the API change them.
+SELECT 'jobtrail_ops lacks ' || needed.privilege || ' on ' || c.relname
+FROM pg_class AS c
+CROSS JOIN (VALUES ('SELECT', 'r'), ('INSERT', 'a')) AS needed (privilege, command)
+LEFT JOIN pg_roles AS r ON r.rolname = 'jobtrail_ops'
+WHERE c.oid IN (to_regclass('operator_actions'), to_regclass('operator_outcomes'))
+  AND (r.oid IS NULL
+       OR NOT has_table_privilege(r.oid, c.oid, needed.privilege)
+       OR (c.relrowsecurity AND NOT EXISTS (
+               SELECT FROM pg_policy AS p
+               WHERE p.polrelid = c.oid AND p.polpermissive
+                 AND p.polcmd::text IN (needed.command, '*') AND p.polroles && ARRAY[0, r.oid])))
+UNION ALL
+SELECT r.rolname || ' has ' || excess.privilege || ' on ' || c.relname
+FROM pg_class AS c
+CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS excess (privilege)
+JOIN pg_roles AS r ON r.rolname IN ('jobtrail_api', 'jobtrail_ops')
+WHERE c.oid IN (to_regclass('operator_actions'), to_regclass('operator_outcomes'))
+  AND has_table_privilege(r.oid, c.oid, excess.privilege)
+ORDER BY 1;
+
 -- name: trial
 -- A write that needs new space, about 150 kB; the caller rolls it back.
 CREATE TEMPORARY TABLE jobtrail_trial ON COMMIT DROP AS SELECT generate_series(1, 4096);

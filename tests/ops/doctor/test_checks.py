@@ -87,6 +87,30 @@ def test_roles_that_are_gone_or_may_not_read(redis_url: str, own_postgres: Postg
     assert "GRANT SELECT" in found.advice
 
 
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("REVOKE INSERT ON {} FROM jobtrail_ops", "jobtrail_ops lacks INSERT on {}"),
+        ("REVOKE SELECT ON {} FROM jobtrail_ops", "jobtrail_ops lacks SELECT on {}"),
+        ("DROP POLICY add ON {}", "jobtrail_ops lacks INSERT on {}"),
+        ("DROP POLICY read_all ON {}", "jobtrail_ops lacks SELECT on {}"),
+        ("GRANT TRUNCATE ON {} TO jobtrail_ops", "jobtrail_ops has TRUNCATE on {}"),
+        ("GRANT DELETE ON {} TO jobtrail_api", "jobtrail_api has DELETE on {}"),
+    ],
+)
+def test_audit_log_that_cannot_be_written_or_can_be_changed(
+    redis_url: str, database_url: str, statement: str, found: str
+) -> None:
+    assert findings(redis_url, database_url)["audit log"].ok
+    tables = ("operator_actions", "operator_outcomes")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for table in tables:
+            connection.execute(statement.format(table).encode())
+    audit = findings(redis_url, database_url)["audit log"]
+    assert (audit.ok, audit.found) == (False, ", ".join(map(found.format, tables)))
+    assert "REVOKE UPDATE" in audit.advice
+
+
 def test_history_outside_of_its_weeks(redis_url: str, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
