@@ -24,7 +24,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = MappingProxyType(
         "token": (
             "jobtrail token -t 42",
             "jobtrail token -t 42 --jobs a1,a2 --ttl 1h",
-            "jobtrail token -t 42 --scope ops",
+            "jobtrail token -t 42 --scope ops --subject kim",
         ),
         "append": (
             "jobtrail append -t 42 events.jsonl",

@@ -26,6 +26,11 @@ Scope = Annotated[
     ),
 ]
 
+Subject = Annotated[
+    str | None,
+    typer.Option("--subject", help="Who uses it, for the audit log and the limit of requests."),
+]
+
 
 def token(
     tenant: Tenant,
@@ -34,6 +39,7 @@ def token(
     videos: Videos = None,
     ttl: Ttl = "10m",
     scope: Scope = None,
+    subject: Subject = None,
     as_json: AsJson = False,
 ) -> None:
     """Print a token for the API, to try it out.
@@ -43,7 +49,7 @@ def token(
     Without --jobs and --videos it may read all jobs of the tenant.
     """
     settings = Settings.from_environ()
-    request = request_of(tenant, {"jobs": jobs, "videos": videos}, ttl, scope)
+    request = request_of(tenant, {"jobs": jobs, "videos": videos}, ttl, scope, subject)
     made = token_of(settings, request)
     if ignoring_up(settings) is not None:
         complain("warning: the running jobtrail up takes no tokens (JOBTRAIL_AUTH=dev)")

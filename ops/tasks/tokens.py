@@ -15,6 +15,9 @@ from streams.keys import JOB_ID, check_tenant
 from streams.settings import PREFIX, Settings
 from streams.tokens import make_token
 
+MAX_SUBJECT = 200
+"""The characters of a subject that the audit log records."""
+
 _TTL = re.compile(r"(\d{1,9})([smhd]?)\Z")
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _NEW_SECRET = f"export {PREFIX}JWT_SECRET=$(openssl rand -base64 48)"
@@ -28,6 +31,8 @@ class Request(NamedTuple):
     """The ids that it is limited to, by the plural name of their kind; empty for no limit."""
     ttl: timedelta
     scope: str | None
+    subject: str | None = None
+    """The user of the token: the audit log records it, and the API counts requests by it."""
 
 
 class Token(NamedTuple):
@@ -39,16 +44,22 @@ class Token(NamedTuple):
 
     def facts(self) -> dict[str, Any]:
         """Return the token and its claims by name."""
-        tenant, ids, _, scope = self.request
-        permitted = {"tenant": tenant, **ids, "scope": scope, "expires_at": self.expires}
-        return {"token": self.text, **permitted}
+        tenant, ids, _, scope, subject = self.request
+        permitted = {"tenant": tenant, **ids, "scope": scope, "subject": subject}
+        return {"token": self.text, **permitted, "expires_at": self.expires}
 
     def __str__(self) -> str:
         """Return the token itself."""
         return self.text
 
 
-def request_of(tenant: str, ids: Mapping[str, str | None], ttl: str, scope: str | None) -> Request:
+def request_of(
+    tenant: str,
+    ids: Mapping[str, str | None],
+    ttl: str,
+    scope: str | None,
+    subject: str | None = None,
+) -> Request:
     """Return the request that options describe; `ids` are texts with ids between commas.
 
     Raises:
@@ -59,7 +70,7 @@ def request_of(tenant: str, ids: Mapping[str, str | None], ttl: str, scope: str 
     if scope not in (None, OPS, OPS_READ):
         raise WrongArgument(f"--scope: {scope!r} is no scope: take {OPS} or {OPS_READ}")
     lists = {name: _ids(name, text) for name, text in ids.items() if text is not None}
-    return Request(tenant, lists, _duration(ttl), scope)
+    return Request(tenant, lists, _duration(ttl), scope, _checked(subject))
 
 
 def token_of(settings: Settings, request: Request) -> Token:
@@ -78,6 +89,7 @@ def token_of(settings: Settings, request: Request) -> Token:
         other_ids=request.ids,
         ttl=request.ttl,
         scope=request.scope,
+        subject=request.subject,
     )
     return Token(request, expires, text)
 
@@ -107,6 +119,15 @@ def _advice(found: RunningUp | None, settings: Settings) -> str:
             f" set {PREFIX}JWT_SECRET for it too"
         )
     return f"{PREFIX}JWT_SECRET is not set: set the secret of the API; for a new one: {_NEW_SECRET}"
+
+
+def _checked(subject: str | None) -> str | None:
+    """Return a subject; raise WrongArgument if the audit log could not record it as it is."""
+    if subject is not None and not (0 < len(subject) <= MAX_SUBJECT and subject.isprintable()):
+        raise WrongArgument(
+            f"--subject: {subject!r} is not valid: take 1 to {MAX_SUBJECT} printable characters"
+        )
+    return subject
 
 
 def _ids(name: str, text: str) -> list[str]:

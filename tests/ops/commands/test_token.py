@@ -11,11 +11,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from api.access.auth import TokenAuthenticator
+from api.access.token_keys import token_keys
+from api.operators.actions.log import ACTOR_LENGTH, storable
 from ops.addresses import Addresses, RunningUp, published
 from ops.commands.token import token
 from ops.errors import CommandError, WrongArgument
 from streams.keys import InvalidTenant
-from streams.settings import SettingsError
+from streams.settings import Settings, SettingsError
 
 OURS, OF_UP = "our-own-secret-of-more-than-32-bytes", "the-secret-of-up-of-more-than-32-bytes"
 ADDRESSES = Addresses("http://127.0.0.1:1", "redis://x", "postgresql://x", "http://x/console/")
@@ -45,7 +48,20 @@ def test_token_is_signed_with_the_secret_that_is_set(monkeypatch: pytest.MonkeyP
     found = claims(facts["token"], OURS)
     assert (found["tenant_id"], found["jobs"], found["scope"]) == ("42", ["a", "b"], "ops")
     assert "videos" not in found
+    assert "sub" not in found
     assert found["exp"] - found["iat"] == 7_200
+
+
+@pytest.mark.parametrize("subject", ["kim", "kim@example.com", "김 민수", "k" * ACTOR_LENGTH])
+def test_subject_is_the_claim_that_the_audit_log_records(
+    monkeypatch: pytest.MonkeyPatch, subject: str
+) -> None:
+    monkeypatch.setenv("JOBTRAIL_JWT_SECRET", OURS)
+    facts = json.loads(run("--scope", "ops", "--subject", subject, "--json").stdout)
+    assert facts["subject"] == claims(facts["token"], OURS)["sub"] == subject
+    authenticator = TokenAuthenticator(token_keys(Settings(jwt_secret=OURS)))
+    caller = authenticator.identify(f"Bearer {facts['token']}", None, {})
+    assert storable(caller.subject) == subject
 
 
 def test_token_is_signed_with_the_secret_of_the_running_up(folder: Path) -> None:
@@ -78,6 +94,10 @@ def test_api_with_public_keys_only_is_said(folder: Path) -> None:
     ("words", "error"),
     [
         (["--ttl", "0"], WrongArgument),
+        (["--subject", ""], WrongArgument),
+        (["--subject", "k" * (ACTOR_LENGTH + 1)], WrongArgument),
+        (["--subject", "a\0b"], WrongArgument),
+        (["--subject", "a\udcffb"], WrongArgument),
         (["--ttl", "soon"], WrongArgument),
         (["--ttl", "999999999d"], WrongArgument),
         (["--jobs", "a/b"], WrongArgument),
