@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -77,12 +77,39 @@ def replay(
         if any(others) or (drop_old and restore_old):
             raise CommandError("--drop-old and --restore-old go with --tenant and --json only")
         drop, restore = replaced.drop_replaced, replaced.restore_replaced
-        outcome: Outcome = drop(scope) if drop_old else restore(scope, complain)
+        action = "replay drop-old" if drop_old else "replay restore-old"
+        outcome: Outcome = _recorded(
+            scope, action, {}, lambda: drop(scope) if drop_old else restore(scope, complain)
+        )
     elif dry_run:
         outcome = reading.dry_run(scope)
     else:
-        outcome = _replayed(scope, {"since": since, "until": until}, processes, restart=restart)
+        bounds = {"since": since, "until": until}
+        outcome = _recorded(
+            scope,
+            "replay",
+            {"reset": reset, "from": since, "to": until},
+            lambda: _replayed(scope, bounds, processes, restart=restart),
+        )
     print_outcome(outcome, as_json=as_json)
+
+
+def _recorded(
+    scope: Scope, action: str, target: Mapping[str, object], work: Callable[[], Outcome]
+) -> Outcome:
+    """Do what changes a projection, and record it in the audit log."""
+    from ops.tasks import audit  # noqa: PLC0415 - as in `replay`
+
+    warnings: list[str] = []
+    target = {"projection": scope.projection, **target}
+    with audit.recorded(scope.settings, action, scope.tenant, target, warnings.append) as record:
+        outcome = work()
+        facts = outcome.facts().items()
+        record.done(changed=True, counts={name: n for name, n in facts if isinstance(n, int)})
+    # Not if the work failed too: its error is the one line that is printed.
+    for warning in warnings:
+        complain(warning)
+    return outcome
 
 
 def _replayed(

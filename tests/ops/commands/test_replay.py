@@ -17,6 +17,7 @@ import pytest
 import redis
 from psycopg.sql import SQL, Identifier
 
+from ops.tasks.audit import user_name
 from ops.tasks.replay.settled import settled
 from projections.replay.checkpoint import Checkpoint, ShareProgress
 from streams.appender import EventAppender
@@ -222,6 +223,35 @@ def test_wrong_documents__reset_keeps_them__until_they_are_dropped(
     assert kept == [("ghost", "removed", wrong.decode()), ("j7", "updated", wrong.decode())]
     assert "only rows are put back" in tools.run("replay", "status", "--restore-old", expect=1)
     assert tools.run("replay", "status", "--drop-old") == "dropped 2 replaced states of status\n"
+
+
+RECORDED = """
+SELECT action, actor, tenant, target, outcome, details->'counts' FROM operator_actions AS a
+JOIN operator_outcomes ON action_id = a.id ORDER BY a.id
+"""
+
+
+def test_what_replay_changes_is_in_the_audit_log(
+    tools: Tools, redis_client: redis.Redis, database_url: str
+) -> None:
+    EventAppender(redis_client).append("t1", {"type": "done", "id": "a1"})
+    tools.run("replay", "rows", "--tenant", "t1", "--dry-run")
+    tools.run("replay", "rows", "--tenant", "t1", "--since", "0-1")
+    tools.run("replay", "rows", "--reset")
+    tools.run("replay", "rows", "--drop-old")
+    tools.run("replay", "rows", "--restore-old", expect=1)
+    with psycopg.connect(database_url, autocommit=True) as db:
+        found = db.execute(RECORDED).fetchall()
+    assert [(action, tenant, outcome) for action, _, tenant, _, outcome, _ in found] == [
+        ("replay", "t1", "done"),
+        ("replay", None, "done"),
+        ("replay drop-old", None, "done"),
+        ("replay restore-old", None, "failed"),
+    ]
+    assert {actor for _, actor, *_ in found} == {user_name()}
+    assert found[0][3] == {"projection": "rows", "reset": False, "from": "0-1", "to": None}
+    assert (found[0][5]["jobs"], found[1][3]["reset"]) == (1, True)
+    assert (found[2][3], found[2][5]) == ({"projection": "rows"}, {"dropped": 0})
 
 
 def test_restore_old_beside_consumers__what_they_wrote_since_stays(
