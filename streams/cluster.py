@@ -13,15 +13,15 @@ and `streams`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import redis
 import redis.asyncio
-from redis.commands.core import Script
 
+from .cluster_script import ClusterScript
 from .keys import ClusterKeys, Keys
 from .routing import (
     REDIRECTIONS,
@@ -37,7 +37,7 @@ from .routing import (
 )
 from .servers.slots import Address, slot_of
 from .silent_nodes import SilentNodes
-from .wire import Command, PendingReplies, Router, Sent, checked, round_trip
+from .wire import Command, PendingReplies, Router, Sent, checked
 
 
 class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
@@ -134,7 +134,7 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
 
     def register_script(self, script: str | bytes | memoryview) -> ClusterScript:
         """Return a script that is sent to the node of its first key."""
-        return ClusterScript(self, script)
+        return ClusterScript(self, script, self.load_script)
 
     def load_script(self, text: bytes) -> None:
         """Load a script into every primary that answers.
@@ -297,30 +297,6 @@ class RoutedReplies(Sent):
         except BaseException:
             self.give_up()
             raise
-
-
-class ClusterScript(Script):
-    """A script of a cluster; its first key decides which node runs it."""
-
-    def __init__(self, cluster: Cluster, script: str | bytes | memoryview) -> None:
-        self._cluster = cluster
-        self._source = script.encode() if isinstance(script, str) else bytes(script)
-        super().__init__(cluster, self._source)
-
-    def __call__(
-        self,
-        keys: Sequence[Any] | None = None,
-        args: Iterable[Any] | None = None,
-        client: Any = None,
-    ) -> Any:
-        """Run the script; it is loaded into all nodes if one does not have it."""
-        del client
-        command = ("EVALSHA", self.sha, len(keys or ()), *(keys or ()), *(args or ()))
-        (reply,) = round_trip(self._cluster, [command])
-        if isinstance(reply, redis.exceptions.NoScriptError):
-            self._cluster.load_script(self._source)
-            (reply,) = round_trip(self._cluster, [command])
-        return checked([reply])[0]
 
 
 _LOST = (

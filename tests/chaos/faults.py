@@ -204,9 +204,14 @@ def replace_primary(rig: Rig, chance: random.Random, _seconds: float) -> None:
     replicated(rig).replace_primary(chance)
 
 
+def freeze_primary(rig: Rig, chance: random.Random, seconds: float) -> None:
+    """A primary stands still, its replica is promoted, and it goes on as if nothing had been."""
+    replicated(rig).freeze_primary(chance, lambda: rig.pause(seconds))
+
+
 def hand_over(rig: Rig, chance: random.Random, _seconds: float) -> None:
     """A replica takes over from its primary in order."""
-    cluster(rig).hand_over(chance)
+    replicated(rig).hand_over(chance)
 
 
 def move_slots(rig: Rig, chance: random.Random, _seconds: float) -> None:
@@ -245,8 +250,8 @@ _OF_ONE_SERVER = (
     crash_redis,
     full_memory,
 )
-_OF_REPLICATED = (replace_primary,)
-_OF_CLUSTER = (replace_primary, hand_over, move_slots, replace_node)
+_OF_REPLICATED = (replace_primary, freeze_primary, hand_over)
+_OF_CLUSTER = (*_OF_REPLICATED, move_slots, replace_node)
 
 FAULTS: dict[str, dict[str, Fault]] = {
     servers: {fault.__name__: fault for fault in (*_EVERYWHERE, *faults)}

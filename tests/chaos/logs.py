@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self
@@ -106,6 +107,17 @@ class Replicated(Logs):
     def replace_primary(self, chance: random.Random) -> None:
         """Kill a primary, wait for the promotion of its replica, and start it as a replica."""
 
+    @abstractmethod
+    def freeze_primary(self, chance: random.Random, pause: Callable[[], None]) -> None:
+        """Stop the process of a primary until it is replaced, and for a pause; then let it go on.
+
+        Return once it is a replica.
+        """
+
+    @abstractmethod
+    def hand_over(self, chance: random.Random) -> None:
+        """Have the replica of a primary take over, in order."""
+
 
 class WatchedServers(Replicated):
     """A primary and its replica, watched by three Sentinels."""
@@ -122,6 +134,16 @@ class WatchedServers(Replicated):
         """Replace the primary, as `Replicated` says."""
         del chance
         self.found.restart(self.found.replace_primary())
+
+    def freeze_primary(self, chance: random.Random, pause: Callable[[], None]) -> None:
+        """Freeze the primary, as `Replicated` says."""
+        del chance
+        self.found.freeze_primary(pause)
+
+    def hand_over(self, chance: random.Random) -> None:
+        """Have a Sentinel replace the primary, in order."""
+        del chance
+        self.found.fail_over()
 
 
 class ClusterServers(Replicated):
@@ -140,6 +162,10 @@ class ClusterServers(Replicated):
     def replace_primary(self, chance: random.Random) -> None:
         """Replace one of the primaries, as `Replicated` says."""
         self.found.fail_over(chance.randrange(3), kill=True)
+
+    def freeze_primary(self, chance: random.Random, pause: Callable[[], None]) -> None:
+        """Freeze one of the primaries, as `Replicated` says."""
+        self.found.freeze(chance.randrange(3), pause)
 
     def hand_over(self, chance: random.Random) -> None:
         """Have the replica of a primary take over, in order."""

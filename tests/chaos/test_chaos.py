@@ -32,8 +32,11 @@ def test_every_fault_once_under_load__nothing_lost_nothing_twice(
 @pytest.mark.parametrize(
     ("servers", "kinds"),
     [
-        ("sentinel", ["replace_primary", "kill_consumer"]),
-        ("cluster", ["replace_primary", "hand_over", "move_slots", "replace_node"]),
+        ("sentinel", ["replace_primary", "freeze_primary", "hand_over", "kill_consumer"]),
+        (
+            "cluster",
+            ["replace_primary", "freeze_primary", "hand_over", "move_slots", "replace_node"],
+        ),
     ],
 )
 def test_servers_replaced_under_load__nothing_lost_nothing_twice(

@@ -29,6 +29,7 @@ from streams.keys import JobKey
 from streams.settings import Settings
 from streams.wire import Command, ask, checked, round_trip
 from tests.support.clusters import HASTY_MS, RedisCluster, redis_cluster
+from tests.support.processes import frozen
 from tests.support.waiting import eventually
 
 DONE = {"type": "done", "id": "a1"}
@@ -248,8 +249,7 @@ def test_consumer_that_starts_beside_a_silent_node__serves_the_others(
     EventAppender(client).append_many([(name, DONE) for name in TENANTS])
     names = [keys_of(client).status(JobKey(name, "job", "a1")) for name in served]
     settings = Settings.from_environ({"JOBTRAIL_REDIS_URL": cluster.url})
-    os.kill(silent.pid, signal.SIGSTOP)
-    try:
+    with frozen(silent.pid):
         began = time.monotonic()
         with connect(cluster.url) as starting:
             assert isinstance(starting, Cluster)
@@ -262,8 +262,6 @@ def test_consumer_that_starts_beside_a_silent_node__serves_the_others(
 
             eventually(all_served)
             assert time.monotonic() - began < SOCKET_TIMEOUT  # of one command, or of one session
-    finally:
-        os.kill(silent.pid, signal.SIGCONT)
 
 
 def test_waiting__goes_on_while_a_primary_is_replaced() -> None:

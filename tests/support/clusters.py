@@ -13,6 +13,7 @@ from ops.devstack.server import free_port
 from streams.servers.slots import SLOTS, slot_of
 from streams.wire import Command, checked, round_trip
 from tests.support.certificates import Certificate, url_of
+from tests.support.processes import frozen
 from tests.support.replication import AT_ONCE, OpenRedis, plain
 from tests.support.servers import server_folder
 from tests.support.waiting import eventually
@@ -137,6 +138,23 @@ class RedisCluster(NamedTuple):
         eventually(lambda: _owns(new, slots), 60, "a failover")
         if kill:
             old.start()
+        self._swapped(number)
+
+    def freeze(self, number: int, pause: Callable[[], None]) -> None:
+        """Stop the process of a primary until its replica has replaced it, and then for a pause.
+
+        Then the primary, which knows of nothing, becomes the replica, in step.
+        """
+        old, new = self.primaries[number], self.replicas[number]
+        slots = [row[0] for row in old.ask("CLUSTER", "SLOTS") if row[2][1] == old.port]
+        with frozen(old.pid):
+            eventually(lambda: _owns(new, slots), 60, "a failover")
+            pause()
+        self._swapped(number)
+
+    def _swapped(self, number: int) -> None:
+        """Swap a primary with its replica, and wait until that is in step."""
+        old, new = self.primaries[number], self.replicas[number]
         self.primaries[number], self.replicas[number] = new, old
         eventually(lambda: _has_replica(new), 60, "its replica")
 

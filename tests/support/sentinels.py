@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ops.devstack import EmbeddedRedis
 from streams.wire import ask
+from tests.support.processes import frozen
 from tests.support.replication import SERVICE, Sentinel, plain, replicate
 from tests.support.servers import server_folder
 from tests.support.waiting import eventually
@@ -34,10 +35,32 @@ class Watched(NamedTuple):
         eventually(lambda: self.primary is not old, 60, "the new primary")
         return old
 
+    def fail_over(self) -> None:
+        """Have the replica replace the primary in order, which then is the replica, in step."""
+        old = self.primary
+        self.sentinels[0].failover()
+        eventually(lambda: self.primary is not old, 60, "the new primary")
+        self._await_replica()
+
+    def freeze_primary(self, pause: Callable[[], None]) -> None:
+        """Stop the process of the primary until it is replaced, and then for a pause.
+
+        Then the primary, which knows of nothing, becomes the replica, in step.
+        """
+        old = self.primary
+        with frozen(old.pid):
+            eventually(lambda: self.primary is not old, 60, "the new primary")
+            pause()
+        self._await_replica()
+
     def restart(self, server: EmbeddedRedis) -> None:
         """Start a killed server again, which the Sentinels make a replica; wait until it is one."""
         server.start()
         _share_password(self.servers)
+        self._await_replica()
+
+    def _await_replica(self) -> None:
+        """Wait until the primary has a replica that is in step."""
         with plain(self.primary) as client:
             client.config_set("repl-diskless-sync-delay", "0")
             eventually(
