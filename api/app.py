@@ -47,6 +47,9 @@ from streams.settings import Settings, SettingsError
 
 CONNECT_SECONDS = 1.0
 """The time limit for connecting to Redis."""
+PATIENCE_SECONDS = 0.3
+"""Seconds that reads wait at first for a node of a cluster, while the others answer: the jobs of
+tenants of several nodes are read together."""
 
 
 def create_app(
@@ -105,6 +108,8 @@ class _Stores:
                 "JOBTRAIL_LEGACY_KEYS=on does not work on a cluster, where no worker writes them:"
                 " unset it"
             )
+        if isinstance(self.redis, AsyncCluster):
+            self.redis.set_patience(PATIENCE_SECONDS)
         watch_redis_pool(self.redis)
         self.documents = DocumentReader(
             self.redis, legacy=settings.legacy_keys == "on", on_batch=READ_BATCH.observe

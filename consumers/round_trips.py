@@ -6,12 +6,14 @@ Used by modules of `consumers` and of `ops`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 import redis
 
-from streams.wire import Command, ask, round_trip
+from streams.cluster import Cluster
+from streams.wire import Command, ask, checked, round_trip
 
 AT_ONCE = 1_000
 """The number of commands in one round trip, so that none occupies the server for long."""
@@ -39,8 +41,17 @@ def server_ms(client: redis.Redis) -> int:
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
-    seconds, micros = ask(client, "TIME")
+    seconds, micros = _time(client)
     return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _time(client: redis.Redis) -> Any:
+    """Return the reply to TIME; on a cluster, of the first primary that answers."""
+    if isinstance(client, Cluster):
+        for address in client.primaries():
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                return checked(client.ask_node(address, [("TIME",)]))[0]
+    return ask(client, "TIME")
 
 
 def encodable(text: str) -> str:

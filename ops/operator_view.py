@@ -6,7 +6,7 @@ It implements `api.operators.operator_view.OperatorView` for the console's endpo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -28,16 +28,18 @@ from ops.operator_samples import columns, marks
 from ops.tasks.dead_letters.view import RedisDeadLetterView
 from projections.registry.lookup import projection_names
 from streams.appender import GROUPS
-from streams.cluster import keys_of, servers_of
+from streams.cluster import Cluster, checked_served, is_lost, keys_of
 from streams.connection import connect, lacks_resources, refuses_writes
 from streams.keys import TENANT, Keys
 from streams.settings import Settings
-from streams.wire import Command, as_text, ask, checked
+from streams.wire import Command, as_text, ask, checked, round_trip
 
 ALIVE_MS = 35_000
 """A consumer sends a heartbeat every 10 s, or later if one batch takes longer."""
 REDIS_SECONDS = 2.0
 """The time limit for one Redis command: a request must not occupy a thread for longer."""
+PATIENCE_SECONDS = 0.25
+"""The time limit at first for a node of a cluster, while the others answer."""
 BEHIND_SECONDS = 5.0
 """The age of its oldest unsettled entry from which a tenant is behind."""
 COUNTED_TENANTS = 1_000
@@ -60,6 +62,8 @@ class RedisOperatorView:
         client = connect(
             settings.require_redis_url(), timeout=REDIS_SECONDS, connect_timeout=REDIS_SECONDS
         )
+        if isinstance(client, Cluster):
+            client.set_patience(PATIENCE_SECONDS)
         return cls(client, DeadLetterStore(client, max_event_bytes=settings.max_event_bytes))
 
     def samples(self) -> Facts:
@@ -97,9 +101,10 @@ class RedisOperatorView:
     def health(self) -> Facts:
         """Return the server's name, version, memory and eviction policy as one text, and its state.
 
-        On a cluster the text describes each primary, and the memory is that of the fullest one.
+        On a cluster the text describes each primary, those that do not answer too, and the memory
+        is that of the fullest one.
         """
-        found = [_server_health(server) for server in servers_of(self._client)]
+        found = [*_server_healths(self._client)]
         fullest = max(found, key=lambda each: each["used_bytes"] / (each["max_bytes"] or inf))
         return fullest | {
             "description": "; ".join(each["description"] for each in found),
@@ -107,11 +112,23 @@ class RedisOperatorView:
         }
 
     def publish_backlog(self, seconds: float) -> None:
-        """Measure the backlog of each group, and expose it in the metrics for so many seconds."""
-        groups = sorted({*projection_names(), *registered_groups(self._client, self._keys)})
+        """Measure the backlog of each group, and expose it in the metrics for so many seconds.
+
+        If a node of a cluster is lost, it is that of the others, and of the built-in groups if the
+        node has the list of groups.
+        """
+        groups = sorted({*projection_names(), *self._registered_groups()})
         found = backlog(self._client, list(map(encodable, groups)), self._keys)
         metrics.WAITING.publish({(group,): each.waiting for group, each in found.items()}, seconds)
         metrics.PENDING.publish({(group,): each.pending for group, each in found.items()}, seconds)
+
+    def _registered_groups(self) -> Sequence[str]:
+        try:
+            return registered_groups(self._client, self._keys)
+        except redis.RedisError as error:
+            if not (is_lost(error) and isinstance(self._client, Cluster)):
+                raise
+            return ()
 
     def busy_tenants(self, limit: int) -> Mapping[str, float]:
         """Return the entries a minute of the tenants with the most recent activity."""
@@ -126,7 +143,7 @@ class RedisOperatorView:
         names = [name for each in valid_figures(Behind, [known or b""]) for name in each.tenants]
         ages: dict[str, float] = {}
         valid = [name for name in names if TENANT.match(name)]
-        for row in lag_of(self._client, valid, projection_names(), self._keys):
+        for row in lag_of(self._client, valid, projection_names(), self._keys, partial=True):
             ages[row.tenant] = max(ages.get(row.tenant, 0.0), row.oldest_age_seconds)
         return {name: age for name, age in ages.items() if age >= BEHIND_SECONDS}
 
@@ -135,31 +152,59 @@ class RedisOperatorView:
         known = self.dead_letters.tenants(COUNTED_TENANTS)
         return [name for name, _ in known if TENANT.match(name)]
 
-    def tenants(self, names: Sequence[str]) -> Sequence[Facts]:
-        """Return the activity, lag, dead letters and stream of each of these tenants."""
+    def tenants(self, names: Sequence[str]) -> Sequence[Facts | None]:
+        """Return the activity, lag, dead letters and stream of each of these tenants.
+
+        It is None for a tenant of a lost node of a cluster.
+        """
         lags: dict[str, dict[str, Facts]] = {name: {} for name in names}
-        for row in lag_of(self._client, names, projection_names(), self._keys):
+        for row in lag_of(self._client, names, projection_names(), self._keys, partial=True):
             lags[row.tenant][row.group] = _lag(row)
-        activity = {
-            group: ask(self._client, "ZMSCORE", self._keys.activity(group), *names)
-            for group in projection_names()
-            if names
-        }
-        dead = dead_counts(self._client, names, self._keys)
+        activity = self._activity(names)
+        dead = dead_counts(self._client, names, self._keys, partial=True)
         streams = stream_sizes(self._client, names, self._keys)
         return [
-            {
+            stream
+            and {
                 "tenant": name,
                 "groups": lags[name],
-                "per_minute": {
-                    group: per_minute(float(scores[number] or 0))
-                    for group, scores in activity.items()
-                },
+                "per_minute": activity[number],
                 "dead": dead[number],
-                "stream": streams[number],
+                "stream": stream,
             }
-            for number, name in enumerate(names)
+            for number, (name, stream) in enumerate(zip(names, streams, strict=True))
         ]
+
+    def _activity(self, names: Sequence[str]) -> Sequence[Facts | None]:
+        """Return each tenant's entries a minute by group; None if a node with them is lost."""
+        groups = projection_names() if names else []
+        commands = [("ZMSCORE", self._keys.activity(group), *names) for group in groups]
+        replies = checked_served(round_trip(self._client, commands, partial=True))
+        if any(map(is_lost, replies)):
+            return [None] * len(names)
+        return [
+            {
+                group: per_minute(float(scores[number] or 0))
+                for group, scores in zip(groups, replies, strict=True)
+            }
+            for number in range(len(names))
+        ]
+
+
+def _server_healths(client: redis.Redis) -> Iterator[dict[str, Any]]:
+    """Yield the health of each primary of the deployment."""
+    if not isinstance(client, Cluster):
+        yield _server_health(client)
+        return
+    for address, node in client.primaries().items():
+        try:
+            client.ask_node(address, [("PING",)])  # which is not waited for if it is silent
+            yield _server_health(node)
+        except (redis.ConnectionError, redis.TimeoutError):
+            host, port = address
+            text = f"{host}:{port} does not answer"
+            facts = {"refuses_writes": False, "used_bytes": 0, "max_bytes": None}
+            yield {"description": text, **facts}
 
 
 def _server_health(client: redis.Redis) -> dict[str, Any]:
@@ -189,8 +234,10 @@ def _refuses_ping(client: redis.Redis) -> bool:
     return False
 
 
-def stream_sizes(client: redis.Redis, tenants: Sequence[str], keys: Keys) -> list[Facts]:
+def stream_sizes(client: redis.Redis, tenants: Sequence[str], keys: Keys) -> list[Facts | None]:
     """Return the entries of each tenant's stream, and the bytes that it takes in memory.
+
+    It is None for a tenant of a lost node of a cluster.
 
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
@@ -199,9 +246,12 @@ def stream_sizes(client: redis.Redis, tenants: Sequence[str], keys: Keys) -> lis
     commands: list[Command] = [
         command for key in streams for command in (("XLEN", key), ("MEMORY", "USAGE", key))
     ]
-    replies = checked([0 if is_of_key(each) else each for each in round_trips(client, commands)])
-    pairs = zip(replies[::2], replies[1::2], strict=True)
-    return [{"entries": length, "bytes": size or 0} for length, size in pairs]
+    found = round_trips(client, commands, partial=True)
+    replies = checked_served([0 if is_of_key(each) else each for each in found])
+    return [
+        None if is_lost(length) or is_lost(size) else {"entries": length, "bytes": size or 0}
+        for length, size in zip(replies[::2], replies[1::2], strict=True)
+    ]
 
 
 def _lag(row: Lag) -> Facts:

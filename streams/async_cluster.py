@@ -26,6 +26,7 @@ from .routing import (
     unserved,
 )
 from .servers.slots import Address, slot_of
+from .silent_nodes import AsyncSilentNodes
 from .wire import AsyncRouter, Command, checked, one_async_connection
 
 
@@ -37,6 +38,13 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
     """
 
     _reading: asyncio.Task[None] | None = None
+
+    silent: AsyncSilentNodes | None = None
+    """Nodes that are not waited for; None if each command waits for its whole timeout."""
+
+    def set_patience(self, seconds: float) -> None:
+        """Wait for the replies of a node for so many seconds only, at first."""
+        self.silent = AsyncSilentNodes(seconds, self.nodes)
 
     @property
     def connection_pool(self) -> redis.asyncio.ConnectionPool:
@@ -160,11 +168,9 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         replies = []
         for address in self.candidates():
             try:
-                async with one_async_connection(self.node(address)) as send:
-                    replies += await send([("CLUSTER", "SLOTS")])
+                replies += await self._send_to(address, [("CLUSTER", "SLOTS")])
             except redis.RedisError as error:
                 replies.append(error)
-                self.suspect(address)
             if self.learn(replies[-1], address):
                 for node in self.gone():
                     with suppress(redis.RedisError, OSError):  # it is of no use any more
@@ -184,6 +190,8 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         async with AsyncExitStack() as stack:
             for node in self.nodes.values():
                 stack.push_async_callback(node.aclose)
+            if self.silent is not None:
+                stack.push_async_callback(self.silent.close)
 
     async def _exchange(
         self,
@@ -223,9 +231,16 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         Raises:
             redis.RedisError: the node is unavailable; the slot map is read again.
         """
-        try:
-            async with one_async_connection(self.node(address)) as send:
+        node = self.node(address)
+
+        async def exchange() -> list[Any]:
+            async with one_async_connection(node) as send:
                 return await send(commands)
+
+        try:
+            if self.silent is None:
+                return await exchange()
+            return await self.silent.replies(address, node, exchange)
         except redis.RedisError:
             self.suspect(address)
             raise

@@ -64,9 +64,16 @@ def scan_streams(
     return scan(client, cursor, *options, skip_lost=skip_lost)
 
 
-def all_streams(client: redis.Redis, pattern: str | None = None) -> Iterator[bytes]:
-    """Yield the keys of the streams that match a pattern, each once, in no order."""
-    for names in scan_all(lambda cursor: scan_streams(client, cursor, pattern)):
+def all_streams(
+    client: redis.Redis, pattern: str | None = None, *, skip_lost: bool = False
+) -> Iterator[bytes]:
+    """Yield the keys of the streams that match a pattern, each once, in no order.
+
+    `skip_lost` is that of `scan`.
+    """
+    for names in scan_all(
+        lambda cursor: scan_streams(client, cursor, pattern, skip_lost=skip_lost)
+    ):
         yield from names
 
 
@@ -82,6 +89,7 @@ def scan_all(step: Callable[[bytes], tuple[bytes, list[bytes]]]) -> Iterator[lis
             return
 
 
-def tenants(client: redis.Redis, keys: Keys) -> list[str]:
-    """Return the tenants that have a stream, sorted by name."""
-    return sorted(keys.tenant_of(as_text(name)) for name in all_streams(client))
+def tenants(client: redis.Redis, keys: Keys, *, skip_lost: bool = False) -> list[str]:
+    """Return the tenants that have a stream, sorted by name; `skip_lost` is that of `scan`."""
+    names = all_streams(client, skip_lost=skip_lost)
+    return sorted(keys.tenant_of(as_text(name)) for name in names)

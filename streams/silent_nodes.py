@@ -2,32 +2,40 @@
 
 A node whose machine or network is lost refuses no connection: each command to it would wait for the
 whole timeout, and so would each session that begins. So once a node was silent for longer than the
-patience, commands to it fail at once, while a thread probes it, until it answers, refuses at once,
-or has left the cluster. The patience with a node is doubled each time, so that one that is only
-slow is waited for in the end. Used by `streams.cluster`, for clients that serve the tenants of all
-nodes.
+patience, commands to it fail at once, while it is probed, until it answers, refuses at once, or has
+left the cluster. The patience with a node is doubled each time, so that one that is only slow is
+waited for in the end. Used by `streams.cluster` and `streams.async_cluster`, for clients that serve
+the tenants of all nodes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Container
+from collections.abc import Awaitable, Callable, Container
+from typing import Any
 
 import redis
+import redis.asyncio
 
 from .servers.slots import Address
-from .wire import PendingReplies, answered, round_trip
+from .wire import Command, PendingReplies, answered, async_round_trip, round_trip
 
 LONGEST_PATIENCE = 5.0
-"""The longest patience in seconds."""
+"""The longest patience of a blocking client in seconds."""
+LONGEST_ASYNC_PATIENCE = 1.0
+"""The longest patience of an asyncio client in seconds."""
 MOST_DOUBLINGS = 30
 """The number up to which the doublings of a patience are counted."""
 PROBE_SECONDS = 0.2
 """The pause between two probes of a node."""
+LATE_SECONDS = 0.05
+"""The time that an event loop, which may have been late itself, gets to read what has arrived."""
+_PING: list[Command] = [("PING",)]
 
 
-class SilentNodes:
+class _Nodes:
     """The nodes that one client found silent.
 
     Args:
@@ -37,6 +45,7 @@ class SilentNodes:
 
     def __init__(self, patience: float, nodes: Container[Address]) -> None:
         self._patience = patience
+        self._longest = LONGEST_PATIENCE
         self._nodes = nodes
         self._silent: set[Address] = set()
         self._times: dict[Address, int] = {}
@@ -57,7 +66,32 @@ class SilentNodes:
 
     def seconds(self, address: Address) -> float:
         """Return the patience with a node."""
-        return min(LONGEST_PATIENCE, self._patience * 2.0 ** self._times.get(address, 0))
+        return min(self._longest, self._patience * 2.0 ** self._times.get(address, 0))
+
+    def _forgive(self, address: Address) -> None:
+        """Have the patience with a node, which answered, be the first one again."""
+        if self._times:
+            self._times.pop(address, None)
+
+    def _begin(self, address: Address) -> bool:
+        """Record that a node is silent; return whether it must be probed from now on."""
+        if address in self._silent:
+            return False
+        self._silent.add(address)
+        # Limited, because the patience must remain a number that a float can hold.
+        self._times[address] = min(self._times.get(address, 0) + 1, MOST_DOUBLINGS)
+        return True
+
+    def _refused_at_once(self, began: float) -> bool:
+        """Return whether a probe that failed did so at once, as where only the server has ended.
+
+        No command would wait for such a node.
+        """
+        return time.monotonic() - began < self._patience
+
+
+class SilentNodes(_Nodes):
+    """The nodes that one blocking client found silent, which threads probe."""
 
     def await_reply(self, address: Address, node: redis.Redis, pending: PendingReplies) -> None:
         """Wait until the first reply of a node arrives.
@@ -67,36 +101,93 @@ class SilentNodes:
         """
         seconds = self.seconds(address)
         if answered([pending], seconds):
-            if self._times:
-                self._times.pop(address, None)
+            self._forgive(address)
             return
         pending.give_up()
         self.add(address, node)
-        host, port = address
-        raise redis.TimeoutError(f"{host}:{port} did not answer within {seconds} s")
+        raise _not_answered(address, seconds)
 
     def add(self, address: Address, node: redis.Redis) -> None:
         """Have commands to a node fail at once, until a probe ends."""
-        if address in self._silent:
-            return
-        self._silent.add(address)
-        # Limited, because the patience must remain a number that a float can hold.
-        self._times[address] = min(self._times.get(address, 0) + 1, MOST_DOUBLINGS)
-        probing = threading.Thread(
-            target=self._probe, args=(address, node), name="node-probe", daemon=True
-        )
-        probing.start()
+        if self._begin(address):
+            probing = threading.Thread(
+                target=self._probe, args=(address, node), name="node-probe", daemon=True
+            )
+            probing.start()
 
     def _probe(self, address: Address, node: redis.Redis) -> None:
         while address in self._nodes:
             began = time.monotonic()
             try:
-                round_trip(node, [("PING",)])
+                round_trip(node, _PING)
             except redis.RedisError:
-                # Refused at once, as by a machine whose server has ended: no command would wait.
-                if time.monotonic() - began < self._patience:
+                if self._refused_at_once(began):
                     break
             else:
                 break
             time.sleep(PROBE_SECONDS)
         self._silent.discard(address)
+
+
+class AsyncSilentNodes(_Nodes):
+    """The nodes that one asyncio client found silent, which tasks probe."""
+
+    def __init__(self, patience: float, nodes: Container[Address]) -> None:
+        super().__init__(patience, nodes)
+        # Callers limit their operations as a whole: a longer patience would never end.
+        self._longest = LONGEST_ASYNC_PATIENCE
+        self._probes = set[asyncio.Task[None]]()
+
+    async def replies(
+        self,
+        address: Address,
+        node: redis.asyncio.Redis,
+        exchange: Callable[[], Awaitable[list[Any]]],
+    ) -> list[Any]:
+        """Return the replies of a node, which the exchange awaits.
+
+        Raises:
+            redis.TimeoutError: the node is silent; the exchange was cancelled.
+            redis.RedisError: what the exchange raises.
+        """
+        self.check(address)
+        seconds, work = self.seconds(address), asyncio.ensure_future(exchange())
+        try:
+            for limit in (seconds, LATE_SECONDS):
+                done, _ = await asyncio.wait([work], timeout=limit)
+                if done:
+                    self._forgive(address)
+                    return work.result()
+        finally:
+            work.cancel()
+        if self._begin(address):
+            probe = asyncio.create_task(self._probe(address, node))
+            self._probes.add(probe)
+            probe.add_done_callback(self._probes.discard)
+        raise _not_answered(address, seconds)
+
+    async def close(self) -> None:
+        """End the probes."""
+        probes = [*self._probes]
+        for probe in probes:
+            probe.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
+
+    async def _probe(self, address: Address, node: redis.asyncio.Redis) -> None:
+        while address in self._nodes:
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(LONGEST_PATIENCE):
+                    await async_round_trip(node, _PING)
+            except (redis.RedisError, TimeoutError):
+                if self._refused_at_once(began):
+                    break
+            else:
+                break
+            await asyncio.sleep(PROBE_SECONDS)
+        self._silent.discard(address)
+
+
+def _not_answered(address: Address, seconds: float) -> redis.TimeoutError:
+    host, port = address
+    return redis.TimeoutError(f"{host}:{port} did not answer within {seconds} s")

@@ -53,6 +53,9 @@ class OperatorView(Protocol):
         """Return the tenants with dead letters."""
         ...
 
-    def tenants(self, names: Sequence[str]) -> Sequence[Facts]:
-        """Return the activity, lag, dead letters and stream of each of these tenants."""
+    def tenants(self, names: Sequence[str]) -> Sequence[Facts | None]:
+        """Return the activity, lag, dead letters and stream of each of these tenants.
+
+        It is None for a tenant of a lost node of a cluster.
+        """
         ...

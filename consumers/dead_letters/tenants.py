@@ -14,6 +14,7 @@ from consumers.dead_letters.limits import Limits, drop_old
 from consumers.dead_letters.store import DeadLetterStore
 from consumers.faults import is_of_key
 from consumers.round_trips import round_trips
+from streams.cluster import is_lost
 from streams.discovery import START, scan_streams
 from streams.keys import DEAD_END, Keys
 from streams.wire import as_text, ask, checked
@@ -78,11 +79,19 @@ class DeadTenants:
         return [name for name, count in zip(tenants, counts, strict=True) if bool(count) == dead]
 
 
-def dead_counts(client: redis.Redis, tenants: Sequence[str], keys: Keys) -> list[int]:
+def dead_counts(
+    client: redis.Redis, tenants: Sequence[str], keys: Keys, *, partial: bool = False
+) -> list[int]:
     """Return the number of each tenant's dead letters; 0 if the key has another type.
+
+    With `partial` it is also 0 if the key's node of a cluster is lost.
 
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
-    replies = round_trips(client, (("XLEN", keys.dead(tenant)) for tenant in tenants))
-    return [0 if is_of_key(reply) else checked([reply])[0] for reply in replies]
+    commands = (("XLEN", keys.dead(tenant)) for tenant in tenants)
+    replies = round_trips(client, commands, partial=partial)
+    return [
+        0 if is_of_key(reply) or (partial and is_lost(reply)) else checked([reply])[0]
+        for reply in replies
+    ]

@@ -1,8 +1,8 @@
 """The backlog of each group over all streams, for scaling: right with no consumer running.
 
 Unlike the figures that the elected consumer publishes, it depends on nothing that consumers do: it
-scans the streams. A stream without the group counts with all its entries. Used by the API, through
-`ops.operator_view`.
+scans the streams. A stream without the group counts with all its entries, and those of a lost node
+of a cluster are left out. Used by the API, through `ops.operator_view`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from consumers.delivery.group_states import GroupState, group_states
+from consumers.delivery.group_states import GroupState, served_group_states
 from consumers.round_trips import AT_ONCE, round_trips
 from streams import discovery
 from streams.cluster import keys_of
@@ -44,11 +44,11 @@ def backlog(
     """
     keys = keys or keys_of(client)
     waiting, pending = Counter[str](), Counter[str]()
-    tenants = discovery.tenants(client, keys)
+    tenants = discovery.tenants(client, keys, skip_lost=True)
     for at in range(0, len(tenants), AT_ONCE):
         streams = [as_bytes(keys.stream(tenant)) for tenant in tenants[at : at + AT_ONCE]]
         unknown = list[tuple[bytes, str, GroupState | None]]()
-        for stream, states in zip(streams, group_states(client, streams), strict=True):
+        for stream, states in served_group_states(client, streams).items():
             known = {state.name: state for state in states}
             for group in groups:
                 state = known.get(group)
@@ -66,7 +66,7 @@ def _counted(
     client: redis.Redis, places: Sequence[tuple[bytes, str, GroupState | None]]
 ) -> list[int]:
     """Return the numbers of waiting entries if the server's lag does not have them."""
-    lengths = list(round_trips(client, (("XLEN", stream) for stream, _, _ in places)))
+    lengths = round_trips(client, (("XLEN", stream) for stream, _, _ in places), partial=True)
     return [
         _count(client, stream, state.last_delivered, _number(length)) if state else _number(length)
         for (stream, _, state), length in zip(places, lengths, strict=True)
@@ -77,7 +77,8 @@ def _count(client: redis.Redis, stream: bytes, after: EntryId, length: int) -> i
     """Count the entries after an id, up to `PAGE` * `PAGES`; beyond that return the length."""
     counted = 0
     for _ in range(PAGES):
-        (entries,) = round_trip(client, [("XRANGE", stream, f"({after}", "+", "COUNT", PAGE)])
+        command = ("XRANGE", stream, f"({after}", "+", "COUNT", PAGE)
+        (entries,) = round_trip(client, [command], partial=True)
         if isinstance(entries, redis.RedisError):  # the user may not read entries
             return max(counted, min(length, 1))
         counted += len(entries)
@@ -88,5 +89,5 @@ def _count(client: redis.Redis, stream: bytes, after: EntryId, length: int) -> i
 
 
 def _number(reply: Any) -> int:
-    """Return the reply as a number; 0 for a refusal, because the key is no stream."""
+    """Return the reply as a number; 0 for an error: the key is no stream, or its node is lost."""
     return reply if isinstance(reply, int) else 0

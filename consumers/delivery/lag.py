@@ -7,13 +7,13 @@ acknowledged. Alerts should use the age: the number waiting may be unknown after
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import redis
 
 from consumers.delivery import group_commands
-from consumers.delivery.group_states import GroupState, group_states
+from consumers.delivery.group_states import GroupState, group_states, served_group_states
 from consumers.round_trips import AT_ONCE, round_trips, server_ms
 from streams import discovery
 from streams.cluster import keys_of
@@ -55,35 +55,46 @@ def lag(client: redis.Redis, groups: Sequence[str], keys: Keys | None = None) ->
 
 
 def lag_of(
-    client: redis.Redis, tenants: Sequence[str], groups: Sequence[str], keys: Keys
+    client: redis.Redis,
+    tenants: Sequence[str],
+    groups: Sequence[str],
+    keys: Keys,
+    *,
+    partial: bool = False,
 ) -> Iterator[Lag]:
     """Yield the lag of each of these groups for these tenants.
 
-    A tenant without a stream, or with an empty one, is left out. It takes a few round trips for
-    each `AT_ONCE` tenants, however many of them have unsettled entries.
+    A tenant without a stream, or with an empty one, is left out; with `partial`, so are those of a
+    lost node of a cluster. It takes a few round trips for each `AT_ONCE` tenants, however many of
+    them have unsettled entries.
 
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
     for at in range(0, len(tenants), AT_ONCE):
-        some = tenants[at : at + AT_ONCE]
-        streams = [as_bytes(keys.stream(tenant)) for tenant in some]
+        names = {as_bytes(keys.stream(tenant)): tenant for tenant in tenants[at : at + AT_ONCE]}
         known = [
-            (tenant, group, stream, {state.name: state for state in states})
-            for tenant, stream, states in zip(
-                some, streams, group_states(client, streams), strict=True
-            )
+            (names[stream], group, stream, {state.name: state for state in states})
+            for stream, states in _states(client, list(names), partial=partial)
             for group in groups
         ]
         now = server_ms(client)
         places = [(stream, states.get(group)) for _, group, stream, states in known]
-        found = unsettled(client, places)
+        found = unsettled(client, places, partial=partial)
         for (tenant, group, _, states), left in zip(known, found, strict=True):
             if left is not None:
                 age = max(0.0, (now - left.oldest_ms) / 1000)
                 yield Lag(tenant, group, left.waiting, left.pending, age)
             elif states:
                 yield Lag(tenant, group, 0, 0, 0.0)
+
+
+def _states(
+    client: redis.Redis, streams: Sequence[bytes], *, partial: bool
+) -> Iterable[tuple[bytes, list[GroupState]]]:
+    if partial:
+        return served_group_states(client, streams).items()
+    return zip(streams, group_states(client, streams), strict=True)
 
 
 def unsettled(

@@ -13,6 +13,7 @@ from ops.devstack import EmbeddedRedis
 from streams.connection import connect
 from tests.support.clusters import HASTY_MS, RedisCluster, redis_cluster
 from tests.support.proxy import Proxy
+from tests.support.replication import plain
 from tests.support.sentinels import Watched, watched
 from tests.support.servers import server_folder
 
@@ -124,6 +125,17 @@ class WatchedServers(Replicated):
 
     def _start(self, stack: ExitStack) -> None:
         self.found: Watched = stack.enter_context(watched(3))
+        self._require_replicas()
+
+    def _require_replicas(self) -> None:
+        """Have a primary refuse writes while it has no replica, as the doctor advises.
+
+        Otherwise one that was replaced and does not know it takes writes, which are lost.
+        """
+        for server in self.found.servers:
+            with plain(server) as client:
+                client.config_set("min-replicas-max-lag", "2")
+                client.config_set("min-replicas-to-write", "1")
 
     @property
     def url(self) -> str:
@@ -134,6 +146,7 @@ class WatchedServers(Replicated):
         """Replace the primary, as `Replicated` says."""
         del chance
         self.found.restart(self.found.replace_primary())
+        self._require_replicas()
 
     def freeze_primary(self, chance: random.Random, pause: Callable[[], None]) -> None:
         """Freeze the primary, as `Replicated` says."""

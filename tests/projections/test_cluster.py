@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 import redis
 
 from projections.decoding import Entry, decode
-from projections.reading.documents import DocumentReader
+from projections.reading.documents import READ_SECONDS, DocumentReader
 from projections.reading.feed import FeedReader
 from projections.reading.settled import SettledReader
 from projections.replay.served.documents import ServedDocuments
@@ -25,6 +26,7 @@ from streams.entry_ids import EntryId
 from streams.keys import JobKey
 from streams.wire import ask
 from tests.support.clusters import RedisCluster, redis_cluster
+from tests.support.processes import frozen
 
 JOBS = [JobKey(f"tenant-{number}", "job", f"a{each}") for number in range(30) for each in (1, 2)]
 
@@ -154,3 +156,40 @@ def test_node_that_hangs__fails_the_reads_of_its_tenants_only(
     for job, found in zip(JOBS, asyncio.run(read()), strict=True):
         lost = cluster.owner(keys.status(job)) is frozen
         assert isinstance(found, redis.TimeoutError) == lost
+
+
+def test_silent_node__delays_no_read_of_the_other_nodes(
+    cluster: RedisCluster, client: Cluster
+) -> None:
+    """Not even the first ones, which ask it for the slot map, and not without a timeout."""
+    StatusCache(client).apply(entries("processing", 1))
+    EventAppender(client).append_many((job.tenant, {"type": "done", "id": "a9"}) for job in JOBS)
+    silent, keys, first = cluster.primaries[0], keys_of(client), EntryId(1, 0)
+    owners = [cluster.owner(keys.status(job)) for job in JOBS]
+    lost = [owner is silent for owner in owners] * 2
+
+    async def read(found: AsyncCluster, times: int) -> list[list[bool]]:
+        """Return which reads of documents, and then of settled entries, failed each time."""
+        documents, settled, failed = DocumentReader(found), SettledReader(found), []
+        for _ in range(times):
+            answers = await asyncio.gather(
+                *(documents.read(job) for job in JOBS),
+                *(settled.read(job.tenant, first) for job in JOBS),
+                return_exceptions=True,
+            )
+            failed.append([isinstance(each, redis.TimeoutError) for each in answers])
+        return failed
+
+    async def read_all() -> None:
+        found = connect_async(cluster.url, timeout=None)
+        assert isinstance(found, AsyncCluster)
+        async with found:
+            found.set_patience(0.1)
+            with frozen(silent.pid):
+                began = time.monotonic()
+                assert await read(found, 20) == [lost] * 20
+                assert time.monotonic() - began < READ_SECONDS  # of one read that waits
+            while any((await read(found, 1))[0]):  # until the node was probed
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(read_all(), 30))

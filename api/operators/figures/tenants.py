@@ -47,9 +47,10 @@ MAX_SORTED = 20
 Stored = Mapping[str, tuple[int, int, int]]
 """By tenant: its stored jobs, the bytes of their results, and how many failed in the last
 `FAILURE_HOURS`."""
-Delivery = tuple[Mapping[str, float], Mapping[str, float], Sequence[str]]
+Delivery = tuple[Mapping[str, float] | None, Mapping[str, float] | None, Sequence[str] | None]
 """By tenant: its entries a minute, and the age of its oldest unsettled entry in seconds if it is
-behind; and the tenants with dead letters."""
+behind; and the tenants with dead letters. On a cluster these are on several nodes: one may be None
+alone."""
 
 ORDERS = ("activity", "lag", "failures", "jobs", "storage", "name")
 
@@ -75,20 +76,21 @@ class Directory:
 
     Args:
         stored: what PostgreSQL knows; None if it did not answer in time.
-        delivery: what Redis knows; None if it did not answer in time.
+        delivery: what Redis knows; what is None did not come in time.
     """
 
-    def __init__(self, stored: Stored | None, delivery: Delivery | None) -> None:
-        busy, late, dead = delivery or ({}, {}, ())
+    def __init__(self, stored: Stored | None, delivery: Delivery) -> None:
+        busy, late, dead = delivery[0] or {}, delivery[1] or {}, delivery[2] or ()
         names = {*(stored or ()), *busy, *late, *dead}
         self.tenants: dict[str, Listed] = {}
         for name in names:
             jobs, size, failed = (stored or {}).get(name, (0, 0, 0))
             activity, lag = busy.get(name, 0.0), late.get(name, 0.0)
             self.tenants[name] = Listed(name, activity, lag, failed, jobs, size)
-        parts = {"postgresql": stored, "redis": delivery}
-        self.missing = [server for server, part in parts.items() if part is None]
-        """The servers that did not answer in time."""
+        parts = {"postgresql": [stored], "redis": delivery}
+        self.missing = [server for server, part in parts.items() if None in part]
+        """The servers that did not answer in time, or a part of them."""
+        self.has_redis = any(part is not None for part in delivery)
         self._sorted: dict[tuple[str, str], Sequence[tuple[float, str]]] = {}
 
     def sorted_by(self, order: str, part: str) -> Sequence[tuple[float, str]]:
@@ -196,9 +198,9 @@ class OperatorTenantEndpoints:
         """Return the JSON of tenants, and the servers that did not answer in time."""
         missing = list(directory.missing)
         delivery: Sequence[Facts | None] | None = None
-        if "redis" not in missing:  # else the time limit of the answer might pass
+        if directory.has_redis:  # else the time limit of the answer might pass
             delivery = await or_none(asyncio.to_thread(self._view.tenants, names))
-            if delivery is None:
+            if delivery is None and "redis" not in missing:
                 missing.append("redis")
         items = [
             _item(directory.tenants[name], missing, facts)
@@ -207,18 +209,18 @@ class OperatorTenantEndpoints:
         return items, missing
 
     async def _read_directory(self) -> Directory:
-        stored, delivery = await asyncio.gather(
-            or_none(self._all_stored()), or_none(asyncio.to_thread(self._delivery))
+        view = self._view
+        stored, busy, late, dead = await asyncio.gather(
+            or_none(self._all_stored()),
+            or_none(asyncio.to_thread(view.busy_tenants, MAX_BUSY)),
+            or_none(asyncio.to_thread(view.late_tenants)),
+            or_none(asyncio.to_thread(view.dead_tenants)),
         )
-        return await asyncio.to_thread(Directory, stored, delivery)
+        return await asyncio.to_thread(Directory, stored, (busy, late, dead))
 
     async def _all_stored(self) -> Stored:
         async with self._connections() as connection:
             return await figures.read_tenants(connection, _failures_since())
-
-    def _delivery(self) -> Delivery:
-        view = self._view
-        return view.busy_tenants(MAX_BUSY), view.late_tenants(), view.dead_tenants()
 
 
 def _is_partial(directory: Directory) -> bool:
@@ -232,10 +234,12 @@ def _item(tenant: Listed, missing: Sequence[str], delivery: Facts | None) -> Jso
     Args:
         tenant: its values in the directory.
         missing: the servers that did not answer in time.
-        delivery: what Redis knows of it now; None if Redis did not answer in time.
+        delivery: what Redis knows of it now; None if Redis, or its node of a cluster, did not
+            answer in time.
     """
     none: Json = {"groups": None, "per_minute": None, "dead": None, "stream": None}
-    has_redis, has_rows = "redis" not in missing, "postgresql" not in missing
+    has_redis = delivery is not None and "redis" not in missing
+    has_rows = "postgresql" not in missing
     return {
         **(none if delivery is None else delivery),
         "tenant": tenant.name,

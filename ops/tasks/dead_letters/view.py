@@ -63,9 +63,12 @@ class RedisDeadLetterView:
         self._client, self._store, self._keys = client, store, keys
 
     def tenants(self, limit: int) -> list[tuple[str, int]]:
-        """Return tenants with dead letters and their numbers, those with the latest ones first."""
+        """Return tenants with dead letters and their numbers, those with the latest ones first.
+
+        Tenants of a lost node of a cluster are left out.
+        """
         names = self._names(limit)
-        counts = dead_counts(self._client, names, self._keys)
+        counts = dead_counts(self._client, names, self._keys, partial=True)
         return [(name, count) for name, count in zip(names, counts, strict=True) if count]
 
     def letters(self, selection: LetterSelection, after: str | None, limit: int) -> DeadLetterPage:
