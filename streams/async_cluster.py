@@ -21,11 +21,9 @@ from .routing import (
     ClusterState,
     Routed,
     commands_of,
-    key_of,
     store,
-    unserved,
 )
-from .servers.slots import Address, slot_of
+from .servers.slots import Address
 from .silent_nodes import AsyncSilentNodes
 from .wire import AsyncRouter, Command, checked, one_async_connection
 
@@ -89,8 +87,7 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         """
         words: list[Command] = [("MULTI",), *commands, ("EXEC",)]
         await self.refresh()
-        batches = self.batches([0], [slot_of(key_of(commands[0]))])
-        replies = unserved(commands)
+        batches, replies = self.planned(commands[:1])
         for _ in range(REDIRECTIONS):
             for batch in batches:
                 asking: list[Command] = [("ASKING",)] if batch.asking else []
@@ -133,9 +130,8 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
                 Some commands may have been executed.
         """
         await self.refresh()
-        slots = [slot_of(key_of(command)) for command in commands]
-        replies, added = unserved(commands), list[tuple[Any, list[Any]]]()
-        batches = self.batches(range(len(commands)), slots)
+        added = list[tuple[Any, list[Any]]]()
+        batches, replies = self.planned(commands)
         for _ in range(REDIRECTIONS):
             added += await self._exchange(batches, commands, replies, add, partial=partial)
             batches = self.redirected(batches, replies)

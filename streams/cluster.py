@@ -31,9 +31,7 @@ from .routing import (
     ClusterState,
     Routed,
     commands_of,
-    key_of,
     store,
-    unserved,
 )
 from .servers.slots import Address, slot_of
 from .silent_nodes import SilentNodes
@@ -231,10 +229,7 @@ class RoutedReplies(Sent):
         self._commands = commands
         self._add = add
         self._partial = partial
-        self._replies = unserved(commands)
-        self._batches = cluster.batches(
-            range(len(commands)), [slot_of(key_of(command)) for command in commands]
-        )
+        self._batches, self._replies = cluster.planned(commands)
         self._sent = list[tuple[Batch, Any, PendingReplies]]()
         self._send()
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import redis
@@ -14,7 +14,7 @@ import redis.asyncio
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from .servers.primary import WrongServer
-from .servers.slots import TAGS, Address, SlotMap
+from .servers.slots import TAGS, Address, SlotMap, slot_of
 from .wire import Command
 
 ClientT = TypeVar("ClientT", bound=redis.Redis | redis.asyncio.Redis)
@@ -187,14 +187,29 @@ class ClusterState(Generic[ClientT]):
         problem = errors[0] if errors else "the nodes have no slots"
         return redis.ConnectionError(f"no node of the cluster at {where} answers: {problem}")
 
-    def batches(self, indexes: Iterable[int], slots: Sequence[int]) -> list[Batch]:
-        """Group commands by node, in their order; leave out those whose slot has no node."""
+    def planned(self, commands: Sequence[Command]) -> tuple[list[Batch], list[Any]]:
+        """Group commands by node, in their order.
+
+        Also return the replies that they have until a node replies: an error for a command whose
+        slot has no node, and which is in no batch.
+
+        Raises:
+            TypeError: a command has no key that it can be routed by.
+        """
         found: dict[Address, Batch] = {}
-        for index in indexes:
-            address = self.address_of(slots[index])
-            if address:
-                found.setdefault(address, Batch(address, [], asking=False)).indexes.append(index)
-        return list(found.values())
+        replies: list[Any] = [None] * len(commands)
+        for index, command in enumerate(commands):
+            key = key_of(command)
+            address = self.address_of(slot_of(key))
+            if address is None:
+                replies[index] = redis.exceptions.ClusterDownError(
+                    f"CLUSTERDOWN no node has the slot of {key!r}"
+                )
+            elif (batch := found.get(address)) is None:
+                found[address] = Batch(address, [index], asking=False)
+            else:
+                batch.indexes.append(index)
+        return list(found.values()), replies
 
     def redirected(self, batches: Sequence[Batch], replies: Sequence[Any]) -> list[Batch]:
         """Return the batches for the commands that were redirected."""
@@ -227,16 +242,6 @@ def store(batch: Batch, found: Sequence[Any], replies: list[Any]) -> list[Any]:
     for index, reply in zip(batch.indexes, found[step - 1 : count : step], strict=True):
         replies[index] = reply
     return list(found[count:])
-
-
-def unserved(commands: Sequence[Command]) -> list[Any]:
-    """Return the replies that commands have until a node replies."""
-    return [
-        redis.exceptions.ClusterDownError(
-            f"CLUSTERDOWN no node has the slot of {key_of(command)!r}"
-        )
-        for command in commands
-    ]
 
 
 def key_of(command: Command) -> str | bytes:

@@ -86,6 +86,7 @@ def test_tenants_by_activity_come_with_their_lag_and_dead_letters(
     EventAppender(redis_client).append("42", DONE)
     sample(redis_client, 50)
     (row,) = view.tenants(["42"])
+    assert row is not None
     assert (row["tenant"], row["dead"], row["groups"]["status"]["waiting"]) == ("42", 1, 1)
     assert row["per_minute"]["status"] > 0 == row["per_minute"]["rows"]
     assert view.busy_tenants(10) == {"42": row["per_minute"]["status"]}
@@ -105,6 +106,7 @@ def test_tenants_by_lag_are_those_of_the_last_sample(
     sample(redis_client, 0)
     assert list(view.late_tenants()) == ["behind"]
     (row,) = view.tenants(["behind"])
+    assert row is not None
     assert (row["tenant"], row["groups"]["rows"]["waiting"]) == ("behind", 1)
     assert view.busy_tenants(10) == {}
 

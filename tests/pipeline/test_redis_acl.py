@@ -242,7 +242,9 @@ def test_console_shows_delivery_and_requeues_dead_letters(
         assert desk.dead_tenants() == ["42"]
         desk.busy_tenants(10)
         desk.late_tenants()
-        assert desk.tenants(["42"])[0]["stream"]["bytes"]
+        (facts,) = desk.tenants(["42"])
+        assert facts is not None
+        assert facts["stream"]["bytes"]
         (letter,) = DeadLetterStore(mine).letters("42")
         assert desk.dead_letters.letter("42", letter.name)
         assert desk.dead_letters.requeue("42", letter.name)
