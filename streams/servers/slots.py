@@ -10,6 +10,7 @@ from __future__ import annotations
 from binascii import crc_hqx
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 SLOTS = 16_384
@@ -19,7 +20,11 @@ TAGS = tuple(f"q{number}" for number in range(256))
 """The hash tags of ready queues. The queue of a node has the first tag whose slot the node has: a
 failover changes no name, and every process finds the same ones."""
 
+REMEMBERED = 4_096
+"""The keys whose slots are remembered, those of the busy streams and queues among them."""
 
+
+@lru_cache(REMEMBERED)
 def slot_of(key: str | bytes) -> int:
     """Return the hash slot of a key."""
     raw = key.encode(errors="surrogateescape") if isinstance(key, str) else key
