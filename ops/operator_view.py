@@ -32,7 +32,7 @@ from streams.cluster import Cluster, checked_served, is_lost, keys_of
 from streams.connection import connect, lacks_resources, refuses_writes
 from streams.keys import TENANT, Keys
 from streams.settings import Settings
-from streams.wire import Command, as_text, ask, checked, round_trip
+from streams.wire import Command, as_text, ask, round_trip
 
 ALIVE_MS = 35_000
 """A consumer sends a heartbeat every 10 s, or later if one batch takes longer."""
