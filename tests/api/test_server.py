@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from streams.connection import connect
 from tests.api.conftest import writer_to
+from tests.support import forked
 from tests.support.processes import descendants
 from tests.support.servers import RedisFactory
 from tests.support.tokens import FAR
@@ -42,10 +42,10 @@ Starter = Callable[..., "Api"]
 class Api:
     """A server's process and, once announced, its URL."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         self.process = process
-        self.url = process.stdout.readline().strip()
+        self.url = process.stdout.readline().decode().strip()
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.url + path, headers=TENANT)
@@ -53,7 +53,7 @@ class Api:
     def ended(self) -> tuple[int, str]:
         """Wait for its end; return its exit status and its standard error."""
         _, errors = self.process.communicate(timeout=ENDING)
-        return self.process.returncode, errors
+        return self.process.returncode, errors.decode()
 
 
 @pytest.fixture
@@ -65,18 +65,8 @@ def start() -> Iterator[Starter]:
             # Nothing here reads rows; a database is named so that nothing is said of its absence.
             named = {"database_url": "postgresql://127.0.0.1:1/none", "api_port": 0}
             given = {"redis_url": redis_url, "auth": "dev", **named, **settings}
-            process = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", SCRIPT],
-                    env={
-                        **os.environ,
-                        **{f"JOBTRAIL_{k.upper()}": str(v) for k, v in given.items()},
-                    },
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
+            ours = {f"JOBTRAIL_{name.upper()}": str(value) for name, value in given.items()}
+            process = stack.enter_context(forked.begin((), os.environ | ours, code=SCRIPT))
             stack.callback(process.kill)
             return Api(process)
 

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.docs.pages import Terminal, clone, shape, steps
 from tests.support.waiting import eventually
 
@@ -33,6 +35,7 @@ def run_and_compare(terminal: Terminal, commands: str, shown: str | None) -> Non
         compare()
 
 
+@pytest.mark.thorough
 def test_quickstart(tmp_path: Path) -> None:
     clone(tmp_path, ("Makefile", "pyproject.toml", "constraints.txt", "streams"))
     environ = os.environ | {"JOBTRAIL_API_PORT": "0", "JOBTRAIL_LOG_LEVEL": "warning"}

@@ -61,6 +61,7 @@ def test_node(redis_url: str, redis_client: redis.Redis, tmp_path: Path) -> None
     assert list(reported(redis_client)) == [(name, "node-1") for name in ALL_LANGUAGES]
 
 
+@pytest.mark.thorough
 def test_go(redis_url: str, redis_client: redis.Redis, tmp_path: Path) -> None:
     root = Path(os.environ.get("JOBTRAIL_TEST_DEBIAN", "none"), "usr")
     toolchain = next(root.glob("lib/go-*"), None)

@@ -58,7 +58,13 @@ def logins(migrated_server: EmbeddedPostgres) -> Iterator[Logins]:
     drop_database(migrated_server, name)
 
 
-@pytest.mark.parametrize("mode", ["session", "transaction"])
+BOTH_MODES = pytest.mark.parametrize(
+    "mode", [pytest.param("session", marks=pytest.mark.thorough), "transaction"]
+)
+"""Runs a test in the mode that asks more of a client; a thorough run takes the other one too."""
+
+
+@BOTH_MODES
 def test_everything_works__one_login(
     start: Start, redis_url: str, database_url: str, tmp_path: Path, mode: Mode
 ) -> None:
@@ -68,7 +74,7 @@ def test_everything_works__one_login(
         Battery(start, redis_url, through, database_url).run(tmp_path)
 
 
-@pytest.mark.parametrize("mode", ["session", "transaction"])
+@BOTH_MODES
 def test_everything_works__owner_writer_and_reader(
     start: Start, redis_url: str, logins: Logins, tmp_path: Path, mode: Mode
 ) -> None:

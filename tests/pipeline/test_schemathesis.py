@@ -12,6 +12,7 @@ from schemathesis.engine import events, from_schema
 from api.progress.query import MAX_IDS
 from tests.pipeline.conftest import Start
 from tests.support.deployment import ENDED, GOING_ON, TENANT, Deployment, deploy, token
+from tests.support.thorough import THOROUGH
 
 SEED = 20_261_123
 """One and the same in each run, so that a run that fails can be run again; change it to look on."""
@@ -91,7 +92,7 @@ def _run(deployed: Deployment, document: dict[str, Any]) -> list[str]:
             "request-timeout": 20,
             # A stream that has nothing to tell is quiet, which is no failure: read on no longer.
             "operations": [{"include-path-regex": "events$", "request-timeout": 3}],
-            "generation": {"max-examples": 10, "database": "none"},
+            "generation": {"max-examples": 10 if THOROUGH else 4, "database": "none"},
             "phases": {"stateful": {"max-steps": 3}},
         }
     )

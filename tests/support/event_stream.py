@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -19,6 +18,7 @@ from starlette.types import Message
 from api.live.endpoint import wait_for_change
 from api.live.sse import EventStream, state_block, stream_events
 from api.live.waiters import Waiters
+from tests.support import forked
 
 SCRIPT = """
 from api.server import serve
@@ -32,13 +32,13 @@ TIMEOUT = 60.0
 class ApiProcess(NamedTuple):
     """A server that answers."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end; give its exit status and what it logged."""
         _, errors = self.process.communicate(timeout=TIMEOUT)
-        return self.process.returncode, errors
+        return self.process.returncode, errors.decode()
 
 
 @contextmanager
@@ -47,16 +47,10 @@ def running_api(redis_url: str, **settings: Any) -> Iterator[ApiProcess]:
     given = {"redis_url": redis_url, "auth": "dev", "api_port": 0, **settings}
     inherited = {name: text for name, text in os.environ.items() if "JOBTRAIL" not in name}
     environ = {f"JOBTRAIL_{name.upper()}": str(value) for name, value in given.items()}
-    with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
-        env=inherited | environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with forked.begin((), inherited | environ, code=SCRIPT) as process:
         try:
             assert process.stdout is not None
-            yield ApiProcess(process, process.stdout.readline().strip())
+            yield ApiProcess(process, process.stdout.readline().decode().strip())
         finally:
             process.kill()
 

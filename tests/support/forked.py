@@ -33,18 +33,23 @@ DEVNULL, PIPE = subprocess.DEVNULL, subprocess.PIPE
 
 
 def begin(
-    words: Sequence[str], environ: Mapping[str, str], *, stdin: int = DEVNULL, stderr: int = PIPE
+    words: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    code: str = "",
+    stdin: int = DEVNULL,
+    stderr: int = PIPE,
 ) -> subprocess.Popen[bytes]:
-    """Start `jobtrail WORDS…` in an environment; standard output is a pipe."""
+    """Start `jobtrail WORDS…`, or this code, in an environment; standard output is a pipe."""
     if THOROUGH or _others(environ) != _AT_START:
         return subprocess.Popen(
-            [sys.executable, "-m", "ops", *words],
+            [sys.executable, *(("-c", code) if code else ("-m", "ops")), *words],
             env=dict(environ),
             stdin=stdin,
             stdout=PIPE,
             stderr=stderr,
         )
-    return Forked(words, environ, stdin, stderr)
+    return Forked((code, *words), environ, stdin, stderr)
 
 
 def run(
@@ -76,9 +81,9 @@ class Forked(subprocess.Popen[bytes]):
     """A command that was forked; its parent is not this process, but tells its end."""
 
     def __init__(
-        self, words: Sequence[str], environ: Mapping[str, str], stdin: int, stderr: int
+        self, words: tuple[str, ...], environ: Mapping[str, str], stdin: int, stderr: int
     ) -> None:
-        self.args = ["jobtrail", *words]
+        self.args = list(words)
         self.returncode = None
         self._child_created = False  # nothing is to be collected by this process
         self._outputs: dict[str, bytes] = {}
@@ -275,5 +280,9 @@ def _become(request: Any, streams: list[int]) -> list[str]:
 if __name__ == "__main__":
     arguments = _serve(socket.socket(fileno=int(sys.argv[1])))
     if arguments is not None:
-        sys.argv = [str(TREE / "ops" / "__main__.py"), *arguments]
-        import_module("jobtrail_command").main()
+        code, *words = arguments
+        sys.argv = ["-c" if code else str(TREE / "ops" / "__main__.py"), *words]
+        if code:
+            exec(code, {"__name__": "__main__"})
+        else:
+            import_module("jobtrail_command").main()

@@ -63,7 +63,10 @@ def roster(path: Path, count: int, *, first: int = 0) -> Path:
 
 def repacked(source: Path, target: Path, changes: Mapping[str, bytes | None]) -> Path:
     """Copy a workbook with some of its parts changed, added or (None) left out."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+    with (
+        zipfile.ZipFile(source) as old,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as new,
+    ):
         kept = {name: old.read(name) for name in old.namelist()}
         for name, content in {**kept, **changes}.items():
             if content is not None:

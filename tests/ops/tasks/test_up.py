@@ -213,7 +213,13 @@ def test_demo_encodes_a_video_whose_seven_steps_are_visible(data_dir: Path) -> N
         assert failed["status"] == "FAILED"
 
 
-@pytest.mark.parametrize("words", ["redis-server", ""], ids=["Redis", "all"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("redis-server", id="Redis", marks=pytest.mark.thorough),
+        pytest.param("", id="all"),
+    ],
+)
 def test_up_told_to_stop_while_its_processes_are_frozen__stops_and_leaves_nothing(
     data_dir: Path, words: str
 ) -> None:
