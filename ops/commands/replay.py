@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,7 +64,7 @@ def replay(
     removes jobs that have no events. The states that it replaces are saved in the database until
     --drop-old. A job in the range of --since and --until is folded from all its events.
     """
-    from ops.tasks.replay import entry_range, reading, replaced  # noqa: PLC0415 - not for help
+    from ops.tasks.replay import entry_range, reading, recording  # noqa: PLC0415 - not for help
     from ops.tasks.replay.scope import Scope, check_scope  # noqa: PLC0415
 
     check_scope(projection, tenant)
@@ -76,40 +76,12 @@ def replay(
         others = (selected.narrows, processes is not None, reset, dry_run, restart)
         if any(others) or (drop_old and restore_old):
             raise CommandError("--drop-old and --restore-old go with --tenant and --json only")
-        drop, restore = replaced.drop_replaced, replaced.restore_replaced
-        action = "replay drop-old" if drop_old else "replay restore-old"
-        outcome: Outcome = _recorded(
-            scope, action, {}, lambda: drop(scope) if drop_old else restore(scope, complain)
-        )
+        outcome: Outcome = recording.change_replaced(scope, complain, drop=drop_old)
     elif dry_run:
         outcome = reading.dry_run(scope)
     else:
-        bounds = {"since": since, "until": until}
-        outcome = _recorded(
-            scope,
-            "replay",
-            {"reset": reset, "from": since, "to": until},
-            lambda: _replayed(scope, bounds, processes, restart=restart),
-        )
+        outcome = _replayed(scope, {"since": since, "until": until}, processes, restart=restart)
     print_outcome(outcome, as_json=as_json)
-
-
-def _recorded(
-    scope: Scope, action: str, target: Mapping[str, object], work: Callable[[], Outcome]
-) -> Outcome:
-    """Do what changes a projection, and record it in the audit log."""
-    from ops.tasks import audit  # noqa: PLC0415 - as in `replay`
-
-    warnings: list[str] = []
-    target = {"projection": scope.projection, **target}
-    with audit.recorded(scope.settings, action, scope.tenant, target, warnings.append) as record:
-        outcome = work()
-        facts = outcome.facts().items()
-        record.done(changed=True, counts={name: n for name, n in facts if isinstance(n, int)})
-    # Not if the work failed too: its error is the one line that is printed.
-    for warning in warnings:
-        complain(warning)
-    return outcome
 
 
 def _replayed(
@@ -117,11 +89,12 @@ def _replayed(
 ) -> Outcome:
     """Replay the scope from where an interrupted run stopped, or from the start with `restart`."""
     from ops.progress_lines import event_progress  # noqa: PLC0415 - as in `replay`
-    from ops.tasks.replay.replay import checkpoint_of, replay_scope  # noqa: PLC0415
+    from ops.tasks.replay.recording import recorded  # noqa: PLC0415
+    from ops.tasks.replay.replay import checkpoint_of  # noqa: PLC0415
 
     checkpoint = checkpoint_of(scope, bounds)
     if restart:
         checkpoint.forget()
     with event_progress("replay") as progress:
         scope = scope._replace(count_first=progress.shows_total)
-        return replay_scope(scope, checkpoint, processes, progress, complain)
+        return recorded(scope, bounds, checkpoint, processes, progress=progress, warn=complain)
