@@ -41,7 +41,8 @@ ONLY_IN = {
         "doctor.deployment", "operator_view", "tasks.up",
         "doctor.postgres_checks",
         *(f"tasks.replay.{name}" for name in (
-            "entry_range reading replaced replay scope servers shares verification".split()
+            "entry_range reading recording replaced replay scope servers shares "
+            "verification".split()
         )),
     },
 }  # fmt: skip
