@@ -76,7 +76,10 @@ class FleetingCounter(FleetingGauge):
 
 
 class EventHistogram(Collector):
-    """A histogram of ages, with one label, that observes all events of a batch at once."""
+    """A histogram of ages, with one label, that observes all events of a batch at once.
+
+    The library's histogram observes one value at a time, which takes a microsecond or more.
+    """
 
     def __init__(
         self,

@@ -55,7 +55,10 @@ LabelValue = Annotated[str, Meta(max_length=256)]
 
 
 class _Decoded(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
-    """Fields of every event, named as in the models of `streams.events`."""
+    """Fields of every event, named as in the models of `streams.events`.
+
+    `gc=False` is safe: events hold values of JSON only, which form no cycles (decision 0057).
+    """
 
     id: str
     v: Version = VERSION
@@ -147,7 +150,8 @@ Events with more go to `parse_event`, which refuses a depth of more than 200; fe
 reach that depth.
 """
 _SURELY_SHALLOW = 2 * _BRACKETS
-"""The largest event in bytes that cannot have more brackets."""
+"""Up to this size in bytes, a valid event has at most `_BRACKETS` opening brackets, because each is
+closed."""
 _SURELY_SMALL = MAX_EXTRA_BYTES // 8
 """The largest event in bytes whose `extra` is surely within its limit.
 
@@ -158,7 +162,8 @@ _SURELY_STORABLE = 20
 """The longest entry id in characters whose parts are surely below 2^63."""
 # ASCII written as an escape: a NUL, which `parse_event` replaces, or a hidden bracket or time.
 _ESCAPED_ASCII = re.compile(rb"\\u00[0-7]")
-# A time with more digits than microseconds: `parse_event` cuts it, the decoder rounds.
+# A time with more digits than microseconds: `parse_event` cuts it, the decoder rounds. The search
+# jumps to the literal at the beginning; with the digits first it takes 15 times as long.
 _FINE_TIME = re.compile(rb"\.(?<=\d:\d\d\.)\d{7}")
 
 

@@ -28,7 +28,7 @@ RESULT_CACHE_BYTES = 10_000
 _NO_RESULT = {
     name: dict.fromkeys(kind.result_fields or ("result",)) for name, kind in KINDS.items()
 }
-# An f-string takes three times as long for integers.
+# `%` takes an entry id as it is; an f-string of its two parts takes as long.
 _ENTRY, _ATTEMPT_AND_ENTRY = "%d-%d", "%d/%d-%d"
 _TIMES = ("updated_at", "created_at", "started_at")
 _new = tuple.__new__  # builds a named tuple without the cost of its own constructor

@@ -21,15 +21,17 @@ from streams.keys import Keys
 from streams.wire import as_bytes
 
 LIGHT_BYTES = 16 * 1024 * 1024
-"""Approximate bytes of one tenant's entries held at once; a larger entry is read alone."""
+"""Approximate bytes of one tenant's entries held at once; a larger entry is read alone. Usual
+batches have a few megabytes and are not divided."""
 PORTION_BYTES = 2 * LIGHT_BYTES
 """Approximate bytes of several tenants' entries held at once."""
 MEASURE_SECONDS = 1.0
-"""The time for which `Portions.of` and `measure` use a measurement."""
+"""The time for which a stream is not measured again."""
 REMEMBERED = 10_000
-"""The number of measurements kept."""
+"""The number of measurements after which all are forgotten."""
 UNEVEN = 4
-"""The factor by which the next entries are assumed to exceed the stream's average."""
+"""The factor by which the next entries are assumed to exceed the stream's average. If they
+exceed it by more, a portion is too large, but never larger than its streams, which are light."""
 
 
 class _Measured(NamedTuple):
@@ -55,10 +57,11 @@ class Portions:
         self._clock = clock
         self._known: dict[str, _Measured] = {}
         script = files("consumers.delivery").joinpath("read_heavy.lua").read_text(encoding="utf-8")
+        # Runs one at a time; `streams.scripts.Script` is for many runs in one round trip.
         self._read_heavy = client.register_script(script)
 
     def of(self, tenants: Sequence[str], quantum: int) -> Iterator[list[str]]:
-        """Divide tenants into portions, of which at most `quantum` entries per tenant are read.
+        """Divide tenants into portions, if up to `quantum` entries of each tenant are read.
 
         A heavy tenant is a portion by itself.
 

@@ -99,6 +99,7 @@ class ConsumerGroup:
         if len(tenants) == 1 and self.portions.is_heavy(tenants[0]):
             heavy = partial(self._read_heavy, tenants[0], count)
             return ReadRequest(lambda: self._received(tenants, count, 1, [heavy()], unread))
+        # One command each: an error of one stream would be the reply to all streams of its command.
         commands = [self._read_command(name, count) for name in tenants]
         sent = PendingReplies(self._client, commands, partial=True)
         return ReadRequest(

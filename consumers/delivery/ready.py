@@ -134,6 +134,7 @@ class ReadyQueue:
         if all(isinstance(reply, redis.RedisError) for reply in replies):
             checked(replies)
         parts = [
+            # Numbers of Lua are floats, and may be written with an exponent.
             QueueLease(queue, int(float(reply[0])), list(map(as_text, reply[1:])))
             for queue, reply in zip(queues, replies, strict=True)
             if not isinstance(reply, redis.RedisError)

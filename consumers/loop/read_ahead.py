@@ -7,10 +7,10 @@ Each is a *portion* (`consumers.delivery.batch_size`), so that both are bounded 
 `consumers.loop.runner`.
 
 The entries of a batch ahead are pending, so that other consumers take them over after a crash. A
-lease of the ready queue ends when the turn of its last portion comes, before its entries are
-received or settled. The entries of a heavy tenant are requested only when their turn comes; after
-a crash before that, the sweep finds the tenant. A tenant whose quantum was filled last time is
-marked ready at the end of the lease, so that another consumer can read it meanwhile.
+lease of the ready queue ends when its last portion becomes the batch ahead. The entries of a heavy
+tenant are delivered only when their turn comes; after a crash before that, the sweep finds the
+tenant. A tenant whose quantum was filled last time is marked ready at the end of the lease, so that
+another consumer can read it meanwhile.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from consumers.delivery.refused_tenants import READING
 from consumers.loop.batches import Batch
 
 MAX_TENANTS = 64
-"""The number of tenants in one lease at most."""
+"""The number of tenants in one lease at most. With more, each would have few entries of a
+batch, and more tenants would wait for the lease of a consumer that died to expire."""
 BATCH = 4_000
 """The approximate number of entries in one batch; each tenant has an equal share of it."""
 QUANTUM = 1_000
-"""The number of entries of one tenant in one batch at most."""
+"""The number of entries of one tenant in one batch at most, so that a tenant with a backlog shares
+the consumer with others. With fewer, a single busy tenant would have small and costly batches."""
 
 
 class _Leased:
@@ -94,8 +96,9 @@ class Reader:
             try:
                 self._request(0.0)
             except Exception as error:
-                # It does not concern this batch: the next call raises it. If ending the lease
-                # failed, the requested batch replaces the error, and the lease expires by itself.
+                # It does not concern this batch: the next call raises it. But if the request was
+                # sent, and only the end of the lease failed, the next call returns what was
+                # requested instead, and the lease expires by itself.
                 self._ahead = error
         return batch
 
@@ -171,8 +174,9 @@ class Reader:
             return ()
         received = requested.request.receive()
         filled = set(received.filled)
-        # Those that filled it last time, too, were marked when the lease ended. That mark may reach
-        # the server before the read does, which costs an empty read at most: an append marks again.
+        # A tenant that filled it last time, too, was marked when its lease ended. Another consumer
+        # may use that mark before this read is carried out. If it leaves entries, it marks the
+        # tenant itself; if it leaves none, the next append marks it.
         self._ready.mark(sorted(filled - self._filled))
         self._filled = self._filled.difference(requested.tenants) | filled
         return received.deliveries
@@ -203,8 +207,9 @@ class Reader:
         quantum = max(1, min(QUANTUM, self._batch_entries // len(lease.tenants)))
         refused = self._group.refused
         tenants = [name for name in lease.tenants if not refused.is_paused(name, READING)]
-        # Others were marked when they were received. A paused tenant must not be marked: it would
-        # be leased again at once, without end. The sweep marks it in time.
+        # `_finish` marks those that remain. Tenants of other leases have their marks already. A
+        # paused tenant must not be marked: it would be leased again at once, without end. The sweep
+        # marks it in time.
         self._filled.intersection_update(tenants)
         leased = _Leased(lease, quantum, tenants)
         if not leased.unread:

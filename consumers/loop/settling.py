@@ -159,7 +159,7 @@ class Settler:
             return
         metrics.BATCH.labels(self._name).observe(len(batch.deliveries))
         deliveries, entries = batch
-        if InvalidEvent in set(map(type, entries)):
+        if InvalidEvent in set(map(type, entries)):  # no loop in Python over each good batch
             deliveries, entries = self._without_invalid(batch, retry)
         if entries:
             self._apply(deliveries, cast("Sequence[Entry]", entries), retry, suspect)

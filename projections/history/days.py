@@ -20,8 +20,10 @@ _ENTRY_ID = re.compile(r"\d{1,15}-\d{1,20}\Z")
 WEEKS_AHEAD = 2
 """Weeks from now for which partitions are made."""
 _LATE_MS = 30 * DAY_MS
-"""The longest time from that in a UUIDv7 to its entry for which the former is used."""
+"""If the entry is later than the time in its UUIDv7 by more than this, that time is not used."""
 _DAYS_OFF = timedelta(days=31)
+"""The most days between an event's day and that of its entry: `_LATE_MS` may begin and end within a
+day. Only a requeued dead letter, whose event id is its first entry, may have an earlier day."""
 _EARLY_MS = WEEKS_AHEAD * 7 * DAY_MS
 """The most that the time in an event id may be ahead of its entry: such a day has a partition."""
 
@@ -78,7 +80,10 @@ def partition_name(monday: date) -> str:
 
 
 def day_before(entry_id: EntryId) -> date:
-    """Return a day before which no event of this entry, or of a later one, is stored."""
+    """Return a day before which no event of this entry, or of a later one, is stored.
+
+    Those of requeued dead letters may be.
+    """
     day = entry_id.time.date()
     return day - _DAYS_OFF if day - date.min > _DAYS_OFF else date.min
 

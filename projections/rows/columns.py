@@ -167,7 +167,10 @@ def state_of_row(row: Sequence[Any]) -> JobState:
 
 
 def _parameter(column: Column) -> str:
-    """Return an array of a column's values as a parameter; JSON is sent as text."""
+    """Return an array of a column's values as a parameter; JSON is sent as text.
+
+    Arrays are sent in binary format (`%b`): as text, each value is escaped and parsed again.
+    """
     return f"%b::{'text' if column.type in _JSON_TYPES else column.type}[]"
 
 

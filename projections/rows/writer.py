@@ -196,5 +196,9 @@ def _update(connection: psycopg.Connection, rows: Sequence[tuple[Any, ...]]) -> 
 
 
 def _arrays(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    """Return the columns of rows, each as an array."""
+    """Return the columns of rows, each as an array, for unnest().
+
+    So one statement writes any number of rows. COPY, which is faster, can neither update rows nor
+    skip existing ones.
+    """
     return [list(column) for column in zip(*rows, strict=True)]

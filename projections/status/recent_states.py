@@ -1,6 +1,7 @@
-"""States that were just written, so that the next batch need not parse their documents.
+"""States whose documents were just made, so that the next batch need not parse them.
 
-The writer of the projection `status` uses it.
+A state is kept before the documents are sent. If they are not stored, those that the next batch
+reads differ from them, and the state is not used. The writer of the projection `status` uses it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ MOST_BYTES = 4 * 1024 * 1024
 
 
 class RecentStates:
-    """The states behind the documents that were last written of jobs; the oldest are dropped.
+    """The states behind the documents that were last made of jobs; the oldest are dropped.
 
-    A state is returned only for exactly the documents that were written from it. If another writer
-    has written since, or documents were lost, the stored documents are used.
+    A state is returned only for exactly the documents that were made from it. If another writer has
+    written since, or documents were lost or never stored, the stored documents are used.
 
     Args:
         most: the largest number of states.
@@ -39,7 +40,7 @@ class RecentStates:
         return len(self._states)
 
     def take(self, job: JobKey, documents: Documents) -> JobState | None:
-        """Remove and return the state that was written as these documents, or None."""
+        """Remove and return the state that these documents were made from, or None."""
         known = self._states.pop(job, None)
         if known is None:
             return None
@@ -47,7 +48,7 @@ class RecentStates:
         return known[1] if known[0] == documents else None
 
     def remember(self, job: JobKey, documents: Documents, state: JobState) -> None:
-        """Keep the state that was written as these documents."""
+        """Keep the state that these documents were made from."""
         self.take(job, documents)
         self._states[job] = documents, state
         self.bytes += _size(documents)

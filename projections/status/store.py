@@ -21,6 +21,8 @@ from streams.keys import JobKey, Keys
 from streams.scripts import PendingRuns, Run, Script
 from streams.wire import Command, PendingReplies, checked
 
+# The script gets all values in one flat list, in which a word stands for a missing value. Neither a
+# document (JSON in braces) nor a tombstone (two numbers) is equal to such a word, or empty.
 NOT_READ = b"*"
 """In place of a tombstone: it was not read, and is not compared."""
 REMOVE = b"-"
@@ -184,7 +186,11 @@ class StatusStore:
         return names
 
     def _run(self, writes: Sequence[Write]) -> Run:
-        """Return the keys and arguments of the script for writes."""
+        """Return the keys and arguments of the script for writes.
+
+        Without tombstones, jobs have neither their keys nor their values: each costs CPU time in
+        the server, and by default ended jobs are kept.
+        """
         names: list[str] = []
         arguments: list[bytes | int | str] = [
             "tombstones" if self._tombstones else "",

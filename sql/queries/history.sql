@@ -1,3 +1,5 @@
+-- Arrays are sent in binary format (%b), in which no value is escaped and parsed.
+
 -- name: stage_events
 -- A table for the events of one batch, which COPY fills fastest. It exists for one transaction: a pooler
 -- in transaction mode gives the next transaction to another session, which would not have it.
@@ -34,11 +36,14 @@ COPY {} (
 ) FROM STDIN (FORMAT BINARY);
 
 -- name: insert_events
--- An event that is held already keeps its earliest entry, and its latest entry is updated. A staged row
--- of several entries counts only the new ones. A single entry is new if it is outside the held ones, or
--- between them if only these two are known. If other bytes are held under the event id, and the caller
--- has not compared them, the staged row is another event and is left out. That there is one is noted
--- in a setting of the transaction, because a search for it would cost more than the INSERT.
+-- Insert the staged events, in key order, so that neighbouring entries of the index are written together.
+-- An event that is held already keeps its earliest entry and gets the latest one of both rows. Its
+-- appends (`landings`) become more by those of the staged row. A staged row of several entries counts
+-- only appends that are new. A single entry is a new append if it is outside the held entries, or
+-- between the two of an event with two appends.
+-- The first parameter is true if the caller has compared the bytes. Otherwise a staged row whose event
+-- id is held with other bytes is another event and is left out. That there is such a row is noted in a
+-- setting of the transaction (`has_unlike_events`): to search for it would cost more than the INSERT.
 INSERT INTO job_events AS h
 SELECT * FROM staged_events
 ORDER BY tenant, kind, id, event_id, day

@@ -1,3 +1,5 @@
+-- Arrays are sent in binary format (%b), in which no value is escaped and parsed.
+
 -- name: plan_by_keys
 -- Rows are looked up by their keys and places, whatever the planner estimates. For a small table, or
 -- one without statistics, it would read all rows for each batch.
@@ -34,7 +36,8 @@ WHERE j.ctid = n.place
   AND (j.tenant, j.kind, j.id) IS NOT DISTINCT FROM (n.tenant, n.kind, n.id);
 
 -- name: insert_jobs
--- Insert the jobs that had no row; after a conflict, another writer has inserted a row first.
+-- Insert the jobs that had no row; after a conflict, another writer has inserted a row first. In key
+-- order, so that two writers with the same new jobs wait for each other and never deadlock.
 INSERT INTO jobs ({job_columns}, listed_at)
 SELECT {job_values}, n.created_at
 FROM unnest({job_arrays}) AS n ({job_columns})
