@@ -33,6 +33,25 @@ HAVING sum(n) > 0
 ORDER BY GROUPING(kind) DESC, n DESC
 LIMIT %(limit)s;
 
+-- name: recent
+-- For each type with failures since a time: how many jobs were done and failed since a later time, and the
+-- latest minute with a failure, in milliseconds since 1970.
+SELECT kind, job_type,
+       greatest(sum(n) FILTER (WHERE figure = 'done' AND bin >= %(recent)s), 0)::bigint AS done,
+       greatest(sum(n) FILTER (WHERE figure = 'failed' AND bin >= %(recent)s), 0)::bigint AS failed,
+       (extract(epoch FROM max(bin) FILTER (WHERE figure = 'failed')) * 1000)::bigint AS last_ms
+FROM (
+    SELECT kind, job_type, figure, bin, sum(n) AS n
+    FROM ({lately}) AS l
+    WHERE figure IN ('done', 'failed')
+    GROUP BY kind, job_type, figure, bin
+    HAVING sum(n) > 0
+) AS f
+GROUP BY kind, job_type
+HAVING max(bin) FILTER (WHERE figure = 'failed') IS NOT NULL
+ORDER BY failed DESC
+LIMIT %(limit)s;
+
 -- name: series
 -- What happened in each step of time since a time, of all types together.
 SELECT (extract(epoch FROM date_bin(%(step)s * interval '1 second', bin, 'epoch')) * 1000)::bigint AS at,

@@ -140,11 +140,13 @@ HEALTH = """async (changes) => {
         consumers: ["status", "rows"].map((group) => ({ group, alive: true })),
         stalled: { count: 0 }, servers: [{ name: "redis", ok: true, refuses_writes: false }],
     };
+    const types = changes.types ?? [];
+    delete changes.types;
     for (const [path, value] of Object.entries(changes)) {
         const names = path.split("."), last = names.pop();
         names.reduce((node, name) => node[name], facts)[last] = value;
     }
-    const { tone, issues } = healthOf(facts);
+    const { tone, issues } = healthOf(facts, { types });
     return [tone, ...issues.map((each) => each.text)];
 }"""
 
@@ -168,6 +170,11 @@ def test_the_health_names_what_is_wrong_the_worst_first(
         "bad",
         "redis refuses writes: workers of all tenants cannot report",
     ]
+    for done, failed, tone in ((0, 4, "good"), (20, 5, "warn"), (2, 8, "warn"), (2, 10, "bad")):
+        recent = {"done": done, "failed": failed, "last_failed_at": 0}
+        failing = {"kind": "job", "job_type": "report", "codes": [{"code": "E"}], "recent": recent}
+        text = f"report: {failed} of the last {done + failed} jobs failed, most with E"
+        assert health(types=[failing]) == ([tone] if tone == "good" else [tone, text])
     late = {"samples__groups__rows__oldest_seconds": [0.1, 40]}
     assert health(**late) == ["bad", "rows is 40 s behind"]
     assert health(samples__dead=1, servers__0__ok=False) == [

@@ -7,17 +7,18 @@ import { t } from "./text.js";
 import { helpHref } from "./view_help.js";
 
 const SAMPLE_OVERDUE = 60_000; // milliseconds since the last sample
+const FAILING = { warn: { jobs: 5, share: 0.2 }, bad: { jobs: 10, share: 0.8 } }; // in the last minutes
 export const LATE = { bad: 30, warn: 5 }; // seconds
 
 /**
- * Return {tone, text, issues}, with the worst issues first. An issue is {tone, text, href, help}: `href`
+ * Return {tone, text, issues}, with the worst issues first, of the overview and the figures of jobs. An issue is {tone, text, href, help}: `href`
  * is the page that shows what it is about, and `help` the one that says what to do.
  */
-export function healthOf(facts) {
+export function healthOf(facts, figures = null) {
   const refusing = refusesWrites(facts);
   // Consumers cannot write heartbeats and samples to a Redis that refuses writes: their absence says nothing.
   const delivery = refusing.length ? [] : [...missing(facts), ...late(facts)];
-  const issues = [...unavailable(facts), ...refusing, ...delivery, ...waiting(facts)]
+  const issues = [...unavailable(facts), ...refusing, ...delivery, ...failing(figures), ...waiting(facts)]
     .sort((a, b) => (b.tone === "bad") - (a.tone === "bad"));
   const tone = issues[0]?.tone ?? "good";
   return { tone, text: t(`health.${tone}`), issues };
@@ -61,6 +62,27 @@ function late({ samples }) {
     const tone = age > LATE.bad ? "bad" : age > LATE.warn && "warn";
     if (!tone) return [];
     return [{ tone, text: t("health.behind", { group: name, time: seconds(age) }), href: "#/tenants?order=lag", help: helpHref("behind") }];
+  });
+}
+
+/** Return how bad the failures of a job type in the last minutes are: bad, warn, or null. */
+export function failureTone({ recent }) {
+  if (!recent) return null;
+  const share = recent.failed / (recent.failed + recent.done);
+  if (recent.failed >= FAILING.bad.jobs && share >= FAILING.bad.share) return "bad";
+  return recent.failed >= FAILING.warn.jobs && share >= FAILING.warn.share ? "warn" : null;
+}
+
+function failing(figures) {
+  return (figures?.types ?? []).flatMap((each) => {
+    const tone = failureTone(each), { recent, kind, job_type: type, codes } = each;
+    if (!tone) return [];
+    const ended = recent.failed + recent.done, code = codes[0]?.code;
+    const key = code ? "health.failingWith" : "health.failing";
+    return [{
+      tone, text: t(key, { type: type ?? kind, failed: recent.failed, ended, code }), help: helpHref("failing"),
+      href: `#/jobs?${new URLSearchParams({ kind, ...(type === null ? {} : { job_type: type }), state: "failed" })}`,
+    }];
   });
 }
 

@@ -2,7 +2,7 @@
 
 import { h, panel, put, table } from "./dom.js";
 import { ago, bar, count, jobHref, percent, rate, seconds } from "./format.js";
-import { LATE, groupsOf, healthOf, overdueSample } from "./health.js";
+import { LATE, failureTone, groupsOf, healthOf, overdueSample } from "./health.js";
 import { get } from "./http.js";
 import { known, parts, t } from "./text.js";
 import { chartSection } from "./view_charts.js";
@@ -19,7 +19,7 @@ export async function overview(visit) {
   await visit.live(async () => {
     // PostgreSQL alone may be missing: its figures are then, and the rest is shown.
     const [facts, figures, alerts] = await Promise.all([ask("overview/"), orError(ask("figures/")), ask("alerts/")]);
-    const found = healthOf(facts);
+    const found = healthOf(facts, figures);
     if (!page.isConnected) put(visit.main, h("h1", {}, t("overview.title")), page);
     put(top, alertSection(alerts), health(found), tiles(facts, figures), byType(figures), slowest(figures));
     put(rest, groups(facts.samples), consumers(facts), servers(facts.servers));
@@ -65,7 +65,7 @@ function tiles({ samples }, figures) {
     tile(t("overview.processing"), count(now.processing), "#/jobs?state=processing", null, t("overview.atWork")),
     tile(t("overview.silent"), stalledCount, "#/stalled", stalled.count > 0 && "warn", t("overview.silentLately", { count: stalled.lately, shown: count(stalled.lately), time: seconds(stalled.after_seconds) })),
     tile(t("overview.done"), count(lately.done), "#/jobs?state=done", null, t("overview.total", { shown: count(now.done) })),
-    tile(t("overview.failed"), count(lately.failed), "#/jobs?state=failed", lately.failed > 0 && "bad", share),
+    tile(t("overview.failed"), count(lately.failed), "#/jobs?state=failed", figures.types.some(failureTone) && "bad", share),
     tile(t("overview.cancelled"), count(lately.cancelled), "#/jobs?state=cancelled", null, t("overview.total", { shown: count(now.cancelled) })),
     tile(t("overview.dead"), count(dead), "#/dead", dead > 0 && "warn", t("overview.deadHint")));
 }
@@ -89,12 +89,22 @@ function byType(figures) {
     { title: t("overview.processing"), num: true, phone: "fact", cell: (each) => number(each, "processing", "processing") },
     { title: t("overview.endedDone"), num: true, phone: "fact", cell: (each) => number(each, "finished", "done") },
     { title: t("overview.endedFailed"), num: true, phone: "fact", cell: (each) => number(each, "failed", "failed") },
-    { title: t("overview.failureRate"), num: true, phone: "fact", cell: (each) => h("span", { class: each.failure_rate > 0 ? "bad-text" : null }, each.failure_rate === null ? "–" : shareText(each.failure_rate)) },
+    { title: t("overview.failureRate"), num: true, phone: "fact", cell: (each) => h("span", {}, each.failure_rate === null ? "–" : shareText(each.failure_rate)) },
+    { title: t("overview.recentFailures"), phone: "fact-full", cell: recentFailures },
     { title: t("overview.codes"), wide: true, phone: "fact-full", cell: (each) => each.codes.length > 0 && h("ul", { class: "codes" }, each.codes.map((found) => code(each, found))) },
     { title: t("overview.half"), num: true, phone: "fact", cell: (each) => seconds(each.p50_seconds) },
     { title: t("overview.nearlyAll"), num: true, phone: "fact", cell: (each) => seconds(each.p95_seconds) },
   ], shown, t("overview.noTypes")),
   shown.length > 0 && h("p", { class: "hint" }, t("overview.typesHint"), figures.types.length > shown.length || figures.more_types ? ` ${t("overview.moreTypes")}` : ""));
+}
+
+/** Show the failures of the last minutes, or the latest one before: whether it goes on. */
+function recentFailures(each) {
+  const { recent } = each;
+  if (!recent) return "–";
+  if (!recent.failed) return h("span", { class: "hint" }, parts("overview.lastFailed", { time: ago(recent.last_failed_at) }));
+  return h("span", { class: failureTone(each) ? "bad-text" : null },
+    t("overview.failedOf", { failed: count(recent.failed), ended: count(recent.failed + recent.done) }));
 }
 
 function slowest(figures) {

@@ -37,6 +37,16 @@ class CodeCount(Answer):
     count: Count
 
 
+class RecentEnds(Answer):
+    """The ends of a job type's jobs in the last five minutes, and its latest failure."""
+
+    done: Count
+    failed: Count
+    last_failed_at: Annotated[
+        Milliseconds, Field(description="The start of the latest minute with a failure.")
+    ]
+
+
 class TypeFigures(Answer):
     """The figures of one job type: now, and over the last hour."""
 
@@ -58,6 +68,9 @@ class TypeFigures(Answer):
         Field(description="The time from creation to `done` of half of the jobs, within 9 %."),
     ]
     p95_seconds: Annotated[Seconds | None, Field(description="The same of 95 % of the jobs.")]
+    recent: Annotated[
+        RecentEnds | None, Field(description="Null if none of them failed in the last hour.")
+    ]
 
 
 class StalledFigures(Answer):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ MAX_CODES = 5
 """The most error codes of one type."""
 MAX_EXAMINED = 5_000
 """The running jobs that are examined, those that started first."""
+RECENT = timedelta(minutes=5)
+"""The time over which the latest ends of a type are counted."""
 MAX_TENANTS = 100_000
 """The most tenants whose figures are read."""
 
@@ -54,10 +56,18 @@ class RunningJobs(NamedTuple):
 
 
 async def read_figures(connection: AsyncConnection[Any], since: datetime) -> Json:
-    """Return the figures of all jobs, now and since a time, and those of each type."""
-    values = {"since": since, "limit": MAX_ROWS}
+    """Return the figures of all jobs, now and since a time, and those of each type.
+
+    The ends of each type are also counted over the last `RECENT` of that time, in whole minutes.
+    """
+    values = {"since": since, "limit": MAX_ROWS, "recent": datetime.now(UTC) - RECENT}
     async with read_transaction(connection):
         rows = await fetch_all(connection, _QUERIES["figures"], values)
+        recent = await fetch_all(connection, _QUERIES["recent"], values)
+    failing = {
+        (kind, job_type): {"done": done, "failed": failed, "last_failed_at": last}
+        for kind, job_type, done, failed, last in recent
+    }
     overall: dict[bool, dict[str, int]] = {False: {}, True: {}}
     types: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for lately, kind, job_type, figure, detail, n in rows:
@@ -65,7 +75,9 @@ async def read_figures(connection: AsyncConnection[Any], since: datetime) -> Jso
             overall[lately][figure] = n
         else:
             types[kind, job_type].append((lately, figure, detail, n))
-    of_types = [_of_type(*key, found) for key, found in types.items()]
+    of_types = [
+        _of_type(*key, found) | {"recent": failing.get(key)} for key, found in types.items()
+    ]
     of_types.sort(key=lambda each: (-each["finished"] - each["failed"], -each["processing"]))
     return {
         "now": {state: overall[False].get(state, 0) for state in STATES},

@@ -166,6 +166,7 @@ def test_read__what_customers_feel__is_there_by_type(
     (excel,) = [e for e in found["types"] if (e["kind"], e["job_type"]) == ("job", "excel")]
     assert {each["code"]: each["count"] for each in excel["codes"]} == codes
     assert not found["more_types"]
+    assert excel["recent"]["failed"] <= excel["failed"]
     series = read(database_url, "read_series", since, 300)
     assert sum(n for _, figure, n in series if figure == "failed") == found["lately"]["failed"]
     by_tenant = read(database_url, "read_tenants", since)
@@ -173,6 +174,24 @@ def test_read__what_customers_feel__is_there_by_type(
     one = read(database_url, "read_tenant", "t1", since)
     assert sum(each["count"] for each in one["states"]) == by_tenant["t1"][0]
     assert sum(each["failed"] for each in one["failures"]) == by_tenant["t1"][2]
+
+
+def test_read__ends_of_the_last_minutes__say_whether_failures_go_on(
+    rows: JobRows, db: Connection, database_url: str
+) -> None:
+    now = datetime.now(UTC)
+    failing = [("new", 10, "failed"), ("over", 1_800, "failed"), ("good", 10, "done")]
+    for job_type, seconds, end in failing:
+        ended = EntryId(int((now.timestamp() - seconds) * 1_000), 0)
+        raw = f'{{"type":"{end}","id":"{job_type}","job_type":"{job_type}"}}'.encode()
+        rows.apply([decode("42", ended, [b"event", raw])])
+    types = read(database_url, "read_figures", now - timedelta(hours=1))["types"]
+    recent = {each["job_type"]: each["recent"] for each in types}
+    assert (recent["new"]["failed"], recent["over"]["failed"]) == (1, 0)
+    assert recent["good"] is None
+    for job_type, seconds, _ in failing[:2]:
+        minute = (now.timestamp() - seconds) // 60 * 60_000
+        assert recent[job_type]["last_failed_at"] == minute
 
 
 def test_read_running__the_longest_first__and_how_many_are_silent(
