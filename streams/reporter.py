@@ -182,18 +182,27 @@ class Reporter(ReporterBase):
         """
         return self.send_or_drop(tenant, self.delivery.prepared(event))
 
-    def append_with_retries(self, tenant: str, end: Event, before: Event | None = None) -> None:
+    def append_with_retries(
+        self,
+        tenant: str,
+        end: Event,
+        before: Event | None = None,
+        *,
+        retry_seconds: float | None = None,
+    ) -> None:
         """Append an end, and the last progress before it in the same round trip.
 
-        An end that was appended, but is not durable after `end_retry_seconds`, is spooled; without
-        a spool it is a warning, because its job has ended for all readers.
+        It is retried for `end_retry_seconds`, or for `retry_seconds` if that is given. An end that
+        was appended, but is not durable after that time, is spooled; without a spool it is a
+        warning, because its job has ended for all readers.
 
         Raises:
-            LogUnavailable: Redis was unavailable for `end_retry_seconds`, and there is no spool.
+            LogUnavailable: Redis was unavailable for that time, and there is no spool.
         """
         self._warn_on_loop()
         earlier = [self.delivery.prepared(before)] if before else []
-        self.delivery.send_end(tenant, self.delivery.prepared(end), earlier)
+        prepared = self.delivery.prepared(end)
+        self.delivery.send_end(tenant, prepared, earlier, retry_seconds=retry_seconds)
 
     def send_or_drop(self, tenant: str, event: Prepared) -> bool:
         """Append an event that may be lost, as `append_or_drop` does."""

@@ -187,13 +187,13 @@ class Bridge:
         """Append an event that may be lost; return False, with a warning, if it was dropped."""
         return self._reporter.append_or_drop(job.tenant, event)
 
-    def end(self, job: JobKey, event: Event) -> None:
-        """Append an end, durably if the server can.
+    def end(self, job: JobKey, event: Event, retry_seconds: float | None = None) -> None:
+        """Append an end, durably if the server can, and retry it for the reporter's time or this.
 
         Raises:
             LogUnavailable: Redis stayed unavailable; the queue should deliver the message again.
         """
-        self._reporter.append_with_retries(job.tenant, event)
+        self._reporter.append_with_retries(job.tenant, event, retry_seconds=retry_seconds)
 
     def _attempt(self, job: JobKey, given: int | None) -> int:
         with self._lock:

@@ -124,9 +124,17 @@ def refresh_job_progress_ttl(tenant_id: Id, job_id: Id, ttl: int = TTL_SECONDS) 
 
 
 def append_state(
-    bridge: Bridge, job: JobKey, state: State, attempt: int | None = None, **fields: Any
+    bridge: Bridge,
+    job: JobKey,
+    state: State,
+    attempt: int | None = None,
+    *,
+    retry_seconds: float | None = None,
+    **fields: Any,
 ) -> Outcome:
     """Append the event of a state, unless the state is served already or can no longer win.
+
+    `retry_seconds` is how long it is retried, if that is not the reporter's own time for ends.
 
     Raises:
         InvalidEvent, InvalidTenant: a value is not valid.
@@ -147,7 +155,7 @@ def append_state(
     if state is State.PROCESSING:
         bridge.append_or_drop(job, event)
     else:
-        bridge.end(job, event)
+        bridge.end(job, event, retry_seconds)
     return True, "ok"
 
 

@@ -26,6 +26,7 @@ from ..failure import Failure, described
 from ..reporting import current
 from .async_task_reports import AsyncTaskReports, Run
 from .methods import Methods
+from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TenantOf, tenant_argument
 
 if TYPE_CHECKING:
@@ -34,19 +35,25 @@ if TYPE_CHECKING:
     from arq.worker import Worker
 
 _LOG = logging.getLogger(__name__)
-_METHODS = Methods()
+_STOPS: list[Callable[[], None]] = []
+"""The function that ends the present reports, if there is one."""
 _UNKNOWN = "<unknown>"
 """Function of a job whose definition arq could not read."""
 
 
 def report_tasks(
-    *, tenant_of: TenantOf = tenant_argument, through: AsyncReporter | None = None
+    *,
+    tenant_of: TenantOf = tenant_argument,
+    through: AsyncReporter | None = None,
+    publish_seconds: float = PUBLISH_SECONDS,
 ) -> Callable[[], None]:
     """Report the jobs of this process from now on; return a function that ends this.
 
     A second call replaces the first; workers that were made before keep theirs. `tenant_of` returns
     the tenant of a task, or None for a task that is not reported. `through` sends the events, by
     default to the Redis in `JOBTRAIL_REDIS_URL`.
+    `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
+    unavailable: the job appears when the task starts then.
 
     Raises:
         ImportError: arq is not installed.
@@ -54,7 +61,23 @@ def report_tasks(
     from arq.connections import ArqRedis  # noqa: PLC0415 - only its users have it
     from arq.worker import Worker  # noqa: PLC0415 - likewise
 
-    reports = AsyncTaskReports(tenant_of, through)
+    reports = AsyncTaskReports(tenant_of, through, publish_seconds=publish_seconds)
+
+    def make(method: Callable[..., None], worker: Worker, *args: Any, **kwargs: Any) -> None:
+        method(worker, *args, **kwargs)
+        _Jobs(reports, worker).observe()
+
+    while _STOPS:
+        _STOPS.pop()()
+    methods = Methods()
+    methods.wrap(ArqRedis, "enqueue_job", _enqueue_job(reports))
+    methods.wrap(Worker, "__init__", make)
+    _STOPS.append(methods.restore)
+    return methods.restore
+
+
+def _enqueue_job(reports: AsyncTaskReports) -> Callable[..., Awaitable[Job | None]]:
+    """Return the wrapper of arq's method that enqueues a job."""
 
     async def enqueue_job(
         method: Callable[..., Awaitable[Job | None]],
@@ -71,14 +94,7 @@ def report_tasks(
             await reports.queued(replace(sent, id=job.job_id))
         return job
 
-    def make(method: Callable[..., None], worker: Worker, *args: Any, **kwargs: Any) -> None:
-        method(worker, *args, **kwargs)
-        _Jobs(reports, worker).observe()
-
-    _METHODS.restore()
-    _METHODS.wrap(ArqRedis, "enqueue_job", enqueue_job)
-    _METHODS.wrap(Worker, "__init__", make)
-    return _METHODS.restore
+    return enqueue_job
 
 
 _OPTIONS = frozenset(

@@ -28,14 +28,15 @@ from ..reporting.job_events import JobEvents
 from ..reporting.turns import Outcome, settle
 from ..runtime.environment import SettingsError
 from ..wire import ask
+from .publishing import PUBLISH_SECONDS, Losses, is_outage
 from .task_reports import Task, TenantOf, tenant_argument
 
 _LOG = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-PATIENCE_SECONDS = 1.0
-"""Seconds that a task, or the caller that sends it, waits for Redis. Ends wait longer."""
+PATIENCE_SECONDS = PUBLISH_SECONDS / 2
+"""Seconds that a task that starts waits for its number, and for its report. Ends wait longer."""
 
 
 class Run:
@@ -105,14 +106,28 @@ class AsyncTaskReports:
     Args:
         tenant_of: returns the tenant of a task, or None for a task that is not reported.
         through: sends the events; by default to the Redis in `JOBTRAIL_REDIS_URL`.
+        publish_seconds: the longest time for which `sent` and `queued` together wait for Redis.
     """
 
     def __init__(
-        self, tenant_of: TenantOf = tenant_argument, through: AsyncReporter | None = None
+        self,
+        tenant_of: TenantOf = tenant_argument,
+        through: AsyncReporter | None = None,
+        *,
+        publish_seconds: float = PUBLISH_SECONDS,
     ) -> None:
+        if not publish_seconds > 0:
+            raise ValueError(f"publish_seconds must be above 0, not {publish_seconds}")
+        self._patience = publish_seconds / 2
+        self._losses = Losses()
         self._tenant_of = tenant_of
         self._through = through
         self._warned = False
+
+    @property
+    def lost(self) -> int:
+        """The number of tasks that were sent without being reported as queued."""
+        return self._losses.lost
 
     async def aclose(self) -> None:
         """Wait until all that was reported is sent, dropped or given up, and disconnect."""
@@ -127,7 +142,10 @@ class AsyncTaskReports:
         return await self._logged(task, self._numbered(task)) or task
 
     async def queued(self, task: Task) -> None:
-        """Report that a task waits for a worker."""
+        """Report that a task waits for a worker.
+
+        If it takes too long, the report is still retried as an end is, and nobody waits for it.
+        """
         await self._logged(task, self._queued(task))
 
     async def started(self, task: Task, *, blocking: bool = False) -> Run | None:
@@ -169,7 +187,9 @@ class AsyncTaskReports:
         reporter, events = self._job(task)
         if reporter is None or events is None:
             return task
-        return replace(task, attempt=await _attempt(reporter, events))
+        if self._losses.is_away:
+            return task
+        return replace(task, attempt=await _attempt(reporter, events, self._patience))
 
     async def _queued(self, task: Task) -> None:
         reporter, events = self._job(task)
@@ -178,8 +198,22 @@ class AsyncTaskReports:
             return
         reporter.ended(events, event)
         appended = reporter.outbox.end(events.tenant, event, ())
-        appended.add_done_callback(lambda future: _warn_of(future, task))
-        await asyncio.wait({appended}, timeout=PATIENCE_SECONDS)
+        appended.add_done_callback(lambda future: self._count(future, task))
+        if not self._losses.is_away:
+            await asyncio.wait({appended}, timeout=self._patience)
+            if not appended.done():
+                self._losses.late()
+
+    def _count(self, future: asyncio.Future[None], task: Task) -> None:
+        """Count a report that was lost, also if nobody waits for it any more."""
+        if future.cancelled():
+            return
+        if (error := future.exception()) is None:
+            self._losses.arrived()
+        elif not is_outage(error):
+            _LOG.warning("queued of task %s was not appended: %s", task.id, described(error))
+        else:
+            self._losses.lose(task.id, described(error))
 
     def _job(self, task: Task) -> tuple[AsyncReporter | None, JobEvents | None]:
         """Return the reporter, and the events of the task's job if it is reported."""
@@ -208,16 +242,21 @@ class AsyncTaskReports:
         return self._through
 
 
-async def _attempt(reporter: AsyncReporter, events: JobEvents) -> int:
-    """Return the attempt of a run, which is a later one if its own is known to have ended."""
+async def _attempt(reporter: AsyncReporter, events: JobEvents, seconds: float) -> int:
+    """Return the attempt of a run, which is a later one if its own is known to have ended.
+
+    It waits so many seconds for what readers see of the job.
+    """
     served = list[Known]()
-    await _called(reporter, lambda: served.extend(_served(reporter, events.key)))
+    await _called(reporter, lambda: served.extend(_served(reporter, events.key)), seconds)
     known = reporter.attempts.known(events.key)
     others = [each.attempt + State(each.state).ended for each in (*served, known) if each]
     return max(events.attempt, *others, 1)
 
 
-async def _called(reporter: AsyncReporter, function: Callable[[], None]) -> None:
+async def _called(
+    reporter: AsyncReporter, function: Callable[[], None], seconds: float = PATIENCE_SECONDS
+) -> None:
     """Wait a limited time until the reporter's thread has sent what waits and called a function."""
     loop = asyncio.get_running_loop()
     called: asyncio.Future[None] = loop.create_future()
@@ -227,7 +266,7 @@ async def _called(reporter: AsyncReporter, function: Callable[[], None]) -> None
         settle(loop, [Outcome(called)])
 
     reporter.outbox.call(call)
-    await asyncio.wait({called}, timeout=PATIENCE_SECONDS)
+    await asyncio.wait({called}, timeout=seconds)
 
 
 def _served(reporter: AsyncReporter, job: JobKey) -> Iterator[Known]:
@@ -247,9 +286,3 @@ def _served(reporter: AsyncReporter, job: JobKey) -> Iterator[Known]:
     state = state_in(document, job.kind)
     if state is not None:
         yield Known(attempt_of(document), state)
-
-
-def _warn_of(future: asyncio.Future[None], task: Task) -> None:
-    """Log that `queued` was not appended, also if nobody waits for it any more."""
-    if not future.cancelled() and (error := future.exception()) is not None:
-        _LOG.warning("queued of task %s was not appended: %s", task.id, described(error))

@@ -20,22 +20,31 @@ from weakref import WeakValueDictionary
 
 from ..compat.bridge import Bridge
 from ..failure import Failure
+from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
+
+_STOPS: list[Callable[[], None]] = []
+"""The function that ends the present reports, if there is one."""
 
 
 def report_tasks(
-    *, tenant_of: TenantOf = tenant_argument, through: Bridge | None = None
+    *,
+    tenant_of: TenantOf = tenant_argument,
+    through: Bridge | None = None,
+    publish_seconds: float = PUBLISH_SECONDS,
 ) -> Callable[[], None]:
     """Report the tasks of this process from now on; return a function that ends this.
 
-    `tenant_of` returns the tenant of a task, or None for a task that is not reported.
+    A second call replaces the first. `tenant_of` returns the tenant of a task, or None for a task
+    that is not reported. `publish_seconds` is the longest time for which publishing a task
+    waits for Redis, if that is unavailable: the job appears when the task starts then.
 
     Raises:
         ImportError: Celery is not installed.
     """
     from celery import signals  # noqa: PLC0415 - only its users have it
 
-    hooks = _Hooks(TaskReports(tenant_of, through))
+    hooks = _Hooks(TaskReports(tenant_of, through, publish_seconds=publish_seconds))
     connected = [
         (signals.before_task_publish, hooks.published),
         (signals.task_received, hooks.received),
@@ -46,13 +55,16 @@ def report_tasks(
         (signals.task_postrun, hooks.left),
         (signals.task_unknown, hooks.unknown),
     ]
-    for signal, receiver in connected:
-        signal.connect(receiver, weak=False)
 
     def stop() -> None:
         for signal, receiver in connected:
             signal.disconnect(receiver)
 
+    while _STOPS:
+        _STOPS.pop()()
+    _STOPS.append(stop)
+    for signal, receiver in connected:
+        signal.connect(receiver, weak=False)
     return stop
 
 

@@ -24,19 +24,27 @@ from typing import Any
 from ..compat.bridge import Bridge
 from ..failure import Failure
 from .lost_tasks import LostTasks
+from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 
 _MODULES = ("django.tasks.signals", "django_tasks.signals")
 _SIGNALS = ("task_enqueued", "task_started", "task_finished")
+_STOPS: list[Callable[[], None]] = []
+"""The function that ends the present reports, if there is one."""
 
 
 def report_tasks(
-    *, tenant_of: TenantOf = tenant_argument, through: Bridge | None = None
+    *,
+    tenant_of: TenantOf = tenant_argument,
+    through: Bridge | None = None,
+    publish_seconds: float = PUBLISH_SECONDS,
 ) -> Callable[[], None]:
     """Report the tasks of this process from now on; return a function that ends this.
 
     A second call replaces the first. `tenant_of` returns the tenant of a task, or None for a task
     that is not reported.
+    `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
+    unavailable: the job appears when the task starts then.
 
     Raises:
         ImportError: neither Django 6 nor django-tasks is installed.
@@ -48,15 +56,20 @@ def report_tasks(
     ]
     if not signals:
         raise ImportError("there is no tasks framework: install Django 6, or django-tasks")
-    hooks = _Hooks(TaskReports(tenant_of, through, reruns=True), through)
+    reports = TaskReports(tenant_of, through, reruns=True, publish_seconds=publish_seconds)
+    hooks = _Hooks(reports, through)
+
+    connected = [(signal, getattr(hooks, name)) for signal, name in signals]
 
     def stop() -> None:
-        for signal, name in signals:
-            signal.disconnect(dispatch_uid=f"jobtrail {name}")
+        for signal, receiver in connected:
+            signal.disconnect(receiver)
 
-    stop()
-    for signal, name in signals:
-        signal.connect(getattr(hooks, name), weak=False, dispatch_uid=f"jobtrail {name}")
+    while _STOPS:
+        _STOPS.pop()()
+    _STOPS.append(stop)
+    for signal, receiver in connected:
+        signal.connect(receiver, weak=False)
     hooks.lost.report()
     return stop
 
@@ -95,7 +108,7 @@ class _Hooks:
             self._reports.done(task, task_result.return_value)
         else:
             self._reports.failed(task, _failure(task_result))
-        self.lost.clear()
+        self.lost.clear(task.id)
         self._reports.left(task.id)
 
 

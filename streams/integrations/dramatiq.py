@@ -16,11 +16,16 @@ from typing import Any
 
 from ..compat.bridge import Bridge
 from ..failure import Failure, text_of
+from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 
 
 def report_tasks(
-    broker: Any = None, *, tenant_of: TenantOf = tenant_argument, through: Bridge | None = None
+    broker: Any = None,
+    *,
+    tenant_of: TenantOf = tenant_argument,
+    through: Bridge | None = None,
+    publish_seconds: float = PUBLISH_SECONDS,
 ) -> Callable[[], None]:
     """Report the messages of a broker from now on; return a function that ends this.
 
@@ -30,6 +35,7 @@ def report_tasks(
         broker: by default the one that was set with `dramatiq.set_broker`.
         tenant_of: returns the tenant of a task, or None for a task that is not reported.
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
+        publish_seconds: the longest time for which publishing a task waits for Redis.
 
     Raises:
         ImportError: Dramatiq is not installed.
@@ -46,7 +52,7 @@ def report_tasks(
     # What happens after a message goes through the list from its end: retries are known by then,
     # and no time limit interrupts a report.
     places = [each for each in used.middleware if isinstance(each, TimeLimit | Retries)]
-    reports = Reports(TaskReports(tenant_of, through))
+    reports = Reports(TaskReports(tenant_of, through, publish_seconds=publish_seconds))
     used.add_middleware(reports, before=type(places[0]) if places else None)
 
     def stop() -> None:

@@ -20,15 +20,24 @@ from typing import Any
 from ..compat.bridge import Bridge
 from ..failure import text_of
 from .lost_tasks import LostTasks
+from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 
 _LOG = logging.getLogger(__name__)
 _NAME = "jobtrail"
 """The name of the hooks in the lists of Huey."""
 
+# The functions hold their instances, which live as long as the process.
+_CONNECTED: dict[Any, Callable[[], None]] = {}
+"""The functions that end the present reports, by the instance of Huey."""
+
 
 def report_tasks(
-    huey: Any, *, tenant_of: TenantOf = tenant_argument, through: Bridge | None = None
+    huey: Any,
+    *,
+    tenant_of: TenantOf = tenant_argument,
+    through: Bridge | None = None,
+    publish_seconds: float = PUBLISH_SECONDS,
 ) -> Callable[[], None]:
     """Report the tasks of a Huey instance from now on; return a function that ends this.
 
@@ -38,15 +47,18 @@ def report_tasks(
         huey: the instance that has the tasks.
         tenant_of: returns the tenant of a task, or None for a task that is not reported.
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
+        publish_seconds: the longest time for which publishing a task waits for Redis.
 
     Raises:
         ImportError: Huey is not installed.
     """
-    earlier = vars(huey).get("_execute")
-    if isinstance(getattr(earlier, "__self__", None), _Hooks):
-        earlier.__self__.disconnect()
-    hooks = _Hooks(huey, TaskReports(tenant_of, through, reruns=True), through)
+    earlier = _CONNECTED.pop(huey, None)
+    if earlier is not None:
+        earlier()
+    reports = TaskReports(tenant_of, through, reruns=True, publish_seconds=publish_seconds)
+    hooks = _Hooks(huey, reports, through)
     hooks.connect()
+    _CONNECTED[huey] = hooks.disconnect
     return hooks.disconnect
 
 
@@ -69,6 +81,7 @@ class _Hooks:
         self._reports = reports
         self._lost = LostTasks("huey", huey.name, reports, through)
         self._runs: dict[str, _Run] = {}
+        self._connected = False
         self._method = huey._execute  # noqa: SLF001 - what it raises has no signal
         self._receivers = [
             (self._queued, (signals.SIGNAL_ENQUEUED, signals.SIGNAL_SCHEDULED)),
@@ -84,14 +97,19 @@ class _Hooks:
         self._huey.post_execute(_NAME)(self._executed)
         self._huey.on_startup(_NAME)(self._lost.report)
         self._huey._execute = self._execute  # noqa: SLF001
+        self._connected = True
 
     def disconnect(self) -> None:
-        """Take the receivers off the instance."""
+        """Take the receivers off the instance, unless others have replaced them."""
+        if not self._connected:
+            return
         for receiver, names in self._receivers:
             self._huey.disconnect_signal(receiver, *names)
         self._huey.unregister_post_execute(_NAME)
         self._huey.unregister_on_startup(_NAME)
-        self._huey._execute = self._method  # noqa: SLF001
+        self._connected = False
+        if self._huey._execute == self._execute:  # noqa: SLF001 - otherwise a wrapper calls it
+            self._huey._execute = self._method  # noqa: SLF001
 
     def _queued(self, signal: str, task: Any) -> None:  # noqa: ARG002 - the signal's arguments
         attempt = self._reports.queued(_task(task))
@@ -125,6 +143,8 @@ class _Hooks:
             self._reports.failed(run.task, exception)
 
     def _execute(self, task: Any, timestamp: Any) -> Any:
+        if not self._connected:
+            return self._method(task, timestamp)
         run = self._runs[task.id] = _Run(self._attempted(task))
         self._reports.started(run.task)
         self._reports.entered(run.task)
@@ -139,7 +159,7 @@ class _Hooks:
         finally:
             if not run.ended:
                 self._reports.cancelled(run.task, "canceled")
-            self._lost.clear()
+            self._lost.clear(task.id)
             self._reports.left(task.id)
             self._runs.pop(task.id, None)
 

@@ -34,14 +34,14 @@ class LostTasks:
         self._lost = TaskReports(through=through)
 
     def record(self, task: Task) -> None:
-        """Record the task that this thread runs from now on, if it is reported."""
+        """Record that this thread runs a task from now on, if it is reported."""
         identity = self._own.identity(task)
         if identity is not None:
             self._running.record(identity)
 
-    def clear(self) -> None:
-        """Record that this thread runs no task."""
-        self._running.clear()
+    def clear(self, task_id: str) -> None:
+        """Record that this thread does not run a task any more."""
+        self._running.clear(task_id)
 
     def report(self) -> None:
         """Report the tasks of killed processes as failed."""
@@ -49,6 +49,7 @@ class LostTasks:
             tenant, name = {"tenant_id": identity["tenant"]}, identity["name"]
             task = Task(identity["id"], name, identity["attempt"], kwargs=tenant)
             self._lost.failed(task, Failure("the worker that ran the task was lost", "WorkerLost"))
+            self._own.has_ended(task)
 
 
 def _folder(framework: str, queue: str) -> Path:

@@ -19,6 +19,7 @@ from typing import Any
 from ..compat.bridge import Bridge
 from ..failure import Failure, described
 from .methods import Methods
+from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 
 _LOG = logging.getLogger(__name__)
@@ -28,26 +29,44 @@ _STARTED = frozenset({"started", "finished", "failed", "stopped", "canceled"})
 """States of a job that has run or was taken off its queue; RQ's other states wait for a worker."""
 _HELD = frozenset({"deferred", "rate_limited"})
 _NO_RETRY_LEFT = Failure("the job asked for a retry, and had no more", "MaxRetriesExceeded")
-_METHODS = Methods()
+_STOPS: list[Callable[[], None]] = []
+"""The function that ends the present reports, if there is one."""
 
 
 def report_tasks(
-    *, tenant_of: TenantOf = tenant_argument, through: Bridge | None = None
+    *,
+    tenant_of: TenantOf = tenant_argument,
+    through: Bridge | None = None,
+    publish_seconds: float = PUBLISH_SECONDS,
 ) -> Callable[[], None]:
     """Report the jobs of this process from now on; return a function that ends this.
 
     A second call replaces the first. `tenant_of` returns the tenant of a task, or None for a task
     that is not reported.
+    `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
+    unavailable: the job appears when the task starts then.
 
     Raises:
         ImportError: RQ is not installed.
         AttributeError: its version is not supported.
     """
+    reports = TaskReports(tenant_of, through, reruns=True, publish_seconds=publish_seconds)
+    wrappers = _wrappers(_Hooks(reports))
+    while _STOPS:
+        _STOPS.pop()()
+    methods = Methods()
+    for owner, name, wrapper in wrappers:
+        methods.wrap(owner, name, wrapper)
+    _STOPS.append(methods.restore)
+    return methods.restore
+
+
+def _wrappers(hooks: _Hooks) -> list[tuple[type, str, Callable[..., Any]]]:
+    """Return the methods of RQ that are wrapped, and their wrappers."""
     from rq import Queue, Worker  # noqa: PLC0415 - only its users have it
     from rq.job import Job  # noqa: PLC0415 - likewise
 
-    hooks = _Hooks(TaskReports(tenant_of, through, reruns=True))
-    wrappers: list[tuple[type, str, Callable[..., Any]]] = [
+    return [
         (Queue, "_enqueue_job", hooks.enqueue),
         (Queue, "schedule_job", hooks.enqueue),
         (Queue, "enqueue_job", hooks.hold),
@@ -62,10 +81,6 @@ def report_tasks(
         (Worker, "handle_job_retry", hooks.retry_as_returned),
         (Worker, "handle_job_failure", hooks.fail),
     ]
-    _METHODS.restore()
-    for owner, name, wrapper in wrappers:
-        _METHODS.wrap(owner, name, wrapper)
-    return _METHODS.restore
 
 
 class _Hooks:

@@ -1,10 +1,10 @@
 """Tasks that run on this machine, and those whose processes were killed meanwhile.
 
-Each thread that runs tasks holds the lock of a file of its own, into which it writes the task that
-it runs. The system releases the lock once the process is killed, however that happens, and children
-that it has forked have ended as well. So a file that has a task and is not locked is a lost task.
-Any other process with the same folder finds it. Used by integrations of queues that forget a task
-whose worker is killed.
+Each thread that runs tasks holds the lock of a file of its own, into which it writes the tasks that
+it runs: one, or several if a task runs another in place. The system releases the lock once the
+process is killed, however that happens, and children that it has forked have ended as well. So the
+tasks in a file that is not locked are lost. Any other process with the same folder finds them. Used
+by integrations of queues that forget a task whose worker is killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import stat
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,34 +37,52 @@ class RunningTasks:
         self._own = threading.local()
 
     def record(self, task: Mapping[str, Any]) -> None:
-        """Record the task that this thread runs from now on."""
+        """Record that this thread runs a task from now on; its `id` is that of no other."""
         try:
-            text = orjson.dumps(task)
+            orjson.dumps(task)
         except TypeError as error:
             _LOG.warning("the running task cannot be recorded: %s", error)
-            text = b""
-        self._write(text)
+            return
+        running = self._running()
+        running[task["id"]] = task
+        self._write(running)
 
-    def clear(self) -> None:
-        """Record that this thread runs no task."""
-        self._write(b"")
+    def clear(self, task_id: str) -> None:
+        """Record that this thread does not run a task any more."""
+        running = self._running()
+        if running.pop(task_id, None) is not None:
+            self._write(running)
 
     def lost(self) -> Iterator[dict[str, Any]]:
-        """Yield the tasks whose processes were killed, each one once."""
+        """Yield the tasks whose processes were killed, each one once.
+
+        A task that another process, or another thread, runs again by now is not lost.
+        """
         try:
             files = list(self._folder.iterdir()) if _is_private(self._folder) else []
-            for path in files:
-                task = _taken(path)
-                if task:
-                    yield orjson.loads(task)
-        except (OSError, orjson.JSONDecodeError) as error:
+        except OSError as error:
             _LOG.warning("lost tasks cannot be looked for in %s: %s", self._folder, error)
+            return
+        lost = [task for path in files for task in _tasks(path, _taken)]
+        if lost:
+            running = {task["id"] for path in files for task in _tasks(path, _content)}
+            yield from (task for task in lost if task["id"] not in running)
 
-    def _write(self, text: bytes) -> None:
+    def _running(self) -> dict[str, Mapping[str, Any]]:
+        """Return the tasks that this thread runs, by id; a forked process has none."""
+        own = self._own
+        if getattr(own, "runner", None) != os.getpid():
+            own.running, own.runner = {}, os.getpid()
+        running: dict[str, Mapping[str, Any]] = own.running
+        return running
+
+    def _write(self, running: Mapping[str, Mapping[str, Any]]) -> None:
+        text = orjson.dumps([*running.values()]) if running else b""
         try:
             file = self._file()
-            os.ftruncate(file, 0)
+            # In this order, so that a reader never takes a thread with tasks for one without.
             os.pwrite(file, text, 0)
+            os.ftruncate(file, len(text))
         except OSError as error:
             _LOG.warning("the running task cannot be written to %s: %s", self._folder, error)
 
@@ -122,6 +140,29 @@ def _taken(path: Path) -> bytes:
         return b""
     finally:
         os.close(file)
+
+
+def _content(path: Path) -> bytes:
+    """Return the content of a file; of one that was removed nothing."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.read(file, 1_000_000)
+    finally:
+        os.close(file)
+
+
+def _tasks(path: Path, read: Callable[[Path], bytes]) -> list[dict[str, Any]]:
+    """Return the tasks in a file; none, with a warning, if it cannot be read."""
+    try:
+        text = read(path)
+        found = orjson.loads(text) if text else []
+    except (OSError, orjson.JSONDecodeError) as error:
+        _LOG.warning("lost tasks cannot be looked for in %s: %s", path, error)
+        return []
+    return found if isinstance(found, list) else [found]
 
 
 def _is_private(folder: Path) -> bool:

@@ -28,6 +28,7 @@ from ..event_ids import new_event_id
 from ..failure import failure_of
 from ..reporting import current
 from .async_task_reports import AsyncTaskReports, Run
+from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TenantOf, tenant_argument
 
 ENDING_SECONDS = 5.0
@@ -52,12 +53,17 @@ class BackgroundJobs:
         tenant_of: returns the tenant of a task, or None for a task that is not reported.
         through: sends the events, and is closed by `aclose`; by default a reporter for the Redis in
             `JOBTRAIL_REDIS_URL`.
+        publish_seconds: the longest time for which adding a task waits for Redis.
     """
 
     def __init__(
-        self, *, tenant_of: TenantOf = tenant_argument, through: AsyncReporter | None = None
+        self,
+        *,
+        tenant_of: TenantOf = tenant_argument,
+        through: AsyncReporter | None = None,
+        publish_seconds: float = PUBLISH_SECONDS,
     ) -> None:
-        self._reports = AsyncTaskReports(tenant_of, through)
+        self._reports = AsyncTaskReports(tenant_of, through, publish_seconds=publish_seconds)
         self._running: set[asyncio.Future[None]] = set()
 
     @asynccontextmanager

@@ -25,6 +25,7 @@ from ..keys import JobKey
 from ..kinds import State
 from ..reporting import current
 from ..reporting.values import as_text, plain
+from .publishing import PUBLISH_SECONDS, Publishing
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ class TaskReports:
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
         reruns: True if a task that is done may run again under its id, because the framework
             delivers no task twice. Otherwise a task that starts after it was done stays done.
+        publish_seconds: the longest time for which `queued` waits for Redis. What is lost then is
+            counted, and logged once.
     """
 
     def __init__(
@@ -87,12 +90,16 @@ class TaskReports:
         through: Bridge | None = None,
         *,
         reruns: bool = False,
+        publish_seconds: float = PUBLISH_SECONDS,
     ) -> None:
+        self._publishing = Publishing(publish_seconds)
         self._tenant_of = tenant_of
         self._bridge = through
         self._reopened = _ENDS if reruns else _ENDS - {State.DONE}
         self._attempts: dict[str, int] = {}
         """Attempts of the tasks that run in this process."""
+        self._ended: dict[str, int] = {}
+        """Attempts that this process has reported as lost, which readers may not have seen yet."""
         self._jobs: dict[str, JobReport | AsyncJobReport] = {}
         """The current jobs of the tasks that run in this process."""
         self._before: dict[str, object] = {}
@@ -103,7 +110,27 @@ class TaskReports:
 
         `again` is True if a task that has ended may run once more under its id.
         """
-        return self._report(task, State.QUEUED, reopened=_ENDS if again else frozenset())
+        running = self._attempts.get(task.id)  # it is retried
+        expected = task.attempt if running is None else max(task.attempt, running + 1)
+        found = self._addressed(task, State.QUEUED)
+        if found is None:
+            return expected
+        bridge, job = found
+        reopened = _ENDS if again else frozenset[State]()
+
+        def append() -> int:
+            attempt = self._attempt(bridge, job, task, State.QUEUED, reopened)
+            append_state(
+                bridge,
+                job,
+                State.QUEUED,
+                attempt,
+                retry_seconds=self._publishing.seconds,
+                job_type=task.name[-200:],
+            )
+            return attempt
+
+        return self._publishing.report(task.id, append) or expected
 
     def started(self, task: Task) -> None:
         """Report that a task starts.
@@ -123,9 +150,15 @@ class TaskReports:
             self._jobs[task.id] = job
         self._before[task.id] = current.enter(job)
 
+    @property
+    def lost(self) -> int:
+        """The number of tasks that were published without being reported as queued."""
+        return self._publishing.losses.lost
+
     def left(self, task_id: str) -> None:
         """Make the job from before a task the current one again."""
         self._attempts.pop(task_id, None)
+        self._ended.pop(task_id, None)
         self._jobs.pop(task_id, None)
         if task_id in self._before:
             current.leave(self._before.pop(task_id))
@@ -142,6 +175,10 @@ class TaskReports:
     def cancelled(self, task: Task, reason: str) -> None:
         """Report that a task was cancelled."""
         self._report(task, State.CANCELLED, reason=reason)
+
+    def has_ended(self, task: Task) -> None:
+        """Record that an attempt has ended, so that a later run of the task is the next one."""
+        self._ended[task.id] = task.attempt
 
     def identity(self, task: Task) -> dict[str, Any] | None:
         """Return tenant, id, name and attempt of a task that has started, or None.
@@ -183,12 +220,12 @@ class TaskReports:
         self, task: Task, state: State, *, reopened: AbstractSet[State] = frozenset(), **fields: Any
     ) -> int:
         attempt = task.attempt
-        # `tenant_of` and the result's own code are the application's, and may raise anything.
+        found = self._addressed(task, state)
+        if found is None:
+            return attempt
+        bridge, job = found
+        # The result's own code is the application's, and may raise anything.
         try:
-            job = self.job(task)
-            bridge = None if job is None else if_named(self._bridge)
-            if job is None or bridge is None:
-                return attempt
             attempt = self._attempt(bridge, job, task, state, reopened)
             if state is State.PROCESSING:
                 self._attempts[task.id] = attempt
@@ -200,26 +237,37 @@ class TaskReports:
             _LOG.warning("%s of task %s was not appended: %s", state, task.id, described(error))
         return attempt
 
+    def _addressed(self, task: Task, state: State) -> tuple[Bridge, JobKey] | None:
+        """Return where the job of a task is reported, or None if it is not."""
+        try:
+            job = self.job(task)  # `tenant_of` is the application's, and may raise anything
+            bridge = None if job is None else if_named(self._bridge)
+        except Exception as error:
+            _LOG.warning("%s of task %s was not appended: %s", state, task.id, described(error))
+            return None
+        return None if job is None or bridge is None else (bridge, job)
+
     def _attempt(
         self, bridge: Bridge, job: JobKey, task: Task, state: State, reopened: AbstractSet[State]
     ) -> int:
         """Return the attempt of a report; after an end in `reopened` it is the next attempt.
 
         It is that of the framework, unless readers have seen a later one, as of a task that was
-        sent to a worker again after its end.
+        sent to a worker again after its end, or this process has just reported its end.
         """
         running = self._attempts.get(task.id)
         if running is not None and state is State.QUEUED:
             return max(task.attempt, running + 1)  # a retry
         if running is not None and state is not State.PROCESSING:
             return running
+        least = max(task.attempt, self._ended.get(task.id, 0) + 1)
         try:
             served = bridge.served(job)
         except redis.RedisError:
-            return task.attempt
+            return least
         last, known = attempt_of(served), state_in(served, job.kind)
-        if known is None or last < task.attempt:
-            return task.attempt
+        if known is None or last < least:
+            return least
         return last + 1 if known in reopened else last
 
 

@@ -24,6 +24,7 @@ from ..async_reporter import AsyncReporter
 from ..failure import Failure
 from ..reporting import current
 from .async_task_reports import AsyncTaskReports, Run
+from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TenantOf, tenant_argument
 
 if TYPE_CHECKING:
@@ -35,12 +36,15 @@ def report_tasks(
     *,
     tenant_of: TenantOf = tenant_argument,
     through: AsyncReporter | None = None,
+    publish_seconds: float = PUBLISH_SECONDS,
 ) -> Callable[[], None]:
     """Report the tasks that a broker sends and runs from now on; return a function that ends this.
 
     A second call for the same broker replaces the first. `tenant_of` returns the tenant of a task,
     or None for a task that is not reported. `through` sends the events, by default to the Redis in
     `JOBTRAIL_REDIS_URL`.
+    `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
+    unavailable: the job appears when the task starts then.
 
     Raises:
         ImportError: Taskiq is not installed.
@@ -48,7 +52,7 @@ def report_tasks(
     from taskiq import TaskiqMiddleware  # noqa: PLC0415 - only its users have it
 
     made = type("JobtrailMiddleware", (_Middleware, TaskiqMiddleware), {})
-    middleware = made(AsyncTaskReports(tenant_of, through))
+    middleware = made(AsyncTaskReports(tenant_of, through, publish_seconds=publish_seconds))
     others = [each for each in broker.middlewares if not isinstance(each, _Middleware)]
     broker.middlewares[:] = others
     broker.add_middlewares(middleware)

@@ -123,22 +123,30 @@ class Delivery:
         """Seconds for which an end is retried."""
         return self._options.end_retry_seconds
 
-    def deadline(self) -> Deadline:
-        """Return the deadline of an end that is reported now."""
-        return Deadline(self.clock() + self._options.end_retry_seconds)
+    def deadline(self, seconds: float | None = None) -> Deadline:
+        """Return the deadline of an end that is reported now, after the usual time or `seconds`."""
+        retried = self._options.end_retry_seconds if seconds is None else seconds
+        return Deadline(self.clock() + retried)
 
     def is_durable(self, end: Prepared) -> bool:
         """Return True if an event must wait for disk and replicas."""
         return self._options.durable_ends and end.type != "queued"
 
-    def send_end(self, tenant: str, end: Prepared, before: Sequence[Prepared] = ()) -> None:
+    def send_end(
+        self,
+        tenant: str,
+        end: Prepared,
+        before: Sequence[Prepared] = (),
+        *,
+        retry_seconds: float | None = None,
+    ) -> None:
         """Append an end, and events before it in the same round trip; try until the deadline.
 
         Raises:
-            LogUnavailable: Redis was unavailable for `end_retry_seconds`, and there is no spool.
+            LogUnavailable: Redis was unavailable for the whole time, and there is no spool.
         """
         events = [*((tenant, each) for each in before), (tenant, end)]
-        deadline = self.deadline()
+        deadline = self.deadline(retry_seconds)
         while True:
             try:
                 self.appender.append_many(events, durable=self.is_durable(end))

@@ -139,3 +139,21 @@ def test_a_task_that_was_revoked_is_cancelled(academy: Academy, app: Celery) -> 
     app.tasks["grade"].apply_async((3,), {"tenant_id": 7}, task_id="r1")
     eventually(academy.ended("r1", "CANCELLED"))
     assert sorted(event["type"] for event in academy.events()) == ["cancelled", "queued"]
+
+
+def test_a_second_call_replaces_the_first(app: Celery, redis_client: redis.Redis) -> None:
+    """Also if the function that ends the first reports is called later."""
+    stop_first = report_tasks(through=Bridge(redis_client))
+    stop = report_tasks(through=Bridge(redis_client))
+    stop_first()
+    try:
+        app.send_task("grade", args=[1], kwargs={"tenant_id": 42})
+
+        def types() -> list[str]:
+            entries: Any = redis_client.xrange("tenant:42:events")
+            return [json.loads(fields[b"event"])["type"] for _, fields in entries]
+
+        eventually(lambda: "done" in types())
+        assert sorted(types()) == ["done", "processing", "queued"]
+    finally:
+        stop()

@@ -8,7 +8,11 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+import redis
+from huey import MemoryHuey
 
+from streams.compat.bridge import Bridge
+from streams.integrations.huey import report_tasks
 from tests.support.queue_workers import Queue, open_queue
 
 ACADEMY = "tests.support.huey_academy"
@@ -99,3 +103,35 @@ def test_a_task_that_a_shutdown_interrupts_is_cancelled(
     queue.reached("interrupted", "PROCESSING")
     queue.terminate()
     assert queue.ended("interrupted")["status"] == "CANCELLED"
+
+
+def test_a_second_call_replaces_the_first__below_the_wrapper_of_another_tool(
+    redis_client: redis.Redis,
+) -> None:
+    huey: Any = MemoryHuey("wrapped", immediate=True)
+    traced = list[str]()
+
+    @huey.task()  # type: ignore[untyped-decorator]
+    def grade(tenant_id: int) -> int:
+        return tenant_id
+
+    def reported() -> int:
+        before = redis_client.xlen("tenant:7:events")
+        grade(tenant_id=7)
+        return int(redis_client.xlen("tenant:7:events")) - int(before)
+
+    stop_first = report_tasks(huey, through=Bridge(redis_client))
+    wrapped = huey._execute
+
+    def trace(task: Any, timestamp: Any) -> Any:
+        traced.append(task.id)
+        return wrapped(task, timestamp)
+
+    huey._execute = trace
+    assert reported() == 3
+    stop = report_tasks(huey, through=Bridge(redis_client))
+    stop_first()
+    assert reported() == 3
+    stop()
+    assert reported() == 0
+    assert len(traced) == 3

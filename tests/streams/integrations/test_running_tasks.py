@@ -13,12 +13,13 @@ import pytest
 from streams.integrations.running_tasks import RunningTasks
 
 
-def killed(tasks: RunningTasks, *records: str) -> None:
-    """Run a process that records tasks, and is killed in the last one."""
+def killed(tasks: RunningTasks, *records: str, cleared: str = "") -> None:
+    """Run a process that records tasks, and is killed while it runs them."""
     child = os.fork()
     if child == 0:
         for record in records:
-            tasks.record({"id": record}) if record else tasks.clear()
+            tasks.record({"id": record})
+        tasks.clear(cleared)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
 
@@ -26,11 +27,30 @@ def killed(tasks: RunningTasks, *records: str) -> None:
 def test_a_task_is_lost_once_if_its_process_was_killed(tmp_path: Path) -> None:
     tasks = RunningTasks(tmp_path / "tasks")
     tasks.record({"id": "here"})
-    killed(tasks, "a longer name", "b")
-    killed(tasks, "c", "")
+    killed(tasks, "a longer name", "b", cleared="a longer name")
+    killed(tasks, "c", cleared="c")
     assert list(tasks.lost()) == [{"id": "b"}]
     assert list(tasks.lost()) == []
     assert len(list((tmp_path / "tasks").iterdir())) == 1
+
+
+def test_a_task_that_runs_another_in_place_is_lost_with_it(tmp_path: Path) -> None:
+    tasks = RunningTasks(tmp_path / "tasks")
+    killed(tasks, "outer", "inner")
+    assert list(tasks.lost()) == [{"id": "outer"}, {"id": "inner"}]
+    killed(tasks, "outer", "inner", cleared="inner")
+    assert list(tasks.lost()) == [{"id": "outer"}]
+    killed(tasks, "outer", "inner", cleared="outer")  # coroutines end in any order
+    assert list(tasks.lost()) == [{"id": "inner"}]
+
+
+def test_a_task_that_runs_again_is_not_lost(tmp_path: Path) -> None:
+    tasks = RunningTasks(tmp_path / "tasks")
+    killed(tasks, "a", "b")
+    tasks.record({"id": "a"})
+    assert list(tasks.lost()) == [{"id": "b"}]
+    tasks.clear("a")
+    assert list(tasks.lost()) == []
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o750])
@@ -53,7 +73,7 @@ def test_a_thread_that_ends_leaves_no_file_open(tmp_path: Path) -> None:
 
     def run() -> None:
         tasks.record({"id": "a"})
-        tasks.clear()
+        tasks.clear("a")
 
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
@@ -72,7 +92,7 @@ def test_a_task_that_cannot_be_written_is_a_warning(
     with caplog.at_level(logging.WARNING):
         tasks.record({"id": object()})
     assert "the running task cannot be recorded" in caplog.text
-    killed(tasks, "")
+    killed(tasks)
     assert list(tasks.lost()) == []
 
 
@@ -83,5 +103,6 @@ def test_a_file_that_is_no_record_is_a_warning(
     folder.mkdir(mode=0o700)
     (folder / "broken").write_text("{")
     with caplog.at_level(logging.WARNING):
-        assert list(RunningTasks(folder).lost()) == []
+        killed(RunningTasks(folder), "a")
+        assert list(RunningTasks(folder).lost()) == [{"id": "a"}]
     assert "lost tasks cannot be looked for" in caplog.text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from datetime import date
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from redis.retry import Retry
 
 from streams.appender import EventAppender
 from streams.compat.bridge import Bridge, Id
+from streams.integrations.lost_tasks import LostTasks
 from streams.integrations.task_reports import Task, TaskReports, tenant_argument
 from streams.job_report import JobReport
 from streams.reporter import Reporter
@@ -171,3 +174,27 @@ def test_tenant_by_position__is_said_once(caplog: pytest.LogCaptureFixture) -> N
     assert [each.getMessage().split(":")[0] for each in caplog.records] == [
         "task module.by_position is not reported"
     ]
+
+
+def test_a_lost_task_that_runs_again_is_the_next_attempt(
+    redis_client: redis.Redis, jobs: JobEnds, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Even if readers have not seen yet that the lost run has failed."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    bridge = Bridge(redis_client)
+    reports = TaskReports(through=bridge, reruns=True)
+    lost = LostTasks("test", "queue", reports, bridge)
+    reports.started(TASK)
+    assert seen(jobs) == ("PROCESSING", 1)
+    reports.left(TASK.id)
+    child = os.fork()
+    if child == 0:
+        lost.record(TASK)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    lost.report()
+    reports.started(TASK)
+    assert seen(jobs) == ("PROCESSING", 2)
+    reports.done(TASK, 1)
+    reports.left(TASK.id)
+    assert seen(jobs) == ("DONE", 2)

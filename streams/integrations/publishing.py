@@ -1,0 +1,139 @@
+"""Publishing of a task: for how long it waits until the task is reported as queued.
+
+A task is published while a web request waits, and it is published in any case. So its report gets a
+short time. After a report that was too late, those of the next seconds do not wait at all. A report
+that is lost is counted, and the first one is logged: the job appears when the task starts. Used by
+`streams.integrations.async_task_reports` and `streams.integrations.task_reports`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+
+import redis
+
+from ..connection import LogUnavailable
+from ..failure import described
+
+_LOG = logging.getLogger(__name__)
+
+PUBLISH_SECONDS = 2.0
+"""Longest time for which publishing a task waits for its report, by default."""
+SILENCE_SECONDS = 2.0
+"""Time after a report that was too late in which others do not wait."""
+_MOST_LATE = 8
+"""Reports that may hang at the same time, with a client whose timeouts are long."""
+
+
+class Losses:
+    """Reports that were lost since Redis was last available; safe to share between threads.
+
+    There is no lock, which a forked process could inherit locked.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._silent_until = float("-inf")
+        self.lost = 0
+        """The number of reports that were lost so far in this process."""
+        self._before_outage = 0
+        self._logged = False
+
+    @property
+    def is_away(self) -> bool:
+        """True if Redis was too slow or unavailable a moment ago."""
+        return time.monotonic() < self._silent_until
+
+    def late(self) -> None:
+        """Record that a report was too late."""
+        self._silent_until = time.monotonic() + SILENCE_SECONDS
+
+    def lose(self, task_id: str, problem: object) -> None:
+        """Count a report that was lost, and log it if it is the first one of an outage."""
+        self.lost = next(self._numbers)
+        if not self._logged:
+            self._logged = True
+            _LOG.warning(
+                "queued of task %s was not appended: %s; others are counted and not logged, and "
+                "jobs appear when their tasks start",
+                task_id,
+                problem,
+            )
+
+    def arrived(self) -> None:
+        """Record that a report was appended, and log how many were lost before it."""
+        if self._logged:
+            self._logged = False
+            _LOG.warning(
+                "tasks are reported as queued again: %d reports were lost",
+                self.lost - self._before_outage,
+            )
+            self._before_outage = self.lost
+
+
+class Publishing:
+    """Calls functions that report published tasks, and waits for each of them a limited time.
+
+    Args:
+        seconds: the longest time for which one is waited for.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if not seconds > 0:
+            raise ValueError(f"publish_seconds must be above 0, not {seconds}")
+        self.seconds = seconds
+        self.losses = Losses()
+        self._late: list[threading.Thread] = []
+
+    def report(self, task_id: str, append: Callable[[], int]) -> int | None:
+        """Return what a function returns, or None if it was too late, or Redis was unavailable.
+
+        The function runs in a thread: a client of the application may have any timeout.
+        """
+        self._late = [each for each in self._late if each.is_alive()]
+        if self.losses.is_away or len(self._late) >= _MOST_LATE:
+            self.losses.lose(task_id, "Redis was unavailable a moment ago")
+            return None
+        call = _Call(append)
+        thread = threading.Thread(
+            target=copy_context().run, args=(call.run,), name="jobtrail queued", daemon=True
+        )
+        thread.start()
+        thread.join(self.seconds)
+        if call.attempt is not None:
+            self.losses.arrived()
+            return call.attempt
+        if call.error is not None and not is_outage(call.error):
+            _LOG.warning("queued of task %s was not appended: %s", task_id, described(call.error))
+            return None
+        self.losses.late()
+        if thread.is_alive():
+            self._late.append(thread)
+        self.losses.lose(task_id, call.error or f"Redis took longer than {self.seconds:g} s")
+        return None
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return True if an error is one of Redis, and not of the report."""
+    return isinstance(error, LogUnavailable | redis.RedisError)
+
+
+class _Call:
+    """The call of a function in a thread, and what came of it."""
+
+    def __init__(self, function: Callable[[], int]) -> None:
+        self._function = function
+        self.attempt: int | None = None
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Call the function."""
+        try:
+            self.attempt = self._function()
+        except Exception as error:
+            self.error = error

@@ -1,0 +1,156 @@
+"""Publishing tasks while Redis does not answer: it waits shortly, and no task is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+
+from ops.devstack import EmbeddedRedis
+from streams.async_reporter import AsyncReporter
+from streams.compat.bridge import Bridge
+from streams.connection import connect
+from streams.integrations.async_task_reports import AsyncTaskReports
+from streams.integrations.publishing import Publishing
+from streams.integrations.task_reports import Task, TaskReports
+from tests.support.servers import RedisFactory
+from tests.support.waiting import eventually
+
+SECONDS = 0.5
+NUMBER = 10
+
+
+@pytest.fixture
+def server(own_redis: RedisFactory) -> EmbeddedRedis:
+    return own_redis(persist=False)
+
+
+@pytest.fixture
+def client_of_server(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.url) as client:
+        yield client
+
+
+def task(name: str) -> Task:
+    return Task(name, "grade", kwargs={"tenant_id": 42})
+
+
+def reported(client: redis.Redis) -> set[str]:
+    entries: Any = client.xrange("tenant:42:events")
+    return {json.loads(fields[b"event"])["id"] for _, fields in entries}
+
+
+@contextmanager
+def frozen(server: EmbeddedRedis) -> Iterator[None]:
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def losses(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [text for text in caplog.messages if text.startswith("queued of task")]
+
+
+@pytest.mark.parametrize("timeout", [1.0, None])
+def test_blocking_client__redis_is_frozen(
+    server: EmbeddedRedis,
+    client_of_server: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    timeout: float | None,
+) -> None:
+    """Whatever timeout the client has; the job appears when the task starts."""
+    client = (
+        connect(server.url, timeout=timeout, connect_timeout=timeout)
+        if timeout
+        else redis.Redis.from_url(server.url, socket_timeout=None)
+    )
+    reports = TaskReports(through=Bridge(client), publish_seconds=SECONDS)
+    reports.queued(task("before"))
+    with frozen(server):
+        started = time.monotonic()
+        attempts = [reports.queued(task(f"lost{number}")) for number in range(NUMBER)]
+        took = time.monotonic() - started
+    assert took < NUMBER * SECONDS
+    assert attempts == [1] * NUMBER
+    assert reports.lost == NUMBER
+    assert len(losses(caplog)) == 1
+
+    def publishes() -> bool:
+        reports.queued(task("after"))
+        return "after" in reported(client_of_server)
+
+    eventually(publishes)
+    assert any("reports were lost" in text for text in caplog.messages)
+    reports.started(task("lost3"))
+    assert {"before", "after", "lost3"} <= reported(client_of_server)
+    client.close()
+
+
+def test_asyncio_client__redis_is_frozen(
+    server: EmbeddedRedis, client_of_server: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for long, and what is reported is appended once Redis answers again."""
+
+    async def publish() -> float:
+        reporter = AsyncReporter.from_url(server.url)
+        reports = AsyncTaskReports(through=reporter, publish_seconds=SECONDS)
+        await reports.queued(await reports.sent(task("before")))
+        with frozen(server):
+            started = time.monotonic()
+            for number in range(NUMBER):
+                await reports.queued(await reports.sent(task(f"late{number}")))
+            took = time.monotonic() - started
+        await reports.aclose()
+        assert reports.lost == 0
+        return took
+
+    assert asyncio.run(publish()) < NUMBER * SECONDS
+    assert {"before", *(f"late{number}" for number in range(NUMBER))} == reported(client_of_server)
+    assert losses(caplog) == []
+
+
+def test_asyncio_client__redis_is_away_for_good(
+    server: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def publish() -> int:
+        reporter = AsyncReporter.from_url(server.url, end_retry_seconds=0.2)
+        reports = AsyncTaskReports(through=reporter, publish_seconds=SECONDS)
+        server.kill()
+        for number in range(NUMBER):
+            await reports.queued(task(f"lost{number}"))
+        await reports.aclose()
+        return reports.lost
+
+    assert asyncio.run(publish()) == NUMBER
+    assert len(losses(caplog)) == 1
+
+
+def test_mistake_in_a_report__is_no_outage(
+    client_of_server: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    reports = TaskReports(through=Bridge(client_of_server))
+    with caplog.at_level(logging.WARNING):
+        reports.queued(Task("not an id", "grade", kwargs={"tenant_id": 42}))
+        reports.queued(task("a"))
+    assert reported(client_of_server) == {"a"}
+    assert len(losses(caplog)) == 1
+    assert reports.lost == 0
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_time_that_is_no_time__is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match="publish_seconds must be above 0"):
+        Publishing(seconds)
+    with pytest.raises(ValueError, match="publish_seconds must be above 0"):
+        AsyncTaskReports(publish_seconds=seconds)
