@@ -77,7 +77,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = MappingProxyType(
 _REDIS, _DATABASE, _DIR = "REDIS_URL", "DATABASE_URL", "DATA_DIR"
 _SETTINGS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
-        "up": (_REDIS, _DATABASE, _DIR, "API_HOST", "API_PORT", "AUTH", "JWT_SECRET", "LOG_FORMAT"),
+        "up": (
+            *(_REDIS, _DATABASE, _DIR, "API_HOST", "API_PORT", "CORS_ORIGINS"),
+            *("AUTH", "JWT_SECRET", "LOG_FORMAT"),
+        ),
         "env": (_DIR,),
         "token": ("JWT_SECRET", _DIR),
         "append": (_REDIS, _DIR, "MAX_EVENT_BYTES", "STREAM_MAX_BYTES"),
@@ -89,7 +92,7 @@ _SETTINGS: Mapping[str, Sequence[str]] = MappingProxyType(
         "consume": (_REDIS, _DATABASE, "RECLAIM_IDLE_SECONDS", "STALLED_AFTER_SECONDS"),
         "api": (
             *(_REDIS, _DATABASE, "DATABASE_READ_URL", "API_HOST", "API_PORT"),
-            *("AUTH", "JWT_SECRET", "JWKS"),
+            *("CORS_ORIGINS", "AUTH", "JWT_SECRET", "JWKS"),
         ),
         "size": ("STREAM_KEEP_SECONDS", "ENDED_TTL_SECONDS", "HISTORY_KEEP_DAYS"),
         "doctor": (_REDIS, _DATABASE, "LIMITS"),
@@ -112,6 +115,7 @@ _MEANINGS: Mapping[str, str] = MappingProxyType(
         _DIR: "folder of jobtrail up (.jobtrail)",
         "API_HOST": "address of the API (127.0.0.1)",
         "API_PORT": "port of the API (8000; 0: a free one)",
+        "CORS_ORIGINS": "other origins whose pages may read it (none)",
         "AUTH": "jwt, or dev for loopback only",
         "JWT_SECRET": "secret of tokens, at least 32 bytes",
         "JWKS": "public keys of tokens",

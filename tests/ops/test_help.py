@@ -55,6 +55,11 @@ def test_help_has_examples_that_work_and_settings_that_exist(words: str, command
     assert set(names) <= set(known_variables())
 
 
+@pytest.mark.parametrize("words", ["up", "api"])
+def test_help_names_what_a_page_of_another_origin_needs(words: str) -> None:
+    assert "JOBTRAIL_CORS_ORIGINS" in CliRunner().invoke(app, [words, "--help"]).output
+
+
 @pytest.mark.parametrize("words", [words for words, _ in LEAVES])
 def test_help_fits_into_80_columns(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
