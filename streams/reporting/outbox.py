@@ -35,6 +35,11 @@ PIECE = 200
 """Events in one round trip of progress."""
 MOST_PROGRESS = 10_000
 """Progress events that wait; more are dropped, because Redis is too slow or unavailable."""
+CALLS, YIELD_SECONDS = 16, 0.0001
+"""After so many timed calls, each of which builds an event, the thread lets the loop run.
+
+A loop that is ready waits up to 5 ms for a thread that does not sleep or wait for a socket.
+"""
 GATHER_SECONDS, GATHER_AT_MOST = 0.001, 0.05
 """While further ends arrive within the first time, they are waited for, up to the second time."""
 EXIT_SECONDS = 5.0
@@ -213,8 +218,10 @@ class Outbox:
             due = list[Call]()
             while self._timed and self._timed[0][0] <= now:
                 due.append(heapq.heappop(self._timed)[2])
-        for function in due:
+        for number, function in enumerate(due, 1):
             function()
+            if number % CALLS == 0:
+                time.sleep(YIELD_SECONDS)
 
     def _send_ends(self) -> float | None:
         """Try all ends once; return the seconds until the next try."""
