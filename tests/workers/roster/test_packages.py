@@ -71,6 +71,34 @@ def escaped_target(parts: dict[str, bytes]) -> dict[str, bytes]:
     return parts | {name: parts[name].replace(b"my sheet", b"my%20sheet")}
 
 
+def escaped_member(parts: dict[str, bytes]) -> dict[str, bytes]:
+    return _moved(parts, "xl/worksheets/sheet1.xml", "xl/worksheets/my%20sheet.xml")
+
+
+def escaped_member_of_a_plain_target(parts: dict[str, bytes]) -> dict[str, bytes]:
+    parts = escaped_member(parts)
+    name = "xl/_rels/workbook.xml.rels"
+    return parts | {name: parts[name].replace(b"my%20sheet", b"my sheet")}
+
+
+def escaped_main_part(parts: dict[str, bytes]) -> dict[str, bytes]:
+    parts = _moved(parts, MAIN, "xl/work%20book.xml")
+    return _moved(parts, "xl/_rels/workbook.xml.rels", "xl/_rels/work%20book.xml.rels")
+
+
+def default_type_of_the_main_part(parts: dict[str, bytes]) -> dict[str, bytes]:
+    """The main part has the usual name, and the type of its extension."""
+    name = "[Content_Types].xml"
+    main = rb'application/[^"]+sheet\.main\+xml'
+    (kind,) = re.findall(main, parts[name])
+    types = re.sub(rb'<Override[^>]+sheet\.main\+xml"/>', b"", parts[name])
+    types = types.replace(
+        b'Extension="xml" ContentType="application/xml"', b'Extension="xml" ContentType="%s"' % kind
+    )
+    assert re.search(main, types)
+    return {each: text for each, text in parts.items() if each != "_rels/.rels"} | {name: types}
+
+
 def upper_case(parts: dict[str, bytes]) -> dict[str, bytes]:
     return {name.upper(): content for name, content in parts.items()}
 
@@ -122,8 +150,10 @@ def _packed(path: Path, parts: dict[str, bytes]) -> Path:
 @pytest.mark.parametrize(
     "repack",
     [main_part_of_another_name, main_part_at_the_root, other_names_everywhere, absolute_targets,
-     roundabout_targets, escaped_target, upper_case, backslashes, no_package_relationships,
-     macro_enabled_without_macros, strict, another_prefix_for_relationships],
+     roundabout_targets, escaped_target, escaped_member, escaped_member_of_a_plain_target,
+     escaped_main_part, default_type_of_the_main_part, upper_case, backslashes,
+     no_package_relationships, macro_enabled_without_macros, strict,
+     another_prefix_for_relationships],
 )  # fmt: skip
 def test_package_of_another_producer__gives_its_rows(repack: Repack, tmp_path: Path) -> None:
     source = _parts(with_xlsxwriter(tmp_path / "source.xlsx", [HEADER, KIM, LEE]))

@@ -1,4 +1,4 @@
-"""The parts of a workbook's package, found by the relationships between them.
+"""The parts of a workbook's package (its zip members), found by the relationships between them.
 
 Used by `workers.roster.xlsx.package` and `workers.roster.xlsx.workbook`.
 """
@@ -29,7 +29,11 @@ class Relationship(NamedTuple):
 
 
 class Parts:
-    """The parts of a workbook by name, regardless of case and of the kind of slash."""
+    """The parts of a workbook by name.
+
+    Case, the kind of slash and percent-encoding make no difference: producers write a name in one
+    way in the archive and in another in a relationship.
+    """
 
     def __init__(self, package: zipfile.ZipFile) -> None:
         self._package = package
@@ -39,10 +43,12 @@ class Parts:
         return _key(name) in self._names
 
     def open(self, name: str) -> IO[bytes]:
-        """Open a part.
+        """Open a part to read its inflated content.
 
         Raises:
             RosterError: there is no such part.
+            zipfile.BadZipFile, NotImplementedError, OSError: the archive is damaged there.
+            RuntimeError: the part is encrypted.
         """
         stored = self._names.get(_key(name))
         if stored is None:
@@ -54,6 +60,9 @@ class Parts:
 
         With an empty `source`, return those of the package itself. Relationships to something
         outside the package are omitted. A target need not exist.
+
+        Raises:
+            RosterError: the list of relationships is not well-formed XML; and what `open` raises.
         """
         folder = dirname(source)
         listed = join(folder, "_rels", f"{basename(source)}.rels")
@@ -74,7 +83,11 @@ class Parts:
     def main(self) -> str | None:
         """Return the name of the main part, or None if there is none.
 
-        The relationships of the package name it; in packages without them, the content types do.
+        The relationships of the package name it. Where they do not, an override of the content
+        types does. In a package with neither, the main part has the usual name.
+
+        Raises:
+            RosterError: one of these parts is not well-formed XML; and what `open` raises.
         """
         for relationship in self.relationships():
             if relationship.kind == "officeDocument" and relationship.target in self:
@@ -82,16 +95,18 @@ class Parts:
         if "[Content_Types].xml" in self:
             with self.open("[Content_Types].xml") as stream:
                 for each in elements(stream):
-                    name = each.attributes.get("PartName", "")
-                    if each.attributes.get("ContentType", "").endswith(_MAIN_CONTENT):
-                        # A workbook has one main part: without it, the file is damaged.
+                    # A default type is that of a file name extension, and names no part.
+                    name = each.attributes.get("PartName")
+                    is_main = each.attributes.get("ContentType", "").endswith(_MAIN_CONTENT)
+                    if is_main and name is not None:
+                        # A workbook has one main part: the usual name would be another part.
                         return name if name in self else None
         return _USUAL_MAIN if _USUAL_MAIN in self else None
 
 
 def _key(name: str) -> str:
-    return name.replace("\\", "/").lstrip("/").casefold()
+    return unquote(name).replace("\\", "/").lstrip("/").casefold()
 
 
 def _resolved(folder: str, target: str) -> str:
-    return normpath(join("/", folder, unquote(target).replace("\\", "/"))).lstrip("/")
+    return normpath(join("/", folder, target.replace("\\", "/"))).lstrip("/")
