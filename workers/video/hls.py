@@ -23,15 +23,20 @@ THUMBNAIL = "thumbnail.jpg"
 SEGMENT_SECONDS = 4
 
 _SEGMENT = re.compile(r"^#EXTINF:([\d.]+)", re.MULTILINE)
-_TALLEST = 720
+_LARGE = 720
+"""The short side, in pixels, of the largest rendition."""
 _SMALL = 360
-# Only very wide or very tall pictures are longer at 720 lines.
+"""The short side, in pixels, of the second rendition and of the thumbnail."""
 _LONGEST = 1920
-# Below this, a second, smaller rendition saves little.
+"""The most pixels of a long side. It limits only pictures of more than 8:3, wide or tall."""
 _WORTH_TWO = 480
+"""The short side of the largest rendition from which a second one saves enough."""
 _BITS_PER_PIXEL_SECOND = 3
+"""The bits per second that each pixel of a picture adds to the limit of the bit rate."""
 _LEAST_BITRATE = 200_000
 _AUDIO_BITRATE = 128_000
+_BUFFER_SECONDS = 2
+"""The seconds of the limit that the encoder may spend at once, beyond the limit: its buffer."""
 _MUXING_OVERHEAD = 1.1
 
 
@@ -49,19 +54,25 @@ class Rendition:
 
     @property
     def bitrate(self) -> int:
-        """The limit in bits per second; below it, the encoder keeps the quality constant."""
+        """The limit of the video in bits per second, as an average over some seconds.
+
+        Below it, the encoder keeps the quality constant.
+        """
         return max(_LEAST_BITRATE, self.width * self.height * _BITS_PER_PIXEL_SECOND)
 
 
 def renditions(video: Video) -> tuple[Rendition, ...]:
-    """Return the renditions, the largest first; none is larger than the source."""
-    tallest = min(_TALLEST, video.width, video.height)
-    sides = (tallest, _SMALL) if tallest >= _WORTH_TWO else (tallest,)
-    return tuple(fitted(video, side) for side in sides)
+    """Return the one or two renditions, the largest first; none is larger than the source."""
+    large = fitted(video, _LARGE)
+    is_worth_two = min(large.width, large.height) >= _WORTH_TWO
+    return (large, fitted(video, _SMALL)) if is_worth_two else (large,)
 
 
 def fitted(video: Video, short_side: int) -> Rendition:
-    """Return the rendition with a short side, never larger than the source or `_LONGEST`."""
+    """Return the rendition with a short side of so many pixels, and the shape of the source.
+
+    It is smaller where it would be larger than the source, or its long side than `_LONGEST`.
+    """
     short, long = sorted((video.width, video.height))
     scale = min(1.0, short_side / short, _LONGEST / long)
     return Rendition(_even(video.width * scale), _even(video.height * scale))
@@ -72,21 +83,26 @@ class Plan:
     """The chosen streams of a source, and their timeline."""
 
     source: str
+    """The source's name in the work directory."""
     video: Video
     audio_index: int | None
+    """The index of the audio stream among all streams of the source; None for a silent video."""
     timeline: Timeline
 
     @property
     def max_bytes(self) -> int:
         """The size that all renditions together do not exceed."""
         bitrate = sum(each.bitrate + _AUDIO_BITRATE for each in renditions(self.video))
-        return round(self.timeline.seconds * bitrate / 8 * _MUXING_OVERHEAD)
+        # At the start of a video, the encoder may spend its buffer.
+        seconds = self.timeline.seconds + _BUFFER_SECONDS
+        return round(seconds * bitrate / 8 * _MUXING_OVERHEAD)
 
 
 def transcode_arguments(plan: Plan, folder: str) -> list[Argument]:
     """Return arguments that write all renditions and their master playlist into `folder`."""
     sizes = renditions(plan.video)
-    # A stream of which most is damaged is encoded as far as it is readable.
+    # Of a stream that is mostly damaged, what is readable is encoded: the rate of errors above
+    # which ffmpeg fails is 1, all of it.
     reading = [*SOURCE_GUARD, "-max_error_rate", "1", "-i", f"file:{plan.source}"]
     threads = ["-filter_complex_threads", THREADS]
     graph = [*threads, "-filter_complex", _graph(plan, sizes)]
@@ -100,10 +116,11 @@ def transcode_arguments(plan: Plan, folder: str) -> list[Argument]:
 
 
 def thumbnail_arguments(video: Video, at: float, folder: str) -> list[str]:
-    """Return arguments that write a JPEG with a representative picture of the second after `at`.
+    """Return arguments that write a JPEG of one of the 25 pictures that follow `at`, in seconds.
 
-    `at` is in seconds. The picture is taken from the largest rendition, which is not rotated, by
-    reading up to `at`: seeking in short playlists finds nothing in some versions of ffmpeg.
+    ffmpeg chooses the most representative of them. They are taken from the largest rendition, which
+    needs no rotation any more. It is read from its beginning up to `at`: seeking in short playlists
+    finds nothing in some versions of ffmpeg.
     """
     playlist = f"file:{folder}/{renditions(video)[0].name}/index.m3u8"
     size = fitted(video, _SMALL)
@@ -123,7 +140,7 @@ def validation_arguments(folder: str) -> list[str]:
 
 
 def playlist_seconds(playlist: Path) -> float:
-    """Return the length of a rendition: the sum of its segments."""
+    """Return the length of a rendition in seconds: the sum of its segments."""
     return sum(float(seconds) for seconds in _SEGMENT.findall(playlist.read_text()))
 
 
@@ -154,7 +171,8 @@ def _coding(plan: Plan, sizes: Sequence[Rendition]) -> list[str]:
     coding = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-threads", THREADS]
     coding += ["-r", f"{rate.numerator}/{rate.denominator}"]
     for i, size in enumerate(sizes):
-        coding += [f"-maxrate:v:{i}", str(size.bitrate), f"-bufsize:v:{i}", str(2 * size.bitrate)]
+        buffer_bits = _BUFFER_SECONDS * size.bitrate
+        coding += [f"-maxrate:v:{i}", str(size.bitrate), f"-bufsize:v:{i}", str(buffer_bits)]
     # Keyframes are exactly at the cuts between segments, in every rendition, so that a player can
     # change between renditions; the encoder adds none by distance (-g) or by scene.
     forced = f"expr:gte(t,n_forced*{SEGMENT_SECONDS})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from tests.support.encoding import (
 )
 from workers.video.ffmpeg.probe import Video, probe
 from workers.video.ffmpeg.process import ffmpeg_command, run
-from workers.video.hls import renditions
+from workers.video.ffmpeg.survey import Timeline
+from workers.video.hls import Plan, renditions
 
 Film = Callable[..., Path]
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
@@ -319,6 +321,28 @@ def test_odd_shapes_stay_within_bounds() -> None:
     [panorama] = renditions(Video(0, 64_000, 36))
     assert (panorama.width, panorama.height) == (1920, 2)
     assert max(size.width for size in renditions(Video(0, 8192, 4320))) == 1364
+
+
+@pytest.mark.parametrize(
+    "size", [(3840, 700), (700, 3840), (3840, 720), (3500, 700), (2500, 480), (9000, 4000)]
+)
+def test_shapes_whose_renditions_would_be_alike__have_one(size: tuple[int, int]) -> None:
+    names = [each.name for each in renditions(Video(0, *size))]
+    assert names == (["720p", "360p"] if size == (9000, 4000) else names[:1])
+
+
+def test_very_wide_video__is_published(film: Film, out: Path) -> None:
+    encoded(film("wide.mkv", *pictures(0.5, size="3000x520")), out, RecordingJob())
+    assert [path.parent.name for path in out.rglob("index.m3u8")] == ["332p"]
+
+
+def test_noise_of_a_second__takes_no_more_than_was_checked(film: Film, out: Path) -> None:
+    noise = ("-f", "lavfi", "-i", "nullsrc=s=320x240:r=60:d=1,geq=random(1)*255:128:128")
+    source = film("noise.mkv", *noise, "-c:v", "ffv1")
+    encoded(source, out, RecordingJob())
+    used = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    plan = Plan(source.name, Video(0, 320, 240), None, Timeline(0.0, 1.0, Fraction(60)))
+    assert plan.max_bytes / 4 < used <= plan.max_bytes
 
 
 def test_transcoding_runs_in_a_clean_environment_within_limits(

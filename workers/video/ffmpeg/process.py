@@ -1,7 +1,8 @@
-"""The ffmpeg process: it cannot hang, block on a full pipe, or outlive its caller.
+"""Runs of ffmpeg that cannot hang, block on a full pipe, or go on after `run` has returned.
 
-ffmpeg is taken from PATH, or from the imageio-ffmpeg wheel. Durations are in seconds. Used by the
-other modules of `workers.video`, and by `ops.tasks.demo`.
+Only SIGKILL of the Python process leaves ffmpeg running. ffmpeg is taken from PATH, or from the
+imageio-ffmpeg wheel. Durations are in seconds. Used by the other modules of `workers.video`, and by
+`ops.tasks.demo`.
 """
 
 from __future__ import annotations
@@ -9,22 +10,24 @@ from __future__ import annotations
 import codecs
 import os
 import re
-import resource
 import selectors
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from workers.confinement import MIB, Caps, clean_environ, confined
 
 STALL_SECONDS = 120.0
 """The time without progress after which ffmpeg is ended."""
-_GRACE_SECONDS = 2.0
-"""The time between SIGTERM and SIGKILL."""
+_EXIT_POLL_SECONDS = 0.01
+"""The pause between two looks whether a process that has closed its pipes has ended."""
+_LINE_LENGTH = 16 * MIB
+"""The most characters of a line of standard output; ffprobe writes a field of metadata as one."""
 _TAIL_BYTES = 256 * 1024
 """The number of bytes that are stored of standard error, from its end."""
 _REASON_LENGTH = 300
@@ -38,11 +41,14 @@ _NOISE = re.compile(
     r"|Last message repeated|At least one output file|Exiting normally"
 )
 
+# ffmpeg may go on after such a line, and end with success but without some pictures, or never.
 _OUT_OF_MEMORY = re.compile(
     r"Cannot allocate memory|malloc of size \d+ failed|pthread_create\(\) failed"
 )
 # ffmpeg's exit status after any signal that it catches, SIGXCPU among them.
 _CAUGHT_A_SIGNAL = 255
+# The kernel counts the time for the limit in clock ticks, and the time that it reports exactly.
+_NEAR_LIMIT = 0.8
 
 Argument = str | Path
 LineSink = Callable[[str], bool]
@@ -50,9 +56,10 @@ LineSink = Callable[[str], bool]
 
 
 class FfmpegError(RuntimeError):
-    """ffmpeg failed; `code` is the `code` of the event, `stderr` the end of its standard error."""
+    """ffmpeg failed; `stderr` is the end of its standard error."""
 
     code = "ffmpeg"
+    """The `code` of the event that reports the failure."""
 
     def __init__(self, message: str, *, stderr: str = "") -> None:
         super().__init__(message)
@@ -119,25 +126,31 @@ def run(
 ) -> str:
     """Run ffmpeg or ffprobe to its end, and return the end of its standard error.
 
-    `on_line` is called with each line of standard output, and returns True if the line shows
-    progress; after `stall_seconds` without progress the process is ended. The process has ended
-    when this function returns or raises, also with KeyboardInterrupt. It has a clean environment;
-    a command that reads a source must have `caps`.
+    The process has a clean environment. It has ended when this function returns or raises, also
+    with KeyboardInterrupt. If it is ended early, so are processes that it started: ffmpeg on PATH
+    may be a script.
+
+    Args:
+        command: the program and its arguments.
+        cwd: the working directory; None for that of this process.
+        on_line: called with each line of standard output that ends with a line break.
+        stall_seconds: the seconds after which the process is ended if no line showed progress.
+        caps: the limits of the process; a command that reads a source must have them.
 
     Raises:
         FfmpegFailed: it ended with an error.
-        FfmpegCapped: it exceeded `caps`.
+        FfmpegCapped: it exceeded `caps`, or wrote a line of more than `_LINE_LENGTH` characters.
         FfmpegStalled: it was ended because it made no progress.
+        OSError: the program does not exist, or the system refuses another process.
     """
     tail = _Tail(caps)
-    before = _cpu_seconds()
     with _child(confined(command, caps) if caps else command, cwd) as child:
         _pump(child, {"stdout": _Lines(on_line), "stderr": tail}, stall_seconds)
-        code = _wait(child, stall_seconds)
-    if caps and (beyond := _beyond(caps, code, tail.text(), _cpu_seconds() - before)):
+        end = _wait(child, stall_seconds)
+    if caps and (beyond := _beyond(caps, end, tail.text())):
         raise FfmpegCapped(beyond, stderr=tail.text())
-    if code != 0:
-        raise FfmpegFailed(reason(tail.text()) or _ending(code), stderr=tail.text())
+    if end.status != 0:
+        raise FfmpegFailed(reason(tail.text()) or _ending(end.status), stderr=tail.text())
     return tail.text()
 
 
@@ -185,6 +198,8 @@ class _Lines:
         alive = False
         for line in lines:
             alive |= self._on_line(line)
+        if len(self._rest) > _LINE_LENGTH:
+            raise FfmpegCapped(f"has a field of metadata of more than {_LINE_LENGTH // MIB} MiB")
         return alive
 
 
@@ -198,8 +213,8 @@ class _Tail:
     def __call__(self, chunk: bytes) -> bool:
         self._kept += chunk
         del self._kept[:-_TAIL_BYTES]
-        if self._caps and (beyond := _beyond(self._caps, 0, chunk.decode("utf-8", "replace"))):
-            raise FfmpegCapped(beyond, stderr=self.text())
+        if self._caps and _OUT_OF_MEMORY.search(chunk.decode("utf-8", "replace")):
+            raise FfmpegCapped(_too_much_memory(self._caps), stderr=self.text())
         return False
 
     def text(self) -> str:
@@ -227,14 +242,14 @@ def _child(command: Sequence[Argument], cwd: Path | None) -> Iterator[subprocess
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is not None:
+    """End the process and those that it started, unless it has ended and was waited for."""
+    if child.returncode is not None:
         return
-    child.terminate()
-    try:
-        child.wait(_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    # All output is discarded, so SIGKILL is sent at once: a second Ctrl-C finds nothing left to do.
+    # The group is its own as long as nobody has waited for the process.
+    with suppress(ProcessLookupError, PermissionError):  # macOS: only a zombie is left of it
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def _pump(
@@ -255,41 +270,60 @@ def _pump(
                 before = time.monotonic()
                 alive = key.data(chunk)
                 after = time.monotonic()
-                # The time that a slow callback took does not count.
+                # Time in which the callback ran is no time without progress.
                 alive_at = after if alive else alive_at + after - before
             if time.monotonic() - alive_at >= stall_seconds and selector.get_map():
                 raise _stalled(stall_seconds)
 
 
-def _wait(child: subprocess.Popen[bytes], seconds: float) -> int:
-    try:
-        return child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        raise _stalled(seconds) from None
+class _End(NamedTuple):
+    """The end of a process."""
+
+    status: int
+    """The exit status, or the number of the signal that ended it, negated."""
+    cpu_seconds: float
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float) -> _End:
+    """Wait for the end of a process that has closed both pipes.
+
+    `Popen.wait` discards the processor time, and the total of all child processes also has that of
+    runs in other threads.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            pid, status, used = os.wait4(child.pid, os.WNOHANG)
+        except ChildProcessError:  # the application waits for all its child processes
+            return _End(child.wait(), 0.0)
+        if pid:
+            child.returncode = os.waitstatus_to_exitcode(status)
+            return _End(child.returncode, used.ru_utime + used.ru_stime)
+        time.sleep(_EXIT_POLL_SECONDS)
+    raise _stalled(seconds)
 
 
 def _stalled(seconds: float) -> FfmpegStalled:
     return FfmpegStalled(f"ffmpeg made no progress for {seconds:g} s and was ended")
 
 
-def _beyond(caps: Caps, code: int, stderr: str, cpu_seconds: float = 0.0) -> str | None:
-    """Return the reason if ffmpeg met a limit, or None; `cpu_seconds` is what it used."""
-    # After this it may end with success but without some pictures, or retry without end.
+def _beyond(caps: Caps, end: _End, stderr: str) -> str | None:
+    """Return the reason if ffmpeg exceeded a limit, or None."""
     if _OUT_OF_MEMORY.search(stderr):
-        return f"needs more than {caps.memory_bytes // MIB} MiB of memory to decode"
-    timed = code in (-signal.SIGXCPU, -signal.SIGKILL, _CAUGHT_A_SIGNAL)
-    if timed and cpu_seconds >= caps.cpu_seconds:
+        return _too_much_memory(caps)
+    timed = end.status in (-signal.SIGXCPU, -signal.SIGKILL, _CAUGHT_A_SIGNAL)
+    if timed and end.cpu_seconds >= _NEAR_LIMIT * caps.cpu_seconds:
         return f"needs more than {caps.cpu_seconds} s of processor time"
-    if code == -signal.SIGXFSZ or (code and "File too large" in stderr):
+    if end.status == -signal.SIGXFSZ or (end.status and "File too large" in stderr):
         return f"needs a file of more than {caps.file_bytes // MIB} MiB"
     return None
 
 
-def _cpu_seconds() -> float:
-    """Return the processor time of all child processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _too_much_memory(caps: Caps) -> str:
+    return f"needs more than {caps.memory_bytes // MIB} MiB of memory to decode"
 
 
-def _ending(code: int) -> str:
-    return f"ffmpeg was ended by signal {-code}" if code < 0 else f"ffmpeg ended with code {code}"
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"ffmpeg was ended by signal {-status}"
+    return f"ffmpeg ended with code {status}"

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -9,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.waiting import ENDING, eventually
+from workers.confinement import MIB, Caps
 from workers.video.ffmpeg.probe import Media, Video, parse_ffmpeg, parse_ffprobe, probe
 from workers.video.ffmpeg.process import (
+    FfmpegCapped,
     FfmpegFailed,
     FfmpegMissing,
     FfmpegStalled,
@@ -22,6 +29,7 @@ from workers.video.ffmpeg.process import (
 )
 from workers.video.ffmpeg.progress import Progress, ProgressParser, run_with_progress
 
+ROOT = Path(__file__).parents[4]
 BLOCK = "frame=61\nout_time_us=1500000\nspeed=3.0x\nprogress=continue"
 KNOWN_KEYS = st.sampled_from(("out_time_us", "speed", "frame", "progress", "out_time"))
 
@@ -158,6 +166,80 @@ def test_run_gives_ffmpegs_own_reason(tmp_path: Path) -> None:
 def test_run_names_the_signal_of_one_that_died_silently() -> None:
     with pytest.raises(FfmpegFailed, match="ended by signal 9"):
         run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+
+
+def test_runs_at_the_same_time__each_has_its_own_processor_time(tmp_path: Path) -> None:
+    """A run that the kernel ends for lack of memory is not blamed for what another one used."""
+    killed = "import os, sys; sys.stdin; os.kill(os.getpid(), 9)"
+    busy = "import time\nwhile time.process_time() < 1.2: pass"
+    caps = Caps(1024 * MIB, cpu_seconds=1, file_bytes=MIB)
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    waiting = [sys.executable, "-c", f"open({str(gate)!r}).read(); {killed}"]
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(run, waiting, caps=caps)
+        run([sys.executable, "-c", busy])
+        gate.open("w").close()
+        with pytest.raises(FfmpegFailed, match="ended by signal 9"):
+            other.result(ENDING)
+
+
+def test_processor_time_beyond_the_limit__is_named() -> None:
+    busy = "import signal; signal.signal(signal.SIGXCPU, lambda *_: exit(255))\nwhile True: pass"
+    caps = Caps(1024 * MIB, cpu_seconds=1, file_bytes=MIB)
+    with pytest.raises(FfmpegCapped, match="more than 1 s of processor time"):
+        run([sys.executable, "-c", busy], caps=caps)
+
+
+def test_ffmpeg_that_is_started_by_a_script__ends_with_it(tmp_path: Path) -> None:
+    script, started = tmp_path / "ffmpeg", tmp_path / "started"
+    script.write_text(f"#!/bin/sh\nsleep 600 &\necho $! > {started}\nwait\n")
+    script.chmod(0o755)
+    with pytest.raises(FfmpegStalled):
+        run([script], stall_seconds=1)
+    child = int(started.read_text())
+    eventually(lambda: not _runs(child))
+
+
+def _runs(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_second_interrupt__finds_no_process(tmp_path: Path) -> None:
+    """The process ignores SIGTERM, and Ctrl-C is pressed twice."""
+    deaf = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(os.getpid(), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    calling = (
+        "import os, signal, sys\n"
+        "from workers.video.ffmpeg.process import run\n"
+        "def once(line):\n"
+        "    print(line, flush=True)\n"
+        "    raise KeyboardInterrupt\n"
+        f"run([sys.executable, '-c', {deaf!r}], on_line=once)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", calling],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as caller:
+        assert caller.stdout is not None
+        pid = int(caller.stdout.readline())
+        with suppress(ProcessLookupError):
+            caller.send_signal(signal.SIGINT)
+        caller.wait(ENDING)
+    eventually(lambda: not _runs(pid))
+
+
+def test_line_without_end__is_refused() -> None:
+    flood = "import sys\nwhile True: sys.stdout.write('x' * 65_536)"
+    with pytest.raises(FfmpegCapped, match="field of metadata of more than 16 MiB"):
+        run([sys.executable, "-c", flood])
 
 
 def test_find_ffmpeg_prefers_the_one_on_path(
