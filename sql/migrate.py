@@ -1,12 +1,15 @@
 """Applying migrations: each file once, in order, one process at a time.
 
-A migration is one transaction. It is run again until it gets its locks; meanwhile the sessions that
-block it are logged (`sql/waits.py`), and writers go on. A file whose first line is `-- no
-transaction` has statements that cannot run in a transaction, such as CREATE INDEX CONCURRENTLY,
-separated by lines `-- next`. They must be safe to repeat. An invalid index that a crash left is
-dropped before it is created again.
+A migration is one transaction. If it does not get its locks within `LOCK_SECONDS`, it is rolled
+back and run again after `PAUSE_SECONDS`, in which writers go on. The sessions that block it are
+logged (`sql/waits.py`).
+
+A file whose first line is `-- no transaction` has statements that cannot run in a transaction, such
+as CREATE INDEX CONCURRENTLY, separated by lines `-- next`. They must be safe to repeat: a crash may
+come between them. If it left an invalid index, that is dropped before it is created again.
 
 `jobtrail migrate` and `jobtrail up` apply migrations; the doctor lists missing ones.
+`sql/old_indexes.py` uses the lock of migrations, too.
 """
 
 from __future__ import annotations
@@ -21,26 +24,30 @@ import psycopg
 import structlog
 from psycopg.sql import SQL
 
+from sql import queries
 from sql.indexes import drop_invalid
 from sql.sessions import Session, connect
-from sql.waits import reported_waits
+from sql.waits import named_sessions, reported_waits
 
 _LOG = structlog.get_logger(__name__)
+_QUERIES = queries("waits")
 
-TURN_SECONDS = 0.05
+LOCK_POLL_SECONDS = 0.05
 """The pause between two tries to take the lock of migrations."""
 LOCK_SECONDS = 0.5
 """The longest wait of a migration for a lock; users of the same table wait behind it."""
 PAUSE_SECONDS = 1.0
 """The pause between two tries of a migration that did not get its locks; writers go on."""
+WAIT_REPORT_SECONDS = 2.0
+"""The wait for another process's migrations after which it is logged."""
 
-_HELD = (
-    psycopg.errors.LockNotAvailable,
-    # Two processes created the table at the same time: the slower one tries again.
+_CREATED_BY_OTHERS = (
     psycopg.errors.UniqueViolation,
     psycopg.errors.DuplicateTable,
     psycopg.errors.DuplicateObject,
 )
+"""Errors of CREATE TABLE IF NOT EXISTS while another process creates the same table."""
+_CREATION_TRIES = 20
 _NO_TRANSACTION = "-- no transaction"
 _NEXT = "\n-- next\n"
 _SET_LOCK_TIMEOUT = "SELECT set_config('lock_timeout', %s, true)"
@@ -66,11 +73,12 @@ class Migration(NamedTuple):
 
 def migrations() -> list[Migration]:
     """Return all migrations in the order of their numbers."""
-    found = [path for path in files("sql").joinpath("migrations").iterdir() if ".sql" in path.name]
+    folder = files("sql").joinpath("migrations")
+    found = [path for path in folder.iterdir() if path.name.endswith(".sql")]
     return [
         Migration(
             path.name.removesuffix(".sql"),
-            # It comes from our own package, which LiteralString states.
+            # LiteralString says that nobody outside can have chosen the text: it is in our package.
             cast("Any", path.read_text(encoding="utf-8")),
         )
         for path in sorted(found, key=lambda path: path.name)
@@ -88,11 +96,11 @@ def apply(database_url: str) -> list[str]:
     """
     with connect(database_url, "jobtrail-migrate", connect_seconds=10) as connection:
         connection.add_notice_handler(_log_warning)
-        with turn(connection):
-            waiting = _missing(connection)
-            for migration in waiting:
+        with migrations_locked(connection):
+            lacking = _missing(connection)
+            for migration in lacking:
                 _apply(connection, migration)
-        return [migration.name for migration in waiting]
+        return [migration.name for migration in lacking]
 
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
@@ -102,35 +110,68 @@ def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
 
 
 @contextmanager
-def turn(connection: Session) -> Iterator[None]:
+def migrations_locked(connection: Session) -> Iterator[None]:
     """Hold the lock of migrations, so that no other process migrates at the same time.
 
-    It is a lock on our own table: a login that may only read cannot take it. A transaction of a
-    second connection holds it, which a pooler of transactions keeps together, too. The lock is
-    tried repeatedly, because a waiting LOCK would have a snapshot: CREATE INDEX CONCURRENTLY waits
-    for the end of snapshots, which would be a deadlock.
+    Another process is waited for without limit, and a long wait is logged. While the lock is held,
+    the sessions that block `connection` are logged.
+
+    It is a lock on the table of applied migrations: a login that may only read cannot take it. The
+    open transaction of a second connection holds it, which works behind a pooler of transactions,
+    too. LOCK does not wait (NOWAIT) but is tried repeatedly: a LOCK that waits has a snapshot, and
+    CREATE INDEX CONCURRENTLY of the process that holds the lock waits for the end of all snapshots.
+
+    Raises:
+        psycopg.Error: the database is away or refuses, or another object has the table's name.
     """
     with connect(connection.url, "jobtrail-migrate", connect_seconds=10) as holder:
+        _create_bookkeeping(holder)
+        report_at = time.monotonic() + WAIT_REPORT_SECONDS
         while not _lock(holder):
-            time.sleep(TURN_SECONDS)
+            if time.monotonic() >= report_at:
+                report_at = float("inf")
+                _LOG.warning("waiting_for_other_migrations", held_by=_lock_holders(holder))
+            time.sleep(LOCK_POLL_SECONDS)
         with reported_waits(connection, PAUSE_SECONDS):
             yield
+
+
+def _create_bookkeeping(holder: Session) -> None:
+    """Create the table of applied migrations, unless it exists."""
+    for tries_left in reversed(range(_CREATION_TRIES)):
+        try:
+            holder.execute(_BOOKKEEPING)
+        except _CREATED_BY_OTHERS:
+            # If this is not a race, the name is taken, for example by a type.
+            if not tries_left:
+                raise
+            time.sleep(LOCK_POLL_SECONDS)
+        else:
+            return
 
 
 def _lock(holder: Session) -> bool:
     """Begin a transaction that holds the lock; return False if another process holds it."""
     try:
-        holder.execute(_BOOKKEEPING)
         holder.begin()
         holder.execute("LOCK TABLE jobtrail_migrations IN SHARE UPDATE EXCLUSIVE MODE NOWAIT")
-    except _HELD:
+    except psycopg.errors.LockNotAvailable:
         holder.rollback()
         return False
     return True
 
 
+def _lock_holders(holder: Session) -> str:
+    """Return the sessions that hold the lock, for a log line; none if it was released just now."""
+    return named_sessions(holder.execute(_QUERIES["migration_lock_holders"]).fetchall())
+
+
 def missing(database_url: str) -> list[str]:
-    """Return the names of the migrations that the database lacks."""
+    """Return the names of the migrations that the database lacks; nothing is written.
+
+    Raises:
+        psycopg.Error: the database is away or refuses.
+    """
     with connect(
         database_url, "jobtrail-migrate", connect_seconds=10, read_only=True
     ) as connection:
@@ -159,8 +200,8 @@ def _apply(connection: Session, migration: Migration) -> None:
 def _applied_together(connection: Session, migration: Migration) -> bool:
     """Apply a migration in one transaction; return False if it did not get a lock.
 
-    A reader may hold a table for any time. If the migration waited without a limit, all writers
-    would wait behind it.
+    A reader may hold a lock of a table for any time. If the migration waited for it without a
+    limit, all writers of the table would wait behind the migration.
     """
     try:
         with connection.transaction():

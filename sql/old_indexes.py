@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Identifier
 
 from sql import queries
 from sql.indexes import IndexState, drop, index_state
-from sql.migrate import turn
+from sql.migrate import migrations_locked
 from sql.sessions import Session
 
 TABLES: Mapping[str, str] = {"students": "students", "aijob": "aijob", "video": "video"}
@@ -53,7 +53,7 @@ def build(connection: Session, tables: Mapping[str, str] = TABLES) -> Iterator[R
         psycopg.Error: the database is away or refuses; indexes that were built remain.
     """
     named = {role: Identifier(table) for role, table in {**TABLES, **tables}.items()}
-    with turn(connection):
+    with migrations_locked(connection):
         for name, statement in _STATEMENTS.items():
             found = index_state(connection, name)
             if found in ("valid", "building"):
@@ -71,7 +71,7 @@ def build(connection: Session, tables: Mapping[str, str] = TABLES) -> Iterator[R
 
 def take_back(connection: Session) -> Iterator[Report]:
     """Drop all of them without blocking writers; raises the errors of `build`."""
-    with turn(connection):
+    with migrations_locked(connection):
         for name in NAMES:
             found = index_state(connection, name)
             if found != "absent":

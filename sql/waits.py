@@ -2,13 +2,13 @@
 
 Any login that may read a table can prevent changes of its definition: while its transaction is
 open, no session gets the exclusive lock. So a migration that waits logs the blocking sessions
-repeatedly, until an operator ends them or they end by themselves.
+repeatedly, until an operator ends them or they end by themselves. Used by `sql/migrate.py`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
@@ -80,6 +80,11 @@ def reported_waits(waiting: Session, pause: float) -> Iterator[None]:
             thread.join()
 
 
+def named_sessions(found: Iterable[tuple[int, str, str]]) -> str:
+    """Return sessions, rows of the queries of `waits.sql`, as text for a log line."""
+    return ", ".join(f"{login} ({name}), pid {pid}" for pid, login, name in found)
+
+
 def _report(session: Session, pid: int, blocking: BlockingSessions, stop: Event) -> None:
     due = float("-inf")
     while not stop.wait(LOOK_SECONDS):
@@ -94,6 +99,6 @@ def _report(session: Session, pid: int, blocking: BlockingSessions, stop: Event)
             due = now + REPORT_AGAIN_SECONDS
             _LOG.warning(
                 "waiting_for_locks",
-                held_by=", ".join(f"{login} ({name}), pid {other}" for other, login, name in held),
+                held_by=named_sessions(held),
                 advice="end the transactions of these sessions, or run pg_terminate_backend(pid)",
             )

@@ -12,6 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
+from structlog.testing import capture_logs
 
 from ops.devstack import EmbeddedPostgres
 from sql import migrate, queries
@@ -19,7 +20,7 @@ from sql.migrate import Migration
 from streams.kinds import State
 from tests.support.servers import database_url as url_of
 from tests.support.servers import drop_database
-from tests.support.waiting import ENDING
+from tests.support.waiting import ENDING, eventually
 
 ROOT = Path(__file__).parents[2]
 ALL = [migration.name for migration in migrate.migrations()]
@@ -142,6 +143,39 @@ def test_apply__no_transaction_while_others_wait__does_not_deadlock(
         done = [pool.submit(migrate.apply, empty_url) for _ in range(6)]
         names = [name for each in done for name in each.result(timeout=ENDING)]
     assert names == [*ALL, "9000_indexes"]
+
+
+def test_apply__name_of_the_table_is_taken__is_an_error(empty_url: str) -> None:
+    with psycopg.connect(empty_url) as connection:
+        connection.execute("CREATE TYPE jobtrail_migrations AS ENUM ()")
+    with pytest.raises(psycopg.errors.DuplicateObject, match="jobtrail_migrations"):
+        migrate.apply(empty_url)
+
+
+def test_apply__another_migrates_for_long__is_logged_with_its_session(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate.apply(empty_url)
+    monkeypatch.setattr(migrate, "WAIT_REPORT_SECONDS", 0.0)
+    with capture_logs() as logs, ThreadPoolExecutor(1) as pool:
+        with psycopg.connect(empty_url, application_name="other") as other:
+            other.execute("LOCK TABLE jobtrail_migrations IN SHARE UPDATE EXCLUSIVE MODE")
+            pid = other.info.backend_pid
+            applying = pool.submit(migrate.apply, empty_url)
+            eventually(lambda: bool(logs))
+        assert applying.result(ENDING) == []
+    [waiting] = [line for line in logs if line["event"] == "waiting_for_other_migrations"]
+    assert f"(other), pid {pid}" in waiting["held_by"]
+
+
+def test_migrations__files_of_other_kinds__are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "migrations").mkdir()
+    for name in ("0001_a.sql", "0001_a.sql.bak", "0002_b.sql~", "0002_b.sql"):
+        (tmp_path / "migrations" / name).write_text("SELECT 1")
+    monkeypatch.setattr(migrate, "files", lambda _: tmp_path)
+    assert [each.name for each in migrate.migrations()] == ["0001_a", "0002_b"]
 
 
 def test_apply__failure__leaves_earlier_ones_applied_and_nothing_of_itself(
