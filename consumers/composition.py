@@ -48,33 +48,39 @@ from streams.settings import Settings
 _LOG = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 0.25
-"""Seconds that a consumer waits at first for a node of a cluster, while the others answer."""
+"""The time in seconds that a consumer waits for a node of a cluster that does not answer, before it
+goes on with the tenants of the other nodes."""
 
 
-def _drop_history(connect: Callable[[], psycopg.Connection], days: int) -> None:
-    metrics.PARTITIONS_DROPPED.inc(len(drop_old(connect, days)))
+def _drop_history(open_session: Callable[[], psycopg.Connection], days: int) -> None:
+    """Drop the weeks of the history that are older than so many days, and count them."""
+    metrics.PARTITIONS_DROPPED.inc(len(drop_old(open_session, days)))
 
 
 def _chores(
     group: str, projection: Projection, settings: Settings, client: redis.Redis, consumer: str
 ) -> Iterator[Chore]:
-    """Yield the chores of a group's consumers; only those of the history's group trim and reap."""
+    """Yield the chores of a group's consumers, in the order in which they run.
+
+    Those that read the database (trimming, figures, ending stalled jobs) are done by consumers of
+    the group that writes the history.
+    """
     if isinstance(projection, Restorable):
-        # First: what a failover lost must be restored before it is trimmed.
+        # Before trimming: it restores entries that a failover of Redis lost.
         yield Promotions(client, projection, group, max_event_bytes=settings.max_event_bytes)
     if group != HISTORY_GROUP:
         return
-    connect, days = connector(settings), settings.history_keep_days
+    open_session, days = connector(settings), settings.history_keep_days
     yield Retention(
         client,
         consumer,
         keep_seconds=settings.stream_keep_seconds,
-        drop_history=None if days is None else partial(_drop_history, connect, days),
+        drop_history=None if days is None else partial(_drop_history, open_session, days),
     )
-    yield JobFigures(client, connect, consumer)
+    yield JobFigures(client, open_session, consumer)
     if settings.stalled_after_seconds is not None:
         yield Reaper(
-            client, connect, consumer, stalled_after_seconds=settings.stalled_after_seconds
+            client, open_session, consumer, stalled_after_seconds=settings.stalled_after_seconds
         )
 
 
@@ -87,10 +93,10 @@ def build(
     chores: Sequence[Chore] = (),
     tally: Tally | None = None,
 ) -> Consumer:
-    """Return a consumer of a group.
+    """Return a consumer of a group, with all that it uses; nothing is sent to a server yet.
 
     Args:
-        group: the group of a registered projection.
+        group: the group of a registered projection, which has the same name.
         settings: the settings of the process.
         client: a client of the Redis with the streams.
         consumer: the consumer's name in its group.
@@ -165,11 +171,13 @@ def consumer_name() -> str:
 
 
 def consume(group: str, settings: Settings) -> None:
-    """Run a consumer until SIGTERM or SIGINT; the current batch is then settled, within 5 s.
+    """Run a consumer until SIGTERM or SIGINT; then settle the batches in memory and return.
 
     Raises:
-        SettingsError: a server's URL is missing.
+        KeyError, InvalidProjection: no projection of that group, or no valid one, is registered.
+        SettingsError: a server's URL is missing or not valid.
         OSError: the metrics port is taken.
+        Exception: a chore or the server failed, and waiting does not help.
     """
     logging_setup.configure(settings)
     tune_collector()

@@ -1,5 +1,6 @@
-"""The base of all chores: work that is due in intervals, of the elected consumer or of each one.
+"""The base of all chores, such as trimming streams: work that a consumer does once per interval.
 
+Some chores are done by every consumer, others only by the one that is elected for them.
 `consumers.loop.runner` calls `due` and `run` between batches, and `leave` at the end. No chore
 computes its own due time or writes the key of an election: `Timer` and `Election` do. Used by the
 modules of `consumers.chores`.
@@ -39,9 +40,10 @@ class Timer:
 
 
 class PeriodicChore(ABC):
-    """One consumer's part in a chore.
+    """A chore as one consumer does it.
 
     Args:
+        interval_seconds: the time from the start of one run until the next one is due.
         election: only the elected consumer does the work; None if every consumer does it.
         clock: returns monotonic seconds.
     """
@@ -59,6 +61,7 @@ class PeriodicChore(ABC):
         self._interval = interval_seconds
         self._election = election
         self._clock = clock
+        self._missed_election = False
         self.timer = Timer(clock)
 
     def due(self) -> bool:
@@ -66,10 +69,12 @@ class PeriodicChore(ABC):
         return self.timer.is_due()
 
     def run(self) -> None:
-        """Do the work once, if this consumer is elected; the next run is due after the interval.
+        """Do the work once, if this consumer is elected for it.
+
+        The next run is due after the interval, counted from now, also if this one fails.
 
         Raises:
-            Exception: what the work raises; the next run tries again.
+            Exception: what the work raises.
         """
         self.timer.set(self._seconds_until_next())
         if self._acquire_election():
@@ -91,8 +96,8 @@ class PeriodicChore(ABC):
     def _drop_state(self) -> None:
         """Drop what this consumer has stored between runs, because it may be out of date.
 
-        Called when another consumer is elected, and when this one is elected after a time in which
-        it was not. A chore that stores nothing between its runs need not override it.
+        Called before a run, if another consumer is elected, or was elected since the last run. A
+        chore that stores nothing between its runs need not override it.
         """
         return
 
@@ -103,17 +108,19 @@ class PeriodicChore(ABC):
     def _renew_election(self) -> None:
         """Renew the election during work that may take longer than the election lasts.
 
-        If it was lost meanwhile, the work is not stopped: it is harmless when it is done twice, and
-        the next run does nothing.
+        If it was lost meanwhile, the work goes on: it is harmless when two consumers do it. The
+        next run drops the stored state, and does nothing if another consumer is elected then.
         """
         if self._election is not None:
-            self._election.acquire()
+            elected = self._election.acquire()
+            self._missed_election |= not elected or self._election.is_new
 
     def _acquire_election(self) -> bool:
         """Return whether this consumer must do the work, after trying to be elected for it."""
         if self._election is None:
             return True
         elected = self._election.acquire()
-        if not elected or self._election.is_new:
+        if not elected or self._election.is_new or self._missed_election:
             self._drop_state()
+            self._missed_election = False
         return elected

@@ -32,24 +32,30 @@ class Limits(NamedTuple):
 
     @property
     def arguments(self) -> tuple[int, int, int]:
-        """The arguments of scripts: bytes, milliseconds, maximum number of letters to drop."""
+        """The arguments of scripts that drop letters: bytes, milliseconds, most letters to drop."""
         return self.max_bytes, self.keep_seconds * 1000, DROPPED_AT_ONCE
 
 
 def drop_old(client: redis.Redis, keys: Keys, tenants: Sequence[str], limits: Limits) -> None:
     """Drop these tenants' letters beyond the limits, at most `DROPPED_AT_ONCE` of each tenant.
 
+    Where more are beyond them, the next call drops the rest.
+
     Raises:
-        redis.RedisError: Redis is unavailable or refuses the command.
+        redis.RedisError: Redis is unavailable, or refuses for some tenant; the letters of the
+            others were dropped, counted and logged.
     """
+    # Of a tenant's keys, the letters and their index.
     runs = ((letter_keys(keys, tenant)[1:3], limits.arguments) for tenant in tenants)
     replies = Script(script("drop.lua")).run(client, runs)
     for tenant, reply in zip(tenants, replies, strict=True):
-        count_dropped(tenant, *checked([reply])[0])
+        if not isinstance(reply, redis.RedisError):
+            count_dropped(tenant, *reply)
+    checked(replies)
 
 
 def count_dropped(tenant: str, by_bytes: int, by_age: int) -> None:
-    """Count and log letters of a tenant that were dropped."""
+    """Count in the metrics, and log, letters of a tenant that were dropped for each limit."""
     for reason, count in (("bytes", by_bytes), ("age", by_age)):
         if count:
             metrics.DEAD_DROPPED.labels(reason).inc(count)

@@ -1,18 +1,21 @@
-"""The sweep as the consumer's loop runs it: the order of its steps, and their times.
+"""The sweep: it finds entries that no consumer would read otherwise, and has their tenants read.
 
-Used by `consumers.composition` and `consumers.loop.runner`. The steps of the elected consumer:
+A consumer reads the tenants in its group's *ready queue*. A tenant whose append was not marked
+there (a plain XADD, a failover) would never be read, nor would deliveries to a consumer that died.
+So one elected consumer sweeps over the streams of all tenants. The steps of a sweep, in order:
 
-- examine the known streams with one XREAD for entries after those seen, and mark their tenants;
-- discover streams with SCAN, a bounded part of the keyspace at a time;
-- check the groups of streams that were just discovered, and of all once a minute; a bounded number
-  at a time, and only while the ready queues are short, so that very many new streams delay no known
-  one;
-- follow the open streams, those that some group has not settled;
-- publish the figures of all streams as metrics.
+1. Ask the known streams for entries after those seen, and put their tenants into the ready queues.
+2. Discover streams with SCAN, a bounded part of the keyspace in each sweep.
+3. Compare the groups with unchecked streams: those just discovered, and once a minute all. It is a
+   bounded number at a time, and only while a ready queue is short: very many new streams must not
+   delay the others.
+4. Compare the groups with open streams, of which some group has unsettled entries. A tenant with
+   deliveries that became old is put into the group's *stale queue*.
+5. Publish the figures of all streams as metrics.
 
-An idle stream costs the server a third of a microsecond in each sweep. After losing its election,
-a consumer starts again without any known stream. Every consumer, elected or not, also takes the
-tenants that the sweep queued as stale for its group.
+Every consumer, elected or not, also takes tenants from its group's stale queue, to take over their
+deliveries. An idle stream costs the server a third of a microsecond in each sweep. Used by
+`consumers.composition` and `consumers.loop.runner`.
 """
 
 from __future__ import annotations
@@ -36,12 +39,14 @@ from streams.cluster import Cluster, checked_served, is_lost, keys_of
 from streams.keys import Keys
 
 INTERVAL_SECONDS = 1.5
+"""The time between two sweeps when there are many streams."""
 FEW_STREAMS = 2_000
 """The number of known streams up to which the sweep runs twice as often."""
 SHOWN_INTERVALS = 2 * ELECTED_INTERVALS
 """The number of intervals for which the metrics of the last sweep are shown."""
 CHECKED_AT_ONCE = 300
-"""The number of streams checked at once, and the length of a ready queue that stops the checks."""
+"""The most tenants that checks leave in the shortest of the ready queues: fewer streams are checked
+at once by as many as it has already."""
 CHECK_SECONDS = 0.1
 """The pause before more unchecked streams are checked."""
 FOLLOWED_AT_ONCE = 500
@@ -54,8 +59,12 @@ class Sweep(PeriodicChore):
     """One consumer's part in the sweep: sweeping while it is elected, and taking stale tenants.
 
     Args:
+        client: a client of the Redis with the streams.
         group: the group whose stale tenants are taken.
+        consumer: the consumer's name in the group.
+        keys: the names of keys; those of the client's server by default.
         reclaim_idle_seconds: the idle time after which a delivery is stale.
+        interval_seconds: the time between two sweeps; half of it while there are few streams.
         tenants_in_metrics: whether the metrics name the tenants that are furthest behind.
         clock: returns monotonic seconds.
     """
@@ -90,16 +99,18 @@ class Sweep(PeriodicChore):
     def run(self) -> None:
         """Sweep once, if this consumer is elected.
 
-        At most half of the time is spent in sweeps: on a busy machine the consumer would otherwise
-        not read often enough.
+        After it, no sweep is due for as long as it took, so that the consumer has half of the time
+        for reading. The pause is one interval at most, even after a longer sweep: the election,
+        which is renewed by sweeps alone, expires soon after it, and another sweeper would have to
+        discover all streams again.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
         begun = self._clock()
         super().run()
-        taken = min(self._clock() - begun, self._interval)
-        self.timer.set(max(self.timer.seconds_left(), taken))
+        pause = min(self._clock() - begun, self._interval)
+        self.timer.set(max(self.timer.seconds_left(), pause))
 
     def check_due(self) -> bool:
         """Return whether discovered streams are unchecked and the next check is due."""
@@ -119,7 +130,9 @@ class Sweep(PeriodicChore):
         return min(left, self._check_timer.seconds_left()) if self._known.has_unchecked else left
 
     def take_stale(self) -> list[str]:
-        """Return tenants with deliveries for this group to take over; each is returned once.
+        """Take tenants with deliveries of this group to take over from its queue; return them.
+
+        At most once per interval, and `STALE_AT_ONCE` tenants; otherwise none.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
@@ -139,10 +152,10 @@ class Sweep(PeriodicChore):
         super().leave()
 
     def _acquire_election(self) -> bool:
-        """Return whether this consumer must sweep, as before if the election's node is lost.
+        """Return whether this consumer must sweep.
 
-        On a cluster, the streams of other nodes are swept meanwhile, by the consumer that did it
-        last.
+        If the node of a cluster that has the election is lost, the consumer that was elected last
+        goes on, so that the streams of other nodes are swept.
         """
         try:
             self._is_elected = super()._acquire_election()
@@ -160,7 +173,7 @@ class Sweep(PeriodicChore):
                 raise
 
     def _groups(self) -> list[str]:
-        """Return the groups, those known before if the node of their list is lost."""
+        """Return the registered groups; those known before if the node of their list is lost."""
         try:
             self._known_groups = known_groups(self._client, self._keys)
         except redis.RedisError as error:
@@ -180,14 +193,14 @@ class Sweep(PeriodicChore):
 
     def _work(self) -> None:
         groups = self._groups()
-        # Known streams first: they do not wait for new ones.
+        # Known streams first: new ones must not delay them.
         self._examine(groups)
         self._known.discover(self._figures.add_dead)
         self._check(groups)
         self._open.follow(self._known.open(FOLLOWED_AT_ONCE), groups)
         self._figures.count()
         self._figures.publish(groups, len(self._known), self._interval * SHOWN_INTERVALS)
-        # A long sweep must not cost the election: a new sweeper knows no stream.
+        # After a long sweep the election is about to expire: a new sweeper would know no stream.
         self._renew_election()
 
     def _examine(self, groups: list[str]) -> None:
@@ -202,7 +215,7 @@ class Sweep(PeriodicChore):
             self._known.remember_newest(streams)
 
     def _check(self, groups: list[str]) -> None:
-        """Compare the groups with unchecked streams, while the ready queues are short."""
+        """Compare the groups with unchecked streams, while the shortest ready queue has room."""
         self._check_timer.set(CHECK_SECONDS)
         if not self._known.has_unchecked:
             return

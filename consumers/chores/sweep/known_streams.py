@@ -1,7 +1,9 @@
-"""The streams that the sweep knows, and the newest entry of each.
+"""The streams that the sweep has found, and the newest entry of each.
 
-A stream that SCAN finds is first *unchecked*, and is *known* once its newest entry was read. A
-known stream is *open* while some group may have unsettled entries of it. Used by
+A stream that SCAN finds is first *unchecked*: its groups have to be compared with it. From the
+moment at which the sweep takes it for that, it is *known*, and each sweep asks for entries after
+the newest one seen. Once a minute all known streams become unchecked again, and stay known. A known
+stream is *open* while some group may have unsettled entries of it. Used by
 `consumers.chores.sweep` only.
 """
 
@@ -25,16 +27,18 @@ from streams.wire import as_text, ask, checked, round_trip
 _LOG = structlog.get_logger(__name__)
 
 FORGET_SECONDS = 60.0
-"""The interval in which streams that SCAN misses are forgotten, and all others checked again."""
+"""The interval at which all streams become unchecked again, except those that no SCAN has found in
+it, which are forgotten."""
 SCAN_CALLS, SCAN_SECONDS = 400, 0.15
 """The most SCAN commands in one sweep, and the most seconds that they may take together."""
 READ_AT_ONCE = 1_000
 """The number of streams in one XREAD."""
 NO_ENTRY = b"0-0"
+"""The newest entry of a stream that is empty, or was not read yet."""
 
 
 class KnownStreams:
-    """The streams that the sweep knows; nothing is remembered forever.
+    """The streams that the sweep has found; those that exist no longer are forgotten in time.
 
     Args:
         clock: returns monotonic seconds.
@@ -50,10 +54,13 @@ class KnownStreams:
     def forget(self) -> None:
         """Forget all streams and start from nothing."""
         self._newest: dict[bytes, bytes] = {}
+        """The newest entry that was seen of each known stream."""
         self._unchecked: dict[bytes, None] = {}
         self._open: dict[bytes, None] = {}
         self._found = set[bytes]()
         """Streams that SCAN has found since streams were last forgotten."""
+        self._has_lost = False
+        """True if a node of a cluster was lost since then, whose streams SCAN cannot find."""
         self._cursor = START
         self._forgetting.set(FORGET_SECONDS)
 
@@ -85,7 +92,9 @@ class KnownStreams:
             self._open[stream] = None
 
     def discover(self, found_dead: Callable[[Iterable[bytes]], None]) -> None:
-        """Scan a bounded part of the keyspace, and pass streams of dead letters to `found_dead`.
+        """Scan a bounded part of the keyspace for streams, from where the last call stopped.
+
+        The keys of dead letters, which the same SCAN finds, are passed to `found_dead`.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
@@ -100,7 +109,7 @@ class KnownStreams:
                 if name not in self._newest:
                     self._unchecked[name] = None
             if self._cursor == START:
-                self._forget_lost()
+                self._check_again()
                 return
             if self._clock() >= until:
                 return
@@ -108,8 +117,8 @@ class KnownStreams:
     def with_news(self) -> Iterator[list[bytes]]:
         """Yield lists of known streams that have entries after the newest one seen.
 
-        For each list, `READ_AT_ONCE` streams are examined with one command, or in one round trip
-        on a cluster.
+        For each list, `READ_AT_ONCE` streams are examined with one XREAD; on a cluster, or if that
+        is refused because of one of the keys, with one XREAD for each of them in a round trip.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
@@ -121,8 +130,8 @@ class KnownStreams:
     def take_unchecked(self, limit: int) -> list[bytes]:
         """Remove up to `limit` unchecked streams and return them; they are known from now on.
 
-        One half of them are those discovered first, the other half those discovered last, so that
-        a new stream does not wait for all older ones, and the reverse.
+        One half of them are those discovered first, the other half those discovered last: neither
+        do new streams wait for all older ones, nor old streams while new ones are found.
         """
         half = limit // 2
         taken = dict.fromkeys(islice(self._unchecked, limit - half))
@@ -133,7 +142,7 @@ class KnownStreams:
         return list(taken)
 
     def remember_newest(self, streams: Sequence[bytes]) -> list[bytes]:
-        """Read the newest entry of each stream; open and return those that have one.
+        """Read the newest entry of each stream, and store it; open and return those that have one.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
@@ -154,25 +163,31 @@ class KnownStreams:
     def drop(self, stream: bytes, error: redis.RedisError) -> None:
         """Forget a stream whose key was refused; SCAN finds it once it is a stream again.
 
-        A stream of a lost node of a cluster is not forgotten.
+        A stream of a lost node of a cluster is not forgotten, however long the node is away.
 
         Raises:
             redis.RedisError: the error concerns more than this key.
         """
         if is_lost(error):
+            self._has_lost = True
             return
         checked([] if is_of_key(error) else [error])
         for known in (self._newest, self._open, self._unchecked):
             known.pop(stream, None)
         _LOG.error("stream_unreadable", tenant=self.tenant(stream), error=str(error))
 
-    def _forget_lost(self) -> None:
-        """Forget streams that SCAN no longer finds, and check the others again, once a minute."""
+    def _check_again(self) -> None:
+        """After a whole scan, once a minute: forget streams that are gone, and check the others."""
         if not self._forgetting.is_due():
             return
-        self._newest = {name: seen for name, seen in self._newest.items() if name in self._found}
-        self._unchecked = dict.fromkeys([*self._unchecked, *self._newest])
+        every = dict.fromkeys([*self._unchecked, *self._newest])
+        gone = set[bytes]() if self._has_lost else every.keys() - self._found
+        self._unchecked = {name: None for name in every if name not in gone}
+        for name in gone:
+            self._newest.pop(name, None)
+            self._open.pop(name, None)
         self._found.clear()
+        self._has_lost = False
         self._forgetting.set(FORGET_SECONDS)
 
     def _with_news(self, known: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
@@ -189,7 +204,7 @@ class KnownStreams:
         return self._with_news_each(known)
 
     def _with_news_each(self, known: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-        """Examine the streams one by one, and forget those whose keys are no streams any more."""
+        """Examine streams with a command each, and forget those whose keys are not streams."""
         commands = (("XREAD", "COUNT", 1, "STREAMS", name, seen) for name, seen in known)
         news = []
         replies = round_trips(self._client, commands, partial=True)

@@ -88,3 +88,25 @@ def test_what_was_known_is_forgotten__after_a_break_alone(redis_client: redis.Re
     redis_client.delete(KEY)
     one.run()
     assert (one.done, one.forgotten) == (3, 3)
+
+
+def test_election_that_was_lost_and_won_again_during_the_work__state_is_dropped(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Chore(redis_client, "one")
+    one.run()
+
+    def work_for_long() -> None:
+        redis_client.delete(KEY)  # it expired
+        Election(redis_client, KEY, "two", 60.0).acquire()
+        redis_client.delete(KEY)
+        one._renew_election()  # as chores do in their work
+
+    monkeypatch.setattr(one, "_work", work_for_long)
+    one.run()
+    monkeypatch.undo()
+    assert one.forgotten == 1
+    one.run()
+    assert (one.done, one.forgotten) == (2, 2)
+    one.run()
+    assert (one.done, one.forgotten) == (3, 2)

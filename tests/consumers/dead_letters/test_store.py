@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from consumers.dead_letters.letter import Letter
 from consumers.dead_letters.letter_format import NO_EVENT
@@ -220,6 +221,28 @@ def test_letters_beyond_their_age_or_a_lower_limit__go_while_nothing_is_rejected
     assert [letter.name for letter in letters(redis_client)] == ["99-0"]
     drop_old(redis_client, Keys(), ["42", "nobody"], Limits(max_bytes=1, keep_seconds=1))
     assert redis_client.xlen(DEAD) == 1
+
+
+def test_tenant_whose_keys_are_refused__the_letters_of_the_others_are_dropped_and_logged(
+    redis_client: redis.Redis,
+) -> None:
+    for tenant in ("41", "42", "43"):
+        for entry in ("1-0", "2-0"):  # the newest letter is never dropped
+            facts = {"event": "x", "entry_id": entry, "group": "rows"}
+            redis_client.xadd(Keys().dead(tenant), facts, id=entry)  # type: ignore[arg-type]
+    ask(redis_client, "ACL", "SETUSER", "two", "on", ">pw", "+@all", "~tenant:41:*", "~tenant:43:*")
+    given = redis_client.get_connection_kwargs()
+    options = {name: given[name] for name in ("host", "port", "db")}
+    limits = Limits(max_bytes=1, keep_seconds=1)
+    refused = pytest.raises(redis.exceptions.NoPermissionError)
+    with (
+        redis.Redis(**options, username="two", password="pw") as client,
+        capture_logs() as logs,
+        refused,
+    ):
+        drop_old(client, Keys(), ["41", "42", "43"], limits)
+    ask(redis_client, "ACL", "DELUSER", "two")
+    assert [line["tenant"] for line in logs] == ["41", "43"]
 
 
 def test_entry_that_is_too_large__is_kept_as_its_beginning_and_hash(
