@@ -1,6 +1,6 @@
 """The process of the API: a listening socket, an event loop with granian in it, and a clean stop.
 
-Used by the commands `jobtrail api` and `jobtrail up`.
+granian is the HTTP server. Used by the command `jobtrail api`, which `jobtrail up` starts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import structlog
@@ -35,12 +35,16 @@ from streams.settings import Settings
 _LOG = structlog.get_logger(__name__)
 
 STOP_SECONDS = 5
-"""The time limit for answers that are in progress when the process is asked to stop."""
+"""The time in seconds that answers in progress have to be completed once the process must stop."""
+PROBE_SECONDS = 0.1
+"""The pause between two tries to get a first answer from the server."""
 
 MAX_CONNECTIONS = 16_384
 """The connections that are served at a time, including idle ones and live streams. Further ones
-wait in the listening socket's queue. A connection without a request is closed after 30 s at most
-(`api.access.silent_connections`)."""
+wait in the listening socket's queue. `api.access.silent_connections` keeps connections without a
+request from taking all of them."""
+_ENDLESS_FILE_LIMIT = MAX_CONNECTIONS + 4_096
+"""The open files to ask for where the system states no limit, as macOS does, but has one."""
 
 
 class ServerFailed(Exception):
@@ -57,7 +61,8 @@ def serve(
 
     Args:
         settings: the process's settings.
-        announce: called with the API's URL once the API has answered a request.
+        announce: called with the API's URL once the API has answered its first request, which
+            this function sends.
         operator_view: the source of operators' data about delivery; without one there are neither
             operators' endpoints nor a console.
 
@@ -77,12 +82,18 @@ def serve(
 def _raise_file_limit() -> None:
     """Raise the limit of open files to the most that the system allows: one for each connection."""
     _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
+    limit = _ENDLESS_FILE_LIMIT if maximum == resource.RLIM_INFINITY else maximum
+    with suppress(ValueError, OSError):  # then the limit stays as it is
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, maximum))
 
 
 def _close_stalled_connections(listener: socket.socket) -> None:
-    """Let the kernel close connections whose peer does not acknowledge data that was sent."""
-    if sys.platform == "linux":  # elsewhere such a connection stays open
+    """Let the kernel close connections whose peer acknowledges no data for `STALLED_SECONDS`.
+
+    Connections have the options of the socket that accepts them. Only Linux has this one; on other
+    systems such a connection stays open.
+    """
+    if sys.platform == "linux":
         milliseconds = int(STALLED_SECONDS * 1000)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
@@ -101,7 +112,7 @@ async def _serve(
         waiters.stop()
         server.stop()  # type: ignore[no-untyped-call]
 
-    # Not the event loop's handlers: a second Ctrl-C must end an event loop that hangs, too.
+    # Not `loop.add_signal_handler`: a second Ctrl-C must also end an event loop that hangs.
     loop = asyncio.get_running_loop()
     on_stop(lambda: loop.call_soon_threadsafe(stop))
     serving = asyncio.create_task(server.serve())
@@ -113,7 +124,7 @@ async def _serve(
         await serving
     except TimeoutError:
         _LOG.warning("answers_cut_off", after_seconds=STOP_SECONDS)
-        # It would log a traceback for each of them.
+        # granian would log a traceback for each of these answers.
         logging.getLogger("_granian").setLevel(logging.CRITICAL)
     finally:
         bounding.cancel()
@@ -124,7 +135,7 @@ async def _serve(
 async def _announce_when_ready(
     serving: asyncio.Task[None], listener: socket.socket, announce: Callable[[str], None] | None
 ) -> None:
-    """Call `announce` once a request was answered; return earlier if the server ends."""
+    """Call `announce` once a request was answered; return without it if the server ends first."""
     first_answer = asyncio.create_task(_first_answer(listener))
     await asyncio.wait((serving, first_answer), return_when=asyncio.FIRST_COMPLETED)
     _freeze_garbage()
@@ -134,21 +145,40 @@ async def _announce_when_ready(
 
 
 def _freeze_garbage() -> None:
-    """Exclude the present objects from garbage collection; they take tens of ms in a full pass."""
+    """Exclude the objects of the start from garbage collection: a full pass takes tens of ms less.
+
+    It would delay all answers.
+    """
     gc.collect()
     gc.freeze()
 
 
 async def _first_answer(listener: socket.socket) -> None:
-    """Return when the application has answered a request."""
-    reader, writer = await asyncio.open_connection(*address_of(listener))
-    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    await reader.read()
-    writer.close()
+    """Send requests until the application answers one."""
+    failed = False
+    while True:
+        try:
+            if await _is_answered(*address_of(listener)):
+                return
+        except OSError as error:
+            if not failed:
+                _LOG.warning("not_ready", address=url_of(listener), error=str(error))
+            failed = True
+        await asyncio.sleep(PROBE_SECONDS)
+
+
+async def _is_answered(host: str, port: int) -> bool:
+    """Send one request; return whether there is an answer of any status."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return bool(await reader.read())
+    finally:
+        writer.close()
 
 
 class _Server(Server):
-    """Granian on a socket that listens already; it writes nothing to standard output."""
+    """The HTTP server on a socket that listens already; it writes nothing to standard output."""
 
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         super().__init__(
@@ -166,6 +196,7 @@ class _Server(Server):
         self._listener = listener
 
     def _init_shared_socket(self) -> None:
+        """Provide the listening socket, in place of the one that granian would open."""
         holder: Any = SocketHolder  # granian's type stubs lack its constructor
-        # The holder closes its file descriptor, and so does the listener.
+        # A duplicate, because the holder and `serve` each close theirs.
         self._shd = holder(self._listener.dup().detach(), uds=False, backlog=BACKLOG)

@@ -86,20 +86,34 @@ class ActiveClients:
 async def bound_silent_connections(port: int, active: Container[Client]) -> None:
     """Close silent connections beyond the limit once a second, until cancelled.
 
+    While no file descriptor is left to inspect the sockets with, that is logged and tried again.
+
     Args:
         port: the port that the API listens on.
         active: the clients whose requests are being answered.
     """
     if sys.platform != "linux":
         return
-    last = SweepCounts(0, 0, 0)
+    last, failed = SweepCounts(0, 0, 0), False
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        files = sum(1 for _ in _FILES.iterdir())
-        if last.closed or last.young or files > last.with_requests + FEW_FILES:
-            last = await asyncio.to_thread(sweep, port, active)
-            if last.closed:
-                _LOG.warning("silent_connections_closed", count=last.closed)
+        try:
+            last, failed = await _sweep_if_needed(port, active, last), False
+        except OSError as error:
+            if not failed:
+                _LOG.error("silent_connections_not_checked", error=str(error))
+            failed = True
+
+
+async def _sweep_if_needed(port: int, active: Container[Client], last: SweepCounts) -> SweepCounts:
+    """Sweep if many files are open or the last sweep left something; return the newest counts."""
+    files = sum(1 for _ in _FILES.iterdir())
+    if not last.closed and not last.young and files <= last.with_requests + FEW_FILES:
+        return last
+    counts = await asyncio.to_thread(sweep, port, active)
+    if counts.closed:
+        _LOG.warning("silent_connections_closed", count=counts.closed)
+    return counts
 
 
 class SweepCounts(NamedTuple):

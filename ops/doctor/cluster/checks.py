@@ -5,6 +5,7 @@ Used by `ops.doctor.checks`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 
@@ -20,9 +21,13 @@ from streams.servers.slots import SLOTS
 from streams.wire import as_text
 
 ClusterCheck = Callable[[Deployment, Cluster], Verdict]
+_TAGGED = re.compile(rf"tenant:\{{[^{{}}]+\}}{STREAM_END}\Z")
+"""The key of a stream on a cluster, whose tenant is the hash tag."""
 
 
 def _of_cluster(check: ClusterCheck) -> Callable[[Deployment], Verdict | None]:
+    """Return the check of a deployment; without a cluster it has no verdict."""
+
     @wraps(check)
     def run(deployment: Deployment) -> Verdict | None:
         client = deployment.client
@@ -34,7 +39,7 @@ def _of_cluster(check: ClusterCheck) -> Callable[[Deployment], Verdict | None]:
 @_of_cluster
 def slots(_deployment: Deployment, cluster: Cluster) -> Verdict:
     """Check whether each slot has a primary."""
-    cluster.read_map()
+    cluster.read_map()  # what the client knows may be old
     missing = sum(cluster.address_of(slot) is None for slot in range(SLOTS))
     return Verdict(
         ok=not missing,
@@ -45,28 +50,30 @@ def slots(_deployment: Deployment, cluster: Cluster) -> Verdict:
 
 @_of_cluster
 def coverage(deployment: Deployment, _cluster: Cluster) -> Verdict:
-    """Check whether the other tenants are served while a node is lost."""
+    """Check whether a cluster that has lost a node goes on to serve the tenants of the others."""
     found = {
         server.address: config_of(server.client, "cluster-require-full-coverage")
         for server in deployment.servers
     }
     stops = [where for where, value in found.items() if value == "yes"]
-    unknown = "" in found.values()
+    unknown = [where for where, value in found.items() if not value]
+    if stops:
+        text = f"required by {first_of(stops)}"
+    else:
+        text = f"not readable on {first_of(unknown)}" if unknown else "not required"
     return Verdict(
         ok=not stops,
-        found=f"required by {first_of(stops)}"
-        if stops
-        else "not readable"
-        if unknown
-        else "not required",
+        found=text,
         advice="set cluster-require-full-coverage no on each node: the loss of one stops all"
         " tenants",
+        # It is yes unless somebody has set it.
+        warns=bool(unknown),
     )
 
 
 @_of_cluster
 def replicated(deployment: Deployment, _cluster: Cluster) -> Verdict:
-    """Check whether each primary has a replica that can replace it."""
+    """Check whether each primary has a replica that has received its writes, to replace it."""
     alone = [
         server.address for server in deployment.servers if not assurance_of(server.info).replicas
     ]
@@ -79,12 +86,14 @@ def replicated(deployment: Deployment, _cluster: Cluster) -> Verdict:
 
 @_of_cluster
 def untagged(_deployment: Deployment, cluster: Cluster) -> Verdict:
-    """Check whether workers append to streams whose tenant is not the hash tag."""
-    tagged = set(all_streams(cluster))
-    names = [
-        name for name in all_streams(cluster, Keys().pattern(STREAM_END)) if name not in tagged
-    ]
-    found = first_of(sorted(printable(as_text(name)) for name in names))
+    """Check whether workers append to streams whose tenant is not the hash tag.
+
+    The names are those of a single server, `tenant:42:events`, which no consumer reads here.
+    """
+    # One scan of both forms: a stream that is created meanwhile has its own form, too.
+    found_names = map(as_text, all_streams(cluster, Keys().pattern(STREAM_END)))
+    names = [name for name in found_names if not _TAGGED.match(name)]
+    found = first_of(sorted(printable(name) for name in names))
     return Verdict(
         ok=not names,
         found=found or "none",

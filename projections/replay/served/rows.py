@@ -1,4 +1,8 @@
-"""The rows of the table `jobs` as facts: the values of their columns by name."""
+"""The rows of the table `jobs` as facts: the values of their columns by name.
+
+Verification and repair compare them with the states that the events result in. The registered
+projection `rows` (`projections.registry.rows`) has a `ServedRows` for that.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +22,17 @@ from streams.keys import JobKey
 
 _QUERIES, _ROWS = queries("rebuild", JOB_LISTS), queries("rows")
 PAGE_ROWS = 1_000
-"""Keys that one statement reads."""
+"""The number of keys in a page."""
 _PREFIX = "positions."
+"""The prefix of the facts from the column `positions`, which has the provenances of the values."""
 
 
 class ServedRows:
     """The rows of the projection `rows`; a `ServedProjection`.
 
     Args:
-        connection: a connection that sees the rows of all tenants.
+        connection: a connection that sees the rows of all tenants. It must be in a transaction:
+            reads set options of the planner, which last until the transaction ends.
     """
 
     group = "rows"
@@ -40,7 +46,7 @@ class ServedRows:
         return {JobKey(*row[:3]): _facts(row) for row in self._rows(jobs)}
 
     def matching(self, states: Mapping[JobKey, JobState]) -> Collection[JobKey]:
-        """Return the jobs whose rows have exactly the values that the states have."""
+        """Return the jobs whose rows have exactly the values of their states."""
         rows = self._rows(states)
         jobs = [JobKey(*row[:3]) for row in rows]
         return [
@@ -50,7 +56,7 @@ class ServedRows:
         ]
 
     def facts(self, job: JobKey, state: JobState) -> Facts:
-        """Return the columns of the row of a state."""
+        """Return the columns that the row of a job in a state must have."""
         return _facts(stored_values(job, state))
 
     def may_be_absent(self, state: JobState, newest: EntryId) -> bool:
@@ -59,7 +65,10 @@ class ServedRows:
         return False
 
     def pages(self, tenant: str | None, share: Share = ALL) -> Iterator[list[JobKey]]:
-        """Yield the jobs of all rows of a tenant or a share, in the order of the primary key."""
+        """Yield the jobs of all rows in pages, in the order of the primary key.
+
+        They are those of a share of the tenants, or only of `tenant` if it is not None.
+        """
         after = JobKey("", "", "")
         while True:
             found = self._connection.execute(
@@ -80,8 +89,10 @@ class ServedRows:
             after = jobs[-1]
 
     def _rows(self, jobs: Collection[JobKey]) -> Sequence[tuple[Any, ...]]:
+        """Return the values of the rows of these jobs, in the order of `columns`, the key first."""
         if not jobs:
             return []
+        # Statistics of the table may be old: without this the planner may read all of it.
         self._connection.execute(_ROWS["plan_by_keys"])
         found = self._connection.execute(_QUERIES["rows_of"], job_arrays(jobs))
         self._connection.execute(_QUERIES["plan_as_usual"])
@@ -90,4 +101,5 @@ class ServedRows:
 
 def _facts(row: tuple[Any, ...]) -> Facts:
     facts = facts_of_row(row)
-    return facts | provenance_facts(_PREFIX, facts.pop("positions"))
+    provenances = facts.pop("positions")
+    return facts | provenance_facts(_PREFIX, provenances)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from ops.doctor.cluster import checks
 from ops.doctor.cluster.checks import coverage, replicated, slots, untagged
 from ops.doctor.deployment import Deployment
 from ops.doctor.key_types import unexpected_keys
 from ops.doctor.redis_checks import largest_command, persistence, redis_version, redis_writes
 from streams.cluster import keys_of
+from streams.discovery import all_streams
 from streams.settings import Settings
 from streams.wire import ask
 from tests.support.clusters import RedisCluster, redis_cluster
@@ -76,6 +79,36 @@ def test_names_without_a_hash_tag__are_found(deployment: Deployment) -> None:
     assert not verdict.ok
     assert verdict.found == "tenant:42:events"
     assert [(key.tenant, key.type) for key in unexpected_keys(client)] == [("43", "string")]
+
+
+def test_stream_that_a_worker_creates_meanwhile__is_not_reported(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many scans a check makes, each finds one more stream."""
+    scans = iter(range(100))
+    client = deployment.client
+
+    def scan(*arguments: Any, **options: Any) -> Iterator[bytes]:
+        stream = keys_of(client).stream(f"new{next(scans)}")
+        ask(client, "XADD", stream, "*", "event", b"{}")
+        return all_streams(*arguments, **options)
+
+    ask(client, "DEL", "tenant:42:events")
+    monkeypatch.setattr(checks, "all_streams", scan)
+    verdict = untagged(deployment)
+    assert verdict is not None
+    assert (verdict.ok, verdict.found) == (True, "none")
+
+
+def test_full_coverage_that_is_not_readable__is_a_warning(
+    cluster: RedisCluster, deployment: Deployment
+) -> None:
+    cluster.primaries[1].ask("ACL", "SETUSER", "default", "-config")
+    verdict = coverage(deployment)
+    cluster.primaries[1].ask("ACL", "SETUSER", "default", "+config")
+    assert verdict is not None
+    assert (verdict.ok, verdict.warns) == (True, True)
+    assert verdict.found == f"not readable on 127.0.0.1:{cluster.primaries[1].port}"
 
 
 def test_slots_without_a_node__are_counted(cluster: RedisCluster, deployment: Deployment) -> None:

@@ -202,7 +202,10 @@ def test_ffmpeg_that_is_started_by_a_script__ends_with_it(tmp_path: Path) -> Non
 
 
 def _runs(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_second_interrupt__finds_no_process(tmp_path: Path) -> None:
