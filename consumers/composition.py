@@ -104,7 +104,7 @@ def build(
         tally: counts the entries that the consumer applies.
 
     Raises:
-        KeyError, InvalidProjection: no projection of that group, or no valid one, is registered.
+        KeyError, InvalidProjection: no valid projection of that group is registered.
         SettingsError: the projection needs a database and the settings have none.
     """
     idle = settings.reclaim_idle_seconds
@@ -174,7 +174,7 @@ def consume(group: str, settings: Settings) -> None:
     """Run a consumer until SIGTERM or SIGINT; then settle the batches in memory and return.
 
     Raises:
-        KeyError, InvalidProjection: no projection of that group, or no valid one, is registered.
+        KeyError, InvalidProjection: no valid projection of that group is registered.
         SettingsError: a server's URL is missing or not valid.
         OSError: the metrics port is taken.
         Exception: a chore or the server failed, and waiting does not help.

@@ -34,7 +34,7 @@ class OperatorView(Protocol):
         ...
 
     def consumers(self) -> Sequence[Facts]:
-        """Return the last heartbeat of each consumer of late, and whether it is alive."""
+        """Return the last heartbeat of each recent consumer, and whether it is alive."""
         ...
 
     def health(self) -> Facts:

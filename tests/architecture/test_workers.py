@@ -21,7 +21,7 @@ ONLY_IN = {
     "sqlite3": {"roster.reader_process", "roster.xlsx.scratch"},
     "zipfile": {"roster.xlsx.package", "roster.xlsx.parts", "roster.xlsx.workbook"},
     "xml": {"roster.xlsx.markup"},
-    "resource": {"confinement", "video.ffmpeg.process"},
+    "resource": {"confinement"},
     "fcntl": {"video.workspace"},
     "subprocess": {"roster.reader_client", "video.ffmpeg.process"},
     "streams.reporter": {"roster.importer"},

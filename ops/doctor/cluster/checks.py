@@ -5,7 +5,6 @@ Used by `ops.doctor.checks`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import wraps
 
@@ -13,7 +12,7 @@ from ops.doctor.deployment import Deployment
 from ops.doctor.finding import Verdict
 from ops.doctor.redis_checks import config_of
 from ops.doctor.summaries import first_of, printable
-from streams.cluster import Cluster
+from streams.cluster import Cluster, keys_of
 from streams.discovery import all_streams
 from streams.durability import assurance_of
 from streams.keys import STREAM_END, Keys
@@ -21,8 +20,6 @@ from streams.servers.slots import SLOTS
 from streams.wire import as_text
 
 ClusterCheck = Callable[[Deployment, Cluster], Verdict]
-_TAGGED = re.compile(rf"tenant:\{{[^{{}}]+\}}{STREAM_END}\Z")
-"""The key of a stream on a cluster, whose tenant is the hash tag."""
 
 
 def _of_cluster(check: ClusterCheck) -> Callable[[Deployment], Verdict | None]:
@@ -91,8 +88,8 @@ def untagged(_deployment: Deployment, cluster: Cluster) -> Verdict:
     The names are those of a single server, `tenant:42:events`, which no consumer reads here.
     """
     # One scan of both forms: a stream that is created meanwhile has its own form, too.
-    found_names = map(as_text, all_streams(cluster, Keys().pattern(STREAM_END)))
-    names = [name for name in found_names if not _TAGGED.match(name)]
+    streams, keys = map(as_text, all_streams(cluster, Keys().pattern(STREAM_END))), keys_of(cluster)
+    names = [name for name in streams if name != keys.stream(keys.tenant_of(name))]
     found = first_of(sorted(printable(name) for name in names))
     return Verdict(
         ok=not names,
