@@ -56,7 +56,7 @@ POOL_WAITING = Gauge(
 
 
 def watch_redis_pool(client: redis.asyncio.Redis) -> None:
-    """Export the numbers of a client's connections, counted at each scrape."""
+    """Export the numbers of a client's connections to Redis, counted at each scrape."""
 
     def count(state: str) -> int:
         return sum(
@@ -74,8 +74,9 @@ def watch_postgres_pools(pools: Mapping[str, tuple[Pool, Callable[[], int]]]) ->
     """Export the numbers of connections and of waiting requests, counted at each scrape.
 
     Args:
-        pools: by the name of the server: its pool, and a function that returns the number of
-            requests that wait for their turn to use the pool.
+        pools: by the name of the server (`postgres`, `replica`): its pool, and a function that
+            returns the number of requests that the process does not let use the pool yet. The pool
+            itself counts those that wait in it for a connection.
     """
 
     def used(pool: Pool) -> int:
@@ -94,4 +95,5 @@ def watch_postgres_pools(pools: Mapping[str, tuple[Pool, Callable[[], int]]]) ->
 
 
 def _count(pool: Pool, name: str) -> int:
+    """Return one of the numbers that the pool has of itself; 0 if it lacks it."""
     return pool.get_stats().get(name, 0)

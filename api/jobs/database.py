@@ -1,6 +1,6 @@
-"""The connections to PostgreSQL for reads of tenants, in a small pool.
+"""Reads of one tenant's rows in PostgreSQL, on the connections of a small pool.
 
-Used by `api.jobs.job_reads`, which has one for the primary and one for a replica.
+Used by `api.jobs.job_reads`, which has a `Database` for the primary and one for a replica.
 
 Every read is one read-only transaction, in which row-level security admits the rows of one tenant.
 The role and the settings end with the transaction, because behind PgBouncer the connection may
@@ -41,7 +41,7 @@ class Read(NamedTuple, Generic[T]):
 
     value: T
     replica_age: int | None = None
-    """The greatest age of the data, in seconds; None if it is the primary's."""
+    """The greatest age that the data can have, in seconds; None if it is the primary's."""
 
 
 FAILURES = (psycopg.Error, OSError, NotAdmitted)
@@ -55,7 +55,8 @@ CONFLICT = psycopg.errors.SerializationFailure
 """The error of a statement that a replica cancels because it conflicts with what it replays."""
 
 CONFLICTS = 3
-"""The number of times that a read is repeated after a replica cancelled it."""
+"""The number of times that a read is repeated at least, within its time, after a replica cancelled
+it."""
 
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("reading")
@@ -117,6 +118,7 @@ class Database:
         self, url: str | None, *, pool_size: int, statement_seconds: float, replica: bool = False
     ) -> None:
         self._reader = {"timeout_ms": round(statement_seconds * 1_000), "tenant": ""}
+        """The parameters of `become_reader`; for no tenant, no row exists."""
         self._read_seconds = statement_seconds + MARGIN_SECONDS
         self._pool_size = pool_size
         self._semaphore = FairSemaphore(
@@ -131,7 +133,10 @@ class Database:
 
     @property
     def watched(self) -> tuple[Pool, Callable[[], int]] | None:
-        """The pool, and what returns the number of requests that wait to use it; for metrics."""
+        """The pool and a function, for metrics: the number of requests that wait to use the pool.
+
+        None if no database is configured.
+        """
         if self._pool is None:
             return None
         return self._pool, lambda: self._semaphore.waiting
@@ -157,7 +162,12 @@ class Database:
             raise TryLater from None
 
     async def attempt(self, tenant: str, work: PipelinedRead[T]) -> Read[T]:
-        """Do what `read` does, and raise one of `FAILURES` or TryLater."""
+        """Do what `read` does, but leave it to the caller to log why it failed.
+
+        Raises:
+            TryLater: no database is configured.
+            psycopg.Error, OSError, NotAdmitted: one of `FAILURES`.
+        """
         if self._pool is None:
             raise TryLater
         deadline = time.monotonic() + self._read_seconds
@@ -245,9 +255,10 @@ class Database:
         work: PipelinedRead[T],
         deadline: float,
     ) -> Read[T]:
-        """Return the result of a read, which is repeated on another connection if one was lost.
+        """Return the result of a read until `deadline`, a time on the monotonic clock.
 
-        `deadline` is a time on the monotonic clock.
+        It is repeated on another connection if one was lost since its last use, once for each
+        connection that the pool may have; and if a replica cancelled it.
         """
         for tries_left in reversed(range(max(self._pool_size, CONFLICTS) + 1)):
             left = deadline - time.monotonic()

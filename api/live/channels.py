@@ -1,6 +1,7 @@
-"""The waiters of one tenant, notified when Redis publishes changes.
+"""The waiters of one tenant, notified when Redis publishes changes of its jobs.
 
-Used by `api.live.subscriptions` and `api.live.cluster_subscriptions`.
+A waiter is a long poll or a live stream that waits for a change (`api.live.waiters`). Used by
+`api.live.subscriptions` and `api.live.cluster_subscriptions`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Iterable
 from api.live.waiters import Waiter
 
 PACE_SECONDS = 0.000_1
-"""The delay of a notification for each viewer of the job: the states of a job with a thousand
-viewers are sent at most ten times a second, those of a job with few viewers at every change."""
+"""The part of a notification's delay that each waiter of the job adds: the states of a job with a
+thousand waiters are sent at most ten times a second."""
 
 PACED_FROM = 10
-"""The number of viewers of a job at which notifications begin to be delayed."""
+"""The number of waiters of a job from which on its notifications are delayed. With fewer, every
+change is notified at once."""
 
 
 class Channel:
@@ -34,13 +36,13 @@ class Channel:
         self._by_job: dict[str, set[Waiter]] = {}
         """By the job's name in the feed."""
         self._delayed = set[str]()
-        """Names of jobs whose notification is scheduled."""
+        """Names of jobs whose delayed notification is scheduled; it covers further changes."""
         self._confirmations = set[asyncio.Future[None]]()
         self._missed_changes = False
 
     @property
     def unused(self) -> bool:
-        """True while no waiter is registered, or waits for the subscription."""
+        """True while no waiter is registered and none waits for the subscription."""
         return not (self._all_jobs or self._by_job or self._confirmations)
 
     def add(self, waiter: Waiter, job_name: str | None) -> None:
@@ -75,7 +77,7 @@ class Channel:
                 asyncio.get_running_loop().call_later(delay, self._notify_delayed, job_name)
 
     def on_subscribed(self) -> None:
-        """Handle the confirmation of the subscription."""
+        """Handle the confirmation of the subscription by Redis."""
         self.subscribed = True
         for confirmation in self._confirmations:
             if not confirmation.done():
@@ -87,7 +89,7 @@ class Channel:
                 _notify(waiters)
 
     def on_lost(self) -> None:
-        """Handle the loss of the connection."""
+        """Handle the loss of the connection that is subscribed."""
         self._missed_changes |= self.subscribed
         self.subscribed = False
 

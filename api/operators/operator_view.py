@@ -63,6 +63,7 @@ class OperatorView(Protocol):
     def tenants(self, names: Sequence[str]) -> Sequence[Facts | None]:
         """Return the activity, lag, dead letters and stream of each of these tenants, in order.
 
-        There is one result for each name, also of a tenant that does not exist. It is None for a tenant of a lost node of a cluster.
+        There is one result for each name, also of a tenant that does not exist. It is None for a
+        tenant of a lost node of a cluster.
         """
         ...

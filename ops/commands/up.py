@@ -33,10 +33,10 @@ def up(
     settings = Settings.from_environ()
     if port is not None:
         settings = settings.model_copy(update={"api_port": port})
-    # Consumers and API would wait for a server that cannot be used.
+    # Checked here, because consumers and API would wait for a server that cannot be used.
     try:
         check_servers(settings)
-    except WrongServer:
+    except WrongServer:  # it is a ConnectionError, but embedded servers are not the remedy
         raise
     except redis.ConnectionError as error:
         raise CommandError(

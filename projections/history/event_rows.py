@@ -1,6 +1,6 @@
-"""Rows of the table `job_events`: one row of each distinct event.
+"""Rows of the table `job_events`, the history: one row for each distinct event.
 
-The writer of the history, the reading of streams in a replay and benchmarks use it.
+The writer of the history, the reading of streams in a replay and benchmarks make rows here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from streams.entry_ids import EntryId
 COLUMN_TYPES = (
     "text text text text date int8 int8 text int8 timestamptz text int8 int8 int4".split()
 )
-"""Types of the columns of `copy_events`, in its order."""
+"""Types of the columns of the query `copy_events`, in its order."""
 
 
 class EventRow(NamedTuple):
@@ -25,18 +25,22 @@ class EventRow(NamedTuple):
     kind: str
     id: str
     event_id: str
+    """The event's id, or its other identity (`projections.event_identity`)."""
     day: date
+    """The day that determines the partition."""
     entry_ms: int
     entry_seq: int
     type: str
     attempt: int
     at: datetime
+    """When it happened."""
     event: str
+    """Its JSON, as it was appended."""
     last_ms: int | None = None
-    """The latest entry of an event that was appended more than once."""
+    """With `last_seq`, the id of the latest entry of an event that was appended more than once."""
     last_seq: int | None = None
     appends: int = 1
-    """The number of its entries; the column `landings`."""
+    """The number of its entries; the column is called `landings`."""
 
     @property
     def entry(self) -> tuple[int, int]:
@@ -50,7 +54,7 @@ class EventRow(NamedTuple):
 
 
 def event_row(entry: Entry) -> EventRow:
-    """Return the history row for an entry."""
+    """Return the history row for an entry, as if it were the only one of its event."""
     tenant, entry_id, event, raw = entry
     return EventRow(
         tenant,

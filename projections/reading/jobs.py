@@ -4,10 +4,11 @@ A list is ordered by (`listed_at`, `id`), newest first; a `ListCursor` is such a
 never changes, so a client that follows the cursors sees each row that exists throughout exactly
 once, whatever is updated, inserted or removed meanwhile.
 
-A *candidate* is a row that passes one of the filters. A page examines at most `SCAN` candidates of
-one filter, the one whose candidates reach back furthest, and returns those that pass all filters.
-So a page costs the same however far back it is and however few rows pass; but it may have fewer
-rows than its limit, or none, while more follow.
+A *candidate* is a row that passes one of the filters and follows the cursor. For each filter, the
+`SCAN` newest candidates are found in an index. A page examines those of one filter: of the filter
+whose last candidate is the oldest, because its candidates cover the largest part of the list. It
+returns those that pass all filters. So a page costs the same however far back it is and however few
+rows pass; but it may have fewer rows than its limit, or none, while more follow.
 
 Each read sends its last statements before it fetches their rows, so that the end of the transaction
 is sent with them (`PipelinedRead`). The API runs the reads (`api.jobs.database`).
@@ -115,6 +116,7 @@ class _PageQuery(NamedTuple):
     """A query for a page, which examines the candidates of one filter."""
 
     name: str
+    """Its name in `reading.sql`."""
     own_parameters: Mapping[str, Any]
     """Parameters beside those of every page."""
     last_candidate: ListCursor | None = None
@@ -140,7 +142,15 @@ def read_job(job: JobKey) -> PipelinedRead[StoredRow | None]:
 def read_page(
     tenant: str, kind: str, filters: ListFilters, after: ListCursor | None, limit: int
 ) -> PipelinedRead[RowPage]:
-    """Return the read of a page of at most `limit` rows; `after` is None for the first page."""
+    """Return the read of a page of a list.
+
+    Args:
+        tenant: the tenant, whose rows alone are read.
+        kind: the kind of the jobs.
+        filters: the conditions that all rows of the page meet.
+        after: the cursor of the page before it; None for the first page.
+        limit: the most rows of the page.
+    """
     parameters = {
         "tenant": tenant,
         "kind": kind,
@@ -171,6 +181,7 @@ def read_page(
 
 
 def _page(rows: Sequence[StoredRow], limit: int, last_candidate: ListCursor | None) -> RowPage:
+    """Return the page; `rows` has one more than `limit` if not all that passed fit into it."""
     if len(rows) > limit:
         return RowPage(rows[:limit], rows[limit - 1].cursor)
     return RowPage(rows, last_candidate)
@@ -179,7 +190,10 @@ def _page(rows: Sequence[StoredRow], limit: int, last_candidate: ListCursor | No
 async def _choose_query(
     connection: Connection, filters: ListFilters, parameters: Mapping[str, Any]
 ) -> _PageQuery:
-    """Return the query whose candidates reach back furthest."""
+    """Return the query that examines the largest part of the list, with `SCAN` candidates at most.
+
+    The queries for the last candidates are sent together, before any answer is awaited.
+    """
     if filters.ids is not None:
         return _PageQuery("page_of_ids", {"ids": list(filters.ids)})
     if filters == ListFilters():
@@ -193,9 +207,11 @@ async def _choose_query(
         _QUERIES["updated_reach"], parameters
     )
     possible = [_PageQuery(name, own, await _last_candidate(reach)) for name, own, reach in sent]
+    # Rows by the time of their update are in another order than the list: such a filter can be used
+    # only if all its candidates are examined.
     if updated and await updated.fetchone() == (False,):
         possible.append(_PageQuery("page_of_updated", {}))
-    # A query without a last candidate examines all rows that are left.
+    # A query without a last candidate examines all that are left, so that this is the last page.
     return min(
         possible, key=lambda each: (each.last_candidate is not None, each.last_candidate or ())
     )
@@ -211,5 +227,6 @@ def _possible_queries(filters: ListFilters) -> Iterator[tuple[str, str, Mapping[
 
 
 async def _last_candidate(found: AsyncCursor[tuple[Any, ...]]) -> ListCursor | None:
+    """Return the last candidate of a query; None if it has fewer than `SCAN`."""
     row = await found.fetchone()
     return None if row is None else ListCursor(*row)

@@ -1,8 +1,10 @@
 """The interface to dead letters that the operators' endpoints need.
 
-As for `api.operators.operator_view`, the commands pass an implementation
-(`ops.tasks.dead_letters.view`). All methods block on Redis, for a bounded time; the endpoints call
-them in threads. Results are plain JSON values. Used by `api.operators.letters.endpoints`.
+A dead letter is an entry of a stream that consumers could not apply. `api` must not import
+`consumers`, so the command that serves the API passes an implementation
+(`ops.tasks.dead_letters.view`), as for `api.operators.operator_view`. All methods wait for Redis,
+for a bounded time, so the endpoints call them in threads. All values are JSON values. Used by
+`api.operators.letters.endpoints`.
 """
 
 from __future__ import annotations
@@ -25,9 +27,13 @@ class LetterSelection(NamedTuple):
 
     tenant: str | None = None
     reason: str | None = None
+    """Why the entry was rejected, as one word (`not_json`)."""
     detail: str | None = None
+    """The text of the error that rejected it."""
     group: str | None = None
+    """A consumer group that rejected it."""
     type: str | None = None
+    """The type of the event in the entry."""
     job_type: str | None = None
     until: int | None = None
     """Letters that were first rejected at this time or before; milliseconds since 1970."""
@@ -58,9 +64,10 @@ class DeadLetterPage(NamedTuple):
 
 
 class DeadLetterGroups(NamedTuple):
-    """Groups of dead letters, as far as one request has examined them."""
+    """Dead letters grouped by what they have in common, as far as one request has examined them."""
 
     groups: Sequence[Facts]
+    """These are not consumer groups."""
     letters: int
     """All letters that match, also those of groups that are left out."""
     examined: int
@@ -97,7 +104,7 @@ class DeadLetterView(Protocol):
         ...
 
     def groups(self, selection: LetterSelection, after: LetterPlace | None) -> DeadLetterGroups:
-        """Return groups of the letters that match."""
+        """Return the letters that match, grouped; a request examines a bounded number of them."""
         ...
 
     def step(
@@ -107,7 +114,10 @@ class DeadLetterView(Protocol):
         after: LetterPlace | None,
         limit: int,
     ) -> BulkStep:
-        """Requeue or discard letters that match, at most `limit` of them."""
+        """Requeue or discard letters that match, at most `limit` of them.
+
+        A letter that cannot be requeued has that as its outcome.
+        """
         ...
 
     def requeued(self, entries: Sequence[tuple[str, str]]) -> Sequence[Facts]:

@@ -1,4 +1,4 @@
-"""The operations of operators about figures, charts, tenants and alerts.
+"""The OpenAPI descriptions of operators' operations about figures, charts, tenants and alerts.
 
 Used by `api.spec.operations.all_operations`.
 """

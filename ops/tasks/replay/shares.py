@@ -13,17 +13,25 @@ from projections.replay.tenant_shares import ALL, Share, divided, events_by_tena
 from streams.connection import connect
 
 EVENTS_A_PROCESS = 50_000
-"""With fewer events, another process costs more than it saves."""
+"""The events of all tenants for which it is worth starting one more process."""
 MOST_PROCESSES = 4
-"""The limit without --processes: each process takes two or three database connections."""
+"""The limit if the operator chose no number: each process takes two or three connections to
+PostgreSQL."""
 
 
 def tenant_shares(scope: Scope, processes: int | None) -> list[Share]:
-    """Divide the tenants into one share a process.
+    """Return the shares of the tenants, one for each process.
 
-    `processes` is their number, or None for as many as save time.
+    A single share, of all tenants, means that this process does everything itself; so it is for one
+    tenant. Otherwise the events of each tenant are counted in the streams and the history.
+
+    Args:
+        scope: the tenants, events and servers of the command.
+        processes: the number of processes, or None for as many as save time. There are fewer shares
+            if there are fewer tenants.
 
     Raises:
+        SettingsError: a server's URL is missing or not valid.
         CommandError, redis.RedisError, psycopg.Error: the events cannot be counted.
     """
     cores = _cores()

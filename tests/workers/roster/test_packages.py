@@ -15,6 +15,7 @@ from tests.support.workbooks import edited, part, repacked, with_xlsxwriter
 from tests.workers.roster.test_workbooks import HEADER, KIM, LEE, rows_of
 from workers.roster import reader_process
 from workers.roster.errors import RosterError
+from workers.roster.xlsx.package import inspect
 
 MAIN = "xl/workbook.xml"
 Repack = Callable[[dict[str, bytes]], dict[str, bytes]]
@@ -242,3 +243,24 @@ def test_zip_with_a_part_missing__is_damaged(tmp_path: Path) -> None:
     with pytest.raises(RosterError) as caught:
         rows_of(path)
     assert caught.value.code == "damaged"
+
+
+def test_name_of_a_part_that_is_not_utf_8__is_damaged(tmp_path: Path) -> None:
+    path = _packed(tmp_path / "a.xlsx", {"xl/\xe9.xml": b"x"})
+    path.write_bytes(path.read_bytes().replace("\xe9".encode(), b"\xff\xfe"))
+    with pytest.raises(RosterError) as caught:
+        inspect(path)
+    assert caught.value.code == "damaged"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compression_that_no_workbook_has__is_no_workbook(tmp_path: Path, method: int) -> None:
+    """The content is broken, too: it must not be inflated."""
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w", method) as package:
+        package.writestr("a.xml", b"x" * 5_000)
+    content = bytearray((tmp_path / "a.xlsx").read_bytes())
+    content[50:56] = b"\xff" * 6
+    (tmp_path / "a.xlsx").write_bytes(content)
+    with pytest.raises(RosterError) as caught:
+        inspect(tmp_path / "a.xlsx")
+    assert caught.value.code == "not_a_workbook"

@@ -1,7 +1,8 @@
 """The inspection of a workbook's package before it is parsed: its type and inflated size.
 
-The package is a zip archive. The sizes in its directory may be wrong, so every part is inflated
-once, in pieces, and counted. Used by `workers.roster.reader_process`.
+The package is a zip archive, and its members are the *parts*. The sizes in its directory may be
+wrong, so every part is inflated once, in pieces, and counted. Used by
+`workers.roster.reader_process`, before anything else reads the file.
 """
 
 from __future__ import annotations
@@ -24,23 +25,40 @@ INFLATED_BYTES = 768 * MIB
 """The limit on all parts together when inflated; 200,000 students are about 150 MiB."""
 
 RATIO = 150
-"""The limit on inflated by compressed size of a part; typed texts have 5 to 30."""
+"""The limit on the inflated size of a part divided by its compressed size; typed texts have 5 to
+30."""
 
 RATIO_FROM_BYTES = 4 * MIB
-"""The inflated size of a part from which its ratio is checked."""
+"""The inflated size of a part, as the directory states it, from which its ratio is checked."""
 
 MAX_PARTS = 2_000
+"""The limit on parts; a workbook has some for each sheet."""
 _PIECE_BYTES = MIB
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""The only ones of the format; `zipfile` reads others as well."""
 
+# The first bytes of the container of an old or encrypted workbook, and a name in the latter.
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 
 
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    UnicodeDecodeError,  # a name that is marked as UTF-8 and is not
+)
+"""Errors that `zipfile` raises for a damaged archive."""
+
+
 def inspect(path: Path) -> str:
-    """Check that a file is a workbook and safe to parse; return its SHA-256.
+    """Check that a file is a workbook and safe to parse; return its SHA-256 as hexadecimal text.
 
     Raises:
-        RosterError: the file is not a workbook, or not safe; the message is the reason.
+        RosterError: the file is not a workbook, or not safe; the message is the reason, to be read
+            after the name of the file.
     """
     digest = _digest(path)
     try:
@@ -48,7 +66,7 @@ def inspect(path: Path) -> str:
             _check_directory(package)
             _check_sizes(package)
             _check_main(package)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+    except _DAMAGE as error:
         raise RosterError("the file is damaged or was cut off", code="damaged") from error
     except RuntimeError as error:  # raised by zipfile for an encrypted part
         if isinstance(error, RosterError):
@@ -96,6 +114,7 @@ def _ole(*, encrypted: bool) -> RosterError:
 
 
 def _check_directory(package: zipfile.ZipFile) -> None:
+    """Check the number, the stated sizes and the names of the parts, without inflating any."""
     parts = package.infolist()
     names = {part.filename.replace("\\", "/").casefold() for part in parts}
     if len(parts) > MAX_PARTS:
@@ -103,6 +122,8 @@ def _check_directory(package: zipfile.ZipFile) -> None:
     if sum(part.file_size for part in parts) > INFLATED_BYTES:
         raise _too_much()
     for part in parts:
+        if part.compress_type not in _COMPRESSIONS:
+            raise RosterError("is compressed as no workbook is", code="not_a_workbook")
         if part.file_size > RATIO_FROM_BYTES and part.file_size > RATIO * part.compress_size:
             raise _too_much()
     if any(name.endswith("vbaproject.bin") or "/macrosheets/" in name for name in names):
@@ -123,6 +144,7 @@ def _check_sizes(package: zipfile.ZipFile) -> None:
 
 
 def _check_main(package: zipfile.ZipFile) -> None:
+    """Check that there is a main part, of the right kind and without macros or external links."""
     parts = Parts(package)
     main = parts.main()
     if main is None:
