@@ -19,6 +19,7 @@ from hypothesis import settings
 from ops.devstack import EmbeddedPostgres, EmbeddedRedis
 from ops.devstack.private import new_password, write_password
 from streams.connection import connect
+from tests.support.clusters import RedisCluster, redis_cluster
 from tests.support.environment import make_usual
 from tests.support.replication import OpenRedis
 from tests.support.servers import (
@@ -151,6 +152,13 @@ def open_redis() -> Iterator[RedisFactory]:
             return stack.enter_context(OpenRedis(folder, persist=persist))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    """A cluster of the module's own: three primaries, and a replica of the first."""
+    with redis_cluster() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -39,12 +39,6 @@ DONE = {"type": "done", "id": "a1"}
 TENANTS = [f"tenant-{number}" for number in range(30)]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisCluster]:
-    with redis_cluster() as found:
-        yield found
-
-
 @pytest.fixture
 def client(cluster: RedisCluster) -> Iterator[Cluster]:
     for node in cluster.primaries:

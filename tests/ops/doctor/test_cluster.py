@@ -16,14 +16,8 @@ from streams.cluster import keys_of
 from streams.discovery import all_streams
 from streams.settings import Settings
 from streams.wire import ask
-from tests.support.clusters import RedisCluster, redis_cluster
+from tests.support.clusters import RedisCluster
 from tests.support.waiting import eventually
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisCluster]:
-    with redis_cluster() as found:
-        yield found
 
 
 @pytest.fixture
