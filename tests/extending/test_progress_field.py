@@ -89,8 +89,8 @@ def test_field_of_the_page_is_in_the_sdk_and_the_answers(tmp_path: Path) -> None
     for file in ("streams/job_report.py", "streams/async_job_report.py"):
         code.insert(file, "        extra: Mapping[str, Any] | None = None,\n", f"        {sdk[0]}")
         code.insert(file, '            "extra": extra,\n', f"            {sdk[1]}")
-    events = "streams/reporting/job_events.py"
-    code.insert(events, '    "remaining_seconds": as_number,\n', f"    {forms[0]}")
-    code.insert(events, '    "remaining_seconds": _NUMBERS,\n', f"    {forms[1]}")
+    fields = "streams/reporting/fields.py"
+    code.insert(fields, '    "remaining_seconds": as_number,\n', f"    {forms[0]}")
+    code.insert(fields, '    "remaining_seconds": _NUMBERS,\n', f"    {forms[1]}")
     code.insert("api/spec/models/progress.py", "\n\ndef _progress_model(", f"    {answers[0]}")
     assert json.loads(code.python("-c", REPORT)) == [[5, 6, 7], True]

@@ -15,7 +15,7 @@ import redis
 from consumers.chores.sweep.chore import Sweep
 from consumers.dead_letters.letter import Letter
 from consumers.dead_letters.letter_filter import LetterFilter
-from consumers.dead_letters.store import DeadLetterStore, with_event_id
+from consumers.dead_letters.store import DeadLetterStore, NotAppended, with_event_id
 from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.deliveries import Delivery
 from consumers.delivery.groups import ConsumerGroup
@@ -137,7 +137,7 @@ def test_requeue__stream_cannot_be_written__letter_stays(redis_client: redis.Red
     letter = dead_letter(redis_client)
     redis_client.delete(STREAM)
     redis_client.set(STREAM, "no stream")
-    with pytest.raises(redis.ResponseError):
+    with pytest.raises(NotAppended, match=f"Redis refuses to append to {STREAM}: WRONGTYPE"):
         DeadLetterStore(redis_client).requeue(letter)
     assert redis_client.xlen(DEAD) == 1
 
