@@ -1,5 +1,6 @@
 // The frame of the console: sign-in, navigation, and the way from an address to a page.
 
+import { startDeployment, stopDeployment } from "./deployment.js";
 import { h, put } from "./dom.js";
 import { finder } from "./find.js";
 import { get, signIn, signOut, signedIn } from "./http.js";
@@ -50,6 +51,7 @@ async function show() {
   const [where, search] = location.hash.replace(/^#\/?/, "").split("?");
   const parts = where.split("/").map(decode).filter((part) => part !== "");
   const visit = new Visit(parts, new URLSearchParams(search ?? ""), askForToken);
+  visit.isReturn = places.has(entry);
   leave = () => visit.controller.abort();
   const page = PAGES.find((each) => each.at === (parts[0] ?? ""));
   const name = t(page ? `shell.${page.name}` : "shell.notFound");
@@ -60,6 +62,7 @@ async function show() {
   try {
     session ??= await get("session/", { signal: visit.signal });
     visit.session = session;
+    startDeployment();
     if (!page) put(main, h("h1", {}, name), h("p", {}, h("a", { href: "#/" }, t("shell.goToOverview"))));
     else {
       const shown = (item === null ? page.show : page.item)(visit);
@@ -97,6 +100,7 @@ function comeBack() {
 
 function askForToken(message) {
   leave();
+  stopDeployment();
   session = null;
   setStatus("over", t("shell.signedOut"));
   document.querySelector("nav .out")?.remove();

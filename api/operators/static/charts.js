@@ -90,7 +90,8 @@ class Chart {
     new ResizeObserver(() => this.resize()).observe(this.place);
   }
 
-  show(at, columns) {
+  show(times, values) {
+    const { at, columns } = withGaps(times, values);
     this.at = at.map((ms) => ms / 1000);
     this.columns = columns;
     this.scale = topOf(columns);
@@ -211,6 +212,20 @@ class Chart {
     const left = this.index === null || this.index < 0 ? -10 : this.plot.valToPos(this.at[this.index], "x");
     this.plot.setCursor({ left, top: 0 }, false);
   }
+}
+
+/** Return the values with an empty one where none were measured for long, so that no line is drawn there. */
+function withGaps(at, columns) {
+  const steps = at.slice(1).map((each, index) => each - at[index]).sort((a, b) => a - b);
+  const most = 3 * (steps[Math.floor(steps.length / 2)] ?? 0), gaps = [];
+  for (let index = at.length - 1; index > 0; index -= 1) if (at[index] - at[index - 1] > most) gaps.push(index);
+  if (!gaps.length) return { at, columns };
+  const result = { at: [...at], columns: columns.map((column) => [...column]) };
+  for (const index of gaps) {
+    result.at.splice(index, 0, (at[index] + at[index - 1]) / 2);
+    result.columns.forEach((column) => column.splice(index, 0, null));
+  }
+  return result;
 }
 
 function drawPeak(ctx, x, top, unit) {

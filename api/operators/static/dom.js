@@ -95,11 +95,12 @@ export function confirmed({ title, text, action, danger }) {
 
 let fading;
 
-/** Show a message for a few seconds. */
-export function toast(text) {
+/** Show a message for a few seconds; longer, and in another colour, if its tone is "bad". */
+export function toast(text, tone = "") {
   const node = document.getElementById("toast");
+  node.classList.toggle("bad", tone === "bad");
   node.textContent = text;
   node.classList.add("shown");
   clearTimeout(fading);
-  fading = setTimeout(() => node.classList.remove("shown"), 6000);
+  fading = setTimeout(() => node.classList.remove("shown"), tone === "bad" ? 15_000 : 6_000);
 }

@@ -27,11 +27,29 @@ export async function actOnOne(verb, each, after) {
   if (!sure) return;
   try {
     const result = await post(path("dead", each.tenant, each.id, verb));
-    toast(verb === "requeue" ? t("dead.requeuedAs", { entry: result.entry_id }) : t("dead.discardedOne"));
+    if (verb === "discard") toast(t("dead.discardedOne"));
+    else {
+      toast(t("dead.requeuedAs", { entry: result.entry_id }));
+      showVerdict(each.tenant, result.entry_id, after);
+    }
   } catch (error) {
-    toast(error.status === 404 ? t("dead.goneOne") : error.message);
+    toast(error.status === 404 ? t("dead.goneOne") : error.message, "bad");
   }
   after();
+}
+
+/** Tell what became of a requeued entry, once that is known. */
+async function showVerdict(tenant, entry, after) {
+  for (let n = 0; n < CHECKS; n += 1) {
+    await new Promise((resolve) => setTimeout(resolve, CHECK_EVERY));
+    const { items: [found] } = await get(`dead/requeued/?${new URLSearchParams({ entry: `${tenant}/${entry}` })}`).catch(() => ({ items: [] }));
+    if (found?.state === "applied") return toast(t("dead.requeuedApplied", { entry }));
+    if (found?.state === "dead") {
+      toast(t("dead.requeuedDead", { entry, reason: `${found.reason}: ${found.detail}` }), "bad");
+      return after(true);
+    }
+  }
+  return undefined;
 }
 
 /** The letters that were chosen one by one. */

@@ -78,10 +78,17 @@ export function groupList(counting) {
       h("p", { class: "hint" },
         each.names.size === 1 && !each.more ? h("span", { translate: "no" }, [...each.names][0]) : tenantsText(each.names.size, each.more),
         " · ", parts("dead.firstSeen", { time: ago(each.first) }), " · ", parts("dead.lastSeen", { time: ago(each.last) }),
-        !isNarrowed(filters, each) && [" · ", h("a", { href: addressOf(filters, narrowing(each)) }, t("dead.show"))])))),
+        !isNarrowed(filters, each) && [" · ", h("a", { href: addressOf(filters, narrowing(each)) }, t("dead.show"))]),
+      h("p", { class: "hint" }, t(`dead.advice.${ADVICE[each.reason] ?? "other"}`))))),
     rest > 0 && h("p", { class: "hint" }, t("dead.otherReasons", { count: rest })),
   ];
 }
+
+// What to do about a reason, as the run book has it.
+const ADVICE = {
+  __proto__: null, not_json: "sender", unknown_type: "sender", no_event_field: "sender", invalid_tenant: "sender",
+  invalid_event: "invalid", too_large: "large", unsupported_version: "version", cannot_be_applied: "defect", kills_consumer: "defect",
+};
 
 /** Return whether the filters leave only the letters of this group. */
 function isNarrowed(filters, group) {

@@ -2,6 +2,7 @@
 //
 //   const rows = new SteadyRows((item) => item.id);
 //   rows.take(facts.items)          the rows to show: those that were shown, with their new content
+//   rows.take(facts.items, true)    the same, as the rows of the answer
 //   rows.notice(redraw)             an element that announces the new rows; put it where nothing moves
 
 import { h } from "./dom.js";
@@ -16,7 +17,8 @@ export class SteadyRows {
   }
 
   /** Take the items of an answer; return the rows to show. */
-  take(items) {
+  take(items, mayChange = false) {
+    if (mayChange) this.rows = [];
     const fresh = new Map(items.map((item) => [this.keyOf(item), item]));
     this.latest = items;
     if (this.rows.length) this.rows = this.rows.map((row) => fresh.get(this.keyOf(row)) ?? row);

@@ -96,7 +96,7 @@ class DeadLetters {
     };
     put(this.bar,
       this.visit.session.may_act && this.shown.items.length > 0 && [
-        any && h("span", { role: "status" }, this.all ? t("dead.selectedAll") : t("dead.selected", { count: number })),
+        any && h("span", { role: "status" }, this.all ? this.#allText() : t("dead.selected", { count: number })),
         !this.all && button("dead.selectPage", select(() => this.#selectable().forEach((each) => this.chosen.set(keyOf(each), each)))),
         !this.all && button("dead.selectAll", select(() => (this.all = true))),
         any && button("dead.requeueSelected", () => this.#act("requeue"), "primary"),
@@ -104,6 +104,11 @@ class DeadLetters {
         any && button("dead.selectNone", select(() => this.#clear())),
       ],
       fresh > 0 && h("button", { type: "button", class: "primary", "data-key": "fresh", onclick: select(() => (this.shown = this.facts)) }, t("dead.fresh", { count: fresh })));
+  }
+
+  #allText() {
+    const { counting } = this;
+    return counting?.complete ? t("dead.selectedAllCount", { count: counting.letters }) : t("dead.selectedAll");
   }
 
   #selectable() {
@@ -146,7 +151,7 @@ class DeadLetters {
       { title: t("dead.reason"), phone: "lead", cell: (each) => h("a", { class: "badge is-failed", href: addressOf(this.filters, { reason: each.reason }), translate: "no" }, each.reason) },
       { title: t("dead.detail"), wide: true, phone: "full", cell: (each) => h("span", { class: "detail", translate: "no" }, each.detail) },
       { title: t("dead.type"), phone: "line", cell: (each) => each.type && h("a", { href: addressOf(this.filters, { type: each.type }), translate: "no" }, each.type) },
-      ...(mayAct ? [{ title: t("dead.action"), phone: "full", cell: (each) => letterButtons(each, this.visit, () => this.reload()) }] : []),
+      ...(mayAct ? [{ title: t("dead.action"), phone: "full", cell: (each) => letterButtons(each, this.visit, () => this.list.isConnected && this.reload()) }] : []),
     ];
   }
 

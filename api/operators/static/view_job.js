@@ -1,6 +1,7 @@
 // One job: its state, its timeline, the explanation of its state, its result and its history.
 
 import { copyButton } from "./copy.js";
+import { areRowsLate } from "./deployment.js";
 import { h, panel, put, table } from "./dom.js";
 import { badge, bar, bytes, count, percent, pretty, stepOf } from "./format.js";
 import { get, path, serverNow } from "./http.js";
@@ -87,10 +88,12 @@ function head({ job: row, live, events }, kind) {
   const labels = Object.entries(row.labels ?? {});
   return h("section", { class: "panel now", "aria-label": t("job.stateLabel") },
     h("p", { class: "state" }, badge(row.state, row.status), row.state === "processing" && bar(row.progress)),
+    live && live.status !== row.status && areRowsLate() && h("p", { class: "note warn" }, t("job.rowLate", { status: live.status })),
     row.state === "processing" && running(row),
     row.error && h("div", { class: "copied" },
       row.code && h("p", {}, t("job.code"), " ", h("a", { href: searchHref({ code: row.code }), translate: "no" }, h("code", {}, row.code))),
       copyButton(row.error, t("job.error")), h("p", { class: "error", tabindex: "0", "data-key": "error", translate: "no" }, row.error)),
+    row.state === "failed" && h("p", { class: "hint repeat" }, t("job.repeat")),
     h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, t(`job.${name}`)), h("dd", {}, value)))),
     labels.length > 0 && h("ul", { class: "labels", "aria-label": t("job.labels") }, labels.map(([name, value]) =>
       h("li", {}, h("a", { href: searchHref({ tenant: row.tenant, [`label.${name}`]: value }), translate: "no" }, h("b", {}, name), ` ${value}`)))));

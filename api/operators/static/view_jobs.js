@@ -9,6 +9,7 @@ import { SteadyRows } from "./steady.js";
 import { t } from "./text.js";
 import { moment, seconds, when } from "./time.js";
 import { PHONE_LIMIT, onPhone, skeleton } from "./visit.js";
+import { helpHref } from "./view_help.js";
 import { watchButton } from "./watch.js";
 
 const EVERY = 5_000;
@@ -30,8 +31,8 @@ export async function jobs(visit) {
   put(head, h("span", { class: "chips" }, chips(query)), watch);
   put(body, skeleton());
   put(visit.main, h("h1", {}, t("jobs.title")), form, savedViews(query), head, body);
-  const draw = (facts) => {
-    const shown = rows.take(facts.items);
+  const draw = (facts, mayChange) => {
+    const shown = rows.take(facts.items, mayChange);
     every = query.get("cursor") ? EVERY_PAST : facts.searched_until ? EVERY_SEARCHED : EVERY;
     put(head, h("span", { class: "chips" }, chips(query)), watch, rows.notice(() => draw(facts)));
     put(body, panel(null,
@@ -69,12 +70,12 @@ function pages(name, page, facts) {
 export async function stalled(visit) {
   const page = new URLSearchParams([...visit.query].filter(([name]) => name === "cursor"));
   const rows = new SteadyRows(keyOf), head = h("div", { class: "list-head" }), body = h("div");
-  const draw = (facts) => {
+  const draw = (facts, mayChange) => {
     if (!body.isConnected) {
       put(visit.main, h("h1", {}, t("jobs.titleStalled")),
-        h("p", { class: "lead" }, t("jobs.stalledLead", { time: seconds(facts.after_seconds) })), head, body);
+        h("p", { class: "lead" }, t("jobs.stalledLead", { time: seconds(facts.after_seconds) })), h("p", { class: "hint" }, h("a", { href: helpHref("silent") }, t("help.link"))), head, body);
     }
-    const shown = rows.take(facts.items), still = new Set(facts.items.map(keyOf));
+    const shown = rows.take(facts.items, mayChange), still = new Set(facts.items.map(keyOf));
     put(head, rows.notice(() => draw(facts)));
     put(body, panel(null, list(shown, (job) => (still.has(keyOf(job)) ? null : "gone")), pages("stalled", page, facts)));
   };

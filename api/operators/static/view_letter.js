@@ -34,8 +34,8 @@ function draw(visit, each, tenant) {
     h("div", { class: "stack" },
       h("section", { class: "panel", "aria-label": t("dead.letter") },
         h("dl", { class: "facts" }, all.map(([name, value, style]) => h("div", { class: style }, h("dt", {}, name), h("dd", {}, value)))),
-        letterButtons(each, visit, () => {
-          location.hash = addressOf({ tenant });
+        letterButtons(each, visit, (isLater = false) => {
+          if (!isLater) location.hash = addressOf({ tenant }); // later, the operator may be elsewhere
         })),
       panel(t("dead.event"), each.event ? content(each.event) : h("p", { class: "empty" }, t("dead.noEvent")),
         each.cut && h("p", { class: "hint" }, t(each.sha256 ? "dead.onlyBeginning" : "dead.truncated"))),
@@ -54,11 +54,20 @@ export function letterButtons(each, visit, after) {
   return h("span", { class: "buttons" }, button("requeue"), button("discard", "danger"));
 }
 
+function isJson(text) {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false; // shown as it is: what is wrong with it is the point
+  }
+}
+
 function asData(text) {
   return h("span", { translate: "no" }, text);
 }
 
 function content({ text, base64 }) {
   if (base64 !== undefined) return h("div", {}, h("p", { class: "hint" }, t("dead.notText")), h("pre", { tabindex: "0", translate: "no" }, base64));
-  return h("pre", { tabindex: "0", translate: "no" }, /^\s*[[{]/.test(text) ? pretty(text) : text);
+  return h("pre", { tabindex: "0", translate: "no" }, isJson(text) ? pretty(text) : text);
 }

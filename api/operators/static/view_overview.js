@@ -1,5 +1,6 @@
 // The overview: alerts and health, then the figures of jobs, and then those of delivery.
 
+import { takeOverview } from "./deployment.js";
 import { h, panel, put, table } from "./dom.js";
 import { ago, bar, count, jobHref, percent, rate, seconds } from "./format.js";
 import { LATE, failureTone, groupsOf, healthOf, overdueSample } from "./health.js";
@@ -20,6 +21,7 @@ export async function overview(visit) {
     // PostgreSQL alone may be missing: its figures are then, and the rest is shown.
     const [facts, figures, alerts] = await Promise.all([ask("overview/"), orError(ask("figures/")), ask("alerts/")]);
     const found = healthOf(facts, figures);
+    takeOverview(facts);
     if (!page.isConnected) put(visit.main, h("h1", {}, t("overview.title")), page);
     put(top, alertSection(alerts), health(found), tiles(facts, figures), byType(figures), slowest(figures));
     put(rest, groups(facts.samples), consumers(facts), servers(facts.servers));

@@ -1,6 +1,7 @@
 // The tenants: a list to search and sort, and the page of one tenant.
 
 import { h, panel, put, table } from "./dom.js";
+import { isUnknown } from "./deployment.js";
 import { badge, bytes, count, rate, seconds } from "./format.js";
 import { STATES } from "./search.js";
 import { t } from "./text.js";
@@ -8,6 +9,7 @@ import { clock } from "./time.js";
 import { PHONE_LIMIT, onPhone } from "./visit.js";
 
 const EVERY = 5_000, PAGE_EVERY = 30_000;
+const MAX_BEHIND = 50; // tenants that the server knows as furthest behind
 const ORDERS = ["activity", "lag", "failures", "jobs", "storage", "name"];
 
 export async function tenants(visit) {
@@ -43,12 +45,13 @@ function choices(order, name) {
 
 function lead({ count: found, known, missing: servers }, order, name) {
   if (servers.length && !known) return null; // nothing is known of them
+  if (order === "lag" && found >= MAX_BEHIND) return h("p", { class: "hint" }, t("tenants.behindAtLeast", { shown: count(found) }));
   if (order === "lag") return found > 0 && h("p", { class: "hint" }, t("tenants.behind", { count: found, shown: count(found) }));
   return h("p", { class: "hint" }, name ? t("tenants.found", { count: found, shown: count(found), known: count(known) }) : t("tenants.known", { count: known, shown: count(known) }));
 }
 
 function nothing(order, name) {
-  if (order === "lag") return t("tenants.noneBehind");
+  if (order === "lag") return t(isUnknown() ? "tenants.behindUnknown" : "tenants.noneBehind");
   return name ? t("tenants.noMatch", { name }) : t("tenants.none");
 }
 

@@ -29,6 +29,7 @@ export class Visit {
     this.main = main;
     this.parts = parts;
     this.query = query;
+    this.isReturn = false; // whether the operator has come back to where they were
     this.onRefused = onRefused;
     this.controller = new AbortController();
     updatedAt = 0;
@@ -38,14 +39,18 @@ export class Visit {
     return this.controller.signal;
   }
 
-  /** Draw the last answer to a path, then each one that differs, until the page is left. */
+  /**
+   * Draw the last answer to a path, then each one that differs, until the page is left. The second argument of
+   * `draw` is whether a list may change its rows: not while it is looked at, nor when the operator has gone back.
+   */
   async load(path, draw, every) {
-    let current = lastAnswer(path);
-    if (current) draw(current);
+    let current = lastAnswer(path), isFirst = !this.isReturn;
+    if (current) draw(current, true);
     await this.live(async () => {
       const facts = await get(path, { signal: this.signal });
-      if (facts !== current) draw(facts);
+      if (facts !== current) draw(facts, isFirst);
       current = facts;
+      isFirst = false;
     }, every);
   }
 
@@ -131,6 +136,23 @@ export function showFrame(title, isData) {
   setStatus("loading");
 }
 
+let lateText = ""; // what is late on pages that show jobs
+const late = h("p", { class: "note warn late", role: "status" });
+
+/** Set the text that says that jobs are late; empty if they are not. */
+export function setLate(text) {
+  lateText = text;
+  showLate();
+}
+
+function showLate() {
+  const title = main.querySelector("h1"), isOfJobs = document.querySelector("nav [aria-current]:not([href='#/dead'], [href='#/audit'])");
+  if (!lateText || !title || !isOfJobs) return late.remove();
+  if (late.textContent !== lateText) late.textContent = lateText;
+  if (!late.isConnected) (title.closest(".headline") ?? title).after(late);
+  return undefined;
+}
+
 const LABELS = {
   __proto__: null,
   live: "shell.live", paused: "shell.paused", broken: "shell.retrying", over: "shell.notFound", loading: "shell.loading",
@@ -142,6 +164,7 @@ export function setStatus(state, text, warningText) {
   const label = text ?? t(LABELS[state]);
   if (pulse.textContent !== label) pulse.textContent = label;
   document.title = document.title.replace(/^(\(\d+\) )?\? /, "$1");
+  if (state === "live") showLate();
   if (warningText) warn(updatedAt ? t("shell.lastUpdated", { warning: warningText, time: moment(updatedAt) }) : warningText);
   else warning.remove();
 }
