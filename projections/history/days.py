@@ -20,32 +20,31 @@ _ENTRY_ID = re.compile(r"\d{1,15}-\d{1,20}\Z")
 WEEKS_AHEAD = 2
 """Weeks from now for which partitions are made."""
 _LATE_MS = 30 * DAY_MS
-"""If the entry is later than the time in its UUIDv7 by more than this, that time is not used."""
+"""If the entry is later than the time in its event id by more than this, that time is not used. The
+event id of a dead letter that was requeued is its first entry id, which may be months old: under
+that day, the event would leave the history at once (`retention`)."""
 _DAYS_OFF = timedelta(days=31)
-"""The most days between an event's day and that of its entry: `_LATE_MS` may begin and end within a
-day. Only a requeued dead letter, whose event id is its first entry, may have an earlier day."""
+"""The most days from an event's day to its entry, since `_LATE_MS` may begin and end within a day.
+An event that is held, or was stored by an earlier version, may have an earlier day."""
 _EARLY_MS = WEEKS_AHEAD * 7 * DAY_MS
 """The most that the time in an event id may be ahead of its entry: such a day has a partition."""
+
+
+def time_in(event_id: str) -> int | None:
+    """Return the time in an event id, in milliseconds, plausible or not; None if it has none."""
+    made = time_of(event_id)
+    if made is None and _ENTRY_ID.match(event_id):
+        return int(event_id.partition("-")[0])
+    return made
 
 
 def made_at(event_id: str, entry_ms: int) -> int | None:
     """Return the time in an event id, in milliseconds, or None if it has no plausible one.
 
-    A time too far ahead of the entry is not plausible. The event id of a requeued dead letter may
-    be that of its first entry, whose time is plausible however long ago it was.
+    A time too far from that of the entry is not plausible.
     """
-    made = time_of(event_id)
-    if made is not None:
-        return made if -_LATE_MS <= made - entry_ms <= _EARLY_MS else None
-    if _ENTRY_ID.match(event_id):
-        made = int(event_id.partition("-")[0])
-        return made if made - entry_ms <= _EARLY_MS else None
-    return None
-
-
-def has_time(event_id: str) -> bool:
-    """Return True if an event id contains a time, plausible or not."""
-    return time_of(event_id) is not None or _ENTRY_ID.match(event_id) is not None
+    made = time_in(event_id)
+    return made if made is not None and -_LATE_MS <= made - entry_ms <= _EARLY_MS else None
 
 
 def day_of(event_id: str | None, entry_id: EntryId) -> date:
@@ -80,15 +79,9 @@ def partition_name(monday: date) -> str:
 
 
 def day_before(entry_id: EntryId) -> date:
-    """Return a day before which no event of this entry, or of a later one, is stored.
+    """Return a day before which hardly any event of this entry, or of a later one, is stored.
 
-    Those of requeued dead letters may be.
+    An earlier day is possible for an event that was appended again after weeks.
     """
     day = entry_id.time.date()
     return day - _DAYS_OFF if day - date.min > _DAYS_OFF else date.min
-
-
-def day_after(entry_id: EntryId) -> date:
-    """Return a day after which no event of this entry, or of an earlier one, is stored."""
-    day = entry_id.time.date()
-    return day + _DAYS_OFF if date.max - day > _DAYS_OFF else date.max

@@ -14,7 +14,7 @@ import psycopg
 import structlog
 
 from projections.event_identity import is_repeat, other_identity
-from projections.history.days import day_at, has_time
+from projections.history.days import day_at, time_in
 from projections.history.event_rows import COLUMN_TYPES, EventRow
 from sql import queries
 from streams.entry_ids import EntryId
@@ -211,9 +211,12 @@ def _held_days(
     for row in rows:
         began = day_at(earliest[JobKey(*row[:3])].ms)
         # If the job began on this day and no later day can have begun, no other day is possible,
-        # unless the event id has a time: another append may be stored under the day of that time.
-        if began < row.day or row.day < latest or has_time(row.event_id):
-            wanted.append((*row[:4], began))
+        # unless the event id has a time: another append may be stored under the day of that time,
+        # even if that is before the job's first entry.
+        made = time_in(row.event_id)
+        if began < row.day or row.day < latest or made is not None:
+            first = began if made is None else min(began, day_at(made))
+            wanted.append((*row[:4], first))
     if not wanted:
         return {}
     columns = [list(column) for column in zip(*wanted, strict=True)]

@@ -82,14 +82,17 @@ TRUNCATE read_entries;
 ANALYZE tail_events;
 
 -- name: touch_jobs
--- The jobs that have an event in the range. The day of an event is within 30 days of its entry, so that
--- most partitions are not read.
+-- The jobs that have an event with an entry in the range: its earliest or its latest one. All partitions
+-- are read, as by a walk: an event that was appended again has the day of its first append, however long
+-- ago that was.
 INSERT INTO touched_jobs
 SELECT tenant, kind, id FROM job_events
-WHERE (entry_ms, entry_seq)
-      BETWEEN (%(since_ms)s::bigint, %(since_seq)s::bigint)
-          AND (%(until_ms)s::bigint, %(until_seq)s::bigint)
-  AND day BETWEEN %(since_day)s::date AND %(until_day)s::date
+WHERE ((entry_ms, entry_seq)
+       BETWEEN (%(since_ms)s::bigint, %(since_seq)s::bigint)
+           AND (%(until_ms)s::bigint, %(until_seq)s::bigint)
+    OR (last_ms, last_seq)
+       BETWEEN (%(since_ms)s::bigint, %(since_seq)s::bigint)
+           AND (%(until_ms)s::bigint, %(until_seq)s::bigint))
   AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
   AND (%(first)s::text IS NULL OR tenant COLLATE "C" >= %(first)s)
   AND (%(end)s::text IS NULL OR tenant COLLATE "C" < %(end)s)

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import redis
 
-from projections.history.days import day_after, day_before
 from projections.replay.events.history_walk import walk
 from projections.replay.events.parts import Part, decoded
 from projections.replay.events.portions import by_bytes
@@ -120,7 +119,7 @@ class Sources:
         return self._tail.oldest_entry(tenant)
 
     def narrow(self, entries: EntryRange) -> None:
-        """Restrict walks and counts to jobs that have an event in the range."""
+        """Restrict walks and counts to jobs of which an event was appended in the range."""
         if not entries.narrows:
             return
         self._narrowed = True
@@ -132,8 +131,6 @@ class Sources:
                 "since_seq": min(since.seq, LAST.seq),
                 "until_ms": min(until.ms, LAST.ms),
                 "until_seq": min(until.seq, LAST.seq),
-                "since_day": day_before(since),
-                "until_day": day_after(until),
                 **self._scope(),
             },
         )

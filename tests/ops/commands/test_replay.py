@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from psycopg.sql import SQL, Identifier
 
 from ops.tasks.audit import user_name
 from ops.tasks.replay.settled import settled
+from projections.history.retention import drop_before
 from projections.replay.checkpoint import Checkpoint, ShareProgress
 from streams.appender import EventAppender
 from streams.entry_ids import EntryId
@@ -429,3 +431,33 @@ def test_settled__pending_delivered_and_no_group(redis_client: redis.Redis) -> N
     assert settled(redis_client, "rows", ["1"]) == {"1": EntryId(0, 2**64 - 1)}
     redis_client.xack(log, "rows", "1-0", "2-0")
     assert settled(redis_client, "rows", ["1"]) == {"1": EntryId(2, 0)}
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_dead_letter_requeued_after_months__in_the_history_and_in_the_range_of_a_replay(
+    tools: Tools, redis_client: redis.Redis, database_url: str, *, applied: bool
+) -> None:
+    """Whether or not the rows had its first entry."""
+    first = EntryId((redis_client.time()[0] - 60 * 86_400) * 1_000, 0)
+    fields: dict[Any, Any] = {"event": b'{"type":"done","id":"a1"}'}
+    facts = {"entry_id": str(first), "group": "status", "reason": "not_json", "detail": "bad"}
+    redis_client.xadd("tenant:t0:dead", fields | facts, id=str(first))
+    tools.consume("rows")
+    if applied:
+        redis_client.xadd("tenant:t0:events", fields, id=str(first))
+        eventually(lambda: all_settled(redis_client, "t0", "rows"), 60)
+    tools.run("dead", "requeue", "--tenant", "t0", "--all")
+    eventually(lambda: all_settled(redis_client, "t0", "rows"), 60)
+    again = redis_client.xinfo_stream("tenant:t0:events")["last-generated-id"].decode()
+    redis_client.delete("tenant:t0:events")
+    with psycopg.connect(database_url, autocommit=True) as db:
+        drop_before(db, datetime.now(UTC).date() - timedelta(days=90 if applied else 30))
+        held = db.execute(
+            "SELECT concat(entry_ms, '-', entry_seq), last_ms, landings FROM job_events"
+        )
+        last = int(again.partition("-")[0])
+        assert held.fetchall() == [(str(first), last, 2) if applied else (again, None, 1)]
+        db.execute("DELETE FROM jobs")
+    bounds = ("--since", again, "--until", again)
+    assert json.loads(tools.run("replay", "rows", *bounds, "--json"))["jobs"] == 1
+    assert tools.run("verify", "rows") == "verified 1 jobs\n"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 import redis
 
 from projections.replay.events.sources import EntryRange, Sources
 from projections.rows.writer import JobRows
 from streams.keys import JobKey
+from tests.support.job_tables import uuid7_at
 from tests.support.replays import (
     KEYS,
     Connect,
     append,
+    entry,
     ours,
 )
 
@@ -59,6 +62,24 @@ def test_narrow__one_event_in_the_range__all_events_of_its_job(
     (part,) = sources.walk()
     assert part.held + part.tail == entries[:3]
     assert sources.count_events() == 3
+
+
+@pytest.mark.parametrize("event_id", ["own", uuid7_at(0)])
+def test_narrow__event_that_was_appended_again_in_the_range__its_job(
+    rows: JobRows, sources: Sources, event_id: str
+) -> None:
+    """However long after the first append, and in whichever order both were stored."""
+    now, months = 1_790_000_000_000, 90 * 86_400_000
+    log = [entry("1", f"{now + n * months}-0", "done", event_id=event_id) for n in range(2)]
+    rows.apply(log[:1])
+    rows.apply(log[1:])
+    again = [each._replace(tenant="2") for each in log]
+    rows.apply(again[1:])
+    rows.apply(again[:1])
+    for each in log:
+        sources.narrow(EntryRange(each.entry_id, each.entry_id))
+        assert [part.job.tenant for part in sources.walk()] == ["1", "2"]
+        sources.commit()
 
 
 def test_read_on__an_entry_appended_meanwhile__is_seen_inside_a_walk(

@@ -358,6 +358,27 @@ def test_history__event_that_is_held_under_the_day_its_id_tells__found_there(
     check(db, log)
 
 
+@pytest.mark.parametrize("form", ["uuid7", "entry id"])
+def test_history__event_id_of_a_time_long_before__goes_by_its_entry_and_stays_one_row(
+    rows: JobRows, db: psycopg.Connection, form: str
+) -> None:
+    """The first append may be near to the time in the event id, and the second one not."""
+    today = datetime.now(UTC).date()
+    now, made, near = (milliseconds(today - timedelta(days=days)) for days in (0, 60, 40))
+    event_id = uuid7_at(made) if form == "uuid7" else f"{made}-0"
+    log = [event(f"{now + n}-0", "done", event_id=event_id) for n in range(3)]
+    for entry in [*log, log[0]]:
+        rows.apply([entry])
+    check(db, log)
+    assert db.execute("SELECT day, landings FROM job_events").fetchall() == [(today, 3)]
+    job = ONE._replace(id="near")
+    both = [event(f"{ms}-0", "done", job=job, event_id=event_id) for ms in (near, now)]
+    for entry in [*both, *both]:
+        rows.apply([entry])
+    held = db.execute("SELECT day, landings FROM job_events WHERE id = 'near'").fetchall()
+    assert held == [(today - timedelta(days=60), 2)]
+
+
 @given(st.data())
 @real_server
 def test_landings__any_batches_and_redeliveries__number_of_distinct_entries(
