@@ -101,10 +101,8 @@ class Forked(subprocess.Popen[bytes]):
         answers.close()
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         request = json.dumps([list(words), dict(environ), str(Path.cwd()), limits])
-        self._lines = self._control.makefile("rw")
-        self._lines.write(request + "\n")
-        self._lines.flush()
-        self.pid = int(self._lines.readline())
+        self._control.sendall(f"{request}\n".encode())
+        self.pid = int(_line(self._control))
 
     def poll(self) -> int | None:
         """Return the exit status, or None while the command runs."""
@@ -119,8 +117,7 @@ class Forked(subprocess.Popen[bytes]):
 
     def _ended(self, timeout: float | None) -> int | None:
         if self.returncode is None and _readable(self._control, timeout):
-            line = self._lines.readline()
-            self._lines.close()
+            line = _line(self._control)
             self._control.close()
             self.returncode = int(line)
         found: int | None = self.returncode
@@ -185,6 +182,14 @@ def _readable(control: socket.socket, timeout: float | None) -> bool:
     finally:
         control.settimeout(None)
     return True
+
+
+def _line(control: socket.socket) -> bytes:
+    """Read one line, and nothing after it, which `_readable` has to see."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := control.recv(1)):
+        line += byte
+    return line
 
 
 @cache
