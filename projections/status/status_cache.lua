@@ -94,14 +94,19 @@ local function is_unchanged(key, value)
   return found == '*' or get(KEYS[key + KEY.tombstone]) == found
 end
 
--- Write the keys of a job; return whether a document changed.
+-- Return whether the write of a job changes a document.
+local function is_change(value)
+  return ARGV[value + VALUE.status] ~= '' or ARGV[value + VALUE.progress] ~= ''
+end
+
+-- Write the keys of a job.
 local function write(key, value)
   local status, progress = KEYS[key + KEY.status], KEYS[key + KEY.progress]
   local new_status, new_progress = ARGV[value + VALUE.status], ARGV[value + VALUE.progress]
   local seconds = ARGV[value + VALUE.seconds]
   if new_status == '-' then
     call('DEL', unpack(KEYS, key, key + keys_each - 1))
-    return true
+    return
   end
   if new_status == '' then renew(status, seconds) else put(status, new_status, seconds) end
   if new_progress == '' then
@@ -115,19 +120,21 @@ local function write(key, value)
     local new_tombstone = ARGV[value + VALUE.tombstone]
     call('SET', KEYS[key + KEY.tombstone], new_tombstone, 'EX', seconds + TOMBSTONE_SECONDS)
   end
-  return new_status ~= '' or new_progress ~= ''
 end
 
+local job_keys, job_values = {}, {}
 local key, value, job = 1, 3, 0
 while key <= #KEYS do
   local feed, last, names = KEYS[key], job + tonumber(ARGV[value]), {}
   key, value = key + 1, value + 1
   while job < last do
     job = job + 1
-    if not is_unchanged(key, value) then
+    if is_unchanged(key, value) then
+      job_keys[#job_keys + 1], job_values[#job_values + 1] = key, value
+      local name = ARGV[value + VALUE.feed_name]
+      if name ~= '' and is_change(value) then names[#names + 1] = name end
+    else
       lost[#lost + 1] = job
-    elseif write(key, value) and ARGV[value + VALUE.feed_name] ~= '' then
-      names[#names + 1] = ARGV[value + VALUE.feed_name]
     end
     key, value = key + keys_each, value + values_each
   end
@@ -136,10 +143,14 @@ while key <= #KEYS do
   end
 end
 
+-- The feeds come first: after an error, such as that of a user that may not run a command, the writes
+-- are tried again. A change may then be in the feed twice. If the documents came first, they would
+-- not differ any more, and the feed would lack the change.
 if #feeds > 0 then
   local time = call('TIME')
   local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
   for index, feed in ipairs(feeds) do add_to_feed(feed, changed[index], now) end
 end
+for index, first in ipairs(job_keys) do write(first, job_values[index]) end
 
 return lost
