@@ -18,6 +18,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -185,9 +186,12 @@ class JobReport(JobReportBase):
             self._send(event)
 
     def _start_timer(self) -> None:
-        self._timer = threading.Timer(self._pace.seconds_to_wait(), self._flush)
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(self._pace.seconds_to_wait(), self._flush)
+        timer.daemon = True
+        # Without a thread for it, the progress is sent with the next one, or with the end.
+        with suppress(RuntimeError):
+            timer.start()
+            self._timer = timer
 
     def _flush(self) -> None:
         with self._lock:

@@ -103,7 +103,11 @@ class Publishing:
         thread = threading.Thread(
             target=copy_context().run, args=(call.run,), name="jobtrail queued", daemon=True
         )
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or the process is about to end
+            self.losses.lose(task_id, error)
+            return None
         thread.join(self.seconds)
         if call.attempt is not None:
             self.losses.arrived()

@@ -212,7 +212,11 @@ class _Hooks:
             # The arguments cannot be read, for example because this process lacks their classes.
             _LOG.warning("job %s is not reported: %s", job.id, described(error))
             return
-        report(task)
+        try:
+            report(task)
+        except Exception as error:
+            # RQ's own method has yet to be called, or its caller would take the job for failed.
+            _LOG.warning("job %s is not reported: %s", job.id, described(error))
 
 
 def _status(job: Any) -> str | None:

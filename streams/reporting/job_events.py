@@ -25,7 +25,7 @@ from ..events import (
     Progress,
     parse_event,
 )
-from ..failure import failure_of, text_of, valid_text
+from ..failure import described, failure_of, text_of, valid_text
 from ..keys import JobKey, check_tenant
 from ..payloads import Prepared, too_large, typed_payload
 from .fields import (
@@ -182,12 +182,22 @@ class JobEvents:
         if at is not None:
             given["at"] = at
         extra = given.pop("extra", None)
-        if isinstance(extra, Mapping):
-            if extra:
-                given["extra"] = plain(extra, self._unknown("extra"))
-        elif extra is not None:
-            self._mistake("extra", InvalidEvent("invalid_event", "extra: must be a mapping"))
+        if extra is not None:
+            given |= self._extra(extra)
         return self._valid_event(Progress, given)
+
+    def _extra(self, extra: object) -> Fields:
+        """Return the field `extra`, or nothing if its value is empty or a mistake."""
+        try:
+            if isinstance(extra, Mapping):
+                return {"extra": plain(extra, self._unknown("extra"))} if extra else {}
+            error = InvalidEvent("invalid_event", "extra: must be a mapping")
+        except InvalidEvent:
+            raise
+        except Exception as problem:  # of the value's own code
+            error = InvalidEvent("not_json", f"extra: it cannot be written: {described(problem)}")
+        self._mistake("extra", error)
+        return {}
 
     def done(self, result: object) -> Prepared | None:
         """Return the end with a result, or None if the report is silent.
@@ -197,13 +207,13 @@ class JobEvents:
         Raises:
             InvalidEvent: the result is too large or cannot be written, and mistakes are strict.
         """
-        named = result_fields(result)
         try:
-            raw = encode(named, self._unknown("result"))
+            raw = encode(result_fields(result), self._unknown("result"))
         except InvalidEvent:
             raise
-        except NOT_JSON as error:
-            self._mistake("result", InvalidEvent("not_json", f"it cannot be written: {error}"))
+        except Exception as error:  # of the result's own code, too
+            problem = f"it cannot be written: {described(error)}"
+            self._mistake("result", InvalidEvent("not_json", problem))
             raw = b"{}"
         end = self.bare(Done)
         if end is None:
@@ -221,8 +231,8 @@ class JobEvents:
             InvalidEvent: the code is not valid, and mistakes are strict.
         """
         if isinstance(error, BaseException):
-            error, described = failure_of(error)
-            code = described if code is None else code
+            error, found = failure_of(error)
+            code = found if code is None else code
         fields = {"error": valid_text(text_of(error)), "code": code}
         return self._valid_event(Failed, converted(fields))
 

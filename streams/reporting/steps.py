@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from .values import as_number, as_whole_number
+from .fields import converted
 
+_MOST_STEPS = 2**53
+"""The largest number of a step that is valid; others are not calculated with."""
 _ReportedT_co = TypeVar("_ReportedT_co", covariant=True)
 
 
@@ -30,11 +32,11 @@ class StepNumbers:
         self, name: str, index: int | None, total: int | None, display: str | None
     ) -> dict[str, Any]:
         """Return the fields that all progress of a step has."""
-        number = self._last + 1 if index is None else as_whole_number(index)
-        if isinstance(number, int):
+        given = converted({"step_index": index, "step_total": total})
+        number = given.get("step_index", self._last + 1)
+        if type(number) is int and 0 <= number <= _MOST_STEPS:
             self._last = number
-        if total is not None:
-            self._total = as_whole_number(total)
+        self._total = given.get("step_total", self._total)
         return {
             "step": name,
             "step_index": number,
@@ -86,8 +88,8 @@ class _Step(Generic[_ReportedT_co]):
 
         Without `percent`, the progress remains what it was.
         """
-        number = as_number(percent)
-        if isinstance(number, int | float) and math.isfinite(number):
+        number = _finite(converted({"step_percent": percent}).get("step_percent"))
+        if number is not None:
             self._percent = number
         return self._job.progress(
             **self._fields,
@@ -140,12 +142,27 @@ class AsyncStep(_Step[Awaitable[None]]):
             await self.progress(100)
 
 
+def _finite(value: object) -> float | None:
+    """Return a number as one of Python's own, or None for another value or one beyond a float."""
+    if not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except Exception:  # of the value's own code, or it is too large
+        return None
+    if type(value) is int:
+        return value
+    return number if math.isfinite(number) else None
+
+
 def _overall(index: object, total: object, percent: float) -> float | None:
     """Return the progress of the job, all of whose steps count equally; None if it is not known.
 
     A percent beyond 0 to 100 counts as the nearest limit.
     """
-    if not isinstance(index, int) or not isinstance(total, int) or total < 1:
+    if type(index) is not int or type(total) is not int:
+        return None
+    if abs(index) > _MOST_STEPS or not 1 <= total <= _MOST_STEPS:
         return None
     share = min(1.0, max(0.0, percent / 100))
     return round(100 * min(1.0, max(0.0, (index - 1 + share) / total)), 1)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +15,18 @@ from typing import Any
 
 import pytest
 import redis
+import rq
 
 from ops.devstack import EmbeddedRedis
+from streams.appender import EventAppender
 from streams.async_reporter import AsyncReporter
 from streams.compat.bridge import Bridge
 from streams.connection import connect
 from streams.integrations.async_task_reports import AsyncTaskReports
 from streams.integrations.publishing import Publishing
+from streams.integrations.rq import report_tasks
 from streams.integrations.task_reports import Task, TaskReports
+from streams.reporter import Reporter
 from tests.support.servers import RedisFactory
 from tests.support.waiting import eventually
 
@@ -146,6 +151,48 @@ def test_mistake_in_a_report__is_no_outage(
     assert reported(client_of_server) == {"a"}
     assert len(losses(caplog)) == 1
     assert reports.lost == 0
+
+
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the system refuse every new thread, as at the limit of processes."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    for name in ("_start_joinable_thread", "_start_new_thread"):
+        if hasattr(threading, name):
+            monkeypatch.setattr(threading, name, refuse)
+
+
+def test_no_thread_can_be_started__is_a_lost_report(
+    client_of_server: redis.Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = TaskReports(through=Bridge(client_of_server))
+    with monkeypatch.context() as patch:
+        no_threads(patch)
+        assert reports.queued(task("lost")) == 1
+        with Reporter(EventAppender(client_of_server)).job("job", tenant="42") as job:
+            for number in range(3):
+                job.progress("s", number)
+    assert (reports.lost, len(losses(caplog))) == (1, 1)
+    reports.queued(task("after"))
+    assert reported(client_of_server) == {"after", "job"}
+
+
+def test_rq_enqueues_a_job_whose_report_fails(
+    client_of_server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise RuntimeError
+
+    monkeypatch.setattr(TaskReports, "queued", fail)
+    stop = report_tasks(through=Bridge(client_of_server))
+    try:
+        to = rq.Queue(connection=client_of_server)
+        job = to.enqueue("math.sqrt", kwargs={"tenant_id": 7})
+        assert to.job_ids == [job.id]
+    finally:
+        stop()
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])

@@ -42,6 +42,19 @@ class Hostile(int):
     __str__ = __repr__ = __float__ = __index__ = __int__  # type: ignore[assignment]
 
 
+class Endless:
+    """A value whose own code recurses without an end."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self, name + "x")
+
+
+def step(job: Any, *, percent: Any = None, **options: Any) -> None:
+    with job.step("a", **options) as step:
+        if percent is not None:
+            step.progress(percent)
+
+
 WRONG: list[tuple[str, Callable[[Any], object], dict[str, Any]]] = [
     ("percent", lambda job: job.progress("a", percent="half"), {"step": "a"}),
     ("step", lambda job: job.progress("a" * 201, percent=5), {"percent": 5}),
@@ -60,7 +73,10 @@ WRONG: list[tuple[str, Callable[[Any], object], dict[str, Any]]] = [
     ("step_index", lambda job: job.progress("a", step_index="9" * 5_000), {"step": "a"}),
     ("step", lambda job: job.progress(Hostile(), percent=5), {"percent": 5}),
     ("step_index", lambda job: job.progress("a", step_index=Hostile(-1)), {"step": "a"}),
+    ("extra", lambda job: job.progress("a", extra={"x": Endless()}), {"step": "a"}),
 ]
+
+NOT_NUMBERS: list[Any] = [10**400, -(10**400), "9" * 5_000, Hostile(1), Endless(), "x", -1]
 
 
 @pytest.mark.parametrize(("field", "report", "kept"), WRONG, ids=range(len(WRONG)))
@@ -88,6 +104,33 @@ def test_wrong_value__is_left_out_and_named_with_its_line(
         Reporter(EventAppender(redis_client), strict=True).job("a2", tenant="42") as strict,
     ):
         report(strict)
+
+
+def test_result_whose_code_fails__keeps_the_end(
+    redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Reporter(EventAppender(redis_client)).job("a1", tenant="42") as job:
+        job.done(Endless())
+    assert [event["type"] for event in events(redis_client)] == ["processing", "done"]
+    assert "job a1: result is not reported: it cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", NOT_NUMBERS, ids=range(len(NOT_NUMBERS)))
+def test_wrong_number_of_a_step__is_left_out(
+    redis_client: redis.Redis, caplog: pytest.LogCaptureFixture, wrong: Any
+) -> None:
+    """Whichever of its numbers it is; the next step has the number after the last valid one."""
+    reporter = Reporter(EventAppender(redis_client), progress_per_second=1e6)
+    with reporter.job("a1", tenant="42") as job:
+        step(job, percent=wrong)
+        step(job, index=wrong)
+        step(job, total=wrong)
+        step(job, total=4)
+    progress = [event for event in events(redis_client) if event["type"] == "progress"]
+    assert (progress[-1]["step_index"], progress[-1]["step_total"]) == (3, 4)
+    assert progress[-1]["percent"] == 75
+    fields = {record.getMessage().partition("job a1: ")[2].split()[0] for record in caplog.records}
+    assert fields <= {"step_percent", "step_index", "step_total"}
 
 
 COMMON: list[dict[str, Any]] = [
