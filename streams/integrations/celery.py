@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from signal import valid_signals
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -44,17 +45,8 @@ def report_tasks(
     """
     from celery import signals  # noqa: PLC0415 - only its users have it
 
-    hooks = _Hooks(TaskReports(tenant_of, through, publish_seconds=publish_seconds))
-    connected = [
-        (signals.before_task_publish, hooks.published),
-        (signals.task_received, hooks.received),
-        (signals.task_prerun, hooks.started),
-        (signals.task_success, hooks.succeeded),
-        (signals.task_failure, hooks.failed),
-        (signals.task_revoked, hooks.revoked),
-        (signals.task_postrun, hooks.left),
-        (signals.task_unknown, hooks.unknown),
-    ]
+    reports = TaskReports(tenant_of, through, publish_seconds=publish_seconds)
+    connected = _Hooks(reports).receivers(signals)
 
     def stop() -> None:
         for signal, receiver in connected:
@@ -76,10 +68,28 @@ class _Hooks:
         # A request lives as long as the worker's main process waits for its end.
         self._received: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
+    def receivers(self, signals: Any) -> list[tuple[Any, Callable[..., None]]]:
+        """Return Celery's signals that are received, and their receivers."""
+        return [
+            (signals.before_task_publish, self.published),
+            (signals.worker_ready, self.ready),
+            (signals.task_received, self.received),
+            (signals.task_prerun, self.started),
+            (signals.task_success, self.succeeded),
+            (signals.task_failure, self.failed),
+            (signals.task_revoked, self.revoked),
+            (signals.task_postrun, self.left),
+            (signals.task_retry, self.stopped),
+            (signals.task_unknown, self.unknown),
+        ]
+
     def published(self, sender: str, headers: Mapping[str, Any], body: Any, **_: Any) -> None:
         args, kwargs = body[0], body[1]
         attempt = int(headers.get("retries") or 0) + 1
         self._reports.queued(Task(headers["id"], sender, attempt, tuple(args), kwargs))
+
+    def ready(self, **_: Any) -> None:
+        self._reports.warn_if_unnamed()
 
     def received(self, request: Any, **_: Any) -> None:
         self._received[request.id] = request
@@ -122,7 +132,8 @@ class _Hooks:
         """Report ends that have no signal: `Ignore`, `Reject`, and the exit of the process.
 
         Celery has no state for an exception that is not an `Exception`. The exception is still
-        being handled here; the process exits next, which not every version reports.
+        being handled here; the process exits next, which not every version reports. The end of a
+        process that got a signal is left to the worker's main process, which knows its reason.
         """
         run = _run(task.request, task.name, task_id)
         if state == "IGNORED":
@@ -130,14 +141,35 @@ class _Hooks:
         elif state == "REJECTED" and not getattr(retval, "requeue", False):
             self._reports.failed(run, Failure("the task rejected its message", "Reject"))
         elif state is None and not (task.acks_late and task.reject_on_worker_lost):
-            self._reports.failed(run, sys.exc_info()[1] or SystemExit())
+            error = sys.exc_info()[1] or SystemExit()
+            if not _is_exit_by_signal(error):
+                self._reports.failed(run, error)
         self._reports.left(task_id)
+
+    def stopped(self, sender: Any, request: Any, reason: object = None, **_: Any) -> None:
+        """Report the end of a task that a cold shutdown stopped after its message was acknowledged.
+
+        The worker's main process sends this signal without a reason then, although nothing retries
+        the task. A message that is not acknowledged is delivered again.
+        """
+        if reason is None and not sender.acks_late:
+            failure = Failure("the worker was stopped before the task ended", "WorkerShutdown")
+            self._reports.failed(_run(request, sender.name), failure)
 
     def unknown(self, message: Any, name: str, id: str, **_: Any) -> None:  # noqa: A002
         args, kwargs = message.payload[0], message.payload[1]
         attempt = int(message.headers.get("retries") or 0) + 1
         run = Task(id, name, attempt, tuple(args), kwargs)
         self._reports.failed(run, Failure("no worker knows this task", "NotRegistered"))
+
+
+def _is_exit_by_signal(error: BaseException) -> bool:
+    """Return True for the exception by which a process of the pool ends when it gets a signal.
+
+    Its status is that of `billiard.common._shutdown_cleanup`.
+    """
+    code = error.code if isinstance(error, SystemExit) else None
+    return isinstance(code, int) and code + 256 in valid_signals()
 
 
 def _run(request: Any, name: str, task_id: str | None = None) -> Task:

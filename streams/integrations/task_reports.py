@@ -105,6 +105,10 @@ class TaskReports:
         self._before: dict[str, object] = {}
         """Jobs that were current before each running task, for tasks that run others in place."""
 
+    def warn_if_unnamed(self) -> None:
+        """Log a warning if no Redis is set, so that nothing will be reported."""
+        if_named(self._bridge)
+
     def queued(self, task: Task, *, again: bool = False) -> int:
         """Report that a task waits for a worker, before a worker can get it; return the attempt.
 

@@ -37,6 +37,11 @@ def be_killed(tenant_id: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def be_terminated(tenant_id: int) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(600)
+
+
 def be_killed_in_a_retry(self: Any, tenant_id: int) -> None:
     if self.request.retries == 0:
         raise self.retry(countdown=0)
@@ -49,6 +54,10 @@ def take_too_long(tenant_id: int) -> None:
 
 def exit_early(tenant_id: int) -> None:
     raise SystemExit(3)
+
+
+def wait(tenant_id: int) -> None:
+    time.sleep(600)
 
 
 def raise_unprintable(tenant_id: int) -> None:
@@ -69,9 +78,12 @@ def return_a_set(tenant_id: int) -> set[int]:
 
 app.task(grade, name="grade")
 app.task(be_killed, name="be_killed")
+app.task(be_terminated, name="be_terminated")
 app.task(be_killed_in_a_retry, name="be_killed_in_a_retry", bind=True, max_retries=3)
 app.task(take_too_long, name="take_too_long", time_limit=1)
 app.task(exit_early, name="exit_early")
+app.task(wait, name="wait")
+app.task(wait, name="wait_with_late_ack", acks_late=True)
 app.task(raise_unprintable, name="raise_unprintable")
 app.task(ignore, name="ignore")
 app.task(reject, name="reject", acks_late=True)

@@ -14,7 +14,7 @@ from celery.worker.state import revoked
 
 from projections.decoding import decode
 from projections.status.writer import StatusCache
-from streams.compat.bridge import Bridge
+from streams.compat.bridge import Bridge, forget
 from streams.entry_ids import of_reply
 from streams.integrations.celery import report_tasks
 from streams.job_report import JobReport
@@ -157,3 +157,17 @@ def test_a_second_call_replaces_the_first(app: Celery, redis_client: redis.Redis
         assert sorted(types()) == ["done", "processing", "queued"]
     finally:
         stop()
+
+
+def test_a_worker_without_an_address_warns_when_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("JOBTRAIL_REDIS_URL", raising=False)
+    forget()
+    stop = report_tasks()
+    try:
+        signals.worker_ready.send(sender=None)
+    finally:
+        stop()
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("nothing is appended or read: JOBTRAIL_REDIS_URL")

@@ -7,13 +7,16 @@ a folder that it was installed into (`pip install --target`); `.ci/run` does tha
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from ops.devstack import EmbeddedRedis
 from streams.connection import connect
@@ -22,7 +25,7 @@ from tests.support.servers import server_folder
 
 TREE = Path(__file__).parents[3]
 OLDEST = "JOBTRAIL_TEST_OLDEST_CELERY"
-WORKER = "-m celery -A tests.support.celery_academy worker --pool prefork -c 1 -l warning".split()
+WORKER = "-m celery -A tests.support.celery_academy worker --pool prefork -c 2 -l warning".split()
 SEND = """
 import sys
 from tests.support.celery_academy import app
@@ -33,6 +36,7 @@ app.send_task("grade", kwargs={"tenant_id": 7}, task_id="expired", expires=-1)
 
 ENDS = {
     "be_killed": ("FAILED", 1, "WorkerLostError"),
+    "be_terminated": ("FAILED", 1, "WorkerLostError"),
     "be_killed_in_a_retry": ("FAILED", 2, "WorkerLostError"),
     "take_too_long": ("FAILED", 1, "TimeLimitExceeded"),
     "exit_early": ("FAILED", 1, "SystemExit"),
@@ -47,11 +51,25 @@ ENDS = {
 """The expected end of each task's job: its status, attempt and code."""
 
 
+@dataclass
+class Academy:
+    """A worker, an application that sends tasks to it, and the jobs of the tasks."""
+
+    worker: subprocess.Popen[bytes]
+    app: Celery
+    jobs: JobEnds
+
+    def begin(self, name: str, task_id: str) -> None:
+        """Send a task, and wait until it runs."""
+        self.app.send_task(name, kwargs={"tenant_id": 7}, task_id=task_id)
+        self.jobs.reached(task_id, "PROCESSING")
+
+
 @pytest.fixture(
     scope="module",
     params=["installed", pytest.param("oldest", marks=pytest.mark.thorough)],
 )
-def academy(request: pytest.FixtureRequest) -> Iterator[JobEnds]:
+def academy(request: pytest.FixtureRequest) -> Iterator[Academy]:
     """A worker that has received one task of each kind."""
     folders = [str(TREE)]
     if request.param == "oldest":
@@ -77,13 +95,38 @@ def academy(request: pytest.FixtureRequest) -> Iterator[JobEnds]:
         )
         client = stack.enter_context(connect(server.url))
         try:
-            yield JobEnds(client)
+            yield Academy(worker, Celery("academy", broker=server.url), JobEnds(client))
         finally:
             worker.terminate()
             worker.wait()
 
 
 @pytest.mark.parametrize("task", ENDS)
-def test_however_a_task_ends__its_job_ends(academy: JobEnds, task: str) -> None:
-    status = academy.ended(task)
+def test_however_a_task_ends__its_job_ends(academy: Academy, task: str) -> None:
+    status = academy.jobs.ended(task)
     assert (status["status"], status["attempt"], status.get("code")) == ENDS[task]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGQUIT", "SIGKILL"])
+def test_a_running_task_that_is_revoked_and_terminated_is_cancelled(
+    academy: Academy, name: str
+) -> None:
+    task = f"terminated_{name}"
+    academy.begin("wait", task)
+    academy.app.control.revoke(task, terminate=True, signal=name)
+    assert academy.jobs.ended(task)["status"] == "CANCELLED"
+    # The process of the pool that ended reports nothing after it.
+    academy.app.send_task("grade", kwargs={"tenant_id": 7}, task_id=f"after_{name}")
+    academy.jobs.ended(f"after_{name}")
+    ends = [event["type"] for event in academy.jobs.events(task)]
+    assert sorted(ends) == ["cancelled", "processing"]
+
+
+def test_a_cold_shutdown_ends_the_jobs_whose_messages_do_not_come_back(academy: Academy) -> None:
+    academy.begin("wait", "lost")
+    academy.begin("wait_with_late_ack", "kept")
+    academy.worker.send_signal(signal.SIGQUIT)
+    academy.worker.wait()
+    lost, kept = academy.jobs.status("lost"), academy.jobs.status("kept")
+    assert (lost["status"], lost["code"]) == ("FAILED", "WorkerShutdown")
+    assert kept["status"] == "PROCESSING"
