@@ -47,8 +47,12 @@ _OUT_OF_MEMORY = re.compile(
 )
 # ffmpeg's exit status after any signal that it catches, SIGXCPU among them.
 _CAUGHT_A_SIGNAL = 255
-# The kernel counts the time for the limit in clock ticks, and the time that it reports exactly.
-_NEAR_LIMIT = 0.8
+_NEAR_LIMIT = 0.5
+"""The share of the limit from which a process that a signal ended is taken to have reached it.
+
+The kernel counts the time for the limit in clock ticks. On a busy machine these may be more than
+the time that the process used, which it reports exactly.
+"""
 
 Argument = str | Path
 LineSink = Callable[[str], bool]
@@ -311,8 +315,9 @@ def _beyond(caps: Caps, end: _End, stderr: str) -> str | None:
     """Return the reason if ffmpeg exceeded a limit, or None."""
     if _OUT_OF_MEMORY.search(stderr):
         return _too_much_memory(caps)
-    timed = end.status in (-signal.SIGXCPU, -signal.SIGKILL, _CAUGHT_A_SIGNAL)
-    if timed and end.cpu_seconds >= _NEAR_LIMIT * caps.cpu_seconds:
+    perhaps = end.status in (-signal.SIGKILL, _CAUGHT_A_SIGNAL)
+    timed = perhaps and end.cpu_seconds >= _NEAR_LIMIT * caps.cpu_seconds
+    if timed or end.status == -signal.SIGXCPU:  # which only the limit sends
         return f"needs more than {caps.cpu_seconds} s of processor time"
     if end.status == -signal.SIGXFSZ or (end.status and "File too large" in stderr):
         return f"needs a file of more than {caps.file_bytes // MIB} MiB"

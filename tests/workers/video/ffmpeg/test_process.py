@@ -185,10 +185,17 @@ def test_runs_at_the_same_time__each_has_its_own_processor_time(tmp_path: Path) 
 
 
 def test_processor_time_beyond_the_limit__is_named() -> None:
-    busy = "import signal; signal.signal(signal.SIGXCPU, lambda *_: exit(255))\nwhile True: pass"
+    """By a process that catches the signal as ffmpeg does, one that does not, and ffmpeg itself."""
+    handled = "import signal; signal.signal(signal.SIGXCPU, lambda *_: exit(255))"
+    endless = ["-f", "lavfi", "-i", "testsrc2=size=1920x1080", "-f", "null", "-"]
     caps = Caps(1024 * MIB, cpu_seconds=1, file_bytes=MIB)
-    with pytest.raises(FfmpegCapped, match="more than 1 s of processor time"):
-        run([sys.executable, "-c", busy], caps=caps)
+    for command in (
+        [sys.executable, "-c", f"{handled}\nwhile True: pass"],
+        [sys.executable, "-c", "while True: pass"],
+        ffmpeg_command(*endless),
+    ):
+        with pytest.raises(FfmpegCapped, match="more than 1 s of processor time"):
+            run(command, caps=caps)
 
 
 def test_ffmpeg_that_is_started_by_a_script__ends_with_it(tmp_path: Path) -> None:
