@@ -187,13 +187,23 @@ class Bridge:
         """Append an event that may be lost; return False, with a warning, if it was dropped."""
         return self._reporter.append_or_drop(job.tenant, event)
 
-    def end(self, job: JobKey, event: Event, retry_seconds: float | None = None) -> None:
-        """Append an end, durably if the server can, and retry it for the reporter's time or this.
+    def publish(self, job: JobKey, event: Event, seconds: float) -> None:
+        """Append an event, and retry it for so many seconds while Redis is unreachable.
+
+        Raises:
+            LogUnavailable: Redis stayed unavailable, or refused the event.
+        """
+        delivery = self._reporter.delivery
+        prepared = delivery.prepared(event)
+        delivery.send_end(job.tenant, prepared, retry_seconds=seconds, retry_refusals=False)
+
+    def end(self, job: JobKey, event: Event) -> None:
+        """Append an end, durably if the server can, and retry it for the reporter's time.
 
         Raises:
             LogUnavailable: Redis stayed unavailable; the queue should deliver the message again.
         """
-        self._reporter.append_with_retries(job.tenant, event, retry_seconds=retry_seconds)
+        self._reporter.append_with_retries(job.tenant, event)
 
     def _attempt(self, job: JobKey, given: int | None) -> int:
         with self._lock:

@@ -9,7 +9,7 @@ decides. Used by applications through `jobtrail.compat`, and by `streams/integra
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -129,16 +129,18 @@ def append_state(
     state: State,
     attempt: int | None = None,
     *,
-    retry_seconds: float | None = None,
+    seconds_left: Callable[[], float] | None = None,
     **fields: Any,
 ) -> Outcome:
     """Append the event of a state, unless the state is served already or can no longer win.
 
-    `retry_seconds` is how long it is retried, if that is not the reporter's own time for ends.
+    `seconds_left` is called before it is appended, and returns how long it is retried, if that is
+    not the reporter's own time for ends. A refusal is not retried then.
 
     Raises:
         InvalidEvent, InvalidTenant: a value is not valid.
         LogUnavailable: Redis stayed unavailable.
+        Exception: what `seconds_left` raises, and nothing was appended.
     """
     settled = _settled(bridge, job, state, attempt, fields.get("job_type"))
     if settled is not None:
@@ -154,8 +156,10 @@ def append_state(
         event = bridge.event(job, form, attempt=attempt, **plain(fields | {"result": {}}))
     if state is State.PROCESSING:
         bridge.append_or_drop(job, event)
+    elif seconds_left is not None:
+        bridge.publish(job, event, seconds_left())
     else:
-        bridge.end(job, event, retry_seconds)
+        bridge.end(job, event)
     return True, "ok"
 
 

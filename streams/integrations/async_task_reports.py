@@ -28,7 +28,7 @@ from ..reporting.job_events import JobEvents
 from ..reporting.turns import Outcome, settle
 from ..runtime.environment import SettingsError
 from ..wire import ask
-from .publishing import PUBLISH_SECONDS, Losses, is_outage
+from .publishing import PUBLISH_SECONDS, Losses, count
 from .task_reports import Task, TenantOf, tenant_argument
 
 _LOG = logging.getLogger(__name__)
@@ -199,21 +199,21 @@ class AsyncTaskReports:
         reporter.ended(events, event)
         appended = reporter.outbox.end(events.tenant, event, ())
         appended.add_done_callback(lambda future: self._count(future, task))
-        if not self._losses.is_away:
+        outbox, tenant = reporter.outbox, events.tenant
+        if not self._losses.is_away and not outbox.refuses(tenant):
             await asyncio.wait({appended}, timeout=self._patience)
-            if not appended.done():
+            if not appended.done() and not outbox.refuses(tenant):
                 self._losses.late()
 
     def _count(self, future: asyncio.Future[None], task: Task) -> None:
         """Count a report that was lost, also if nobody waits for it any more."""
         if future.cancelled():
             return
-        if (error := future.exception()) is None:
+        error = future.exception()
+        if error is None:
             self._losses.arrived()
-        elif not is_outage(error):
-            _LOG.warning("queued of task %s was not appended: %s", task.id, described(error))
-        else:
-            self._losses.lose(task.id, described(error))
+        elif isinstance(error, Exception):
+            count(self._losses, task.id, error)
 
     def _job(self, task: Task) -> tuple[AsyncReporter | None, JobEvents | None]:
         """Return the reporter, and the events of the task's job if it is reported."""

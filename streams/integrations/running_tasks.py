@@ -14,6 +14,7 @@ import logging
 import os
 import stat
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,10 @@ import orjson
 from ..event_ids import new_event_id
 
 _LOG = logging.getLogger(__name__)
+_LARGEST = 1_000_000
+"""Bytes of a file that are read."""
+_READS, _PAUSE_SECONDS = 5, 0.005
+"""How often a file that is being written is read, and the pause between two of these."""
 
 
 class RunningTasks:
@@ -77,7 +82,8 @@ class RunningTasks:
         return running
 
     def _write(self, running: Mapping[str, Mapping[str, Any]]) -> None:
-        text = orjson.dumps([*running.values()]) if running else b""
+        # The line's end divides it from the rest of a longer text, until that is cut off.
+        text = orjson.dumps([*running.values()]) + b"\n" if running else b""
         try:
             file = self._file()
             # In this order, so that a reader never takes a thread with tasks for one without.
@@ -135,7 +141,7 @@ def _taken(path: Path) -> bytes:
         if not os.fstat(file).st_nlink:
             return b""
         path.unlink()
-        return os.read(file, 1_000_000)
+        return os.read(file, _LARGEST)
     except BlockingIOError:
         return b""
     finally:
@@ -143,22 +149,43 @@ def _taken(path: Path) -> bytes:
 
 
 def _content(path: Path) -> bytes:
-    """Return the content of a file; of one that was removed nothing."""
+    """Return the content of a file; of one that was removed nothing.
+
+    The file may be written meanwhile, so it is read until it stays the same and is complete.
+    """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return b""
+    text = b""
     try:
-        return os.read(file, 1_000_000)
+        for _ in range(_READS):
+            text = os.pread(file, _LARGEST, 0)
+            if _is_complete(text) and text == os.pread(file, _LARGEST, 0):
+                break
+            time.sleep(_PAUSE_SECONDS)
+        return text
     finally:
         os.close(file)
+
+
+def _is_complete(text: bytes) -> bool:
+    try:
+        _parsed(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _parsed(text: bytes) -> Any:
+    """Return the value in the first line of a text; what follows it is left of an earlier one."""
+    return orjson.loads(text.partition(b"\n")[0]) if text else []
 
 
 def _tasks(path: Path, read: Callable[[Path], bytes]) -> list[dict[str, Any]]:
     """Return the tasks in a file; none, with a warning, if it cannot be read."""
     try:
-        text = read(path)
-        found = orjson.loads(text) if text else []
+        found = _parsed(read(path))
     except (OSError, orjson.JSONDecodeError) as error:
         _LOG.warning("lost tasks cannot be looked for in %s: %s", path, error)
         return []

@@ -25,7 +25,7 @@ from ..keys import JobKey
 from ..kinds import State
 from ..reporting import current
 from ..reporting.values import as_text, plain
-from .publishing import PUBLISH_SECONDS, Publishing
+from .publishing import PUBLISH_SECONDS, Publishing, SecondsLeft
 
 _LOG = logging.getLogger(__name__)
 
@@ -122,14 +122,14 @@ class TaskReports:
         bridge, job = found
         reopened = _ENDS if again else frozenset[State]()
 
-        def append() -> int:
+        def append(seconds_left: SecondsLeft) -> int:
             attempt = self._attempt(bridge, job, task, State.QUEUED, reopened)
             append_state(
                 bridge,
                 job,
                 State.QUEUED,
                 attempt,
-                retry_seconds=self._publishing.seconds,
+                seconds_left=seconds_left,
                 job_type=task.name[-200:],
             )
             return attempt

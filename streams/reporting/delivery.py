@@ -17,7 +17,7 @@ from typing import NamedTuple
 import orjson
 
 from ..appender import EventAppender
-from ..connection import LogUnavailable
+from ..connection import LogUnavailable, is_unreachable
 from ..durability import NotDurable
 from ..events import MAX_EVENT_BYTES
 from ..payloads import Appendable, Prepared, typed_payload
@@ -139,8 +139,11 @@ class Delivery:
         before: Sequence[Prepared] = (),
         *,
         retry_seconds: float | None = None,
+        retry_refusals: bool = True,
     ) -> None:
         """Append an end, and events before it in the same round trip; try until the deadline.
+
+        Without `retry_refusals`, it is not tried again after an answer of the server.
 
         Raises:
             LogUnavailable: Redis was unavailable for the whole time, and there is no spool.
@@ -151,7 +154,8 @@ class Delivery:
             try:
                 self.appender.append_many(events, durable=self.is_durable(end))
             except LogUnavailable as error:
-                if deadline.passed(self.clock()):
+                refused = not retry_refusals and not is_unreachable(error)
+                if refused or deadline.passed(self.clock()):
                     return self.give_up(tenant, end, error)
                 time.sleep(deadline.pause)
                 deadline = deadline.later()

@@ -32,7 +32,11 @@ class Lane:
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Have the work called soon."""
+        """Have the work called soon.
+
+        Raises:
+            RuntimeError: there is no thread, and none can be started.
+        """
         if self._woken:  # It is reset before the work looks for what there is to do.
             return
         with self._condition:
@@ -40,7 +44,11 @@ class Lane:
             if self._thread is None:
                 # Nothing is lost with the process: at its exit, the outbox waits for the end.
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:  # there can be no more threads: the next call tries again
+                    self._thread, self._woken = None, False
+                    raise
             else:
                 self._condition.notify()
 

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from weakref import WeakSet
 
@@ -100,6 +101,7 @@ class Outbox:
         self._timed: list[tuple[float, int, Call]] = []
         self._arrived: deque[End] = deque()
         self._ends: list[End] = []
+        self._refused: frozenset[str] = frozenset()
         self._barriers: list[Call] = []
         self._progress_lane = Lane("jobtrail progress", self._send_progress)
         self._ends_lane = Lane("jobtrail ends", self._send_ends)
@@ -110,7 +112,8 @@ class Outbox:
         self._in_this_process()
         if len(self._queue) < MOST_PROGRESS:
             self._queue.append(item)
-            self._progress_lane.wake()
+            with suppress(RuntimeError):  # no thread: it is sent with the next one, or with the end
+                self._progress_lane.wake()
         else:
             _LOG.warning("progress dropped: %d events wait for Redis", MOST_PROGRESS)
         return item
@@ -147,6 +150,10 @@ class Outbox:
         self._arrived.append(End(tenant, end, events, deadline, loop, waiting))
         self._ends_lane.wake()
         return waiting
+
+    def refuses(self, tenant: str) -> bool:
+        """Return True if an end waits that the server, which answers, has refused."""
+        return tenant in self._refused
 
     def after_all(self, function: Call) -> None:
         """Call a function once all that waits now was sent, dropped, spooled or given up."""
@@ -256,7 +263,14 @@ class Outbox:
             groups = [(group, self._append(group)) for group in _by_tenant(ends)]
         else:
             groups = [(ends, error)]
-        return [end for group, problem in groups for end in self._left(group, problem)]
+        left = [(self._left(group, problem), problem) for group, problem in groups]
+        self._refused = frozenset(
+            end.tenant
+            for ends, problem in left
+            if problem and not _is_outage(problem)
+            for end in ends
+        )
+        return [end for ends, _ in left for end in ends]
 
     def _append(self, ends: Sequence[End]) -> Exception | None:
         """Append ends in one round trip; return why that failed, or None."""

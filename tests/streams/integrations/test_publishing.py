@@ -195,6 +195,56 @@ def test_rq_enqueues_a_job_whose_report_fails(
         stop()
 
 
+def test_refusal_of_one_tenant__neither_waits_nor_stops_others(
+    server: EmbeddedRedis, client_of_server: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stream of tenant 7 is no stream; its tasks are published all the same."""
+    client_of_server.set("tenant:7:events", "x")
+    refused = [Task(f"r{number}", "grade", kwargs={"tenant_id": 7}) for number in range(NUMBER)]
+    reports = TaskReports(through=Bridge(client_of_server), publish_seconds=30)
+    started = time.monotonic()
+    for each in refused:
+        reports.queued(each)
+        assert not reports._publishing.losses.is_away
+        reports.queued(task(f"blocking-{each.id}"))
+    assert time.monotonic() - started < 30
+    assert reports.lost == NUMBER
+
+    async def publish() -> int:
+        reporter = AsyncReporter.from_url(server.url, end_retry_seconds=1)
+        reports = AsyncTaskReports(through=reporter, publish_seconds=1)
+        for each in refused:
+            await reports.queued(each)
+            assert not reports._losses.is_away
+            await reports.queued(task(f"asyncio-{each.id}"))
+        await reports.aclose()
+        return reports.lost
+
+    assert asyncio.run(publish()) == NUMBER
+    assert reported(client_of_server) == {
+        f"{client}-{each.id}" for client in ("blocking", "asyncio") for each in refused
+    }
+    assert "WRONGTYPE" in losses(caplog)[0]
+    assert len(losses(caplog)) == 2
+
+
+def test_report_that_was_too_late__is_not_appended_afterwards(
+    server: EmbeddedRedis, client_of_server: redis.Redis
+) -> None:
+    """The task has its number without it; the report neither opens a job again nor counts twice."""
+    client_of_server.set("tenant:42:job:a:status", '{"status": "DONE", "attempt": 1}')
+    patient = redis.Redis.from_url(server.url, socket_timeout=None)
+    reports = TaskReports(through=Bridge(patient), publish_seconds=SECONDS)
+    with frozen(server):
+        assert reports.queued(task("a"), again=True) == 1
+        late = list(reports._publishing._late)
+    assert len(late) == 1
+    late[0].join()
+    assert reported(client_of_server) == set()
+    assert reports.lost == 1
+    patient.close()
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 def test_time_that_is_no_time__is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match="publish_seconds must be above 0"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import signal
@@ -106,3 +107,51 @@ def test_a_file_that_is_no_record_is_a_warning(
         killed(RunningTasks(folder), "a")
         assert list(RunningTasks(folder).lost()) == [{"id": "a"}]
     assert "lost tasks cannot be looked for" in caplog.text
+
+
+def test_a_file_that_is_being_written_is_no_lost_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reader that comes after the shorter text, and before the rest is cut off."""
+    tasks = RunningTasks(tmp_path / "tasks")
+    killed(tasks, "a", "b")
+    tasks.record({"id": "a"})
+    tasks.record({"id": "one with a longer name"})
+    found: list[dict[str, str]] = []
+
+    def read(file: int, length: int) -> None:
+        found.extend(tasks.lost())
+        truncate(file, length)
+
+    truncate = os.ftruncate
+    monkeypatch.setattr(os, "ftruncate", read)
+    tasks.clear("one with a longer name")
+    assert found == [{"id": "b"}]
+    assert caplog.messages == []
+
+
+def test_a_process_that_is_killed_while_it_writes_loses_no_task(tmp_path: Path) -> None:
+    tasks = RunningTasks(tmp_path / "tasks")
+    child = os.fork()
+    if child == 0:
+        tasks.record({"id": "a"})
+        tasks.record({"id": "one with a longer name"})
+        os.ftruncate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        tasks.clear("one with a longer name")
+        os._exit(1)
+    os.waitpid(child, 0)
+    assert list(tasks.lost()) == [{"id": "a"}]
+
+
+def test_a_text_that_is_half_written_is_read_again(tmp_path: Path) -> None:
+    """As a reader may find it while a text of several pages is written."""
+    folder = tmp_path / "tasks"
+    tasks = RunningTasks(folder)
+    killed(tasks, "a", "b")
+    file = folder / "written"
+    file.write_text('[{"id": "a"}, {"id')
+    with file.open() as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        complete = threading.Timer(0.001, file.write_text, ['[{"id": "a"}]\n'])
+        complete.start()
+        assert list(tasks.lost()) == [{"id": "b"}]
