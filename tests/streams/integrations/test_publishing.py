@@ -179,6 +179,21 @@ def test_no_thread_can_be_started__is_a_lost_report(
     assert reported(client_of_server) == {"after", "job"}
 
 
+def test_no_thread_for_an_asyncio_reporter__a_later_report_starts_it(
+    client_of_server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with AsyncReporter(EventAppender(client_of_server)) as reporter:
+            job = reporter.job("job", tenant="42")
+            with monkeypatch.context() as patch:
+                no_threads(patch)
+                await job.progress("s", 1)
+            await job.done()
+
+    asyncio.run(work())
+    assert reported(client_of_server) == {"job"}
+
+
 def test_rq_enqueues_a_job_whose_report_fails(
     client_of_server: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
