@@ -229,8 +229,8 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         """
         node = self.node(address)
 
-        async def exchange() -> list[Any]:
-            async with one_async_connection(node) as send:
+        async def exchange(answering: asyncio.Event | None = None) -> list[Any]:
+            async with one_async_connection(node, answering) as send:
                 return await send(commands)
 
         try:

@@ -113,9 +113,19 @@ class SilentNodes(_Nodes):
             probing = threading.Thread(
                 target=self._probe, args=(address, node), name="node-probe", daemon=True
             )
-            probing.start()
+            try:
+                probing.start()
+            except BaseException:  # no thread can be started: the next command tries again
+                self._silent.discard(address)
+                raise
 
     def _probe(self, address: Address, node: redis.Redis) -> None:
+        try:
+            self._await_answer(address, node)
+        finally:
+            self._silent.discard(address)
+
+    def _await_answer(self, address: Address, node: redis.Redis) -> None:
         while address in self._nodes:
             began = time.monotonic()
             try:
@@ -126,7 +136,6 @@ class SilentNodes(_Nodes):
             else:
                 break
             time.sleep(PROBE_SECONDS)
-        self._silent.discard(address)
 
 
 class AsyncSilentNodes(_Nodes):
@@ -142,27 +151,33 @@ class AsyncSilentNodes(_Nodes):
         self,
         address: Address,
         node: redis.asyncio.Redis,
-        exchange: Callable[[], Awaitable[list[Any]]],
+        exchange: Callable[[asyncio.Event], Awaitable[list[Any]]],
     ) -> list[Any]:
         """Return the replies of a node, which the exchange awaits.
+
+        The patience ends with the first bytes of a reply, at which the exchange sets the event: the
+        rest of a large reply may take longer than a small one of a node that is hardly alive.
 
         Raises:
             redis.TimeoutError: the node is silent; the exchange was cancelled.
             redis.RedisError: what the exchange raises.
         """
         self.check(address)
-        seconds, work = self.seconds(address), asyncio.ensure_future(exchange())
+        seconds, answering = self.seconds(address), asyncio.Event()
+        work = asyncio.ensure_future(exchange(answering))
         try:
             for limit in (seconds, LATE_SECONDS):
                 done, _ = await asyncio.wait([work], timeout=limit)
-                if done:
+                if done or answering.is_set():
                     self._forgive(address)
-                    return work.result()
+                    return await work
         finally:
             work.cancel()
         if self._begin(address):
             probe = asyncio.create_task(self._probe(address, node))
             self._probes.add(probe)
+            # Not in the task, which does not even begin if it is cancelled before.
+            probe.add_done_callback(lambda _: self._silent.discard(address))
             probe.add_done_callback(self._probes.discard)
         raise _not_answered(address, seconds)
 
@@ -185,7 +200,6 @@ class AsyncSilentNodes(_Nodes):
             else:
                 break
             await asyncio.sleep(PROBE_SECONDS)
-        self._silent.discard(address)
 
 
 def _not_answered(address: Address, seconds: float) -> redis.TimeoutError:

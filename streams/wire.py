@@ -8,10 +8,11 @@ replays and commands use them.
 
 from __future__ import annotations
 
+import asyncio
 import select
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -234,9 +235,14 @@ def one_connection(client: redis.Redis) -> Iterator[Callable[[Sequence[Command]]
 
 @asynccontextmanager
 async def one_async_connection(
-    client: redis.asyncio.Redis,
+    client: redis.asyncio.Redis, answering: asyncio.Event | None = None
 ) -> AsyncIterator[Callable[[Sequence[Command]], Awaitable[list[Any]]]]:
-    """Provide the function of `one_connection` for an asyncio client."""
+    """Provide the function of `one_connection` for an asyncio client.
+
+    Args:
+        client: the client.
+        answering: is set when the first bytes of a reply arrive.
+    """
     pool: Any = client.connection_pool  # in part without type hints
     connection = await pool.get_connection()
     first = True
@@ -245,6 +251,9 @@ async def one_async_connection(
         nonlocal first
         check, first = first, False
         await connection.send_packed_command(packed(commands), check_health=check)
+        if answering is not None:
+            await _begin_reply(connection)
+            answering.set()
         return [await _async_reply(connection) for _ in commands]
 
     try:
@@ -312,6 +321,14 @@ def _pack(command: Sequence[Any]) -> Any:
     except UnicodeEncodeError:
         # A key whose name is not UTF-8: the original bytes are sent.
         return _pack([as_bytes(part) if isinstance(part, str) else part for part in command])
+
+
+async def _begin_reply(connection: Any) -> None:
+    """Wait for the first bytes of a reply, and leave them to the parser."""
+    # The reader of the reply raises the same error, as one of the client library.
+    with suppress(OSError, redis.RedisError):
+        # The library has no other function that returns before the whole reply is there.
+        await connection._parser.read_from_socket()  # noqa: SLF001
 
 
 async def _async_reply(connection: Any) -> Any:
