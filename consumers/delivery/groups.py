@@ -138,7 +138,8 @@ class ConsumerGroup:
 
         Such entries exist after a reply was lost: the server has delivered them, and the consumer
         has not received them. Each entry is yielded once, whether it is settled meanwhile or not.
-        At most `count` entries of a tenant are in one batch.
+        At most `count` entries of a tenant are in one batch. Before all tenants are read, requests
+        must be given up or received: later recoveries leave out those for which nothing is pending.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
@@ -148,7 +149,7 @@ class ConsumerGroup:
             heavy = any(map(self.portions.is_heavy, portion))
             after = dict.fromkeys(portion, b"0")
             while after:
-                found = self._pending_after(after, 1 if heavy else count)
+                found = self._pending_after(after, 1 if heavy else count, settle=tenants is None)
                 after = {tenant: entries[-1][0] for tenant, entries in found.items() if entries}
                 if batch := [
                     delivery
@@ -157,8 +158,16 @@ class ConsumerGroup:
                 ]:
                     yield batch
 
-    def _pending_after(self, after: dict[str, bytes], count: int) -> dict[str, Any]:
-        """Return each tenant's next entries that are pending for this consumer."""
+    def _pending_after(
+        self, after: dict[str, bytes], count: int, *, settle: bool
+    ) -> dict[str, Any]:
+        """Return each tenant's next entries that are pending for this consumer.
+
+        Args:
+            after: by tenant, the last entry returned.
+            count: the most entries of one tenant.
+            settle: True to have the next recovery leave out tenants without pending entries.
+        """
         commands = [self._read_command(name, count, last) for name, last in after.items()]
         replies = round_trip(self._client, commands, partial=True)
         found = {}
@@ -166,7 +175,8 @@ class ConsumerGroup:
             if self._accepted(tenant, reply) and reply:
                 found[tenant] = reply[0][1]
             # So that the next recovery reads neither deleted tenants nor those without traffic.
-            if _has_no_group(reply) or (last == b"0" and found.get(tenant) == []):
+            nothing = _has_no_group(reply) or (last == b"0" and found.get(tenant) == [])
+            if settle and nothing:
                 self._unsettled.discard(tenant)
         return found
 
@@ -246,14 +256,15 @@ class ConsumerGroup:
         me = (self._keys.stream(tenant), self.group, self.consumer)
         self.portions.measure(tenant)
         count = 1 if self.portions.is_heavy(tenant) else CLAIM_COUNT
+        # Before the command: if its reply is lost, the entries are pending for this consumer.
+        self._joined.add(tenant)
+        self._unsettled.add(tenant)
         while True:
             command = group_commands.claim_idle(*me, idle_ms, cursor=cursor, count=count)
             (reply,) = round_trip(self._client, [command], partial=True)
             if not self._accepted(tenant, reply):
                 return claimed
             cursor, entries, deleted = reply
-            self._joined.add(tenant)
-            self._unsettled.add(tenant)
             claimed = Claimed(
                 claimed.deliveries + deliveries_of(tenant, entries), claimed.deleted + len(deleted)
             )

@@ -142,13 +142,17 @@ class Settler:
 
     def _renew(self) -> None:
         """Renew the batches; renewing a delivery that is settled already changes nothing."""
-        try:
-            if self._current:
-                self._group.renew(self._current)
-            self._renew_ahead()
-        except redis.RedisError as error:
-            self._log.debug("batch_not_renewed", error=str(error))
+        # Each for itself: an error of one batch must not let the other be taken over.
+        for renew in (self._renew_current, self._renew_ahead):
+            try:
+                renew()
+            except redis.RedisError as error:
+                self._log.debug("batch_not_renewed", error=one_line(error))
         self._renew_at = self._next_renewal()
+
+    def _renew_current(self) -> None:
+        if self._current:
+            self._group.renew(self._current)
 
     def _next_renewal(self) -> float:
         return self._clock() + self._reclaim_idle / 3

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -10,8 +11,11 @@ from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.deliveries import Delivery
 from consumers.delivery.group_states import group_states
 from consumers.delivery.groups import ConsumerGroup
+from streams.connection import connect
 from streams.entry_ids import EntryId
 from tests.support.groups import entries, group_info, pending
+from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
 
 STREAM = "tenant:42:events"
 
@@ -161,6 +165,38 @@ def test_read_again__deleted_and_quiet_tenants__are_not_read_another_time(
         assert reads(redis_client) - before == readers + 1
     group.leave()
     assert redis_client.xinfo_consumers("tenant:quiet:events", "status") == []
+
+
+def test_read_again__of_some_tenants__leaves_none_out_of_the_next_recovery(
+    client: redis.Redis,
+) -> None:
+    """A request for them may be in flight."""
+    add(client, "1-1")
+    group = ConsumerGroup(client, "status", "me")
+    group.acknowledge(group.read(["42"], 10))
+    assert list(group.read_again(10, ["42"])) == []
+    add(client, "2-1")
+    ConsumerGroup(client, "status", "me").read(["42"], 10)  # the request, whose reply is lost
+    assert [ids(batch) for batch in group.read_again(10)] == [["2-1"]]
+
+
+def test_claim_whose_reply_is_lost__is_read_again(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    add(redis_client, "1-1")
+    ConsumerGroup(redis_client, "status", "dead").read(["42"], 10)
+    port = urlsplit(redis_url).port or 6379
+    with Proxy(port) as proxy, connect(redis_url.replace(f":{port}", f":{proxy.port}")) as mine:
+        group = ConsumerGroup(mine, "status", "me")
+        proxy.sever_reply_to(b"XAUTOCLAIM")
+        with pytest.raises(redis.ConnectionError):
+            group.claim("42", 0)
+        eventually(lambda: [ids(batch) for batch in group.read_again(10)] == [["1-1"]])
+        group.leave()
+        group.acknowledge(delivery for batch in group.read_again(10) for delivery in batch)
+        group.leave()
+    names = [row["name"] for row in redis_client.xinfo_consumers(STREAM, "status")]
+    assert names == [b"dead"]
 
 
 def reads(client: redis.Redis) -> int:

@@ -12,6 +12,7 @@ import redis
 
 from consumers.chores.sweep.chore import Sweep
 from consumers.dead_letters.writer import DeadLetterWriter
+from consumers.delivery.deliveries import Delivery
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.read_requests import ReadRequest, Received
 from consumers.delivery.ready import ReadyQueue
@@ -127,6 +128,23 @@ def test_keep__during_a_long_attempt__batch_and_batch_ahead_are_renewed(
     me.turn(threading.Event())
     assert len(idle_ms) == 2
     assert max(idle_ms) < 60_000
+
+
+def test_keep__error_of_the_batch__the_batch_ahead_is_renewed(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed: list[bytes] = []
+
+    def renew(deliveries: Sequence[Delivery]) -> None:
+        renewed.extend(delivery.id for delivery in deliveries)
+        raise redis.ConnectionError("cut")
+
+    me = consumer(redis_client, Recording(lambda _: me.keep()), idle=0, batch_entries=1)
+    group: Any = me._group
+    monkeypatch.setattr(group, "renew", renew)
+    append(redis_client, "a1", "a2")
+    me.turn(threading.Event())
+    assert len(set(renewed)) == 2
 
 
 class _Waits:
