@@ -16,18 +16,30 @@ from .wire import as_text, ask, checked
 START = b"0"
 """The cursor before the first step, and after the last."""
 
+Skipping = Callable[[redis.RedisError], object]
+"""A function that is called with the error of each node that a scan skips."""
+
 COUNT = 1_000
 """Number of keys that the server visits in one step, approximately."""
 
 
 def scan(
-    client: redis.Redis, cursor: bytes, *options: str | bytes | int, skip_lost: bool = False
+    client: redis.Redis,
+    cursor: bytes,
+    *options: str | bytes | int,
+    skipping: Skipping | None = None,
 ) -> tuple[bytes, list[bytes]]:
     """Scan one part of the keyspace with options of SCAN; return the next cursor and the keys.
 
     On a cluster the nodes are scanned one after another, and the cursor also names the node. If
-    that is no primary any more, the scan begins again. Keys of a slot that moves may be missed;
-    with `skip_lost`, so may be those of a lost node, which otherwise raises.
+    that is no primary any more, the scan begins again. Keys of a slot that moves may be missed.
+
+    Args:
+        client: the client.
+        cursor: `START`, or the cursor that the last step returned.
+        options: options of SCAN.
+        skipping: is called with the error of a lost node, whose keys are then missing; None to have
+            the error raised.
 
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
@@ -43,9 +55,10 @@ def scan(
     try:
         (reply,) = checked(client.ask_node(nodes[index], [("SCAN", start, *options)]))
         following, names = reply
-    except (redis.ConnectionError, redis.TimeoutError):
-        if not skip_lost:
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        if skipping is None:
             raise
+        skipping(error)
         following, names = START, []
     if following == START:
         index += 1
@@ -53,27 +66,32 @@ def scan(
 
 
 def scan_streams(
-    client: redis.Redis, cursor: bytes, pattern: str | None = None, *, skip_lost: bool = False
+    client: redis.Redis,
+    cursor: bytes,
+    pattern: str | None = None,
+    *,
+    skipping: Skipping | None = None,
 ) -> tuple[bytes, list[bytes]]:
     """Scan one part of the keyspace; return the next cursor and the keys of the streams found.
 
-    Without a pattern, they are tenants' streams. `skip_lost` is that of `scan`.
+    Without a pattern, they are tenants' streams. `skipping` is that of `scan`.
     """
     pattern = pattern or keys_of(client).pattern(STREAM_END)
     options = ("MATCH", pattern, "COUNT", COUNT, "TYPE", "stream")
-    return scan(client, cursor, *options, skip_lost=skip_lost)
+    return scan(client, cursor, *options, skipping=skipping)
 
 
 def all_streams(
-    client: redis.Redis, pattern: str | None = None, *, skip_lost: bool = False
+    client: redis.Redis,
+    pattern: str | None = None,
+    *,
+    skipping: Skipping | None = None,
 ) -> Iterator[bytes]:
     """Yield the keys of the streams that match a pattern, each once, in no order.
 
-    `skip_lost` is that of `scan`.
+    `skipping` is that of `scan`.
     """
-    for names in scan_all(
-        lambda cursor: scan_streams(client, cursor, pattern, skip_lost=skip_lost)
-    ):
+    for names in scan_all(lambda cursor: scan_streams(client, cursor, pattern, skipping=skipping)):
         yield from names
 
 
@@ -89,7 +107,7 @@ def scan_all(step: Callable[[bytes], tuple[bytes, list[bytes]]]) -> Iterator[lis
             return
 
 
-def tenants(client: redis.Redis, keys: Keys, *, skip_lost: bool = False) -> list[str]:
-    """Return the tenants that have a stream, sorted by name; `skip_lost` is that of `scan`."""
-    names = all_streams(client, skip_lost=skip_lost)
+def tenants(client: redis.Redis, keys: Keys, *, skipping: Skipping | None = None) -> list[str]:
+    """Return the tenants that have a stream, sorted by name; `skipping` is that of `scan`."""
+    names = all_streams(client, skipping=skipping)
     return sorted(keys.tenant_of(as_text(name)) for name in names)

@@ -44,7 +44,7 @@ def backlog(
     """
     keys = keys or keys_of(client)
     waiting, pending = Counter[str](), Counter[str]()
-    tenants = discovery.tenants(client, keys, skip_lost=True)
+    tenants = discovery.tenants(client, keys, skipping=lambda _: None)
     for at in range(0, len(tenants), AT_ONCE):
         streams = [as_bytes(keys.stream(tenant)) for tenant in tenants[at : at + AT_ONCE]]
         unknown = list[tuple[bytes, str, GroupState | None]]()

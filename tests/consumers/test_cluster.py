@@ -13,6 +13,7 @@ import redis
 
 from consumers.chores.retention.trimming import trim
 from consumers.chores.sweep.chore import Sweep
+from consumers.chores.sweep.known_streams import FORGET_SECONDS, KnownStreams
 from consumers.composition import build
 from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.tenants import DeadTenants, dead_counts
@@ -142,6 +143,28 @@ def test_sweep__marks_the_tenants_of_raw_appends(client: Cluster) -> None:
 
         eventually(all_are_marked)
     sweep.leave()
+
+
+def test_sweep__node_that_scan_skips__has_its_streams_stay_known(
+    cluster: RedisCluster, client: Cluster
+) -> None:
+    EventAppender(client).append_many([(name, DONE) for name in TENANTS])
+    client.set_patience(0.1)
+    minutes = iter(range(1_000))
+    known = KnownStreams(client, keys_of(client), lambda: next(minutes) * FORGET_SECONDS)
+
+    def scan() -> None:
+        known.discover(lambda _: None)
+        while known._cursor != START:
+            known.discover(lambda _: None)
+        known.take_unchecked(len(TENANTS))
+
+    scan()
+    assert len(known) == len(TENANTS)
+    with frozen(cluster.primaries[1].pid):
+        for _ in range(3):
+            scan()
+    assert len(known) == len(TENANTS)
 
 
 def test_trimming__stops_at_what_a_registered_group_has_not_read(client: Cluster) -> None:

@@ -101,7 +101,9 @@ class KnownStreams:
         """
         until, swept = self._clock() + SCAN_SECONDS, self._keys.pattern(SWEPT_END)
         for _ in range(SCAN_CALLS):
-            self._cursor, names = scan_streams(self._client, self._cursor, swept, skip_lost=True)
+            self._cursor, names = scan_streams(
+                self._client, self._cursor, swept, skipping=self._note_lost
+            )
             found_dead(name for name in names if name.endswith(DEAD_END.encode()))
             streams = [name for name in names if name.endswith(STREAM_END.encode())]
             self._found.update(streams)
@@ -175,6 +177,9 @@ class KnownStreams:
         for known in (self._newest, self._open, self._unchecked):
             known.pop(stream, None)
         _LOG.error("stream_unreadable", tenant=self.tenant(stream), error=str(error))
+
+    def _note_lost(self, _error: redis.RedisError) -> None:
+        self._has_lost = True
 
     def _check_again(self) -> None:
         """After a whole scan, once a minute: forget streams that are gone, and check the others."""
