@@ -166,10 +166,10 @@ def _counts(done: str, result: dead_letters.Result) -> dict[str, int]:
 
 def _report(done: str, result: dead_letters.Result, tenant: str, *, as_json: bool) -> None:
     """Print the number of letters, and raise if there are others that were not handled."""
-    if result.handled or not (result.missing or result.failed):
+    error = dead_letters.unhandled_error(tenant, result)
+    if result.handled or error is None or as_json:
         text = f"{done} {counted(result.handled, 'dead letter')}"
-        print_facts_or_line({done: result.handled}, text, as_json=as_json)
-    if result.missing:
-        raise dead_letters.unknown_letters_error(tenant, result.missing)
-    if result.failed:
-        raise dead_letters.failed_letters_error(result.failed)
+        missing = {"missing": len(result.missing)} if result.missing else {}
+        print_facts_or_line(_counts(done, result) | missing, text, as_json=as_json)
+    if error is not None:
+        raise error

@@ -81,8 +81,17 @@ def unknown_letters_error(tenant: str, ids: Iterable[EntryId]) -> CommandError:
     return CommandError(f"tenant {tenant} has no dead letter {', '.join(map(str, ids))}")
 
 
-def failed_letters_error(failed: Sequence[str]) -> CommandError:
-    """Return the error for letters that cannot be requeued."""
+def unhandled_error(tenant: str, result: Result) -> CommandError | None:
+    """Return the error for the ids and letters that were not handled, if there are any."""
+    errors = list[CommandError]()
+    if result.missing:
+        errors.append(unknown_letters_error(tenant, result.missing))
+    if result.failed:
+        errors.append(_failed_letters_error(result.failed))
+    return CommandError("; ".join(map(str, errors))) if errors else None
+
+
+def _failed_letters_error(failed: Sequence[str]) -> CommandError:
     reasons = "; ".join(failed[:LISTED_REASONS])
     more = len(failed) - LISTED_REASONS
     rest = f"; and {more} more" if more > 0 else ""

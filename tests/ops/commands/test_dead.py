@@ -212,6 +212,24 @@ def test_requeue_of_letters_that_are_not_whole__the_others_are_done_and_these_na
     assert line.startswith("1 dead letter not requeued: 9-0: Redis refuses to append to tenant:41:")
 
 
+def test_requeue_of_unknown_ids_and_of_letters_that_are_not_whole__both_reasons_and_counts(
+    run: Run, redis_client: redis.Redis
+) -> None:
+    write_letter(redis_client, "9-0", sha256=b"0" * 64)
+    words = ("requeue", "--tenant", "42", "8-0", "9-0")
+    line = "tenant 42 has no dead letter 8-0; 1 dead letter not requeued: 9-0:"
+    result = run(*words)
+    assert said(result).startswith(line)
+    assert result.stdout == ""
+    result = run(*words, "--json")
+    assert said(result).startswith(line)
+    assert json.loads(result.stdout) == {"requeued": 0, "failed": 1, "missing": 1}
+    write_letter(redis_client, "10-0")
+    result = run(*words, "10-0", "--json")
+    assert json.loads(result.stdout) == {"requeued": 1, "failed": 1, "missing": 1}
+    assert said(result).startswith(line)
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
