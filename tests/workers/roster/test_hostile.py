@@ -108,6 +108,18 @@ def macros(path: Path) -> Path:
     return path.with_suffix(".xlsm").rename(path)
 
 
+def macros_in_an_encoded_name(path: Path) -> Path:
+    return repacked(good(path), path, {"xl/vba%50roject.bin": b"any"})
+
+
+def macro_sheet_in_an_encoded_folder(path: Path) -> Path:
+    return repacked(good(path), path, {"xl%5Cmacro%73heets%2Fsheet1.xml": b"<a/>"})
+
+
+def external_links_in_an_encoded_folder(path: Path) -> Path:
+    return repacked(good(path), path, {"xl/external%4Cinks/externalLink1.xml": b"<a/>"})
+
+
 def cut_off(path: Path) -> Path:
     path.write_bytes(good(path).read_bytes()[:3_000])
     return path
@@ -200,6 +212,9 @@ HOSTILE: list[tuple[Callable[[Path], Path], str, str]] = [
     (formulas_never_calculated, "formulas", "holds formulas that were never calculated"),
     (commands_in_formulas, "formulas", "holds formulas that were never calculated"),
     (macros, "macros", "holds macros: save it as .xlsx"),
+    (macros_in_an_encoded_name, "macros", "holds macros: save it as .xlsx"),
+    (macro_sheet_in_an_encoded_folder, "macros", "holds macros: save it as .xlsx"),
+    (external_links_in_an_encoded_folder, "external_links", "has links to other workbooks"),
     (cut_off, "damaged", "the file is damaged or was cut off"),
     (changed_bytes, "damaged", "the file is damaged or was cut off"),
     (broken_xml, "damaged", "the file is damaged"),

@@ -15,7 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from workers.roster.errors import RosterError
-from workers.roster.xlsx.parts import Parts
+from workers.roster.xlsx.parts import Parts, key
 
 MIB = 1024 * 1024
 FILE_BYTES = 64 * MIB
@@ -116,7 +116,7 @@ def _ole(*, encrypted: bool) -> RosterError:
 def _check_directory(package: zipfile.ZipFile) -> None:
     """Check the number, the stated sizes and the names of the parts, without inflating any."""
     parts = package.infolist()
-    names = {part.filename.replace("\\", "/").casefold() for part in parts}
+    names = {f"/{key(part.filename)}" for part in parts}
     if len(parts) > MAX_PARTS:
         raise RosterError(f"holds {len(parts)} parts, more than any workbook", code="bomb")
     if sum(part.file_size for part in parts) > INFLATED_BYTES:

@@ -37,10 +37,10 @@ class Parts:
 
     def __init__(self, package: zipfile.ZipFile) -> None:
         self._package = package
-        self._names = {_key(name): name for name in package.namelist()}
+        self._names = {key(name): name for name in package.namelist()}
 
     def __contains__(self, name: str) -> bool:
-        return _key(name) in self._names
+        return key(name) in self._names
 
     def open(self, name: str) -> IO[bytes]:
         """Open a part to read its inflated content.
@@ -50,7 +50,7 @@ class Parts:
             zipfile.BadZipFile, NotImplementedError, OSError: the archive is damaged there.
             RuntimeError: the part is encrypted.
         """
-        stored = self._names.get(_key(name))
+        stored = self._names.get(key(name))
         if stored is None:
             raise RosterError("the file is damaged: a part is missing", code="damaged")
         return self._package.open(stored)
@@ -104,7 +104,8 @@ class Parts:
         return _USUAL_MAIN if _USUAL_MAIN in self else None
 
 
-def _key(name: str) -> str:
+def key(name: str) -> str:
+    """Return what all spellings of a part's name have in common, without the first slash."""
     return unquote(name).replace("\\", "/").lstrip("/").casefold()
 
 
