@@ -89,7 +89,9 @@ class OperatorDatabase:
             try:
                 connection = await stack.enter_async_context(self._pool.connection(seconds))
             except PoolTimeout:
-                self._away_at = time.monotonic()
+                # A caller whose turn came late had too little time to tell.
+                if seconds >= OPEN_SECONDS:
+                    self._away_at = time.monotonic()
                 raise
             # Replaces the limit that `_check` has set.
             connection.limit(min(USE_SECONDS, deadline - time.monotonic()))
