@@ -22,10 +22,10 @@ export function areRowsLate() {
   return unknown || late > LATE.warn;
 }
 
-/** Take an answer of the overview. */
-export function takeOverview(facts) {
+/** Take an answer of the overview, and the figures of jobs: a job type that fails pages somebody, too. */
+export function takeOverview(facts, figures) {
   takenAt = Date.now();
-  tone = healthOf(facts).tone;
+  tone = healthOf(facts, figures).tone;
   const overdue = facts.samples && overdueSample(facts.samples);
   late = facts.samples?.groups.rows?.oldest_seconds.at(-1) ?? 0;
   unknown = facts.samples === null || overdue !== null;
@@ -48,7 +48,9 @@ export function startDeployment() {
   observer.observe(document.querySelector("title"), { childList: true });
   const look = async () => {
     if (!document.hidden && Date.now() - takenAt > EVERY / 2) {
-      await get("overview/").then(takeOverview, () => {}); // the page itself says that a server is away
+      // The page itself says that a server is away. Without PostgreSQL, the overview counts alone.
+      await Promise.all([get("overview/"), get("figures/").catch(() => null)])
+        .then(([facts, figures]) => takeOverview(facts, figures), () => {});
     }
     if (timer) timer = setTimeout(look, EVERY);
   };

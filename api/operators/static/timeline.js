@@ -28,12 +28,19 @@ export function timelineOf(timeline, winner, width, now) {
   if (!times.length) return h("p", { class: "empty" }, t("job.noEvents"));
   const start = Math.min(...times), end = Math.max(...times, now ?? 0);
   const names = [...new Set(timeline.spans.map((span) => span.name))];
+  const open = now === null ? null : openSpan(timeline);
   const scale = { start, end, width, x: (ms) => LEFT + ((ms - start) / Math.max(1, end - start)) * (width - LEFT - RIGHT) };
   return [h("div", { class: "scroll lives", tabindex: "0", "data-key": "timeline", role: "group", "aria-label": t("job.timeline") },
-    chart(timeline, names, winner, scale, now)), legend(timeline.spans, names, now)];
+    chart(timeline, names, winner, scale, open, now)), legend(timeline.spans, names, open, now)];
 }
 
-function chart(timeline, names, winner, scale, now) {
+/** Return the step that is running in a job that has not ended, the last one of its last attempt; undefined if that has none. */
+function openSpan({ spans, moments }) {
+  const latest = Math.max(...[...spans, ...moments].map((each) => each.attempt));
+  return spans.findLast((span) => span.attempt === latest);
+}
+
+function chart(timeline, names, winner, scale, open, now) {
   const attempts = [...new Set([...timeline.spans, ...timeline.moments].map((each) => each.attempt))].sort((a, b) => a - b);
   const { start, end, width, x } = scale, height = HEAD + attempts.length * LANE + FOOT;
   const picture = s("svg", {
@@ -48,8 +55,7 @@ function chart(timeline, names, winner, scale, now) {
     picture.append(
       s("text", { x: 0, y: y + 17, class: "lane" }, t("job.attemptLane", { attempt: String(attempt) })),
       s("line", { x1: LEFT, x2: width - RIGHT, y1: y + 13, y2: y + 13, class: "base" }));
-    const open = now !== null && lane === attempts.length - 1 ? spans.at(-1) : null;
-    if (open) picture.append(running(open, names, x, y, now));
+    if (spans.includes(open)) picture.append(running(open, names, x, y, now));
     // What is drawn later lies on top: ends cover what came after them.
     for (const span of inOrder(spans)) picture.append(step(span, names, x, y, span === open ? now : null));
     for (const each of inOrder(moments)) picture.append(sign(each, x(Date.parse(each.at)), y + 13, each.entry_id === winner));
@@ -116,11 +122,11 @@ function sign({ type, at, entry_id, late }, x, y, won) {
     s("path", { d: SHAPES[type] ?? SHAPES.queued }));
 }
 
-function legend(spans, names, now) {
+function legend(spans, names, open, now) {
   if (!names.length) return null;
   return h("ul", { class: "legend", "aria-label": t("job.steps") }, names.map((name) => {
     const own = spans.filter((span) => span.name === name && !span.late);
-    const end = (span) => (now !== null && span === spans.at(-1) ? now : Date.parse(span.end));
+    const end = (span) => (span === open ? now : Date.parse(span.end));
     const took = own.reduce((sum, span) => sum + end(span) - Date.parse(span.start), 0);
     const shown = spans.find((span) => span.name === name && span.display !== name)?.display ?? name;
     return h("li", {}, h("i", { class: colour(name, names), "aria-hidden": "true" }), h("span", { translate: "no" }, shown), h("small", {}, ` ${seconds(took / 1000)}`));

@@ -48,8 +48,14 @@ function word(name) {
 function target({ tenant, target: { letter, letters, filters, ...others } }) {
   const where = tenant === null ? t("audit.allTenants") : h("span", { translate: "no" }, tenant);
   const rest = Object.entries({ ...filters, ...others }).filter(([name, value]) => value !== null && !["tenant", "after", "limit"].includes(name));
-  const what = letter ? [letter] : letters ?? rest.map(([name, value]) => `${name}: ${name === "until" ? new Date(value).toISOString() : String(value)}`);
+  const what = letter ? [letter] : letters ?? rest.map(([name, value]) => `${name}: ${name === "until" ? timeOf(value) : String(value)}`);
   return [where, " ", h("span", { class: "detail", translate: "no" }, what.join(", ") || t("audit.everything"))];
+}
+
+/** Return a time in milliseconds as RFC 3339, or as it is if no date is that far away. */
+function timeOf(ms) {
+  const at = new Date(ms);
+  return Number.isNaN(at.getTime()) ? String(ms) : at.toISOString();
 }
 
 function outcome({ outcome: name, details }) {

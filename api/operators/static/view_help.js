@@ -2,6 +2,7 @@
 
 import { h, panel, put } from "./dom.js";
 import { known, t } from "./text.js";
+import { setStatus } from "./visit.js";
 
 const TOPICS = ["full", "redis", "postgresql", "consumers", "failing", "behind", "dead", "silent", "sample"];
 
@@ -11,10 +12,12 @@ export function helpHref(topic) {
 }
 
 export function help(visit) {
+  setStatus("live"); // there is nothing to load
   put(visit.main, h("h1", {}, t("help.title")), links(TOPICS), h("p", { class: "hint" }, t("help.runbook")));
 }
 
 export function helpTopic(visit) {
+  setStatus("live");
   const topic = visit.parts[1];
   if (!TOPICS.includes(topic) || !known(`help.${topic}-title`)) {
     put(visit.main, h("h1", {}, t("help.title")), h("p", { class: "note warn" }, t("help.unknown")), links(TOPICS));

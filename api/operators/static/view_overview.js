@@ -21,7 +21,7 @@ export async function overview(visit) {
     // PostgreSQL alone may be missing: its figures are then, and the rest is shown.
     const [facts, figures, alerts] = await Promise.all([ask("overview/"), orError(ask("figures/")), ask("alerts/")]);
     const found = healthOf(facts, figures);
-    takeOverview(facts);
+    takeOverview(facts, figures);
     if (!page.isConnected) put(visit.main, h("h1", {}, t("overview.title")), page);
     put(top, alertSection(alerts), health(found), tiles(facts, figures), byType(figures), slowest(figures));
     put(rest, groups(facts.samples), consumers(facts), servers(facts.servers));
@@ -181,6 +181,6 @@ function toneOf({ ok, refuses_writes: refuses, used_bytes: used, max_bytes: limi
 }
 
 function memory({ refuses_writes: refuses, used_bytes: used, max_bytes: limit }) {
-  const share = limit ? percent(used / limit) : null;
+  const share = limit ? shareText(used / limit) : null;
   return h("span", {}, [refuses && t("overview.refusesWrites"), share && t("overview.memoryUsed", { share })].filter(Boolean).join(" "));
 }

@@ -114,11 +114,11 @@ function hours(failures) {
   ], [...failures].reverse(), "");
 }
 
-function delivery({ tenant: name, groups, per_minute: activity, dead, behind_seconds: behind }) {
+function delivery({ tenant: name, groups, per_minute: activity, dead, behind_seconds: behind, missing: servers }) {
   if (!groups) return panel(t("tenants.delivery"), missing(["redis"]));
-  const text = behind ? t("tenants.isBehind", { time: seconds(behind) }) : t("tenants.isNotBehind");
   return panel(t("tenants.delivery"),
-    h("p", { class: behind ? "note bad" : "note good" }, text),
+    missing(servers.filter((each) => each !== "postgresql")), // which the panel of jobs names
+    lateness(behind),
     table(t("tenants.delivery"), [
       { title: t("tenants.group"), cell: ([group]) => h("strong", { translate: "no" }, group) },
       { title: t("tenants.activity"), num: true, cell: ([group]) => rate(activity[group] ?? null) },
@@ -127,6 +127,13 @@ function delivery({ tenant: name, groups, per_minute: activity, dead, behind_sec
       { title: t("tenants.oldest"), num: true, cell: ([, lag]) => (lag.waiting || lag.pending ? seconds(lag.oldest_seconds) : "–") },
     ], Object.entries(groups), t("tenants.noStream")),
     h("p", {}, dead > 0 ? h("a", { href: `#/dead?tenant=${name}` }, t("tenants.deadCount", { count: dead, shown: count(dead) })) : t("tenants.noDead")));
+}
+
+/** Show whether a tenant is behind; null is unknown. */
+function lateness(behind) {
+  if (behind === null) return h("p", { class: "note warn" }, t("tenants.isBehindUnknown"));
+  if (behind > 0) return h("p", { class: "note bad" }, t("tenants.isBehind", { time: seconds(behind) }));
+  return h("p", { class: "note good" }, t("tenants.isNotBehind"));
 }
 
 function storage({ jobs, result_bytes: results, stream }) {
