@@ -52,11 +52,11 @@ def tenant_name(number: int) -> str:
     return special[number] if number < len(special) else f"tenant-{number:03}"
 
 
-def entries(now: int) -> list[Entry]:
-    """Return the entries of all jobs, and of dead letters to be, by tenant and time."""
+def entries(now: int, jobs: int = JOBS) -> list[Entry]:
+    """Return the entries of that many jobs, and of dead letters to be, by tenant and time."""
     draw = random.Random(7)
     made = list(_story(now))
-    for number in range(JOBS):
+    for number in range(jobs):
         tenant = tenant_name(min(int(draw.expovariate(1 / 60)), TENANTS - 1))
         made += _job(draw, tenant, number, now)
     for number in range(TENANTS):
@@ -183,12 +183,12 @@ def _event(tenant: str, ms: int, event: dict[str, Any]) -> Entry:
     return Entry(tenant, ms, json.dumps({"at": at, **event}).encode())
 
 
-def append(client: redis.Redis, keys: Keys | None = None) -> None:
-    """Append everything, and mark the tenants as ready."""
-    keys = keys or Keys()
+def append(client: redis.Redis, jobs: int = JOBS) -> None:
+    """Append everything, with that many jobs, and mark the tenants as ready."""
+    keys = Keys()
     now = server_ms(client)
     _samples(client, keys, now)
-    for tenant, group in groupby(entries(now), key=lambda each: each.tenant):
+    for tenant, group in groupby(entries(now, jobs), key=lambda each: each.tenant):
         pipeline = client.pipeline(transaction=False)
         for each in group:
             pipeline.xadd(keys.stream(tenant), {"event": each.raw}, id=f"{each.ms}-*")
