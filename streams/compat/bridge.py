@@ -15,6 +15,7 @@ import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -242,20 +243,25 @@ def default() -> Bridge:
     Raises:
         SettingsError, InvalidUrl: `JOBTRAIL_REDIS_URL` is not set, or not valid.
     """
-    if _default:
-        return _default[0]
+    return _default[0] if _default else use(_from_environ())
+
+
+def _from_environ(spool: Path | str | None = None) -> Bridge:
     settings = Settings.from_environ()
     client = connect(settings.require_redis_url(), timeout=1.0, connect_timeout=1.0)
-    return use(Bridge(client, legacy_keys=settings.legacy_keys == "on"))
+    reporter = Reporter(EventAppender(client), spool=spool)
+    return Bridge(client, reporter=reporter, legacy_keys=settings.legacy_keys == "on")
 
 
-def if_named(through: Bridge | None) -> Bridge | None:
+def if_named(through: Bridge | None, spool: Path | str | None = None) -> Bridge | None:
     """Return the given bridge or the process's own; None, with a warning, if no server is set.
+
+    With the directory of a spool it is a new one instead of the process's own.
 
     The old calls ignored a Redis that was not configured, as on a developer's machine.
     """
     try:
-        return through or default()
+        return through or (default() if spool is None else _from_environ(spool))
     except (SettingsError, InvalidUrl) as error:
         _LOG.warning("nothing is appended or read: %s", error)
         return None

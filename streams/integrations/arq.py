@@ -19,6 +19,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..async_reporter import AsyncReporter
@@ -46,6 +47,7 @@ def report_tasks(
     tenant_of: TenantOf = tenant_argument,
     through: AsyncReporter | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
+    spool: Path | str | None = None,
 ) -> Callable[[], None]:
     """Report the jobs of this process from now on; return a function that ends this.
 
@@ -54,14 +56,16 @@ def report_tasks(
     default to the Redis in `JOBTRAIL_REDIS_URL`.
     `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
     unavailable: the job appears when the task starts then.
+    `spool` is a directory for ends that could not be appended, as that of `Reporter`.
 
     Raises:
+        ValueError, OSError: the spool cannot be used, or `through` has its own.
         ImportError: arq is not installed.
     """
     from arq.connections import ArqRedis  # noqa: PLC0415 - only its users have it
     from arq.worker import Worker  # noqa: PLC0415 - likewise
 
-    reports = AsyncTaskReports(tenant_of, through, publish_seconds=publish_seconds)
+    reports = AsyncTaskReports(tenant_of, through, publish_seconds=publish_seconds, spool=spool)
 
     def make(method: Callable[..., None], worker: Worker, *args: Any, **kwargs: Any) -> None:
         method(worker, *args, **kwargs)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import redis
@@ -29,7 +30,7 @@ from ..reporting.turns import Outcome, settle
 from ..runtime.environment import SettingsError
 from ..wire import ask
 from .publishing import PUBLISH_SECONDS, Losses, count
-from .task_reports import Task, TenantOf, tenant_argument
+from .task_reports import Task, TenantOf, check_spool, tenant_argument
 
 _LOG = logging.getLogger(__name__)
 
@@ -107,6 +108,11 @@ class AsyncTaskReports:
         tenant_of: returns the tenant of a task, or None for a task that is not reported.
         through: sends the events; by default to the Redis in `JOBTRAIL_REDIS_URL`.
         publish_seconds: the longest time for which `sent` and `queued` together wait for Redis.
+        spool: the spool of the reporter that is made if there is no `through`.
+
+    Raises:
+        ValueError: there are both `through` and `spool`, or `publish_seconds` is not above 0.
+        UnsafeSpool, OSError: the spool's directory cannot be used.
     """
 
     def __init__(
@@ -115,13 +121,16 @@ class AsyncTaskReports:
         through: AsyncReporter | None = None,
         *,
         publish_seconds: float = PUBLISH_SECONDS,
+        spool: Path | str | None = None,
     ) -> None:
+        check_spool(spool, through)
         if not publish_seconds > 0:
             raise ValueError(f"publish_seconds must be above 0, not {publish_seconds}")
         self._patience = publish_seconds / 2
         self._losses = Losses()
         self._tenant_of = tenant_of
         self._through = through
+        self._spool = spool
         self._warned = False
 
     @property
@@ -234,7 +243,7 @@ class AsyncTaskReports:
     def _reporter(self) -> AsyncReporter | None:
         if self._through is None:
             try:
-                self._through = AsyncReporter.from_env()
+                self._through = AsyncReporter.from_env(spool=self._spool)
             except SettingsError as error:
                 if not self._warned:
                     _LOG.warning("tasks are not reported: %s", error)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from signal import valid_signals
 from typing import Any
 from weakref import WeakValueDictionary
@@ -33,19 +34,22 @@ def report_tasks(
     tenant_of: TenantOf = tenant_argument,
     through: Bridge | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
+    spool: Path | str | None = None,
 ) -> Callable[[], None]:
     """Report the tasks of this process from now on; return a function that ends this.
 
     A second call replaces the first. `tenant_of` returns the tenant of a task, or None for a task
     that is not reported. `publish_seconds` is the longest time for which publishing a task
     waits for Redis, if that is unavailable: the job appears when the task starts then.
+    `spool` is a directory for ends that could not be appended, as that of `Reporter`.
 
     Raises:
+        ValueError, OSError: the spool cannot be used, or `through` has its own.
         ImportError: Celery is not installed.
     """
     from celery import signals  # noqa: PLC0415 - only its users have it
 
-    reports = TaskReports(tenant_of, through, publish_seconds=publish_seconds)
+    reports = TaskReports(tenant_of, through, publish_seconds=publish_seconds, spool=spool)
     connected = _Hooks(reports).receivers(signals)
 
     def stop() -> None:

@@ -19,6 +19,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..compat.bridge import Bridge
@@ -38,6 +39,7 @@ def report_tasks(
     tenant_of: TenantOf = tenant_argument,
     through: Bridge | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
+    spool: Path | str | None = None,
 ) -> Callable[[], None]:
     """Report the tasks of this process from now on; return a function that ends this.
 
@@ -45,20 +47,17 @@ def report_tasks(
     that is not reported.
     `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
     unavailable: the job appears when the task starts then.
+    `spool` is a directory for ends that could not be appended, as that of `Reporter`.
 
     Raises:
+        ValueError, OSError: the spool cannot be used, or `through` has its own.
         ImportError: neither Django 6 nor django-tasks is installed.
     """
-    signals = [
-        (getattr(module, name), name)
-        for module in filter(None, map(_module, _MODULES))
-        for name in _SIGNALS
-    ]
-    if not signals:
-        raise ImportError("there is no tasks framework: install Django 6, or django-tasks")
-    reports = TaskReports(tenant_of, through, reruns=True, publish_seconds=publish_seconds)
-    hooks = _Hooks(reports, through)
-
+    signals = _signals()
+    reports = TaskReports(
+        tenant_of, through, reruns=True, publish_seconds=publish_seconds, spool=spool
+    )
+    hooks = _Hooks(reports, through, spool)
     connected = [(signal, getattr(hooks, name)) for signal, name in signals]
 
     def stop() -> None:
@@ -74,6 +73,15 @@ def report_tasks(
     return stop
 
 
+def _signals() -> list[tuple[Any, str]]:
+    """Return the signals of the frameworks that are installed, and their names."""
+    modules = filter(None, map(_module, _MODULES))
+    signals = [(getattr(module, name), name) for module in modules for name in _SIGNALS]
+    if not signals:
+        raise ImportError("there is no tasks framework: install Django 6, or django-tasks")
+    return signals
+
+
 def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
@@ -84,12 +92,14 @@ def _module(name: str) -> Any:
 class _Hooks:
     """Receivers of the signals, which call them with the result of a task."""
 
-    def __init__(self, reports: TaskReports, through: Bridge | None) -> None:
+    def __init__(
+        self, reports: TaskReports, through: Bridge | None, spool: Path | str | None
+    ) -> None:
         from django.conf import settings  # noqa: PLC0415 - only its users have it
 
         self._reports = reports
         project = getattr(settings, "SETTINGS_MODULE", "")
-        self.lost = LostTasks("django", project, reports, through)
+        self.lost = LostTasks("django", project, reports, through, spool=spool)
 
     def task_enqueued(self, task_result: Any, **_: Any) -> None:
         task = _task(task_result)

@@ -12,6 +12,7 @@ progress. Used by applications with Dramatiq.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..compat.bridge import Bridge
@@ -26,6 +27,7 @@ def report_tasks(
     tenant_of: TenantOf = tenant_argument,
     through: Bridge | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
+    spool: Path | str | None = None,
 ) -> Callable[[], None]:
     """Report the messages of a broker from now on; return a function that ends this.
 
@@ -36,23 +38,22 @@ def report_tasks(
         tenant_of: returns the tenant of a task, or None for a task that is not reported.
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
         publish_seconds: the longest time for which publishing a task waits for Redis.
+        spool: a directory for ends that could not be appended, as that of `Reporter`.
 
     Raises:
+        ValueError, OSError: the spool cannot be used, or `through` has its own.
         ImportError: Dramatiq is not installed.
     """
     from dramatiq import Middleware, get_broker  # noqa: PLC0415 - only its users have it
     from dramatiq.middleware import Retries, TimeLimit  # noqa: PLC0415 - likewise
 
-    class Reports(_Hooks, Middleware):
-        """Middleware that reports messages as jobs."""
-
+    made = type("Reports", (_Hooks, Middleware), {})
     used: Any = get_broker() if broker is None else broker
-    for earlier in [each for each in used.middleware if isinstance(each, _Hooks)]:
-        used.middleware.remove(earlier)
+    used.middleware[:] = [each for each in used.middleware if not isinstance(each, _Hooks)]
     # What happens after a message goes through the list from its end: retries are known by then,
     # and no time limit interrupts a report.
     places = [each for each in used.middleware if isinstance(each, TimeLimit | Retries)]
-    reports = Reports(TaskReports(tenant_of, through, publish_seconds=publish_seconds))
+    reports = made(TaskReports(tenant_of, through, publish_seconds=publish_seconds, spool=spool))
     used.add_middleware(reports, before=type(places[0]) if places else None)
 
     def stop() -> None:

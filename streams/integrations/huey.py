@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..compat.bridge import Bridge
@@ -38,6 +39,7 @@ def report_tasks(
     tenant_of: TenantOf = tenant_argument,
     through: Bridge | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
+    spool: Path | str | None = None,
 ) -> Callable[[], None]:
     """Report the tasks of a Huey instance from now on; return a function that ends this.
 
@@ -48,15 +50,19 @@ def report_tasks(
         tenant_of: returns the tenant of a task, or None for a task that is not reported.
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
         publish_seconds: the longest time for which publishing a task waits for Redis.
+        spool: a directory for ends that could not be appended, as that of `Reporter`.
 
     Raises:
+        ValueError, OSError: the spool cannot be used, or `through` has its own.
         ImportError: Huey is not installed.
     """
     earlier = _CONNECTED.pop(huey, None)
     if earlier is not None:
         earlier()
-    reports = TaskReports(tenant_of, through, reruns=True, publish_seconds=publish_seconds)
-    hooks = _Hooks(huey, reports, through)
+    reports = TaskReports(
+        tenant_of, through, reruns=True, publish_seconds=publish_seconds, spool=spool
+    )
+    hooks = _Hooks(huey, reports, through, spool)
     hooks.connect()
     _CONNECTED[huey] = hooks.disconnect
     return hooks.disconnect
@@ -74,12 +80,14 @@ class _Run:
 class _Hooks:
     """Receivers of Huey's signals and hooks."""
 
-    def __init__(self, huey: Any, reports: TaskReports, through: Bridge | None) -> None:
+    def __init__(
+        self, huey: Any, reports: TaskReports, through: Bridge | None, spool: Path | str | None
+    ) -> None:
         from huey import signals  # noqa: PLC0415 - only its users have it
 
         self._huey = huey
         self._reports = reports
-        self._lost = LostTasks("huey", huey.name, reports, through)
+        self._lost = LostTasks("huey", huey.name, reports, through, spool=spool)
         self._runs: dict[str, _Run] = {}
         self._connected = False
         self._method = huey._execute  # noqa: SLF001 - what it raises has no signal

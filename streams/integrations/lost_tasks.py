@@ -24,14 +24,21 @@ class LostTasks:
             `JOBTRAIL_REDIS_URL`.
         reports: describes the tasks of this process.
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
+        spool: a directory for ends that could not be appended, as that of `Reporter`.
     """
 
     def __init__(
-        self, framework: str, queue: str, reports: TaskReports, through: Bridge | None
+        self,
+        framework: str,
+        queue: str,
+        reports: TaskReports,
+        through: Bridge | None,
+        *,
+        spool: Path | str | None = None,
     ) -> None:
         self._running = RunningTasks(_folder(framework, queue))
         self._own = reports
-        self._lost = TaskReports(through=through)
+        self._lost = TaskReports(through=through, spool=spool)
 
     def record(self, task: Task) -> None:
         """Record that this thread runs a task from now on, if it is reported."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..compat.bridge import Bridge
@@ -38,6 +39,7 @@ def report_tasks(
     tenant_of: TenantOf = tenant_argument,
     through: Bridge | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
+    spool: Path | str | None = None,
 ) -> Callable[[], None]:
     """Report the jobs of this process from now on; return a function that ends this.
 
@@ -45,12 +47,16 @@ def report_tasks(
     that is not reported.
     `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
     unavailable: the job appears when the task starts then.
+    `spool` is a directory for ends that could not be appended, as that of `Reporter`.
 
     Raises:
+        ValueError, OSError: the spool cannot be used, or `through` has its own.
         ImportError: RQ is not installed.
         AttributeError: its version is not supported.
     """
-    reports = TaskReports(tenant_of, through, reruns=True, publish_seconds=publish_seconds)
+    reports = TaskReports(
+        tenant_of, through, reruns=True, publish_seconds=publish_seconds, spool=spool
+    )
     wrappers = _wrappers(_Hooks(reports))
     while _STOPS:
         _STOPS.pop()()

@@ -21,6 +21,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from ..async_reporter import AsyncReporter
@@ -54,6 +55,7 @@ class BackgroundJobs:
         through: sends the events, and is closed by `aclose`; by default a reporter for the Redis in
             `JOBTRAIL_REDIS_URL`.
         publish_seconds: the longest time for which adding a task waits for Redis.
+        spool: a directory for ends that could not be appended, as that of `Reporter`.
     """
 
     def __init__(
@@ -62,8 +64,11 @@ class BackgroundJobs:
         tenant_of: TenantOf = tenant_argument,
         through: AsyncReporter | None = None,
         publish_seconds: float = PUBLISH_SECONDS,
+        spool: Path | str | None = None,
     ) -> None:
-        self._reports = AsyncTaskReports(tenant_of, through, publish_seconds=publish_seconds)
+        self._reports = AsyncTaskReports(
+            tenant_of, through, publish_seconds=publish_seconds, spool=spool
+        )
         self._running: set[asyncio.Future[None]] = set()
 
     @asynccontextmanager

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -25,6 +26,7 @@ from ..keys import JobKey
 from ..kinds import State
 from ..reporting import current
 from ..reporting.values import as_text, plain
+from ..spool import Spool
 from .publishing import PUBLISH_SECONDS, Publishing, SecondsLeft
 
 _LOG = logging.getLogger(__name__)
@@ -67,6 +69,20 @@ def _warn_of_missing_tenant(name: str) -> None:
     )
 
 
+def check_spool(spool: Path | str | None, through: object) -> None:
+    """Check that a spool can be used, before there are ends that it must keep.
+
+    Raises:
+        ValueError: what events are sent through has its own spool.
+        UnsafeSpool, OSError: the directory cannot be used.
+    """
+    if spool is None:
+        return
+    if through is not None:
+        raise ValueError("spool is an option of the reporter that `through` uses: set it there")
+    Spool(Path(spool))
+
+
 class TaskReports:
     """Reports what happens to tasks; safe to share between threads, and to use after a fork.
 
@@ -82,6 +98,11 @@ class TaskReports:
             delivers no task twice. Otherwise a task that starts after it was done stays done.
         publish_seconds: the longest time for which `queued` waits for Redis. What is lost then is
             counted, and logged once.
+        spool: the spool of the reporter that is made if there is no `through`.
+
+    Raises:
+        ValueError: there are both `through` and `spool`, or `publish_seconds` is not above 0.
+        UnsafeSpool, OSError: the spool's directory cannot be used.
     """
 
     def __init__(
@@ -91,10 +112,13 @@ class TaskReports:
         *,
         reruns: bool = False,
         publish_seconds: float = PUBLISH_SECONDS,
+        spool: Path | str | None = None,
     ) -> None:
+        check_spool(spool, through)
         self._publishing = Publishing(publish_seconds)
         self._tenant_of = tenant_of
         self._bridge = through
+        self._spool = spool
         self._reopened = _ENDS if reruns else _ENDS - {State.DONE}
         self._attempts: dict[str, int] = {}
         """Attempts of the tasks that run in this process."""
@@ -107,7 +131,7 @@ class TaskReports:
 
     def warn_if_unnamed(self) -> None:
         """Log a warning if no Redis is set, so that nothing will be reported."""
-        if_named(self._bridge)
+        self._server()
 
     def queued(self, task: Task, *, again: bool = False) -> int:
         """Report that a task waits for a worker, before a worker can get it; return the attempt.
@@ -210,7 +234,7 @@ class TaskReports:
         """Return the report by which a running task reports progress, or None."""
         try:
             job = self.job(task)
-            bridge = None if job is None else if_named(self._bridge)
+            bridge = None if job is None else self._server()
             if job is None or bridge is None:
                 return None
             attempt = self._attempts.get(task.id, task.attempt)
@@ -241,11 +265,18 @@ class TaskReports:
             _LOG.warning("%s of task %s was not appended: %s", state, task.id, described(error))
         return attempt
 
+    def _server(self) -> Bridge | None:
+        """Return where events are appended; None, with a warning, if no Redis is set."""
+        if self._spool is None or self._bridge is not None:
+            return if_named(self._bridge)
+        self._bridge = if_named(None, self._spool)
+        return self._bridge
+
     def _addressed(self, task: Task, state: State) -> tuple[Bridge, JobKey] | None:
         """Return where the job of a task is reported, or None if it is not."""
         try:
             job = self.job(task)  # `tenant_of` is the application's, and may raise anything
-            bridge = None if job is None else if_named(self._bridge)
+            bridge = None if job is None else self._server()
         except Exception as error:
             _LOG.warning("%s of task %s was not appended: %s", state, task.id, described(error))
             return None

@@ -18,6 +18,7 @@ import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..async_reporter import AsyncReporter
@@ -37,6 +38,7 @@ def report_tasks(
     tenant_of: TenantOf = tenant_argument,
     through: AsyncReporter | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
+    spool: Path | str | None = None,
 ) -> Callable[[], None]:
     """Report the tasks that a broker sends and runs from now on; return a function that ends this.
 
@@ -45,14 +47,18 @@ def report_tasks(
     `JOBTRAIL_REDIS_URL`.
     `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
     unavailable: the job appears when the task starts then.
+    `spool` is a directory for ends that could not be appended, as that of `Reporter`.
 
     Raises:
+        ValueError, OSError: the spool cannot be used, or `through` has its own.
         ImportError: Taskiq is not installed.
     """
     from taskiq import TaskiqMiddleware  # noqa: PLC0415 - only its users have it
 
     made = type("JobtrailMiddleware", (_Middleware, TaskiqMiddleware), {})
-    middleware = made(AsyncTaskReports(tenant_of, through, publish_seconds=publish_seconds))
+    middleware = made(
+        AsyncTaskReports(tenant_of, through, publish_seconds=publish_seconds, spool=spool)
+    )
     others = [each for each in broker.middlewares if not isinstance(each, _Middleware)]
     broker.middlewares[:] = others
     broker.add_middlewares(middleware)

@@ -17,10 +17,12 @@ from redis.retry import Retry
 
 from streams.appender import EventAppender
 from streams.compat.bridge import Bridge, Id
+from streams.integrations.async_task_reports import AsyncTaskReports
 from streams.integrations.lost_tasks import LostTasks
 from streams.integrations.task_reports import Task, TaskReports, tenant_argument
 from streams.job_report import JobReport
 from streams.reporter import Reporter
+from streams.reporting.base import ReporterBase
 from streams.tracking import current_job
 from tests.support.job_ends import JobEnds
 
@@ -140,6 +142,32 @@ def test_outages_are_warnings(caplog: pytest.LogCaptureFixture) -> None:
         run(reports, TASK)
     dropped = [record.message.partition(" of task")[0] for record in caplog.records]
     assert {"queued", "done"} <= set(dropped)
+
+
+def test_an_end_that_could_not_be_appended_is_sent_from_the_spool_by_the_next_process(
+    redis_url: str, jobs: JobEnds, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    defaults = ReporterBase.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "end_retry_seconds", 0.0)
+    monkeypatch.setenv("JOBTRAIL_REDIS_URL", "redis://127.0.0.1:1/0")
+    run(TaskReports(spool=tmp_path), TASK)
+    assert list(tmp_path.glob("*.event"))
+    monkeypatch.setenv("JOBTRAIL_REDIS_URL", redis_url)
+    TaskReports(spool=tmp_path).warn_if_unnamed()
+    assert seen(jobs) == ("DONE", 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_spool_that_cannot_be_used_is_an_error_at_once(
+    redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for make in (TaskReports, AsyncTaskReports):
+        with pytest.raises(OSError, match="file"):
+            make(spool=tmp_path / "file")
+    with pytest.raises(ValueError, match="through"):
+        TaskReports(through=Bridge(redis_client), spool=tmp_path)
 
 
 def test_a_forked_process_reports_too(
