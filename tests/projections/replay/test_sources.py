@@ -64,7 +64,7 @@ def test_narrow__one_event_in_the_range__all_events_of_its_job(
     assert sources.count_events() == 3
 
 
-@pytest.mark.parametrize("event_id", ["own", uuid7_at(0)])
+@pytest.mark.parametrize("event_id", ["own", uuid7_at(0)], ids=["own", "uuid7"])
 def test_narrow__event_that_was_appended_again_in_the_range__its_job(
     rows: JobRows, sources: Sources, event_id: str
 ) -> None:
