@@ -48,6 +48,11 @@ def be_killed_in_a_retry(self: Any, tenant_id: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def be_killed_and_run_again(self: Any, tenant_id: int) -> None:
+    if not self.request.delivery_info["redelivered"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def take_too_long(tenant_id: int) -> None:
     time.sleep(600)
 
@@ -80,6 +85,13 @@ app.task(grade, name="grade")
 app.task(be_killed, name="be_killed")
 app.task(be_terminated, name="be_terminated")
 app.task(be_killed_in_a_retry, name="be_killed_in_a_retry", bind=True, max_retries=3)
+app.task(
+    be_killed_and_run_again,
+    name="be_killed_and_run_again",
+    bind=True,
+    acks_late=True,
+    reject_on_worker_lost=True,
+)
 app.task(take_too_long, name="take_too_long", time_limit=1)
 app.task(exit_early, name="exit_early")
 app.task(wait, name="wait")

@@ -38,6 +38,7 @@ ENDS = {
     "be_killed": ("FAILED", 1, "WorkerLostError"),
     "be_terminated": ("FAILED", 1, "WorkerLostError"),
     "be_killed_in_a_retry": ("FAILED", 2, "WorkerLostError"),
+    "be_killed_and_run_again": ("DONE", 1, None),
     "take_too_long": ("FAILED", 1, "TimeLimitExceeded"),
     "exit_early": ("FAILED", 1, "SystemExit"),
     "raise_unprintable": ("FAILED", 1, "Unprintable"),
