@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 _LARGEST = 1_000_000
 """Bytes of a file that are read."""
 _READS, _PAUSE_SECONDS = 5, 0.005
-"""How often a file that is being written is read, and the pause between two of these."""
+"""The most reads of a file that is being written, and the pause between two of them."""
 
 
 class RunningTasks:

@@ -1,4 +1,4 @@
-"""What the console makes of answers with unusual figures: changed answers of a real API."""
+"""The pages of the console for unusual figures: changed answers of a real API."""
 
 from __future__ import annotations
 

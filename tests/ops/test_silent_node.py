@@ -1,4 +1,4 @@
-"""What the API asks Redis in threads, beside a node of a cluster that does not answer."""
+"""The questions of the API to Redis in threads, beside a node of a cluster that does not answer."""
 
 from __future__ import annotations
 

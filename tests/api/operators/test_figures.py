@@ -104,7 +104,7 @@ async def test_tenants_are_found_by_a_part_of_the_name_and_come_in_every_order(
 
 DELIVERY = ("behind_seconds", "groups", "per_minute", "dead", "stream")
 STORED = ("jobs", "failed", "result_bytes")
-"""What Redis and what PostgreSQL knows of a tenant."""
+"""The fields of a tenant that Redis knows, and those that PostgreSQL knows."""
 
 
 async def test_with_servers_away_the_rest_is_shown_and_what_they_know_is_null(

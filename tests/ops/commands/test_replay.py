@@ -437,7 +437,7 @@ def test_settled__pending_delivered_and_no_group(redis_client: redis.Redis) -> N
 def test_dead_letter_requeued_after_months__in_the_history_and_in_the_range_of_a_replay(
     tools: Tools, redis_client: redis.Redis, database_url: str, *, applied: bool
 ) -> None:
-    """Whether or not the rows had its first entry."""
+    """The rows may have had its first entry, or not."""
     first = EntryId((redis_client.time()[0] - 60 * 86_400) * 1_000, 0)
     fields: dict[Any, Any] = {"event": b'{"type":"done","id":"a1"}'}
     facts = {"entry_id": str(first), "group": "status", "reason": "not_json", "detail": "bad"}
