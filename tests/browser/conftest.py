@@ -133,8 +133,13 @@ def troubles() -> Iterator[Troubles]:
 
 
 @pytest.fixture
-def new_page(browser: Browser, troubles: Troubles, start: Start) -> Iterator[NewPage]:
-    # `start` is asked for so that its processes outlive the pages, which would miss them.
+def new_page(
+    browser: Browser, troubles: Troubles, start: Start, request: pytest.FixtureRequest
+) -> Iterator[NewPage]:
+    # `start` is asked for so that its processes outlive the pages, which would miss them. So do
+    # the servers of a test that has some.
+    if "servers" in request.fixturenames:
+        request.getfixturevalue("servers")
     with ExitStack() as stack:
 
         def opened(**options: Any) -> Page:
