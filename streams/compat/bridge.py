@@ -196,7 +196,7 @@ class Bridge:
         """
         delivery = self._reporter.delivery
         prepared = delivery.prepared(event)
-        delivery.send_end(job.tenant, prepared, retry_seconds=seconds, retry_refusals=False)
+        delivery.send_end(job.tenant, prepared, retry_seconds=seconds, publishes=True)
 
     def end(self, job: JobKey, event: Event) -> None:
         """Append an end, durably if the server can, and retry it for the reporter's time.

@@ -206,7 +206,7 @@ class AsyncTaskReports:
         if reporter is None or events is None or event is None:
             return
         reporter.ended(events, event)
-        appended = reporter.outbox.end(events.tenant, event, ())
+        appended = reporter.outbox.end(events.tenant, event, (), spooled=False)
         appended.add_done_callback(lambda future: self._count(future, task))
         outbox, tenant = reporter.outbox, events.tenant
         if not self._losses.is_away and not outbox.refuses(tenant):

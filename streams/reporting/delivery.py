@@ -139,11 +139,13 @@ class Delivery:
         before: Sequence[Prepared] = (),
         *,
         retry_seconds: float | None = None,
-        retry_refusals: bool = True,
+        publishes: bool = False,
     ) -> None:
         """Append an end, and events before it in the same round trip; try until the deadline.
 
-        Without `retry_refusals`, it is not tried again after an answer of the server.
+        With `publishes` it is the report of a task that is being published, for which nobody may
+        wait and which means nothing once the task has started: it is not tried again after an
+        answer of the server, and not spooled.
 
         Raises:
             LogUnavailable: Redis was unavailable for the whole time, and there is no spool.
@@ -154,16 +156,18 @@ class Delivery:
             try:
                 self.appender.append_many(events, durable=self.is_durable(end))
             except LogUnavailable as error:
-                refused = not retry_refusals and not is_unreachable(error)
+                refused = publishes and not is_unreachable(error)
                 if refused or deadline.passed(self.clock()):
-                    return self.give_up(tenant, end, error)
+                    return self.give_up(tenant, end, error, spooled=not publishes)
                 time.sleep(deadline.pause)
                 deadline = deadline.later()
             else:
                 return None
 
-    def give_up(self, tenant: str, end: Prepared, error: LogUnavailable) -> None:
-        """Spool an end that was not appended or is not durable.
+    def give_up(
+        self, tenant: str, end: Prepared, error: LogUnavailable, *, spooled: bool = True
+    ) -> None:
+        """Spool an end that was not appended or is not durable, unless it must not be `spooled`.
 
         Without a spool, an end that is not durable is a warning: its job has ended for all readers.
 
@@ -172,12 +176,13 @@ class Delivery:
             OSError: it cannot be spooled.
         """
         job = id_of(end.payload)
-        if self._spool is None:
+        spool = self._spool if spooled else None
+        if spool is None:
             if not isinstance(error, NotDurable):
                 raise error
             _LOG.warning("%s of job %s may be lost in a failover: %s", end.type, job, error)
             return
-        path = self._spool.keep(tenant, end.payload)
+        path = spool.keep(tenant, end.payload)
         _LOG.warning("%s of job %s spooled to %s: %s", end.type, job, path, error)
 
 

@@ -19,7 +19,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 from weakref import WeakSet
 
@@ -27,7 +26,7 @@ from ..connection import LogUnavailable, is_unreachable
 from ..durability import NotDurable
 from ..payloads import Prepared
 from .delivery import Addressed, Deadline, Delivery, id_of
-from .lane import Lane
+from .lane import RETRY_SECONDS, Lane
 from .turns import Outcome, settle
 
 _LOG = logging.getLogger(__name__)
@@ -72,6 +71,8 @@ class End(NamedTuple):
     deadline: Deadline
     loop: asyncio.AbstractEventLoop
     waiting: asyncio.Future[None]
+    spooled: bool
+    """False if it is not spooled after its deadline."""
 
     def events(self) -> list[Addressed]:
         """Return all events in their order."""
@@ -112,8 +113,7 @@ class Outbox:
         self._in_this_process()
         if len(self._queue) < MOST_PROGRESS:
             self._queue.append(item)
-            with suppress(RuntimeError):  # no thread: it is sent with the next one, or with the end
-                self._progress_lane.wake()
+            self._progress_lane.wake()
         else:
             _LOG.warning("progress dropped: %d events wait for Redis", MOST_PROGRESS)
         return item
@@ -132,7 +132,13 @@ class Outbox:
         self._progress_lane.wake()
 
     def end(
-        self, tenant: str, end: Prepared, before: Sequence[Item], last: Prepared | None = None
+        self,
+        tenant: str,
+        end: Prepared,
+        before: Sequence[Item],
+        last: Prepared | None = None,
+        *,
+        spooled: bool = True,
     ) -> asyncio.Future[None]:
         """Send an end, and with it those events before it that were not sent yet.
 
@@ -147,7 +153,7 @@ class Outbox:
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[None] = loop.create_future()
         deadline = self._delivery.deadline()
-        self._arrived.append(End(tenant, end, events, deadline, loop, waiting))
+        self._arrived.append(End(tenant, end, events, deadline, loop, waiting, spooled))
         self._ends_lane.wake()
         return waiting
 
@@ -162,13 +168,18 @@ class Outbox:
         self.call(lambda: self._add_barrier(function))
 
     def finish(self) -> None:
-        """Wait until nothing waits any more, at the exit of the process."""
+        """Wait until nothing waits any more, at the exit of the process.
+
+        If a thread cannot be started, as at the exit, this one does its work.
+        """
         if self._process != os.getpid():
             return
         self._hurry()
         until = time.monotonic() + self._delivery.end_retry_seconds + EXIT_SECONDS
         while self._is_busy() and time.monotonic() < until:
-            time.sleep(GATHER_SECONDS)
+            self._progress_lane.work_here()
+            pause = self._ends_lane.work_here()
+            time.sleep(pause or GATHER_SECONDS)
 
     def _is_busy(self) -> bool:
         return bool(self._queue or self._sending or self._arrived or self._ends)
@@ -183,7 +194,12 @@ class Outbox:
     def _add_barrier(self, function: Call) -> None:
         with self._lock:
             self._barriers.append(function)
-        self._ends_lane.wake()
+        self._wake_ends()
+
+    def _wake_ends(self) -> None:
+        """Wake the thread of ends from that of progress, which has no loop that tries again."""
+        if not self._ends_lane.wake():
+            self.call_at(self._delivery.clock() + RETRY_SECONDS, self._wake_ends)
 
     def _in_this_process(self) -> None:
         if self._process != os.getpid():
@@ -287,13 +303,16 @@ class Outbox:
         if not isinstance(error, LogUnavailable):
             _settle(ends, error)  # of another error nothing says that a second try would help
             return []
+        if isinstance(error, NotDurable):  # all were appended, and some need no more than that
+            _settle([end for end in ends if not self._delivery.is_durable(end.end)], None)
+            ends = [end for end in ends if self._delivery.is_durable(end.end)]
         now, left = self._delivery.clock(), list[End]()
         for end in ends:
             if not end.deadline.passed(now):
                 left.append(end._replace(deadline=end.deadline.later()))
                 continue
             try:
-                self._delivery.give_up(end.tenant, end.end, _copy(error))
+                self._delivery.give_up(end.tenant, end.end, _copy(error), spooled=end.spooled)
             except Exception as problem:
                 _settle([end], problem)
             else:

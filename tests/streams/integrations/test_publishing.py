@@ -10,7 +10,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,18 +180,49 @@ def test_no_thread_can_be_started__is_a_lost_report(
     assert reported(client_of_server) == {"after", "job"}
 
 
-def test_no_thread_for_an_asyncio_reporter__a_later_report_starts_it(
+def test_no_thread_for_an_asyncio_reporter__its_loop_starts_it_later(
     client_of_server: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No report raises, and none waits for another."""
+
     async def work() -> None:
         async with AsyncReporter(EventAppender(client_of_server)) as reporter:
-            job = reporter.job("job", tenant="42")
             with monkeypatch.context() as patch:
                 no_threads(patch)
-                await job.progress("s", 1)
-            await job.done()
+                next_one = reporter.job("job", tenant="42", attempt="next")
+                beginning = asyncio.create_task(next_one.begin())
+                job = reporter.job("job", tenant="42")
+                for percent in range(3):
+                    await job.progress("s", percent)
+                ending = asyncio.create_task(job.done())
+                await asyncio.wait({beginning, ending}, timeout=0.05)
+                closing = asyncio.create_task(reporter.aclose())
+                await asyncio.wait({closing}, timeout=0.05)
+            await asyncio.gather(beginning, ending, closing)
 
     asyncio.run(work())
+    entries: Any = client_of_server.xrange("tenant:42:events")
+    types = [json.loads(fields[b"event"])["type"] for _, fields in entries]
+    assert {"progress", "done", "processing"} == set(types)
+
+
+def test_no_thread_at_the_exit__reports_are_sent_without(
+    client_of_server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_threads(monkeypatch)
+    reporter = AsyncReporter(EventAppender(client_of_server))
+
+    async def work() -> None:
+        job = reporter.job("job", tenant="42")
+        await job.progress("s", 1)
+        await job.progress("s", 2)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(job.done(), 0.01)
+
+    asyncio.run(work())
+    started = time.monotonic()
+    reporter.outbox.finish()
+    assert time.monotonic() - started < reporter.delivery.end_retry_seconds
     assert reported(client_of_server) == {"job"}
 
 
@@ -266,3 +298,61 @@ def test_time_that_is_no_time__is_refused(seconds: float) -> None:
         Publishing(seconds)
     with pytest.raises(ValueError, match="publish_seconds must be above 0"):
         AsyncTaskReports(publish_seconds=seconds)
+
+
+@pytest.mark.parametrize("fault", ["away", "refuses"])
+def test_report_that_is_lost__is_counted_and_not_spooled(
+    server: EmbeddedRedis,
+    client_of_server: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    fault: str,
+) -> None:
+    """A spool is for ends: it must not grow by a file for each task while Redis is away."""
+    monkeypatch.setenv("JOBTRAIL_REDIS_URL", server.url)
+    client_of_server.set("tenant:42:events", "no stream")
+    if fault == "away":
+        server.kill()
+    reports = TaskReports(spool=tmp_path, publish_seconds=30)
+    reports.queued(task("first"))
+    started = time.monotonic()
+    for number in range(NUMBER):
+        reports.queued(task(f"lost{number}"))
+    assert time.monotonic() - started < 30
+    assert reports._publishing.losses.is_away is (fault == "away")
+    assert reports.lost == 1 + NUMBER
+
+    async def publish() -> int:
+        reporter = AsyncReporter.from_url(server.url, spool=tmp_path, end_retry_seconds=0.2)
+        reports = AsyncTaskReports(through=reporter, publish_seconds=SECONDS)
+        for number in range(NUMBER):
+            await reports.queued(task(f"lost{number}"))
+        await reports.aclose()
+        return reports.lost
+
+    assert asyncio.run(publish()) == NUMBER
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_beside_an_end_that_is_not_durable__was_appended(
+    own_redis: RedisFactory, tmp_path: Path
+) -> None:
+    """Both are sent in one round trip, and only the end is tried again."""
+    server = own_redis()
+    with connect(server.url) as client:
+        client.config_set("appendfsync", "no")
+
+        async def publish() -> int:
+            appender = EventAppender(client, durable_seconds=0.1)
+            reporter = AsyncReporter(appender, spool=tmp_path, end_retry_seconds=0.2)
+            reports = AsyncTaskReports(through=reporter, publish_seconds=30)
+            job = reporter.job("ended", tenant="42")
+            await asyncio.gather(reports.queued(task("a")), job.done())
+            await reports.aclose()
+            return reports.lost
+
+        assert asyncio.run(publish()) == 0
+        entries: Any = client.xrange("tenant:42:events")
+        appended = [json.loads(fields[b"event"])["id"] for _, fields in entries]
+        assert appended.count("a") == 1
+        assert len(list(tmp_path.glob("*.event"))) == 1
