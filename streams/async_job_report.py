@@ -25,10 +25,11 @@ from .events import Processing
 from .payloads import Prepared
 from .reporting.job_base import JobReportBase
 from .reporting.job_events import JobEvents, Later
-from .reporting.outbox import Item, Outbox
+from .reporting.outbox import Outbox
 from .reporting.pace import Pace
 from .reporting.steps import AsyncStep
 from .reporting.turns import TURN
+from .reporting.waiting import Item
 
 _LOG = logging.getLogger(__name__)
 

@@ -19,15 +19,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 from weakref import WeakSet
 
 from ..connection import LogUnavailable, is_unreachable
 from ..durability import NotDurable
 from ..payloads import Prepared
-from .delivery import Addressed, Deadline, Delivery, id_of
+from .delivery import Delivery
 from .lane import RETRY_SECONDS, Lane
-from .turns import Outcome, settle
+from .waiting import End, Item, by_tenant, settle_ends
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,42 +45,8 @@ EXIT_SECONDS = 5.0
 """Time that the exit of the process waits for events beyond the deadlines of ends."""
 
 
-class Item:
-    """An event that waits to be sent as progress."""
-
-    __slots__ = ("event", "taken", "tenant")
-
-    def __init__(self, tenant: str, event: Prepared) -> None:
-        self.tenant = tenant
-        self.event = event
-        self.taken = False
-        """True once a thread sends it."""
-
-
 Call = Callable[[], None]
 """A function that raises nothing."""
-
-
-class End(NamedTuple):
-    """An end that waits to be sent, events that go before it, and who waits for it."""
-
-    tenant: str
-    end: Prepared
-    before: Sequence[Prepared]
-    deadline: Deadline
-    loop: asyncio.AbstractEventLoop
-    waiting: asyncio.Future[None]
-    spooled: bool
-    """False if it is not spooled after its deadline."""
-
-    def events(self) -> list[Addressed]:
-        """Return all events in their order."""
-        return [(self.tenant, event) for event in (*self.before, self.end)]
-
-    def outcome(self, error: BaseException | None) -> Outcome:
-        """Return the outcome for the coroutine that waits."""
-        name = f"{self.end.type} of job {id_of(self.end.payload)}" if error else ""
-        return Outcome(self.waiting, error, name)
 
 
 class Outbox:
@@ -276,7 +241,7 @@ class Outbox:
         error = self._append(ends)
         if len(ends) > 1 and error is not None and not _is_outage(error):
             # One tenant's stream may be at fault, which must not keep others waiting.
-            groups = [(group, self._append(group)) for group in _by_tenant(ends)]
+            groups = [(group, self._append(group)) for group in by_tenant(ends)]
         else:
             groups = [(ends, error)]
         left = [(self._left(group, problem), problem) for group, problem in groups]
@@ -301,10 +266,10 @@ class Outbox:
     def _left(self, ends: Sequence[End], error: Exception | None) -> list[End]:
         """Settle the ends that were sent, or whose time is over; return the others."""
         if not isinstance(error, LogUnavailable):
-            _settle(ends, error)  # of another error nothing says that a second try would help
+            settle_ends(ends, error)  # of another error nothing says that a second try would help
             return []
         if isinstance(error, NotDurable):  # all were appended, and some need no more than that
-            _settle([end for end in ends if not self._delivery.is_durable(end.end)], None)
+            settle_ends([end for end in ends if not self._delivery.is_durable(end.end)], None)
             ends = [end for end in ends if self._delivery.is_durable(end.end)]
         now, left = self._delivery.clock(), list[End]()
         for end in ends:
@@ -314,19 +279,10 @@ class Outbox:
             try:
                 self._delivery.give_up(end.tenant, end.end, _copy(error), spooled=end.spooled)
             except Exception as problem:
-                _settle([end], problem)
+                settle_ends([end], problem)
             else:
-                _settle([end], None)
+                settle_ends([end], None)
         return left
-
-
-def _settle(ends: Sequence[End], error: Exception | None) -> None:
-    """Wake the coroutines that wait for ends, with one call for each loop."""
-    outcomes: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
-    for end in ends:
-        outcomes.setdefault(end.loop, []).append(end.outcome(error))
-    for loop, settled in outcomes.items():
-        settle(loop, settled)
 
 
 def _copy(error: LogUnavailable) -> LogUnavailable:
@@ -339,13 +295,6 @@ def _copy(error: LogUnavailable) -> LogUnavailable:
 def _is_outage(error: Exception) -> bool:
     """Return True if no other event would have been taken either."""
     return isinstance(error, NotDurable) or is_unreachable(error)
-
-
-def _by_tenant(ends: Sequence[End]) -> list[list[End]]:
-    groups: dict[str, list[End]] = {}
-    for end in ends:
-        groups.setdefault(end.tenant, []).append(end)
-    return list(groups.values())
 
 
 _OUTBOXES: WeakSet[Outbox] = WeakSet()
