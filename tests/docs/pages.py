@@ -16,6 +16,8 @@ from tests.support.waiting import ENDING, eventually
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+STAMPS = (".installed", ".runnable")
+"""Files by which make knows that packages are installed."""
 _BLOCK = re.compile(
     r"^( *)```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL
 )
@@ -43,9 +45,10 @@ def clone(folder: Path, names: Iterable[str]) -> None:
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").mkdir()
     for part in Path(sys.prefix).iterdir():
-        if part.name != ".installed":
+        if part.name not in STAMPS:
             (folder / ".venv" / part.name).symlink_to(part)
-    (folder / ".venv" / ".installed").touch()
+    for name in STAMPS:
+        (folder / ".venv" / name).touch()
 
 
 def blocks_of(page: str) -> list[Block]:
