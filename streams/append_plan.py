@@ -55,6 +55,9 @@ def check_durable(wait: Wait, replies: Sequence[object]) -> None:
 class Plan:
     """The commands that append events and set ready marks."""
 
+    tenant_key: str | None = None
+    """On a cluster, a key of the tenant if the plan has one tenant only."""
+
     def __init__(self, keys: Keys, groups: Sequence[str], payloads: Sequence[tuple[str, bytes]]):
         self.appends = len(payloads)
         self.commands: list[Command] = [
@@ -100,6 +103,11 @@ class ClusterPlan(Plan):
     A ready mark that failed is ignored: consumers find the entry without it, and the error of an
     append that was executed would make its caller append again.
     """
+
+    def __init__(self, keys: Keys, groups: Sequence[str], payloads: Sequence[tuple[str, bytes]]):
+        super().__init__(keys, groups, payloads)
+        tenants = {tenant for tenant, _ in payloads}
+        self.tenant_key = keys.stream(tenants.pop()) if len(tenants) == 1 else None
 
     def entry_ids(self, replies: Sequence[object]) -> list[EntryId]:
         """Return the ids of the entries, in the order of the events.

@@ -117,6 +117,7 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         add: AddTo[redis.asyncio.Redis] | None = None,
         *,
         partial: bool = False,
+        tenant_key: str | None = None,
     ) -> Routed:
         """Send each command to the node of its key, and return the replies.
 
@@ -124,6 +125,7 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
             commands: the commands.
             add: makes further commands for the end of each connection, such as a wait for replicas.
             partial: True to have the loss of a node as the reply to its commands.
+            tenant_key: as in `planned`.
 
         Raises:
             redis.RedisError: no node has the slot map; without `partial`, also if a node is lost.
@@ -131,7 +133,7 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
         """
         await self.refresh()
         added = list[tuple[Any, list[Any]]]()
-        batches, replies = self.planned(commands)
+        batches, replies = self.planned(commands, tenant_key)
         for _ in range(REDIRECTIONS):
             added += await self._exchange(batches, commands, replies, add, partial=partial)
             batches = self.redirected(batches, replies)
@@ -210,8 +212,11 @@ class AsyncCluster(ClusterState[redis.asyncio.Redis], redis.asyncio.Redis, Async
             words = commands_of(batch, commands, extra)
             return extra, store(batch, await self._send_to(batch.address, words), replies)
 
-        # All are awaited before an error is raised: no connection is left in use.
-        done = await asyncio.gather(*map(exchange, batches), return_exceptions=True)
+        if len(batches) == 1 and not partial:  # without the cost of a task
+            done: Sequence[Any] = [await exchange(batches[0])]
+        else:
+            # All are awaited before an error is raised: no connection is left in use.
+            done = await asyncio.gather(*map(exchange, batches), return_exceptions=True)
         for batch, each in zip(batches, done, strict=True):
             if not isinstance(each, BaseException):
                 continue

@@ -13,8 +13,8 @@ and `streams`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -23,19 +23,11 @@ import redis.asyncio
 
 from .cluster_script import ClusterScript
 from .keys import ClusterKeys, Keys
-from .routing import (
-    REDIRECTIONS,
-    AddTo,
-    Batch,
-    ClusterClientMisused,
-    ClusterState,
-    Routed,
-    commands_of,
-    store,
-)
+from .routed_replies import RoutedReplies
+from .routing import AddTo, ClusterClientMisused, ClusterState, Routed
 from .servers.slots import Address, slot_of
 from .silent_nodes import SilentNodes
-from .wire import Command, PendingReplies, Router, Sent, checked
+from .wire import Command, PendingReplies, Router, checked
 
 
 class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
@@ -107,18 +99,29 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         self,
         commands: Sequence[Command],
         add: AddTo[redis.Redis] | None = None,
+        tenant_key: str | None = None,
     ) -> Routed:
         """Send each command to the node of its key, and return the replies.
 
         Args:
             commands: the commands.
             add: what is sent behind them.
+            tenant_key: as in `planned`.
 
         Raises:
             redis.RedisError: no node answers, or one was lost; some commands may have been
                 executed.
         """
-        return RoutedReplies(self, commands, add).routed()
+        home = self.home_of(tenant_key) if tenant_key and add is None else None
+        if home is None:
+            return RoutedReplies(self, commands, add, tenant_key=tenant_key).routed()
+        # The usual append of one event, without the cost of grouping.
+        replies = self.ask_node(home, commands)
+        for reply in replies:
+            if isinstance(reply, redis.RedisError):
+                begun = self.together(home, commands), replies
+                return RoutedReplies(self, commands, begun=begun).routed()
+        return Routed(replies, [])
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command, and return its reply as the library's clients do.
@@ -206,92 +209,6 @@ class Cluster(ClusterState[redis.Redis], redis.Redis, Router):
         with ExitStack() as stack:
             for node in self.nodes.values():
                 stack.callback(node.close)
-
-
-class RoutedReplies(Sent):
-    """Commands that were sent to the nodes of their keys; redirected ones are sent again.
-
-    Raises:
-        redis.RedisError: no node answers, or one was lost; some commands may have been executed.
-    """
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        commands: Sequence[Command],
-        add: AddTo[redis.Redis] | None = None,
-        *,
-        partial: bool = False,
-    ) -> None:
-        if cluster.is_outdated:
-            cluster.read_map()
-        self._cluster = cluster
-        self._commands = commands
-        self._add = add
-        self._partial = partial
-        self._batches, self._replies = cluster.planned(commands)
-        self._sent = list[tuple[Batch, Any, PendingReplies]]()
-        self._send()
-
-    def replies(self) -> list[Any]:
-        """Wait for the replies and return them in the order of the commands."""
-        return self.routed().replies
-
-    def routed(self) -> Routed:
-        """Wait for the replies, follow redirections, and return all replies."""
-        added = self._receive()
-        for _ in range(REDIRECTIONS - 1):
-            self._batches = self._cluster.redirected(self._batches, self._replies)
-            if not self._batches:
-                break
-            self._send()
-            added += self._receive()
-        self._cluster.note(self._replies)
-        return Routed(self._replies, added)
-
-    def give_up(self) -> None:
-        """Close the connections whose replies were not read."""
-        for _, _, pending in self._sent:
-            pending.give_up()
-
-    def _send(self) -> None:
-        """Send the batches, each to its node."""
-        self._sent = []
-        for batch in self._batches:
-            with self._suspecting(batch):
-                applies = self._add and self._add.applies_to(batch.indexes)
-                node = self._cluster.node(batch.address)
-                extra = self._add.make(node) if self._add and applies else None
-                words = commands_of(batch, self._commands, extra)
-                self._sent.append((batch, extra, self._cluster.contact(batch.address, words)))
-
-    def _receive(self) -> list[tuple[Any, list[Any]]]:
-        """Store the replies of all nodes; return what was added, with the replies to it."""
-        added = []
-        for batch, extra, pending in self._sent:
-            with self._suspecting(batch):
-                if self._cluster.silent:
-                    node = self._cluster.node(batch.address)
-                    self._cluster.silent.await_reply(batch.address, node, pending)
-                if found := store(batch, pending.replies(), self._replies):
-                    added.append((extra, found))
-        return added
-
-    @contextmanager
-    def _suspecting(self, batch: Batch) -> Iterator[None]:
-        """Abandon everything after an error of the batch's node, or make it the reply."""
-        try:
-            yield
-        except redis.RedisError as error:
-            self._cluster.suspect(batch.address)
-            if not self._partial:
-                self.give_up()
-                raise
-            for index in batch.indexes:
-                self._replies[index] = error.with_traceback(None)
-        except BaseException:
-            self.give_up()
-            raise
 
 
 _LOST = (

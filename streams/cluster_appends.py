@@ -71,10 +71,10 @@ class ClusterAppends(_ClusterAppends):
         ids = list[EntryId]()
         for plan in plans:
             try:
-                routed = self._route(plan.commands, plan.appends, durable=durable)
+                routed = self._route(plan, plan.commands, durable=durable)
                 if again := plan.retries(routed.replies):
                     self._cluster.load_script(SCRIPT)
-                    later = self._route(again, len(again), durable=durable)
+                    later = self._route(plan, again, durable=durable)
                     routed = _merged(plan, routed, later)
             except redis.RedisError as error:
                 raise unavailable(error) from error
@@ -84,8 +84,10 @@ class ClusterAppends(_ClusterAppends):
             ids += _ids(plan, routed)
         return ids
 
-    def _route(self, commands: Sequence[Command], appends: int, *, durable: bool) -> Routed:
-        return self._cluster.route(commands, AddTo(self._wait, appends) if durable else None)
+    def _route(self, plan: Plan, commands: Sequence[Command], *, durable: bool) -> Routed:
+        # Those that are sent again are appends, too, and as many at most.
+        add = AddTo(self._wait, plan.appends) if durable else None
+        return self._cluster.route(commands, add, tenant_key=plan.tenant_key)
 
     def _wait(self, node: redis.Redis) -> Wait:
         durability = self._durability_of(node)
@@ -119,10 +121,10 @@ class AsyncClusterAppends(_ClusterAppends):
         ids = list[EntryId]()
         for plan in plans:
             try:
-                routed = await self._route(plan.commands, plan.appends, durable=durable)
+                routed = await self._route(plan, plan.commands, durable=durable)
                 if again := plan.retries(routed.replies):
                     await self._cluster.load_script(SCRIPT)
-                    later = await self._route(again, len(again), durable=durable)
+                    later = await self._route(plan, again, durable=durable)
                     routed = _merged(plan, routed, later)
             except redis.RedisError as error:
                 raise unavailable(error) from error
@@ -132,9 +134,9 @@ class AsyncClusterAppends(_ClusterAppends):
             ids += _ids(plan, routed)
         return ids
 
-    async def _route(self, commands: Sequence[Command], appends: int, *, durable: bool) -> Routed:
-        add = AddTo(self._wait, appends) if durable else None
-        return await self._cluster.route(commands, add)
+    async def _route(self, plan: Plan, commands: Sequence[Command], *, durable: bool) -> Routed:
+        add = AddTo(self._wait, plan.appends) if durable else None
+        return await self._cluster.route(commands, add, tenant_key=plan.tenant_key)
 
     async def _wait(self, node: redis.asyncio.Redis) -> Wait:
         durability = self._durability_of(node)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeVar
 
 from .kinds import find_kind
@@ -23,6 +24,9 @@ LEGACY_PATTERN = "job:*:progress"
 STREAM_END, DEAD_END = ":events", ":dead"
 SWEPT_END = ":[ed][ve][ea][nd]*"
 """Matches the ends of streams and dead letters, and few other keys, so that one scan finds both."""
+
+REMEMBERED = 4_096
+"""The number of ready queues whose names are remembered."""
 
 
 class JobKey(NamedTuple):
@@ -318,6 +322,7 @@ class ClusterKeys(Keys):
         return _queue(self._ready_tags.tag_of(self.stream(tenant)), group)
 
 
+@lru_cache(REMEMBERED)
 def _queue(tag: str, group: str) -> QueueKeys:
     return QueueKeys(f"jobtrail:{{{tag}}}:ready:{group}", f"jobtrail:{{{tag}}}:leased:{group}")
 

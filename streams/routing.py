@@ -187,17 +187,34 @@ class ClusterState(Generic[ClientT]):
         problem = errors[0] if errors else "the nodes have no slots"
         return redis.ConnectionError(f"no node of the cluster at {where} answers: {problem}")
 
-    def planned(self, commands: Sequence[Command]) -> tuple[list[Batch], list[Any]]:
+    def home_of(self, key: str) -> Address | None:
+        """Return the primary that has a key and a ready queue; None if there is none, or no map."""
+        return None if self._map is None or self.is_outdated else self._map.home_of(key)
+
+    def together(self, address: Address, commands: Sequence[Command]) -> list[Batch]:
+        """Return the only batch, if all commands are sent to one node."""
+        return [Batch(address, list(range(len(commands))), asking=False)]
+
+    def planned(
+        self, commands: Sequence[Command], tenant_key: str | None = None
+    ) -> tuple[list[Batch], list[Any]]:
         """Group commands by node, in their order.
 
         Also return the replies that they have until a node replies: an error for a command whose
         slot has no node, and which is in no batch.
 
+        Args:
+            commands: the commands.
+            tenant_key: a key of a tenant, if the commands have only keys of this tenant and of the
+                ready queues of its node. Then one look-up is enough.
+
         Raises:
             TypeError: a command has no key that it can be routed by.
         """
-        found: dict[Address, Batch] = {}
         replies: list[Any] = [None] * len(commands)
+        if tenant_key and (home := self.home_of(tenant_key)):
+            return self.together(home, commands), replies
+        found: dict[Address, Batch] = {}
         for index, command in enumerate(commands):
             key = key_of(command)
             address = self.address_of(slot_of(key))

@@ -8,7 +8,6 @@ braces, share a slot. `streams/cluster.py` sends commands by this. Used by `stre
 from __future__ import annotations
 
 from binascii import crc_hqx
-from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -48,11 +47,11 @@ class SlotMap:
         ranges = sorted(
             (int(first), int(last), _address(node, asked)) for first, last, node, *_ in reply
         )
-        self._firsts = [first for first, _, _ in ranges]
-        self._ranges = ranges
+        self._nodes: list[Address | None] = [None] * SLOTS
         self.first_slots: dict[Address, int] = {}
         """The lowest slot of each primary."""
-        for first, _, node in ranges:
+        for first, last, node in ranges:
+            self._nodes[first : last + 1] = [node] * (last + 1 - first)
             self.first_slots.setdefault(node, first)
         self.primaries = tuple(self.first_slots)
         self._tags: dict[Address | None, str] = {}
@@ -63,15 +62,16 @@ class SlotMap:
 
     def node_of(self, slot: int) -> Address | None:
         """Return the primary that has the slot, or None if none has it."""
-        index = bisect_right(self._firsts, slot) - 1
-        if index < 0:
-            return None
-        _, last, node = self._ranges[index]
-        return node if slot <= last else None
+        return self._nodes[slot]
+
+    def home_of(self, key: str) -> Address | None:
+        """Return the primary that has the key, if it has a ready queue, too; else None."""
+        node = self._nodes[slot_of(key)]
+        return node if node in self._tags else None
 
     def tag_of(self, key: str) -> str:
         """Return the hash tag of the ready queue of the node that has the key."""
-        return self._tags.get(self.node_of(slot_of(key)), TAGS[0])
+        return self._tags.get(self._nodes[slot_of(key)], TAGS[0])
 
 
 def _address(node: Sequence[Any], asked: Address) -> Address:

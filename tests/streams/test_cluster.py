@@ -7,6 +7,8 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from functools import partial
+from itertools import count
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
@@ -27,7 +29,7 @@ from streams.entry_ids import EntryId
 from streams.reporter import Reporter
 from streams.routing import key_of
 from streams.servers.members import most_replicas
-from streams.servers.slots import SLOTS, slot_of
+from streams.servers.slots import SLOTS, SlotMap, slot_of
 from streams.shedding import SHED, shed_counts
 from streams.wire import Command, PendingReplies, ask, checked, round_trip
 from tests.ops.test_cli import jobtrail, plain_failure
@@ -242,7 +244,8 @@ def test_slot_that_moves__is_followed(cluster: RedisCluster, client: Cluster) ->
     ids = [appender.append(tenant, DONE)]
 
     async def append() -> None:
-        ids.append(await AsyncEventAppender(other).append(tenant, DONE, durable=True))
+        for durable in (False, True):
+            ids.append(await AsyncEventAppender(other).append(tenant, DONE, durable=durable))
 
     other = connect_async(cluster.url)
     assert isinstance(other, AsyncCluster)
@@ -251,14 +254,45 @@ def test_slot_that_moves__is_followed(cluster: RedisCluster, client: Cluster) ->
         source = cluster.begin_move(stream(tenant), target)
         ids.append(appender.append(tenant, DONE))
         cluster.move_keys(stream(tenant), source, target)
-        ids.append(appender.append(tenant, DONE, durable=True))
+        ids += [appender.append(tenant, DONE, durable=durable) for durable in (False, True)]
         loop.run(append())
         cluster.end_move(stream(tenant), target)
         loop.run(append())
-        ids.append(appender.append(tenant, DONE))
+        ids += [appender.append(tenant, DONE) for _ in range(2)]
         assert stored(cluster, tenant) == ids
         assert len(target.ask("XRANGE", stream(tenant), "-", "+")) == len(ids)
         loop.run(other.aclose())
+
+
+def test_ready_queue_that_has_moved__gets_the_mark_of_one_append(
+    cluster: RedisCluster, client: Cluster
+) -> None:
+    """The entry and the mark are sent together, by a slot map that is true for the entry only."""
+    tenant = tenants_of(cluster, cluster.primaries[0])[0]
+    EventAppender(client).append(tenant, DONE)
+    tag = client.tag_of(stream(tenant))
+    queue = f"jobtrail:{{{tag}}}:ready:rows"
+    source = cluster.begin_move(queue, cluster.primaries[1])
+    cluster.move_keys(queue, source, cluster.primaries[1])
+    cluster.end_move(queue, cluster.primaries[1])
+    cluster.primaries[1].ask("DEL", queue)
+    EventAppender(client).append(tenant, DONE)
+    assert cluster.primaries[1].ask("ZRANGE", queue, 0, -1) == [tenant.encode()]
+    assert len(stored(cluster, tenant)) == 2
+    assert client.is_outdated
+
+
+def test_node_without_a_ready_queue__is_no_home() -> None:
+    """Its marks have another node, so that they are not sent with the entry."""
+    slots = SlotMap([[0, 0, [b"a", 1]], [2, SLOTS - 1, [b"b", 2]]], ("c", 3))
+    keys = {slot: next(filter(partial(is_in, slot), map(str, count()))) for slot in range(3)}
+    assert [slots.node_of(slot) for slot in keys] == [("a", 1), None, ("b", 2)]
+    assert [slots.home_of(key) for key in keys.values()] == [None, None, ("b", 2)]
+    assert slots.tag_of(keys[0]) == slots.tag_of(keys[1]) == "q0"
+
+
+def is_in(slot: int, key: str) -> bool:
+    return slot_of(key) == slot
 
 
 def test_node_that_hangs__stops_no_other(cluster: RedisCluster, client: Cluster) -> None:
