@@ -11,6 +11,7 @@ the tenants of all nodes.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Container
@@ -21,6 +22,8 @@ import redis.asyncio
 
 from .servers.slots import Address
 from .wire import Command, PendingReplies, answered, async_round_trip, round_trip
+
+_LOG = logging.getLogger(__name__)
 
 LONGEST_PATIENCE = 5.0
 """The longest patience of a blocking client in seconds."""
@@ -115,9 +118,13 @@ class SilentNodes(_Nodes):
             )
             try:
                 probing.start()
-            except BaseException:  # no thread can be started: the next command tries again
+            except BaseException as error:
                 self._silent.discard(address)
-                raise
+                if not isinstance(error, RuntimeError):
+                    raise
+                # At a limit of threads: commands wait for the node until one finds a thread.
+                host, port = address
+                _LOG.warning("%s:%d is silent and not probed: %s", host, port, error)
 
     def _probe(self, address: Address, node: redis.Redis) -> None:
         try:

@@ -86,7 +86,8 @@ class ActiveClients:
 async def bound_silent_connections(port: int, active: Container[Client]) -> None:
     """Close silent connections beyond the limit once a second, until cancelled.
 
-    While no file descriptor is left to inspect the sockets with, that is logged and tried again.
+    While no file descriptor is left to inspect the sockets with, or no thread can be started, it
+    logs that and tries again.
 
     Args:
         port: the port that the API listens on.
@@ -99,7 +100,7 @@ async def bound_silent_connections(port: int, active: Container[Client]) -> None
         await asyncio.sleep(SWEEP_SECONDS)
         try:
             last, failed = await _sweep_if_needed(port, active, last), False
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             if not failed:
                 _LOG.error("silent_connections_not_checked", error=str(error))
             failed = True

@@ -22,6 +22,7 @@ from ..failure import Failure, described
 from .methods import Methods
 from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
+from .time_limits import time_limits
 
 _LOG = logging.getLogger(__name__)
 _ATTEMPT = "jobtrail_attempt"
@@ -214,12 +215,16 @@ class _Hooks:
     def _tell(self, job: Any, report: Callable[[Task], object]) -> None:
         try:
             task = Task(job.id, job.func_name, _attempt(job), tuple(job.args), job.kwargs)
+        except time_limits():
+            raise
         except Exception as error:
             # The arguments cannot be read, for example because this process lacks their classes.
             _LOG.warning("job %s is not reported: %s", job.id, described(error))
             return
         try:
             report(task)
+        except time_limits():
+            raise
         except Exception as error:
             # RQ's own method has yet to be called, or its caller would take the job for failed.
             _LOG.warning("job %s is not reported: %s", job.id, described(error))

@@ -28,6 +28,7 @@ from ..reporting import current
 from ..reporting.values import as_text, plain
 from ..spool import Spool
 from .publishing import PUBLISH_SECONDS, Publishing, SecondsLeft
+from .time_limits import time_limits
 
 _LOG = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ class TaskReports:
     """Reports what happens to tasks; safe to share between threads, and to use after a fork.
 
     No call raises, so that no task fails because of its report: what cannot be appended is a
-    warning, and an end is retried before that. A state that readers have already seen is not
+    warning, and an end is retried before that. Only the time limit of a task, which may be reached
+    in a call, is raised. A state that readers have already seen is not
     appended again, because frameworks report some ends twice. Calls wait for Redis: on an asyncio
     loop they belong into `asyncio.to_thread`, except `entered` and `left`.
 
@@ -215,6 +217,8 @@ class TaskReports:
         """
         try:
             job = self.job(task)
+        except time_limits():
+            raise
         except Exception:  # of the application; `started` has logged it
             return None
         if job is None:
@@ -240,6 +244,8 @@ class TaskReports:
             attempt = self._attempts.get(task.id, task.attempt)
             report = bridge.async_report if coroutine else bridge.report
             return report(job, attempt, task.name)
+        except time_limits():
+            raise
         except Exception as error:
             _LOG.warning("task %s has no current job: %s", task.id, described(error))
             return None
@@ -261,6 +267,8 @@ class TaskReports:
                 bridge.hand_over(self._jobs[task.id])
             values = {name: each() if callable(each) else each for name, each in fields.items()}
             append_state(bridge, job, state, attempt, job_type=task.name[-200:], **values)
+        except time_limits():
+            raise
         except Exception as error:
             _LOG.warning("%s of task %s was not appended: %s", state, task.id, described(error))
         return attempt
@@ -277,6 +285,8 @@ class TaskReports:
         try:
             job = self.job(task)  # `tenant_of` is the application's, and may raise anything
             bridge = None if job is None else self._server()
+        except time_limits():
+            raise
         except Exception as error:
             _LOG.warning("%s of task %s was not appended: %s", state, task.id, described(error))
             return None

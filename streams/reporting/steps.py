@@ -21,7 +21,7 @@ class StepNumbers:
     """Numbers of the steps of one job, counted from 1.
 
     A step without an index has the one after that of the last step, and a step without a total has
-    the total of the last step.
+    the total of the last step. Numbers that are not valid do not count.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,13 @@ class StepNumbers:
         number = given.get("step_index", self._last + 1)
         if type(number) is int and 0 <= number <= _MOST_STEPS:
             self._last = number
-        self._total = given.get("step_total", self._total)
+        of = given.get("step_total", self._total)
+        if type(of) is int and 0 <= of <= _MOST_STEPS:
+            self._total = of
         return {
             "step": name,
             "step_index": number,
-            "step_total": self._total,
+            "step_total": of,
             "step_name_display": display,
         }
 

@@ -6,7 +6,7 @@ import asyncio
 import resource
 import socket
 from contextlib import suppress
-from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -41,8 +41,9 @@ async def test_first_request_fails__it_is_sent_again_until_it_is_answered() -> N
 
 
 @pytest.mark.anyio
-async def test_no_file_descriptor_for_the_check_of_connections__is_logged_and_tried_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("lack", [OSError("Too many open files"), RuntimeError("no new thread")])
+async def test_no_file_descriptor_or_thread_for_the_check_of_connections__is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, lack: Exception
 ) -> None:
     swept = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -54,11 +55,11 @@ async def test_no_file_descriptor_for_the_check_of_connections__is_logged_and_tr
     monkeypatch.setattr(silent_connections, "SWEEP_SECONDS", 0.01)
     monkeypatch.setattr(silent_connections, "FEW_FILES", -1)
     monkeypatch.setattr(silent_connections, "sweep", sweep)
-    monkeypatch.setattr(silent_connections, "_FILES", tmp_path / "unreadable")
     with capture_logs() as logs:
-        bounding = asyncio.create_task(silent_connections.bound_silent_connections(1, ()))
-        await _filled(logs)
-        (tmp_path / "unreadable").mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "to_thread", Mock(side_effect=lack))
+            bounding = asyncio.create_task(silent_connections.bound_silent_connections(1, ()))
+            await _filled(logs)
         await swept.wait()
     assert [line["event"] for line in logs] == ["silent_connections_not_checked"]
     bounding.cancel()

@@ -72,6 +72,20 @@ def test_probe_that_ends_by_a_defect__leaves_no_node_silent(
     assert ADDRESS not in nodes
 
 
+def test_no_thread_for_a_probe__the_node_is_merely_silent(
+    unanswered: PendingReplies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    nodes, node = SilentNodes(0.0, {ADDRESS}), cast("redis.Redis", object())
+    for _ in range(2):
+        with pytest.raises(redis.TimeoutError):
+            nodes.await_reply(ADDRESS, node, unanswered)
+        assert ADDRESS not in nodes
+
+
 def test_asyncio_probe_that_ends_by_a_defect_or_is_cancelled__leaves_no_node_silent(
     redis_url: str,
 ) -> None:

@@ -119,7 +119,10 @@ class Sources:
         return self._tail.oldest_entry(tenant)
 
     def narrow(self, entries: EntryRange) -> None:
-        """Restrict walks and counts to jobs of which an event was appended in the range."""
+        """Restrict walks and counts to jobs of which an event is in the range.
+
+        An event that was appended several times counts by its first and its last entry.
+        """
         if not entries.narrows:
             return
         self._narrowed = True

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import redis
 import rq
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from ops.devstack import EmbeddedRedis
 from streams.appender import EventAppender
@@ -33,6 +34,7 @@ from tests.support.waiting import eventually
 
 SECONDS = 0.5
 NUMBER = 10
+_LIMIT: Any = UnixSignalDeathPenalty
 
 
 @pytest.fixture
@@ -240,6 +242,25 @@ def test_rq_enqueues_a_job_whose_report_fails(
         assert to.job_ids == [job.id]
     finally:
         stop()
+
+
+def test_time_limit_of_an_rq_job__ends_it_in_the_middle_of_a_report(
+    server: EmbeddedRedis, redis_client: redis.Redis
+) -> None:
+    """RQ's alarm rings once, in the job that publishes or cancels another."""
+    patient = redis.Redis.from_url(server.url, socket_timeout=None)
+    stop = report_tasks(through=Bridge(patient), publish_seconds=30)
+    to = rq.Queue(connection=redis_client)
+    try:
+        job = to.enqueue("math.sqrt", kwargs={"tenant_id": 42})
+        with frozen(server):
+            for work in (lambda: to.enqueue("math.sqrt", kwargs={"tenant_id": 42}), job.cancel):
+                limit = _LIMIT(1, JobTimeoutException)
+                with pytest.raises(JobTimeoutException), limit:
+                    work()
+    finally:
+        stop()
+        patient.close()
 
 
 def test_refusal_of_one_tenant__neither_waits_nor_stops_others(

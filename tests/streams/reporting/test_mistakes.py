@@ -119,16 +119,17 @@ def test_result_whose_code_fails__keeps_the_end(
 def test_wrong_number_of_a_step__is_left_out(
     redis_client: redis.Redis, caplog: pytest.LogCaptureFixture, wrong: Any
 ) -> None:
-    """Whichever of its numbers it is; the next step has the number after the last valid one."""
+    """Whichever of its numbers it is; the next step has what the last valid ones say."""
     reporter = Reporter(EventAppender(redis_client), progress_per_second=1e6)
     with reporter.job("a1", tenant="42") as job:
         step(job, percent=wrong)
         step(job, index=wrong)
-        step(job, total=wrong)
         step(job, total=4)
+        step(job, total=wrong)
+        step(job)
     progress = [event for event in events(redis_client) if event["type"] == "progress"]
-    assert (progress[-1]["step_index"], progress[-1]["step_total"]) == (3, 4)
-    assert progress[-1]["percent"] == 75
+    assert (progress[-1]["step_index"], progress[-1]["step_total"]) == (4, 4)
+    assert progress[-1]["percent"] == 100
     fields = {record.getMessage().partition("job a1: ")[2].split()[0] for record in caplog.records}
     assert fields <= {"step_percent", "step_index", "step_total"}
 

@@ -120,6 +120,26 @@ def external_links_in_an_encoded_folder(path: Path) -> Path:
     return repacked(good(path), path, {"xl/external%4Cinks/externalLink1.xml": b"<a/>"})
 
 
+def binary_format(path: Path) -> Path:
+    return _binary(path, "xl/workbook.bin")
+
+
+def binary_format_by_an_encoded_name(path: Path) -> Path:
+    return _binary(path, "xl/workbook%2Ebin")
+
+
+def _binary(path: Path, target: str) -> Path:
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
+    relationships = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+        f'<Relationship Id="r1" Type="{kind}" Target="{target}"/></Relationships>'
+    )
+    with zipfile.ZipFile(path, "w") as package:
+        package.writestr("_rels/.rels", relationships)
+        package.writestr("xl/workbook.bin", bytes(100))
+    return path
+
+
 def cut_off(path: Path) -> Path:
     path.write_bytes(good(path).read_bytes()[:3_000])
     return path
@@ -215,6 +235,8 @@ HOSTILE: list[tuple[Callable[[Path], Path], str, str]] = [
     (macros_in_an_encoded_name, "macros", "holds macros: save it as .xlsx"),
     (macro_sheet_in_an_encoded_folder, "macros", "holds macros: save it as .xlsx"),
     (external_links_in_an_encoded_folder, "external_links", "has links to other workbooks"),
+    (binary_format, "not_a_workbook", "is of the binary Excel format (.xlsb)"),
+    (binary_format_by_an_encoded_name, "not_a_workbook", "is of the binary Excel format (.xlsb)"),
     (cut_off, "damaged", "the file is damaged or was cut off"),
     (changed_bytes, "damaged", "the file is damaged or was cut off"),
     (broken_xml, "damaged", "the file is damaged"),

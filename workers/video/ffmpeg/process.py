@@ -8,6 +8,7 @@ imageio-ffmpeg wheel. Durations are in seconds. Used by the other modules of `wo
 from __future__ import annotations
 
 import codecs
+import math
 import os
 import re
 import selectors
@@ -47,8 +48,11 @@ _OUT_OF_MEMORY = re.compile(
 )
 # ffmpeg's exit status after any signal that it catches, SIGXCPU among them.
 _CAUGHT_A_SIGNAL = 255
-_NEAR_LIMIT = 0.5
+_NEAR_LIMIT = {_CAUGHT_A_SIGNAL: 0.5, -signal.SIGKILL: 1.0}
 """The share of the limit from which a process that a signal ended is taken to have reached it.
+
+At the limit it gets SIGXCPU, and SIGKILL only if it goes on after that. One that is killed before
+is the victim of something else, such as a lack of memory; another try may succeed.
 
 The kernel counts the time for the limit in clock ticks. On a busy machine these may be more than
 the time that the process used, which it reports exactly.
@@ -315,8 +319,8 @@ def _beyond(caps: Caps, end: _End, stderr: str) -> str | None:
     """Return the reason if ffmpeg exceeded a limit, or None."""
     if _OUT_OF_MEMORY.search(stderr):
         return _too_much_memory(caps)
-    perhaps = end.status in (-signal.SIGKILL, _CAUGHT_A_SIGNAL)
-    timed = perhaps and end.cpu_seconds >= _NEAR_LIMIT * caps.cpu_seconds
+    share = _NEAR_LIMIT.get(end.status, math.inf)
+    timed = end.cpu_seconds >= share * caps.cpu_seconds
     if timed or end.status == -signal.SIGXCPU:  # which only the limit sends
         return f"needs more than {caps.cpu_seconds} s of processor time"
     if end.status == -signal.SIGXFSZ or (end.status and "File too large" in stderr):

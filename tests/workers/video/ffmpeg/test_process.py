@@ -198,6 +198,14 @@ def test_processor_time_beyond_the_limit__is_named() -> None:
             run(command, caps=caps)
 
 
+def test_killed_for_another_reason__may_be_tried_again() -> None:
+    """As for a lack of memory, after more than half of the processor time."""
+    code = "import os, time\nwhile time.process_time() < 1.05: pass\nos.kill(os.getpid(), 9)"
+    caps = Caps(1024 * MIB, cpu_seconds=2, file_bytes=MIB)
+    with pytest.raises(FfmpegFailed, match="ended by signal 9"):
+        run([sys.executable, "-c", code], caps=caps)
+
+
 def test_ffmpeg_that_is_started_by_a_script__ends_with_it(tmp_path: Path) -> None:
     script, started = tmp_path / "ffmpeg", tmp_path / "started"
     script.write_text(f"#!/bin/sh\nsleep 600 &\necho $! > {started}\nwait\n")
