@@ -19,17 +19,19 @@ from streams.wire import ask
 from tests.ops.test_cli import jobtrail
 from tests.pipeline.conftest import Start
 from tests.support.acceptance import appending, is_done, run_every_command, seen, stored
-from tests.support.clusters import HASTY_MS, RedisCluster, redis_cluster
+from tests.support.clusters import EMBEDDED, HASTY_MS, Flavour, RedisCluster, redis_cluster
 from tests.support.deployment import Deployment, deploy
 from tests.support.event_stream import Stream
+from tests.support.valkey import valkey_server
 from tests.support.waiting import eventually
 
 TENANTS = [f"tenant-{number}" for number in range(9)]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisCluster]:
-    with redis_cluster(replicas=3, timeout_ms=HASTY_MS) as found:
+@pytest.fixture(scope="module", params=["embedded", "valkey 9"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[RedisCluster]:
+    flavour = EMBEDDED if request.param == "embedded" else Flavour([str(valkey_server("9"))])
+    with redis_cluster(replicas=3, timeout_ms=HASTY_MS, flavour=flavour) as found:
         yield found
 
 
@@ -57,7 +59,7 @@ def test_everything__with_slots_moved_and_nodes_replaced_in_the_middle(
         Stream(deployed.url, f"/api/v1/events?tenant={moved}") as live_moved,
     ):
         more()
-        _move(cluster, moved)
+        cluster.move(f"tenant:{{{moved}}}:events", cluster.primaries[1])
         more()
         cluster.replace(1)
         more()
@@ -104,15 +106,6 @@ def _requeue(cluster: RedisCluster, run: Any, tenant: str) -> None:
 def _tenant_of(cluster: RedisCluster, number: int) -> str:
     owners = {name: cluster.owner(f"tenant:{{{name}}}:events") for name in TENANTS}
     return next(name for name, node in owners.items() if node is cluster.primaries[number])
-
-
-def _move(cluster: RedisCluster, tenant: str) -> None:
-    """Move the tenant's slot while it is appended to."""
-    key, target = f"tenant:{{{tenant}}}:events", cluster.primaries[1]
-    source = cluster.begin_move(key, target)
-    while source.ask("CLUSTER", "COUNTKEYSINSLOT", source.ask("CLUSTER", "KEYSLOT", key)):
-        cluster.move_keys(key, source, target)
-    cluster.end_move(key, target)
 
 
 @contextmanager

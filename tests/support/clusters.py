@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,6 +124,16 @@ class RedisCluster(NamedTuple):
         for node in (target, *self.primaries):
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
 
+    def move(self, key: str, target: Node) -> None:
+        """Move the key's slot: atomically if the server can do so, else key by key."""
+        source, slot = self.owner(key), slot_of(key)
+        if _moves_atomically(source, [slot], target):
+            return
+        self.begin_move(key, target)
+        while source.ask("CLUSTER", "COUNTKEYSINSLOT", slot):
+            self.move_keys(key, source, target)
+        self.end_move(key, target)
+
     def fail_over(self, number: int, *, kill: bool) -> None:
         """Have a primary's replica replace it: in order, or after the primary was killed.
 
@@ -212,8 +222,10 @@ def redis_cluster(
 
 
 def _move_slots(old: Node, new: Node, others: Sequence[Node]) -> None:
-    """Move all slots of a primary the old way, key by key."""
+    """Move all slots of a primary: atomically if the server can do so, else key by key."""
     slots = [slot for row in old.ask("CLUSTER", "SLOTS") for slot in _slots(row, old)]
+    if _moves_atomically(old, slots, new):
+        return
     _set_slots(new, slots, "IMPORTING", old)
     _set_slots(old, slots, "MIGRATING", new)
     while any(counts := old.ask_all([("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots])):
@@ -222,6 +234,34 @@ def _move_slots(old: Node, new: Node, others: Sequence[Node]) -> None:
                 old.ask("MIGRATE", "127.0.0.1", new.port, name.decode(), 0, 5_000)
     for node in (new, *others):  # the old one becomes a replica as soon as it hears of it
         _set_slots(node, slots, "NODE", new)
+
+
+def _moves_atomically(source: Node, slots: Sequence[int], target: Node) -> bool:
+    """Move slots as Valkey 9 does, and wait for the end; return False if the server cannot."""
+    ranges = [
+        row[:2] for row in source.ask("CLUSTER", "SLOTS") if set(slots) & {*_slots(row, source)}
+    ]
+    if len(slots) == 1:
+        ranges = [[slots[0], slots[0]]]
+    words = [word for first, last in ranges for word in (first, last)]
+    try:
+        source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", *words, "NODE", target.id)
+    except redis.ResponseError as refusal:
+        if "unknown subcommand" not in str(refusal):
+            raise
+        return False
+    owned = {first for first, _ in ranges}
+    for node in (target, source):
+        eventually(lambda node=node: _serves(node, target, owned), 60, "the slots")  # type: ignore[misc]
+    return True
+
+
+def _serves(asked: Node, node: Node, slots: Collection[int]) -> bool:
+    """Return whether a node has slots, by the slot map of another one."""
+    rows = asked.ask("CLUSTER", "SLOTS")
+    return set(slots) <= {
+        slot for row in rows if row[2][1] == node.port for slot in _slots(row, node)
+    }
 
 
 def _forgets(node: Node, other_id: str) -> bool:
