@@ -149,7 +149,7 @@ def _check_main(package: zipfile.ZipFile) -> None:
     main = parts.main()
     if main is None:
         raise RosterError("is not an Excel workbook (.xlsx)", code="not_a_workbook")
-    if main.casefold().endswith(".bin"):
+    if key(main).endswith(".bin"):
         raise RosterError(
             "is of the binary Excel format (.xlsb): save it as .xlsx, then import it",
             code="not_a_workbook",
