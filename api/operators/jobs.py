@@ -25,6 +25,7 @@ from api.operators.job_details import explanation, history_item, past_details, t
 from api.operators.parameters import cursor_of, filter_of, job_of, number_of, part_of, text_of
 from api.operators.tenant_names import TenantNames, names_near
 from projections.reading.all_tenants import job_details as details
+from projections.reading.all_tenants.failures import FailureGroup, read_failures
 from projections.reading.all_tenants.job_list import OperatorCursor, list_jobs
 from projections.reading.all_tenants.stalled_jobs import (
     StalledCount,
@@ -95,6 +96,7 @@ class OperatorJobEndpoints:
         return [
             gate.read_route(f"{url}/jobs/", self.jobs),
             gate.read_route(f"{url}/stalled/", self.stalled),
+            gate.read_route(f"{url}/failures/", self.failures),
             gate.read_route(job, self.job),
             gate.read_route(f"{job}history/", self.history),
             gate.read_route(f"{job}result/", self.result),
@@ -140,6 +142,19 @@ class OperatorJobEndpoints:
             "items": page.jobs,
             "next_cursor": page.next and write_cursor(identity, list(page.next)),
             "searched_until": page.searched_until,
+        }
+
+    async def failures(self, request: Request) -> object:
+        """Return the failed jobs that match, grouped by their errors, as far as one window has."""
+        wanted = filter_of(request)
+        async with self._connections() as connection:
+            found = await read_failures(connection, wanted)
+        return {
+            **_counts(found.total),
+            "groups": [_failure_group(each) for each in found.groups],
+            "examined": found.examined,
+            "since": found.since,
+            "more": found.more,
         }
 
     async def stalled(self, request: Request) -> object:
@@ -225,6 +240,22 @@ class OperatorJobEndpoints:
     def _stalled_before(self) -> int:
         """Return the time, in ms since 1970, that the last event of a stalled job precedes."""
         return time.time_ns() // 1_000_000 - self._stalled_after * 1000
+
+
+def _counts(group: FailureGroup) -> dict[str, Any]:
+    return {name: getattr(group, name) for name in ("jobs", "tenants", "first", "last")}
+
+
+def _failure_group(group: FailureGroup) -> dict[str, Any]:
+    return {
+        "code": group.code,
+        "text": group.text,
+        **_counts(group),
+        "job_type": group.job_type if group.job_types == 1 else None,
+        "job_types": group.job_types,
+        "worker": group.worker if group.workers == 1 else None,
+        "workers": group.workers,
+    }
 
 
 def _stalled_item(row: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from api.access.auth import Authenticator
 from api.http.trailing_slashes import with_either_slash
-from api.operators.actions.endpoint import ActionListEndpoint
+from api.operators.actions.endpoint import ActionListEndpoints
 from api.operators.actions.log import ActionLog, storable
 from api.operators.console import console_routes
 from api.operators.database import OperatorDatabase
@@ -56,7 +56,7 @@ def operator_routes(
     routes = [
         gate.read_route(f"{URL}/session/", endpoints.session, shared=False),
         gate.read_route(f"{URL}/overview/", endpoints.overview),
-        gate.read_route(f"{URL}/actions/", ActionListEndpoint(actions).actions),
+        *ActionListEndpoints(actions).routes(gate, URL),
         *DeadLetterEndpoints(view.dead_letters, actions).routes(gate, URL),
         *jobs.routes(gate, URL),
         *figures.routes(gate, URL),

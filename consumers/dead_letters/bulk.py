@@ -19,11 +19,12 @@ from typing import NamedTuple
 import redis
 
 from consumers.dead_letters.letter import Letter
-from consumers.dead_letters.letter_filter import LetterFilter, detail_form, types_of
+from consumers.dead_letters.letter_event import LetterEvent, event_of
+from consumers.dead_letters.letter_filter import LetterFilter, detail_form
 from consumers.dead_letters.store import DeadLetterStore, NotAppended, NotKept
 from consumers.faults import is_of_key
 from streams.entry_ids import EntryId
-from streams.keys import TENANT
+from streams.keys import TENANT, JobKey
 from streams.wire import as_bytes
 
 MAX_EXAMINED = 5_000
@@ -122,20 +123,36 @@ class LetterGroup:
     letters: int = 0
     tenants: Counter[str] = field(default_factory=Counter)
     details: set[str] = field(default_factory=set)
+    jobs: dict[JobKey, int] = field(default_factory=dict)
+    """The distinct jobs of the events, oldest letters first, each with its number of letters."""
+    job_types: Counter[str | None] = field(default_factory=Counter)
+    """The numbers of letters; None for those whose event has no such value."""
+    workers: Counter[str | None] = field(default_factory=Counter)
+    """The same by the worker that the event names."""
 
     @property
     def detail(self) -> str:
         """The detail, with `#` for numbers that differ among the letters."""
         return self.key.detail if len(self.details) > 1 else next(iter(self.details), "")
 
-    def add(self, letter: Letter) -> None:
-        """Count a letter."""
+    @property
+    def with_job(self) -> int:
+        """The letters whose event is about a job."""
+        return sum(self.jobs.values())
+
+    def add(self, letter: Letter, event: LetterEvent) -> None:
+        """Count a letter with this event."""
         at = letter.rejected_at
         self.first, self.last = min(self.first, at), max(self.last, at)
         self.letters += 1
         self.tenants[letter.tenant] += 1
         if len(self.details) < 2:
             self.details.add(letter.detail)
+        self.job_types[event.job_type] += 1
+        self.workers[event.worker] += 1
+        job = event.job_of(letter.tenant)
+        if job is not None:
+            self.jobs[job] = self.jobs.get(job, 0) + 1
 
 
 class Grouping(NamedTuple):
@@ -158,11 +175,12 @@ def group_letters(walk: Walk, wanted: LetterFilter) -> Grouping:
         if not wanted.matches(letter):
             continue
         count += 1
-        key = GroupKey(letter.reason, detail_form(letter.detail), types_of(letter).event)
+        event = event_of(letter)
+        key = GroupKey(letter.reason, detail_form(letter.detail), event.type)
         if key not in groups and len(groups) < MAX_GROUPS:
             groups[key] = LetterGroup(key, letter.rejected_at, letter.rejected_at, letter)
         if key in groups:
-            groups[key].add(letter)
+            groups[key].add(letter, event)
     return Grouping(sorted(groups.values(), key=lambda each: -each.letters), count)
 
 

@@ -1,4 +1,4 @@
-"""Filters of dead letters: by reason, detail, group, and by the type of the event or of its job.
+"""Filters of dead letters: by reason, detail, group, and by what the event says of its job.
 
 Used by `consumers.dead_letters.bulk`, `consumers.dead_letters.store` and `ops.tasks.dead_letters`.
 """
@@ -10,22 +10,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from consumers.dead_letters.letter import Letter, Rejection
-from streams.events import load_json
-
-WORD_LENGTH = 100
-"""The most characters of a type that are compared and shown."""
+from consumers.dead_letters.letter_event import event_of
 
 _NUMBER = re.compile(r"[0-9]+")
-
-
-class LetterTypes(NamedTuple):
-    """The types in a letter's event; None if the event does not have one as text."""
-
-    event: str | None
-    job: str | None
-
-
-_NO_TYPES = LetterTypes(None, None)
 
 
 class LetterFilter(NamedTuple):
@@ -38,6 +25,8 @@ class LetterFilter(NamedTuple):
     type: str | None = None
     """The type of the event."""
     job_type: str | None = None
+    kind: str | None = None
+    """The kind of the job, which need not be one that is known."""
     until: int | None = None
     """Only letters that were first rejected at this time or before; milliseconds since 1970."""
 
@@ -47,10 +36,14 @@ class LetterFilter(NamedTuple):
             return False
         if not any(map(self._matches_rejection, letter.rejections)):
             return False
-        if self.type is None and self.job_type is None:
+        if self.type is self.job_type is self.kind is None:
             return True
-        types = types_of(letter)
-        return self.type in (None, types.event) and self.job_type in (None, types.job)
+        event = event_of(letter)
+        return (
+            self.type in (None, event.type)
+            and self.job_type in (None, event.job_type)
+            and self.kind in (None, event.kind)
+        )
 
     def _matches_rejection(self, rejection: Rejection) -> bool:
         return (
@@ -65,23 +58,6 @@ def milliseconds(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
 
-def types_of(letter: Letter) -> LetterTypes:
-    """Return the types in the letter's event, which may be anything."""
-    if letter.event is None or not letter.is_complete:
-        return _NO_TYPES
-    try:
-        fields = load_json(letter.event)
-    except ValueError:
-        return _NO_TYPES
-    if not isinstance(fields, dict):
-        return _NO_TYPES
-    return LetterTypes(_word(fields.get("type")), _word(fields.get("job_type")))
-
-
 def detail_form(detail: str) -> str:
     """Return a detail with `#` for each number, which is equal for errors of the same kind."""
     return _NUMBER.sub("#", detail)
-
-
-def _word(value: object) -> str | None:
-    return value[:WORD_LENGTH] if isinstance(value, str) else None

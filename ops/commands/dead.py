@@ -48,6 +48,7 @@ EventType = Annotated[
 JobType = Annotated[
     str | None, typer.Option("--job-type", help="Only those whose event has this job_type.")
 ]
+Kind = Annotated[str | None, typer.Option("--kind", help="Only those with an event of this kind.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="The most that are listed.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Confirm --all.")]
 
@@ -61,11 +62,12 @@ def list_letters(
     group: Group = None,
     type_: EventType = None,
     job_type: JobType = None,
+    kind: Kind = None,
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, each tenant's newest first."""
-    wanted = LetterFilter(reason, detail, group, type_, job_type)
+    wanted = LetterFilter(reason, detail, group, type_, job_type, kind)
     letters, more = dead_letters.first_letters(_store(tenant), tenant, limit, wanted)
     facts = [printed_facts(letter) for letter in letters]
     if as_json:
@@ -110,10 +112,11 @@ def requeue(
     group: Group = None,
     type_: EventType = None,
     job_type: JobType = None,
+    kind: Kind = None,
     as_json: AsJson = False,
 ) -> None:
     """Append entries again, oldest first, once the cause of their failure is removed."""
-    wanted = LetterFilter(reason, detail, group, type_, job_type)
+    wanted = LetterFilter(reason, detail, group, type_, job_type, kind)
     selection = dead_letters.select(tenant, ids, all_=all_, wanted=wanted)
     # No consumer reads the stream of a name that is not valid.
     store = _store(check_tenant(tenant))
@@ -134,11 +137,12 @@ def discard(
     group: Group = None,
     type_: EventType = None,
     job_type: JobType = None,
+    kind: Kind = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete dead letters permanently."""
-    wanted = LetterFilter(reason, detail, group, type_, job_type)
+    wanted = LetterFilter(reason, detail, group, type_, job_type, kind)
     selection = dead_letters.select(tenant, ids, all_=all_, wanted=wanted)
     store = _store(tenant)
     if all_ and not yes:

@@ -122,6 +122,66 @@ WHERE id COLLATE "C" >= %(prefix)s::text AND id COLLATE "C" < %(prefix)s::text |
 ORDER BY id COLLATE "C", tenant COLLATE "C", kind COLLATE "C"
 LIMIT 1 OFFSET %(window)s - 1;
 
+-- list: failure_columns
+tenant, kind, id, state, job_type, worker, labels, code, left(error, 200) AS text, listed_at,
+       coalesce(ended_at, updated_at) AS failed_at
+
+-- list: failure_groups
+matching AS MATERIALIZED (
+    SELECT *, regexp_replace(text, '[0-9]+', '#', 'g') AS form FROM examined
+    WHERE state = 'failed'
+      AND (%(of_tenant)s::text IS NULL OR tenant = %(of_tenant)s)
+      AND (%(prefix)s::text IS NULL OR starts_with(id, %(prefix)s))
+      AND listed_at >= %(since)s::timestamptz AND listed_at < %(until)s::timestamptz
+      AND {passing}
+)
+SELECT code, CASE WHEN min(text) = max(text) THEN min(text) ELSE form END, count(*),
+       count(DISTINCT tenant), min(failed_at), max(failed_at),
+       count(DISTINCT job_type), min(job_type), count(DISTINCT worker), min(worker),
+       (SELECT count(*) FROM examined), (SELECT min(listed_at) FROM examined)
+FROM matching
+GROUP BY GROUPING SETS ((), (code, form))
+ORDER BY grouping(form) DESC, count(*) DESC, max(failed_at) DESC
+LIMIT %(limit)s
+
+-- name: failures
+-- The failed jobs that pass the filters, among a number of the newest failed jobs: all of them in the
+-- first row, then by code and text, in which numbers are `#` where they differ.
+WITH examined AS MATERIALIZED (
+    SELECT {failure_columns} FROM jobs
+    WHERE state = 'failed' AND listed_at >= %(since)s::timestamptz AND listed_at < %(until)s::timestamptz
+    ORDER BY listed_at DESC, id DESC
+    LIMIT %(window)s
+),
+{failure_groups};
+
+-- name: failures_of_tenant
+-- The same, among the newest failed jobs of a tenant.
+WITH examined AS MATERIALIZED (
+    SELECT newest.*
+    FROM unnest(%(kinds)s::text[]) AS of(kind)
+    CROSS JOIN LATERAL (
+        SELECT {failure_columns} FROM jobs
+        WHERE state = 'failed' AND tenant = %(of_tenant)s AND jobs.kind = of.kind
+          AND listed_at >= %(since)s::timestamptz AND listed_at < %(until)s::timestamptz
+        ORDER BY listed_at DESC, id DESC
+        LIMIT %(window)s
+    ) AS newest
+    ORDER BY listed_at DESC, id DESC
+    LIMIT %(window)s
+),
+{failure_groups};
+
+-- name: failures_by_id
+-- The same, among the first jobs in the order of ids, of those with a prefix.
+WITH examined AS MATERIALIZED (
+    SELECT {failure_columns} FROM jobs
+    WHERE id COLLATE "C" >= %(prefix)s::text AND id COLLATE "C" < %(prefix)s::text || '~'
+    ORDER BY id COLLATE "C"
+    LIMIT %(window)s
+),
+{failure_groups};
+
 -- list: longest_running
 SELECT *, split_part(positions ->> 'entry_id', '-', 1)::bigint AS heard_ms
     FROM jobs

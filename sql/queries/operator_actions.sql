@@ -18,10 +18,7 @@ RETURNING id;
 INSERT INTO operator_outcomes (action_id, outcome, tenants, details)
 VALUES (%(id)s, %(outcome)s, %(tenants)s::text[], %(details)s::json);
 
--- name: newest
--- All filters are applied to the actions in the order of the primary key; there are 100,000 at most.
-SELECT a.id, a.at, a.request_id, a.via, a.actor, a.actor_tenant, a.address, a.action, a.tenant,
-       a.target::text, o.at, o.outcome, o.tenants, o.details::text
+-- list: recorded
 FROM operator_actions AS a
 LEFT JOIN operator_outcomes AS o ON o.action_id = a.id
 WHERE a.id < %(before)s
@@ -30,4 +27,16 @@ WHERE a.id < %(before)s
   AND (%(request_id)s::text IS NULL OR a.request_id = %(request_id)s)
   AND (%(tenant)s::text IS NULL OR a.tenant = %(tenant)s OR %(tenant)s = ANY (o.tenants))
 ORDER BY a.id DESC
-LIMIT %(limit)s;
+LIMIT %(limit)s
+
+-- name: newest
+-- All filters are applied to the actions in the order of the primary key; there are 100,000 at most.
+SELECT a.id, a.at, a.request_id, a.via, a.actor, a.actor_tenant, a.address, a.action, a.tenant,
+       a.target::text, o.at, o.outcome, o.tenants, o.details::text
+{recorded};
+
+-- name: newest_counts
+-- The same, with the counts of the details only.
+SELECT a.id, a.at, a.request_id, a.via, a.actor, a.actor_tenant, a.address, a.action, a.tenant,
+       a.target::text, o.at, o.outcome, o.tenants, (o.details -> 'counts')::text
+{recorded};

@@ -138,15 +138,20 @@ class ActionLog:
         await self._end(action_id, done)
         return done.answer
 
-    async def page(self, wanted: ActionFilter, before: int, limit: int) -> list[ActionRow]:
+    async def page(
+        self, wanted: ActionFilter, before: int, limit: int, *, only_counts: bool = False
+    ) -> list[ActionRow]:
         """Return recorded actions with a lower id than `before`, newest first.
+
+        With `only_counts`, `details` are the value of their field `counts`.
 
         Raises:
             psycopg.Error: the database is away, or has no such tables.
         """
         values = {**wanted._asdict(), "before": before, "limit": limit}
+        name = "newest_counts" if only_counts else "newest"
         async with self._transaction() as connection:
-            rows = await (await connection.execute(_QUERIES["newest"], values)).fetchall()
+            rows = await (await connection.execute(_QUERIES[name], values)).fetchall()
         return [ActionRow(*row) for row in rows]
 
     async def _begin(

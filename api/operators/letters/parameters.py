@@ -33,6 +33,7 @@ def selection_of(request: Request) -> LetterSelection:
         group=text_of(request, "group"),
         type=text_of(request, "type"),
         job_type=text_of(request, "job_type"),
+        kind=text_of(request, "kind"),
         until=time_of(request, "until"),
     )
 

@@ -35,6 +35,8 @@ class LetterSelection(NamedTuple):
     type: str | None = None
     """The type of the event in the entry."""
     job_type: str | None = None
+    kind: str | None = None
+    """The kind of the job in the event, which need not be one that is known."""
     until: int | None = None
     """Letters that were first rejected at this time or before; milliseconds since 1970."""
 

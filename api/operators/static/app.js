@@ -143,6 +143,18 @@ window.addEventListener("hashchange", () => {
   window.scrollTo(0, 0);
   main.focus({ preventScroll: true });
 });
+// A link to the address where the operator is already changes no hash: the page is loaded anew, with the newest rows.
+const again = () => {
+  places.delete(entry);
+  show();
+  window.scrollTo(0, 0);
+};
+document.addEventListener("visitagain", again);
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[href^='#/']");
+  const isPlain = !event.defaultPrevented && !event.button && !event.ctrlKey && !event.metaKey && !event.shiftKey;
+  if (isPlain && link?.getAttribute("href") === location.hash) again();
+});
 const skip = document.getElementById("skip");
 skip.textContent = t("shell.skip");
 skip.addEventListener("click", (event) => {

@@ -12,7 +12,8 @@ export function copyButton(text, what) {
     s("path", { d: "M5 5V2.5h8.5V11H11M2.5 5H11v8.5H2.5Z" })));
 }
 
-async function copy(text) {
+/** Copy a text; return whether the browser allowed it. */
+export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
@@ -25,7 +26,7 @@ async function copy(text) {
 function copySelected(text) {
   const area = h("textarea", { class: "unseen", readonly: true });
   area.value = text;
-  document.body.append(area);
+  (document.querySelector("dialog[open]") ?? document.body).append(area); // behind a dialog, nothing can be selected
   area.select();
   const copied = document.execCommand("copy");
   area.remove();

@@ -4,6 +4,7 @@ import { h, put } from "./dom.js";
 import { suggestedJob, suggestions } from "./near.js";
 import { STATES, SPANS, searchHref } from "./search.js";
 import { t } from "./text.js";
+import { goTo } from "./visit.js";
 
 const TYPING = 150; // milliseconds without a key, before suggestions are asked for
 const NAMES = { __proto__: null, id: "id", part: "part", tenant: "tenant", kind: "kind", state: "state", type: "job_type", job_type: "job_type", worker: "worker", code: "code", last: "last", since: "since", until: "until" };
@@ -52,7 +53,7 @@ export function finder() {
     event.preventDefault();
     const text = field.value.trim();
     close();
-    if (text) location.hash = searchHref(filtersOfText(text));
+    if (text) goTo(searchHref(filtersOfText(text)));
   }, onkeydown: (event) => {
     const links = [...found.querySelectorAll("a")], at = links.indexOf(document.activeElement);
     if (event.key === "Escape") {

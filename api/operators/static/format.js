@@ -27,6 +27,9 @@ export function percent(value) {
   return t("state.percent", { n: String(value) });
 }
 
+/** The types of events that end a job, and its states after them. */
+export const ENDS = ["done", "failed", "cancelled"];
+
 // Tables that are indexed with data have no prototype, so that "constructor" is not found in them.
 const WORDS = { __proto__: null, queued: "queued", processing: "processing", done: "done", failed: "failed", cancelled: "cancelled" };
 

@@ -43,8 +43,8 @@ export function lastAnswer(path) {
   return known.get(path)?.facts;
 }
 
-/** GET a path; an answer that has not changed comes from the cache. */
-export async function get(path, options = {}) {
+/** GET a path; an answer that has not changed comes from the cache. Without `keep`, the answer is not kept. */
+export async function get(path, { keep = true, ...options } = {}) {
   const before = known.get(path);
   const extra = before ? { "if-none-match": before.etag } : {};
   const response = await send(path, { headers: headers(extra), ...options });
@@ -52,6 +52,7 @@ export async function get(path, options = {}) {
   if (now) skew = now - Date.now();
   if (response.status === 304) return before.facts;
   const facts = await read(response);
+  if (!keep) return facts;
   known.delete(path);
   known.set(path, { etag: response.headers.get("etag"), facts });
   if (known.size > MAX_CACHED) known.delete(known.keys().next().value);

@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import { recall, remember } from "./stored.js";
 import { t } from "./text.js";
+import { goTo } from "./visit.js";
 
 const GOING = 1_500; // milliseconds between g and its letter
 const PLACES = { __proto__: null, o: "", j: "jobs", s: "stalled", d: "dead", t: "tenants", a: "audit" };
@@ -15,7 +16,7 @@ export function startKeys(pages) {
     const key = event.key;
     if (key === "?") help(pages);
     else if (recall("keys") === "off") return;
-    else if (Date.now() - going < GOING && key in PLACES && pages.includes(PLACES[key])) location.hash = `#/${PLACES[key]}`;
+    else if (Date.now() - going < GOING && key in PLACES && pages.includes(PLACES[key])) goTo(`#/${PLACES[key]}`);
     else if (key === "/") document.getElementById("find").focus();
     else if (key === "j" || key === "k") move(key === "j" ? 1 : -1);
     else if (key !== "g") return;
@@ -35,7 +36,7 @@ function move(by) {
   if (!rows.length) return;
   const now = rows.findIndex((row) => row.contains(document.activeElement));
   const row = rows[now < 0 ? (by > 0 ? 0 : rows.length - 1) : Math.max(0, Math.min(rows.length - 1, now + by))];
-  (row.querySelector(".job a") ?? row.querySelector("a")).focus();
+  (row.querySelector(".opens, .job a") ?? row.querySelector("a")).focus();
   row.scrollIntoView({ block: "nearest" });
 }
 

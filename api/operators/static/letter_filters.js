@@ -2,8 +2,9 @@
 
 import { h } from "./dom.js";
 import { t } from "./text.js";
+import { goTo } from "./visit.js";
 
-export const FILTERS = ["tenant", "reason", "detail", "group", "type", "job_type"];
+export const FILTERS = ["tenant", "reason", "detail", "group", "type", "kind", "job_type"];
 
 /** Return the filters in the query of an address, without empty ones. */
 export function filtersIn(query) {
@@ -29,10 +30,10 @@ export function filterForm(filters, tenants) {
   const form = h("form", { class: "filters letter-filters", role: "search", onsubmit: (event) => {
     event.preventDefault();
     const filled = [...new FormData(form)].map(([name, value]) => [name, value.trim()]);
-    location.hash = addressOf(Object.fromEntries(filled));
+    goTo(addressOf(Object.fromEntries(filled)));
   } },
     field("tenant", { list: "dead-tenants" }),
-    field("reason"), field("detail"), field("group"), field("type"), field("job_type"),
+    field("reason"), field("detail"), field("group"), field("type"), field("kind"), field("job_type"),
     h("datalist", { id: "dead-tenants" }, tenants.map((each) => h("option", { value: each.tenant }))),
     h("p", { class: "go" }, h("button", { type: "submit", class: "primary" }, t("dead.search")), h("a", { href: "#/dead" }, t("dead.clear"))));
   return form;

@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import { count, ago } from "./format.js";
 import { get } from "./http.js";
+import { Tally, groupLines } from "./letter_event.js";
 import { addressOf, queryOf } from "./letter_filters.js";
 import { parts, t } from "./text.js";
 
@@ -32,11 +33,17 @@ export class Counting {
 
   #add(group) {
     const key = JSON.stringify([group.reason, group.detail.replace(/[0-9]+/g, "#"), group.type]);
-    const known = this.groups.get(key) ?? { ...group, letters: 0, names: new Set(), more: false };
+    const known = this.groups.get(key) ?? {
+      ...group, letters: 0, names: new Set(), more: false,
+      jobs: { count: 0, letters: 0, some: [], exact: true }, types: new Tally("job_type"), workers: new Tally("worker"),
+    };
     if (known.detail !== group.detail) known.detail = group.detail.replace(/[0-9]+/g, "#");
     known.letters += group.letters;
     known.first = known.first < group.first ? known.first : group.first;
     known.last = known.last > group.last ? known.last : group.last;
+    known.types.add(group);
+    known.workers.add(group);
+    addJobs(known, group);
     known.more ||= group.tenant_count > group.tenants.length;
     this.moreTenants ||= known.more;
     for (const { tenant } of group.tenants) {
@@ -60,6 +67,15 @@ export class Counting {
   }
 }
 
+/** Add the jobs of an answer, which were counted apart: one of a tenant in both may be counted twice. */
+function addJobs({ jobs, names, more }, group) {
+  const isUnlisted = more || group.tenant_count > group.tenants.length;
+  if (names.size > 0 && (isUnlisted || group.tenants.some(({ tenant }) => names.has(tenant)))) jobs.exact = false;
+  jobs.count += group.job_count;
+  jobs.letters += group.with_job;
+  jobs.some.push(...group.jobs);
+}
+
 function tenantsText(number, more) {
   return t(more ? "dead.tenantsAtLeast" : "dead.tenants", { count: number });
 }
@@ -79,6 +95,7 @@ export function groupList(counting) {
         each.names.size === 1 && !each.more ? h("span", { translate: "no" }, [...each.names][0]) : tenantsText(each.names.size, each.more),
         " · ", parts("dead.firstSeen", { time: ago(each.first) }), " · ", parts("dead.lastSeen", { time: ago(each.last) }),
         !isNarrowed(filters, each) && [" · ", h("a", { href: addressOf(filters, narrowing(each)) }, t("dead.show"))]),
+      groupLines(each, filters),
       h("p", { class: "hint" }, t(`dead.advice.${ADVICE[each.reason] ?? "other"}`))))),
     rest > 0 && h("p", { class: "hint" }, t("dead.otherReasons", { count: rest })),
   ];

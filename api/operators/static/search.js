@@ -2,8 +2,9 @@
 
 import { h, table } from "./dom.js";
 import { badge, bar, jobHref } from "./format.js";
-import { t } from "./text.js";
+import { parts, t } from "./text.js";
 import { when, zoneIsUtc } from "./time.js";
+import { goTo } from "./visit.js";
 
 export const STATES = ["queued", "processing", "done", "failed", "cancelled"];
 /** Spans of time before now, in seconds. */
@@ -72,7 +73,7 @@ export function filterForm(query, kinds) {
   const more = ["part", "worker", "code", "last", "since", "until"];
   const go = (event) => {
     event.preventDefault();
-    location.hash = searchHref(filled(new FormData(form)));
+    goTo(searchHref(filled(new FormData(form))));
   };
   const form = h("form", { class: "search-form", role: "search", "aria-label": t("jobs.filters"), onsubmit: go, onchange: (event) => {
     if (event.target.matches("select")) go(event);
@@ -150,16 +151,18 @@ function outcomeCell(job) {
   return h("span", { class: "error-text", title: job.error, translate: "no" }, job.code && [h("a", { href: searchHref({ code: job.code }) }, job.code), " "], job.error);
 }
 
+function timesCell(job) {
+  return h("div", { class: "lines" }, h("span", { class: "not-on-phone" }, when(job.created_at)), h("small", {}, parts("jobs.updatedAt", { time: when(job.updated_at) })));
+}
+
 /** Make the table of jobs. */
 export function jobTable(items, empty) {
   return table(t("jobs.title"), [
     { title: t("jobs.state"), phone: "lead", cell: (job) => badge(job.state, job.status) },
     { title: t("jobs.job"), wide: true, phone: "lead", cell: jobCell },
     { title: t("jobs.tenant"), wide: true, phone: "line", cell: tenantCell },
-    { title: t("jobs.type"), phone: "line", cell: typeCell },
+    { title: t("jobs.typeAndWorker"), phone: "line", cell: (job) => h("div", { class: "lines" }, typeCell(job), h("small", { class: "not-on-phone" }, workerCell(job))) },
     { title: t("jobs.progressOrError"), wide: true, phone: "full", cell: outcomeCell },
-    { title: t("jobs.worker"), phone: "hide", cell: workerCell },
-    { title: t("jobs.created"), phone: "hide", cell: (job) => when(job.created_at) },
-    { title: t("jobs.updated"), phone: "line", cell: (job) => when(job.updated_at) },
+    { title: t("jobs.created"), phone: "line", cell: timesCell },
   ], items, empty);
 }

@@ -6,6 +6,7 @@
 //   exact(value)     the same with milliseconds
 //   clock(value)     a text for an axis: 10:42; clock(value, "second"): 10:42:11; "day": 27 Nov
 //   seconds(value)   a duration: 0.4 s, 12 s, 3 min 20 s, 5 h 10 min, 2 d 3 h
+//   relative(value)  an age: 12 s ago, 4 min ago, 1 h 5 min ago, 2 d 3 h ago, 14 d ago
 //
 // Times are in the zone of the browser, or in UTC if the operator chose that in the settings. There
 // the operator also chooses between relative and absolute times; `when` follows.
@@ -17,10 +18,12 @@ import { locale, t } from "./text.js";
 
 const UNITS = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
 const UPDATED_EVERY = 5_000; // milliseconds
+const MINUTE = 60, DAY = 86_400; // seconds
 
 let writer, minutes, dayOnly;
 let absolute = recall("times") === "absolute";
 chooseZone(recall("zone"));
+markAbsolute();
 
 function chooseZone(zone) {
   const timeZone = zone === "utc" ? "UTC" : undefined;
@@ -49,9 +52,15 @@ export function timesAreAbsolute() {
   return absolute;
 }
 
+/** Let the cells of tables break absolute times, which are long. */
+function markAbsolute() {
+  document.documentElement.classList.toggle("absolute-times", absolute);
+}
+
 /** Change how `when` shows times. */
 export function setAbsolute(value) {
   absolute = value;
+  markAbsolute();
   remember("times", value ? "absolute" : "relative");
   updateAll();
 }
@@ -128,11 +137,17 @@ function update(node) {
   if (node.title !== title) node.title = title;
 }
 
-/** Return the time since a time, or until it. */
+/** Return the time since a time, or until it, in milliseconds since 1970: in two units at most, as short as it is read. */
 export function relative(ms) {
   const past = (serverNow() - ms) / 1000;
   // The clocks of producers differ a little from the server's.
-  return past < -1 ? t("time.in", { time: seconds(Math.floor(-past)) }) : t("time.ago", { time: seconds(Math.max(0, Math.floor(past))) });
+  return past < -1 ? t("time.in", { time: seconds(rounded(-past)) }) : t("time.ago", { time: seconds(rounded(Math.max(0, past))) });
+}
+
+/** Return an age in whole seconds, minutes, or from a week on days. */
+function rounded(age) {
+  const unit = age < MINUTE ? 1 : age < 7 * DAY ? MINUTE : DAY;
+  return Math.floor(age / unit) * unit;
 }
 
 function updateAll() {

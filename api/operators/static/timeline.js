@@ -1,6 +1,7 @@
 // The timeline of a job: each attempt in a lane of its own, steps as bars, other events as signs.
 
 import { h, s } from "./dom.js";
+import { ENDS } from "./format.js";
 import { t } from "./text.js";
 import { clock, exact, seconds, zoneIsUtc } from "./time.js";
 
@@ -17,7 +18,6 @@ const SHAPES = {
   failed: "M-5,-5 L5,5 M5,-5 L-5,5",
   cancelled: "M-5,0 H5",
 };
-const ENDS = ["done", "failed", "cancelled"];
 
 /** Make the timeline and its legend. `winner` is an entry id; `now` is null for a job that has ended. */
 export function timelineOf(timeline, winner, width, now) {

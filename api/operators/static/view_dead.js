@@ -4,6 +4,7 @@ import { h, panel, put, table } from "./dom.js";
 import { ago } from "./format.js";
 import { get } from "./http.js";
 import { Chosen, Matching, actOnMany } from "./letter_actions.js";
+import { eventCell, typeBadges } from "./letter_event.js";
 import { addressOf, filterForm, filtersIn, queryOf } from "./letter_filters.js";
 import { Counting, groupList } from "./letter_groups.js";
 import { t } from "./text.js";
@@ -14,6 +15,7 @@ export { letter } from "./view_letter.js";
 
 const EVERY = 5_000; // milliseconds
 const COUNTED_EVERY = 30_000; // milliseconds: to count costs more than to list
+const RECOUNTED_AFTER = 3_000; // milliseconds, when the number is about to matter
 
 export async function dead(visit) {
   const view = new DeadLetters(visit);
@@ -84,6 +86,7 @@ class DeadLetters {
       !counting.complete && h("p", {}, h("button", { type: "button", "data-key": "count", onclick: async () => {
         await counting.step(this.visit.signal).catch((error) => this.visit.failed(error));
         this.#drawGroups();
+        this.#drawBar();
       } }, t("dead.countOn"))));
   }
 
@@ -98,7 +101,7 @@ class DeadLetters {
       this.visit.session.may_act && this.shown.items.length > 0 && [
         any && h("span", { role: "status" }, this.all ? this.#allText() : t("dead.selected", { count: number })),
         !this.all && button("dead.selectPage", select(() => this.#selectable().forEach((each) => this.chosen.set(keyOf(each), each)))),
-        !this.all && button("dead.selectAll", select(() => (this.all = true))),
+        !this.all && button("dead.selectAll", select(() => this.#selectAll())),
         any && button("dead.requeueSelected", () => this.#act("requeue"), "primary"),
         any && button("dead.discardSelected", () => this.#act("discard"), "danger"),
         any && button("dead.selectNone", select(() => this.#clear())),
@@ -106,9 +109,15 @@ class DeadLetters {
       fresh > 0 && h("button", { type: "button", class: "primary", "data-key": "fresh", onclick: select(() => (this.shown = this.facts)) }, t("dead.fresh", { count: fresh })));
   }
 
+  #selectAll() {
+    this.all = true;
+    if (Date.now() - this.countedAt > RECOUNTED_AFTER) this.count().catch((error) => this.visit.failed(error));
+  }
+
   #allText() {
     const { counting } = this;
-    return counting?.complete ? t("dead.selectedAllCount", { count: counting.letters }) : t("dead.selectedAll");
+    if (!counting) return t("dead.selectedAll");
+    return t(counting.complete ? "dead.selectedAllCount" : "dead.selectedAllAtLeast", { count: counting.letters });
   }
 
   #selectable() {
@@ -146,11 +155,13 @@ class DeadLetters {
     return [
       ...(mayAct ? [{ title: t("dead.select"), phone: "lead", cell: (each) => this.#box(each) }] : []),
       { title: t("dead.deadSince"), phone: "lead", cell: (each) => ago(each.rejected_at) },
-      { title: t("dead.tenant"), phone: "line", cell: (each) => h("a", { class: "short", title: each.tenant, href: addressOf(this.filters, { tenant: each.tenant }), translate: "no" }, each.tenant) },
-      { title: t("dead.entry"), phone: "line", cell: (each) => h("a", { class: "unbroken", href: `#/dead/${encodeURIComponent(each.tenant)}/${each.id}`, translate: "no" }, each.id) },
-      { title: t("dead.reason"), phone: "lead", cell: (each) => h("a", { class: "badge is-failed", href: addressOf(this.filters, { reason: each.reason }), translate: "no" }, each.reason) },
-      { title: t("dead.detail"), wide: true, phone: "full", cell: (each) => h("span", { class: "detail", translate: "no" }, each.detail) },
-      { title: t("dead.type"), phone: "line", cell: (each) => each.type && h("a", { href: addressOf(this.filters, { type: each.type }), translate: "no" }, each.type) },
+      { title: t("dead.tenantAndEntry"), phone: "line", cell: (each) => h("div", { class: "lines" },
+        h("a", { class: "short", title: each.tenant, href: addressOf(this.filters, { tenant: each.tenant }), translate: "no" }, each.tenant),
+        h("a", { class: "unbroken opens", href: `#/dead/${encodeURIComponent(each.tenant)}/${each.id}`, translate: "no" }, each.id)) },
+      { title: t("dead.reason"), wide: true, phone: "full", cell: (each) => h("div", { class: "lines" },
+        h("span", { class: "badges" }, h("a", { class: "badge is-failed", href: addressOf(this.filters, { reason: each.reason }), translate: "no" }, each.reason), typeBadges(each, this.filters)),
+        h("span", { class: "detail", translate: "no" }, each.detail)) },
+      { title: t("dead.job"), wide: true, phone: "full", cell: (each) => eventCell(each, this.filters) },
       ...(mayAct ? [{ title: t("dead.action"), phone: "full", cell: (each) => letterButtons(each, this.visit, () => this.list.isConnected && this.reload()) }] : []),
     ];
   }

@@ -3,7 +3,7 @@
 import { copyButton } from "./copy.js";
 import { areRowsLate } from "./deployment.js";
 import { h, panel, put, table } from "./dom.js";
-import { badge, bar, bytes, count, percent, pretty, stepOf } from "./format.js";
+import { ENDS, badge, bar, bytes, count, percent, pretty, stepOf } from "./format.js";
 import { get, path, serverNow } from "./http.js";
 import { children, history, past } from "./job_history.js";
 import { jobTable, searchHref } from "./search.js";
@@ -16,7 +16,6 @@ const EVERY = 2_000;
 const EVERY_ENDED = 15_000; // of a job that has ended, which only a further attempt changes
 const MAX_RESULT = 1_000_000; // characters shown of a result
 const MAX_OPEN = 4_000; // bytes up to which a result is shown unfolded
-const ENDS = ["done", "failed", "cancelled"];
 const SILENT = 900; // seconds without an event, after which that is a warning
 
 export async function job(visit) {

@@ -1,7 +1,9 @@
 // Lists of jobs: all jobs with filters, and stalled jobs.
 
 import { h, panel, put, table } from "./dom.js";
+import { failures } from "./failures.js";
 import { bar } from "./format.js";
+import { idsButton } from "./job_ids.js";
 import { nothingFound, suggestions } from "./near.js";
 import { savedViews } from "./saved_views.js";
 import { chips, filterForm, filtersOf, jobCell, jobTable, serverQuery, tenantCell, typeCell, workerCell } from "./search.js";
@@ -20,7 +22,8 @@ const keyOf = (job) => `${job.tenant}/${job.kind}/${job.id}`;
 
 export async function jobs(visit) {
   const { query } = visit, page = serverQuery(query), rows = new SteadyRows(keyOf);
-  const head = h("div", { class: "list-head" }), body = h("div");
+  const head = h("div", { class: "list-head" }), body = h("div"), failed = failures(visit);
+  const ids = filtersOf(query).length > 0 && idsButton(visit);
   if (onPhone()) page.set("limit", String(PHONE_LIMIT));
   let every = EVERY;
   const watch = filtersOf(query).length > 0 && !query.get("cursor") && watchButton({
@@ -28,18 +31,18 @@ export async function jobs(visit) {
   });
   const form = filterForm(query, visit.session.kinds);
   suggestTenants(form, visit.signal);
-  put(head, h("span", { class: "chips" }, chips(query)), watch);
+  put(head, h("span", { class: "chips" }, chips(query)), watch, ids);
   put(body, skeleton());
-  put(visit.main, h("h1", {}, t("jobs.title")), form, savedViews(query), head, body);
+  put(visit.main, h("h1", {}, t("jobs.title")), form, savedViews(query), failed.node, head, body);
   const draw = (facts, mayChange) => {
     const shown = rows.take(facts.items, mayChange);
     every = query.get("cursor") ? EVERY_PAST : facts.searched_until ? EVERY_SEARCHED : EVERY;
-    put(head, h("span", { class: "chips" }, chips(query)), watch, rows.notice(() => draw(facts)));
+    put(head, h("span", { class: "chips" }, chips(query)), watch, ids, rows.notice(() => draw(facts)));
     put(body, panel(null,
       shown.length ? jobTable(shown) : nothingFound(query, emptyText(facts, query), visit.signal),
       pages("jobs", page, facts)));
   };
-  await visit.load(`jobs/?${page}`, draw, () => every);
+  await visit.load(`jobs/?${page}`, draw, () => every, failed.update);
 }
 
 /** Offer the names of tenants while the name of one is typed. */

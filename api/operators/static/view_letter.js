@@ -4,8 +4,10 @@ import { h, panel, put } from "./dom.js";
 import { ago, bytes, pretty } from "./format.js";
 import { path } from "./http.js";
 import { actOnOne } from "./letter_actions.js";
+import { isEnd, isReadable, jobLink, workerLink } from "./letter_event.js";
 import { addressOf } from "./letter_filters.js";
-import { t } from "./text.js";
+import { searchHref } from "./search.js";
+import { parts, t } from "./text.js";
 
 const EVERY = 30_000; // milliseconds
 
@@ -18,7 +20,9 @@ function draw(visit, each, tenant) {
   const facts = [
     [t("dead.tenant"), asData(each.tenant)], [t("dead.entry"), asData(each.entry_id)], [t("dead.deadSince"), ago(each.rejected_at)],
     [t("dead.size"), bytes(each.bytes)], [t("dead.type"), each.type ? asData(each.type) : t("dead.noType")],
-    ...(each.job_type ? [[t("dead.job_type"), asData(each.job_type)]] : []),
+    ...(each.job_id === null ? [] : [[t("dead.job"), jobLink(each)]]),
+    ...["kind", "job_type"].filter((name) => each[name] !== null).map((name) => [t(`dead.${name}`), asData(each[name])]),
+    ...(each.worker === null ? [] : [[t("dead.worker"), workerLink(each)]]),
   ];
   const lines = [
     ...each.rejections.map((rejection) => [
@@ -34,6 +38,7 @@ function draw(visit, each, tenant) {
     h("div", { class: "stack" },
       h("section", { class: "panel", "aria-label": t("dead.letter") },
         h("dl", { class: "facts" }, all.map(([name, value, style]) => h("div", { class: style }, h("dt", {}, name), h("dd", {}, value)))),
+        notes(each),
         letterButtons(each, visit, (isLater = false) => {
           if (!isLater) location.hash = addressOf({ tenant }); // later, the operator may be elsewhere
         })),
@@ -41,6 +46,16 @@ function draw(visit, each, tenant) {
         each.cut && h("p", { class: "hint" }, t(each.sha256 ? "dead.onlyBeginning" : "dead.truncated"))),
       each.others.length > 0 && panel(t("dead.otherFields"), each.others.map((field) =>
         h("div", {}, content(field.name), content(field.value))))));
+}
+
+/** Say that the event is the end of its job, and where to look for the worker that appended it. */
+function notes(each) {
+  const { tenant, job_type: jobType, worker } = each;
+  const jobs = h("a", { href: searchHref({ tenant, job_type: jobType }) }, t(jobType ? "dead.jobsOfType" : "dead.jobsOfTenant"));
+  return [
+    isEnd(each) && h("p", { class: "note warn" }, t("dead.endNote")),
+    worker === null && each.known_tenant && h("p", { class: "hint repeat" }, parts(isReadable(each) ? "dead.workerUnknown" : "dead.workerUnreadable", { jobs })),
+  ];
 }
 
 /** Make the buttons of a letter, or say why there are none. */

@@ -42,15 +42,18 @@ export class Visit {
   /**
    * Draw the last answer to a path, then each one that differs, until the page is left. The second argument of
    * `draw` is whether a list may change its rows: not while it is looked at, nor when the operator has gone back.
+   * `also` is further work to do at the same times.
    */
-  async load(path, draw, every) {
+  async load(path, draw, every, also = () => {}) {
     let current = lastAnswer(path), isFirst = !this.isReturn;
     if (current) draw(current, true);
     await this.live(async () => {
+      const rest = also();
       const facts = await get(path, { signal: this.signal });
       if (facts !== current) draw(facts, isFirst);
       current = facts;
       isFirst = false;
+      await rest;
     }, every);
   }
 
@@ -109,6 +112,12 @@ export class Visit {
     setStatus(title ? "over" : "broken", title && t(title), error.message);
     return !title;
   }
+}
+
+/** Go to an address of the console; if the operator is there already, load its page anew. */
+export function goTo(href) {
+  if (location.hash === href) document.dispatchEvent(new Event("visitagain"));
+  else location.hash = href;
 }
 
 export function onPhone() {

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from api.spec.models.base import ABSENT, Answer, Count, EntryIdText, NextCursor
+from api.spec.models.base import ABSENT, Answer, Count, EntryIdText, JobId, NextCursor
 from api.spec.models.operators import Milliseconds
 
 OUTCOMES = ("requeued", "discarded", "gone", "not_kept", "invalid_tenant", "failed", "unknown")
@@ -34,7 +34,17 @@ class DeadLetter(Answer):
         str | None, Field(description="The hash of an event of which only the beginning was kept.")
     ]
     type: Annotated[str | None, Field(description="The type of the event; null without one.")]
+    kind: Annotated[
+        str | None, Field(description="The `kind` of the event; `job` if a readable one has none.")
+    ]
+    job_id: Annotated[str | None, Field(description="The `id` of the event.")]
     job_type: Annotated[str | None, Field(description="The `job_type` of the event.")]
+    worker: Annotated[
+        str | None, Field(description="The `worker` of the event; null if it names none.")
+    ]
+    known_job: Annotated[
+        bool, Field(description="Whether a job with this tenant, kind and id can exist.")
+    ]
 
 
 class DeadLetterTenant(Answer):
@@ -105,6 +115,28 @@ class DeadLetterName(Answer):
     id: EntryIdText
 
 
+class DeadLetterJob(Answer):
+    """A job that a dead letter is about."""
+
+    tenant: str
+    kind: str
+    id: JobId
+
+
+class DeadLetterJobType(Answer):
+    """A job type in the events of dead letters."""
+
+    job_type: str
+    letters: Count
+
+
+class DeadLetterWorker(Answer):
+    """A worker that the events of dead letters name."""
+
+    worker: str
+    letters: Count
+
+
 class DeadLetterGroup(Answer):
     """Dead letters that were rejected for the same reason."""
 
@@ -118,6 +150,21 @@ class DeadLetterGroup(Answer):
     tenants: Annotated[
         list[DeadLetterTenant],
         Field(description="At most 50 tenants, those with the most letters first."),
+    ]
+    job_count: Annotated[Count, Field(description="The distinct jobs of the events.")]
+    with_job: Annotated[Count, Field(description="The dead letters that are about a job.")]
+    jobs: Annotated[
+        list[DeadLetterJob], Field(description="At most 5 jobs, those with the oldest letters.")
+    ]
+    job_type_count: Count
+    with_job_type: Annotated[Count, Field(description="The dead letters that have a job type.")]
+    job_types: Annotated[
+        list[DeadLetterJobType], Field(description="At most 10, the most frequent ones first.")
+    ]
+    worker_count: Count
+    with_worker: Annotated[Count, Field(description="The dead letters that name a worker.")]
+    workers: Annotated[
+        list[DeadLetterWorker], Field(description="At most 10, the most frequent ones first.")
     ]
     example: DeadLetterName
 
@@ -189,6 +236,47 @@ class OperatorAction(Answer):
     outcome: str | None
     tenants: Annotated[list[str], Field(description="Tenants in which something was changed.")]
     details: dict[str, Any] | None
+
+
+class ActionOutcome(Answer):
+    """An outcome of steps; null of those that were interrupted, and may have been done."""
+
+    outcome: str | None
+    steps: Count
+
+
+class OperatorActionRequest(Answer):
+    """An action of an operator with all its consecutive steps, which have one request id."""
+
+    id: Annotated[Count, Field(description="The id of the newest step.")]
+    at: Annotated[AwareDatetime, Field(description="The time of the oldest step.")]
+    ended_at: AwareDatetime | None
+    request_id: str
+    via: Annotated[str, Field(description="`console` or `command`.")]
+    actor: Annotated[
+        str | None, Field(description="The claim `sub`, or a user of the operating system.")
+    ]
+    actor_tenant: Annotated[str | None, Field(description="The claim `tenant_id`.")]
+    address: str | None
+    action: str
+    target: Annotated[dict[str, Any], Field(description="The target of the oldest step.")]
+    tenants: Annotated[
+        list[str], Field(description="At most 5 tenants to which the steps were limited.")
+    ]
+    tenant_count: Count
+    steps: Annotated[int, Field(ge=1)]
+    outcomes: list[ActionOutcome]
+    counts: Annotated[dict[str, int], Field(description="What happened to how many things.")]
+    whole: Annotated[
+        bool, Field(description="Whether all steps are on this page: a page has at most 1,000.")
+    ]
+
+
+class OperatorActionRequests(Answer):
+    """A page of actions by request, newest first."""
+
+    items: list[OperatorActionRequest]
+    next_cursor: NextCursor
 
 
 class OperatorActionList(Answer):

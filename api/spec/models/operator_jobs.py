@@ -60,6 +60,42 @@ class OperatorJobList(Answer):
     ]
 
 
+class FailureCounts(Answer):
+    """Failed jobs, and when they failed."""
+
+    jobs: Count
+    tenants: Annotated[Count, Field(description="The tenants of these jobs.")]
+    first: Annotated[AwareDatetime | None, Field(description="The first failure.")]
+    last: Annotated[AwareDatetime | None, Field(description="The last failure.")]
+
+
+class FailureGroup(FailureCounts):
+    """Failed jobs with errors of the same code and text."""
+
+    code: str | None
+    text: Annotated[
+        str | None,
+        Field(description="The beginning of the error, with `#` for numbers that differ."),
+    ]
+    job_type: Annotated[str | None, Field(description="Null if there are several, or none.")]
+    job_types: Count
+    worker: Annotated[str | None, Field(description="Null if there are several, or none.")]
+    workers: Count
+
+
+class FailureGroups(FailureCounts):
+    """The failed jobs that match, as far as this request has examined them."""
+
+    groups: Annotated[
+        list[FailureGroup], Field(description="At most 20, those with the most jobs first.")
+    ]
+    examined: Annotated[Count, Field(description="All failed jobs that were examined.")]
+    since: Annotated[
+        AwareDatetime | None, Field(description="The creation time of the oldest one of these.")
+    ]
+    more: Annotated[bool, Field(description="Whether there may be more that match.")]
+
+
 class StalledJob(_OperatorJobBase):
     """A job that is processing and has had no event for a long time."""
 

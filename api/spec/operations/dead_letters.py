@@ -60,8 +60,8 @@ _BULK = (
 
 
 def dead_letter_operations() -> list[Operation]:
-    """Return all operations on dead letters, and that of the list of actions."""
-    return [*_lists(), *_single(), *_actions(), _action_list()]
+    """Return all operations on dead letters, and those of the lists of actions."""
+    return [*_lists(), *_single(), *_actions(), *_action_lists()]
 
 
 def _filters() -> list[Json]:
@@ -72,6 +72,7 @@ def _filters() -> list[Json]:
         text("group", "Only letters that this group rejected."),
         text("type", "Only letters with an event of this `type`."),
         text("job_type", "Only letters with an event that has this `job_type`."),
+        text("kind", "Only letters with an event of this `kind`, also one that is not known."),
     ]
 
 
@@ -168,17 +169,33 @@ def _actions() -> list[Operation]:
     ]
 
 
-def _action_list() -> Operation:
-    return read(
-        "listOpsActions",
-        "/actions/",
-        "List operators' actions",
-        models.OperatorActionList,
-        ONLY_TENANT,
-        text("actor", "Only actions of this caller."),
-        text("action", "Only actions of this name, such as `requeue`."),
-        text("request_id", "Only the requests of one action."),
-        limit(MAX_ITEMS),
-        CURSOR,
-        description="Returns what operators have changed, newest first.",
-    )
+_ACTION_FILTERS = (
+    ONLY_TENANT,
+    text("actor", "Only actions of this caller."),
+    text("action", "Only actions of this name, such as `requeue`."),
+    text("request_id", "Only the requests of one action."),
+    limit(MAX_ITEMS),
+    CURSOR,
+)
+
+
+def _action_lists() -> list[Operation]:
+    return [
+        read(
+            "listOpsActions",
+            "/actions/",
+            "List operators' actions",
+            models.OperatorActionList,
+            *_ACTION_FILTERS,
+            description="Returns what operators have changed, newest first.",
+        ),
+        read(
+            "listOpsActionRequests",
+            "/actions/requests/",
+            "List operators' actions by request",
+            models.OperatorActionRequests,
+            *_ACTION_FILTERS,
+            description="Returns the same, in which the consecutive steps of an action are one "
+            "item, with the sums of their counts.",
+        ),
+    ]

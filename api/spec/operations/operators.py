@@ -35,6 +35,11 @@ _DESCRIPTIONS = {
         "state of the servers. The part of an unavailable server is null."
     ),
     "listOpsJobs": "Returns the jobs that match all filters, newest first.",
+    "groupOpsFailedJobs": (
+        "Returns the failed jobs that match all filters, grouped by the code and the text of their "
+        "errors. The newest 5,000 failed jobs are examined: of all tenants, or of `tenant`. With "
+        "`id`, the first 1,000 jobs whose id begins so are examined."
+    ),
     "listOpsStalledJobs": (
         "Returns the jobs that are processing and have had no event for a long time, those without "
         "events for the longest time first. The 5,000 jobs that have been running the longest are "
@@ -84,6 +89,13 @@ def _job_lists() -> list[Operation]:
             *_filters(),
             limit(MAX_JOBS),
             CURSOR,
+        ),
+        _read(
+            "groupOpsFailedJobs",
+            "/failures/",
+            "Group failed jobs",
+            job_models.FailureGroups,
+            *(each for each in _filters() if each["name"] != "state"),
         ),
         _read(
             "listOpsStalledJobs",

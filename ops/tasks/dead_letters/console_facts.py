@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
+from itertools import islice
 
 from api.operators.letters.view import Facts
 from consumers.dead_letters.bulk import LetterGroup, Outcome
 from consumers.dead_letters.letter import Letter
-from consumers.dead_letters.letter_filter import types_of
+from consumers.dead_letters.letter_event import event_of
 from consumers.dead_letters.requeued import Requeued
 from consumers.round_trips import encodable
 from ops.tasks.dead_letters.facts import letter_facts, rejection_facts
@@ -17,15 +19,23 @@ FIELD_BYTES = 65_536
 """Bytes of a letter's event, or of another field, that are shown; the command line prints all."""
 GROUP_TENANTS = 50
 """Tenants of a group that are listed by name, those with the most letters first."""
+GROUP_JOBS = 5
+"""Jobs of a group that are listed, those with the oldest letters first."""
+GROUP_WORDS = 10
+"""Job types, and workers, of a group that are listed, those with the most letters first."""
 
 
 def item_facts(letter: Letter) -> Facts:
     """Return a letter in a list."""
-    types = types_of(letter)
+    event = event_of(letter)
     return {
         **letter_facts(letter),
-        "type": _text(types.event),
-        "job_type": _text(types.job),
+        "type": _text(event.type),
+        "kind": _text(event.kind),
+        "job_id": _text(event.id),
+        "job_type": _text(event.job_type),
+        "worker": _text(event.worker),
+        "known_job": event.job_of(letter.tenant) is not None,
         "known_tenant": TENANT.match(letter.tenant) is not None,
     }
 
@@ -58,7 +68,23 @@ def group_facts(group: LetterGroup) -> Facts:
         "last": group.last,
         "tenant_count": len(group.tenants),
         "tenants": [{"tenant": encodable(name), "letters": count} for name, count in tenants],
+        "job_count": len(group.jobs),
+        "with_job": group.with_job,
+        "jobs": [job._asdict() for job in islice(group.jobs, GROUP_JOBS)],
+        **_most_common("job_types", "job_type", group.job_types),
+        **_most_common("workers", "worker", group.workers),
         "example": {"tenant": encodable(group.example.tenant), "id": group.example.name},
+    }
+
+
+def _most_common(listed: str, name: str, counts: Counter[str | None]) -> Facts:
+    """Return the values with the most letters, and the numbers of values and of their letters."""
+    known = Counter({value: number for value, number in counts.items() if value is not None})
+    values = known.most_common(GROUP_WORDS)
+    return {
+        f"{name}_count": len(known),
+        f"with_{name}": known.total(),
+        listed: [{name: encodable(value), "letters": number} for value, number in values],
     }
 
 

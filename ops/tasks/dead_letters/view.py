@@ -188,6 +188,7 @@ def _filter(selection: LetterSelection) -> LetterFilter:
         group=selection.group,
         type=selection.type,
         job_type=selection.job_type,
+        kind=selection.kind,
         until=selection.until,
     )
 

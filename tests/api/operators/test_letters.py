@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 JWT: dict[str, Any] = {"auth": "jwt", "jwt_secret": SECRET}
 ALL_READS = (
     "session/ overview/ tenants/ jobs/ stalled/ dead/ dead/groups/ actions/ dead/?reason=not_json "
-    "dead/requeued/?entry=42/1-1"
+    "dead/requeued/?entry=42/1-1 actions/requests/ failures/"
 ).split()
 NOWHERE = "postgresql://u@127.0.0.1:1/none"
 LATER = 4_000_000_000_000
@@ -126,6 +126,125 @@ async def test_letters_are_grouped_over_all_tenants(ops: Asker, redis_client: re
     assert found["groups"][0]["first"] <= found["groups"][0]["last"]
     assert [each["type"] for each in excel["groups"]] == ["done"]
     assert [each["tenant"] for each in listed["items"]] == ["t0", "t1", "t2"]
+
+
+def event(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+async def test_letters_and_groups_name_the_jobs_their_types_and_their_workers(
+    ops: Asker, redis_client: redis.Redis
+) -> None:
+    one = {"type": "done", "id": "a1", "job_type": "excel", "worker": "w-1"}
+    events = [event(**one), event(**one), event(**{**one, "id": "a2", "worker": "w-2"})]
+    events += [event(**{**one, "kind": "video"}), event(type="done", id="a1", kind="song")]
+    events += [event(type="done", id="no id!", worker=7), event(type="done", kind=None)]
+    for each in events:
+        letter(redis_client, "t0", event=each, reason=b"invalid_event")
+    letter(redis_client, "t1", event=event(**one), reason=b"invalid_event")
+    letter(redis_client, "no tenant!", event=event(**one), reason=b"invalid_event")
+    for unreadable in (b"{", b"7", b"\xff"):
+        letter(redis_client, "t2", event=unreadable)
+    async with ops() as client:
+        items = (await client.get("dead/?tenant=t0")).json()["items"]
+        unread = (await client.get("dead/?tenant=t2")).json()["items"]
+        (group,) = (await client.get("dead/groups/?reason=invalid_event")).json()["groups"]
+        kinds = {
+            kind: (await client.get(f"dead/groups/?kind={kind}")).json()["letters"]
+            for kind in ("job", "video", "song", "none")
+        }
+        page = (await client.get("dead/?kind=video")).json()
+        other = await client.get("dead/?kind=song&limit=1&cursor=" + "x")
+    named = [
+        tuple(each[name] for name in ("kind", "job_id", "job_type", "worker", "known_job"))
+        for each in reversed(items)
+    ]
+    assert named == [
+        ("job", "a1", "excel", "w-1", True),
+        ("job", "a1", "excel", "w-1", True),
+        ("job", "a2", "excel", "w-2", True),
+        ("video", "a1", "excel", "w-1", True),
+        ("song", "a1", None, None, False),
+        ("job", "no id!", None, None, False),
+        (None, None, None, None, False),
+    ]
+    assert {(each["kind"], each["job_id"], each["worker"]) for each in unread} == {
+        (None, None, None)
+    }
+    assert (group["letters"], group["job_count"], group["with_job"]) == (9, 4, 5)
+    assert {(each["tenant"], each["kind"], each["id"]) for each in group["jobs"]} == {
+        ("t0", "job", "a1"),
+        ("t0", "job", "a2"),
+        ("t0", "video", "a1"),
+        ("t1", "job", "a1"),
+    }
+    assert (group["worker_count"], group["with_worker"]) == (2, 6)
+    assert group["workers"][0] == {"worker": "w-1", "letters": 5}
+    assert group["job_types"] == [{"job_type": "excel", "letters": 6}]
+    assert kinds == {"job": 6, "video": 1, "song": 1, "none": 0}
+    assert [each["kind"] for each in page["items"]] == ["video"]
+    assert other.status_code == 400
+
+
+async def test_steps_of_one_request_are_one_item(ops: Asker, redis_client: redis.Redis) -> None:
+    for _ in range(5):
+        letter(redis_client, "42")
+    many = {**operator("ops", sub="kim"), "x-request-id": "many"}
+    async with ops(many, **JWT) as client:
+        await in_steps(client, "discard", f"until={LATER}&tenant=42")
+        await client.post("dead/42/1-1/requeue/")
+        again = await client.post(f"dead/discard/?until={LATER}&tenant=42")
+    async with ops({**operator("ops", sub="lee"), "x-request-id": "many"}, **JWT) as client:
+        await client.post(f"dead/discard/?until={LATER}")
+        found = (await client.get("actions/requests/")).json()
+        first = (await client.get("actions/requests/?limit=1")).json()
+        cursor = first["next_cursor"]
+        rest = (await client.get(f"actions/requests/?limit=9&cursor={cursor}")).json()
+        of_kim = (await client.get("actions/requests/?actor=kim&action=discard")).json()["items"]
+    assert again.json()["items"] == []
+    assert found["next_cursor"] is None
+    assert [first["items"][0], *rest["items"]] == found["items"]
+    lee, kim_again, single, kim = found["items"]
+    assert [(each["actor"], each["action"]) for each in found["items"]] == [
+        ("lee", "discard"),
+        ("kim", "discard"),
+        ("kim", "requeue"),
+        ("kim", "discard"),
+    ]
+    assert (lee["tenant_count"], lee["tenants"]) == (0, [])
+    assert (kim["counts"], kim["tenants"], kim["whole"]) == ({"discarded": 5}, ["42"], True)
+    assert kim["steps"] >= 3
+    assert kim["outcomes"] == [{"outcome": "done", "steps": kim["steps"]}]
+    assert kim["at"] < kim["ended_at"] < kim_again["at"]
+    assert single["outcomes"] == [{"outcome": "no-such-page", "steps": 1}]
+    assert [each["steps"] for each in of_kim] == [kim["steps"] + 1], "nothing else between"
+
+
+async def test_request_with_more_steps_than_a_page_says_that_it_is_cut(
+    ops: Asker, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.operators.actions.endpoint.MAX_STEPS", 4)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO operator_actions (request_id, via, action, target) SELECT"
+            " CASE WHEN n > 2 THEN 'many' ELSE 'one' END, 'console', 'discard', '{}'"
+            " FROM generate_series(1, 9) AS n"
+        )
+    pages: list[list[tuple[str, int, bool]]] = []
+    cursor: str | None = ""
+    async with ops() as client:
+        while cursor is not None:
+            page = (await client.get(f"actions/requests/?cursor={cursor}")).json()
+            pages.append(
+                [(each["request_id"], each["steps"], each["whole"]) for each in page["items"]]
+            )
+            assert all(each["outcomes"][0]["outcome"] is None for each in page["items"])
+            cursor = page["next_cursor"]
+    assert pages == [
+        [("many", 4, False)],
+        [("many", 3, False), ("one", 1, False)],
+        [("one", 1, False)],
+    ]
 
 
 async def test_lists_with_filters_come_page_by_page(ops: Asker, redis_client: redis.Redis) -> None:
@@ -344,6 +463,10 @@ async def test_old_actions_are_dropped_and_none_can_be_changed(
         ("GET", "dead/requeued/?" + "&".join(["entry=42/1-1"] * 51)),
         ("GET", "actions/?cursor=x"),
         ("GET", "actions/?actor=%00"),
+        ("GET", "actions/requests/?cursor=x"),
+        ("GET", "dead/groups/?kind=%00"),
+        ("GET", "failures/?part=%25"),
+        ("GET", "failures/?since=x"),
         ("POST", "dead/requeue/"),
         ("POST", "dead/requeue/?until="),
         ("POST", "dead/discard/?until=1&limit=0"),

@@ -40,7 +40,7 @@ ACT = {**OPS, "x-jobtrail-console": "1"}
 READS = (
     "session/ overview/ tenants/ tenants/42/ figures/ charts/ alerts/ jobs/ stalled/ dead/ "
     "dead/42/1-1/ jobs/42/job/a1/ jobs/42/job/a1/history/ jobs/42/job/a1/result/ "
-    "jobs/42/job/none/ jobs/42/job/a1/past/ suggestions/?text=4"
+    "jobs/42/job/none/ jobs/42/job/a1/past/ suggestions/?text=4 failures/ actions/requests/"
 ).split()
 CONSOLE = "http://127.0.0.1:8000/console/"
 ACTS = "dead/42/1-1/requeue/ dead/42/1-1/discard/".split()
@@ -145,6 +145,30 @@ async def test_with_the_scope_all_tenants_are_there(ops: Asker, apply: Apply) ->
     async with ops(bearer(scope="read ops"), auth="jwt", jwt_secret=SECRET) as client:
         jobs = (await client.get("jobs/")).json()["items"]
     assert [(job["tenant"], job["id"]) for job in jobs] == [("43", "of-43"), ("42", "of-42")]
+
+
+async def test_failed_jobs_are_grouped_by_their_errors(ops: Asker, apply: Apply) -> None:
+    for tenant in ("42", "43"):
+        apply(
+            tenant,
+            {"type": "failed", "id": "a1", "code": "row", "error": "row 17", "worker": "w-1"},
+            {"type": "failed", "id": "a2", "code": "row", "error": "row 2", "job_type": "excel"},
+            {"type": "failed", "id": "b1", "error": "no code"},
+            {"type": "done", "id": "b2"},
+        )
+    async with ops() as client:
+        found = (await client.get("failures/")).json()
+        row = (await client.get("failures/?code=row&tenant=43&state=done")).json()
+        by_id = (await client.get("failures/?id=b")).json()
+        none = (await client.get("failures/?id=zz")).json()
+    counts = [(each["code"], each["text"], each["jobs"]) for each in found["groups"]]
+    assert counts == [("row", "row #", 4), (None, "no code", 2)]
+    assert (found["jobs"], found["tenants"], found["examined"], found["more"]) == (6, 2, 6, False)
+    assert found["first"] < found["last"]
+    assert (row["jobs"], row["tenants"], row["groups"][0]["worker"]) == (2, 1, "w-1")
+    assert row["groups"][0]["job_type"] == "excel"
+    assert (by_id["jobs"], by_id["examined"]) == (2, 4)
+    assert (none["jobs"], none["first"], none["groups"]) == (0, None, [])
 
 
 @pytest.mark.parametrize("path", ACTS)

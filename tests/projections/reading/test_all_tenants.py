@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from projections.decoding import decode
+from projections.reading.all_tenants.failures import Failures, read_failures
 from projections.reading.all_tenants.job_list import (
     NEWEST,
     OperatorCursor,
@@ -182,6 +183,11 @@ PLANS = {
     "by_id, filtered": ("jobs_by_id", OperatorCursor("infinity", "", "", "")),
     "newest_end, filtered": ("jobs_newest_of_all", NEWEST),
     "of_tenant": ("jobs_newest", NEWEST),
+    "failures": ("jobs_failed_of_all", NEWEST),
+    "failures, filtered": ("jobs_failed_of_all", NEWEST),
+    "failures_of_tenant": ("jobs_by_state", NEWEST),
+    "failures_of_tenant, filtered": ("jobs_by_state", NEWEST),
+    "failures_by_id": ("jobs_by_id", NEWEST),
     "ids_from": ("jobs_by_id", NEWEST),
     "ids_before": ("jobs_by_id", NEWEST),
     "tenants": ("jobs_", NEWEST),
@@ -207,6 +213,7 @@ def test_every_list_goes_by_its_index(loaded: str, name: str) -> None:
         **place._asdict(),
         "of_tenant": "t7",
         "of_kind": "job",
+        "kinds": ["job", "video"],
         "state": None,
         "job_type": None,
         "prefix": "load-c4",
@@ -226,6 +233,28 @@ def test_every_list_goes_by_its_index(loaded: str, name: str) -> None:
         plan = "\n".join(line for (line,) in connection.execute("EXPLAIN " + query, values))
     assert re.search(rf" {index}\w* on jobs", plan), plan
     assert "Seq Scan" not in plan, plan
+
+
+def test_failures_are_those_of_a_window_of_the_newest(loaded: str) -> None:
+    def failures(window: int, **wanted: Any) -> Failures:
+        filters = OperatorFilter(**wanted)
+        return read(loaded, lambda connection: read_failures(connection, filters, window))
+
+    everything = failures(5_000)
+    assert (everything.total.jobs, everything.examined, everything.more) == (40, 40, False)
+    newest = failures(10)
+    assert (newest.total.jobs, newest.examined, newest.more) == (10, 10, True)
+    assert newest.total.first is not None
+    assert newest.total.first == newest.since
+    assert newest.total.last == everything.total.last
+    assert everything.total.first is not None
+    assert everything.total.first < newest.total.first
+    assert failures(10, job_type="none").more
+    of_tenant = failures(3, tenant="t1")
+    assert (of_tenant.total.jobs, of_tenant.total.tenants, of_tenant.more) == (3, 1, True)
+    assert failures(5_000, tenant="t1").total.jobs == everything.total.jobs  # all are its
+    assert failures(5_000, tenant="t2").total.jobs == 0
+    assert failures(100, prefix="load-", part="c").more
 
 
 def test_a_rare_job_is_found_in_several_windows(loaded: str) -> None:
