@@ -123,8 +123,9 @@ ORDER BY id COLLATE "C", tenant COLLATE "C", kind COLLATE "C"
 LIMIT 1 OFFSET %(window)s - 1;
 
 -- list: failure_columns
-tenant, kind, id, state, job_type, worker, labels, code, left(error, 200) AS text, listed_at,
-       coalesce(ended_at, updated_at) AS failed_at
+tenant COLLATE "C" AS tenant, kind, id, state, job_type COLLATE "C" AS job_type,
+       worker COLLATE "C" AS worker, labels, code COLLATE "C" AS code,
+       left(error, 200) COLLATE "C" AS text, listed_at, coalesce(ended_at, updated_at) AS failed_at
 
 -- list: failure_groups
 matching AS MATERIALIZED (

@@ -86,7 +86,9 @@ def test_unusual_figures_are_shown_as_what_they_mean(
     url = f"{api}/api/v1/ops/dead/discard/?tenant=acme&until=4000000000000"
     answer = httpx.post(url, headers=headers, timeout=60)
     assert answer.status_code == 200, answer.text
-    change(page, "actions/requests/*", lambda facts: facts["items"][0]["target"].update(until=FAR_AWAY))
+    change(
+        page, "actions/requests/*", lambda facts: facts["items"][0]["target"].update(until=FAR_AWAY)
+    )
     page.goto(f"{console}#/audit")
     log = page.get_by_role("table", name="Audit log").locator("tbody tr")
     expect(log).to_contain_text(f"until: {FAR_AWAY}", timeout=30_000)

@@ -18,7 +18,7 @@ from streams.events import load_json
 MAX_ITEMS = 50
 """The most actions, or requests, on a page."""
 MAX_STEPS = 1_000
-"""The most actions that are read for a page of requests: about 50 ms for PostgreSQL."""
+"""The most actions that are read for a page of requests: 30 to 70 ms for PostgreSQL."""
 
 _NEWEST = 2**63 - 1
 """An id above all others."""
