@@ -15,19 +15,25 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
 from .appender import EventAppender
 from .connection import LogUnavailable, is_unreachable
+from .durability import NotDurable
 from .event_ids import new_event_id
+from .keys import check_tenant
+from .payloads import typed_payload
 
 _LOG = logging.getLogger(__name__)
 
 _PRIVATE_DIRECTORY, _PRIVATE_FILE = 0o700, 0o600
+_PIECE = 200
+"""Files that are read at once; those of one tenant share one wait for the disk."""
 _ABANDONED_SECONDS = 3_600.0
 """Age from which an unfinished file is one of a process that has ended; writing takes seconds."""
 
@@ -77,26 +83,27 @@ class Spool:
         _sync(self._directory)
         return path
 
-    def send(self, appender: EventAppender) -> int:
+    def send(self, appender: EventAppender, *, durable: bool) -> int:
         """Append the spooled events, oldest first, and return their number.
 
-        An outage ends it. A file that cannot be used, and an event that is refused, is left with an
-        error in the log.
+        An outage ends it, and so does an event that is not durable: it stays here. A file that
+        cannot be used, and an event that is refused, is left with an error in the log.
         """
         self._remove_abandoned()
         sent = 0
-        for path in sorted(self._directory.glob("*.event")):
+        paths = sorted(self._directory.glob("*.event"))
+        for start in range(0, len(paths), _PIECE):
+            found = (_read(path, appender) for path in paths[start : start + _PIECE])
+            tenants: dict[str, list[_Spooled]] = {}
+            for each in found:
+                if each is not None:
+                    tenants.setdefault(each.tenant, []).append(each)
             try:
-                sent += _send(path, appender)
-            except FileNotFoundError:  # another process is sending the same spool
-                continue
+                # One tenant's stream may be at fault, which must stop no other.
+                sent += sum(_send(group, appender, durable=durable) for group in tenants.values())
             except LogUnavailable as error:
-                if is_unreachable(error):
-                    _LOG.warning("spooled events stay in %s: %s", self._directory, error)
-                    break
-                _LOG.error("spooled event %s was refused, left as it is: %s", path, error)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                _LOG.error("spooled event %s is unusable, left as it is: %s", path, error)
+                _LOG.warning("spooled events stay in %s: %s", self._directory, error)
+                break
         return sent
 
     def _remove_abandoned(self) -> None:
@@ -107,23 +114,54 @@ class Spool:
                     path.unlink()
 
 
-def _send(path: Path, appender: EventAppender) -> bool:
-    """Append the event of a file and remove the file; return False if it must not be read.
+class _Spooled(NamedTuple):
+    """A file, and what it holds."""
+
+    path: Path
+    tenant: str
+    event: bytes
+
+
+def _read(path: Path, appender: EventAppender) -> _Spooled | None:
+    """Return the event of a file; None, with an error in the log, if it cannot be used."""
+    try:
+        if not _is_ours(path, stat.S_ISREG):
+            _LOG.error("spooled event %s is not a file of this user, not sent", path)
+            return None
+        if path.stat().st_size > _longest_file(appender.max_event_bytes):
+            _LOG.error("spooled event %s is larger than any event, left as it is", path)
+            return None
+        kept = orjson.loads(path.read_bytes())
+        event = base64.b64decode(kept["event"])
+        typed_payload(event, appender.max_event_bytes)
+        return _Spooled(path, check_tenant(kept["tenant"]), event)
+    except FileNotFoundError:  # another process is sending the same spool
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _LOG.error("spooled event %s is unusable, left as it is: %s", path, error)
+        return None
+
+
+def _send(spooled: Sequence[_Spooled], appender: EventAppender, *, durable: bool) -> int:
+    """Append events of one tenant and remove their files; return how many were not refused.
 
     Raises:
-        LogUnavailable: the event was not appended.
-        OSError, ValueError, KeyError, TypeError: the file cannot be used or removed.
+        LogUnavailable: the server is away, or they are not durable; all files are left.
     """
-    if not _is_ours(path, stat.S_ISREG):
-        _LOG.error("spooled event %s is not a file of this user, not sent", path)
-        return False
-    if path.stat().st_size > _longest_file(appender.max_event_bytes):
-        _LOG.error("spooled event %s is larger than any event, left as it is", path)
-        return False
-    kept = orjson.loads(path.read_bytes())
-    appender.append(kept["tenant"], base64.b64decode(kept["event"]))
-    path.unlink(missing_ok=True)
-    return True
+    try:
+        appender.append_many([(each.tenant, each.event) for each in spooled], durable=durable)
+    except LogUnavailable as error:
+        if is_unreachable(error) or isinstance(error, NotDurable):
+            raise
+        path, others = spooled[0].path, len(spooled) - 1
+        _LOG.error("spooled event %s was refused, left with %d more: %s", path, others, error)
+        return 0
+    for each in spooled:
+        try:
+            each.path.unlink(missing_ok=True)
+        except OSError as error:
+            _LOG.error("spooled event %s was sent, and cannot be removed: %s", each.path, error)
+    return len(spooled)
 
 
 def _longest_file(max_event_bytes: int) -> int:

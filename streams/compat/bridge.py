@@ -15,8 +15,9 @@ import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -246,10 +247,20 @@ def default() -> Bridge:
     return _default[0] if _default else use(_from_environ())
 
 
+class _TaskReporter(Reporter):
+    """A reporter that no task and no publication waits for while it sends the spool."""
+
+    def _start(self) -> None:
+        sending = Thread(target=self.delivery.send_spooled, name="jobtrail spool", daemon=True)
+        if self.delivery.has_spool:
+            with suppress(RuntimeError):  # no thread: the next process sends it
+                sending.start()
+
+
 def _from_environ(spool: Path | str | None = None) -> Bridge:
     settings = Settings.from_environ()
     client = connect(settings.require_redis_url(), timeout=1.0, connect_timeout=1.0)
-    reporter = Reporter(EventAppender(client), spool=spool)
+    reporter = _TaskReporter(EventAppender(client), spool=spool)
     return Bridge(client, reporter=reporter, legacy_keys=settings.legacy_keys == "on")
 
 

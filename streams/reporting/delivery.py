@@ -85,7 +85,7 @@ class Delivery:
     def send_spooled(self) -> None:
         """Append what an earlier process left in the spool."""
         if self._spool:
-            self._spool.send(self.appender)
+            self._spool.send(self.appender, durable=self._options.durable_ends)
 
     def prepared(self, event: Appendable) -> Prepared:
         """Return an event as it is appended.

@@ -230,8 +230,13 @@ def test_end_that_stays_undurable__is_in_the_log_with_a_warning(
         with Reporter(hasty, end_retry_seconds=0, spool=tmp_path).job("a2", tenant="42") as job:
             job.done()
         assert len(list(tmp_path.glob("*.event"))) == 1
+        Reporter(hasty, spool=tmp_path)  # it is not durable yet
+        assert len(list(tmp_path.glob("*.event"))) == 1
+        client.config_set("appendfsync", "always")
+        Reporter(EventAppender(client), spool=tmp_path)
+        assert list(tmp_path.iterdir()) == []
         log = b"".join(entry["event"] for entry in entries(client, "tenant:42:events"))
-        assert log.count(b'"done"') == 2
+        assert log.count(b'"done"') == 4
 
 
 @pytest.mark.parametrize(

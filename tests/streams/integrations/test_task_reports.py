@@ -7,6 +7,7 @@ import os
 import signal
 from datetime import date
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -23,10 +24,13 @@ from streams.integrations.task_reports import Task, TaskReports, tenant_argument
 from streams.job_report import JobReport
 from streams.reporter import Reporter
 from streams.reporting.base import ReporterBase
+from streams.spool import Spool
 from streams.tracking import current_job
 from tests.support.job_ends import JobEnds
+from tests.support.waiting import ENDING, eventually
 
 TASK = Task("t1", "grade", kwargs={"tenant_id": 7})
+OTHER = Task("t2", "grade", kwargs={"tenant_id": 7})
 RETRIED = Task("t1", "grade", attempt=2, kwargs={"tenant_id": 7})
 TENANT = UUID("0" * 31 + "7")
 
@@ -154,9 +158,19 @@ def test_an_end_that_could_not_be_appended_is_sent_from_the_spool_by_the_next_pr
     run(TaskReports(spool=tmp_path), TASK)
     assert list(tmp_path.glob("*.event"))
     monkeypatch.setenv("JOBTRAIL_REDIS_URL", redis_url)
-    TaskReports(spool=tmp_path).warn_if_unnamed()
+    spool_sent, send = Event(), Spool.send
+
+    def send_late(*args: Any, **options: Any) -> int:
+        spool_sent.wait(ENDING)
+        return send(*args, **options)
+
+    monkeypatch.setattr(Spool, "send", send_late)
+    reports = TaskReports(spool=tmp_path)
+    reports.queued(OTHER)
+    assert [event["type"] for event in jobs.events(OTHER.id)] == ["queued"]
+    spool_sent.set()
+    eventually(lambda: not list(tmp_path.iterdir()))
     assert seen(jobs) == ("DONE", 1)
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_spool_that_cannot_be_used_is_an_error_at_once(
