@@ -18,14 +18,18 @@ function isOfFailures(query) {
 
 /** Make the head of a search for failed jobs: its node, and `update`, which is called with each look at the list. */
 export function failures(visit) {
-  const { query } = visit, node = h("section", { class: "panel failures", hidden: true, "aria-label": t("jobs.failures") });
+  const { query } = visit, node = h("section", { class: "failures", hidden: true, "aria-label": t("jobs.failures") });
   const asked = serverQuery(query), filters = Object.fromEntries(filtersOf(query));
   ["state", "cursor"].forEach((name) => asked.delete(name));
   const path = `failures/?${asked}`;
   let askedAt = -Infinity, drawn = null;
+  const show = (isShown) => {
+    node.hidden = !isShown;
+    node.classList.toggle("panel", isShown);
+  };
   const draw = (facts) => {
     if (facts !== drawn) put(node, content(facts, filters));
-    node.hidden = facts.jobs === 0;
+    show(facts.jobs > 0);
     drawn = facts;
   };
   const update = async () => {
@@ -36,12 +40,12 @@ export function failures(visit) {
     } catch (error) {
       if (visit.signal.aborted) return;
       if (error.status === undefined) throw error;
-      node.hidden = error.status === 400; // the list below says that a filter is not valid
+      show(drawn !== null || error.status !== 400); // the list below says that a filter is not valid
       if (drawn === null) put(node, h("p", { class: "hint" }, error.message));
     }
   };
   if (isOfFailures(query) && lastAnswer(path)) draw(lastAnswer(path)); // so that a list to which the operator comes back is in its place
-  return { node, update };
+  return { node: isOfFailures(query) && node, update };
 }
 
 function content(facts, filters) {
