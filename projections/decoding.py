@@ -4,8 +4,7 @@
 them, with the same values, for a fifth of the CPU time. All other events are passed to
 `parse_event`, which returns or refuses them. A property test compares the two.
 
-The decoder is not in `streams/`, the package of workers: they read few events, and need no further
-dependency for that.
+The decoder is not in `streams/`: workers read few events, and need no further dependency for that.
 """
 
 from __future__ import annotations
@@ -48,8 +47,7 @@ ANY_SIZE = 2**62
 """The size limit for events of the history, whose size was checked when they were appended."""
 _GREATEST = 2**53
 Word = Annotated[str, Meta(max_length=WORD_LENGTH)]
-# `parse_event` cuts longer texts.
-Text = Annotated[str, Meta(max_length=TEXT_LENGTH)]
+Text = Annotated[str, Meta(max_length=TEXT_LENGTH)]  # `parse_event` cuts longer texts
 LabelName = Annotated[str, Meta(min_length=1, max_length=64)]
 LabelValue = Annotated[str, Meta(max_length=256)]
 
@@ -76,6 +74,7 @@ class Queued(_Decoded, frozen=True, kw_only=True, gc=False, tag="queued"):
     """Event: the job was accepted and waits for a worker."""
 
     type: ClassVar[Literal["queued"]] = "queued"
+    operator_detail: Text | None = None
 
 
 class Processing(_Decoded, frozen=True, kw_only=True, gc=False, tag="processing"):
@@ -120,6 +119,7 @@ class Failed(_Decoded, frozen=True, kw_only=True, gc=False, tag="failed"):
     type: ClassVar[Literal["failed"]] = "failed"
     error: Text | None = None
     code: Word | None = None
+    operator_detail: Text | None = None
 
 
 class Cancelled(_Decoded, frozen=True, kw_only=True, gc=False, tag="cancelled"):

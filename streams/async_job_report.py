@@ -147,9 +147,19 @@ class AsyncJobReport(JobReportBase):
         """
         await self._end(lambda: self._events.done(result))
 
-    async def failed(self, error: str | BaseException, *, code: str | None = None) -> None:
-        """End the job as failed; `error` is cut to 2,000 characters. Raises what `done` does."""
-        await self._end(lambda: self._events.failed(error, code))
+    async def failed(
+        self,
+        error: str | BaseException,
+        *,
+        code: str | None = None,
+        operator_detail: str | None = None,
+    ) -> None:
+        """End the job as failed; `error` is what users see, cut to 2,000 characters.
+
+        Only operators see `operator_detail`. Of an exception, users see what the reporter's
+        `error_text` returns, if there is one. Raises what `done` does.
+        """
+        await self._end(lambda: self._events.failed(error, code, operator_detail))
 
     async def cancelled(self, reason: str | None = None) -> None:
         """End the job as cancelled; `reason` is cut likewise. Raises what `done` does."""

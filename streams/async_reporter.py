@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Self
 
 from .async_job_report import AsyncJobReport
-from .events import Queued
 from .payloads import Prepared
 from .reporting.base import Attempt, Id, Labels, ReporterBase
 from .reporting.job_events import JobEvents
@@ -131,7 +130,7 @@ class AsyncReporter(ReporterBase):
             return
         if attempt == "next":
             events.attempt = await self.next_attempt(events)
-        if (event := events.bare(Queued)) is not None:
+        if (event := events.queued()) is not None:
             self.ended(events, event)
             await self.outbox.end(events.tenant, event, ())
 

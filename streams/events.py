@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timezone
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -31,7 +31,7 @@ from pydantic import (
 
 from .keys import JOB_ID_PATTERN
 from .kinds import KINDS
-from .leap_seconds import next_second
+from .leap_seconds import next_second, with_standard_zone
 
 VERSION = 1
 MAX_EVENT_BYTES = 1_048_576
@@ -59,25 +59,21 @@ def _cut(value: object) -> object:
     return value[:TEXT_LENGTH] if isinstance(value, str) else value
 
 
+def _text_or_none(value: object) -> object:
+    return _cut(value) if isinstance(value, str) else None
+
+
 def _small(value: dict[str, Any]) -> dict[str, Any]:
     if len(dump_json(value)) > MAX_EXTRA_BYTES:
         raise ValueError(f"is over {MAX_EXTRA_BYTES} bytes as JSON")
     return value
 
 
-def _with_standard_zone(value: datetime) -> datetime:
-    """Return the same time with the standard library's time zone object of the same offset.
-
-    Objects of pydantic's own zone class crash CPython 3.11 when they outlive that class, which an
-    event in a global variable does when the interpreter exits.
-    """
-    offset = value.utcoffset()
-    return value.replace(tzinfo=timezone(offset) if offset else UTC)
-
-
-Time = Annotated[AwareDatetime, AfterValidator(_with_standard_zone)]
+Time = Annotated[AwareDatetime, AfterValidator(with_standard_zone)]
 Word = Annotated[str, Field(max_length=WORD_LENGTH)]
 CutText = Annotated[str, BeforeValidator(_cut)]
+OperatorText = Annotated[CutText | None, BeforeValidator(_text_or_none)]
+"""Text for operators alone. Any other value counts as none: no event is refused because of it."""
 Number = Annotated[float, Field(ge=-(2**53), le=2**53)]
 LabelName = Annotated[str, Field(min_length=1, max_length=64)]
 LabelValue = Annotated[str, Field(max_length=256)]
@@ -115,6 +111,8 @@ class Queued(EventBase):
     """Event: the job was accepted and waits for a worker."""
 
     type: Literal["queued"] = "queued"
+    operator_detail: OperatorText = None
+    """For a retry, why the attempt before it failed: text for operators, which no user sees."""
 
 
 class Processing(EventBase):
@@ -165,6 +163,8 @@ class Failed(EventBase):
     """Text for people, cut to 2,000 characters."""
     code: Word | None = None
     """Short word for programs."""
+    operator_detail: OperatorText = None
+    """Text for operators, which no user sees: the exception, if `error` is a text for users."""
 
 
 class Cancelled(EventBase):

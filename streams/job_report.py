@@ -149,9 +149,19 @@ class JobReport(JobReportBase):
         """
         self._end(self._events.done(result))
 
-    def failed(self, error: str | BaseException, *, code: str | None = None) -> None:
-        """End the job as failed; `error` is cut to 2,000 characters. Raises what `done` does."""
-        self._end(self._events.failed(error, code))
+    def failed(
+        self,
+        error: str | BaseException,
+        *,
+        code: str | None = None,
+        operator_detail: str | None = None,
+    ) -> None:
+        """End the job as failed; `error` is what users see, cut to 2,000 characters.
+
+        Only operators see `operator_detail`. Of an exception, users see what the reporter's
+        `error_text` returns, if there is one. Raises what `done` does.
+        """
+        self._end(self._events.failed(error, code, operator_detail))
 
     def cancelled(self, reason: str | None = None) -> None:
         """End the job as cancelled; `reason` is cut likewise. Raises what `done` does."""

@@ -7,7 +7,7 @@ A leap second is taken for the first second of the next minute, which is also it
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 _LEAP = re.compile(
     r"(\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}):60(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})\Z", re.ASCII
@@ -27,3 +27,13 @@ def next_second(text: object) -> str | None:
         return before
     except ValueError:
         return None
+
+
+def with_standard_zone(value: datetime) -> datetime:
+    """Return the same time with the standard library's time zone object of the same offset.
+
+    Objects of pydantic's own zone class crash CPython 3.11 when they outlive that class, which an
+    event in a global variable does when the interpreter exits.
+    """
+    offset = value.utcoffset()
+    return value.replace(tzinfo=timezone(offset) if offset else UTC)

@@ -87,6 +87,11 @@ class RecordedJob:
         return self._last.get("code")
 
     @property
+    def operator_detail(self) -> str | None:
+        """Text that only operators see: of a failure, or why the attempt before has failed."""
+        return self._last.get("operator_detail")
+
+    @property
     def reason(self) -> str | None:
         """Reason of a job that was cancelled."""
         return self._last.get("reason")

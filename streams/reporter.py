@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from .events import Event, Queued
+from .events import Event
 from .job_report import JobReport
 from .payloads import Prepared
 from .reporting.base import Attempt, Id, Labels, ReporterBase
@@ -51,6 +51,8 @@ class Reporter(ReporterBase):
             up to a second where the disk is synced once a second.
         strict: True if a value that is not valid is raised. Otherwise it is left out with a warning
             that names the calling line, so that no mistake in a report fails a job that works.
+        error_text: returns the text that users see of an exception, or None if they see its code
+            alone; operators see its own text. By default users see its own text.
         clock: seconds of a clock that never goes back.
 
     Raises:
@@ -152,7 +154,7 @@ class Reporter(ReporterBase):
             return
         if attempt == "next":
             events.attempt = self.find_attempt(events)
-        if (event := events.bare(Queued)) is not None:
+        if (event := events.queued()) is not None:
             self.send_end(events, event, None)
 
     def task(

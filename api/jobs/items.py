@@ -16,6 +16,8 @@ from projections.reading.jobs import StoredRow
 from streams.events import dump_json, load_json
 from streams.kinds import Kind, State
 
+_PRIVATE = "operator_detail"
+
 
 def job_item(kind: Kind, row: StoredRow) -> dict[str, Any]:
     """Return a row as the answer for one job, with field names as in progress answers."""
@@ -56,8 +58,19 @@ def event_item(event: StoredEvent) -> dict[str, Any]:
         "type": event.type,
         "attempt": event.attempt,
         "at": _time(event.at),
-        "event": Fragment(event.event),
+        "event": Fragment(_public(event.event)),
     }
+
+
+def _public(event: str) -> str:
+    """Return the JSON of an event without the text that only operators may read."""
+    if _PRIVATE not in event and "\\u" not in event:  # a key may be written with escapes
+        return event
+    fields = load_json(event.encode())
+    if not isinstance(fields, dict) or _PRIVATE not in fields:
+        return event
+    del fields[_PRIVATE]
+    return dump_json(fields).decode()
 
 
 def _json_id(kind: Kind, job_id: str) -> str | Fragment:

@@ -1,4 +1,4 @@
-"""The JSON of a job's explanation, timeline and history. Used by `api.operators.jobs`."""
+"""The JSON of a job's explanation, failure, timeline and history. Used by `api.operators.jobs`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from projections.reading.explain import (
     explain,
     timeline,
 )
+from projections.reading.failures import last_failure
 from projections.reading.past_state import past_state
 from streams.keys import JobKey
 from streams.kinds import KINDS
@@ -64,6 +65,12 @@ def _note(late: LateEvents) -> Json:
         "next_attempt": late.next_attempt,
         "text": late.note,
     }
+
+
+def failure_details(events: Sequence[IdentifiedEvent]) -> Json | None:
+    """Return the JSON of the last failure of a job's attempts; None if none has failed."""
+    found = last_failure(events)
+    return found and found._asdict() | {"entry_id": str(found.entry_id)}
 
 
 def timeline_details(events: Sequence[IdentifiedEvent]) -> Json:

@@ -21,7 +21,13 @@ from api.http.cursors import write_cursor
 from api.http.problems import BadRequest, NoSuchPage
 from api.operators.cached_answer import CachedAnswer
 from api.operators.gate import Gate
-from api.operators.job_details import explanation, history_item, past_details, timeline_details
+from api.operators.job_details import (
+    explanation,
+    failure_details,
+    history_item,
+    past_details,
+    timeline_details,
+)
 from api.operators.parameters import cursor_of, filter_of, job_of, number_of, part_of, text_of
 from api.operators.tenant_names import TenantNames, names_near
 from projections.reading.all_tenants import job_details as details
@@ -185,6 +191,7 @@ class OperatorJobEndpoints:
             "job": row,
             "live": live,
             "explanation": explanation(found.events, row),
+            "last_failure": failure_details(found.events),
             "timeline": timeline_details(found.events),
             "events": found.total,
         }

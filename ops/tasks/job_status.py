@@ -14,8 +14,8 @@ from ops.addresses import command_redis_url
 from ops.errors import CommandError
 from ops.text.tables import Span
 from streams.keys import JOB_ID, JobKey, Keys, check_tenant
-from streams.kinds import find_kind
-from streams.servers.quick_read import read_keys
+from streams.kinds import State, find_kind
+from streams.servers.quick_read import read_keys, read_reply
 
 BAR = 30
 """Characters of the progress bar."""
@@ -47,8 +47,9 @@ def read_status(tenant: str, kind: str, job_id: str) -> dict[str, Any]:
             f"the status of {kind} {job_id} is not a JSON object: jobtrail replay status --reset"
             f" --tenant {tenant} writes it again"
         ) from None
+    detail = _operator_detail(url, job, document)
     document.pop("fold", None)
-    return document
+    return document if detail is None else document | {"operator_detail": detail}
 
 
 def status_facts(document: Mapping[str, Any]) -> dict[str, object]:
@@ -95,6 +96,39 @@ STATE_COLOURS: Mapping[str, str] = {
     "progress": "cyan",
 }
 """Colours of states, and of the types of events that report them."""
+
+
+def _operator_detail(url: str, job: JobKey, document: Mapping[str, Any]) -> str | None:
+    """Return what only operators read of a failure, or of the one before a retry that waits.
+
+    It is in the event that determines the state; None if the stream does not have that any more.
+    """
+    kind = find_kind(job.kind)
+    if kind is None or document["status"] not in (
+        kind.words[State.QUEUED],
+        kind.words[State.FAILED],
+    ):
+        return None
+    try:
+        (_, fields), *_ = _read_entry(url, job, document["fold"]["entry_id"])
+        detail = orjson.loads(dict(zip(fields[::2], fields[1::2], strict=True))[b"event"]).get(
+            "operator_detail"
+        )
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+    return detail if isinstance(detail, str) else None
+
+
+def _read_entry(url: str, job: JobKey, entry_id: str) -> Any:
+    found = read_reply(url, "XRANGE", Keys().stream(job.tenant), entry_id, entry_id)
+    if isinstance(found, list):
+        return found
+    from streams.cluster import keys_of  # noqa: PLC0415 - slow to import
+    from streams.connection import connect  # noqa: PLC0415 - slow to import
+    from streams.wire import ask  # noqa: PLC0415 - slow to import
+
+    with connect(url) as client:
+        return ask(client, "XRANGE", keys_of(client).stream(job.tenant), entry_id, entry_id)
 
 
 def _absent(url: str, job: JobKey) -> str:

@@ -27,7 +27,7 @@ from ..cluster import keys_of
 from ..connection import InvalidUrl, LogUnavailable, connect
 from ..entry_ids import EntryId
 from ..events import Event, load_json
-from ..failure import text_of
+from ..failure import ErrorText, FailureFields, failure_of, text_of
 from ..job_report import JobReport
 from ..keys import JobKey, check_tenant
 from ..kinds import KINDS, State
@@ -185,6 +185,10 @@ class Bridge:
         if self._async_reporter is not None and not isinstance(report, JobReport):
             self._async_reporter.outbox.finish()
 
+    def failure_of(self, error: BaseException) -> FailureFields:
+        """Return the fields of a `failed` event, with the text that the reporter's users see."""
+        return failure_of(error, self._reporter.error_text)
+
     def append_or_drop(self, job: JobKey, event: Event) -> bool:
         """Append an event that may be lost; return False, with a warning, if it was dropped."""
         return self._reporter.append_or_drop(job.tenant, event)
@@ -257,22 +261,27 @@ class _TaskReporter(Reporter):
                 sending.start()
 
 
-def _from_environ(spool: Path | str | None = None) -> Bridge:
+def _from_environ(spool: Path | str | None = None, error_text: ErrorText | None = None) -> Bridge:
     settings = Settings.from_environ()
     client = connect(settings.require_redis_url(), timeout=1.0, connect_timeout=1.0)
-    reporter = _TaskReporter(EventAppender(client), spool=spool)
+    reporter = _TaskReporter(EventAppender(client), spool=spool, error_text=error_text)
     return Bridge(client, reporter=reporter, legacy_keys=settings.legacy_keys == "on")
 
 
-def if_named(through: Bridge | None, spool: Path | str | None = None) -> Bridge | None:
+def if_named(
+    through: Bridge | None,
+    spool: Path | str | None = None,
+    error_text: ErrorText | None = None,
+) -> Bridge | None:
     """Return the given bridge or the process's own; None, with a warning, if no server is set.
 
-    With the directory of a spool it is a new one instead of the process's own.
+    With the directory of a spool, or an `error_text`, it is a new one instead of the process's own.
 
     The old calls ignored a Redis that was not configured, as on a developer's machine.
     """
     try:
-        return through or (default() if spool is None else _from_environ(spool))
+        own = spool is None and error_text is None
+        return through or (default() if own else _from_environ(spool, error_text))
     except (SettingsError, InvalidUrl) as error:
         _LOG.warning("nothing is appended or read: %s", error)
         return None

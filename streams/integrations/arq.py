@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..async_reporter import AsyncReporter
-from ..failure import Failure, described
+from ..failure import ErrorText, Failure, cause_of, described
 from ..reporting import current
 from .async_task_reports import AsyncTaskReports, Run
 from .methods import Methods
@@ -48,6 +48,7 @@ def report_tasks(
     through: AsyncReporter | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
     spool: Path | str | None = None,
+    error_text: ErrorText | None = None,
 ) -> Callable[[], None]:
     """Report the jobs of this process from now on; return a function that ends this.
 
@@ -56,16 +57,19 @@ def report_tasks(
     default to the Redis in `JOBTRAIL_REDIS_URL`.
     `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
     unavailable: the job appears when the task starts then.
-    `spool` is a directory for ends that could not be appended, as that of `Reporter`.
+    `spool` is a directory for ends that could not be appended, and `error_text` returns the text
+    that users see of an exception, as those of `Reporter`.
 
     Raises:
-        ValueError, OSError: the spool cannot be used, or `through` has its own.
+        ValueError, OSError: the spool cannot be used, or `through` has options of its own.
         ImportError: arq is not installed.
     """
     from arq.connections import ArqRedis  # noqa: PLC0415 - only its users have it
     from arq.worker import Worker  # noqa: PLC0415 - likewise
 
-    reports = AsyncTaskReports(tenant_of, through, publish_seconds=publish_seconds, spool=spool)
+    reports = AsyncTaskReports(
+        tenant_of, through, publish_seconds=publish_seconds, spool=spool, error_text=error_text
+    )
 
     def make(method: Callable[..., None], worker: Worker, *args: Any, **kwargs: Any) -> None:
         method(worker, *args, **kwargs)
@@ -149,7 +153,9 @@ class _Jobs:
             await finish_job(job_id, finish, *args, **kwargs)
             if not finish and running is not None:
                 task = running.task if running.run is None else running.run.task
-                await self._reports.queued(replace(task, attempt=task.attempt + 1))
+                await self._reports.queued(
+                    replace(task, attempt=task.attempt + 1), _reason(running.error)
+                )
 
         async def failed_before_start(job_id: str, result: bytes | None) -> None:
             await self._never_started(job_id, result)
@@ -226,3 +232,12 @@ class _Jobs:
             await self._reports.report(run, run.cancelled("aborted"))
         else:
             await self._reports.report(run, run.failed(ended.result))
+
+
+def _reason(error: BaseException | None) -> BaseException | None:
+    """Return why a job is retried: what it has caught, if it has raised arq's `Retry` itself."""
+    from arq.worker import Retry  # noqa: PLC0415 - only its users have it
+
+    if isinstance(error, asyncio.CancelledError):
+        return Failure("the worker was stopped before the job ended", "WorkerShutdown")
+    return error and cause_of(error, Retry)

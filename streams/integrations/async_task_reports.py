@@ -18,8 +18,8 @@ import redis
 from ..async_job_report import AsyncJobReport
 from ..async_reporter import AsyncReporter
 from ..compat.bridge import attempt_of, state_in
-from ..events import Queued, load_json
-from ..failure import Failure, described
+from ..events import load_json
+from ..failure import ErrorText, described
 from ..job_report import JobReport
 from ..keys import JobKey
 from ..kinds import State
@@ -30,7 +30,7 @@ from ..reporting.turns import Outcome, settle
 from ..runtime.environment import SettingsError
 from ..wire import ask
 from .publishing import PUBLISH_SECONDS, Losses, count
-from .task_reports import Task, TenantOf, check_spool, tenant_argument
+from .task_reports import Task, TenantOf, check_options, tenant_argument
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,11 +79,10 @@ class Run:
         if await self._may_end():
             await self._report.done({"value": None} if result is None else result)
 
-    async def failed(self, error: BaseException | Failure) -> None:
+    async def failed(self, error: BaseException) -> None:
         """Report that the task has failed."""
-        text, code = error if isinstance(error, Failure) else (error, None)
         if await self._may_end():
-            await self._report.failed(text, code=code)
+            await self._report.failed(error)
 
     async def cancelled(self, reason: str) -> None:
         """Report that the task was cancelled."""
@@ -108,10 +107,10 @@ class AsyncTaskReports:
         tenant_of: returns the tenant of a task, or None for a task that is not reported.
         through: sends the events; by default to the Redis in `JOBTRAIL_REDIS_URL`.
         publish_seconds: the longest time for which `sent` and `queued` together wait for Redis.
-        spool: the spool of the reporter that is made if there is no `through`.
+        spool, error_text: options of the reporter that is made if there is no `through`.
 
     Raises:
-        ValueError: there are both `through` and `spool`, or `publish_seconds` is not above 0.
+        ValueError: there are both `through` and such an option, or `publish_seconds` is 0 or less.
         UnsafeSpool, OSError: the spool's directory cannot be used.
     """
 
@@ -122,8 +121,9 @@ class AsyncTaskReports:
         *,
         publish_seconds: float = PUBLISH_SECONDS,
         spool: Path | str | None = None,
+        error_text: ErrorText | None = None,
     ) -> None:
-        check_spool(spool, through)
+        check_options(spool, error_text, through)
         if not publish_seconds > 0:
             raise ValueError(f"publish_seconds must be above 0, not {publish_seconds}")
         self._patience = publish_seconds / 2
@@ -131,6 +131,7 @@ class AsyncTaskReports:
         self._tenant_of = tenant_of
         self._through = through
         self._spool = spool
+        self._error_text = error_text
         self._warned = False
 
     @property
@@ -150,12 +151,13 @@ class AsyncTaskReports:
         """
         return await self._logged(task, self._numbered(task)) or task
 
-    async def queued(self, task: Task) -> None:
+    async def queued(self, task: Task, retried: BaseException | None = None) -> None:
         """Report that a task waits for a worker.
 
+        `retried` is why the attempt before has failed, which only operators see.
         If it takes too long, the report is still retried as an end is, and nobody waits for it.
         """
-        await self._logged(task, self._queued(task))
+        await self._logged(task, self._queued(task, retried))
 
     async def started(self, task: Task, *, blocking: bool = False) -> Run | None:
         """Report that a task starts; return its run, or None if it is not reported.
@@ -200,9 +202,9 @@ class AsyncTaskReports:
             return task
         return replace(task, attempt=await _attempt(reporter, events, self._patience))
 
-    async def _queued(self, task: Task) -> None:
+    async def _queued(self, task: Task, retried: BaseException | None) -> None:
         reporter, events = self._job(task)
-        event = None if events is None else events.bare(Queued)
+        event = None if events is None else events.queued(retried)
         if reporter is None or events is None or event is None:
             return
         reporter.ended(events, event)
@@ -243,7 +245,9 @@ class AsyncTaskReports:
     def _reporter(self) -> AsyncReporter | None:
         if self._through is None:
             try:
-                self._through = AsyncReporter.from_env(spool=self._spool)
+                self._through = AsyncReporter.from_env(
+                    spool=self._spool, error_text=self._error_text
+                )
             except SettingsError as error:
                 if not self._warned:
                     _LOG.warning("tasks are not reported: %s", error)

@@ -21,7 +21,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ..compat.bridge import Bridge
-from ..failure import Failure
+from ..failure import ErrorText, Failure
 from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 
@@ -35,21 +35,25 @@ def report_tasks(
     through: Bridge | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
     spool: Path | str | None = None,
+    error_text: ErrorText | None = None,
 ) -> Callable[[], None]:
     """Report the tasks of this process from now on; return a function that ends this.
 
     A second call replaces the first. `tenant_of` returns the tenant of a task, or None for a task
     that is not reported. `publish_seconds` is the longest time for which publishing a task
     waits for Redis, if that is unavailable: the job appears when the task starts then.
-    `spool` is a directory for ends that could not be appended, as that of `Reporter`.
+    `spool` is a directory for ends that could not be appended, and `error_text` returns the text
+    that users see of an exception, as those of `Reporter`.
 
     Raises:
-        ValueError, OSError: the spool cannot be used, or `through` has its own.
+        ValueError, OSError: the spool cannot be used, or `through` has options of its own.
         ImportError: Celery is not installed.
     """
     from celery import signals  # noqa: PLC0415 - only its users have it
 
-    reports = TaskReports(tenant_of, through, publish_seconds=publish_seconds, spool=spool)
+    reports = TaskReports(
+        tenant_of, through, publish_seconds=publish_seconds, spool=spool, error_text=error_text
+    )
     connected = _Hooks(reports).receivers(signals)
 
     def stop() -> None:
@@ -90,7 +94,10 @@ class _Hooks:
     def published(self, sender: str, headers: Mapping[str, Any], body: Any, **_: Any) -> None:
         args, kwargs = body[0], body[1]
         attempt = int(headers.get("retries") or 0) + 1
-        self._reports.queued(Task(headers["id"], sender, attempt, tuple(args), kwargs))
+        # A task that is retried is published while it handles the exception.
+        retried = sys.exc_info()[1] if attempt > 1 else None
+        task = Task(headers["id"], sender, attempt, tuple(args), kwargs)
+        self._reports.queued(task, retried=retried)
 
     def ready(self, **_: Any) -> None:
         self._reports.warn_if_unnamed()

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compat.bridge import Bridge
-from ..failure import Failure
+from ..failure import ErrorText, Failure
 from .lost_tasks import LostTasks
 from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
@@ -40,6 +40,7 @@ def report_tasks(
     through: Bridge | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
     spool: Path | str | None = None,
+    error_text: ErrorText | None = None,
 ) -> Callable[[], None]:
     """Report the tasks of this process from now on; return a function that ends this.
 
@@ -47,17 +48,17 @@ def report_tasks(
     that is not reported.
     `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
     unavailable: the job appears when the task starts then.
-    `spool` is a directory for ends that could not be appended, as that of `Reporter`.
+    `spool` is a directory for ends that could not be appended, and `error_text` returns the text
+    that users see of an exception, as those of `Reporter`.
 
     Raises:
-        ValueError, OSError: the spool cannot be used, or `through` has its own.
+        ValueError, OSError: the spool cannot be used, or `through` has options of its own.
         ImportError: neither Django 6 nor django-tasks is installed.
     """
     signals = _signals()
-    reports = TaskReports(
-        tenant_of, through, reruns=True, publish_seconds=publish_seconds, spool=spool
-    )
-    hooks = _Hooks(reports, through, spool)
+    options: Any = {"publish_seconds": publish_seconds, "spool": spool, "error_text": error_text}
+    reports = TaskReports(tenant_of, through, reruns=True, **options)
+    hooks = _Hooks(reports, through, spool, error_text)
     connected = [(signal, getattr(hooks, name)) for signal, name in signals]
 
     def stop() -> None:
@@ -93,13 +94,19 @@ class _Hooks:
     """Receivers of the signals, which call them with the result of a task."""
 
     def __init__(
-        self, reports: TaskReports, through: Bridge | None, spool: Path | str | None
+        self,
+        reports: TaskReports,
+        through: Bridge | None,
+        spool: Path | str | None,
+        error_text: ErrorText | None,
     ) -> None:
         from django.conf import settings  # noqa: PLC0415 - only its users have it
 
         self._reports = reports
         project = getattr(settings, "SETTINGS_MODULE", "")
-        self.lost = LostTasks("django", project, reports, through, spool=spool)
+        self.lost = LostTasks(
+            "django", project, reports, through, spool=spool, error_text=error_text
+        )
 
     def task_enqueued(self, task_result: Any, **_: Any) -> None:
         task = _task(task_result)
@@ -141,7 +148,7 @@ def _on_commit(report: Callable[[], object]) -> None:
         report()  # there is no database, or no transaction that this code could know
 
 
-def _failure(result: Any) -> BaseException | Failure:
+def _failure(result: Any) -> BaseException:
     """Return what a task has raised, from the exception that is being handled or the result."""
     raised = sys.exc_info()[1]
     error = result.errors[-1] if result.errors else None

@@ -11,12 +11,13 @@ progress. Used by applications with Dramatiq.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..compat.bridge import Bridge
-from ..failure import Failure, text_of
+from ..failure import ErrorText, Failure, text_of
 from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
 
@@ -28,6 +29,7 @@ def report_tasks(
     through: Bridge | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
     spool: Path | str | None = None,
+    error_text: ErrorText | None = None,
 ) -> Callable[[], None]:
     """Report the messages of a broker from now on; return a function that ends this.
 
@@ -38,10 +40,11 @@ def report_tasks(
         tenant_of: returns the tenant of a task, or None for a task that is not reported.
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
         publish_seconds: the longest time for which publishing a task waits for Redis.
-        spool: a directory for ends that could not be appended, as that of `Reporter`.
+        spool: option of `Reporter`.
+        error_text: option of `Reporter`.
 
     Raises:
-        ValueError, OSError: the spool cannot be used, or `through` has its own.
+        ValueError, OSError: the spool cannot be used, or `through` has options of its own.
         ImportError: Dramatiq is not installed.
     """
     from dramatiq import Middleware, get_broker  # noqa: PLC0415 - only its users have it
@@ -53,14 +56,15 @@ def report_tasks(
     # What happens after a message goes through the list from its end: retries are known by then,
     # and no time limit interrupts a report.
     places = [each for each in used.middleware if isinstance(each, TimeLimit | Retries)]
-    reports = made(TaskReports(tenant_of, through, publish_seconds=publish_seconds, spool=spool))
+    options: Any = {"publish_seconds": publish_seconds, "spool": spool, "error_text": error_text}
+    reports = made(TaskReports(tenant_of, through, **options))
     used.add_middleware(reports, before=type(places[0]) if places else None)
+    return lambda: _remove(used, reports)
 
-    def stop() -> None:
-        if reports in used.middleware:
-            used.middleware.remove(reports)
 
-    return stop
+def _remove(broker: Any, middleware: Any) -> None:
+    if middleware in broker.middleware:
+        broker.middleware.remove(middleware)
 
 
 class _Hooks:
@@ -72,9 +76,11 @@ class _Hooks:
         self._retried: set[str] = set()
 
     def before_enqueue(self, broker: Any, message: Any, delay: int | None) -> None:  # noqa: ARG002
-        if message.message_id in self._running:
+        retried = message.message_id in self._running
+        if retried:
             self._retried.add(message.message_id)
-        self._reports.queued(_task(message))
+        # The worker still handles the exception of a message that is retried.
+        self._reports.queued(_task(message), retried=sys.exc_info()[1] if retried else None)
 
     def before_process_message(self, broker: Any, message: Any) -> None:  # noqa: ARG002
         task = self._running[message.message_id] = _task(message)

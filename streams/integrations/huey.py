@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compat.bridge import Bridge
-from ..failure import text_of
+from ..failure import ErrorText, cause_of, text_of
 from .lost_tasks import LostTasks
 from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
@@ -40,6 +40,7 @@ def report_tasks(
     through: Bridge | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
     spool: Path | str | None = None,
+    error_text: ErrorText | None = None,
 ) -> Callable[[], None]:
     """Report the tasks of a Huey instance from now on; return a function that ends this.
 
@@ -51,18 +52,24 @@ def report_tasks(
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
         publish_seconds: the longest time for which publishing a task waits for Redis.
         spool: a directory for ends that could not be appended, as that of `Reporter`.
+        error_text: returns the text that users see of an exception, likewise.
 
     Raises:
-        ValueError, OSError: the spool cannot be used, or `through` has its own.
+        ValueError, OSError: the spool cannot be used, or `through` has options of its own.
         ImportError: Huey is not installed.
     """
     earlier = _CONNECTED.pop(huey, None)
     if earlier is not None:
         earlier()
     reports = TaskReports(
-        tenant_of, through, reruns=True, publish_seconds=publish_seconds, spool=spool
+        tenant_of,
+        through,
+        reruns=True,
+        publish_seconds=publish_seconds,
+        spool=spool,
+        error_text=error_text,
     )
-    hooks = _Hooks(huey, reports, through, spool)
+    hooks = _Hooks(huey, reports, through, spool, error_text)
     hooks.connect()
     _CONNECTED[huey] = hooks.disconnect
     return hooks.disconnect
@@ -75,19 +82,28 @@ class _Run:
     task: Task
     cancelled: bool = False
     ended: bool = False
+    error: BaseException | None = None
+    """Why it is retried."""
 
 
 class _Hooks:
     """Receivers of Huey's signals and hooks."""
 
     def __init__(
-        self, huey: Any, reports: TaskReports, through: Bridge | None, spool: Path | str | None
+        self,
+        huey: Any,
+        reports: TaskReports,
+        through: Bridge | None,
+        spool: Path | str | None,
+        error_text: ErrorText | None,
     ) -> None:
         from huey import signals  # noqa: PLC0415 - only its users have it
 
         self._huey = huey
         self._reports = reports
-        self._lost = LostTasks("huey", huey.name, reports, through, spool=spool)
+        self._lost = LostTasks(
+            "huey", huey.name, reports, through, spool=spool, error_text=error_text
+        )
         self._runs: dict[str, _Run] = {}
         self._connected = False
         self._method = huey._execute  # noqa: SLF001 - what it raises has no signal
@@ -120,8 +136,9 @@ class _Hooks:
             self._huey._execute = self._method  # noqa: SLF001
 
     def _queued(self, signal: str, task: Any) -> None:  # noqa: ARG002 - the signal's arguments
-        attempt = self._reports.queued(_task(task))
-        if task.id in self._runs:
+        run = self._runs.get(task.id)
+        attempt = self._reports.queued(_task(task), retried=None if run is None else run.error)
+        if run is not None:
             self._keep_attempt(task, attempt)
 
     def _not_run(self, signal: str, task: Any) -> None:
@@ -138,11 +155,14 @@ class _Hooks:
             self._reports.cancelled(run.task, signal)
 
     def _executed(self, task: Any, value: Any, exception: BaseException | None) -> None:
+        from huey.exceptions import RetryTask  # noqa: PLC0415 - only its users have it
+
         run = self._runs.get(task.id)
         if run is None:
             return
         if run.ended or (exception is not None and task.retries):
             run.ended = True  # it is retried
+            run.error = exception and cause_of(exception, RetryTask)
             return
         run.ended = not (run.cancelled and exception is not None)
         if exception is None:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from ..compat.bridge import Bridge
-from ..failure import Failure
+from ..failure import ErrorText, Failure
 from .running_tasks import RunningTasks
 from .task_reports import Task, TaskReports
 
@@ -24,7 +24,7 @@ class LostTasks:
             `JOBTRAIL_REDIS_URL`.
         reports: describes the tasks of this process.
         through: where events are appended; by default to the Redis in `JOBTRAIL_REDIS_URL`.
-        spool: a directory for ends that could not be appended, as that of `Reporter`.
+        spool, error_text: options of the reporter that is made if there is no `through`.
     """
 
     def __init__(
@@ -35,10 +35,11 @@ class LostTasks:
         through: Bridge | None,
         *,
         spool: Path | str | None = None,
+        error_text: ErrorText | None = None,
     ) -> None:
         self._running = RunningTasks(_folder(framework, queue))
         self._own = reports
-        self._lost = TaskReports(through=through, spool=spool)
+        self._lost = TaskReports(through=through, spool=spool, error_text=error_text)
 
     def record(self, task: Task) -> None:
         """Record that this thread runs a task from now on, if it is reported."""

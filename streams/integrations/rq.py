@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compat.bridge import Bridge
-from ..failure import Failure, described
+from ..failure import ErrorText, Failure, described
 from .methods import Methods
 from .publishing import PUBLISH_SECONDS
 from .task_reports import Task, TaskReports, TenantOf, tenant_argument
@@ -41,6 +41,7 @@ def report_tasks(
     through: Bridge | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
     spool: Path | str | None = None,
+    error_text: ErrorText | None = None,
 ) -> Callable[[], None]:
     """Report the jobs of this process from now on; return a function that ends this.
 
@@ -48,15 +49,21 @@ def report_tasks(
     that is not reported.
     `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
     unavailable: the job appears when the task starts then.
-    `spool` is a directory for ends that could not be appended, as that of `Reporter`.
+    `spool` is a directory for ends that could not be appended, and `error_text` returns the text
+    that users see of an exception, as those of `Reporter`.
 
     Raises:
-        ValueError, OSError: the spool cannot be used, or `through` has its own.
+        ValueError, OSError: the spool cannot be used, or `through` has options of its own.
         ImportError: RQ is not installed.
         AttributeError: its version is not supported.
     """
     reports = TaskReports(
-        tenant_of, through, reruns=True, publish_seconds=publish_seconds, spool=spool
+        tenant_of,
+        through,
+        reruns=True,
+        publish_seconds=publish_seconds,
+        spool=spool,
+        error_text=error_text,
     )
     wrappers = _wrappers(_Hooks(reports))
     while _STOPS:
@@ -97,6 +104,8 @@ class _Hooks:
         self._reports = reports
         self._running: set[str] = set()
         self._done: set[str] = set()
+        self._errors: dict[str, BaseException] = {}
+        """Why jobs have failed, while RQ decides whether they are retried."""
 
     def enqueue(self, method: Any, queue: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
         # With `unique`, RQ refuses a job whose id it knows.
@@ -167,7 +176,11 @@ class _Hooks:
         stopped = worker._stopped_job_id == job.id  # noqa: SLF001 - RQ's own test of it
         ended = stopped or not job.should_retry
         error = _error(kwargs.get("exc_string", ""), running=job.id in self._running)
-        made = method(worker, job, *args, **kwargs)
+        self._errors[job.id] = error
+        try:
+            made = method(worker, job, *args, **kwargs)
+        finally:
+            del self._errors[job.id]
         if stopped:
             self._tell(job, lambda task: self._reports.cancelled(task, "stopped"))
         elif ended:
@@ -197,7 +210,11 @@ class _Hooks:
             self._tell(job, lambda task: self._reports.done(task, job._result))  # noqa: SLF001
         if _status(job) in _STARTED:
             job.meta[_ATTEMPT] = _attempt(job) + 1
-        self._tell(job, lambda task: self._number(job, self._reports.queued(task, again=True)))
+        error = self._errors.get(job.id)
+        self._tell(
+            job,
+            lambda task: self._number(job, self._reports.queued(task, again=True, retried=error)),
+        )
 
     def _number(self, job: Any, attempt: int) -> None:
         if attempt > 1:
@@ -240,7 +257,7 @@ def _attempt(job: Any) -> int:
     return attempt if isinstance(attempt, int) else 1
 
 
-def _error(text: str, *, running: bool) -> BaseException | Failure:
+def _error(text: str, *, running: bool) -> BaseException:
     """Return why a job has failed: by what it raised or returned, or because its process ended."""
     raised = sys.exc_info()[1]
     if raised is not None or running:

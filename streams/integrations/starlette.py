@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from ..async_reporter import AsyncReporter
 from ..event_ids import new_event_id
-from ..failure import failure_of
+from ..failure import ErrorText, failure_of
 from ..reporting import current
 from .async_task_reports import AsyncTaskReports, Run
 from .publishing import PUBLISH_SECONDS
@@ -56,6 +56,7 @@ class BackgroundJobs:
             `JOBTRAIL_REDIS_URL`.
         publish_seconds: the longest time for which adding a task waits for Redis.
         spool: a directory for ends that could not be appended, as that of `Reporter`.
+        error_text: returns the text that users see of an exception, likewise.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class BackgroundJobs:
         through: AsyncReporter | None = None,
         publish_seconds: float = PUBLISH_SECONDS,
         spool: Path | str | None = None,
+        error_text: ErrorText | None = None,
     ) -> None:
         self._reports = AsyncTaskReports(
-            tenant_of, through, publish_seconds=publish_seconds, spool=spool
+            tenant_of, through, publish_seconds=publish_seconds, spool=spool, error_text=error_text
         )
         self._running: set[asyncio.Future[None]] = set()
 

@@ -20,7 +20,7 @@ import redis
 from ..async_job_report import AsyncJobReport
 from ..compat.bridge import Bridge, Id, attempt_of, if_named, state_in
 from ..compat.states import append_state
-from ..failure import Failure, described, failure_of
+from ..failure import ErrorText, described, operator_text
 from ..job_report import JobReport
 from ..keys import JobKey
 from ..kinds import State
@@ -70,18 +70,20 @@ def _warn_of_missing_tenant(name: str) -> None:
     )
 
 
-def check_spool(spool: Path | str | None, through: object) -> None:
-    """Check that a spool can be used, before there are ends that it must keep.
+def check_options(spool: Path | str | None, error_text: ErrorText | None, through: object) -> None:
+    """Check the options of the reporter that is made if there is no `through`.
+
+    A spool must be usable before there are ends that it must keep.
 
     Raises:
-        ValueError: what events are sent through has its own spool.
-        UnsafeSpool, OSError: the directory cannot be used.
+        ValueError: what events are sent through has these options.
+        UnsafeSpool, OSError: the directory of the spool cannot be used.
     """
-    if spool is None:
-        return
-    if through is not None:
-        raise ValueError("spool is an option of the reporter that `through` uses: set it there")
-    Spool(Path(spool))
+    for name, value in (("spool", spool), ("error_text", error_text)):
+        if value is not None and through is not None:
+            raise ValueError(f"{name} is an option of the reporter of `through`: set it there")
+    if spool is not None:
+        Spool(Path(spool))
 
 
 class TaskReports:
@@ -100,10 +102,10 @@ class TaskReports:
             delivers no task twice. Otherwise a task that starts after it was done stays done.
         publish_seconds: the longest time for which `queued` waits for Redis. What is lost then is
             counted, and logged once.
-        spool: the spool of the reporter that is made if there is no `through`.
+        spool, error_text: options of the reporter that is made if there is no `through`.
 
     Raises:
-        ValueError: there are both `through` and `spool`, or `publish_seconds` is not above 0.
+        ValueError: there are both `through` and such an option, or `publish_seconds` is 0 or less.
         UnsafeSpool, OSError: the spool's directory cannot be used.
     """
 
@@ -115,12 +117,14 @@ class TaskReports:
         reruns: bool = False,
         publish_seconds: float = PUBLISH_SECONDS,
         spool: Path | str | None = None,
+        error_text: ErrorText | None = None,
     ) -> None:
-        check_spool(spool, through)
+        check_options(spool, error_text, through)
         self._publishing = Publishing(publish_seconds)
         self._tenant_of = tenant_of
         self._bridge = through
         self._spool = spool
+        self._error_text = error_text
         self._reopened = _ENDS if reruns else _ENDS - {State.DONE}
         self._attempts: dict[str, int] = {}
         """Attempts of the tasks that run in this process."""
@@ -135,10 +139,13 @@ class TaskReports:
         """Log a warning if no Redis is set, so that nothing will be reported."""
         self._server()
 
-    def queued(self, task: Task, *, again: bool = False) -> int:
+    def queued(
+        self, task: Task, *, again: bool = False, retried: BaseException | None = None
+    ) -> int:
         """Report that a task waits for a worker, before a worker can get it; return the attempt.
 
-        `again` is True if a task that has ended may run once more under its id.
+        `again` is True if a task that has ended may run once more under its id. `retried` is why
+        the attempt before has failed, which only operators see.
         """
         running = self._attempts.get(task.id)  # it is retried
         expected = task.attempt if running is None else max(task.attempt, running + 1)
@@ -147,6 +154,7 @@ class TaskReports:
             return expected
         bridge, job = found
         reopened = _ENDS if again else frozenset[State]()
+        detail = None if retried is None else operator_text(retried)
 
         def append(seconds_left: SecondsLeft) -> int:
             attempt = self._attempt(bridge, job, task, State.QUEUED, reopened)
@@ -157,6 +165,7 @@ class TaskReports:
                 attempt,
                 seconds_left=seconds_left,
                 job_type=task.name[-200:],
+                operator_detail=detail,
             )
             return attempt
 
@@ -195,16 +204,15 @@ class TaskReports:
 
     def done(self, task: Task, result: object) -> None:
         """Report that a task has returned a value."""
-        self._report(task, State.DONE, result=lambda: _as_result(result))
+        self._report(task, State.DONE, lambda _: {"result": _as_result(result)})
 
-    def failed(self, task: Task, error: BaseException | Failure) -> None:
+    def failed(self, task: Task, error: BaseException) -> None:
         """Report that the last attempt of a task has failed."""
-        failure = error if isinstance(error, Failure) else failure_of(error)
-        self._report(task, State.FAILED, error=failure.error, code=failure.code)
+        self._report(task, State.FAILED, lambda bridge: bridge.failure_of(error)._asdict())
 
     def cancelled(self, task: Task, reason: str) -> None:
         """Report that a task was cancelled."""
-        self._report(task, State.CANCELLED, reason=reason)
+        self._report(task, State.CANCELLED, lambda _: {"reason": reason})
 
     def has_ended(self, task: Task) -> None:
         """Record that an attempt has ended, so that a later run of the task is the next one."""
@@ -251,21 +259,26 @@ class TaskReports:
             return None
 
     def _report(
-        self, task: Task, state: State, *, reopened: AbstractSet[State] = frozenset(), **fields: Any
+        self,
+        task: Task,
+        state: State,
+        fields: Callable[[Bridge], Mapping[str, Any]] = lambda _: {},
+        *,
+        reopened: AbstractSet[State] = frozenset(),
     ) -> int:
         attempt = task.attempt
         found = self._addressed(task, state)
         if found is None:
             return attempt
         bridge, job = found
-        # The result's own code is the application's, and may raise anything.
+        # The code of a result or an error is the application's, and may raise anything.
         try:
             attempt = self._attempt(bridge, job, task, state, reopened)
             if state is State.PROCESSING:
                 self._attempts[task.id] = attempt
             if state.ended and task.id in self._jobs:
                 bridge.hand_over(self._jobs[task.id])
-            values = {name: each() if callable(each) else each for name, each in fields.items()}
+            values = fields(bridge)
             append_state(bridge, job, state, attempt, job_type=task.name[-200:], **values)
         except time_limits():
             raise
@@ -275,9 +288,10 @@ class TaskReports:
 
     def _server(self) -> Bridge | None:
         """Return where events are appended; None, with a warning, if no Redis is set."""
-        if self._spool is None or self._bridge is not None:
+        own = self._spool is None and self._error_text is None
+        if own or self._bridge is not None:
             return if_named(self._bridge)
-        self._bridge = if_named(None, self._spool)
+        self._bridge = if_named(None, self._spool, self._error_text)
         return self._bridge
 
     def _addressed(self, task: Task, state: State) -> tuple[Bridge, JobKey] | None:

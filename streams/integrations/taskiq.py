@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..async_reporter import AsyncReporter
-from ..failure import Failure
+from ..failure import ErrorText, Failure
 from ..reporting import current
 from .async_task_reports import AsyncTaskReports, Run
 from .publishing import PUBLISH_SECONDS
@@ -39,6 +39,7 @@ def report_tasks(
     through: AsyncReporter | None = None,
     publish_seconds: float = PUBLISH_SECONDS,
     spool: Path | str | None = None,
+    error_text: ErrorText | None = None,
 ) -> Callable[[], None]:
     """Report the tasks that a broker sends and runs from now on; return a function that ends this.
 
@@ -47,17 +48,20 @@ def report_tasks(
     `JOBTRAIL_REDIS_URL`.
     `publish_seconds` is the longest time for which publishing a task waits for Redis, if that is
     unavailable: the job appears when the task starts then.
-    `spool` is a directory for ends that could not be appended, as that of `Reporter`.
+    `spool` is a directory for ends that could not be appended, and `error_text` returns the text
+    that users see of an exception, as those of `Reporter`.
 
     Raises:
-        ValueError, OSError: the spool cannot be used, or `through` has its own.
+        ValueError, OSError: the spool cannot be used, or `through` has options of its own.
         ImportError: Taskiq is not installed.
     """
     from taskiq import TaskiqMiddleware  # noqa: PLC0415 - only its users have it
 
     made = type("JobtrailMiddleware", (_Middleware, TaskiqMiddleware), {})
     middleware = made(
-        AsyncTaskReports(tenant_of, through, publish_seconds=publish_seconds, spool=spool)
+        AsyncTaskReports(
+            tenant_of, through, publish_seconds=publish_seconds, spool=spool, error_text=error_text
+        )
     )
     others = [each for each in broker.middlewares if not isinstance(each, _Middleware)]
     broker.middlewares[:] = others
@@ -165,7 +169,7 @@ class _Middleware:
         """Report that the task waits for its next attempt."""
         if running.run is not None:
             task = running.run.task
-            await self._reports.queued(replace(task, attempt=task.attempt + 1))
+            await self._reports.queued(replace(task, attempt=task.attempt + 1), running.error)
 
 
 def _task(message: TaskiqMessage) -> Task:

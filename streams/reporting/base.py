@@ -21,6 +21,7 @@ import redis
 from ..appender import EventAppender
 from ..connection import InvalidUrl, connect
 from ..events import MAX_EVENT_BYTES, WORD_LENGTH
+from ..failure import ErrorText
 from ..runtime.environment import workers_redis_url
 from ..settings import PREFIX, Settings, SettingsError
 from ..tracing import current_traceparent
@@ -55,6 +56,7 @@ class ReporterBase:
         spool: Path | str | None = None,
         durable_ends: bool = True,
         strict: bool = False,
+        error_text: ErrorText | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not progress_per_second > 0:
@@ -62,6 +64,7 @@ class ReporterBase:
         self.clock = clock
         self.progress_interval = 1.0 / progress_per_second
         self.mistakes = Mistakes(strict=strict)
+        self.error_text = error_text
         self.attempts = Attempts()
         self._worker = None if worker is None else str(worker)[:WORD_LENGTH]
         self._process = (0, "")
@@ -90,6 +93,7 @@ class ReporterBase:
         spool: Path | str | None = None,
         durable_ends: bool = True,
         strict: bool = False,
+        error_text: ErrorText | None = None,
     ) -> Self:
         """Return a reporter with a connection of its own, whose timeouts suit a worker (1 s).
 
@@ -98,14 +102,9 @@ class ReporterBase:
         Raises:
             InvalidUrl, SettingsError: the URL or `JOBTRAIL_DURABLE_REPLICAS` is not valid.
         """
-        client = _connect(url)
+        appender = _appender(url, max_event_bytes, max_stream_bytes, durable_replicas)
         reporter = cls(
-            EventAppender(
-                client,
-                max_event_bytes=max_event_bytes,
-                max_stream_bytes=max_stream_bytes,
-                durable_replicas=durable_replicas,
-            ),
+            appender,
             worker=worker,
             progress_per_second=progress_per_second,
             end_retry_seconds=end_retry_seconds,
@@ -113,8 +112,9 @@ class ReporterBase:
             spool=spool,
             durable_ends=durable_ends,
             strict=strict,
+            error_text=error_text,
         )
-        reporter._owned = client
+        reporter._owned = appender.client
         return reporter
 
     @classmethod
@@ -128,6 +128,7 @@ class ReporterBase:
         spool: Path | str | None = None,
         durable_ends: bool = True,
         strict: bool = False,
+        error_text: ErrorText | None = None,
     ) -> Self:
         """Return a reporter on the Redis in `JOBTRAIL_REDIS_URL`.
 
@@ -152,6 +153,7 @@ class ReporterBase:
                 spool=spool,
                 durable_ends=durable_ends,
                 strict=strict,
+                error_text=error_text,
             )
         except InvalidUrl as error:
             raise SettingsError(f"{PREFIX}REDIS_URL: {error}") from None
@@ -195,7 +197,9 @@ class ReporterBase:
         }
         mistakes = mistakes or self.mistakes
         limit = self.delivery.max_event_bytes
-        return JobEvents(lambda: self.worker, mistakes, tenant, common, limit)
+        return JobEvents(
+            lambda: self.worker, mistakes, tenant, common, limit, error_text=self.error_text
+        )
 
     def find_attempt(self, events: JobEvents) -> int:
         """Return the next attempt of a job; reads Redis, and warns where that is not possible."""
@@ -226,9 +230,16 @@ class ReporterBase:
         return shared
 
 
-def _connect(url: str) -> redis.Redis:
+def _appender(
+    url: str, max_event_bytes: int, max_stream_bytes: int | None, durable_replicas: int | None
+) -> EventAppender:
     # A replica refuses what a reporter sends: it does not have to be checked again.
-    return connect(url, timeout=1.0, connect_timeout=1.0, role_seconds=math.inf)
+    return EventAppender(
+        connect(url, timeout=1.0, connect_timeout=1.0, role_seconds=math.inf),
+        max_event_bytes=max_event_bytes,
+        max_stream_bytes=max_stream_bytes,
+        durable_replicas=durable_replicas,
+    )
 
 
 def _after_fork() -> None:

@@ -23,9 +23,10 @@ from ..events import (
     InvalidEvent,
     Processing,
     Progress,
+    Queued,
     parse_event,
 )
-from ..failure import described, failure_of, text_of, valid_text
+from ..failure import ErrorText, described, failed_fields, operator_text, text_of, valid_text
 from ..keys import JobKey, check_tenant
 from ..payloads import Prepared, too_large, typed_payload
 from .fields import (
@@ -65,6 +66,7 @@ class JobEvents:
         tenant: the tenant.
         common: the fields that all events have; None stands for no value.
         max_bytes: the largest size of an event.
+        error_text: returns the text for users of an exception, by default its own.
 
     Raises:
         InvalidTenant: the tenant is not valid, and mistakes are strict.
@@ -77,10 +79,13 @@ class JobEvents:
         tenant: object,
         common: Mapping[str, object],
         max_bytes: int = MAX_EVENT_BYTES,
+        *,
+        error_text: ErrorText | None = None,
     ) -> None:
         self._worker = worker
         self._mistakes = mistakes
         self._max_bytes = max_bytes
+        self._error_text = error_text
         self._common = converted(common)
         self.id = text_of(self._common.get("id"))
         self.tenant = self._checked(tenant)
@@ -224,24 +229,28 @@ class JobEvents:
         self._mistake("result", too_large(len(whole), self._max_bytes))
         return end
 
-    def failed(self, error: object, code: object) -> Prepared | None:
+    def queued(self, retried: BaseException | None = None) -> Prepared | None:
+        """Return the event of a job that waits, or None if the report is silent.
+
+        `retried` is why the attempt before has failed. It raises what `bare` does.
+        """
+        detail = {} if retried is None else {"operator_detail": operator_text(retried)}
+        return self._valid_event(Queued, detail)
+
+    def failed(
+        self, error: object, code: object = None, operator_detail: object = None
+    ) -> Prepared | None:
         """Return the end with an error, or None if the report is silent.
 
         Raises:
             InvalidEvent: the code is not valid, and mistakes are strict.
         """
-        if isinstance(error, BaseException):
-            error, found = failure_of(error)
-            code = found if code is None else code
-        fields = {"error": valid_text(text_of(error)), "code": code}
+        given = {"code": code, "operator_detail": operator_detail}
+        fields = failed_fields(error, self._error_text, given)
         return self._valid_event(Failed, converted(fields))
 
     def cancelled(self, reason: object) -> Prepared | None:
-        """Return the end with a reason, or None if the report is silent.
-
-        Raises:
-            InvalidEvent: a common field is not valid, and mistakes are strict.
-        """
+        """Return the end with a reason, or None if it is silent; raises what `bare` does."""
         fields = {} if reason is None else {"reason": valid_text(text_of(reason))}
         return self._valid_event(Cancelled, fields)
 
@@ -255,7 +264,7 @@ class JobEvents:
             return self.done(None)
         if isinstance(error, _INTERRUPTIONS):
             return self.cancelled(f"interrupted: {type(error).__name__}")
-        return self.failed(error, None)
+        return self.failed(error)
 
     def _checked(self, tenant: object) -> str:
         """Return the name of the tenant, or an empty text, with a warning, if it is not valid."""

@@ -30,18 +30,24 @@ def read_keys(url: str, keys: Sequence[str]) -> list[bytes | None] | None:
 
     Raises nothing, neither for a URL that is not valid nor for a server that is unavailable.
     """
+    found = read_reply(url, "MGET", *keys)
+    return found if isinstance(found, list) and len(found) == len(keys) else None
+
+
+def read_reply(url: str, *command: str) -> object:
+    """Return the reply to a command that reads, or None likewise; an error may be the reply."""
     try:
         scheme, options, sentinels, nodes = parse_redis_url(url)
         if sentinels or nodes or scheme == "rediss" or not options.keys() <= _PLAIN:
             return None
-        commands = [*_login(options), ("HELLO",), ("MGET", *keys)]
+        commands = [*_login(options), ("HELLO",), command]
         with _connected(options) as connection:
             *begun, hello, found = _exchange(connection, commands)
     except (InvalidUrl, OSError, hiredis.HiredisError):
         return None
     if any(isinstance(reply, Exception) for reply in begun) or not _is_primary(hello):
         return None
-    return found if isinstance(found, list) and len(found) == len(keys) else None
+    return found
 
 
 def _login(options: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -175,6 +175,24 @@ def test_append_to_a_bad_tenant_is_refused(tenant: str, redis_url: str) -> None:
     assert "is no tenant" in plain_failure(result)
 
 
+@pytest.mark.parametrize(
+    "event", [{"type": "queued", "attempt": 2}, {"type": "failed", "error": "Try again."}]
+)
+def test_status_shows_operators_why_an_attempt_failed(
+    redis_url: str, redis_client: redis.Redis, event: dict[str, object]
+) -> None:
+    raw = json.dumps({"id": "a1", "operator_detail": "OSError: /srv/app"} | event).encode()
+    redis_client.xadd("tenant:42:events", {"event": raw}, id="5-1")
+    StatusCache(redis_client).apply([decode("42", EntryId(5, 1), [b"event", raw])])
+    result = jobtrail("status", "--tenant", "42", "a1", "--json", redis_url=redis_url)
+    assert json.loads(result.stdout)["operator_detail"] == "OSError: /srv/app"
+    shown = jobtrail("status", "--tenant", "42", "a1", redis_url=redis_url)
+    assert b"OSError: /srv/app" in shown.stdout
+    redis_client.delete("tenant:42:events")
+    trimmed = jobtrail("status", "--tenant", "42", "a1", "--json", redis_url=redis_url)
+    assert "operator_detail" not in json.loads(trimmed.stdout)
+
+
 def test_status_shows_the_projected_document(redis_url: str, redis_client: redis.Redis) -> None:
     raw = b'{"type":"progress","id":"a1","job_type":"omr","step":"reading","percent":12}'
     StatusCache(redis_client).apply([decode("42", EntryId(5, 1), [b"event", raw])])

@@ -26,6 +26,11 @@ class JobEnds:
         events = [json.loads(raw) for _, raw in self._entries()]
         return [event for event in events if event["id"] == job]
 
+    def retried(self, job: str) -> list[str | None]:
+        """Return the texts for operators of the events by which a job waits, first to last."""
+        queued = [event for event in self.events(job) if event["type"] == "queued"]
+        return [event.get("operator_detail") for event in queued]
+
     def status(self, job: str) -> dict[str, Any]:
         """Return the status document of a job, or an empty one."""
         StatusCache(self._client).apply(

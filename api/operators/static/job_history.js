@@ -63,7 +63,7 @@ function sayings(event) {
   const known = [
     event.percent !== undefined && event.percent !== null && percent(event.percent),
     step && (event.step_total ? t("state.step", { name: step, index: String(event.step_index ?? "?"), total: String(event.step_total) }) : step),
-    event.code, event.error, event.reason,
+    event.code, event.error, event.operator_detail, event.reason,
     event.result && t("job.resultOf", { size: bytes(JSON.stringify(event.result).length) }),
     event.type !== "progress" && event.worker,
     event.type === "queued" && event.job_type,

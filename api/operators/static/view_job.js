@@ -67,7 +67,7 @@ function title(tenant, kind, id) {
   ];
 }
 
-function head({ job: row, live, events }, kind) {
+function head({ job: row, live, events, last_failure: failure }, kind) {
   if (!row) {
     return h("section", { class: "panel" }, h("p", { class: "note" }, t("job.notStored", { kind, status: live.status })));
   }
@@ -92,10 +92,21 @@ function head({ job: row, live, events }, kind) {
     row.error && h("div", { class: "copied" },
       row.code && h("p", {}, t("job.code"), " ", h("a", { href: searchHref({ code: row.code }), translate: "no" }, h("code", {}, row.code))),
       copyButton(row.error, t("job.error")), h("p", { class: "error", tabindex: "0", "data-key": "error", translate: "no" }, row.error)),
+    failureOf(row, failure),
     row.state === "failed" && h("p", { class: "hint repeat" }, t("job.repeat")),
     h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, t(`job.${name}`)), h("dd", {}, value)))),
     labels.length > 0 && h("ul", { class: "labels", "aria-label": t("job.labels") }, labels.map(([name, value]) =>
       h("li", {}, h("a", { href: searchHref({ tenant: row.tenant, [`label.${name}`]: value }), translate: "no" }, h("b", {}, name), ` ${value}`)))));
+}
+
+/** Show why an attempt that is retried has failed, or what operators alone read about the end. */
+function failureOf(row, failure) {
+  if (!failure?.text || ["done", "cancelled"].includes(row.state)) return null;
+  const own = row.state === "failed";
+  if (own && (failure.attempt !== row.attempt || failure.text === row.error)) return null;
+  const title = own ? t("job.operatorDetail") : parts("job.lastFailure", { attempt: String(failure.attempt), time: when(failure.at) });
+  return h("div", { class: "copied" }, h("p", {}, title), copyButton(failure.text, t("job.error")),
+    h("p", { class: "error", tabindex: "0", "data-key": "failure", translate: "no" }, failure.text));
 }
 
 /** Show the step of a running job, the estimate, and since when there was no event. */

@@ -168,6 +168,18 @@ class StateExplanation(ExplainedEvent):
     matches_row: Annotated[bool, Field(description="Whether the stored row has the same event.")]
 
 
+class AttemptFailure(Answer):
+    """The failure of an attempt."""
+
+    attempt: Attempt
+    entry_id: EntryIdText
+    at: AwareDatetime
+    code: str | None
+    text: Annotated[
+        str | None, Field(description="The text for operators, or else that for users.")
+    ]
+
+
 class TimelineSpan(Answer):
     """A step of an attempt."""
 
@@ -213,6 +225,10 @@ class OperatorJob(Answer):
     job: OperatorJobRow | None
     live: LiveState | None
     explanation: StateExplanation | None
+    last_failure: Annotated[
+        AttemptFailure | None,
+        Field(description="Why the last attempt that failed has failed, also if it is retried."),
+    ]
     timeline: JobTimeline
     events: Annotated[Count, Field(description="The number of events in the job's history.")]
 

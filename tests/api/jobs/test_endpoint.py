@@ -452,6 +452,18 @@ async def test_history(ask: Asker, store: Store, database_url: str) -> None:
     }
 
 
+async def test_a_history_has_no_texts_for_operators(
+    ask: Asker, store: Store, database_url: str
+) -> None:
+    """Whoever appended the event; its other fields are unchanged."""
+    event = {"type": "failed", "id": "a", "error": "Try again.", "unknown": [1, 10**30, "\u20ac"]}
+    store("t", event | {"operator_detail": "OSError: /srv/app"}, event | {"attempt": 2})
+    async with ask(database_url=database_url) as client:
+        answer = await client.get("/api/v1/jobs/a/history/")
+    assert "/srv/app" not in answer.text
+    assert [item["event"] for item in answer.json()["items"]] == [event, event | {"attempt": 2}]
+
+
 async def test_long_history(ask: Asker, store: Store, database_url: str) -> None:
     """The size of a page does not depend on the number of events."""
     store("t", {"type": "queued", "id": "a"})

@@ -270,6 +270,22 @@ async def test_a_job_says_why_it_is_in_its_state(ops: Asker, apply: Apply) -> No
     assert same.status_code == 304
 
 
+async def test_a_job_that_waits_for_a_retry_says_why_its_last_attempt_failed(
+    ops: Asker, apply: Apply
+) -> None:
+    reason = "OSError: /srv/app"
+    apply(
+        "42",
+        {"type": "processing", "id": "a1"},
+        {"type": "queued", "id": "a1", "attempt": 2, "operator_detail": reason},
+    )
+    async with ops() as client:
+        job = (await client.get("jobs/42/job/a1/")).json()
+    found = job["last_failure"]
+    assert (found["attempt"], found["code"], found["text"]) == (1, None, reason)
+    assert job["job"]["error"] is None
+
+
 async def test_events_after_the_end_are_called_late(ops: Asker, apply: Apply) -> None:
     apply(
         "42",

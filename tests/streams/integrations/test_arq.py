@@ -190,6 +190,8 @@ def test_a_retry_is_queued_as_a_new_attempt(academy: Academy) -> None:
         ("processing", 2),
         ("done", 2),
     ]
+    reason = "WorkerShutdown: the worker was stopped before the job ended"
+    assert academy.jobs.retried("be_stopped") == [None, reason]
 
 
 def test_an_id_that_is_enqueued_again_is_a_new_attempt(academy: Academy) -> None:

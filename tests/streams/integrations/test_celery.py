@@ -32,7 +32,10 @@ def break_down(tenant_id: int) -> None:
 
 def need_two_tries(self: Any, tenant_id: int) -> int:
     if self.request.retries == 0:
-        raise self.retry(countdown=0)
+        try:
+            int("no number")
+        except ValueError as error:
+            raise self.retry(countdown=0, exc=error) from error
     return 5
 
 
@@ -125,6 +128,9 @@ def test_a_retry_is_a_new_attempt(academy: Academy) -> None:
     eventually(academy.ended(job, "DONE"))
     status = academy.status(job)
     assert (status["attempt"], status["result"]) == (2, {"value": 5})
+    queued = [event for event in academy.events() if event["type"] == "queued"]
+    reasons = [event.get("operator_detail") for event in queued]
+    assert reasons == [None, "ValueError: invalid literal for int() with base 10: 'no number'"]
 
 
 def test_tasks_of_no_tenant_are_not_reported(academy: Academy) -> None:

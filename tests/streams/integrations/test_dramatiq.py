@@ -65,6 +65,7 @@ def test_attempts_that_are_retried_do_not_end(queue: Queue) -> None:
     queue.ended("need_two_tries", 2)
     types = [each["type"] for each in queue.events("need_two_tries")]
     assert (types.count("failed"), types.count("processing"), types[-1]) == (0, 2, "done")
+    assert queue.retried("need_two_tries") == [None, "Retry: not yet"]
 
 
 def test_progress_is_reported_by_the_current_job(queue: Queue) -> None:

@@ -72,6 +72,9 @@ def test_attempts_that_are_retried_do_not_end(queue: Queue) -> None:
     queue.ended("ask_for_a_retry", 2)
     types = [each["type"] for each in queue.events("ask_for_a_retry")]
     assert (types.count("failed"), types.count("processing"), types[-1]) == (0, 2, "done")
+    queue.ended("need_two_tries", 2)
+    assert queue.retried("need_two_tries") == [None, "LookupError: not yet"]
+    assert queue.retried("ask_for_a_retry") == [None, None]
 
 
 @pytest.mark.usefixtures("send")

@@ -97,6 +97,21 @@ def test_however_a_job_ends__its_job_ends(queue: Queue, job: str) -> None:
     assert (status["status"], status["attempt"], status.get("code")) == ENDS[job]
 
 
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        ("need_two_tries", "LookupError: not yet"),
+        ("need_a_later_try", "LookupError: not yet"),
+        ("be_killed_twice", "Killed: Work-horse terminated unexpectedly"),
+    ],
+)
+def test_a_retry_that_waits_says_why_to_operators(queue: Queue, job: str, reason: str) -> None:
+    queue.ended(job, 2)
+    first, second = queue.retried(job)
+    assert first is None
+    assert (second or "").startswith(reason)
+
+
 def test_progress_is_reported_by_the_current_job(queue: Queue) -> None:
     queue.ended("import")
     progress = [each for each in queue.events("import") if each["type"] == "progress"]
