@@ -51,8 +51,3 @@ def server_of(error: BaseException) -> str:
     if isinstance(error, redis.RedisError):
         return "redis"
     return "postgres" if isinstance(error, psycopg.Error) else "other"
-
-
-def one_line(error: BaseException) -> str:
-    """Return the text of an error as one line, or its type if it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from consumers.protocols import Projection
 from projections.decoding import Entry
-from streams.runtime.safe_text import bounded, visible
+from streams.runtime.safe_text import bounded, one_line, visible
 from streams.tracing import remote_span
 
 try:
@@ -42,7 +42,7 @@ def traced(projection: Projection, group: str) -> Projection:
 def _record(span: trace.Span, error: Exception) -> None:
     """Record an error, shortened: its text may contain a server's answer or an event."""
     kind = type(error).__qualname__
-    message = bounded(visible(" ".join(str(error).split())), ERROR_LENGTH)
+    message = bounded(visible(one_line(error)), ERROR_LENGTH)
     span.add_event("exception", {"exception.type": kind, "exception.message": message})
     span.set_status(trace.Status(trace.StatusCode.ERROR, f"{kind}: {message}"))
 

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from streams.keys import InvalidTenant
+from streams.runtime import safe_text
 from streams.runtime.environment import SettingsError
 
 USAGE_STATUS = 2
@@ -58,7 +59,7 @@ def usage_line(error: Any) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return the message of an error as one line, or the name of its class if it has none."""
-    return _joined_lines(str(error)) or type(error).__name__
+    return safe_text.one_line(error).rstrip(".")
 
 
 def _joined_lines(text: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from .kinds import InvalidKind, Kind, State
+from .runtime.safe_text import one_line
 
 GROUP = "jobtrail.kinds"
 
@@ -61,8 +62,8 @@ def installed_kinds(built_in: Mapping[str, Kind]) -> Mapping[str, Kind]:
             kind = _kind_of(entry.load())
             check_kind(kind, kinds)
         except Exception as error:  # the code of another package may raise anything
-            detail = " ".join(str(error).split()) or type(error).__name__
-            raise InvalidKind(f"{_described(entry)}: {detail}: correct or uninstall it") from error
+            problem = f"{_described(entry)}: {one_line(error)}"
+            raise InvalidKind(f"{problem}: correct or uninstall it") from error
         kinds[kind.name] = kind
     return MappingProxyType(kinds)
 

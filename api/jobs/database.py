@@ -32,6 +32,7 @@ from projections.reading.jobs import PipelinedRead
 from sql import queries, sessions
 from sql.deadlines import Unanswered
 from sql.sessions import AsyncSession, Pool
+from streams.runtime.safe_text import one_line
 
 T = TypeVar("T")
 
@@ -292,4 +293,4 @@ class Database:
         now = time.monotonic()
         if now >= self._next_warning:
             self._next_warning = now + WARNING_INTERVAL
-            _LOG.warning(event, error=" ".join(str(error).split()), **fields)
+            _LOG.warning(event, error=one_line(error), **fields)

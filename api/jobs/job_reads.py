@@ -22,6 +22,7 @@ from api.jobs.database import CONFLICT, FAILURES, REFUSED, Database, Read
 from api.metrics import watch_postgres_pools
 from api.scheduling.fair_semaphore import NotAdmitted
 from projections.reading.jobs import PipelinedRead
+from streams.runtime.safe_text import one_line
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -91,7 +92,7 @@ class JobReads:
             replica.warn(error)
             raise TryLater from None
         except FAILURES as error:
-            _LOG.info("replica_not_used", error=" ".join(str(error).split()))
+            _LOG.info("replica_not_used", error=one_line(error))
             if not isinstance(error, (CONFLICT, NotAdmitted)):
                 self._is_away, self._check_at = True, time.monotonic() + AWAY_SECONDS
         return await self._primary.read(tenant, work)

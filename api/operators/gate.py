@@ -26,6 +26,7 @@ from api.http.responses import json_bytes
 from api.scheduling.bounded_wait import wait_shielded
 from api.scheduling.single_flight import SingleFlight
 from streams.connection import is_outage, refuses_writes
+from streams.runtime.safe_text import one_line
 
 _LOG = structlog.get_logger(__name__)
 
@@ -148,7 +149,7 @@ async def _result(work: Awaitable[object]) -> object:
         raise TryLater from None
     except (redis.RedisError, psycopg.Error) as error:
         if isinstance(error, _NOT_PERMITTED):
-            _LOG.warning("operators_read_refused", error=" ".join(str(error).split()))
+            _LOG.warning("operators_read_refused", error=one_line(error))
         elif not _is_unavailable(error):
             raise
         server = "postgresql" if isinstance(error, psycopg.Error) else "redis"

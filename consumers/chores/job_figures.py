@@ -16,10 +16,11 @@ import structlog
 
 from consumers.chores.election import Election
 from consumers.chores.periodic import PeriodicChore
-from consumers.faults import is_outage, one_line
+from consumers.faults import is_outage
 from sql import queries
 from streams.cluster import keys_of
 from streams.keys import Keys
+from streams.runtime.safe_text import one_line
 
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("figures")

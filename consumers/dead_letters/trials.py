@@ -24,7 +24,7 @@ import structlog
 
 from consumers.delivery.deliveries import Delivery
 from consumers.delivery.groups import ConsumerGroup
-from consumers.faults import one_line
+from streams.runtime.safe_text import one_line
 
 _LOG = structlog.get_logger(__name__)
 

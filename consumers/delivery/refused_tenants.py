@@ -15,7 +15,7 @@ from collections.abc import Callable
 import structlog
 
 from consumers import metrics
-from consumers.faults import one_line
+from streams.runtime.safe_text import one_line
 
 _LOG = structlog.get_logger(__name__)
 

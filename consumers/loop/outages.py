@@ -10,8 +10,9 @@ from collections.abc import Callable
 import structlog
 
 from consumers import metrics
-from consumers.faults import is_outage, one_line, server_of
+from consumers.faults import is_outage, server_of
 from consumers.protocols import Stop
+from streams.runtime.safe_text import one_line
 
 _LOG = structlog.get_logger(__name__)
 

@@ -21,13 +21,14 @@ from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue
 from consumers.delivery.refused_tenants import READING
-from consumers.faults import is_of_key, is_outage, one_line
+from consumers.faults import is_of_key, is_outage
 from consumers.loop.batches import decode_batch
 from consumers.loop.outages import FIRST_PAUSE, Outages, Stopped, next_pause
 from consumers.loop.read_ahead import BATCH, QUANTUM, Reader
 from consumers.loop.settling import Settler
 from consumers.protocols import Chore, Projection, Stop
 from streams.events import MAX_EVENT_BYTES
+from streams.runtime.safe_text import one_line
 
 _LOG = structlog.get_logger(__name__)
 

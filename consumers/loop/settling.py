@@ -30,13 +30,14 @@ from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.deliveries import Delivery
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.refused_tenants import DEAD_LETTERING
-from consumers.faults import is_of_key, is_outage, one_line
+from consumers.faults import is_of_key, is_outage
 from consumers.loop.batches import Batch
 from consumers.loop.outages import Outages, Stopped
 from consumers.protocols import Projection, Stop
 from projections.decoding import Entry
 from streams.cluster import PartlyStored
 from streams.events import InvalidEvent
+from streams.runtime.safe_text import one_line
 
 _LOG = structlog.get_logger(__name__)
 

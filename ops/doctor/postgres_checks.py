@@ -15,6 +15,7 @@ from projections.replay.replaced_states import kept_states
 from sql import queries, sessions
 from sql.migrate import missing
 from sql.sessions import pooled
+from streams.runtime.safe_text import one_line
 
 OLDEST_POSTGRES = 150_000
 
@@ -140,7 +141,7 @@ def read_replica(deployment: Deployment) -> Verdict | None:
             row = replica.execute(_READING["replica_age"]).fetchone()
     except psycopg.Error as error:
         # The other parts of the server's message would show the statement.
-        found = error.diag.message_primary or " ".join(str(error).split())
+        found = error.diag.message_primary or one_line(error)
         advice = "start it, or correct JOBTRAIL_DATABASE_READ_URL; the primary serves its requests"
         return Verdict(ok=False, found=f"away or refuses: {found}", advice=advice)
     if lacking:

@@ -18,6 +18,7 @@ from uuid import uuid4
 from consumers.round_trips import encodable
 from ops.errors import CommandError
 from streams.events import dump_json
+from streams.runtime.safe_text import one_line
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class _Log:
             with self._transaction() as session:
                 row = session.execute(self._queries["add"], values).fetchone()
         except self._error as error:
-            self._warn(f"warning: not recorded in the audit log: {_one_line(error)}")
+            self._warn(f"warning: not recorded in the audit log: {one_line(error)}")
             return None
         return int(row[0]) if row else None
 
@@ -123,7 +124,7 @@ class _Log:
             with self._transaction() as session:
                 session.execute(self._queries["end"], values)
         except self._error as error:
-            self._warn(f"warning: the outcome is not in the audit log: {_one_line(error)}")
+            self._warn(f"warning: the outcome is not in the audit log: {one_line(error)}")
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
@@ -153,7 +154,3 @@ def user_name() -> str:
 
 def _storable(text: str | None) -> str | None:
     return None if text is None else encodable(text).replace("\0", "\\x00")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

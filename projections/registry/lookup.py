@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from streams.runtime.environment import SettingsError
+from streams.runtime.safe_text import one_line
 
 if TYPE_CHECKING:
     from projections.registry.definition import RegisteredProjection
@@ -84,8 +85,7 @@ def _loaded(entry: EntryPoint) -> RegisteredProjection:
     try:
         projection = entry.load()
     except Exception as error:  # the code of another package may raise anything
-        detail = " ".join(str(error).split()) or type(error).__name__
-        raise _invalid(entry, detail) from error
+        raise _invalid(entry, one_line(error)) from error
     if not isinstance(projection, RegisteredProjection):
         raise _invalid(entry, f"must be a RegisteredProjection, not {type(projection).__name__}")
     if projection.group != entry.name:

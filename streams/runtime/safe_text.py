@@ -1,6 +1,7 @@
-"""Escapes that make text from outside safe for a terminal and for log lines.
+"""Text from outside, made safe for a terminal and for one line of a log.
 
-Used by `streams/logging_setup.py`, `ops.printing` and `consumers.tracing`.
+Used by all packages for the text of errors, and by `streams/logging_setup.py`, `ops.printing`
+and `consumers.tracing` for its escapes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ def visible_json(text: str, *, ascii_only: bool = False) -> str:
     if ascii_only:
         return re.sub(r"[^ -~]", lambda found: _json_escape(found[0]), text)
     return _escaped(text, _json_escape)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of an error as one line, or the name of its class if it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def bounded(text: str, length: int) -> str:

@@ -27,6 +27,7 @@ from api.http.problems import Problem, TryLater
 from api.http.responses import json_bytes
 from api.operators.database import OperatorDatabase
 from sql import queries
+from streams.runtime.safe_text import one_line
 
 _LOG = structlog.get_logger(__name__)
 _QUERIES = queries("operator_actions")
@@ -164,7 +165,7 @@ class ActionLog:
         try:
             action_id = await self._add(request, caller, action, request_id)
         except psycopg.Error as error:
-            _LOG.warning("action_not_recorded", action=action.name, error=_one_line(error))
+            _LOG.warning("action_not_recorded", action=action.name, error=one_line(error))
             raise NotRecorded(missing=["postgresql"]) from None
         if time.monotonic() - began > RECORD_SECONDS:
             # The caller may have been answered, and must not find the action done afterwards.
@@ -197,7 +198,7 @@ class ActionLog:
             async with self._transaction() as connection:
                 await connection.execute(_QUERIES["end"], {**values, "tenants": [*done.tenants]})
         except psycopg.Error as error:
-            _LOG.warning("outcome_not_recorded", action_id=action_id, error=_one_line(error))
+            _LOG.warning("outcome_not_recorded", action_id=action_id, error=one_line(error))
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -217,7 +218,3 @@ def storable(text: str | None) -> str | None:
     if text is None:
         return None
     return text.encode(errors="replace").decode().replace("\0", "?")[:ACTOR_LENGTH]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from api.operators.cached_answer import CachedAnswer
 from api.operators.gate import Gate
 from api.scheduling.bounded_wait import wait_shielded
+from streams.runtime.safe_text import one_line
 
 Json = dict[str, Any]
 
@@ -143,5 +144,5 @@ def _reason(error: Exception) -> str:
         return "the answer is not one of Prometheus"
     if isinstance(error, OSError | HTTPException):
         error = getattr(error, "reason", error)
-        return f"Prometheus cannot be reached: {' '.join(str(error).split())[:200]}"
+        return f"Prometheus cannot be reached: {one_line(error)[:200]}"
     return str(error)

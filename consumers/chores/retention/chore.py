@@ -15,10 +15,11 @@ from consumers import metrics
 from consumers.chores.election import Election
 from consumers.chores.periodic import PeriodicChore
 from consumers.chores.retention.trimming import trim
-from consumers.faults import is_outage, one_line
+from consumers.faults import is_outage
 from streams.cluster import keys_of
 from streams.discovery import START, scan_streams
 from streams.keys import Keys
+from streams.runtime.safe_text import one_line
 from streams.wire import as_text
 
 _LOG = structlog.get_logger(__name__)
