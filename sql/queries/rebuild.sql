@@ -210,13 +210,14 @@ LATERAL (
 GROUP BY w.tenant, w.kind, w.id;
 
 -- name: without_events
--- Those of these jobs that have no event.
+-- Those of these jobs that have no event. The UNION ALL keeps this a look-up for each job: a plain
+-- NOT EXISTS becomes a join, which may read the whole history for each list of jobs.
 SELECT w.tenant, w.kind, w.id
 FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tenant, kind, id)
 WHERE NOT EXISTS (
-    SELECT FROM job_events AS h WHERE (h.tenant, h.kind, h.id) = (w.tenant, w.kind, w.id)
-) AND NOT EXISTS (
-    SELECT FROM tail_events AS t WHERE (t.tenant, t.kind, t.id) = (w.tenant, w.kind, w.id)
+    SELECT 1 FROM job_events AS h WHERE (h.tenant, h.kind, h.id) = (w.tenant, w.kind, w.id)
+    UNION ALL
+    SELECT 1 FROM tail_events AS t WHERE (t.tenant, t.kind, t.id) = (w.tenant, w.kind, w.id)
 );
 
 -- name: rows_of

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 import redis
+from psycopg.sql import SQL
 
 from projections.replay.events.sources import EntryRange, Sources
+from projections.replay.job_arrays import job_arrays
 from projections.rows.writer import JobRows
+from sql import queries
 from streams.keys import JobKey
 from tests.support.job_tables import uuid7_at
 from tests.support.replays import (
@@ -92,3 +96,31 @@ def test_read_on__an_entry_appended_meanwhile__is_seen_inside_a_walk(
         append(redis_client, entries[2])
         sources.read_on(["1"])
         assert sources.events_of([part.job])[part.job].tail == entries[:3]
+
+
+FILL = """
+INSERT INTO job_events
+    (tenant, kind, id, event_id, day, entry_ms, entry_seq, type, attempt, at, event)
+SELECT 't' || mod(n, 10), 'job', 'import-' || n, n, '2020-01-01', n, 0, 'queued', 1, now(),
+       repeat('x', 200)
+FROM generate_series(1, 30000) AS n
+"""
+
+
+@pytest.mark.parametrize("analysed", [True, False])
+def test_jobs_without_events__history_of_any_statistics__each_looked_up_by_its_key(
+    sources: Sources, db: psycopg.Connection, *, analysed: bool
+) -> None:
+    """The planner would rather read the whole history for each list of jobs."""
+    db.execute("ALTER TABLE job_events_default SET (autovacuum_enabled = off)")
+    db.execute(FILL)
+    if analysed:
+        db.execute("ANALYZE job_events")
+    sources.read_streams()
+    jobs = [JobKey(f"t{n % 10}", "job", f"import-{n}") for n in range(29_000, 30_100)]
+    explain = SQL("EXPLAIN ") + SQL(queries("rebuild")["without_events"])
+    plan = "\n".join(line for (line,) in sources.connection.execute(explain, job_arrays(jobs)))
+    assert "Scan using" in plan
+    assert "Seq Scan on job_events_default" not in plan
+    found = sources.without_events(jobs)
+    assert sorted(found) == sorted(job for job in jobs if int(job.id[7:]) > 30_000)
