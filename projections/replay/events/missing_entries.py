@@ -58,7 +58,7 @@ def identities(tenant: str, page: StreamPage) -> list[Identity] | None:
         return None
     try:
         events = list(map(_DECODE, raws))
-    except (DecodeError, RecursionError):
+    except (DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return [
         (tenant, event.kind, event.id, event.event_id or f"{ms}-{seq}", ms, seq)

@@ -45,6 +45,10 @@ ODD = {
     "no job": b'{"type": "progress"}',
     "no event that is valid": raw(attempt=0),
     "bytes that are not UTF-8": b'{"type":"progress","id":"a","step":"\xff"}',
+    "an id of bytes that are not UTF-8": b'{"type":"progress","id":"\xff"}',
+    "an event id that is half of a surrogate pair, as bytes": (
+        b'{"type":"progress","id":"a","event_id":"\xed\xa0\x80"}'
+    ),
     "half of a surrogate pair": b'{"type":"progress","id":"a","event_id":"\\ud800"}',
     "an id that is not text": b'{"type":"progress","id":7}',
     "a very deep event": raw(extra={"a": 1}).replace(b"1", b"[" * 300 + b"]" * 300),
