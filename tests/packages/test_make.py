@@ -1,4 +1,4 @@
-"""What each target of the Makefile installs into a new environment."""
+"""The packages that each target of the Makefile installs into a new environment."""
 
 from __future__ import annotations
 

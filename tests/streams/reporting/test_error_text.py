@@ -1,4 +1,4 @@
-"""What users and what operators see of an exception."""
+"""The texts of an exception that users and operators see."""
 
 from __future__ import annotations
 
