@@ -11,7 +11,6 @@ jobs, such as `video`) and `id`; `job_type` is the application's own name for th
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -29,6 +28,7 @@ from pydantic import (
     ValidationError,
 )
 
+from .escapes import NUL, storable
 from .keys import JOB_ID_PATTERN
 from .kinds import KINDS
 from .leap_seconds import next_second, with_standard_zone
@@ -177,13 +177,6 @@ class Cancelled(EventBase):
 
 Event = Queued | Processing | Progress | Done | Failed | Cancelled
 
-_NUL, _SURROGATE, _REPLACED = rb"\u0000", re.compile(rb"\\u[dD][89a-fA-F]"), rb"\ufffd"
-# Complete escapes, so that an escaped backslash is skipped; a pair of surrogates is one match.
-_ESCAPE = re.compile(
-    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-    rb"|\\u0000|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.",
-    re.DOTALL,
-)
 TYPES: Final = ("queued", "processing", "progress", "done", "failed", "cancelled")
 """All types of events."""
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
@@ -285,17 +278,14 @@ def _refuse_constants(raw: bytes) -> None:
 def _validated(raw: bytes) -> Event:
     """Return the valid event; text that the stores cannot hold is replaced first.
 
-    PostgreSQL's text cannot hold NUL, and UTF-8 cannot hold half of a surrogate pair, which
-    `json.dumps` writes for a file name in another encoding. Both are replaced by U+FFFD. A leap
-    second, which Python's times cannot represent, becomes the next second.
+    A leap second, which Python's times cannot represent, becomes the next second.
     """
-    if _NUL in raw:
-        raw = _without_nul_and_surrogates(raw)
+    if NUL in raw:
+        raw = storable(raw)
     try:
         return _VALIDATE(raw)
     except ValidationError:
-        readable = _without_nul_and_surrogates(raw) if _SURROGATE.search(raw) else raw
-        readable = _without_leap_second(readable)
+        readable = _without_leap_second(storable(raw))
         if readable is raw:
             raise
         return _VALIDATE(readable)
@@ -308,14 +298,6 @@ def _without_leap_second(raw: bytes) -> bytes:
     except (ValueError, TypeError, KeyError):
         return raw
     return raw if at is None else dump_json(fields | {"at": at})
-
-
-def _without_nul_and_surrogates(raw: bytes) -> bytes:
-    def replace(match: re.Match[bytes]) -> bytes:
-        lone = match[0] == _NUL or (not match[1] and _SURROGATE.match(match[0]))
-        return _REPLACED if lone else match[0]
-
-    return _ESCAPE.sub(replace, raw)
 
 
 def _unsupported(version: int) -> InvalidEvent:

@@ -13,6 +13,7 @@ from orjson import Fragment
 from api.answers.progress_answer import json_id
 from projections.reading.history import StoredEvent
 from projections.reading.jobs import StoredRow
+from streams.escapes import storable
 from streams.events import dump_json, load_json
 from streams.kinds import Kind, State
 
@@ -66,7 +67,7 @@ def _public(event: str) -> str:
     """Return the JSON of an event without the text that only operators may read."""
     if _PRIVATE not in event and "\\u" not in event:  # a key may be written with escapes
         return event
-    fields = load_json(event.encode())
+    fields = load_json(storable(event.encode()))
     if not isinstance(fields, dict) or _PRIVATE not in fields:
         return event
     del fields[_PRIVATE]

@@ -13,6 +13,7 @@ import orjson
 from ops.addresses import command_redis_url
 from ops.errors import CommandError
 from ops.text.tables import Span
+from streams.escapes import storable
 from streams.keys import JOB_ID, JobKey, Keys, check_tenant
 from streams.kinds import State, find_kind
 from streams.servers.quick_read import read_keys, read_reply
@@ -101,19 +102,19 @@ STATE_COLOURS: Mapping[str, str] = {
 def _operator_detail(url: str, job: JobKey, document: Mapping[str, Any]) -> str | None:
     """Return what only operators read of a failure, or of the one before a retry that waits.
 
-    It is in the event that determines the state; None if the stream does not have that any more.
+    It is in the event that determines the state; None if the stream does not have that any more,
+    or cannot be read.
     """
     kind = find_kind(job.kind)
-    if kind is None or document["status"] not in (
+    if kind is None or document.get("status") not in (
         kind.words[State.QUEUED],
         kind.words[State.FAILED],
     ):
         return None
     try:
         (_, fields), *_ = _read_entry(url, job, document["fold"]["entry_id"])
-        detail = orjson.loads(dict(zip(fields[::2], fields[1::2], strict=True))[b"event"]).get(
-            "operator_detail"
-        )
+        event = dict(zip(fields[::2], fields[1::2], strict=True))[b"event"]
+        detail = orjson.loads(storable(event)).get("operator_detail")
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
     return detail if isinstance(detail, str) else None
@@ -121,14 +122,19 @@ def _operator_detail(url: str, job: JobKey, document: Mapping[str, Any]) -> str 
 
 def _read_entry(url: str, job: JobKey, entry_id: str) -> Any:
     found = read_reply(url, "XRANGE", Keys().stream(job.tenant), entry_id, entry_id)
-    if isinstance(found, list):
+    if found is not None:
         return found
+    import redis  # noqa: PLC0415 - slow to import
+
     from streams.cluster import keys_of  # noqa: PLC0415 - slow to import
     from streams.connection import connect  # noqa: PLC0415 - slow to import
     from streams.wire import ask  # noqa: PLC0415 - slow to import
 
-    with connect(url) as client:
-        return ask(client, "XRANGE", keys_of(client).stream(job.tenant), entry_id, entry_id)
+    try:
+        with connect(url) as client:
+            return ask(client, "XRANGE", keys_of(client).stream(job.tenant), entry_id, entry_id)
+    except redis.RedisError as error:
+        return error
 
 
 def _absent(url: str, job: JobKey) -> str:

@@ -181,7 +181,8 @@ def test_append_to_a_bad_tenant_is_refused(tenant: str, redis_url: str) -> None:
 def test_status_shows_operators_why_an_attempt_failed(
     redis_url: str, redis_client: redis.Redis, event: dict[str, object]
 ) -> None:
-    raw = json.dumps({"id": "a1", "operator_detail": "OSError: /srv/app"} | event).encode()
+    lone = {"id": "a1", "operator_detail": "OSError: /srv/app", "mine": "\ud800"}
+    raw = json.dumps(lone | event).encode()
     redis_client.xadd("tenant:42:events", {"event": raw}, id="5-1")
     StatusCache(redis_client).apply([decode("42", EntryId(5, 1), [b"event", raw])])
     result = jobtrail("status", "--tenant", "42", "a1", "--json", redis_url=redis_url)
@@ -191,6 +192,27 @@ def test_status_shows_operators_why_an_attempt_failed(
     redis_client.delete("tenant:42:events")
     trimmed = jobtrail("status", "--tenant", "42", "a1", "--json", redis_url=redis_url)
     assert "operator_detail" not in json.loads(trimmed.stdout)
+
+
+@pytest.mark.parametrize(
+    "found", ["{}", "[]", '{"status":"FAILED"}', '{"status":"FAILED","fold":7}']
+)
+def test_status_of_an_incomplete_document_is_shown(
+    found: str, here: Here, redis_url: str, redis_client: redis.Redis
+) -> None:
+    redis_client.set("tenant:42:job:a1:status", found)
+    shown = here("status", "-t", "42", "a1", "--json", redis_url=redis_url)
+    assert (shown.status, json.loads(shown.out)["id"]) == (0, "a1")
+
+
+def test_status_is_shown_where_the_stream_cannot_be_read(
+    here: Here, redis_url: str, redis_client: redis.Redis
+) -> None:
+    raw = b'{"type":"failed","id":"a1","error":"Try again."}'
+    StatusCache(redis_client).apply([decode("42", EntryId(5, 1), [b"event", raw])])
+    redis_client.set("tenant:42:events", "no stream")
+    shown = here("status", "-t", "42", "a1", "--json", redis_url=redis_url)
+    assert (shown.status, json.loads(shown.out)["status"]) == (0, "FAILED")
 
 
 def test_status_shows_the_projected_document(redis_url: str, redis_client: redis.Redis) -> None:

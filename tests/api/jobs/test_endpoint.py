@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, product
 from typing import Any
 from urllib.parse import quote
 
@@ -46,12 +46,10 @@ def store(database_url: str) -> Iterator[Store]:
     rows = JobRows(lambda: sessions.connect(database_url, "test"))
     seconds = count(1)
 
-    def apply(tenant: str, *events: dict[str, Any]) -> None:
+    def apply(tenant: str, *events: dict[str, Any] | bytes) -> None:
+        raws = [each if isinstance(each, bytes) else dump_json(each) for each in events]
         rows.apply(
-            [
-                decode(tenant, EntryId(next(seconds) * 1000, 0), [b"event", dump_json(event)])
-                for event in events
-            ]
+            [decode(tenant, EntryId(next(seconds) * 1000, 0), [b"event", raw]) for raw in raws]
         )
 
     yield apply
@@ -462,6 +460,22 @@ async def test_a_history_has_no_texts_for_operators(
         answer = await client.get("/api/v1/jobs/a/history/")
     assert "/srv/app" not in answer.text
     assert [item["event"] for item in answer.json()["items"]] == [event, event | {"attempt": 2}]
+
+
+async def test_a_history_is_served_whatever_its_events_escape(
+    ask: Asker, store: Store, database_url: str
+) -> None:
+    """Half of a surrogate pair, NUL and whole pairs; texts for operators are left out of each."""
+    texts = (rb"\ud800", rb"\u0000", rb"\ud83d\ude00", rb"a\\u0041")
+    private = (b"", b',"operator_detail":"/srv/app"', rb',"operator\u005fdetail":"/srv/app"')
+    for text, detail in product(texts, private):
+        store("t", b'{"type":"failed","id":"a","mine":"%b"%b}' % (text, detail))
+    async with ask(database_url=database_url) as client:
+        answer = await client.get("/api/v1/jobs/a/history/")
+    assert (answer.status_code, "/srv/app" in answer.text) == (200, False)
+    served = [item["event"]["mine"] for item in answer.json()["items"]]
+    assert served[1::3] == served[2::3] == ["\ufffd", "\ufffd", "\U0001f600", r"a\u0041"]
+    assert len(served) == 12
 
 
 async def test_long_history(ask: Asker, store: Store, database_url: str) -> None:
