@@ -31,6 +31,9 @@ def columns(taken: Sequence[Mapping[str, Any]], group: str) -> Facts:
         seconds = (taken[number]["at"] - taken[number - 1]["at"]) / 1000
         if here and last and seconds > 0 and here["applied"] >= last["applied"]:
             rates[number] = round((here["applied"] - last["applied"]) / seconds, 2)
+    # A sample of a minute knows its highest rate; the others have that since the last one.
+    peaks = [row and row.get("rate") for row in rows]
+    rates = [rate if peak is None else peak for rate, peak in zip(rates, peaks, strict=True)]
     return {
         "rate": rates,
         "waiting": [row and row["waiting"] for row in rows],

@@ -6,42 +6,41 @@ It implements `api.operators.operator_view.OperatorView` for the console's endpo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any
 
 import redis
 
 from api.operators.letters.view import Facts
+from api.operators.operator_view import LateTenants
 from consumers import metrics
-from consumers.chores.activity import per_minute
-from consumers.chores.heartbeat import heartbeats
-from consumers.chores.shared_figures import Behind, Sample, valid_figures
+from consumers.chores.activity import DECAY, per_minute
+from consumers.chores.heartbeat import ALIVE_MS, heartbeats
+from consumers.chores.minutes import MAX_TENANTS
+from consumers.chores.shared_figures import Behind, Sample, TenantMinute, valid_figures
 from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.tenants import dead_counts
 from consumers.delivery.backlog import backlog
 from consumers.delivery.group_states import registered_groups
-from consumers.delivery.lag import Lag, lag_of
+from consumers.delivery.lag import BEHIND_SECONDS, Lag, lag_of, oldest_of
 from consumers.faults import is_of_key
 from consumers.round_trips import encodable, round_trips, server_ms
+from ops.operator_issues import issues_of
 from ops.operator_samples import columns, marks
 from ops.tasks.dead_letters.view import RedisDeadLetterView
 from projections.registry.lookup import projection_names
 from streams.appender import GROUPS
-from streams.cluster import Cluster, checked_served, is_lost, keys_of
+from streams.cluster import Cluster, checked_served, is_lost, keys_of, servers_of
 from streams.connection import connect, lacks_resources, refuses_writes
 from streams.keys import TENANT, Keys
 from streams.settings import Settings
 from streams.wire import Command, as_text, ask, round_trip
 
-ALIVE_MS = 35_000
-"""A consumer sends a heartbeat every 10 s, or later if one batch takes longer."""
 REDIS_SECONDS = 2.0
 """The time limit for one Redis command: a request must not occupy a thread for longer."""
 PATIENCE_SECONDS = 0.25
 """The time limit at first for a node of a cluster, while the others answer."""
-BEHIND_SECONDS = 5.0
-"""The age of its oldest unsettled entry from which a tenant is behind."""
 COUNTED_TENANTS = 1_000
 """Tenants whose dead letters are counted, those with the latest ones first."""
 
@@ -69,15 +68,49 @@ class RedisOperatorView:
     def samples(self) -> Facts:
         """Return the samples of the last hour as columns; rates are entries per second."""
         dead = sum(count for _, count in self.dead_letters.tenants(COUNTED_TENANTS))
-        return {"dead": dead, **self._columns(self._keys.samples())}
+        taken = self._stored(self._keys.samples())
+        late = {
+            name: {"tenants": group.behind, "furthest": group.furthest}
+            for name, group in (taken[-1].groups.items() if taken else ())
+        }
+        return {"dead": dead, "late": late, **self._columns(taken)}
 
     def day_samples(self) -> Facts:
         """Return the samples of the last day, one a minute, as the same columns."""
-        return self._columns(self._keys.day_samples())
+        return self._columns(self._stored(self._keys.day_samples()))
 
-    def _columns(self, key: str) -> Facts:
-        texts = ask(self._client, "LRANGE", key, 0, -1)
-        taken = [sample.model_dump() for sample in valid_figures(Sample, texts)]
+    def issues(self) -> Sequence[Facts]:
+        """Return what was wrong with delivery in the last day; see `ops.operator_issues`."""
+        day, hour = (self._stored(key) for key in (self._keys.day_samples(), self._keys.samples()))
+        return issues_of(day, hour, server_ms(self._client))
+
+    def tenant_minutes(self) -> Sequence[Facts]:
+        """Return the figures of the tenants that stood out, one a minute, of the last hour.
+
+        A tenant that is not listed had none, or less than each that is, if a list is full.
+        """
+        texts = ask(self._client, "LRANGE", self._keys.tenant_minutes(), 0, -1)
+        taken = list(valid_figures(TenantMinute, texts))
+        return [
+            {
+                "at": here.at,
+                "per_minute": _applied(here, last),
+                "late": here.late,
+                "activity_is_full": len(here.activity) >= MAX_TENANTS,
+                "late_is_full": len(here.late) >= MAX_TENANTS,
+            }
+            for here, last in zip(taken[1:], taken, strict=False)
+        ]
+
+    def used_bytes(self) -> int:
+        """Return the memory that Redis uses, of all primaries of a cluster."""
+        return sum(int(each.info("memory")["used_memory"]) for each in servers_of(self._client))
+
+    def _stored(self, key: str) -> list[Sample]:
+        return list(valid_figures(Sample, ask(self._client, "LRANGE", key, 0, -1)))
+
+    def _columns(self, stored: Sequence[Sample]) -> Facts:
+        taken = [sample.model_dump() for sample in stored]
         sampled = (name for sample in taken for name in sample["groups"])
         groups = dict.fromkeys([*projection_names(), *sampled])
         return {
@@ -137,15 +170,15 @@ class RedisOperatorView:
         scores = zip(map(as_text, flat[::2]), flat[1::2], strict=True)
         return {name: per_minute(float(score)) for name, score in scores if TENANT.match(name)}
 
-    def late_tenants(self) -> Mapping[str, float]:
-        """Return the age of the oldest unsettled entry of the tenants that are behind now."""
+    def late_tenants(self) -> LateTenants:
+        """Return the tenants of the last sample that are behind now, and how many more are."""
         known = ask(self._client, "GET", self._keys.behind())
-        names = [name for each in valid_figures(Behind, [known or b""]) for name in each.tenants]
-        ages: dict[str, float] = {}
-        valid = [name for name in names if TENANT.match(name)]
-        for row in lag_of(self._client, valid, projection_names(), self._keys, partial=True):
-            ages[row.tenant] = max(ages.get(row.tenant, 0.0), row.oldest_age_seconds)
-        return {name: age for name, age in ages.items() if age >= BEHIND_SECONDS}
+        for behind in valid_figures(Behind, [known or b""]):
+            valid = [name for name in behind.tenants if TENANT.match(name)]
+            found = oldest_of(self._client, valid, projection_names(), self._keys)
+            oldest = {name: ms for name, (ms, age) in found.items() if age >= BEHIND_SECONDS}
+            return LateTenants(oldest, max(0, (behind.count or 0) - len(behind.tenants)))
+        return LateTenants({}, 0)
 
     def dead_tenants(self) -> Sequence[str]:
         """Return the tenants with dead letters."""
@@ -168,6 +201,7 @@ class RedisOperatorView:
             and {
                 "tenant": name,
                 "groups": lags[name],
+                "behind_seconds": _behind(lags[name].values()),
                 "per_minute": activity[number],
                 "dead": dead[number],
                 "stream": stream,
@@ -252,6 +286,24 @@ def stream_sizes(client: redis.Redis, tenants: Sequence[str], keys: Keys) -> lis
         None if is_lost(length) or is_lost(size) else {"entries": length, "bytes": size or 0}
         for length, size in zip(replies[::2], replies[1::2], strict=True)
     ]
+
+
+def _behind(lags: Iterable[Facts]) -> float:
+    """Return the age in seconds of a tenant's oldest unsettled entry; 0 if it is not behind."""
+    oldest = max((float(lag["oldest_seconds"]) for lag in lags), default=0.0)
+    return oldest if oldest >= BEHIND_SECONDS else 0.0
+
+
+def _applied(here: TenantMinute, last: TenantMinute) -> Facts:
+    """Return the entries a minute that were applied between two minutes, by tenant.
+
+    What remained of the activity after the last decay is not counted again.
+    """
+    minutes = max(1, here.at - last.at) / 60_000
+    return {
+        tenant: round(max(0.0, score - DECAY * last.activity.get(tenant, 0.0)) / minutes, 1)
+        for tenant, score in here.activity.items()
+    }
 
 
 def _lag(row: Lag) -> Facts:

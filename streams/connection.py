@@ -94,6 +94,8 @@ _REFUSALS = (
 
 
 _REFUSED_WRITES = ("MISCONF", "NOREPLICAS")
+REFUSALS = ("OOM", *_REFUSED_WRITES)
+"""The codes of the errors of a server that refuses writes."""
 
 
 def refuses_writes(error: BaseException) -> bool:

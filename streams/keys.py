@@ -212,6 +212,10 @@ class Keys:
         """Return the key of the list of samples of the last day, one a minute."""
         return "jobtrail:samples:day"
 
+    def tenant_minutes(self) -> str:
+        """Return the key of the list of tenants' figures of the last hour, one a minute."""
+        return "jobtrail:samples:tenants"
+
     def job_figures(self) -> str:
         """Return the key of the lock of the consumer that adds up the figures of jobs."""
         return "jobtrail:figures"

@@ -9,9 +9,19 @@ are JSON values. Used by `api.app`, `api.server` and modules of `api.operators`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from api.operators.letters.view import DeadLetterView, Facts
+
+
+class LateTenants(NamedTuple):
+    """The tenants that are behind."""
+
+    oldest: Mapping[str, int]
+    """The time of the oldest unsettled entry of the tenants that are furthest behind, in
+    milliseconds since 1970."""
+    more: int
+    """The number of other tenants that were behind when they were last examined."""
 
 
 class OperatorView(Protocol):
@@ -25,12 +35,35 @@ class OperatorView(Protocol):
     def samples(self) -> Facts:
         """Return the samples of the last hour by columns, and the present number of dead letters.
 
-        A column is a list with one value for each sample.
+        A column is a list with one value for each sample. `late` has the number of tenants that
+        were behind at the last sample by group, and the one that is furthest behind.
         """
         ...
 
     def day_samples(self) -> Facts:
-        """Return the samples of the last day by columns, one a minute, without that number."""
+        """Return the samples of the last day by columns, one a minute, and nothing else.
+
+        A sample has the highest values of its minute.
+        """
+        ...
+
+    def issues(self) -> Sequence[Facts]:
+        """Return what was wrong with delivery in the last day, the latest first.
+
+        Each has a cause, a begin and an end in milliseconds (None if it goes on), its group, its
+        worst value, the number of tenants, and the one that was concerned most.
+        """
+        ...
+
+    def tenant_minutes(self) -> Sequence[Facts]:
+        """Return the activity and the lag of the tenants that stood out, one a minute.
+
+        They are those of the last hour, by tenant; a list that is full lacks other tenants.
+        """
+        ...
+
+    def used_bytes(self) -> int:
+        """Return the memory that Redis uses."""
         ...
 
     def consumers(self) -> Sequence[Facts]:
@@ -49,11 +82,8 @@ class OperatorView(Protocol):
         """Return the `limit` tenants with the most entries a minute lately, with that number."""
         ...
 
-    def late_tenants(self) -> Mapping[str, float]:
-        """Return tenants that are behind, with the age in seconds of the oldest unsettled entry.
-
-        They are those of the last sample that are still behind.
-        """
+    def late_tenants(self) -> LateTenants:
+        """Return the tenants of the last sample that are still behind."""
         ...
 
     def dead_tenants(self) -> Sequence[str]:

@@ -20,6 +20,7 @@ from api.operators.actions.log import ActionLog, storable
 from api.operators.console import console_routes
 from api.operators.database import OperatorDatabase
 from api.operators.figures.alerts import OperatorAlertEndpoint
+from api.operators.figures.issues import OperatorIssueEndpoint
 from api.operators.figures.jobs import OperatorFigureEndpoints, or_none
 from api.operators.figures.tenants import OperatorTenantEndpoints
 from api.operators.gate import Gate, may_act
@@ -61,6 +62,7 @@ def operator_routes(
         *jobs.routes(gate, URL),
         *figures.routes(gate, URL),
         *OperatorTenantEndpoints(database.connection, view).routes(gate, URL),
+        *OperatorIssueEndpoint(database.connection, view).routes(gate, URL),
         *OperatorAlertEndpoint(settings.prometheus_url).routes(gate, URL),
     ]
     return [*with_either_slash(routes), *console_routes()]

@@ -25,6 +25,9 @@ from streams.keys import Keys
 from streams.wire import Command, ask, checked
 
 INTERVAL_SECONDS = 10.0
+ALIVE_MS = 35_000
+"""The age of its last heartbeat below which a consumer counts as alive: some intervals, because a
+batch may take longer than one."""
 SILENT_MS = 600_000
 """The time without a heartbeat after which a consumer is removed from the list."""
 LEFT_MS = 3_600_000

@@ -1,11 +1,11 @@
 """Samples: what each group applied and how far it is behind, every 10 s for an hour.
 
-One sample a minute is also kept for a day.
+One sample a minute is also kept for a day, with the highest values of its minute.
 
 The elected consumer takes a *sample* of every group for the console. It examines only streams with
 unsettled entries, and a bounded number of them in each sample. It also maintains other figures: the
-decay of the activity, the list of consumers, the list of tenants with dead letters. Used by
-`consumers.composition`.
+decay of the activity, the list of consumers, the list of tenants with dead letters, the history of
+the most active tenants. Used by `consumers.composition`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ import redis
 
 from consumers.chores.activity import DECAY_SECONDS, decay_commands
 from consumers.chores.election import Election
-from consumers.chores.heartbeat import heartbeats, remove_silent
+from consumers.chores.heartbeat import ALIVE_MS, heartbeats, remove_silent
+from consumers.chores.minutes import MAX_TENANTS, MinutePeaks, furthest
 from consumers.chores.periodic import PeriodicChore, Timer
 from consumers.chores.shared_figures import count_of
 from consumers.dead_letters.limits import Limits
 from consumers.dead_letters.tenants import DeadTenants
 from consumers.delivery.group_states import known_groups
-from consumers.delivery.lag import Lag, lag_of
+from consumers.delivery.lag import BEHIND_SECONDS, Lag, lag_of
 from consumers.delivery.ready import queued_tenants
 from consumers.round_trips import encodable, server_ms
 from projections.registry.lookup import HISTORY_GROUP
+from streams.appender import GROUPS
 from streams.cluster import keys_of, servers_of
+from streams.connection import REFUSALS
 from streams.keys import TENANT, Keys
 from streams.wire import Command, as_text, ask, checked, round_trip
 
@@ -42,13 +45,15 @@ EXPIRE_SECONDS = 7_200
 DAY_SAMPLES = 1_440
 DAY_EXPIRE_SECONDS = 90_000
 """The same of the samples of the last day, one a minute."""
+TENANT_MINUTES = 75
+"""The minutes for which the figures of tenants are stored."""
 
 MAX_EXAMINED = 1_000
 """Streams that one sample examines; the next sample continues with the next streams."""
 MAX_QUEUED = 10_000
 """Tenants that one sample takes from each queue; this costs far less than examining them."""
-MAX_BEHIND = 50
-"""Tenants that are listed as furthest behind."""
+MAX_BEHIND = 1_000
+"""Tenants that are listed as furthest behind; more are only counted."""
 
 
 class Samples(PeriodicChore):
@@ -62,6 +67,8 @@ class Samples(PeriodicChore):
     name = "samples"
     _minute = 0
     """The minute since 1970 of the last sample that is kept for a day."""
+    _dead: int | None = None
+    """The dead letters when they were last counted."""
 
     def __init__(
         self,
@@ -80,21 +87,25 @@ class Samples(PeriodicChore):
         self._dead_tenants = DeadTenants(client, self._keys, dead_limits)
         self._decay = Timer(clock)
         self._decay.set(DECAY_SECONDS)
-        self._unsettled: dict[str, list[Lag]] = {}
-        """The lag of tenants with unsettled entries; the one examined longest ago is the first."""
+        self._drop_state()
 
     def _work(self) -> None:
         now = server_ms(self._client)
         groups = list(map(encodable, known_groups(self._client, self._keys)))
         self._sample(groups, now)
-        self._dead_tenants.maintain(now)
+        self._dead = self._dead_tenants.maintain(now)
         remove_silent(self._client, self._keys, now)
         if self._decay.is_due():
             self._decay.set(DECAY_SECONDS)
-            checked(round_trip(self._client, list(decay_commands(groups, self._keys))))
+            decay = [*self._tenant_minute(now), *decay_commands(groups, self._keys)]
+            checked(round_trip(self._client, decay))
 
     def _drop_state(self) -> None:
-        self._unsettled = {}
+        self._unsettled: dict[str, list[Lag]] = {}
+        """The lag of tenants with unsettled entries; the one examined longest ago is the first."""
+        self._peaks = MinutePeaks()
+        self._silent: set[str] = set()
+        """The groups that had no live consumer at the last sample."""
         self._dead_tenants.restart()
 
     def _sample(self, groups: Sequence[str], now: int) -> None:
@@ -107,14 +118,16 @@ class Samples(PeriodicChore):
                 group: self._lag_figures(group, now) | {"applied": applied.get(group, 0)}
                 for group in groups
             },
-            **self._operations(),
+            **self._operations(groups, now),
+            "dead": self._dead,
         }
+        self._peaks.add(sample, self._ages())
         checked(round_trip(self._client, self._write_commands(sample, now)))
 
-    def _operations(self) -> dict[str, Any]:
-        """Return what elections, starts and failovers change."""
+    def _operations(self, groups: Sequence[str], now: int) -> dict[str, Any]:
+        """Return what elections, starts, failovers and outages change."""
         database = ask(self._client, "GET", self._keys.database(HISTORY_GROUP))
-        servers = (server.info("server")["run_id"] for server in servers_of(self._client))
+        servers = [server.info("server")["run_id"] for server in servers_of(self._client)]
         consumers = heartbeats(self._client, self._keys)
         return {
             "sampler": self._consumer,
@@ -122,18 +135,52 @@ class Samples(PeriodicChore):
             "database": None if database is None else encodable(as_text(database)),
             "started": max((each["since"] for each in consumers), default=None),
             "stopped": max((each["left"] for each in consumers if each["left"]), default=None),
+            "missing": self._missing(groups, consumers, now),
+            "refused": sum(map(_refused, servers_of(self._client))),
         }
 
+    def _missing(
+        self, groups: Sequence[str], consumers: Sequence[Mapping[str, Any]], now: int
+    ) -> list[str]:
+        """Return the groups without a live consumer, now and at the last sample.
+
+        During a restart a group may have none for a moment.
+        """
+        alive = {
+            each["group"]
+            for each in consumers
+            if not each["left"] and now - each["beat"] < ALIVE_MS
+        }
+        before, self._silent = self._silent, set(groups) - alive
+        return sorted(before & self._silent)
+
     def _write_commands(self, sample: Mapping[str, Any], now: int) -> list[Command]:
-        samples, behind = self._keys.samples(), self._keys.behind()
-        furthest = orjson.dumps({"at": now, "tenants": self._furthest_behind()})
-        text = orjson.dumps(sample)
-        commands = _kept(samples, text, MAX_SAMPLES, EXPIRE_SECONDS)
+        ages = self._ages()
+        behind = {
+            "at": now,
+            "tenants": [tenant for tenant, _ in furthest(ages, MAX_BEHIND)],
+            "count": sum(age >= BEHIND_SECONDS for age in ages.values()),
+        }
+        commands = _kept(self._keys.samples(), orjson.dumps(sample), MAX_SAMPLES, EXPIRE_SECONDS)
         if now // 60_000 != self._minute:
             self._minute = now // 60_000
+            text = orjson.dumps(self._peaks.take())
             commands += _kept(self._keys.day_samples(), text, DAY_SAMPLES, DAY_EXPIRE_SECONDS)
         seconds = int(self._interval * MAX_SAMPLES) + 1
-        return [*commands, ("SET", behind, furthest, "EX", seconds)]
+        return [*commands, ("SET", self._keys.behind(), orjson.dumps(behind), "EX", seconds)]
+
+    def _tenant_minute(self, now: int) -> list[Command]:
+        """Build the commands that store the minute of the tenants that stand out."""
+        name = self._keys.activity(GROUPS[0])
+        flat = ask(self._client, "ZREVRANGE", name, 0, MAX_TENANTS - 1, "WITHSCORES")
+        scores = zip(map(as_text, flat[::2]), flat[1::2], strict=True)
+        minute = {
+            "at": now,
+            "activity": {name: round(float(n), 1) for name, n in scores if TENANT.match(name)},
+            "late": self._peaks.take_late(),
+        }
+        text = orjson.dumps(minute)
+        return _kept(self._keys.tenant_minutes(), text, TENANT_MINUTES, EXPIRE_SECONDS)
 
     def _examine(self, groups: Sequence[str]) -> None:
         """Examine some of the tenants that are queued or were not settled before."""
@@ -149,21 +196,30 @@ class Samples(PeriodicChore):
 
     def _lag_figures(self, group: str, now: int) -> dict[str, Any]:
         rows = [row for some in self._unsettled.values() for row in some if row.group == group]
-        ages = [row.oldest_age_seconds for row in rows]
+        worst = max(rows, key=lambda row: row.oldest_age_seconds, default=None)
+        behind = [row for row in rows if row.oldest_age_seconds >= BEHIND_SECONDS]
         return {
             "waiting": sum(row.waiting or 0 for row in rows),
             "pending": sum(row.pending for row in rows),
             # An entry of this millisecond has the age 0, and is still not settled.
-            "oldest_ms": now - int(max(ages) * 1000) if ages else None,
+            "oldest_ms": now - int(worst.oldest_age_seconds * 1000) if worst else None,
+            "behind": len(behind),
+            "furthest": worst.tenant if worst and behind and TENANT.match(worst.tenant) else None,
         }
 
-    def _furthest_behind(self) -> list[str]:
-        ages = {
-            tenant: max((row.oldest_age_seconds for row in rows), default=0.0)
+    def _ages(self) -> dict[str, float]:
+        """Return the age of the oldest unsettled entry by tenant, in seconds."""
+        return {
+            tenant: round(max((row.oldest_age_seconds for row in rows), default=0.0), 3)
             for tenant, rows in self._unsettled.items()
             if TENANT.match(tenant)
         }
-        return sorted(ages, key=lambda name: -ages[name])[:MAX_BEHIND]
+
+
+def _refused(server: redis.Redis) -> int:
+    """Return how many commands a server refused for want of memory, disk or replicas."""
+    errors = server.info("errorstats")
+    return sum(int(errors.get(f"errorstat_{code}", {}).get("count", 0)) for code in REFUSALS)
 
 
 def _kept(key: str, sample: bytes, count: int, seconds: int) -> list[Command]:

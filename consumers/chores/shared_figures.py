@@ -40,10 +40,20 @@ class GroupSample(SharedFigure):
     pending: int
     oldest_ms: int | None
     applied: int
+    # Not in samples of earlier versions:
+    behind: int = 0
+    """The tenants that are behind."""
+    furthest: str | None = None
+    """The one of them that is furthest behind."""
+    rate: float | None = None
+    """The most entries that were applied per second; only in samples of a minute."""
 
 
 class Sample(SharedFigure):
-    """The figures of all groups at one time, in milliseconds since 1970."""
+    """The figures of all groups at one time, in milliseconds since 1970.
+
+    A sample of a minute has the highest values of that minute.
+    """
 
     at: int
     groups: dict[str, GroupSample]
@@ -58,6 +68,12 @@ class Sample(SharedFigure):
     """When the newest consumer started, in milliseconds since 1970."""
     stopped: int | None = None
     """When the last consumer stopped in good order, in milliseconds since 1970."""
+    missing: list[str] = []
+    """The groups without a consumer that is alive."""
+    dead: int | None = None
+    """The dead letters of all tenants."""
+    refused: int | None = None
+    """How often Redis has refused a write for want of memory, disk or replicas since it started."""
 
 
 class Behind(SharedFigure):
@@ -65,6 +81,18 @@ class Behind(SharedFigure):
 
     at: int
     tenants: list[str]
+    count: int | None = None
+    """The tenants that are behind, also those that are not listed; None in earlier versions."""
+
+
+class TenantMinute(SharedFigure):
+    """The figures of the most active tenants, and of those behind, at one time of a minute."""
+
+    at: int
+    activity: dict[str, float]
+    """The activity of the most active tenants, just before it decays (`activity.DECAY`)."""
+    late: dict[str, float]
+    """The highest age of the oldest unsettled entry since the last minute, in seconds."""
 
 
 _Form = TypeVar("_Form", bound=SharedFigure)

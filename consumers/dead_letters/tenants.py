@@ -39,8 +39,10 @@ class DeadTenants:
         """Start the scan from the beginning, after another consumer maintained the list."""
         self._cursor = START
 
-    def maintain(self, now: int) -> None:
+    def maintain(self, now: int) -> int:
         """Add tenants that are not listed, and remove those that have no letters any more.
+
+        Return the number of letters of the tenants that are counted.
 
         Letters beyond the limits are dropped, and letters of an earlier version are merged. `now`
         is the server's clock in milliseconds since 1970.
@@ -51,15 +53,18 @@ class DeadTenants:
         listed = self._keys.dead_tenants()
         self._discover(listed, now)
         tenants = ask(self._client, "ZREVRANGE", listed, 0, COUNTED_AT_ONCE - 1)
-        if gone := self._among(tenants, dead=False):
+        counts = self._counts(tenants)
+        if gone := [name for name in tenants if not counts[name]]:
             ask(self._client, "ZREM", listed, *gone)
             # A letter may have been written just before the ZREM: count again after it.
-            for name in self._among(gone, dead=True):
-                ask(self._client, "ZADD", listed, now, name)
+            for name, count in self._counts(gone).items():
+                if count:
+                    ask(self._client, "ZADD", listed, now, name)
         left = [as_text(name) for name in tenants if name not in set(gone)]
         for tenant in left:
             self._store.adopt(tenant)
         drop_old(self._client, self._keys, left, self._limits)
+        return sum(counts.values())
 
     def _discover(self, listed: str, now: int) -> None:
         start, end = self._keys.dead("*").split("*")
@@ -73,10 +78,10 @@ class DeadTenants:
             if self._cursor == START:
                 return
 
-    def _among(self, tenants: Sequence[bytes], *, dead: bool) -> list[bytes]:
-        """Return the tenants that have dead letters, or those that have none."""
+    def _counts(self, tenants: Sequence[bytes]) -> dict[bytes, int]:
+        """Return the number of dead letters by tenant."""
         counts = dead_counts(self._client, list(map(as_text, tenants)), self._keys)
-        return [name for name, count in zip(tenants, counts, strict=True) if bool(count) == dead]
+        return dict(zip(tenants, counts, strict=True))
 
 
 def dead_counts(

@@ -21,6 +21,9 @@ from streams.entry_ids import of_reply
 from streams.keys import Keys
 from streams.wire import Command, as_bytes
 
+BEHIND_SECONDS = 5.0
+"""The age of its oldest unsettled entry from which a tenant is behind."""
+
 
 class Unsettled(NamedTuple):
     """The unsettled entries of one group on one stream; there is at least one."""
@@ -71,6 +74,42 @@ def lag_of(
     Raises:
         redis.RedisError: Redis is unavailable or refuses the command.
     """
+    for tenant, group, left, now in _left(client, tenants, groups, keys, partial=partial):
+        if left is not None:
+            age = max(0.0, (now - left.oldest_ms) / 1000)
+            yield Lag(tenant, group, left.waiting, left.pending, age)
+        else:
+            yield Lag(tenant, group, 0, 0, 0.0)
+
+
+def oldest_of(
+    client: redis.Redis, tenants: Sequence[str], groups: Sequence[str], keys: Keys
+) -> dict[str, tuple[int, float]]:
+    """Return the time in milliseconds and the age in seconds of each tenant's oldest entry.
+
+    It is the oldest one that one of these groups has not settled. Tenants without one, and those of
+    a lost node of a cluster, are left out. The cost is that of `lag_of`.
+
+    Raises:
+        redis.RedisError: Redis is unavailable or refuses the command.
+    """
+    oldest: dict[str, tuple[int, float]] = {}
+    for tenant, _, left, now in _left(client, tenants, groups, keys, partial=True):
+        if left is not None:
+            found = (left.oldest_ms, max(0.0, (now - left.oldest_ms) / 1000))
+            oldest[tenant] = min(oldest.get(tenant, found), found)
+    return oldest
+
+
+def _left(
+    client: redis.Redis,
+    tenants: Sequence[str],
+    groups: Sequence[str],
+    keys: Keys,
+    *,
+    partial: bool,
+) -> Iterator[tuple[str, str, Unsettled | None, int]]:
+    """Yield tenants, groups, what is not settled, and the server's time in milliseconds."""
     for at in range(0, len(tenants), AT_ONCE):
         names = {as_bytes(keys.stream(tenant)): tenant for tenant in tenants[at : at + AT_ONCE]}
         known = [
@@ -82,11 +121,8 @@ def lag_of(
         places = [(stream, states.get(group)) for _, group, stream, states in known]
         found = unsettled(client, places, partial=partial)
         for (tenant, group, _, states), left in zip(known, found, strict=True):
-            if left is not None:
-                age = max(0.0, (now - left.oldest_ms) / 1000)
-                yield Lag(tenant, group, left.waiting, left.pending, age)
-            elif states:
-                yield Lag(tenant, group, 0, 0, 0.0)
+            if left is not None or states:
+                yield tenant, group, left, now
 
 
 def _states(

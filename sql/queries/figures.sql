@@ -52,12 +52,49 @@ HAVING max(bin) FILTER (WHERE figure = 'failed') IS NOT NULL
 ORDER BY failed DESC
 LIMIT %(limit)s;
 
+-- name: failing
+-- The latest minutes since a time in which a type's failed jobs of the last five minutes were at least a
+-- number, and a share of those that were done or failed: the minute and the first of the five with a failure,
+-- in milliseconds since 1970, how many failed and ended in the minute and in the five, and the most frequent
+-- code.
+SELECT kind, job_type, (extract(epoch FROM bin) * 1000)::bigint AS at,
+       (extract(epoch FROM began) * 1000)::bigint AS began, failed, failed + done AS ended,
+       failed_lately::bigint, (failed_lately + done_lately)::bigint AS ended_lately, code
+FROM (
+    SELECT *, sum(failed) OVER latest AS failed_lately, sum(done) OVER latest AS done_lately,
+           min(bin) FILTER (WHERE failed > 0) OVER latest AS began
+    FROM (
+        SELECT kind, job_type, bin,
+               coalesce(sum(n) FILTER (WHERE figure = 'failed'), 0)::bigint AS failed,
+               coalesce(sum(n) FILTER (WHERE figure = 'done'), 0)::bigint AS done,
+               (array_agg(detail ORDER BY n DESC) FILTER (WHERE figure = 'failed'))[1] AS code
+        FROM (
+            SELECT kind, job_type, bin, figure, detail, sum(n) AS n
+            FROM ({lately}) AS l
+            WHERE figure IN ('done', 'failed')
+            GROUP BY kind, job_type, bin, figure, detail
+            HAVING sum(n) > 0
+        ) AS d
+        GROUP BY kind, job_type, bin
+    ) AS m
+    WINDOW latest AS (PARTITION BY kind, job_type ORDER BY bin
+                      RANGE BETWEEN interval '4 minutes' PRECEDING AND CURRENT ROW)
+) AS f
+WHERE failed_lately >= %(failed)s AND failed_lately >= %(share)s * (failed_lately + done_lately)
+ORDER BY bin DESC
+LIMIT %(limit)s;
+
 -- name: series
--- What happened in each step of time since a time, of all types together.
+-- What happened in each step of time since a time, of all types together: in total, and in the minute with
+-- the most.
 SELECT (extract(epoch FROM date_bin(%(step)s * interval '1 second', bin, 'epoch')) * 1000)::bigint AS at,
-       figure, greatest(sum(n), 0)::bigint AS n
-FROM ({lately}) AS f
-WHERE figure IN ('created', 'done', 'failed', 'cancelled')
+       figure, sum(n)::bigint AS n, max(n)::bigint AS most
+FROM (
+    SELECT bin, figure, greatest(sum(n), 0) AS n
+    FROM ({lately}) AS l
+    WHERE figure IN ('created', 'done', 'failed', 'cancelled')
+    GROUP BY bin, figure
+) AS f
 GROUP BY 1, 2
 ORDER BY 1;
 
@@ -109,6 +146,24 @@ FROM (
 GROUP BY bin, kind, figure
 HAVING sum(n) > 0
 ORDER BY bin, kind, figure;
+
+-- list: newest_of_tenant
+SELECT k.kind, j.job_type, j.worker
+    FROM unnest(%(kinds)s::text[]) AS k (kind), LATERAL (
+        SELECT job_type, worker FROM jobs
+        WHERE tenant = %(tenant)s AND kind = k.kind AND listed_at >= %(since)s::timestamptz
+        ORDER BY listed_at DESC, id DESC
+        LIMIT %(examined)s
+    ) AS j
+
+-- name: sources
+-- Where a tenant's newest jobs since a time come from, a bounded number of each kind: those of each type,
+-- and those of each worker (no kind). A job that no worker has begun has no worker.
+SELECT kind, coalesce(job_type, worker) AS name, count(*) AS n
+FROM ({newest_of_tenant}) AS newest
+GROUP BY GROUPING SETS ((kind, job_type), (worker))
+ORDER BY n DESC
+LIMIT %(limit)s;
 
 -- name: compact
 SELECT compact_job_figures(%(at_once)s);

@@ -53,7 +53,12 @@ CONSOLE_ROWS = (
 )
 FIGURES = "/api/v1/ops/figures/"
 """It is answered from a cache for some seconds."""
-CONSOLE_PARTS = ("/api/v1/ops/overview/", "/api/v1/ops/charts/", "/api/v1/ops/tenants/")
+CONSOLE_PARTS = (
+    "/api/v1/ops/overview/",
+    "/api/v1/ops/charts/",
+    "/api/v1/ops/tenants/",
+    "/api/v1/ops/issues/",
+)
 """Answers that lack the part of a server that hangs."""
 CONSOLE_DELIVERY = ("/api/v1/ops/dead/",)
 PROGRESS = ("/api/v1/jobs/a1/progress/", "/api/v1/jobs/a1/progress/?wait=0.1")

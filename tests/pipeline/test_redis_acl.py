@@ -242,6 +242,9 @@ def test_console_shows_delivery_and_requeues_dead_letters(
         assert desk.dead_tenants() == ["42"]
         desk.busy_tenants(10)
         desk.late_tenants()
+        desk.issues()
+        desk.tenant_minutes()
+        assert desk.used_bytes()
         (facts,) = desk.tenants(["42"])
         assert facts is not None
         assert facts["stream"]["bytes"]

@@ -127,16 +127,24 @@ class OperatorFigureEndpoints:
         }
 
     async def _series(self, since: float, until: float, step: int) -> Json:
-        """Return a column of each figure, with a value for each step that is over."""
+        """Return columns with a value for each step that is over.
+
+        There is one of each figure, and one (`most`) with the figure's highest minute of a step.
+        """
         async with self._connections() as connection:
             rows = await figures.read_series(connection, datetime.fromtimestamp(since, UTC), step)
         end = int(until - step) * 1000
         at = range(int(since) * 1000, end + 1, step * 1000)
-        columns = {name: dict.fromkeys(at, 0) for name in ("created", *figures.ENDS)}
-        for ms, figure, n in rows:
+        names = ("created", *figures.ENDS)
+        columns, most = ({name: dict.fromkeys(at, 0) for name in names} for _ in range(2))
+        for ms, figure, n, highest in rows:
             if ms in columns[figure]:
-                columns[figure][ms] = n
-        return {"at": list(at), **{name: list(each.values()) for name, each in columns.items()}}
+                columns[figure][ms], most[figure][ms] = n, highest
+        return {
+            "at": list(at),
+            **{name: list(each.values()) for name, each in columns.items()},
+            "most": {name: list(each.values()) for name, each in most.items()},
+        }
 
 
 def _is_partial(charts: Json) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.requests import Request
 from starlette.routing import Route
@@ -20,13 +20,15 @@ from api.http.cursors import write_cursor
 from api.http.problems import BadRequest, NoSuchPage, TryLater
 from api.operators.cached_answer import CachedAnswer
 from api.operators.figures.jobs import or_none
+from api.operators.figures.tenant_history import history_of
 from api.operators.gate import Gate
 from api.operators.jobs import Connections
 from api.operators.letters.view import Facts
-from api.operators.operator_view import OperatorView
+from api.operators.operator_view import LateTenants, OperatorView
 from api.operators.parameters import cursor_of, number_of, text_of
 from projections.reading.all_tenants import figures
 
+T = TypeVar("T")
 Json = dict[str, Any]
 
 DEFAULT_LIMIT, MAX_TENANTS = 50, 100
@@ -41,16 +43,21 @@ CACHED_SECONDS = 4.0
 FAILURE_HOURS = 24
 """The clock hours over which failures are counted, the present one included: 23 to 24 hours."""
 
+SOURCES = timedelta(minutes=10)
+"""The time in which the jobs were created whose types and workers are counted."""
+
+MINUTES_SECONDS = 20.0
+"""Seconds for which the minutes of tenants are kept at least; there is a new one each minute."""
+
 MAX_SORTED = 20
 """The orders and searches of one directory that are kept sorted."""
 
 Stored = Mapping[str, tuple[int, int, int]]
 """By tenant: its stored jobs, the bytes of their results, and how many failed in the last
 `FAILURE_HOURS`."""
-Delivery = tuple[Mapping[str, float] | None, Mapping[str, float] | None, Sequence[str] | None]
-"""By tenant: its entries a minute, and the age of its oldest unsettled entry in seconds if it is
-behind; and the tenants with dead letters. On a cluster these are on several nodes: one may be None
-alone."""
+Delivery = tuple[Mapping[str, float] | None, LateTenants | None, Sequence[str] | None]
+"""The entries a minute by tenant; the tenants that are behind; those with dead letters. On a
+cluster these are on several nodes: one may be None alone."""
 
 ORDERS = ("activity", "lag", "failures", "jobs", "storage", "name")
 
@@ -61,8 +68,9 @@ class Listed(NamedTuple):
     name: str
     activity: float = 0.0
     """Entries a minute."""
-    lag: float = 0.0
-    """The age of the oldest unsettled entry in seconds; 0 if the tenant is not behind."""
+    lag: int = 0
+    """The time of the oldest unsettled entry in milliseconds since 1970; 0 if not behind. Unlike
+    its age it stays while a reader pages through those that are behind."""
     failures: int = 0
     """The jobs that failed in the last `FAILURE_HOURS`."""
     jobs: int = 0
@@ -80,13 +88,15 @@ class Directory:
     """
 
     def __init__(self, stored: Stored | None, delivery: Delivery) -> None:
-        busy, late, dead = delivery[0] or {}, delivery[1] or {}, delivery[2] or ()
+        busy, dead = delivery[0] or {}, delivery[2] or ()
+        late, self.more_behind = delivery[1] or LateTenants({}, 0)
         names = {*(stored or ()), *busy, *late, *dead}
         self.tenants: dict[str, Listed] = {}
         for name in names:
             jobs, size, failed = (stored or {}).get(name, (0, 0, 0))
-            activity, lag = busy.get(name, 0.0), late.get(name, 0.0)
-            self.tenants[name] = Listed(name, activity, lag, failed, jobs, size)
+            activity, oldest = busy.get(name, 0.0), late.get(name, 0)
+            self.tenants[name] = Listed(name, activity, oldest, failed, jobs, size)
+        self.result_bytes = sum(each.storage for each in self.tenants.values())
         parts = {"postgresql": [stored], "redis": delivery}
         self.missing = [server for server, part in parts.items() if None in part]
         """The servers that did not answer in time, or a part of them."""
@@ -97,8 +107,8 @@ class Directory:
         """Return sort keys and names of tenants, in ascending order.
 
         A sort key is the negative value, so that the largest value comes first, and equal ones are
-        in the order of names. In the order `name` it is 0. In the order `lag`, only tenants that
-        are behind are returned.
+        in the order of names. In the order `name` it is 0. In the order `lag` it is the time of the
+        oldest unsettled entry, and only tenants that are behind are returned.
 
         Args:
             order: one of `ORDERS`.
@@ -116,7 +126,7 @@ class Directory:
         if order == "name":
             return sorted((0.0, each.name) for each in found)
         if order == "lag":
-            found = [each for each in found if each.lag]
+            return sorted((float(each.lag), each.name) for each in found if each.lag)
         return sorted((-float(getattr(each, order)), each.name) for each in found)
 
 
@@ -132,6 +142,7 @@ class OperatorTenantEndpoints:
         self._connections = connections
         self._view = view
         self._directory = CachedAnswer(self._read_directory, CACHED_SECONDS, _is_partial)
+        self._minutes = CachedAnswer(self._read_minutes, MINUTES_SECONDS)
 
     def routes(self, gate: Gate, url: str) -> list[Route]:
         """Return the routes below a URL, for operators only."""
@@ -162,13 +173,14 @@ class OperatorTenantEndpoints:
         return {
             "items": items,
             "next_cursor": write_cursor(identity, list(map(str, page[-1]))) if more else None,
-            "count": len(found),
+            "count": len(found) + (0 if order != "lag" or part else directory.more_behind),
+            "listed": len(found),
             "known": len(directory.tenants),
             "missing": missing,
         }
 
     async def tenant(self, request: Request) -> object:
-        """Return one tenant: its jobs, its failures, its delivery and its storage.
+        """Return one tenant: its jobs, its failures, its delivery, its storage, its last hour.
 
         Raises:
             NoSuchPage: there is no such tenant.
@@ -181,16 +193,31 @@ class OperatorTenantEndpoints:
                 raise TryLater(missing=list(directory.missing))
             raise NoSuchPage
         (item,), missing = await self._items(directory, [name])
-        stored = None
-        if "postgresql" not in missing:  # else the time limit of the answer might pass
-            stored = await or_none(self._stored(name))
-            if stored is None:
-                missing.append("postgresql")
-        return {**item, "stored": stored, "missing": missing}
+        has_rows, has_redis = "postgresql" not in missing, "redis" not in missing
+        stored, minutes, used = await asyncio.gather(
+            _if(has_rows, lambda: self._stored(name)),
+            _if(has_redis, self._minutes.get),
+            _if(has_redis, lambda: asyncio.to_thread(self._view.used_bytes)),
+        )
+        if has_rows and stored is None:
+            missing.append("postgresql")
+        return {
+            **item,
+            "stored": stored,
+            "history": None if minutes is None else history_of(minutes, name),
+            "redis_bytes": used,
+            "all_result_bytes": directory.result_bytes if has_rows else None,
+            "missing": missing,
+        }
 
     async def _stored(self, tenant: str) -> Json:
+        since = datetime.now(UTC) - SOURCES
         async with self._connections() as connection:
-            return await figures.read_tenant(connection, tenant, _failures_since())
+            stored = await figures.read_tenant(connection, tenant, _failures_since())
+            return stored | {"sources": await figures.read_sources(connection, tenant, since)}
+
+    async def _read_minutes(self) -> Sequence[Facts]:
+        return await asyncio.to_thread(self._view.tenant_minutes)
 
     async def _items(
         self, directory: Directory, names: Sequence[str]
@@ -223,6 +250,14 @@ class OperatorTenantEndpoints:
             return await figures.read_tenants(connection, _failures_since())
 
 
+async def _if(is_known: bool, work: Callable[[], Awaitable[T]]) -> T | None:  # noqa: FBT001
+    """Return a part of an answer; None at once if its server is missing already.
+
+    Otherwise the time limit of the answer might pass.
+    """
+    return await or_none(work()) if is_known else None
+
+
 def _is_partial(directory: Directory) -> bool:
     """Return whether a directory lacks the values of a server."""
     return bool(directory.missing)
@@ -237,13 +272,11 @@ def _item(tenant: Listed, missing: Sequence[str], delivery: Facts | None) -> Jso
         delivery: what Redis knows of it now; None if Redis, or its node of a cluster, did not
             answer in time.
     """
-    none: Json = {"groups": None, "per_minute": None, "dead": None, "stream": None}
-    has_redis = delivery is not None and "redis" not in missing
+    none: Json = dict.fromkeys(("groups", "per_minute", "dead", "stream", "behind_seconds"))
     has_rows = "postgresql" not in missing
     return {
         **(none if delivery is None else delivery),
         "tenant": tenant.name,
-        "behind_seconds": round(tenant.lag, 3) if has_redis else None,
         "failed": tenant.failures if has_rows else None,
         "jobs": tenant.jobs if has_rows else None,
         "result_bytes": tenant.storage if has_rows else None,

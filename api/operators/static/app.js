@@ -10,6 +10,7 @@ import { t } from "./text.js";
 import { audit } from "./view_audit.js";
 import { dead, letter } from "./view_dead.js";
 import { help, helpTopic } from "./view_help.js";
+import { issues } from "./view_issues.js";
 import { job } from "./view_job.js";
 import { jobs, stalled } from "./view_jobs.js";
 import { overview } from "./view_overview.js";
@@ -24,6 +25,7 @@ const PAGES = [
   { name: "stalled", at: "stalled", show: stalled },
   { name: "dead", at: "dead", show: dead, item: letter, depth: 3 },
   { name: "tenants", at: "tenants", show: tenants, item: tenant, depth: 2 },
+  { name: "issues", at: "issues", show: issues },
   { name: "audit", at: "audit", show: audit },
   { name: "help", at: "help", show: help, item: helpTopic, depth: 2 },
 ];

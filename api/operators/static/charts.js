@@ -10,9 +10,10 @@
 // or by the arrow keys. The choice stays until Escape; without one, the latest values are shown.
 //
 // One spike must not flatten the rest: if the highest value is far above nearly all others, the axis
-// ends below it, and a mark at the top names the value. The latest values are never above the axis.
+// ends below it, and a mark at the top names the value. The latest values are never above the axis. A press on
+// the mark shows the whole axis, and another one the short one.
 
-import { h } from "./dom.js";
+import { h, put } from "./dom.js";
 import { t } from "./text.js";
 import { clock, moment, zoneIsUtc } from "./time.js";
 import uPlot from "./vendor/uPlot.js";
@@ -82,23 +83,38 @@ class Chart {
     this.reading = h("span", { class: "reading" });
     this.place = h("div", { class: "chart", tabindex: 0, role: "img", onkeydown: (event) => this.key(event) });
     this.note = h("p", { class: "clipped" });
+    this.unitShown = h("small", {}, ` ${unit}`);
+    this.whole = false; // whether the operator wants the whole axis
     this.node = h("figure", { class: "charted" },
-      h("figcaption", {}, h("span", {}, label, h("small", {}, ` ${unit}`)), this.reading), this.place, this.note);
+      h("figcaption", {}, h("span", {}, label, this.unitShown), this.reading), this.place, this.note);
     this.at = [];
     this.columns = [];
     this.plot = null;
     new ResizeObserver(() => this.resize()).observe(this.place);
   }
 
-  show(times, values) {
+  /** Show values; `unit` replaces the one that the chart was made with. */
+  show(times, values, unit = this.unit) {
+    if (this.unitShown.textContent !== ` ${unit}`) this.unitShown.textContent = ` ${unit}`;
     const { at, columns } = withGaps(times, values);
     this.at = at.map((ms) => ms / 1000);
     this.columns = columns;
-    this.scale = topOf(columns);
-    this.note.replaceChildren(this.scale.clipped ? t("charts.clipped", { value: this.write(this.scale.most) }) : "");
+    this.rescale();
     this.place.setAttribute("aria-label", this.summary());
     this.draw();
     this.read(this.charts.hovered ?? this.charts.chosen);
+  }
+
+  rescale() {
+    const found = topOf(this.columns);
+    this.scale = this.whole && found.clipped ? { ...found, top: found.most, clipped: false } : found;
+    const text = t(this.scale.clipped ? "charts.clipped" : "charts.whole", { value: this.write(found.most) });
+    if (!found.clipped) this.note.replaceChildren();
+    else put(this.note, h("button", { type: "button", "data-key": "axis", "aria-pressed": String(this.whole), onclick: () => {
+      this.whole = !this.whole;
+      this.rescale();
+      this.draw();
+    } }, text));
   }
 
   summary() {

@@ -1,6 +1,7 @@
 // The health of the deployment, computed from the overview. As in the alert rules, an issue that
 // pages somebody is `bad`, and one that can wait for a ticket is `warn`.
 
+import { forecastOf, forecastText } from "./forecast.js";
 import { count, seconds } from "./format.js";
 import { serverNow } from "./http.js";
 import { t } from "./text.js";
@@ -11,13 +12,14 @@ const FAILING = { warn: { jobs: 5, share: 0.2 }, bad: { jobs: 10, share: 0.8 } }
 export const LATE = { bad: 30, warn: 5 }; // seconds
 
 /**
- * Return {tone, text, issues}, with the worst issues first, of the overview and the figures of jobs. An issue is {tone, text, href, help}: `href`
- * is the page that shows what it is about, and `help` the one that says what to do.
+ * Return {tone, text, issues}, with the worst issues first, of the overview, the figures of jobs, and the tenants
+ * that are behind. An issue is {tone, text, href, help}: `href` is the page that shows what it is about, and `help`
+ * the one that says what to do.
  */
-export function healthOf(facts, figures = null) {
+export function healthOf(facts, figures = null, tenants = null) {
   const refusing = refusesWrites(facts);
   // Consumers cannot write heartbeats and samples to a Redis that refuses writes: their absence says nothing.
-  const delivery = refusing.length ? [] : [...missing(facts), ...late(facts)];
+  const delivery = refusing.length ? [] : [...missing(facts), ...late(facts, tenants)];
   const issues = [...unavailable(facts), ...refusing, ...delivery, ...failing(figures), ...waiting(facts)]
     .sort((a, b) => (b.tone === "bad") - (a.tone === "bad"));
   const tone = issues[0]?.tone ?? "good";
@@ -53,16 +55,31 @@ function missing(facts) {
     .map((each) => ({ tone: "bad", text: t("health.noConsumerOf", { group: each.name }), help: helpHref("consumers") }));
 }
 
-function late({ samples }) {
+/** Return whether a group is behind, so that it matters how many tenants there are. */
+export function isBehind({ samples }) {
+  return Object.values(samples?.groups ?? {}).some(({ oldest_seconds: oldest }) => oldest.at(-1) > LATE.warn);
+}
+
+function late({ samples }, tenants) {
   if (!samples) return [];
   const overdue = overdueSample(samples);
   if (overdue !== null) return [{ tone: "warn", text: t("health.noSample", { time: seconds(overdue) }), help: helpHref("sample") }];
-  return Object.entries(samples.groups).flatMap(([name, { oldest_seconds: oldest }]) => {
-    const age = oldest[oldest.length - 1] ?? 0;
+  return Object.entries(samples.groups).flatMap(([name, group]) => {
+    const age = group.oldest_seconds.at(-1) ?? 0, { tenants: n, furthest } = samples.late?.[name] ?? {};
     const tone = age > LATE.bad ? "bad" : age > LATE.warn && "warn";
     if (!tone) return [];
-    return [{ tone, text: t("health.behind", { group: name, time: seconds(age) }), href: "#/tenants?order=lag", help: helpHref("behind") }];
+    const text = [behindText(name, age, n, furthest, tenants?.known), forecastText(forecastOf(samples.at, group))].filter(Boolean).join("; ");
+    const isOne = n === 1 && furthest;
+    return [{ tone, text, href: isOne ? `#/tenants/${furthest}` : "#/tenants?order=lag", help: helpHref(isOne ? "flood" : "behind") }];
   });
+}
+
+/** Say with how many tenants a group is behind, of how many; of earlier consumers that is not known. */
+function behindText(group, age, n, furthest, known) {
+  const values = { group, time: seconds(age) };
+  if (!n) return t("health.behind", values);
+  if (n === 1 && furthest) return t("health.behindOne", { ...values, tenant: furthest });
+  return t(known >= n ? "health.behindSome" : "health.behindMany", { ...values, count: n, shown: count(n), known: count(known ?? 0) });
 }
 
 /** Return how bad the failures of a job type in the last minutes are: bad, warn, or null. */

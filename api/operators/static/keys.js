@@ -6,7 +6,7 @@ import { t } from "./text.js";
 import { goTo } from "./visit.js";
 
 const GOING = 1_500; // milliseconds between g and its letter
-const PLACES = { __proto__: null, o: "", j: "jobs", s: "stalled", d: "dead", t: "tenants", a: "audit" };
+const PLACES = { __proto__: null, o: "", j: "jobs", s: "stalled", d: "dead", t: "tenants", i: "issues", a: "audit" };
 let going = 0;
 
 /** Listen to the keyboard; `pages` are the addresses of the pages that exist. */

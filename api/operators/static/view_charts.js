@@ -1,4 +1,7 @@
 // The charts of the overview: jobs, and the delivery of each group.
+//
+// A value of an interval is its highest one, so that a peak of a minute is seen in a day. Failed jobs have an
+// axis of their own: beside many that are done, theirs would be a line at 0.
 
 import { Charts, DURATIONS } from "./charts.js";
 import { h, put } from "./dom.js";
@@ -20,10 +23,12 @@ export function chartSection(visit) {
     series: [
       { label: t("charts.created"), colour: "cool" },
       { label: t("state.done"), colour: "good" },
-      { label: t("state.failed"), colour: "bad" },
     ],
   });
-  const body = h("div", { class: "charts" }, jobs.node), marks = h("p", { class: "hint marks" }), note = h("div");
+  const failed = charts.make({
+    label: t("charts.failed"), unit: t("charts.perMinute"), write: rate, series: [{ label: "", colour: "bad" }],
+  });
+  const body = h("div", { class: "charts" }, jobs.node, failed.node), marks = h("p", { class: "hint marks" }), note = h("div");
   let span = SPANS.includes(recall("span")) ? recall("span") : "1h", due = 0;
   const choices = h("div", { class: "choice", role: "group", "aria-label": t("charts.span") });
   const drawChoices = () => put(choices, SPANS.map((each) => h("button", {
@@ -47,7 +52,7 @@ export function chartSection(visit) {
     const { delivery } = facts;
     charts.show({ since: facts.since, until: facts.until, marks: delivery?.marks ?? [] });
     put(note, missing(facts));
-    showJobs(jobs, facts);
+    showJobs(jobs, failed, facts);
     if (delivery) showGroups(delivery);
     put(marks, markTexts(delivery?.marks ?? []));
   }
@@ -69,10 +74,12 @@ export function chartSection(visit) {
   return { node, update };
 }
 
-function showJobs(chart, { jobs, step_seconds: step }) {
-  const perMinute = (column) => column.map((value) => (value * 60) / step);
-  chart.node.hidden = !jobs && !chart.at.length; // no values came yet
-  if (jobs) chart.show(jobs.at, [jobs.created, jobs.done, jobs.failed].map(perMinute));
+function showJobs(chart, failed, { jobs, step_seconds: step }) {
+  for (const each of [chart, failed]) each.node.hidden = !jobs && !each.at.length; // no values came yet
+  if (!jobs) return;
+  const { most } = jobs, unit = step > 60 ? t("charts.highestMinute", { time: seconds(step) }) : t("charts.perMinute");
+  chart.show(jobs.at, [most.created, most.done], unit);
+  failed.show(jobs.at, [most.failed], unit);
 }
 
 function groupCharts(charts, group) {

@@ -3,7 +3,8 @@
 import { takeOverview } from "./deployment.js";
 import { h, panel, put, table } from "./dom.js";
 import { ago, bar, count, jobHref, percent, rate, seconds } from "./format.js";
-import { LATE, failureTone, groupsOf, healthOf, overdueSample } from "./health.js";
+import { forecastOf, forecastText } from "./forecast.js";
+import { LATE, failureTone, groupsOf, healthOf, isBehind, overdueSample } from "./health.js";
 import { get } from "./http.js";
 import { known, parts, t } from "./text.js";
 import { chartSection } from "./view_charts.js";
@@ -20,7 +21,8 @@ export async function overview(visit) {
   await visit.live(async () => {
     // PostgreSQL alone may be missing: its figures are then, and the rest is shown.
     const [facts, figures, alerts] = await Promise.all([ask("overview/"), orError(ask("figures/")), ask("alerts/")]);
-    const found = healthOf(facts, figures);
+    const behind = isBehind(facts) ? await ask("tenants/?order=lag&limit=1").catch(() => null) : null;
+    const found = healthOf(facts, figures, behind);
     takeOverview(facts, figures);
     if (!page.isConnected) put(visit.main, h("h1", {}, t("overview.title")), page);
     put(top, alertSection(alerts), health(found), tiles(facts, figures), byType(figures), slowest(figures));
@@ -53,7 +55,8 @@ function health({ tone, text, issues }) {
     h("p", {}, h("span", { class: "sign-of", "aria-hidden": "true" }, SIGNS[tone]), h("strong", {}, text)),
     issues.length > 0 && h("ul", {}, issues.map((each) =>
       h("li", { class: each.tone }, each.href ? h("a", { href: each.href }, each.text) : each.text,
-        each.help && [" ", h("a", { class: "what-to-do", href: each.help }, t("help.link"))]))));
+        each.help && [" ", h("a", { class: "what-to-do", href: each.help }, t("help.link"))]))),
+    h("a", { class: "what-to-do past", href: "#/issues" }, t("health.past")));
 }
 
 function tiles({ samples }, figures) {
@@ -134,13 +137,15 @@ function groups(samples) {
   const last = (values) => (overdue === null && values.length ? values[values.length - 1] : null);
   return h("div", { class: "groups" }, Object.entries(samples.groups).map(([name, group]) => {
     const age = last(group.oldest_seconds), key = `overview.group-${name}`;
+    const trend = age > LATE.warn ? forecastText(forecastOf(samples.at, group)) : "";
     return h("section", { class: "panel group", "aria-label": t("overview.group", { name }) },
       h("header", {}, h("h2", { translate: "no" }, name), h("p", { class: "hint" }, known(key) ? t(key) : "")),
       h("dl", { class: "figures" },
         figure(t("overview.throughput"), rate(last(group.rate)), t("overview.entriesPerSecond")),
         figure(t("overview.waiting"), count(last(group.waiting)), t("overview.entries")),
         figure(t("overview.atConsumers"), count(last(group.pending)), t("overview.entries")),
-        figure(t("overview.oldest"), seconds(age), t("overview.unprocessed"), age > LATE.bad ? "bad" : age > LATE.warn && "warn")));
+        figure(t("overview.oldest"), seconds(age), t("overview.unprocessed"), age > LATE.bad ? "bad" : age > LATE.warn && "warn")),
+      trend && h("p", { class: "trend" }, trend));
   }));
 }
 

@@ -2,14 +2,14 @@
 
 import { h, panel, put, table } from "./dom.js";
 import { isUnknown } from "./deployment.js";
-import { badge, bytes, count, rate, seconds } from "./format.js";
+import { badge, bytes, count, percent, rate, seconds } from "./format.js";
 import { STATES } from "./search.js";
+import { floodPanel, historyPanel, sourcesPanel } from "./tenant_history.js";
 import { t } from "./text.js";
 import { clock } from "./time.js";
 import { PHONE_LIMIT, onPhone } from "./visit.js";
 
 const EVERY = 5_000, PAGE_EVERY = 30_000;
-const MAX_BEHIND = 50; // tenants that the server knows as furthest behind
 const ORDERS = ["activity", "lag", "failures", "jobs", "storage", "name"];
 
 export async function tenants(visit) {
@@ -43,10 +43,10 @@ function choices(order, name) {
     h("a", { href: href(each, name), "aria-current": each === order && "true" }, t(`tenants.order-${each}`))));
 }
 
-function lead({ count: found, known, missing: servers }, order, name) {
+function lead({ count: found, listed, known, missing: servers }, order, name) {
   if (servers.length && !known) return null; // nothing is known of them
-  if (order === "lag" && found >= MAX_BEHIND) return h("p", { class: "hint" }, t("tenants.behindAtLeast", { shown: count(found) }));
-  if (order === "lag") return found > 0 && h("p", { class: "hint" }, t("tenants.behind", { count: found, shown: count(found) }));
+  if (order === "lag" && found > listed) return h("p", { class: "hint" }, t("tenants.behindAbout", { shown: count(found), known: count(known), listed: count(listed) }));
+  if (order === "lag") return found > 0 && h("p", { class: "hint" }, t("tenants.behind", { count: found, shown: count(found), known: count(known) }));
   return h("p", { class: "hint" }, name ? t("tenants.found", { count: found, shown: count(found), known: count(known) }) : t("tenants.known", { count: known, shown: count(known) }));
 }
 
@@ -84,12 +84,13 @@ function jobsHref(tenant, state) {
 }
 
 export async function tenant(visit) {
-  const [, name] = visit.parts, body = h("div", { class: "stack" });
+  const [, name] = visit.parts, body = h("div", { class: "stack" }), lastHour = historyPanel(visit);
   await visit.load(`tenants/${encodeURIComponent(name)}/`, (facts) => {
     if (!body.isConnected) {
       put(visit.main, h("p", { class: "trail" }, h("a", { href: "#/tenants" }, t("tenants.title"))), h("h1", { class: "id", translate: "no" }, name), body);
     }
-    put(body, stored(facts), delivery(facts), storage(facts));
+    const goesOn = facts.behind_seconds > 0 || (facts.history?.unusual ?? null)?.until === null;
+    put(body, delivery(facts), lastHour(facts.history), sourcesPanel(name, facts.stored?.sources), stored(facts), storage(facts), floodPanel(goesOn));
   }, EVERY);
 }
 
@@ -136,9 +137,11 @@ function lateness(behind) {
   return h("p", { class: "note good" }, t("tenants.isNotBehind"));
 }
 
-function storage({ jobs, result_bytes: results, stream }) {
-  const fact = (title, value) => h("div", {}, h("dt", {}, title), h("dd", {}, value));
+function storage({ jobs, result_bytes: results, all_result_bytes: all, stream, redis_bytes: used }) {
+  const fact = (title, value, share) => h("div", {}, h("dt", {}, title), h("dd", {}, value, share && h("small", {}, ` ${share}`)));
+  const part = (size, whole, key) => (size && whole ? t(key, { percent: percent(Math.min(100, Math.round((100 * size) / whole))) }) : null);
   return panel(t("tenants.storage"), h("dl", { class: "facts" },
-    fact(t("tenants.jobs"), count(jobs)), fact(t("tenants.results"), bytes(results)),
-    fact(t("tenants.streamEntries"), stream ? count(stream.entries) : "–"), fact(t("tenants.stream"), stream ? bytes(stream.bytes) : "–")));
+    fact(t("tenants.jobs"), count(jobs)), fact(t("tenants.results"), bytes(results), part(results, all, "tenants.ofResults")),
+    fact(t("tenants.streamEntries"), stream ? count(stream.entries) : "–"),
+    fact(t("tenants.stream"), stream ? bytes(stream.bytes) : "–", part(stream?.bytes, used, "tenants.ofRedis"))));
 }

@@ -155,7 +155,7 @@ export function setLate(text) {
 }
 
 function showLate() {
-  const title = main.querySelector("h1"), isOfJobs = document.querySelector("nav [aria-current]:not([href='#/dead'], [href='#/audit'])");
+  const title = main.querySelector("h1"), isOfJobs = document.querySelector("nav [aria-current]:not([href='#/dead'], [href='#/audit'], [href='#/issues'], [href='#/help'])");
   if (!lateText || !title || !isOfJobs) return late.remove();
   if (late.textContent !== lateText) late.textContent = lateText;
   if (!late.isConnected) (title.closest(".headline") ?? title).after(late);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -111,6 +111,15 @@ class Figures(Answer):
     ]
 
 
+class MinuteSeries(Answer):
+    """The jobs that were created and that ended in one minute of each step of time."""
+
+    created: list[Count]
+    done: list[Count]
+    failed: list[Count]
+    cancelled: list[Count]
+
+
 class JobSeries(Answer):
     """The jobs that were created and that ended in each step of time."""
 
@@ -119,6 +128,9 @@ class JobSeries(Answer):
     done: list[Count]
     failed: list[Count]
     cancelled: list[Count]
+    most: Annotated[
+        MinuteSeries, Field(description="The minute of each step with the most, of each figure.")
+    ]
 
 
 class Charts(Answer):
@@ -164,6 +176,13 @@ class TenantList(Answer):
     items: list[Tenant]
     next_cursor: NextCursor
     count: Annotated[Count, Field(description="The tenants that match.")]
+    listed: Annotated[
+        Count,
+        Field(
+            description="Those of them that the pages list: of the tenants that are behind, the "
+            "1,000 that are furthest behind."
+        ),
+    ]
     known: Annotated[Count, Field(description="All tenants that are known.")]
     missing: Annotated[list[str], Field(description="The servers that are unavailable.")]
 
@@ -193,11 +212,101 @@ class StoredJobs(Answer):
     ]
 
 
+class SourceType(Answer):
+    """The jobs of one type."""
+
+    kind: KindName
+    job_type: str | None
+    jobs: Count
+
+
+class SourceWorker(Answer):
+    """The jobs of one worker."""
+
+    worker: str
+    jobs: Count
+
+
+class Sources(Answer):
+    """Where a tenant's newest jobs come from."""
+
+    since: Annotated[Milliseconds, Field(description="The start of the last ten minutes.")]
+    jobs: Annotated[Count, Field(description="The jobs that were created since and counted.")]
+    more: Annotated[bool, Field(description="Whether only the newest ones were counted.")]
+    types: Annotated[list[SourceType], Field(description="The types with the most of them.")]
+    workers: Annotated[list[SourceWorker], Field(description="The workers with the most of them.")]
+
+
+class StoredTenantJobs(StoredJobs):
+    """The stored jobs of a tenant, and where the newest ones come from."""
+
+    sources: Sources
+
+
+class UnusualActivity(Answer):
+    """When the activity of a tenant was unusual, lately."""
+
+    since: Milliseconds
+    until: Annotated[Milliseconds | None, Field(description="Null while it goes on.")]
+    usual: Annotated[Seconds, Field(description="The usual entries a minute.")]
+    most: Annotated[Seconds, Field(description="The most entries a minute meanwhile.")]
+
+
+class TenantHistory(Answer):
+    """The last hour of a tenant, with a value for each minute; null where it is not known."""
+
+    at: list[Milliseconds]
+    per_minute: Annotated[list[Seconds | None], Field(description="Entries that were applied.")]
+    late_seconds: Annotated[
+        list[Seconds | None], Field(description="The highest age of an unprocessed entry.")
+    ]
+    unusual: UnusualActivity | None
+
+
 class TenantDetail(Tenant):
     """One tenant with its stored jobs."""
 
-    stored: StoredJobs | None
+    stored: StoredTenantJobs | None
+    history: TenantHistory | None
+    redis_bytes: Annotated[Count | None, Field(description="The memory that Redis uses.")]
+    all_result_bytes: Annotated[
+        Count | None, Field(description="The size of the results of all tenants.")
+    ]
     missing: Annotated[list[str], Field(description="The servers that are unavailable.")]
+
+
+class Issue(Answer):
+    """Something that was wrong; what does not apply to its cause is null."""
+
+    cause: Literal[
+        "behind", "no_consumer", "no_sample", "refused", "redis_restarted", "dead", "failing"
+    ]
+    begin: Milliseconds
+    end: Annotated[Milliseconds | None, Field(description="Null while it goes on.")]
+    group: str | None
+    worst: Annotated[
+        float | None,
+        Field(description="The most seconds that the group was behind, or the most dead letters."),
+    ]
+    tenants: Annotated[Count | None, Field(description="The most tenants that were behind.")]
+    tenant: Annotated[str | None, Field(description="The one that was furthest behind.")]
+    kind: str | None
+    job_type: str | None
+    code: Annotated[str | None, Field(description="The most frequent error code.")]
+    failed: Annotated[Count | None, Field(description="The jobs of the type that failed.")]
+    ended: Annotated[Count | None, Field(description="Those that failed or were done.")]
+
+
+class IssueList(Answer):
+    """The issues of the last day, those that began last first."""
+
+    since: Milliseconds
+    until: Milliseconds
+    issues: list[Issue]
+    more: Annotated[bool, Field(description="Whether there were earlier ones.")]
+    missing: Annotated[
+        list[str], Field(description="The servers that are unavailable, with the issues they know.")
+    ]
 
 
 class Alert(Answer):

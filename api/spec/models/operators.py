@@ -56,11 +56,21 @@ class Samples(Answer):
     marks: list[Mark]
 
 
+class LateGroup(Answer):
+    """The tenants that one group is behind with."""
+
+    tenants: Count
+    furthest: Annotated[str | None, Field(description="The tenant that is furthest behind.")]
+
+
 class SampleColumns(Samples):
     """The samples of the last hour."""
 
     dead: Annotated[
         Count | None, Field(description="The number of dead letters at the last sample.")
+    ]
+    late: Annotated[
+        dict[str, LateGroup], Field(description="The tenants behind at the last sample, by group.")
     ]
 
 

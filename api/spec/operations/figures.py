@@ -35,8 +35,18 @@ def _over_time() -> list[Operation]:
             models.Charts,
             choice("span", "The span of time until now.", list(SPANS)),
             description="Returns the numbers of jobs and the delivery of the groups over a span of "
-            "time, and what happened to the deployment meanwhile. The part of an unavailable "
-            "server is null.",
+            "time, and what happened to the deployment meanwhile. Samples of more than an hour "
+            "have the highest values of their minute. The part of an unavailable server is null.",
+        ),
+        read(
+            "listOpsIssues",
+            "/issues/",
+            "List the issues of the last day",
+            models.IssueList,
+            description="Returns what was wrong in the last 24 hours, from when to when, and whom "
+            "it concerned. It is derived from the samples of delivery and the figures of jobs, "
+            "whose times are exact to 10 s in the last hour and to a minute before. An answer is "
+            "kept for 20 s at least.",
         ),
         read(
             "listOpsAlerts",
@@ -69,6 +79,9 @@ def _tenants() -> list[Operation]:
             "Retrieve a tenant",
             models.TenantDetail,
             parameter("tenant", "path", "The tenant.", TENANT_SCHEMA),
-            description="Returns a tenant: its jobs, its failures, its delivery and its storage.",
+            description="Returns a tenant: its jobs, its failures, its delivery, its storage, its "
+            "last hour, and the types and workers of the jobs of the last ten minutes. The last "
+            "hour is known of the 100 most active tenants of each minute, and of the 100 that "
+            "were furthest behind.",
         ),
     ]

@@ -18,6 +18,7 @@ from psycopg import AsyncConnection
 
 from projections.reading.all_tenants.transaction import fetch_all, json_value, read_transaction
 from sql import queries
+from streams.kinds import KINDS
 
 _QUERIES = queries("figures")
 
@@ -33,6 +34,10 @@ RECENT = timedelta(minutes=5)
 """The time over which the latest ends of a type are counted."""
 MAX_TENANTS = 100_000
 """The most tenants whose figures are read."""
+MAX_SOURCE_JOBS = 2_000
+"""The jobs of one tenant and kind whose types and workers are counted: the newest ones."""
+MAX_SOURCES = 5
+"""The job types, and the workers, that are returned: those with the most jobs."""
 
 ENDS = ("done", "failed", "cancelled")
 STATES = ("queued", "processing", *ENDS)
@@ -139,8 +144,12 @@ def percentile(took: Mapping[int, int], share: float) -> float | None:
 
 async def read_series(
     connection: AsyncConnection[Any], since: datetime, step_seconds: int
-) -> list[tuple[int, str, int]]:
-    """Return rows of what happened since a time: start of the step in ms, figure, number."""
+) -> list[tuple[int, str, int, int]]:
+    """Return rows of what happened since a time, by step of time and figure.
+
+    A row has the start of the step in ms, the figure, the number, and that of the minute of the
+    step with the most.
+    """
     values = {"since": since, "step": step_seconds}
     async with read_transaction(connection):
         return await fetch_all(connection, _QUERIES["series"], values)
@@ -198,3 +207,31 @@ async def read_tenant(connection: AsyncConnection[Any], tenant: str, since: date
     size = sum(n for hour, _, figure, n in rows if hour is None and figure == "bytes")
     failures = [{"at": hour, "failed": hours[hour]} for hour in sorted(hours)]
     return {"states": states, "result_bytes": size, "failures": failures}
+
+
+async def read_sources(connection: AsyncConnection[Any], tenant: str, since: datetime) -> Json:
+    """Return the types and workers of a tenant's jobs that were created since a time.
+
+    The newest `MAX_SOURCE_JOBS` of each kind are counted, found by the index of lists.
+    """
+    values = {
+        "tenant": tenant,
+        "kinds": list(KINDS),
+        "since": since,
+        "examined": MAX_SOURCE_JOBS,
+        "limit": 2 * MAX_SOURCE_JOBS * len(KINDS),
+    }
+    async with read_transaction(connection):
+        rows = await fetch_all(connection, _QUERIES["sources"], values)
+    types = [
+        {"kind": kind, "job_type": name, "jobs": n} for kind, name, n in rows if kind is not None
+    ]
+    workers = [{"worker": name, "jobs": n} for kind, name, n in rows if kind is None and name]
+    jobs = sum(each["jobs"] for each in types)
+    return {
+        "since": int(since.timestamp() * 1000),
+        "jobs": jobs,
+        "more": jobs >= MAX_SOURCE_JOBS,
+        "types": types[:MAX_SOURCES],
+        "workers": workers[:MAX_SOURCES],
+    }

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -100,6 +101,125 @@ async def test_tenants_are_found_by_a_part_of_the_name_and_come_in_every_order(
     }
     assert sum(each["failed"] for each in beta["stored"]["failures"]) == 1
     assert items[0]["behind_seconds"] > 59
+
+
+async def test_all_tenants_behind_are_counted_and_each_is_on_one_page_while_time_passes(
+    ops: Asker, redis_client: redis.Redis
+) -> None:
+    now = server_ms(redis_client)
+    for number in range(130):
+        tenant, ago = f"t{number:03}", 20_000 + 1_000 * (number * 7 % 130)
+        redis_client.xadd(
+            Keys().stream(tenant), {"event": b'{"type":"done","id":"j0"}'}, id=f"{now - ago}-0"
+        )
+        redis_client.zadd(Keys().ready("rows"), {tenant: 1})
+    Member(redis_client).run()
+    found, cursor = list[str](), ""
+    while cursor is not None:
+        # Each page by a process of its own, with a directory of its own.
+        async with ops() as client:
+            page = (await client.get(f"tenants/?order=lag&limit=40&cursor={cursor}")).json()
+        assert (page["count"], page["listed"]) == (130, 130)
+        found += [each["tenant"] for each in page["items"]]
+        assert all(each["behind_seconds"] > 15 for each in page["items"])
+        cursor = page["next_cursor"]
+    assert len(found) == len(set(found)) == 130
+    behind = json.loads(redis_client.get(Keys().behind()) or b"")
+    behind["count"] += 5_000
+    redis_client.set(Keys().behind(), json.dumps(behind))
+    async with ops() as client:
+        page = (await client.get("tenants/?order=lag")).json()
+        named = (await client.get("tenants/?order=lag&name=t00")).json()
+    assert (page["count"], page["listed"]) == (5_130, 130)
+    assert named["count"] == named["listed"] == 10
+
+
+async def test_the_last_hour_of_a_tenant_names_when_and_where_a_flood_came_from(
+    ops: Asker, apply: Apply, redis_client: redis.Redis
+) -> None:
+    apply("globex", *({"type": "queued", "id": f"old{n}"} for n in range(3)))
+    now = datetime.now(UTC).isoformat()
+    for number in range(30):
+        job = {"id": f"j{number}", "job_type": "import" if number % 3 else "mail", "at": now}
+        worker = {"worker": "bulk-7"} if number < 20 else {}
+        apply("globex", {"type": "processing", **job, **worker})
+    at = server_ms(redis_client)
+    for number in range(40):
+        flood = 18_000.0 if 20 <= number < 24 else 12.0
+        minute = {
+            "at": at - (40 - number) * 60_000,
+            "activity": {"globex": flood, "other": 5.0},
+            "late": {"globex": 31.5} if number == 23 else {},
+        }
+        redis_client.rpush(Keys().tenant_minutes(), json.dumps(minute))
+    async with ops() as client:
+        one = (await client.get("tenants/globex/")).json()
+    history, sources = one["history"], one["stored"]["sources"]
+    assert len(history["at"]) == len(history["per_minute"]) == 39
+    assert max(history["late_seconds"]) == 31.5
+    assert history["late_seconds"].count(0) == 38
+    unusual = history["unusual"]
+    assert at - unusual["since"] == pytest.approx(21 * 60_000, abs=60_000)
+    assert at - unusual["until"] == pytest.approx(17 * 60_000, abs=60_000)
+    assert (unusual["usual"], unusual["most"] > 15_000) == (pytest.approx(2.2, abs=1), True)
+    assert (sources["jobs"], sources["more"]) == (30, False)
+    assert sources["types"] == [
+        {"kind": "job", "job_type": "import", "jobs": 20},
+        {"kind": "job", "job_type": "mail", "jobs": 10},
+    ]
+    assert sources["workers"] == [{"worker": "bulk-7", "jobs": 20}]
+    assert one["redis_bytes"] > 0
+    assert one["all_result_bytes"] == 0
+
+
+async def test_issues_are_those_of_both_servers_and_the_same_in_each_process(
+    ops: Asker, apply: Apply, redis_client: redis.Redis
+) -> None:
+    now, group = server_ms(redis_client), {"waiting": 9, "pending": 0, "applied": 1}
+    for number in range(30):
+        at = now - (30 - number) * 10_000
+        late = {"oldest_ms": at - 24_000, "behind": 1, "furthest": "globex-9"}
+        rows = group | (late if 10 <= number < 15 else {"oldest_ms": None})
+        redis_client.rpush(Keys().samples(), json.dumps({"at": at, "groups": {"rows": rows}}))
+    moment = datetime.now(UTC) - timedelta(minutes=30)
+    for number in range(8):
+        job = {"id": f"r{number}", "job_type": "report"}
+        end = {"type": "failed", "code": "KeyError" if number else "other"}
+        if number == 7:
+            end = {"type": "done"}
+        apply("42", {"at": (moment + timedelta(seconds=number)).isoformat(), **job, **end})
+    apply("42", {"type": "failed", "id": "x", "job_type": "single", "at": moment.isoformat()})
+    async with ops() as client, ops() as other:
+        answers = [(await each.get("issues/")).json() for each in (client, other)]
+    assert answers[0]["issues"] == answers[1]["issues"]
+    behind, failing = answers[0]["issues"]
+    assert (behind["cause"], behind["group"], behind["worst"]) == ("behind", "rows", 24.0)
+    assert (behind["tenants"], behind["tenant"]) == (1, "globex-9")
+    assert (now - behind["begin"], now - behind["end"]) == (200_000, 150_000)
+    assert (failing["cause"], failing["job_type"]) == ("failing", "report")
+    assert (failing["failed"], failing["ended"], failing["code"]) == (7, 8, "KeyError")
+    begin = moment.timestamp() * 1000
+    assert failing["begin"] == pytest.approx(begin, abs=120_000)
+    assert failing["end"] == pytest.approx(begin, abs=180_000)
+    async with ops(redis_url="redis://127.0.0.1:1/0") as client:
+        part = (await client.get("issues/")).json()
+    assert (part["missing"], [each["cause"] for each in part["issues"]]) == (["redis"], ["failing"])
+    async with ops(database_url="postgresql://u@127.0.0.1:1/none") as client:
+        part = (await client.get("issues/")).json()
+    assert part["missing"] == ["postgresql"]
+    assert [each["cause"] for each in part["issues"]] == ["behind"]
+
+
+async def test_a_step_of_a_chart_has_its_highest_minute(ops: Asker, apply: Apply) -> None:
+    apply("42", *({"type": "queued", "id": f"q{n}"} for n in range(100)))
+    async with ops() as client:
+        series = (await client.get("charts/?span=6h")).json()["jobs"]
+    assert sum(series["created"]) == 100
+    assert 30 <= max(series["most"]["created"]) <= 60
+    assert all(
+        most <= total
+        for most, total in zip(series["most"]["created"], series["created"], strict=True)
+    )
 
 
 DELIVERY = ("behind_seconds", "groups", "per_minute", "dead", "stream")

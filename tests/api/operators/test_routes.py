@@ -38,7 +38,7 @@ TENANT = {"x-tenant-id": "42"}
 PROGRESS = "http://127.0.0.1:8000/api/v1/jobs/a1/progress/"
 ACT = {**OPS, "x-jobtrail-console": "1"}
 READS = (
-    "session/ overview/ tenants/ tenants/42/ figures/ charts/ alerts/ jobs/ stalled/ dead/ "
+    "session/ overview/ tenants/ tenants/42/ figures/ charts/ alerts/ issues/ jobs/ stalled/ dead/ "
     "dead/42/1-1/ jobs/42/job/a1/ jobs/42/job/a1/history/ jobs/42/job/a1/result/ "
     "jobs/42/job/none/ jobs/42/job/a1/past/ suggestions/?text=4 failures/ actions/requests/"
 ).split()

@@ -9,14 +9,19 @@ import redis
 
 from consumers.chores import heartbeat, samples
 from consumers.chores.activity import Counted, Tally, per_minute
-from consumers.chores.heartbeat import heartbeats
+from consumers.chores.heartbeat import Heartbeat, heartbeats
+from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
+from consumers.round_trips import server_ms
+from ops.operator_view import RedisOperatorView
 from projections.decoding import Entry, decode
 from streams.appender import EventAppender
+from streams.connection import connect
 from streams.entry_ids import EntryId
 from streams.keys import Keys
 from tests.support.members import Member
+from tests.support.servers import RedisFactory
 
 KEYS = Keys()
 DONE = b'{"type":"done","id":"a1"}'
@@ -182,6 +187,79 @@ def test_tenants_with_dead_letters_are_noted_and_forgotten(redis_client: redis.R
     redis_client.delete("tenant:42:dead")
     part.run()
     assert redis_client.zcard(KEYS.dead_tenants()) == 0
+
+
+def test_the_minutes_of_tenants_show_what_each_of_them_applied(redis_client: redis.Redis) -> None:
+    clock, tally = Clock(), Tally()
+    part = Member(redis_client, tally=tally, clock=clock)
+    view = RedisOperatorView(redis_client, DeadLetterStore(redis_client))
+    for count in (60, 60, 6_000, 60, 60):
+        tally.add(entries("steady", 60) + entries("42", count))
+        clock.now += 61
+        part.run()
+    texts = redis_client.lrange(KEYS.tenant_minutes(), 0, -1)
+    # As if they were a minute apart.
+    minutes = [json.loads(text) | {"at": number * 60_000} for number, text in enumerate(texts)]
+    redis_client.delete(KEYS.tenant_minutes())
+    redis_client.rpush(KEYS.tenant_minutes(), *map(json.dumps, minutes))
+    found = [minute["per_minute"] for minute in view.tenant_minutes()]
+    assert [round(each["42"]) for each in found] == [60, 6_000, 60, 60]
+    assert [round(each["steady"]) for each in found] == [60] * 4
+
+
+def test_a_sample_names_how_many_tenants_are_behind_and_the_furthest(
+    redis_client: redis.Redis,
+) -> None:
+    now = server_ms(redis_client)
+    for number in range(60):
+        tenant, age = f"t{number:02}", 6_000 + number * 1_000
+        redis_client.xadd(KEYS.stream(tenant), {"event": DONE}, id=f"{now - age}-0")
+        redis_client.zadd(KEYS.ready("rows"), {tenant: 1})
+    EventAppender(redis_client).append("new", DONE)
+    Member(redis_client).run()
+    (sample,) = taken(redis_client)
+    rows = sample["groups"]["rows"]
+    assert (rows["behind"], rows["furthest"]) == (60, "t59")
+    behind = json.loads(redis_client.get(KEYS.behind()) or b"")
+    assert (behind["count"], len(behind["tenants"])) == (60, 61)
+    assert behind["tenants"][:2] == ["t59", "t58"]
+
+
+def test_a_group_is_missed_from_the_second_sample_without_a_consumer(
+    redis_client: redis.Redis,
+) -> None:
+    part = Member(redis_client)
+    for _ in range(3):
+        part.run()
+    assert [sample["missing"] for sample in taken(redis_client)] == [[], ["rows"], ["rows"]]
+    Member(redis_client, "another").run()
+    rows = Heartbeat(redis_client, "rows", "new", Tally())
+    rows.run()
+    part.run()
+    assert taken(redis_client)[-1]["missing"] == []
+    rows.leave()
+    for _ in range(2):
+        part.run()
+    assert taken(redis_client)[-1]["missing"] == ["rows"]
+
+
+def test_a_sample_counts_dead_letters_and_refused_writes(open_redis: RedisFactory) -> None:
+    server = open_redis(persist=False)
+    with connect(server.url) as client:
+        client.xadd("tenant:42:dead", {"event": b"x", "reason": b"not_json"})
+        part = Member(client)
+        part.run()
+        part.run()
+        client.config_set("maxmemory", "1")
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            client.set("x", "y")
+        client.config_set("maxmemory", "0")
+        part.run()
+        before, after = taken(client)[-2:]
+        assert (before["dead"], after["dead"]) == (1, 1)
+        assert after["refused"] > before["refused"]
+        view = RedisOperatorView(client, DeadLetterStore(client))
+        assert {each["cause"] for each in view.issues()} >= {"refused", "dead"}
 
 
 def test_dead_letters_that_nobody_noted_are_found(redis_client: redis.Redis) -> None:

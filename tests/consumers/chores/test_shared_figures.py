@@ -39,6 +39,7 @@ PLACES: dict[str, Plant] = {
     "activity": lambda client, odd: client.zadd(KEYS.activity("status"), {odd: 5}),
     "database": lambda client, odd: client.set(KEYS.database("rows"), odd),
     "day": lambda client, odd: client.rpush(KEYS.day_samples(), odd),
+    "minutes": lambda client, odd: client.rpush(KEYS.tenant_minutes(), odd),
     "ready": lambda client, odd: client.zadd(KEYS.ready("status"), {odd: 5}),
 }
 
@@ -55,7 +56,7 @@ def test_an_odd_value_stops_neither_sampling_nor_the_console(
         assert json.dumps(view.samples())
         assert f"c{number}" in {each["name"] for each in view.consumers()}
         assert json.dumps([view.busy_tenants(9), view.late_tenants(), view.dead_tenants()])
-        assert json.dumps(view.day_samples())
+        assert json.dumps([view.day_samples(), view.issues(), view.tenant_minutes()])
         member.leave()
         PLACES[place](redis_client, odd)
         assert view.samples()["at"]
