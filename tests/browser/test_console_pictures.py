@@ -39,6 +39,7 @@ PAGES = {
     "tenants": "tenants",
     "behind": "tenants?order=lag",
     "tenant": "tenants/acme",
+    "issues": "issues",
     "audit": "audit",
     "help": "help/dead",
 }

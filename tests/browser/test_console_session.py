@@ -74,6 +74,9 @@ PAGES = (
     "stalled",
     "dead",
     "tenants",
+    "tenants/acme",
+    "issues",
+    "help/flood",
     "audit",
     "nowhere",
 )

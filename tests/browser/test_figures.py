@@ -139,12 +139,12 @@ def test_overview_and_tenants(page: Page, new_page: NewPage, console: str) -> No
     phone = new_page(viewport={"width": 390, "height": 844}, color_scheme="dark", locale="ko-KR")
     phone.goto(console)
     expect(phone.get_by_text("최근 1시간 실패")).to_be_visible(timeout=30_000)
-    expect(phone.locator(".chart canvas")).to_have_count(7)
+    expect(phone.locator(".chart canvas")).to_have_count(8)
     assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def charts_are_read_by_pointer_and_keyboard(page: Page) -> None:
-    expect(page.locator(".chart canvas")).to_have_count(7)
+    expect(page.locator(".chart canvas")).to_have_count(8)
     waiting = page.locator(".charted", has=page.get_by_role("img", name="rows: waiting"))
     expect(waiting.locator(".clipped")).to_contain_text("up to 9,000")
     expect(page.locator(".marks")).to_contain_text("another consumer was elected")
@@ -230,6 +230,6 @@ def test_a_tenant_that_is_behind_and_a_prometheus_that_is_away_are_named(
     page.goto(f"{console}#/tenants?order=lag")
     rows = page.get_by_role("table", name="Tenants").locator("tbody tr")
     seen_by(page, lambda: rows.count() == 1, "the tenant that is behind")
-    expect(page.get_by_text("1 tenant is behind.")).to_be_visible()
+    expect(page.get_by_text("1 of 1 tenants is behind.")).to_be_visible()
     rows.get_by_role("link", name="late").click()
     expect(page.locator(".note.bad")).to_contain_text("Behind: the oldest unprocessed entry is 1 m")
