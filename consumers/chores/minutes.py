@@ -1,4 +1,4 @@
-"""What a minute's samples had at most: for the samples of a day, and for the history of tenants.
+"""Samples of a minute, with the highest values: for a day, and for the history of tenants.
 
 Ten seconds are too many samples for a day, and one sample a minute would miss what lasted for half
 of one. So the sample of a minute has the highest values of those that it stands for. Used by

@@ -73,7 +73,7 @@ class Sample(SharedFigure):
     dead: int | None = None
     """The dead letters of all tenants."""
     refused: int | None = None
-    """How often Redis has refused a write for want of memory, disk or replicas since it started."""
+    """The writes that Redis has refused since it started, for want of memory, disk or replicas."""
 
 
 class Behind(SharedFigure):

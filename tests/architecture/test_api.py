@@ -15,6 +15,7 @@ ONLY_IN = {
     "prometheus_client": {"metrics", "monitoring", "request_histogram"},
     "starlette.applications": {"app", "other_routes"},
     "projections.reading.all_tenants": {
+        "operators.figures.issues",
         "operators.figures.jobs",
         "operators.figures.tenants",
         "operators.jobs",

@@ -121,11 +121,11 @@ function delivery({ tenant: name, groups, per_minute: activity, dead, behind_sec
     missing(servers.filter((each) => each !== "postgresql")), // which the panel of jobs names
     lateness(behind),
     table(t("tenants.delivery"), [
-      { title: t("tenants.group"), cell: ([group]) => h("strong", { translate: "no" }, group) },
-      { title: t("tenants.activity"), num: true, cell: ([group]) => rate(activity[group] ?? null) },
-      { title: t("tenants.waiting"), num: true, cell: ([, lag]) => count(lag.waiting) },
-      { title: t("tenants.atConsumers"), num: true, cell: ([, lag]) => count(lag.pending) },
-      { title: t("tenants.oldest"), num: true, cell: ([, lag]) => (lag.waiting || lag.pending ? seconds(lag.oldest_seconds) : "–") },
+      { title: t("tenants.group"), phone: "full", cell: ([group]) => h("strong", { translate: "no" }, group) },
+      { title: t("tenants.activity"), num: true, phone: "fact", cell: ([group]) => rate(activity[group] ?? null) },
+      { title: t("tenants.waiting"), num: true, phone: "fact", cell: ([, lag]) => count(lag.waiting) },
+      { title: t("tenants.atConsumers"), num: true, phone: "fact", cell: ([, lag]) => count(lag.pending) },
+      { title: t("tenants.oldest"), num: true, phone: "fact", cell: ([, lag]) => (lag.waiting || lag.pending ? seconds(lag.oldest_seconds) : "–") },
     ], Object.entries(groups), t("tenants.noStream")),
     h("p", {}, dead > 0 ? h("a", { href: `#/dead?tenant=${name}` }, t("tenants.deadCount", { count: dead, shown: count(dead) })) : t("tenants.noDead")));
 }
