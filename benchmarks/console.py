@@ -46,6 +46,9 @@ PAGES: Mapping[str, tuple[str, ...]] = {
     "failed jobs": ("jobs/?state=failed",),
     "stalled jobs": ("stalled/",),
     "dead letters": ("dead/",),
+    "issues": ("issues/",),
+    "failures": ("failures/",),
+    "actions": ("actions/", "actions/requests/"),
 }
 """The requests of each page."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import redis
 from playwright.sync_api import Page, expect
@@ -93,7 +94,7 @@ def test_a_forecast_compares_what_is_left_with_the_most_of_the_last_minute(
 ) -> None:
     page.goto(f"{serve_api(**servers)}/console/")
 
-    def forecast(*left: int) -> object:
+    def forecast(*left: int) -> Any:
         return page.evaluate(FORECAST, left)
 
     assert forecast() is None
@@ -101,6 +102,6 @@ def test_a_forecast_compares_what_is_left_with_the_most_of_the_last_minute(
     assert forecast(500, 0) is None
     assert forecast(100, 200, 300) == ["worse", None]
     assert forecast(300, 300, 300) == ["same", None]
-    trend, seconds = forecast(0, 3_000, 2_000, 1_000)  # type: ignore[misc]  # it is a list
+    trend, seconds = forecast(0, 3_000, 2_000, 1_000)
     assert (trend, 8 <= seconds <= 10) == ("better", True)
     assert forecast(9_000, *[0] * 8, 100, 200) == ["worse", None]
