@@ -94,6 +94,15 @@ def test_unusual_figures_are_shown_as_what_they_mean(
     expect(log).to_contain_text(f"until: {FAR_AWAY}", timeout=30_000)
     page.unroute_all(behavior="ignoreErrors")
 
+    headers["x-request-id"] = "for-several-tenants"
+    for tenant in ("acme", "globex", "globex", "acme"):
+        url = f"{api}/api/v1/ops/dead/discard/?tenant={tenant}&until=0"
+        assert httpx.post(url, headers=headers, timeout=60).status_code == 200
+    page.goto(f"{console}#/audit?tenant=globex")
+    with page.expect_response(re.compile("/ops/actions/[?]")) as loaded:
+        log.get_by_text("2 steps").click(timeout=30_000)
+    assert [step["tenant"] for step in loaded.value.json()["items"]] == ["globex", "globex"]
+
 
 LEGEND = """async ({ spans, moments }) => {
     const { timelineOf } = await import("/console/timeline.js");

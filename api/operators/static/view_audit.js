@@ -94,7 +94,8 @@ function stepsOf(each, sum, visit, opened) {
     try {
       // A request is only listed with what it did, and by an action: others may have chosen the same id.
       const { request_id, action, actor } = each;
-      const facts = await get(`actions/?${queryOf({ request_id, action, actor, cursor })}`, { signal: visit.signal, keep: false });
+      const tenant = visit.query.get("tenant"); // then only the steps of this tenant are counted
+      const facts = await get(`actions/?${queryOf({ request_id, action, actor, tenant, cursor })}`, { signal: visit.signal, keep: false });
       const steps = [...shown, ...facts.items.filter((step) => step.id <= each.id && step.actor === actor)];
       const complete = steps.length >= each.steps || facts.next_cursor === null;
       put(body, steps.slice(0, each.steps).map((step) => stepOf(step, each.steps > 1)),

@@ -48,7 +48,8 @@ export class Visit {
     let current = lastAnswer(path), isFirst = !this.isReturn;
     if (current) draw(current, true);
     await this.live(async () => {
-      const rest = also();
+      const rest = Promise.resolve(also());
+      rest.catch(() => {}); // it is awaited below, unless the answer to the path fails first
       const facts = await get(path, { signal: this.signal });
       if (facts !== current) draw(facts, isFirst);
       current = facts;
