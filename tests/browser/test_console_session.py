@@ -469,3 +469,62 @@ def test_axe_finds_nothing_on_any_page(new_page: NewPage, deployment: Deployment
 def open_all(summaries: Locator) -> None:
     for _ in range(summaries.count()):
         summaries.first.click()
+
+
+NARROW = {"width": 1024, "height": 768}
+LONG_ERROR = "KeyError: 'sheet_name' in row 17; the worker of version 4.2.1 read the file. " * 3
+
+
+def test_a_long_error_is_whole_on_focus_and_when_it_is_opened(
+    new_page: NewPage, deployment: Deployment
+) -> None:
+    failed = {"type": "failed", "id": "long-1", "code": "ValidationError", "error": LONG_ERROR}
+    EventAppender(deployment.client).append("acme", failed)
+    page = new_page(viewport=NARROW)
+    page.goto(f"{deployment.console}#/jobs?id=long")
+    row = page.get_by_role("table", name="Jobs").locator("tbody tr", has_text="long-1")
+    more, text = row.locator("summary"), row.locator(".error-text")
+    expect(more).to_have_attribute("title", LONG_ERROR, timeout=30_000)
+    cut = text.bounding_box()
+    more.click()
+    expect(row.get_by_text("Show less")).to_be_visible()
+    opened = text.bounding_box()
+    assert cut
+    assert opened
+    assert opened["height"] > 2 * cut["height"]
+    more.click()
+    row.get_by_role("link", name="ValidationError").focus()
+    page.keyboard.press("Tab")
+    focused = text.bounding_box()
+    assert focused
+    assert focused["height"] == opened["height"]
+
+
+def test_states_are_in_the_operators_language_with_the_status_that_clients_see(
+    new_page: NewPage, deployment: Deployment
+) -> None:
+    page = new_page(locale="ko-KR", viewport=NARROW)
+    page.goto(f"{deployment.console}#/jobs?id=import")
+    state = page.locator("td .badge", has_text="완료")
+    expect(state).to_have_attribute("title", "DONE", timeout=30_000)
+    box = state.bounding_box()
+    assert box
+    assert box["height"] < box["width"]  # not one letter below the other
+    page.goto(f"{deployment.console}#/jobs/acme/job/import-1")
+    heading(page, "import-1")
+    expect(page.locator(".state").first).to_contain_text("완료")
+
+
+def test_all_pages_are_within_the_screen_of_a_phone(
+    new_page: NewPage, deployment: Deployment
+) -> None:
+    for locale in ("en-GB", "ko-KR"):
+        page = new_page(locale=locale, viewport=PHONE)
+        page.goto(deployment.console)
+        links = page.locator("nav a")
+        expect(links).to_have_count(8, timeout=30_000)
+        for link in links.all():
+            box = link.bounding_box()
+            assert box
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= PHONE["width"], link.inner_text()

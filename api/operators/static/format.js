@@ -1,7 +1,7 @@
 // The formats of numbers, sizes, states and progress. Those of times are in time.js.
 
 import { h } from "./dom.js";
-import { locale, t } from "./text.js";
+import { language, locale, t } from "./text.js";
 
 export { exact, moment, seconds, when as ago } from "./time.js";
 
@@ -35,6 +35,18 @@ const WORDS = { __proto__: null, queued: "queued", processing: "processing", don
 
 export function badge(state, word) {
   return h("span", { class: `badge is-${WORDS[state] ?? "other"}`, translate: "no" }, word ?? state);
+}
+
+/** Return the word for a job's state; in English it is the status that clients see, such as READY. */
+export function stateWord(state, status) {
+  return language !== "en" && state in WORDS ? t(`state.${state}`) : status ?? state;
+}
+
+/** Make the badge of a job's state, with the status that clients see. */
+export function stateBadge(state, status) {
+  const node = badge(state, stateWord(state, status));
+  if (status && node.textContent !== status) node.title = status;
+  return node;
 }
 
 /** Return the step in a progress: its name for people, its number, their number, and its own percent. */

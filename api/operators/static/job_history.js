@@ -2,7 +2,7 @@
 
 import { copyButton } from "./copy.js";
 import { h, put } from "./dom.js";
-import { badge, bar, bytes, percent, pretty } from "./format.js";
+import { bar, bytes, percent, pretty, stateBadge } from "./format.js";
 import { get } from "./http.js";
 import { t } from "./text.js";
 import { exact, when } from "./time.js";
@@ -110,7 +110,7 @@ export function past(visit, where, count) {
 function pastState({ at, type, state, won, answer }) {
   const text = JSON.stringify(answer, null, 2);
   return [
-    h("p", { class: "state" }, h("span", {}, t("job.asItWasAt", { time: exact(at) })), badge(state, answer?.status ?? state),
+    h("p", { class: "state" }, h("span", {}, t("job.asItWasAt", { time: exact(at) })), stateBadge(state, answer?.status),
       state === "processing" && bar(answer?.progress)),
     h("p", { class: "hint" }, t(won ? "job.eventWon" : "job.eventLost", { type })),
     h("div", { class: "copied" }, copyButton(text, t("job.answer")), h("pre", { tabindex: "0", translate: "no" }, text)),

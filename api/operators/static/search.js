@@ -1,7 +1,7 @@
 // Searches for jobs: their addresses, their filters, and the table of what was found.
 
 import { h, table } from "./dom.js";
-import { badge, bar, jobHref } from "./format.js";
+import { bar, jobHref, stateBadge } from "./format.js";
 import { parts, t } from "./text.js";
 import { when, zoneIsUtc } from "./time.js";
 import { goTo } from "./visit.js";
@@ -11,6 +11,7 @@ export const STATES = ["queued", "processing", "done", "failed", "cancelled"];
 export const SPANS = { __proto__: null, "15m": 900, "1h": 3_600, "24h": 86_400, "7d": 604_800 };
 const FILTERS = ["id", "part", "tenant", "kind", "state", "job_type", "worker", "code", "last", "since", "until"];
 const LABEL = "label.";
+const SHORT_ERROR = 60; // characters that fit in two lines
 const MINUTE = 60_000; // milliseconds
 
 /** Return the address of a search: searchHref({ tenant: "acme", "label.customer": "c8" }). */
@@ -148,17 +149,27 @@ export function workerCell(job) {
 function outcomeCell(job) {
   if (job.state === "processing") return bar(job.progress);
   if (!job.error && !job.code) return "";
-  return h("span", { class: "error-text", title: job.error, translate: "no" }, job.code && [h("a", { href: searchHref({ code: job.code }) }, job.code), " "], job.error);
+  const code = job.code && h("a", { class: "badge is-failed", href: searchHref({ code: job.code }), translate: "no" }, job.code);
+  return h("div", { class: "outcome" }, code, job.error && errorText(job));
+}
+
+/** Show an error; a long one is cut to two lines until it is focused or opened. */
+function errorText(job) {
+  const text = h("span", { class: "error-text", translate: "no" }, job.error);
+  if (job.error.length <= SHORT_ERROR && !job.error.includes("\n")) return text;
+  return h("details", { "data-key": `error ${jobHref(job)}` },
+    h("summary", { "data-key": `error of ${jobHref(job)}`, title: job.error }, text,
+      h("span", { class: "more-text" }, t("jobs.showMore")), h("span", { class: "less-text" }, t("jobs.showLess"))));
 }
 
 function timesCell(job) {
-  return h("div", { class: "lines" }, h("span", { class: "not-on-phone" }, when(job.created_at)), h("small", {}, parts("jobs.updatedAt", { time: when(job.updated_at) })));
+  return h("div", { class: "lines" }, h("span", { class: "not-on-phone" }, when(job.created_at)), h("small", { class: "updated" }, parts("jobs.updatedAt", { time: when(job.updated_at) })));
 }
 
 /** Make the table of jobs. */
 export function jobTable(items, empty) {
   return table(t("jobs.title"), [
-    { title: t("jobs.state"), phone: "lead", cell: (job) => badge(job.state, job.status) },
+    { title: t("jobs.state"), phone: "lead", cell: (job) => stateBadge(job.state, job.status) },
     { title: t("jobs.job"), wide: true, phone: "lead", cell: jobCell },
     { title: t("jobs.tenant"), wide: true, phone: "line", cell: tenantCell },
     { title: t("jobs.typeAndWorker"), phone: "line", cell: (job) => h("div", { class: "lines" }, typeCell(job), h("small", { class: "not-on-phone" }, workerCell(job))) },

@@ -3,7 +3,7 @@
 import { copyButton } from "./copy.js";
 import { areRowsLate } from "./deployment.js";
 import { h, panel, put, table } from "./dom.js";
-import { ENDS, badge, bar, bytes, count, percent, pretty, stepOf } from "./format.js";
+import { ENDS, bar, bytes, count, percent, pretty, stateBadge, stateWord, stepOf } from "./format.js";
 import { get, path, serverNow } from "./http.js";
 import { children, history, past } from "./job_history.js";
 import { jobTable, searchHref } from "./search.js";
@@ -69,7 +69,7 @@ function title(tenant, kind, id) {
 
 function head({ job: row, live, events, last_failure: failure }, kind) {
   if (!row) {
-    return h("section", { class: "panel" }, h("p", { class: "note" }, t("job.notStored", { kind, status: live.status })));
+    return h("section", { class: "panel" }, h("p", { class: "note" }, t("job.notStored", { kind, status: statusWord(live) })));
   }
   const link = (filter, text) => text && h("a", { href: searchHref(filter), translate: "no" }, text);
   const duration = row.ended_at && row.started_at && (Date.parse(row.ended_at) - Date.parse(row.started_at)) / 1000;
@@ -82,12 +82,12 @@ function head({ job: row, live, events, last_failure: failure }, kind) {
     ["updated", when(row.updated_at)],
     ["duration", duration !== null && seconds(Math.max(0, duration))],
     ["events", count(events)],
-    ["redisStatus", live ? h("span", { translate: "no" }, live.status) : t("job.expired")],
+    ["redisStatus", live ? statusWord(live) : t("job.expired")],
   ].filter(([, value]) => value);
   const labels = Object.entries(row.labels ?? {});
   return h("section", { class: "panel now", "aria-label": t("job.stateLabel") },
-    h("p", { class: "state" }, badge(row.state, row.status), row.state === "processing" && bar(row.progress)),
-    live && live.status !== row.status && areRowsLate() && h("p", { class: "note warn" }, t("job.rowLate", { status: live.status })),
+    h("p", { class: "state" }, stateBadge(row.state, row.status), row.state === "processing" && bar(row.progress)),
+    live && live.status !== row.status && areRowsLate() && h("p", { class: "note warn" }, t("job.rowLate", { status: statusWord(live) })),
     row.state === "processing" && running(row),
     row.error && h("div", { class: "copied" },
       row.code && h("p", {}, t("job.code"), " ", h("a", { href: searchHref({ code: row.code }), translate: "no" }, h("code", {}, row.code))),
@@ -97,6 +97,11 @@ function head({ job: row, live, events, last_failure: failure }, kind) {
     h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, t(`job.${name}`)), h("dd", {}, value)))),
     labels.length > 0 && h("ul", { class: "labels", "aria-label": t("job.labels") }, labels.map(([name, value]) =>
       h("li", {}, h("a", { href: searchHref({ tenant: row.tenant, [`label.${name}`]: value }), translate: "no" }, h("b", {}, name), ` ${value}`)))));
+}
+
+/** Return the word for what clients see. */
+function statusWord({ status }) {
+  return stateWord(status.toLowerCase(), status);
 }
 
 /** Show why an attempt that is retried has failed, or what operators alone read about the end. */

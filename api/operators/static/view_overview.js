@@ -108,8 +108,10 @@ function recentFailures(each) {
   const { recent } = each;
   if (!recent) return "–";
   if (!recent.failed) return h("span", { class: "hint" }, parts("overview.lastFailed", { time: ago(recent.last_failed_at) }));
-  return h("span", { class: failureTone(each) ? "bad-text" : null },
-    t("overview.failedOf", { failed: count(recent.failed), ended: count(recent.failed + recent.done) }));
+  return h("div", { class: "lines" },
+    h("span", { class: failureTone(each) ? "bad-text" : null },
+      t("overview.failedOf", { failed: count(recent.failed), ended: count(recent.failed + recent.done) })),
+    h("small", {}, parts("overview.lastFailed", { time: ago(recent.last_failed_at) })));
 }
 
 function slowest(figures) {

@@ -73,7 +73,7 @@ export class Visit {
         else if (wasAsked || !isSelecting()) {
           await work();
           updatedAt = Date.now();
-          setStatus(paused ? "paused" : "live");
+          setStatus(paused || document.hidden ? "paused" : "live");
         } else if (!warning.isConnected) setStatus("paused", t("shell.pausedSelecting"));
         pause = asked ? 0 : usual();
       } catch (error) {
@@ -90,7 +90,12 @@ export class Visit {
       asked = true;
       return update();
     };
-    const onVisibilityChange = () => (document.hidden ? (clearTimeout(timer), setStatus("paused")) : update());
+    const onVisibilityChange = () => {
+      if (!document.hidden) return update();
+      clearTimeout(timer);
+      if (!busy) setStatus("paused"); // else at the end of the work, after its last request
+      return undefined;
+    };
     document.addEventListener("visibilitychange", onVisibilityChange, { signal: this.signal });
     document.addEventListener("pausechange", () => (paused ? update() : refresh()), { signal: this.signal });
     this.signal.addEventListener("abort", () => clearTimeout(timer));

@@ -6,7 +6,7 @@
 // if the operator allowed that. Watches last until the tab is closed.
 
 import { h, put, toast } from "./dom.js";
-import { ENDS } from "./format.js";
+import { ENDS, stateWord } from "./format.js";
 import { get, lastAnswer } from "./http.js";
 import { t } from "./text.js";
 
@@ -92,7 +92,7 @@ function ofJob({ job, live }) {
   const word = job?.status ?? live?.status, state = job?.state ?? null;
   return {
     seen: word, over: ENDS.includes(state),
-    text: () => t("watch.isNow", { status: word }), fresh: (before) => Number(before !== word),
+    text: () => t("watch.isNow", { status: word && stateWord(state ?? word.toLowerCase(), word) }), fresh: (before) => Number(before !== word),
   };
 }
 
