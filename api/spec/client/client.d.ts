@@ -198,6 +198,7 @@ export interface Timing {
   poll: number;
   answer: number;
   opening: number;
+  check: number;
   quiet: number;
   climb: number;
   backoff: number;

@@ -34,6 +34,7 @@ const CALLED_AFTER_CLOSE = ["onConnectionState", "onClose"];
 const TENANT_PATH = "/api/v1/events";
 const QUERY_PATH = "/api/v1/progress/query";
 const QUERY_IDS = 200; // the most ids in one query
+const ON_ITS_WAY = 1_000; // how long an event may take longer than the answer to a request
 
 const TIMING = {
   wait: 25_000, // how long the server may hold a long poll
@@ -41,7 +42,8 @@ const TIMING = {
   poll: 3_000, // between two polls, unless the server sends `Retry-After`
   answer: 15_000, // the time limit for an answer
   opening: 5_000, // the time limit for the first event of a live stream
-  quiet: 30_000, // after this time without events, a plain request checks whether one was missed
+  check: 5_000, // after this time without events, a plain request checks whether one was missed
+  quiet: 30_000, // the longest time between such checks, which is doubled each time
   climb: 60_000, // after this time, a better mode is tried again; doubled each time
   backoff: 500, // before the first retry; doubled each time, up to `backoffMost`
   backoffMost: 15_000,
@@ -278,18 +280,22 @@ class Watch {
    */
   #stream() {
     return this.until((over) => {
-      let delivered = false, timer;
+      let delivered = false, timer, checks = 0;
       let proven = this.streamed || !this.provesStream;
       const source = this.#open();
-      const isAlive = (time = this.streamed ? this.timing.quiet : this.timing.opening) => {
+      const isAlive = () => {
         this.#connected("sse");
         clearTimeout(timer);
-        timer = setTimeout(check, time);
+        const { check: first, quiet, opening } = this.timing;
+        timer = setTimeout(check, this.streamed || checks ? Math.min(first * 2 ** checks, quiet) : opening);
       };
       const check = async () => {
         const news = await this.request().catch(() => undefined);
-        if (news === false && source.readyState !== 2) isAlive(this.timing.quiet);
-        else over({ delivered, silent: news === true });
+        checks += 1;
+        if (news === undefined || source.readyState === 2) return over({ delivered, silent: news === true });
+        if (!news) return isAlive();
+        clearTimeout(timer); // the event with the news may be on its way, and then the stream is alive
+        timer = setTimeout(() => over({ delivered, silent: true }), ON_ITS_WAY);
       };
       source.addEventListener("open", () => {
         if (proven) isAlive();
@@ -297,6 +303,7 @@ class Watch {
       });
       source.addEventListener("state", (event) => {
         proven = delivered = this.streamed = true;
+        checks = 0;
         isAlive();
         this.onEvent(event.data, event.lastEventId);
       });
