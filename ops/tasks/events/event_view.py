@@ -9,22 +9,22 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
 from ops.errors import WrongArgument
 from ops.tasks.events.stream_tail import RawEntry
 from ops.tasks.job_status import STATE_COLOURS
 from ops.text.tables import Line, Span
 from ops.text.times import local_time
-from streams.events import TYPES, Event, InvalidEvent, Progress, parse_event
+from streams.events import TYPES, Event, InvalidEvent, Progress, dump_json, parse_event
 from streams.kinds import KINDS, State
 
-_SHOWN_BEFORE = {"v", "type", "kind", "id", "event_id", "at", "traceparent"}
+_LEFT_OUT = {"v", "type", "kind", "id", "event_id", "at", "traceparent"}
+"""Fields that are at the beginning of the line, or of no interest to people."""
 _SHOWN_FIRST = ("error", "code", "result")
+_IN_PROGRESS_TEXT = {"step", "percent", "step_index", "step_total", "step_name_display"}
 
 
 class Filter(NamedTuple):
-    """The events to show; an empty sequence excludes none."""
+    """The events to show; an empty sequence means no restriction."""
 
     kinds: Sequence[str] = ()
     ids: Sequence[str] = ()
@@ -32,7 +32,7 @@ class Filter(NamedTuple):
     states: Sequence[str] = ()
 
     def takes(self, entry: RawEntry) -> bool:
-        """Return whether the entry is to be shown; one that is no event has nothing to choose."""
+        """Return whether the entry is shown; one that is not a valid event only without filters."""
         if not any(self):
             return True
         try:
@@ -62,12 +62,12 @@ def state_of(event_type: str) -> State:
     """Return the state that a type of event reports."""
     try:
         return State(event_type)
-    except ValueError:
+    except ValueError:  # `progress`, the only type that is not the name of a state
         return State.PROCESSING
 
 
 def json_of(entry: RawEntry) -> dict[str, object]:
-    """Return the entry as an object; an event that is not JSON is a text."""
+    """Return the entry as a JSON object; its event is a string if it is not JSON."""
     try:
         event: object = json.loads(entry.raw, parse_constant=_refused)
     except (ValueError, RecursionError):
@@ -76,7 +76,10 @@ def json_of(entry: RawEntry) -> dict[str, object]:
 
 
 def describe(entry: RawEntry) -> tuple[Line, bool]:
-    """Return one entry as spans, and whether the line may be cut: progress comes again."""
+    """Return the entry as spans, and whether it may be cut at the width of the terminal.
+
+    Progress may, because more of it follows.
+    """
     when = Span(local_time(entry.entry_id.time, milliseconds=True), "dim")
     try:
         event = parse_event(entry.raw)
@@ -92,12 +95,12 @@ def describe(entry: RawEntry) -> tuple[Line, bool]:
 
 
 def _facts(event: Event) -> Iterator[str]:
-    """Yield texts about an event: step, percent, error and result first, and then its fields."""
-    done = _SHOWN_BEFORE
+    """Yield texts about an event: its progress, then error, code and result, then other fields."""
+    left_out = _LEFT_OUT
     if isinstance(event, Progress):
-        done = done | {"step", "percent", "step_index", "step_total", "step_name_display"}
+        left_out = left_out | _IN_PROGRESS_TEXT
         yield _progress(event)
-    facts: dict[str, Any] = event.model_dump(exclude=done, exclude_none=True)
+    facts: dict[str, Any] = event.model_dump(exclude=left_out, exclude_none=True)
     first = {name: facts[name] for name in _SHOWN_FIRST if name in facts}
     for name, value in {**first, **facts}.items():
         yield f"{name}={value if isinstance(value, str) else _json(value)}"
@@ -105,13 +108,18 @@ def _facts(event: Event) -> Iterator[str]:
 
 def _progress(event: Progress) -> str:
     percent = None if event.percent is None else f"{event.percent:g}%"
-    index = None if event.step_index is None else f"{event.step_index}/{event.step_total or '?'}"
+    steps = (event.step_index, event.step_total)
+    index = None if steps == (None, None) else "/".join(map(_number, steps))
     name = event.step_name_display if event.step_name_display != event.step else None
     return " ".join(filter(None, (event.step, percent, index, name)))
 
 
+def _number(step: int | None) -> str:
+    return "?" if step is None else str(step)
+
+
 def _json(value: object) -> str:
-    return orjson.dumps(value, default=str).decode()
+    return dump_json(value).decode()
 
 
 def _state(text: str) -> str:

@@ -51,6 +51,16 @@ def test_end__has_the_error_before_all_else() -> None:
     assert "job:a1  error=no paper  code=x  attempt=1  job_type=omr" in shown(event)
 
 
+def test_numbers_of_any_size__are_shown() -> None:
+    assert f'result={{"n":{2**70}}}' in shown(entry(type="done", id="a1", result={"n": 2**70}))
+    assert f'extra={{"n":{2**70}}}' in shown(entry(type="progress", id="a1", extra={"n": 2**70}))
+
+
+def test_step_without_a_total_or_an_index__is_shown() -> None:
+    assert "a1  0/?" in shown(entry(type="progress", id="a1", step_index=0))
+    assert "a1  ?/7" in shown(entry(type="progress", id="a1", step_total=7))
+
+
 @pytest.mark.parametrize(("ms", "year"), [(0, "1970"), (2**63, "9999")])
 def test_entry_that_is_no_event_or_of_another_age__is_shown(ms: int, year: str) -> None:
     assert shown(entry(ms, type="paused", id="a1")).startswith(year)
