@@ -18,8 +18,11 @@ import orjson
 
 from api.http.problems import BadRequest
 
-MAX_LENGTH = 1_000
-"""The most characters of a cursor that are accepted; ours have a few hundred at most."""
+MAX_LENGTH = 4_000
+"""The most characters of a cursor that are accepted.
+
+Ours have less than 2,000: that of a history contains the identity of an event, with an event id of
+up to 200 characters, which JSON may escape."""
 
 _CHECKSUM_BYTES = 8
 

@@ -478,6 +478,21 @@ async def test_a_history_is_served_whatever_its_events_escape(
     assert len(served) == 12
 
 
+@pytest.mark.parametrize("letter", ["\U0001f600", "\x01", "한"])
+async def test_history__longest_event_ids__every_page_can_be_requested(
+    ask: Asker, store: Store, database_url: str, letter: str
+) -> None:
+    event = {"type": "progress", "id": "a", "event_id": letter * 200}
+    store("t", event, {**event, "percent": 1}, {"type": "done", "id": "a"})
+    seen, cursor = list[str](), ""
+    async with ask(database_url=database_url) as client:
+        for _ in range(3):
+            answer = await client.get(f"/api/v1/jobs/a/history/?limit=1{cursor}")
+            seen += ids(answer, "entry_id")
+            cursor = f"&cursor={answer.json()['next_cursor']}"
+    assert seen == ["1000-0", "2000-0", "3000-0"]
+
+
 async def test_long_history(ask: Asker, store: Store, database_url: str) -> None:
     """The size of a page does not depend on the number of events."""
     store("t", {"type": "queued", "id": "a"})
