@@ -18,6 +18,7 @@ from tests.support.workbooks import (
     KOREAN,
     edited,
     part,
+    phone,
     repacked,
     student,
     with_openpyxl,
@@ -93,6 +94,16 @@ def external_links(path: Path) -> Path:
 
 def formulas_never_calculated(path: Path) -> Path:
     return with_openpyxl(path, [KOREAN, ['=HYPERLINK("http://x.invalid","김")', *student(1)[1:]]])
+
+
+def template_before_headings_never_calculated(path: Path) -> Path:
+    def edit(book: Any) -> None:
+        book.active.append(["이름", "학부모전화"])
+        sheet = book.create_sheet("명부")
+        sheet.append(['="이"&"름"', "학부모전화"])
+        sheet.append(["김하늘", phone(1)])
+
+    return edited(path, edit)
 
 
 def commands_in_formulas(path: Path) -> Path:
@@ -230,6 +241,7 @@ HOSTILE: list[tuple[Callable[[Path], Path], str, str]] = [
     (a_million_columns, "too_wide", "is 1,000,000 columns wide"),
     (external_links, "external_links", "has links to other workbooks: break them"),
     (formulas_never_calculated, "formulas", "holds formulas that were never calculated"),
+    (template_before_headings_never_calculated, "formulas", "holds formulas that were never"),
     (commands_in_formulas, "formulas", "holds formulas that were never calculated"),
     (macros, "macros", "holds macros: save it as .xlsx"),
     (macros_in_an_encoded_name, "macros", "holds macros: save it as .xlsx"),

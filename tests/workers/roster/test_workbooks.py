@@ -145,6 +145,51 @@ def trailing_merged_note(path: Path) -> Path:
     return edited(path, edit)
 
 
+def siblings_with_names_like_notes(path: Path) -> Path:
+    """Rows of one own cell: a sibling below a merged phone, and a name without any phone."""
+
+    def edit(book: Any) -> None:
+        rows = (
+            HEADER,
+            KIM,
+            ["문의현"],
+            ["주의"],
+            ["이바다"],
+            ["주의영"],
+            ["문의처"],
+            ["문의는 전화로"],
+        )
+        for row in rows:
+            book.active.append([row[0], None, *row[1:]])
+        book.active.merge_cells("C2:C5")
+        book.active.merge_cells("A5:B5")
+
+    return edited(path, edit)
+
+
+def notes_beside_a_merged_grade(path: Path) -> Path:
+    """A grade that is merged over the rows of a note does not make a student of it."""
+
+    def edit(book: Any) -> None:
+        for row in (["학년", *HEADER], [3, *KIM], [None, "※ 전학 예정"], [None, *LEE]):
+            book.active.append(row)
+        book.active.merge_cells("A2:A4")
+
+    return edited(path, edit)
+
+
+def names_merged_over_two_columns(path: Path) -> Path:
+    """As their heading is: a row without a phone is refused, and a wider one is a note."""
+
+    def edit(book: Any) -> None:
+        for name, phone_text in (HEADER, KIM, ["박구름", None], ["문서 끝입니다", None]):
+            book.active.append([name, None, phone_text])
+        for cells in ("A1:B1", "A2:B2", "A3:B3", "A4:C4"):
+            book.active.merge_cells(cells)
+
+    return edited(path, edit)
+
+
 def cover_sheet_first(path: Path) -> Path:
     def edit(book: Any) -> None:
         book.active.append(["안내", "이 파일은"])
@@ -307,6 +352,13 @@ AWKWARD: list[tuple[Write, list[tuple[Any, ...]]]] = [
     (blank_and_coloured_rows, [(2, *KIM), (6, *LEE)]),
     (trailing_notes, [(2, *KIM), (7, "홍길동", NO_PHONE)]),
     (trailing_merged_note, [(2, *KIM)]),
+    (
+        siblings_with_names_like_notes,
+        [(2, *KIM), (3, "문의현", KIM[1]), (4, "주의", KIM[1]), (5, "이바다", KIM[1]),
+         (6, "주의영", NO_PHONE)],
+    ),
+    (notes_beside_a_merged_grade, [(2, *KIM), (4, *LEE)]),
+    (names_merged_over_two_columns, [(2, *KIM), (3, "박구름", NO_PHONE)]),
     (cover_sheet_first, [(2, *KIM)]),
     (hidden_sheet_first, [(2, *LEE)]),
     (chart_sheet_first, [(2, *KIM)]),

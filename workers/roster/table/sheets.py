@@ -1,12 +1,12 @@
-"""The table of students in a workbook: the first visible sheet with a header and rows.
+"""The table of students in a workbook: the first visible sheet with a header and rows below it.
 
-Used by `workers.roster.reader_process`.
+If no sheet has rows, it is the first one with a header. Used by `workers.roster.reader_process`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from workers.roster.errors import RosterError
@@ -22,13 +22,18 @@ from workers.roster.table.heading_words import field_of
 from workers.roster.xlsx.cells import FromAbove, Uncalculated, clean
 from workers.roster.xlsx.merges import MergedDown
 from workers.roster.xlsx.workbook import SheetRows, Texts, Workbook
+from workers.roster.xlsx.worksheet import Merge
 
 NAME_LENGTH = 40
-"""Characters of a sheet's name that are reported; the limit of the format is 31."""
+"""The length to which a sheet's name is cut; the format allows 31, but files exceed it."""
 
 _NOTE = re.compile(
-    r"[※*#▶▷●○◎■□◆◇★☆→⇒·•<\[(-]|비고|참고|주의|문의|합계|총계|(notes?|total)\b", re.IGNORECASE
+    r"[※*#▶▷●○◎■□◆◇★☆→⇒·•<\[(-]|비고|참고|합계|총계|(notes?|total)\b"
+    # 문 and 주 are family names: 문의현 is a name, and 문의처 is not.
+    r"|(주의|문의)(?:(?:사항|처|란|점|요망|전화)$|(?![가-힣]{1,2}$))",
+    re.IGNORECASE,
 )
+"""The beginning of the text of a note."""
 
 
 class TextRow(NamedTuple):
@@ -47,10 +52,11 @@ class Table(NamedTuple):
 
 
 def open_table(workbook: Workbook) -> Table:
-    """Return the table of a workbook that was inspected (`xlsx.package`).
+    """Return the table of a workbook that `xlsx.package.inspect` found safe to read.
 
     Raises:
-        RosterError: no visible sheet has a header row, or the file is damaged.
+        RosterError: no visible sheet has a header row, formulas have no values, or the file is
+            damaged. Iterating `rows` raises it, too.
     """
     empty: Table | None = None
     uncalculated = False
@@ -61,13 +67,14 @@ def open_table(workbook: Workbook) -> Table:
             uncalculated = uncalculated or any(map(_has_uncalculated, top))
             continue
         table = Table(clean(sheet.name)[:NAME_LENGTH], sheet.last_row, _rows(sheet, header))
-        if _first(sheet, header):
+        if _has_rows(sheet, header):
             return table
         empty = empty or table
-    if empty:
-        return empty
+    # Before an empty table, which may be a template: the other sheet may have the students.
     if uncalculated:
         raise _uncalculated_error()
+    if empty:
+        return empty
     raise RosterError(
         f"no visible sheet has a header with the columns 이름 and 학부모 전화번호 (name, parent "
         f"phone) in its first {HEADER_WITHIN} rows",
@@ -76,7 +83,7 @@ def open_table(workbook: Workbook) -> Table:
 
 
 def _top(sheet: SheetRows) -> list[Row]:
-    """Return the rows that may be the header, and enough rows below to choose columns."""
+    """Return the first `HEADER_WITHIN` rows, and `SAMPLE_ROWS` more, to choose columns by."""
     top: list[Row] = []
     below = 0
     for number, texts in sheet:
@@ -87,8 +94,8 @@ def _top(sheet: SheetRows) -> list[Row]:
     return top
 
 
-def _first(sheet: SheetRows, header: Header) -> TextRow | None:
-    return next(_read(sheet, header), None)
+def _has_rows(sheet: SheetRows, header: Header) -> bool:
+    return next(_read(sheet, header), None) is not None
 
 
 def _rows(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
@@ -101,28 +108,51 @@ def _rows(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
 
 def _read(sheet: SheetRows, header: Header) -> Iterator[TextRow]:
     """Yield the rows with data, without blank rows, notes and repeated headers."""
-    wide = {(merge.top, merge.left) for merge in sheet.merges if merge.right > merge.left}
+    wide_cells = _wide_cells(sheet.merges, header)
     merged = MergedDown(sheet.merges, below=header.number, columns=header.columns.values())
-    fields = {index: field for field, index in header.columns.items()}
+    field_by_column = {index: field for field, index in header.columns.items()}
     for number, texts in sheet:
         if number <= header.number:
             continue
-        own, shared = merged.of(number, texts)
-        found = {fields[index]: text for index, text in own.items() if index in fields}
-        if not found or _is_note(number, own, wide) or _is_header(texts, found, header):
+        own, from_above = merged.of(number, texts)
+        found = _by_field(own, field_by_column)
+        shared = _by_field(from_above, field_by_column)
+        # A row that shares the name or the phone of the row above is a student's, as of a sibling.
+        is_note = shared.keys().isdisjoint(NEEDED) and _is_note(number, own, wide_cells)
+        if not found or is_note or _is_header(texts, found, header):
             continue
-        merged_in = {fields[index]: text for index, text in shared.items()}
-        if "name" in merged_in:
-            merged_in["name"] = FromAbove(merged_in["name"])
-        yield TextRow(number, found | merged_in)
+        if "name" in shared:
+            shared["name"] = FromAbove(shared["name"])
+        yield TextRow(number, found | shared)
 
 
-def _is_note(number: int, texts: Texts, wide: set[tuple[int, int]]) -> bool:
+def _by_field(texts: Texts, field_by_column: Mapping[int, str]) -> dict[str, str]:
+    return {
+        field_by_column[index]: text for index, text in texts.items() if index in field_by_column
+    }
+
+
+def _wide_cells(merges: Iterable[Merge], header: Header) -> frozenset[tuple[int, int]]:
+    """Return the row and the column of the first cell of each range over several columns.
+
+    Ranges over the same columns as a heading are left out: the table is laid out that way.
+    """
+    as_headings = {
+        (merge.left, merge.right) for merge in merges if merge.top <= header.number <= merge.bottom
+    }
+    return frozenset(
+        (merge.top, merge.left)
+        for merge in merges
+        if merge.right > merge.left and (merge.left, merge.right) not in as_headings
+    )
+
+
+def _is_note(number: int, texts: Texts, wide_cells: frozenset[tuple[int, int]]) -> bool:
     """Return True if a row is a note: a single cell, merged over columns or marked as a note."""
     if len(texts) != 1:
         return False
     [(index, text)] = texts.items()
-    return _NOTE.match(text) is not None or (number, index) in wide
+    return _NOTE.match(text) is not None or (number, index) in wide_cells
 
 
 def _is_header(texts: Texts, found: dict[str, str], header: Header) -> bool:
@@ -130,6 +160,7 @@ def _is_header(texts: Texts, found: dict[str, str], header: Header) -> bool:
     if texts in header.rows:
         return True
     words = [found.get(field, "") for field in NEEDED]
+    # A text that ends with a digit is a phone number and no heading.
     return not words[1][-1:].isdecimal() and [field_of(word) for word in words] == list(NEEDED)
 
 
