@@ -36,7 +36,7 @@ OPEN_SECONDS = 60.0
 POLL_SECONDS = 5.0
 
 PAGES: Mapping[str, tuple[str, ...]] = {
-    "overview": ("overview/", "figures/", "alerts/", "charts/?span=1h"),
+    "overview": ("overview/", "figures/", "alerts/", "issues/", "charts/?span=1h"),
     "charts of a day": ("charts/?span=24h",),
     "tenants by activity": ("tenants/",),
     "tenants by failures": ("tenants/?order=failures",),

@@ -7,6 +7,7 @@ The endpoints about jobs are in `api.operators.jobs`, those about dead letters i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
@@ -33,6 +34,14 @@ from streams.settings import Settings
 T = TypeVar("T")
 
 URL = "/api/v1/ops"
+
+_UNAVAILABLE = {
+    "description": "unavailable",
+    "refuses_writes": None,
+    "used_bytes": None,
+    "max_bytes": None,
+}
+"""What is known of a server that is unavailable."""
 
 
 def operator_routes(
@@ -82,6 +91,7 @@ class _Endpoints:
         self._gate = gate
         self._view = view
         self._jobs = jobs
+        self._away_since: dict[str, int] = {}
 
     async def session(self, request: Request) -> object:
         """Return who the caller is and whether they may act, and what the server knows."""
@@ -99,8 +109,8 @@ class _Endpoints:
             or_none(asyncio.to_thread(self._view.samples)),
             or_none(asyncio.to_thread(self._view.consumers)),
             or_none(self._jobs.stalled_count()),
-            _server("redis", asyncio.to_thread(self._view.health)),
-            _server("postgresql", self._jobs.health()),
+            self._server("redis", asyncio.to_thread(self._view.health)),
+            self._server("postgresql", self._jobs.health()),
         )
         return {
             "samples": samples,
@@ -109,14 +119,11 @@ class _Endpoints:
             "servers": servers,
         }
 
-
-async def _server(name: str, work: Awaitable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the JSON of a server's status; `work` returns what is known of an available one."""
-    unavailable = {
-        "description": "unavailable",
-        "refuses_writes": None,
-        "used_bytes": None,
-        "max_bytes": None,
-    }
-    found = await or_none(work)
-    return {"name": name, "ok": found is not None, **unavailable, **(found or {})}
+    async def _server(self, name: str, work: Awaitable[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return a server's status; `work` returns what is known of an available one."""
+        found = await or_none(work)
+        if found is None:
+            since = self._away_since.setdefault(name, time.time_ns() // 1_000_000)
+            return {"name": name, "ok": False, **_UNAVAILABLE, "since": since}
+        self._away_since.pop(name, None)
+        return {"name": name, "ok": True, **_UNAVAILABLE, "since": None, **found}

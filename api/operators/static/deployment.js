@@ -3,6 +3,7 @@
 
 import { LATE, healthOf, overdueSample } from "./health.js";
 import { get } from "./http.js";
+import { forgetIssues } from "./past_issues.js";
 import { t } from "./text.js";
 import { seconds } from "./time.js";
 import { setLate } from "./visit.js";
@@ -61,6 +62,7 @@ export function startDeployment() {
 export function stopDeployment() {
   clearTimeout(timer);
   timer = 0;
+  forgetIssues();
   tone = "good";
   setLate("");
   document.getElementById("nav").dataset.tone = tone;

@@ -6,21 +6,26 @@ import { count, seconds } from "./format.js";
 import { serverNow } from "./http.js";
 import { t } from "./text.js";
 import { helpHref } from "./view_help.js";
+import { issueText } from "./view_issues.js";
 
 const SAMPLE_OVERDUE = 60_000; // milliseconds since the last sample
 const FAILING = { warn: { jobs: 5, share: 0.2 }, bad: { jobs: 10, share: 0.8 } }; // in the last minutes
 export const LATE = { bad: 30, warn: 5 }; // seconds
+const QUIET = 300_000; // milliseconds without an event, of workers that sent them more often
+const OF_DELIVERY = { __proto__: null, behind: "#/tenants?order=lag", no_consumer: helpHref("consumers"), dead: "#/dead" };
 
 /**
- * Return {tone, text, issues}, with the worst issues first, of the overview, the figures of jobs, and the tenants
- * that are behind. An issue is {tone, text, href, help}: `href` is the page that shows what it is about, and `help`
- * the one that says what to do.
+ * Return {tone, text, issues}, with the worst issues first, of the overview, the figures of jobs, the tenants that
+ * are behind, and the issues of the last day. An issue is {tone, text, href, help, since, last}: `href` is the page
+ * that shows what it is about, `help` the one that says what to do, `since` when it began if that is known, and
+ * `last` when something failed last.
  */
-export function healthOf(facts, figures = null, tenants = null) {
+export function healthOf(facts, figures = null, tenants = null, past = null) {
   const refusing = refusesWrites(facts);
   // Consumers cannot write heartbeats and samples to a Redis that refuses writes: their absence says nothing.
-  const delivery = refusing.length ? [] : [...missing(facts), ...late(facts, tenants)];
-  const issues = [...unavailable(facts), ...refusing, ...delivery, ...failing(figures), ...waiting(facts)]
+  const delivery = refusing.length ? [] : [...missing(facts, past), ...late(facts, tenants, past), ...quiet(facts, figures)];
+  const before = refusing.length || !facts.samples || overdueSample(facts.samples) !== null ? beforeThat(facts, past) : [];
+  const issues = [...unavailable(facts, past), ...refusing, ...delivery, ...before, ...failing(figures, past), ...waiting(facts, past)]
     .sort((a, b) => (b.tone === "bad") - (a.tone === "bad"));
   const tone = issues[0]?.tone ?? "good";
   return { tone, text: t(`health.${tone}`), issues };
@@ -38,21 +43,58 @@ export function groupsOf({ samples, consumers }) {
   return [...names].map((name) => ({ name, alive: (consumers ?? []).filter((each) => each.group === name && each.alive).length }));
 }
 
-function unavailable({ servers }) {
-  return servers.filter((each) => !each.ok)
-    .map((each) => ({ tone: "bad", text: t("health.unavailable", { server: each.name }), help: helpHref(each.name) }));
+/** Return when an issue of the last day began that goes on, or null. */
+function beganAt(past, cause, of = {}) {
+  const isSame = (each) => each.end === null && each.cause === cause && Object.entries(of).every(([name, value]) => each[name] === value);
+  return past?.issues.find(isSame)?.begin ?? null;
 }
 
-function refusesWrites({ servers }) {
+/** Make an issue whose text is a link to what to do, because no page shows more of it. */
+function toHelp(topic, key, values, since) {
+  return { tone: "bad", text: t(key, values), href: helpHref(topic), help: helpHref(topic), since };
+}
+
+function unavailable({ servers }, past) {
+  return servers.filter((each) => !each.ok).map((each) => {
+    const earlier = each.name === "postgresql" ? beganAt(past, "database_away") : null;
+    return toHelp(each.name, "health.unavailable", { server: each.name }, earlier ?? each.since ?? null);
+  });
+}
+
+function refusesWrites({ servers, samples }) {
   return servers.filter((each) => each.refuses_writes)
-    .map((each) => ({ tone: "bad", text: t("health.refusesWrites", { server: each.name }), help: helpHref("full") }));
+    .map((each) => toHelp("full", "health.refusesWrites", { server: each.name }, samples?.at.at(-1) ?? null));
 }
 
-function missing(facts) {
-  if (!facts.consumers) return [];
-  if (!facts.consumers.some((each) => each.alive)) return [{ tone: "bad", text: t("health.noConsumer"), help: helpHref("consumers") }];
-  return groupsOf(facts).filter((each) => !each.alive)
-    .map((each) => ({ tone: "bad", text: t("health.noConsumerOf", { group: each.name }), help: helpHref("consumers") }));
+function missing(facts, past) {
+  const { consumers, samples } = facts;
+  if (!consumers) return [];
+  const lastOf = (found) => Math.max(0, ...found.map((each) => each.left ?? each.beat ?? 0)) || null;
+  if (!consumers.some((each) => each.alive)) return [toHelp("consumers", "health.noConsumer", {}, lastOf(consumers) ?? samples?.at.at(-1) ?? null)];
+  return groupsOf(facts).filter((each) => !each.alive).map(({ name: group }) => toHelp("consumers", "health.noConsumerOf", { group },
+    lastOf(consumers.filter((each) => each.group === group)) ?? beganAt(past, "no_consumer", { group })));
+}
+
+/** Return what was wrong with delivery when it was last known, so that a second failure does not hide the first. */
+function beforeThat({ samples }, past) {
+  const open = (past?.issues ?? []).filter((each) => each.end === null && each.cause in OF_DELIVERY);
+  return open.filter((each) => each.cause !== "dead" || !samples).map((each) => ({
+    tone: "warn", text: t("health.before", { issue: issueText(each) }), href: OF_DELIVERY[each.cause], since: each.begin,
+  }));
+}
+
+/** Return whether no event arrives although jobs are running whose workers sent some until lately. */
+function quiet({ samples }, figures) {
+  if (!samples || !figures?.now || !figures.stalled || overdueSample(samples) !== null) return [];
+  const { at } = samples, groups = Object.values(samples.groups), end = at.length - 1;
+  const running = figures.now.processing - (figures.stalled.count - figures.stalled.lately);
+  if (running <= 0 || groups.some((each) => each.waiting?.[end] || each.pending?.[end])) return [];
+  const busy = at.filter((_, index) => groups.some((each) => each.rate?.[index] > 0));
+  if (!busy.length) return [];
+  const longest = Math.max(0, ...busy.slice(1).map((each, index) => each - busy[index])), since = busy.at(-1);
+  if (at[end] - since < Math.max(QUIET, 2 * longest)) return [];
+  const text = t("health.quiet", { count: running, shown: count(running) });
+  return [{ tone: "warn", text, href: "#/jobs?state=processing", help: helpHref("quiet"), since }];
 }
 
 /** Return whether a group is behind, so that it matters how many tenants there are. */
@@ -60,17 +102,18 @@ export function isBehind({ samples }) {
   return Object.values(samples?.groups ?? {}).some(({ oldest_seconds: oldest }) => oldest.at(-1) > LATE.warn);
 }
 
-function late({ samples }, tenants) {
+function late({ samples }, tenants, past) {
   if (!samples) return [];
   const overdue = overdueSample(samples);
-  if (overdue !== null) return [{ tone: "warn", text: t("health.noSample", { time: seconds(overdue) }), help: helpHref("sample") }];
+  if (overdue !== null) return [{ ...toHelp("sample", "health.noSample", { time: seconds(overdue) }, samples.at.at(-1)), tone: "warn" }];
   return Object.entries(samples.groups).flatMap(([name, group]) => {
     const age = group.oldest_seconds.at(-1) ?? 0, { tenants: n, furthest } = samples.late?.[name] ?? {};
     const tone = age > LATE.bad ? "bad" : age > LATE.warn && "warn";
     if (!tone) return [];
     const text = [behindText(name, age, n, furthest, tenants?.known), forecastText(forecastOf(samples.at, group))].filter(Boolean).join("; ");
     const isOne = n === 1 && furthest;
-    return [{ tone, text, href: isOne ? `#/tenants/${furthest}` : "#/tenants?order=lag", help: helpHref(isOne ? "flood" : "behind") }];
+    return [{ tone, text, href: isOne ? `#/tenants/${furthest}` : "#/tenants?order=lag", help: helpHref(isOne ? "flood" : "behind"),
+      since: beganAt(past, "behind", { group: name }) ?? samples.at.at(-1) - age * 1000 }];
   });
 }
 
@@ -90,7 +133,7 @@ export function failureTone({ recent }) {
   return recent.failed >= FAILING.warn.jobs && share >= FAILING.warn.share ? "warn" : null;
 }
 
-function failing(figures) {
+function failing(figures, past) {
   return (figures?.types ?? []).flatMap((each) => {
     const tone = failureTone(each), { recent, kind, job_type: type, codes } = each;
     if (!tone) return [];
@@ -99,15 +142,16 @@ function failing(figures) {
     return [{
       tone, text: t(key, { type: type ?? kind, failed: recent.failed, ended, code }), help: helpHref("failing"),
       href: `#/jobs?${new URLSearchParams({ kind, ...(type === null ? {} : { job_type: type }), state: "failed" })}`,
+      since: beganAt(past, "failing", { kind, job_type: type }), last: recent.last_failed_at || null,
     }];
   });
 }
 
-function waiting({ samples, stalled }) {
+function waiting({ samples, stalled }, past) {
   const found = [];
-  if (samples?.dead > 0) found.push({ tone: "warn", text: many("health.deadLetters", samples.dead), href: "#/dead", help: helpHref("dead") });
+  if (samples?.dead > 0) found.push({ tone: "warn", text: many("health.deadLetters", samples.dead), href: "#/dead", help: helpHref("dead"), since: beganAt(past, "dead") });
   if (stalled?.count > 0) {
-    found.push({ tone: "warn", text: many("health.stalled", stalled.count, stalled.more), href: "#/stalled", help: helpHref("silent") });
+    found.push({ tone: "warn", text: many("health.stalled", stalled.count, stalled.more), href: "#/stalled", help: helpHref("silent"), since: beganAt(past, "silent") });
   }
   return found;
 }

@@ -4,7 +4,7 @@ import { h, panel, put } from "./dom.js";
 import { known, t } from "./text.js";
 import { setStatus } from "./visit.js";
 
-const TOPICS = ["full", "redis", "postgresql", "consumers", "failing", "behind", "flood", "dead", "silent", "sample"];
+const TOPICS = ["full", "redis", "postgresql", "consumers", "failing", "behind", "flood", "dead", "silent", "quiet", "sample"];
 
 /** Return the address of a topic. */
 export function helpHref(topic) {

@@ -26,7 +26,7 @@ function list({ issues: all, missing }) {
   if (!all.length && missing.length) return null;
   return table(t("issues.title"), [
     { title: t("issues.issue"), wide: true, phone: "full", cell: (each) => [
-      h("strong", { class: each.end === null ? "bad-text" : null }, textOf(each)), " ",
+      h("strong", { class: each.end === null ? "bad-text" : null }, issueText(each)), " ",
       h("a", { class: "what-to-do", href: helpHref(each.tenants === 1 ? "flood" : HELP[each.cause] ?? "behind") }, t("help.link"))] },
     { title: t("issues.whom"), wide: true, phone: "full", cell: whom },
     { title: t("issues.began"), phone: "fact", cell: (each) => at(each.begin) },
@@ -39,7 +39,8 @@ function at(ms) {
   return h("span", { class: "job" }, h("span", {}, clock(ms, "second")), h("small", {}, ago(ms)));
 }
 
-function textOf({ cause, group, worst, job_type: type, kind, failed, ended, code }) {
+/** Return what was wrong, as a text. */
+export function issueText({ cause, group, worst, job_type: type, kind, failed, ended, code }) {
   if (cause === "failing") return t(code === null ? "issues.failing" : "issues.failingWith", { type: type ?? kind, failed, ended, code });
   if (cause === "dead") return t("issues.dead", { count: worst, shown: count(worst) });
   return t(`issues.${cause}`, { group, time: seconds(worst) });

@@ -6,6 +6,7 @@ import { ago, bar, count, jobHref, percent, rate, seconds } from "./format.js";
 import { forecastOf, forecastText } from "./forecast.js";
 import { LATE, failureTone, groupsOf, healthOf, isBehind, overdueSample } from "./health.js";
 import { get } from "./http.js";
+import { pastIssues } from "./past_issues.js";
 import { known, parts, t } from "./text.js";
 import { chartSection } from "./view_charts.js";
 
@@ -20,9 +21,10 @@ export async function overview(visit) {
   const ask = (path) => get(path, { signal: visit.signal });
   await visit.live(async () => {
     // PostgreSQL alone may be missing: its figures are then, and the rest is shown.
-    const [facts, figures, alerts] = await Promise.all([ask("overview/"), orError(ask("figures/")), ask("alerts/")]);
+    const asked = [ask("overview/"), orError(ask("figures/")), ask("alerts/"), pastIssues(visit.signal)];
+    const [facts, figures, alerts, past] = await Promise.all(asked);
     const behind = isBehind(facts) ? await ask("tenants/?order=lag&limit=1").catch(() => null) : null;
-    const found = healthOf(facts, figures, behind);
+    const found = healthOf(facts, figures, behind, past);
     takeOverview(facts, figures);
     if (!page.isConnected) put(visit.main, h("h1", {}, t("overview.title")), page);
     put(top, alertSection(alerts), health(found), tiles(facts, figures), byType(figures), slowest(figures));
@@ -54,25 +56,32 @@ function health({ tone, text, issues }) {
   return h("section", { class: `health ${tone}`, "aria-label": t("overview.health") },
     h("p", {}, h("span", { class: "sign-of", "aria-hidden": "true" }, SIGNS[tone]), h("strong", {}, text)),
     issues.length > 0 && h("ul", {}, issues.map((each) =>
-      h("li", { class: each.tone }, each.href ? h("a", { href: each.href }, each.text) : each.text,
+      h("li", { class: each.tone }, h("a", { href: each.href }, each.text), times(each),
         each.help && [" ", h("a", { class: "what-to-do", href: each.help }, t("help.link"))]))),
     h("a", { class: "what-to-do past", href: "#/issues" }, t("health.past")));
 }
 
-function tiles({ samples }, figures) {
-  if (figures.error) return h("p", { class: "note bad" }, figures.error);
+/** Show since when an issue lasts, and when something failed last. */
+function times({ since, last }) {
+  const known = [since && parts("health.since", { time: ago(since) }), last && parts("overview.lastFailed", { time: ago(last) })].filter(Boolean);
+  return known.length > 0 && [" ", h("small", { class: "since" }, known.map((each, index) => [index > 0 && ", ", each]))];
+}
+
+function tiles({ samples, servers: all }, figures) {
+  if (figures.error) return h("p", { class: "note bad" }, `${figures.error} ${t("overview.noFigures")}`);
   const { now, lately, stalled } = figures, ended = lately.done + lately.failed;
+  const isStill = all.some((each) => each.name === "redis" && !each.ok);
   const share = ended ? t("overview.ofEnded", { percent: shareText(lately.failed / ended) }) : t("overview.noneEnded");
   const dead = samples?.dead ?? null;
   const stalledCount = `${count(stalled.count)}${stalled.more ? "+" : ""}`;
-  return h("div", { class: "tiles of-jobs" },
+  return [isStill && h("p", { class: "note warn" }, t("overview.still")), h("div", { class: "tiles of-jobs" },
     tile(t("overview.queued"), count(now.queued), "#/jobs?state=queued", null, t("overview.createdLately", { count: lately.created, shown: count(lately.created) })),
     tile(t("overview.processing"), count(now.processing), "#/jobs?state=processing", null, t("overview.atWork")),
     tile(t("overview.silent"), stalledCount, "#/stalled", stalled.count > 0 && "warn", t("overview.silentLately", { count: stalled.lately, shown: count(stalled.lately), time: seconds(stalled.after_seconds) })),
     tile(t("overview.done"), count(lately.done), "#/jobs?state=done", null, t("overview.total", { shown: count(now.done) })),
     tile(t("overview.failed"), count(lately.failed), "#/jobs?state=failed", figures.types.some(failureTone) && "bad", share),
     tile(t("overview.cancelled"), count(lately.cancelled), "#/jobs?state=cancelled", null, t("overview.total", { shown: count(now.cancelled) })),
-    tile(t("overview.dead"), count(dead), "#/dead", dead > 0 && "warn", t("overview.deadHint")));
+    tile(t("overview.dead"), count(dead), "#/dead", dead > 0 && "warn", t("overview.deadHint")))];
 }
 
 function tile(name, figure, href, tone, hint) {

@@ -106,6 +106,13 @@ class ServerStatus(Answer):
     name: str
     ok: bool
     description: str
+    since: Annotated[
+        Milliseconds | None,
+        Field(
+            description="Since when it is unavailable, as far as this process has seen: other"
+            " processes may answer another time. Null if it is available."
+        ),
+    ]
     refuses_writes: Annotated[
         bool | None,
         Field(
