@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 
 _EXCEPTIONS = (("rq.timeouts", "BaseTimeoutException"), ("huey.exceptions", "TaskTimeout"))
-"""Modules of frameworks, and their exceptions that are an `Exception`, unlike those of others."""
+"""Modules of frameworks, and their exceptions that are an `Exception`.
+
+Dramatiq's is none. Celery's is one, but Celery does not let a receiver of its signals raise it."""
 
 
 def time_limits() -> tuple[type[BaseException], ...]:
