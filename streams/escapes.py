@@ -2,7 +2,7 @@
 
 PostgreSQL's text cannot hold NUL, and UTF-8 cannot hold half of a surrogate pair, which
 `json.dumps` writes for a file name in another encoding. Used by `streams.events`,
-`api.jobs` and `ops.tasks`.
+`api.jobs`, `consumers.dead_letters` and `ops.tasks`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from consumers.dead_letters.letter import Letter
+from streams.escapes import storable
 from streams.events import EventBase, load_json
 from streams.keys import JOB_ID, TENANT, JobKey
 from streams.kinds import KINDS
@@ -44,7 +45,7 @@ def event_of(letter: Letter) -> LetterEvent:
     if letter.event is None or not letter.is_complete:
         return _UNREADABLE
     try:
-        fields = load_json(letter.event)
+        fields = load_json(storable(letter.event))
     except ValueError:
         return _UNREADABLE
     if not isinstance(fields, dict):

@@ -22,6 +22,7 @@ from streams.cluster import keys_of
 from streams.discovery import all_streams
 from streams.entries import FIELD
 from streams.entry_ids import FIRST, EntryId, of_reply
+from streams.escapes import storable
 from streams.events import MAX_EVENT_BYTES, load_json
 from streams.keys import DEAD_END, Keys
 from streams.wire import as_bytes, as_text, ask, round_trip
@@ -253,7 +254,7 @@ def with_event_id(raw: bytes, entry_id: str) -> bytes:
     history must recognize the event when it comes under the new entry id.
     """
     try:
-        fields = load_json(raw)
+        fields = load_json(storable(raw))
     except ValueError:
         return raw
     if not isinstance(fields, dict) or fields.get("event_id") is not None:

@@ -137,5 +137,16 @@ def test_filters__numbers_in_details_and_until() -> None:
     assert detail_form("가 1") != detail_form("나 1")
 
 
+@pytest.mark.parametrize("escape", [rb"\ud800", rb"\u0000", rb"\ud83d\ude00"])
+def test_groups__events_with_any_escape__name_their_job(
+    escape: bytes, redis_client: redis.Redis, store: DeadLetterStore
+) -> None:
+    event = b'{"type":"done","id":"a1","job_type":"excel","worker":"w","mine":"%b"}' % escape
+    write(redis_client, b"a", 3, event=event)
+    (group,) = group_letters(Walk(store, ["a"]), LetterFilter(kind="job")).groups
+    assert list(group.jobs) == [("a", "job", "a1")]
+    assert group.workers == {"w": 1}
+
+
 def _id(ms: int) -> EntryId:
     return EntryId(ms, 0)

@@ -169,6 +169,7 @@ def test_requeue__entry_that_would_grow_too_large__keeps_its_bytes(
         b' {"type":"done","id":"a1"} \n',
         b'{"event_id":null,"id":"a1"}',
         b'{"x":"}","big":123456789012345678901234567890}',
+        rb'{"type":"done","id":"a1","mine":"\ud800"}',
     ],
 )
 def test_with_event_id__object_without__is_named_and_otherwise_the_same(raw: bytes) -> None:
