@@ -169,13 +169,19 @@ class Buckets:
     """Token buckets by key.
 
     Args:
-        rate: the tokens per second that each bucket gets; it holds those of `BURST_SECONDS`.
+        rate: the tokens per second that each bucket gets.
         clock: a monotonic clock.
+        burst_seconds: a full bucket holds the tokens of this time, but at least one.
     """
 
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        rate: float,
+        clock: Callable[[], float] = time.monotonic,
+        burst_seconds: float = BURST_SECONDS,
+    ) -> None:
         self._interval = 1 / rate
-        self._slack = max(BURST_SECONDS - self._interval, 0.0)
+        self._slack = max(burst_seconds - self._interval, 0.0)
         self._clock = clock
         self._full_at: dict[Hashable, float] = {}
         """When each bucket will be full again, which is its complete state."""

@@ -14,6 +14,13 @@ from api.access.client_address import ClientAddresses
 from api.access.limits import Buckets, TooManyRequests
 from api.http.problems import BadCredentials
 
+BURST_SECONDS = 60.0
+"""The size of a burst: the invalid tokens that the rate allows in this time, but at least one.
+
+It is long because invalid tokens are mostly expired ones. After a weekend, all pages behind one
+address send theirs within seconds, and only a 401 makes them get new ones.
+"""
+
 
 class TokenGuard:
     """An authenticator that answers 429 instead of 401 to an address with many invalid tokens.
@@ -26,7 +33,7 @@ class TokenGuard:
 
     def __init__(self, inner: Authenticator, rate: float, addresses: ClientAddresses) -> None:
         self._inner = inner
-        self._buckets = Buckets(rate)
+        self._buckets = Buckets(rate, burst_seconds=BURST_SECONDS)
         self._addresses = addresses
 
     def identify(self, authorization: str | None, tenant: str | None, scope: Scope) -> Caller:

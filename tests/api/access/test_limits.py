@@ -281,6 +281,14 @@ def test_bad_tokens__by_address() -> None:
         assert found == [BadCredentials, TooManyRequests, BadCredentials]
 
 
+def test_bad_tokens__default_allows_a_burst() -> None:
+    """Expired tokens of many pages behind one address all get the 401 that makes them renew."""
+    guard = TokenGuard(Refusing(), Settings().bad_token_rate_limit, ClientAddresses())
+    found = refusals(guard, *[from_address("192.0.2.1")] * 1_000)
+    assert found[:500] == [BadCredentials] * 500
+    assert found[-1] is TooManyRequests
+
+
 PROXY = Settings(client_address_header="X-Forwarded-For", trusted_proxies="127.0.0.1, 10.0.0.0/8")
 
 
