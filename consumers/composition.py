@@ -20,7 +20,7 @@ import structlog
 from consumers import metrics
 from consumers.chores.activity import Counted, Tally
 from consumers.chores.heartbeat import Heartbeat
-from consumers.chores.job_figures import JobFigures
+from consumers.chores.job_figures import SILENT_AFTER_SECONDS, JobFigures
 from consumers.chores.promotions import Promotions, Restorable
 from consumers.chores.reaper import Reaper
 from consumers.chores.retention.chore import Retention
@@ -77,7 +77,8 @@ def _chores(
         keep_seconds=settings.stream_keep_seconds,
         drop_history=None if days is None else partial(_drop_history, open_session, days),
     )
-    yield JobFigures(client, open_session, consumer)
+    silent_after = settings.stalled_after_seconds or SILENT_AFTER_SECONDS
+    yield JobFigures(client, open_session, consumer, silent_after_seconds=silent_after)
     if settings.stalled_after_seconds is not None:
         yield Reaper(
             client, open_session, consumer, stalled_after_seconds=settings.stalled_after_seconds

@@ -25,6 +25,10 @@ _OF_A_STREAM = ("the stream has exhausted", "the id specified in x", "invalid st
 """The beginnings of such errors that have no code."""
 
 
+REDIS, POSTGRESQL = "redis", "postgres"
+"""The names of the servers in metrics and heartbeats."""
+
+
 def is_outage(error: BaseException) -> bool:
     """Return whether an error is an outage, so that the consumer waits and tries again.
 
@@ -49,5 +53,5 @@ def is_of_key(error: BaseException) -> bool:
 def server_of(error: BaseException) -> str:
     """Return the name that the metrics use for the server that raised an error."""
     if isinstance(error, redis.RedisError):
-        return "redis"
-    return "postgres" if isinstance(error, psycopg.Error) else "other"
+        return REDIS
+    return POSTGRESQL if isinstance(error, psycopg.Error) else "other"

@@ -71,3 +71,16 @@ class Chore(Protocol):
     def leave(self) -> None:
         """Let another consumer be elected, because this one ends."""
         ...
+
+
+@runtime_checkable
+class DoneWhileWaiting(Protocol):
+    """A chore that is also done while the consumer waits for a server, between two turns."""
+
+    def while_waiting(self, server: str | None) -> None:
+        """Do it if it is due; `server` is the one that is unavailable, None if it is only slow.
+
+        Raises:
+            redis.RedisError: Redis is unavailable or refuses the command.
+        """
+        ...

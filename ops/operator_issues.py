@@ -70,7 +70,7 @@ def issues_of(day: Sequence[Sample], hour: Sequence[Sample], now: int) -> list[F
     for number, sample in enumerate([*older, *hour]):
         if last is not None:
             _between(found, last, sample, gap)
-        still = set[Key]()
+        still = _unknown(sample)
         for cause, facts in _seen(sample):
             found.note(cause, sample.at, None, **facts)
             still.add((cause, facts.get("group")))
@@ -92,6 +92,16 @@ def _seen(sample: Sample) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "no_consumer", {"group": group}
     if sample.dead:
         yield "dead", {"worst": float(sample.dead)}
+    if sample.silent:
+        yield "silent", {"worst": float(sample.silent)}
+    if sample.database_away:
+        yield "database_away", {}
+
+
+def _unknown(sample: Sample) -> set[Key]:
+    """Return the issues of which a sample says nothing, so that it does not end them."""
+    figures = {"dead": sample.dead, "silent": sample.silent}
+    return {(cause, None) for cause, figure in figures.items() if figure is None}
 
 
 def _between(found: _Issues, last: Sample, sample: Sample, gap: int) -> None:

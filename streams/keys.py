@@ -212,6 +212,10 @@ class Keys:
         """Return the key of the list of samples of the last day, one a minute."""
         return "jobtrail:samples:day"
 
+    def database_figures(self) -> str:
+        """Return the key of what consumers last saw of PostgreSQL."""
+        return "jobtrail:samples:database"
+
     def tenant_minutes(self) -> str:
         """Return the key of the list of tenants' figures of the last hour, one a minute."""
         return "jobtrail:samples:tenants"

@@ -65,6 +65,7 @@ class Heartbeat(PeriodicChore):
         self._tally = tally
         self._keys = keys or keys_of(client)
         self._since = time.time_ns() // 1_000_000
+        self._waits_for: str | None = None
 
     def leave(self) -> None:
         """Send the last counts, and mark the consumer as stopped.
@@ -74,7 +75,22 @@ class Heartbeat(PeriodicChore):
         """
         self._send(stopped=True)
 
+    def while_waiting(self, server: str | None) -> None:
+        """Send a heartbeat that names the server that the consumer waits for, if one is due.
+
+        The first one for a server is due at once.
+
+        Raises:
+            redis.RedisError: Redis is unavailable or refuses the command.
+        """
+        is_new = server is not None and server != self._waits_for
+        self._waits_for = server or self._waits_for
+        if is_new or self.due():
+            self.timer.set(self._interval)
+            self._send(stopped=False)
+
     def _work(self) -> None:
+        self._waits_for = None  # a turn has begun: nothing is waited for
         self._send(stopped=False)
 
     def _send(self, *, stopped: bool) -> None:
@@ -92,6 +108,7 @@ class Heartbeat(PeriodicChore):
             "beat": now,
             "applied": self._tally.total,
             "left": left,
+            "waits_for": self._waits_for,
         }
         yield "HSET", self._keys.beats(), _field(self._group, self._consumer), orjson.dumps(facts)
         if unreported := self._tally.total - self._tally.reported:

@@ -37,18 +37,24 @@ class MinutePeaks:
         last = taken[-1]
         groups = {name: _highest(name, taken, last["at"]) for name in last["groups"]}
         missing = {name for each in taken for name in each["missing"]}
-        dead = [each["dead"] for each in taken if each["dead"] is not None]
         return {
             **last,
             "groups": groups,
             "missing": sorted(missing),
-            "dead": max(dead, default=None),
+            "dead": _most("dead", taken),
+            "silent": _most("silent", taken),
+            "database_away": any(each["database_away"] for each in taken),
         }
 
     def take_late(self) -> dict[str, float]:
         """Return the highest age of each tenant that was not settled, and forget them."""
         late, self._late = self._late, {}
         return dict(furthest(late, MAX_TENANTS))
+
+
+def _most(name: str, taken: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the highest number of some samples; None if none has one."""
+    return max((each[name] for each in taken if each[name] is not None), default=None)
 
 
 def furthest(ages: Mapping[str, float], limit: int) -> Iterable[tuple[str, float]]:

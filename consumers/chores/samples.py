@@ -23,12 +23,13 @@ from consumers.chores.election import Election
 from consumers.chores.heartbeat import ALIVE_MS, heartbeats, remove_silent
 from consumers.chores.minutes import MAX_TENANTS, MinutePeaks, furthest
 from consumers.chores.periodic import PeriodicChore, Timer
-from consumers.chores.shared_figures import count_of
+from consumers.chores.shared_figures import DatabaseFigures, count_of, valid_figures
 from consumers.dead_letters.limits import Limits
 from consumers.dead_letters.tenants import DeadTenants
 from consumers.delivery.group_states import known_groups
 from consumers.delivery.lag import BEHIND_SECONDS, Lag, lag_of
 from consumers.delivery.ready import queued_tenants
+from consumers.faults import POSTGRESQL
 from consumers.round_trips import encodable, server_ms
 from projections.registry.lookup import HISTORY_GROUP
 from streams.appender import GROUPS
@@ -124,6 +125,16 @@ class Samples(PeriodicChore):
         self._peaks.add(sample, self._ages())
         checked(round_trip(self._client, self._write_commands(sample, now)))
 
+    def _database(self, consumers: Sequence[Mapping[str, Any]], now: int) -> dict[str, Any]:
+        """Return whether PostgreSQL is away, and how many jobs are silent if that is known."""
+        text = ask(self._client, "GET", self._keys.database_figures())
+        known = next(valid_figures(DatabaseFigures, [text or b""]), None)
+        waits = any(each["waits_for"] == POSTGRESQL for each in consumers if _is_alive(each, now))
+        return {
+            "silent": known.silent if known else None,
+            "database_away": waits or bool(known and known.away),
+        }
+
     def _operations(self, groups: Sequence[str], now: int) -> dict[str, Any]:
         """Return what elections, starts, failovers and outages change."""
         database = ask(self._client, "GET", self._keys.database(HISTORY_GROUP))
@@ -137,6 +148,7 @@ class Samples(PeriodicChore):
             "stopped": max((each["left"] for each in consumers if each["left"]), default=None),
             "missing": self._missing(groups, consumers, now),
             "refused": sum(map(_refused, servers_of(self._client))),
+            **self._database(consumers, now),
         }
 
     def _missing(
@@ -146,11 +158,7 @@ class Samples(PeriodicChore):
 
         During a restart a group may have none for a moment.
         """
-        alive = {
-            each["group"]
-            for each in consumers
-            if not each["left"] and now - each["beat"] < ALIVE_MS
-        }
+        alive = {each["group"] for each in consumers if _is_alive(each, now)}
         before, self._silent = self._silent, set(groups) - alive
         return sorted(before & self._silent)
 
@@ -214,6 +222,10 @@ class Samples(PeriodicChore):
             for tenant, rows in self._unsettled.items()
             if TENANT.match(tenant)
         }
+
+
+def _is_alive(beat: Mapping[str, Any], now: int) -> bool:
+    return not beat["left"] and bool(now - beat["beat"] < ALIVE_MS)
 
 
 def _refused(server: redis.Redis) -> int:

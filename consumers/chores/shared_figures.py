@@ -31,6 +31,8 @@ class Beat(SharedFigure):
     applied: int
     left: int | None = None
     """When the consumer stopped in good order; None while it runs, or if it was killed."""
+    waits_for: str | None = None
+    """The unavailable server that the consumer waits for, as metrics name it."""
 
 
 class GroupSample(SharedFigure):
@@ -74,6 +76,20 @@ class Sample(SharedFigure):
     """The dead letters of all tenants."""
     refused: int | None = None
     """The writes that Redis has refused since it started, for want of memory, disk or replicas."""
+    silent: int | None = None
+    """The jobs that are processing, but silent; None if that is unknown."""
+    database_away: bool = False
+    """True if a consumer waits for PostgreSQL."""
+
+
+class DatabaseFigures(SharedFigure):
+    """The state of PostgreSQL as the elected consumer of the group `rows` last saw it."""
+
+    at: int
+    away: bool
+    """True if PostgreSQL was unavailable."""
+    silent: int | None
+    """The jobs that are processing, but silent; None if that is unknown."""
 
 
 class Behind(SharedFigure):

@@ -25,10 +25,19 @@ class Stopped(Exception):
 
 
 class Outages:
-    """The outages that one consumer meets, counted and logged."""
+    """The outages that one consumer meets, counted and logged.
 
-    def __init__(self, group: str, consumer: str) -> None:
+    Args:
+        group: the consumer's group.
+        consumer: its name.
+        meanwhile: called with the server before each wait for it; it does not raise.
+    """
+
+    def __init__(
+        self, group: str, consumer: str, meanwhile: Callable[[str], None] = lambda _server: None
+    ) -> None:
         self._group = group
+        self._meanwhile = meanwhile
         self._log = _LOG.bind(group=group, consumer=consumer)
 
     def wait(self, stop: Stop, error: BaseException, seconds: float) -> None:
@@ -42,6 +51,7 @@ class Outages:
         metrics.OUTAGES.labels(self._group, server).inc()
         metrics.OUTAGE_SECONDS.labels(self._group, server).inc(seconds)
         self._log.warning("waiting_for_server", error=one_line(error), seconds=round(seconds, 1))
+        self._meanwhile(server)
         stop.wait(seconds)
 
     def retry(self, work: Callable[[], None], stop: Stop, after_wait: Callable[[], None]) -> None:

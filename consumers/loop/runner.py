@@ -21,12 +21,12 @@ from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.ready import ReadyQueue
 from consumers.delivery.refused_tenants import READING
-from consumers.faults import is_of_key, is_outage
+from consumers.faults import REDIS, is_of_key, is_outage
 from consumers.loop.batches import decode_batch
 from consumers.loop.outages import FIRST_PAUSE, Outages, Stopped, next_pause
 from consumers.loop.read_ahead import BATCH, QUANTUM, Reader
 from consumers.loop.settling import Settler
-from consumers.protocols import Chore, Projection, Stop
+from consumers.protocols import Chore, DoneWhileWaiting, Projection, Stop
 from streams.events import MAX_EVENT_BYTES
 from streams.runtime.safe_text import one_line
 
@@ -64,7 +64,7 @@ class Consumer:
     ) -> None:
         decode = partial(decode_batch, max_event_bytes=max_event_bytes)
         self._group = group
-        self._outages = Outages(group.group, group.consumer)
+        self._outages = Outages(group.group, group.consumer, self._do_while_waiting)
         self._reader = Reader(group, ready, decode, batch_entries=batch_entries)
         self._settler = Settler(
             group=group,
@@ -141,6 +141,7 @@ class Consumer:
     def keep(self) -> None:
         """Keep the batches in memory from being taken over, during a long wait for a server."""
         self._settler.keep()
+        self._do_while_waiting(None)
 
     def recover(self, stop: Stop) -> None:
         """Settle the entries that were delivered in replies that a broken connection lost.
@@ -220,6 +221,17 @@ class Consumer:
                     if not is_outage(error) and not is_of_key(error):
                         raise
                     self._log_postponed(chore.name, error)
+
+    def _do_while_waiting(self, server: str | None) -> None:
+        """Do the chores that need Redis alone, such as heartbeats; log its errors."""
+        if server == REDIS:  # they would wait for it, too
+            return
+        for chore in self._chores:
+            if isinstance(chore, DoneWhileWaiting):
+                try:
+                    chore.while_waiting(server)
+                except redis.RedisError as error:
+                    self._log.debug("chore_postponed", chore=str(chore), error=one_line(error))
 
     def _log_postponed(self, chore: str, error: Exception) -> None:
         metrics.CHORES_POSTPONED.labels(chore).inc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from streams.appender import EventAppender
-from tests.browser.conftest import NewPage, ServeApi, Troubles
+from tests.browser.conftest import NewPage, ServeApi, Troubles, seen_by
 from tests.browser.test_console import Deployment
 from tests.pipeline.conftest import Start, servers
 from tests.support.proxy import Proxy
@@ -137,7 +138,7 @@ def test_one_server_away_is_named_alone_with_its_begin_and_what_to_do(
     links: dict[str, Proxy],
     troubles: Troubles,
 ) -> None:
-    """What Redis last knew is not forgotten."""
+    """Consumers that wait for PostgreSQL are alive; what Redis last knew is not forgotten."""
     troubles.expect("503")
     deployment = Deployment(start, serve_api, servers)
     page = new_page(viewport={"width": 1360, "height": 900})
@@ -152,8 +153,18 @@ def test_one_server_away_is_named_alone_with_its_begin_and_what_to_do(
             "href", "#/help/postgresql", timeout=60_000
         )
         expect(alert).to_contain_text("began")
+        waited = time.monotonic() + 40  # longer than a consumer without heartbeats counts as alive
+        seen_by(page, lambda: time.monotonic() > waited, "the time", timeout=60)
+        expect(alerts.filter(has_text="no consumer")).to_have_count(0)
         picture(page, "overview-without-postgresql")
     expect(alerts.filter(has_text="postgresql")).to_have_count(0, timeout=60_000)
+    page.goto(f"{deployment.console}#/issues")
+    issue = page.locator("tbody tr", has_text="PostgreSQL was away")
+    expect(issue).to_be_visible(timeout=90_000)
+    expect(issue).not_to_contain_text("goes on", timeout=90_000)
+    picture(page, "issues-after-postgresql")
+    page.goto(f"{deployment.console}#/")
+    expect(dead).to_be_visible(timeout=30_000)
     with away(links["redis_url"]):
         alert = alerts.filter(has_text="redis is unavailable")
         expect(alert).to_contain_text("began", timeout=60_000)

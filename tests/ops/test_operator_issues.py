@@ -60,6 +60,10 @@ def test_an_issue_has_a_begin_an_end_and_its_worst_moment() -> None:
         ([LATE, {}, {}, LATE, {}], [("behind", "rows", 0, 40_000)]),
         ([{"missing": ["rows"]}, {}], [("no_consumer", "rows", 0, 10_000)]),
         ([{"dead": 3}, {"dead": 0}, {"dead": None}], [("dead", None, 0, 10_000)]),
+        ([{"silent": 2}, {"silent": 5}, {"silent": 0}], [("silent", None, 0, 20_000)]),
+        # Without a consumer of `rows`, it is unknown whether they are silent still.
+        ([{"silent": 2}, {"silent": None}], [("silent", None, 0, None)]),
+        ([{"database_away": True}, {}], [("database_away", None, 0, 10_000)]),
         ([{}, {"refused": 4}], [("refused", None, 0, 10_000)]),
         ([{"refused": 9}, {"refused": 1}], []),
         ([{"refused": None}, {"refused": 1}], []),

@@ -12,7 +12,7 @@ const SAMPLE_OVERDUE = 60_000; // milliseconds since the last sample
 const FAILING = { warn: { jobs: 5, share: 0.2 }, bad: { jobs: 10, share: 0.8 } }; // in the last minutes
 export const LATE = { bad: 30, warn: 5 }; // seconds
 const QUIET = 300_000; // milliseconds without an event, of workers that sent them more often
-const OF_DELIVERY = { __proto__: null, behind: "#/tenants?order=lag", no_consumer: helpHref("consumers"), dead: "#/dead" };
+const PAGES = { __proto__: null, behind: "#/tenants?order=lag", no_consumer: helpHref("consumers"), dead: "#/dead", silent: "#/stalled", failing: "#/jobs?state=failed" };
 
 /**
  * Return {tone, text, issues}, with the worst issues first, of the overview, the figures of jobs, the tenants that
@@ -24,7 +24,7 @@ export function healthOf(facts, figures = null, tenants = null, past = null) {
   const refusing = refusesWrites(facts);
   // Consumers cannot write heartbeats and samples to a Redis that refuses writes: their absence says nothing.
   const delivery = refusing.length ? [] : [...missing(facts, past), ...late(facts, tenants, past), ...quiet(facts, figures)];
-  const before = refusing.length || !facts.samples || overdueSample(facts.samples) !== null ? beforeThat(facts, past) : [];
+  const before = beforeThat(facts, figures, past, refusing.length > 0);
   const issues = [...unavailable(facts, past), ...refusing, ...delivery, ...before, ...failing(figures, past), ...waiting(facts, past)]
     .sort((a, b) => (b.tone === "bad") - (a.tone === "bad"));
   const tone = issues[0]?.tone ?? "good";
@@ -75,11 +75,12 @@ function missing(facts, past) {
     lastOf(consumers.filter((each) => each.group === group)) ?? beganAt(past, "no_consumer", { group })));
 }
 
-/** Return what was wrong with delivery when it was last known, so that a second failure does not hide the first. */
-function beforeThat({ samples }, past) {
-  const open = (past?.issues ?? []).filter((each) => each.end === null && each.cause in OF_DELIVERY);
-  return open.filter((each) => each.cause !== "dead" || !samples).map((each) => ({
-    tone: "warn", text: t("health.before", { issue: issueText(each) }), href: OF_DELIVERY[each.cause], since: each.begin,
+/** Return what was wrong when it was last known, so that a second failure does not hide the first. */
+function beforeThat({ samples, stalled }, figures, past, isRefusing) {
+  const noSamples = isRefusing || !samples || overdueSample(samples) !== null;
+  const unknown = { __proto__: null, behind: noSamples, no_consumer: noSamples, dead: !samples, silent: !stalled, failing: Boolean(figures?.error) };
+  return (past?.issues ?? []).filter((each) => each.end === null && unknown[each.cause]).map((each) => ({
+    tone: "warn", text: t("health.before", { issue: issueText(each) }), href: PAGES[each.cause], since: each.begin,
   }));
 }
 

@@ -8,7 +8,7 @@ import { clock } from "./time.js";
 import { helpHref } from "./view_help.js";
 
 const EVERY = 20_000;
-const HELP = { __proto__: null, behind: "behind", no_consumer: "consumers", no_sample: "sample", refused: "full", redis_restarted: "redis", dead: "dead", failing: "failing" };
+const HELP = { __proto__: null, behind: "behind", no_consumer: "consumers", no_sample: "sample", refused: "full", redis_restarted: "redis", database_away: "postgresql", dead: "dead", silent: "silent", failing: "failing" };
 
 export async function issues(visit) {
   const body = h("div", { class: "stack" });
@@ -42,7 +42,7 @@ function at(ms) {
 /** Return what was wrong, as a text. */
 export function issueText({ cause, group, worst, job_type: type, kind, failed, ended, code }) {
   if (cause === "failing") return t(code === null ? "issues.failing" : "issues.failingWith", { type: type ?? kind, failed, ended, code });
-  if (cause === "dead") return t("issues.dead", { count: worst, shown: count(worst) });
+  if (cause === "dead" || cause === "silent") return t(`issues.${cause}`, { count: worst, shown: count(worst) });
   return t(`issues.${cause}`, { group, time: seconds(worst) });
 }
 
@@ -54,6 +54,7 @@ function whom({ cause, tenants, tenant, kind, job_type: type, begin, end }) {
     return h("a", { href: `#/jobs?${new URLSearchParams(found)}` }, t("issues.jobs"));
   }
   if (cause === "dead") return h("a", { href: "#/dead" }, t("shell.dead"));
+  if (cause === "silent") return h("a", { href: "#/stalled" }, t("shell.stalled"));
   if (!tenants) return t("issues.all");
   const link = tenant && h("a", { href: `#/tenants/${tenant}`, translate: "no" }, tenant);
   if (tenants === 1) return link ?? t("issues.tenants", { count: 1, shown: "1" });

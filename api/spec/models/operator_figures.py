@@ -279,14 +279,22 @@ class Issue(Answer):
     """Something that was wrong; what does not apply to its cause is null."""
 
     cause: Literal[
-        "behind", "no_consumer", "no_sample", "refused", "redis_restarted", "dead", "failing"
+        "behind",
+        "no_consumer",
+        "no_sample",
+        "refused",
+        "redis_restarted",
+        "database_away",
+        "dead",
+        "silent",
+        "failing",
     ]
     begin: Milliseconds
     end: Annotated[Milliseconds | None, Field(description="Null while it goes on.")]
     group: str | None
     worst: Annotated[
         float | None,
-        Field(description="The most seconds that the group was behind, or the most dead letters."),
+        Field(description="The most seconds behind, dead letters or silent jobs."),
     ]
     tenants: Annotated[Count | None, Field(description="The most tenants that were behind.")]
     tenant: Annotated[str | None, Field(description="The one that was furthest behind.")]

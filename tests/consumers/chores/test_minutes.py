@@ -18,7 +18,7 @@ def sample(at: int, applied: int, **facts: Any) -> dict[str, Any]:
         "behind": 0,
         "furthest": None,
     }
-    rest: dict[str, Any] = {"missing": [], "dead": None}
+    rest: dict[str, Any] = {"missing": [], "dead": None, "silent": None, "database_away": False}
     rest |= {name: facts.pop(name) for name in rest if name in facts}
     return {"at": at, "groups": {"rows": group | facts}, **rest}
 
@@ -28,6 +28,7 @@ def test_a_peak_between_two_minutes_is_kept() -> None:
     peaks.add(sample(0, 100), {})
     peaks.add(sample(10_000, 5_100, waiting=9_000, oldest_ms=2_000), {"acme": 8.0})
     worst = {"behind": 4, "furthest": "acme", "missing": ["rows"], "dead": 7}
+    worst |= {"silent": 2, "database_away": True}
     peaks.add(sample(20_000, 5_200, oldest_ms=13_000, **worst), {"acme": 7.0, "other": 1.0})
     taken = peaks.take()
     assert taken == {
@@ -45,6 +46,8 @@ def test_a_peak_between_two_minutes_is_kept() -> None:
         },
         "missing": ["rows"],
         "dead": 7,
+        "silent": 2,
+        "database_away": True,
     }
     assert peaks.take_late() == {"acme": 8.0, "other": 1.0}
     assert peaks.take_late() == {}

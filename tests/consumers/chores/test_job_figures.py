@@ -1,0 +1,72 @@
+"""Samples and heartbeats that tell of silent jobs and of an unavailable PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import redis
+
+from api.operators.jobs import STALLED_AFTER_SECONDS
+from consumers.chores.activity import Tally
+from consumers.chores.heartbeat import Heartbeat
+from consumers.chores.job_figures import SILENT_AFTER_SECONDS, JobFigures
+from consumers.chores.samples import Samples
+from consumers.round_trips import server_ms
+from projections.decoding import decode
+from projections.rows.writer import JobRows
+from sql import sessions
+from streams.entry_ids import EntryId
+from streams.keys import Keys
+
+KEYS = Keys()
+
+
+def latest(client: redis.Redis) -> Any:
+    """Take a sample, and return what it says of PostgreSQL."""
+    client.delete(KEYS.sampler())
+    Samples(client, "sampler").run()
+    found = json.loads(client.lrange(KEYS.samples(), -1, -1)[0])
+    return found["silent"], found["database_away"]
+
+
+def test_samples_know_silent_jobs_and_an_unavailable_database(
+    redis_client: redis.Redis, database_url: str
+) -> None:
+    now = server_ms(redis_client)
+    rows = JobRows(lambda: sessions.connect(database_url, "test"))
+    for job_id, age in (("silent-1", SILENT_AFTER_SECONDS * 1000 + 5_000), ("heard-1", 1_000)):
+        event = json.dumps({"type": "processing", "id": job_id}).encode()
+        rows.apply([decode("acme", EntryId(now - age, 0), [b"event", event])])
+    rows.close()
+    assert latest(redis_client) == (None, False)
+
+    def figures(url: str) -> JobFigures:
+        redis_client.delete(KEYS.job_figures())
+        return JobFigures(redis_client, lambda: psycopg.connect(url, autocommit=True), "c1")
+
+    figures(database_url).run()
+    assert latest(redis_client) == (1, False)
+    figures("postgresql://127.0.0.1:1/none").run()
+    assert latest(redis_client) == (None, True)
+    figures(database_url).run()
+    assert latest(redis_client) == (1, False)
+
+
+def test_a_consumer_that_waits_for_postgresql_is_alive_and_says_so(
+    redis_client: redis.Redis,
+) -> None:
+    beat = Heartbeat(redis_client, "rows", "c1", Tally())
+    beat.run()
+    assert latest(redis_client) == (None, False)
+    beat.while_waiting("postgres")
+    assert latest(redis_client) == (None, True)
+    beat.while_waiting(None)
+    assert latest(redis_client) == (None, True)
+    beat.run()
+    assert latest(redis_client) == (None, False)
+
+
+def test_jobs_are_silent_after_the_same_time_as_in_the_console() -> None:
+    assert SILENT_AFTER_SECONDS == STALLED_AFTER_SECONDS
