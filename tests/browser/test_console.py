@@ -405,8 +405,21 @@ def test_a_token_is_asked_for_and_stays_out_of_the_address(
     assert "ey" not in page.url
     page.reload()
     heading(page, "Jobs")
+    # Session storage is not shared with a tab that the operator opens, nor is there an opener.
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Tenants").click(modifiers=["ControlOrMeta"])
+    heading(opened.value, "Tenants")
+    assert opened.value.evaluate("window.opener") is None
+    assert page.evaluate("localStorage.length") == 0
+    with page.context.expect_page() as middle:
+        page.get_by_role("link", name="Stalled").click(button="middle")
+    heading(middle.value, "Stalled jobs")
     page.get_by_role("button", name="Sign out").click()
-    heading(page, "Sign in")
+    for tab in (page, opened.value, middle.value):
+        heading(tab, "Sign in")
+        assert tab.evaluate("sessionStorage.length") == 0
+    opened.value.reload()
+    heading(opened.value, "Sign in")
 
 
 def test_a_page_that_is_not_seen_asks_for_nothing(page: Page, deployment: Deployment) -> None:

@@ -3,9 +3,10 @@
 import { startDeployment, stopDeployment } from "./deployment.js";
 import { h, put } from "./dom.js";
 import { finder } from "./find.js";
-import { get, signIn, signOut, signedIn } from "./http.js";
+import { currentToken, get, signIn, signOut, signedIn } from "./http.js";
 import { startKeys } from "./keys.js";
 import { settings } from "./settings.js";
+import { askOtherTabs, signOutOthers, startSharing } from "./shared_token.js";
 import { t } from "./text.js";
 import { audit } from "./view_audit.js";
 import { dead, letter } from "./view_dead.js";
@@ -34,18 +35,26 @@ const main = document.getElementById("main");
 const places = new Map(); // where the operator was, by the entry of the browser's history
 let leave = () => {};
 let session = null;
+let mayAsk = true; // other tabs for their token, once
 let entry = 0;
 
 function navigation(current) {
   const links = PAGES.map((page) =>
     h("a", { href: `#/${page.at}`, "aria-current": page.at === current && "page" }, t(`shell.${page.name}`)));
   const out = signedIn() && h("button", { type: "button", class: "out", onclick: () => {
-    signOut();
-    session = null;
-    show();
+    signOutOthers();
+    endSession();
   } }, t("shell.signOut"));
   put(document.getElementById("nav"), links, out);
   document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+
+/** Sign this tab out, and ask for a token. */
+function endSession() {
+  signOut();
+  session = null;
+  mayAsk = false; // another tab may not have heard of it yet
+  show();
 }
 
 async function show() {
@@ -100,10 +109,21 @@ function comeBack() {
   if (scrollY === place.y) places.delete(entry);
 }
 
-function askForToken(message) {
+async function askForToken(message) {
   leave();
   stopDeployment();
   session = null;
+  if (!signedIn() && mayAsk) {
+    mayAsk = false;
+    const token = await askOtherTabs();
+    if (token !== null) signIn(token);
+    if (token !== null || signedIn()) return show();
+  }
+  showSignIn(message);
+  return undefined;
+}
+
+function showSignIn(message) {
   setStatus("over", t("shell.signedOut"));
   document.querySelector("nav .out")?.remove();
   const given = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true });
@@ -169,4 +189,5 @@ document.getElementById("pulse").after(pauseButton());
 document.getElementById("finder").append(finder());
 startWatching(document.getElementById("watching"));
 startKeys(PAGES.map((page) => page.at));
+startSharing(() => (session === null ? null : currentToken()), () => signedIn() && endSession());
 show();

@@ -1,4 +1,5 @@
-// Requests to the server. The token is kept in this tab's session storage and sent as a header only.
+// Requests to the server. The token is kept in this tab's session storage and sent as a header only; other tabs of the
+// console may ask for it (shared_token.js).
 
 import { language, t } from "./text.js";
 
@@ -30,7 +31,12 @@ export function signOut() {
 }
 
 export function signedIn() {
-  return sessionStorage.getItem(KEY) !== null;
+  return currentToken() !== null;
+}
+
+/** Return the token, or null. */
+export function currentToken() {
+  return sessionStorage.getItem(KEY);
 }
 
 /** Return an estimate of the server's time, in milliseconds since 1970. */
@@ -96,7 +102,7 @@ function unanswered(error) {
 }
 
 function headers(extra = {}) {
-  const token = sessionStorage.getItem(KEY);
+  const token = currentToken();
   // For the dev mode; the jwt mode ignores this header.
   const credentials = token === null ? { "x-tenant-id": "console" } : { authorization: `Bearer ${token}` };
   return { "x-jobtrail-console": "1", "accept-language": language, ...credentials, ...extra };
