@@ -22,7 +22,7 @@ from streams.reporter import Reporter
 from workers.roster.errors import RosterError
 from workers.roster.passwords import hash_password, initial_password
 from workers.roster.reader_client import Reading, read_workbook
-from workers.roster.store import Import, Outcome, connect, save_block
+from workers.roster.store import ImportValues, Outcome, connect, save_block
 from workers.roster.table.rows import Refused, Student
 from workers.roster.xlsx.cells import clean
 
@@ -102,13 +102,13 @@ class _Run:
                 return self._save_read(reading, hashed.result())
 
     def _save_read(self, reading: Reading, hashed: str) -> dict[str, Any]:
-        details = Import(self._job.tenant, self._job.import_id, reading.digest, hashed)
+        shared = ImportValues(self._job.tenant, self._job.import_id, reading.digest, hashed)
         try:
-            return self._save_all(details, reading)
+            return self._save_all(shared, reading)
         finally:
             self._disconnect()
 
-    def _save_all(self, details: Import, reading: Reading) -> dict[str, Any]:
+    def _save_all(self, shared: ImportValues, reading: Reading) -> dict[str, Any]:
         tally = _Tally(reading.total, self._failed_bytes)
         self._report_saved(0, reading)
         for rows in _blocks(reading.rows):
@@ -119,18 +119,18 @@ class _Run:
             def tick(done: int, before: int = before) -> None:
                 self._report_saved(before + done, reading)
 
-            tally.add(self._save(details, students, tick), refused)
+            tally.add(self._save(shared, students, tick), refused)
             self._report_saved(tally.seen, reading)
         return tally.result()
 
     def _save(
-        self, details: Import, students: list[Student], tick: Callable[[int], None]
+        self, shared: ImportValues, students: list[Student], tick: Callable[[int], None]
     ) -> Outcome:
         """Save a block; try again for `OUTAGE_SECONDS` while the database is unavailable."""
         deadline, pause = time.monotonic() + OUTAGE_SECONDS, 0.1
         while True:
             try:
-                return save_block(self._connected(), details, students, tick)
+                return save_block(self._connected(), shared, students, tick)
             except psycopg.OperationalError as error:
                 self._disconnect()
                 if time.monotonic() + pause > deadline:

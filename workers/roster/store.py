@@ -29,11 +29,10 @@ ANSWER_SECONDS = 75.0
 
 _QUERIES = queries("roster")
 _TRIES = 5
-"""Tries to save a chunk when the error was not caused by its rows."""
+"""Tries to save a chunk, each with other numbers (`ps_number`)."""
 
 _ROW_FAULTS = (psycopg.DataError, psycopg.IntegrityError, errors.RaiseException)
-_PASSING = (errors.DeadlockDetected, errors.SerializationFailure)
-_NUMBERS = re.compile(r"ps_number|username")
+_NUMBER_CONSTRAINT = re.compile(r"ps_number|username")
 _REASON_LENGTH = 200
 
 Wanted = tuple[Student, int | None]
@@ -50,13 +49,13 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Import:
+class ImportValues:
     """The values that all rows share: tenant, import, hash of the file, password hash."""
 
     tenant: str
     import_id: str
     digest: str
-    password: str
+    password_hash: str
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -65,7 +64,7 @@ class Import:
             "tenant": self.tenant,
             "import_id": self.import_id,
             "import_file": bytes.fromhex(self.digest),
-            "password": self.password,
+            "password": self.password_hash,
         }
 
 
@@ -90,41 +89,51 @@ def connect(database_url: str, tenant: str) -> Session:
         connect_seconds=10,
         answer_seconds=ANSWER_SECONDS,
     )
-    if session.settle():
-        session.prepare_threshold = 0
+    try:
+        if session.settle():
+            session.prepare_threshold = 0
+    except BaseException:
+        session.close()
+        raise
     return session
 
 
 def save_block(
     connection: psycopg.Connection,
-    details: Import,
+    shared: ImportValues,
     students: Sequence[Student],
     tick: Callable[[int], None] = lambda _done: None,
 ) -> Outcome:
-    """Save students, who must have different pairs; `tick` is called with the number saved so far.
+    """Save students, whose pairs of name and parent's phone must differ.
+
+    `tick` is called after each chunk with the number of students that are done, whatever their
+    result.
 
     Raises:
         psycopg.Error: the server is unavailable or refuses; earlier chunks stay saved.
     """
     outcome = Outcome()
-    wanted = _look_up(connection, details, students, outcome)
+    wanted = _look_up(connection, shared, students, outcome)
     done = len(students) - len(wanted)
     for start in range(0, len(wanted), CHUNK_ROWS):
         chunk = wanted[start : start + CHUNK_ROWS]
-        _save(connection, details, chunk, outcome)
+        _save(connection, shared, chunk, outcome)
         done += len(chunk)
         tick(done)
     return outcome
 
 
 def _look_up(
-    connection: psycopg.Connection, details: Import, students: Sequence[Student], outcome: Outcome
+    connection: psycopg.Connection,
+    shared: ImportValues,
+    students: Sequence[Student],
+    outcome: Outcome,
 ) -> list[Wanted]:
     """Count the active students; return the others, with the ids of deleted students to restore."""
     pairs = {
         "names": [student.name for student in students],
         "phones": [student.parent_phone for student in students],
-        **details.parameters,
+        **shared.parameters,
     }
     if not students:
         return []
@@ -141,70 +150,73 @@ def _look_up(
 
 
 def _save(
-    connection: psycopg.Connection, details: Import, chunk: Sequence[Wanted], outcome: Outcome
+    connection: psycopg.Connection, shared: ImportValues, chunk: Sequence[Wanted], outcome: Outcome
 ) -> None:
     """Save a chunk; if that fails because of a row, save its halves, down to the row itself."""
     try:
-        saved = _execute(connection, details, chunk)
+        saved = _execute(connection, shared, chunk)
     except _ROW_FAULTS as error:
         if len(chunk) == 1:
-            _count_failed(connection, details, chunk[0][0], error, outcome)
+            _count_failed(connection, shared, chunk[0][0], error, outcome)
             return
         middle = len(chunk) // 2
-        _save(connection, details, chunk[:middle], outcome)
-        _save(connection, details, chunk[middle:], outcome)
+        _save(connection, shared, chunk[:middle], outcome)
+        _save(connection, shared, chunk[middle:], outcome)
         return
     outcome.counts.update(saved.values())
     if missed := [student for student, _ in chunk if student.row not in saved]:
-        _count_missed(connection, details, missed, outcome)
+        _count_missed(connection, shared, missed, outcome)
 
 
 def _execute(
-    connection: psycopg.Connection, details: Import, chunk: Sequence[Wanted]
+    connection: psycopg.Connection, shared: ImportValues, chunk: Sequence[Wanted]
 ) -> dict[int, str]:
     """Run the statement; return its result (`created` …) by row number."""
     rows = [
         {**student._asdict(), "row_number": student.row, "student_id": known}
         for student, known in chunk
     ]
-    parameters = {**details.parameters, "rows": orjson.dumps(rows).decode()}
-    for left in reversed(range(_TRIES)):
+    parameters = {**shared.parameters, "rows": orjson.dumps(rows).decode()}
+    for tries_left in reversed(range(_TRIES)):
         try:
             return dict(connection.execute(_QUERIES["save_chunk"], parameters).fetchall())
-        except _PASSING:
-            if not left:
-                raise
         except errors.UniqueViolation as error:
-            # The number was assigned by hand before; the next try draws others.
-            if not left or not _NUMBERS.search(error.diag.constraint_name or ""):
+            # Somebody assigned such a number by hand; the next try draws others.
+            if not tries_left or not _NUMBER_CONSTRAINT.search(error.diag.constraint_name or ""):
                 raise
     raise AssertionError("the last try returns or raises")
 
 
 def _count_missed(
-    connection: psycopg.Connection, details: Import, missed: Sequence[Student], outcome: Outcome
+    connection: psycopg.Connection,
+    shared: ImportValues,
+    missed: Sequence[Student],
+    outcome: Outcome,
 ) -> None:
-    """Count students that another import saved between the query and the statement."""
+    """Count students that another import saved between `_look_up` and `_execute`.
+
+    Those that are still missing become failures.
+    """
     again = Outcome()
-    left = {student.row for student, _ in _look_up(connection, details, missed, again)}
+    not_found = {student.row for student, _ in _look_up(connection, shared, missed, again)}
     outcome.counts.update(again.counts)
     outcome.failed += [
         Refused(student.row, student.name, "저장하는 동안 다른 작업이 바꾸었습니다.")
         for student in missed
-        if student.row in left
+        if student.row in not_found
     ]
 
 
 def _count_failed(
     connection: psycopg.Connection,
-    details: Import,
+    shared: ImportValues,
     student: Student,
     error: psycopg.Error,
     outcome: Outcome,
 ) -> None:
-    """Add the failure of one row to the outcome, unless another import has saved the student."""
+    """Add the failure of one row to the outcome, unless the student is there now."""
     if isinstance(error, errors.UniqueViolation):
-        _count_missed(connection, details, [student], outcome)
+        _count_missed(connection, shared, [student], outcome)
         return
     reason = (error.diag.message_primary or type(error).__name__)[:_REASON_LENGTH]
     outcome.failed.append(Refused(student.row, student.name, f"저장하지 못했습니다: {reason}"))

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 import redis
 
+from sql.sessions import Session
 from tests.support.rosters import Database, counts, harm
 from tests.support.servers import PostgresFactory
 from tests.support.waiting import eventually
@@ -250,6 +251,23 @@ def test_import__tenants__never_meet(
             )
     assert importing(path, job_id="b1") == told(skipped=5)
     assert importing(path, tenant="2", job_id="b1") == told(restored=5)
+
+
+def test_session_that_cannot_be_set_up__it_is_closed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = list[Session]()
+
+    def settle(session: Session) -> bool:
+        opened.append(session)
+        with session.transaction():
+            session.execute("SET LOCAL statement_timeout = 1")
+            return bool(session.execute("SELECT pg_sleep(60)"))
+
+    monkeypatch.setattr(Session, "settle", settle)
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        connect(database_url, "1")
+    assert [session.closed for session in opened] == [True]
 
 
 def test_import__students_of_a_tenant__point_at_its_own_users_and_parents_only(
