@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.answers.progress_answer import progress_answer
-from projections.reading.all_tenants.job_details import HistoryEvent
+from projections.reading.all_tenants.job_details import DecidingEvents, HistoryEvent
 from projections.reading.explain import (
     IdentifiedEvent,
     LateEvents,
@@ -22,25 +22,25 @@ from streams.kinds import KINDS
 Json = dict[str, Any]
 
 
-def explanation(events: Sequence[IdentifiedEvent], row: Mapping[str, Any] | None) -> Json | None:
+def explanation(found: DecidingEvents, row: Mapping[str, Any] | None) -> Json | None:
     """Return the JSON that explains which event determines a job's state; None without events.
 
     Args:
-        events: the job's events with their entry ids.
+        found: the job's events, as far as they were read.
         row: the job's row, to compare with; None if it has none.
     """
-    found = explain(events)
-    if found is None:
+    explained = explain(found.events, complete=found.read == found.total)
+    if explained is None:
         return None
     return {
-        "entry_id": str(found.entry_id),
-        "type": found.type,
-        "attempt": found.attempt,
-        "reason": found.reason,
-        "superseded": list(map(_superseded, found.superseded)),
-        "notes": list(map(_note, found.late)),
+        "entry_id": str(explained.entry_id),
+        "type": explained.type,
+        "attempt": explained.attempt,
+        "reason": explained.reason,
+        "superseded": list(map(_superseded, explained.superseded)),
+        "notes": list(map(_note, explained.late)),
         # They may differ: old history is dropped, and the row may have been read a moment earlier.
-        "matches_row": row is None or row["entry_id"] == str(found.entry_id),
+        "matches_row": row is None or row["entry_id"] == str(explained.entry_id),
     }
 
 
@@ -51,17 +51,17 @@ def _superseded(event: LosingEvent) -> Json:
         "attempt": event.attempt,
         "rule": event.rule,
         "reason": event.reason,
-        "late": event.late,
+        "late": event.after_end,
     }
 
 
 def _note(late: LateEvents) -> Json:
-    entry_id, end = late.after
+    entry_id, event, _ = late.after
     return {
         "attempt": late.attempt,
         "events": late.events,
         "entry_id": str(late.first),
-        "after": {"entry_id": str(entry_id), "type": end.type, "attempt": end.attempt},
+        "after": {"entry_id": str(entry_id), "type": event.type, "attempt": event.attempt},
         "next_attempt": late.next_attempt,
         "text": late.note,
     }
@@ -84,7 +84,7 @@ def timeline_details(events: Sequence[IdentifiedEvent]) -> Json:
                 "display": span.display,
                 "start": span.start,
                 "end": span.end,
-                "late": span.late,
+                "late": span.after_end,
             }
             for span in spans
         ],
@@ -94,7 +94,7 @@ def timeline_details(events: Sequence[IdentifiedEvent]) -> Json:
                 "type": moment.type,
                 "at": moment.at,
                 "entry_id": str(moment.entry_id),
-                "late": moment.late,
+                "late": moment.after_end,
             }
             for moment in moments
         ],

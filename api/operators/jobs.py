@@ -190,10 +190,11 @@ class OperatorJobEndpoints:
         return {
             "job": row,
             "live": live,
-            "explanation": explanation(found.events, row),
+            "explanation": explanation(found, row),
             "last_failure": failure_details(found.events),
             "timeline": timeline_details(found.events),
             "events": found.total,
+            "events_read": found.read,
         }
 
     async def history(self, request: Request) -> object:

@@ -18,11 +18,18 @@ from streams.entry_ids import EntryId
 FIRST_END = RANKS["failed"]
 """The lowest rank of an end."""
 
-IdentifiedEvent = tuple[EntryId, DecodedEvent]
-"""An event and the id of its entry."""
+
+class IdentifiedEvent(NamedTuple):
+    """An event and the id of its entry."""
+
+    entry_id: EntryId
+    event: DecodedEvent
+    repeat_of: EntryId | None = None
+    """The first entry of an event that was appended again, if this is its latest entry."""
+
 
 Ends = Mapping[int, EntryId]
-"""By rank, the earliest end of an attempt that has at least this rank."""
+"""For the ranks of `failed` and `done`: the earliest event of at least this rank, if any."""
 
 
 class LosingEvent(NamedTuple):
@@ -34,7 +41,7 @@ class LosingEvent(NamedTuple):
     rule: str
     """The rule that decided: `attempt`, `rank` or `entry_id`."""
     reason: str
-    late: bool
+    after_end: bool
     """True if it came after an end of its attempt that it cannot replace."""
 
 
@@ -43,12 +50,13 @@ class LateEvents(NamedTuple):
 
     attempt: int
     events: int
+    """The number of them; there may be more if not all events of the job were read."""
     first: EntryId
     """The entry of the first of them."""
     after: IdentifiedEvent
     """The end of the attempt, or the first event of a later attempt."""
     next_attempt: int
-    """The attempt that a job which runs again needs."""
+    """The number of the next attempt, for a job that is run again."""
     note: str
     """A sentence on what happened and what to do about it."""
 
@@ -61,13 +69,16 @@ class Explanation(NamedTuple):
     attempt: int
     reason: str
     superseded: Sequence[LosingEvent]
-    """The strongest event of each type in each attempt."""
+    """For each type in each attempt, the event that the rules prefer; without the winner."""
     late: Sequence[LateEvents]
     """One item for each attempt with late events."""
 
 
 class StepSpan(NamedTuple):
-    """A step of one attempt: from its first event to that of the next step, or to the end."""
+    """A step of one attempt: from its first event to the first event of the next step.
+
+    The last step lasts to the end of the attempt; if that has not ended, to its last event.
+    """
 
     attempt: int
     name: str
@@ -75,7 +86,7 @@ class StepSpan(NamedTuple):
     """The name for people."""
     start: datetime
     end: datetime
-    late: bool
+    after_end: bool
     """True if the step began after the end of its attempt."""
 
 
@@ -86,7 +97,7 @@ class AttemptMoment(NamedTuple):
     type: str
     at: datetime
     entry_id: EntryId
-    late: bool
+    after_end: bool
     """True if it came after an end of its attempt that it cannot replace."""
 
 
@@ -97,48 +108,66 @@ class Timeline(NamedTuple):
     moments: Sequence[AttemptMoment]
 
 
-def explain(events: Iterable[IdentifiedEvent]) -> Explanation | None:
-    """Explain the state that the events of one job result in; return None if there are none."""
+def explain(events: Iterable[IdentifiedEvent], *, complete: bool = True) -> Explanation | None:
+    """Explain the state that the events of one job result in; return None if there are none.
+
+    Args:
+        events: the events, in any order.
+        complete: False if the job has more events than these.
+    """
     ordered = sorted(events, key=_entry_id)
-    state = fold_all(None, ordered)
+    state = fold_all(None, [(each.entry_id, each.event) for each in ordered])
     if state is None:
         return None
-    winner = next(event for entry_id, event in ordered if entry_id == state.entry_id)
-    ends = _ends_by_attempt(ordered)
+    winner = next(each for each in ordered if each.entry_id == state.entry_id)
+    distinct = _distinct(ordered)
+    ends = _ends_by_attempt(distinct)
+    # If the winner is the latest entry of an event that was appended again, the first did not lose.
+    own = {winner.entry_id, winner.repeat_of}
     others = [
-        _superseded(each, (state.entry_id, winner), ends)
-        for each in _strongest(ordered, state.entry_id)
+        _superseded(each, winner, ends)
+        for each in _preferred(each for each in distinct if each.entry_id not in own)
     ]
-    reason = _reason_of_winner(winner, others)
-    late = _late_events(ordered)
-    return Explanation(state.entry_id, winner.type, winner.attempt, reason, others, late)
+    return Explanation(
+        winner.entry_id,
+        winner.event.type,
+        winner.event.attempt,
+        _reason_of_winner(winner.event, others),
+        others,
+        _late_events(distinct, "" if complete else "At least "),
+    )
 
 
 def timeline(events: Iterable[IdentifiedEvent]) -> Timeline:
-    """Return the timeline of a job's events."""
-    ordered = sorted(events, key=lambda each: (each[1].attempt, each[0]))
+    """Return the timeline of a job's events; each event is in it once, with its first entry."""
+    ordered = sorted(_distinct(events), key=lambda each: (each.event.attempt, each.entry_id))
     spans, moments = list[StepSpan](), list[AttemptMoment]()
-    for attempt, group in groupby(ordered, lambda each: each[1].attempt):
+    for attempt, group in groupby(ordered, _attempt):
         of_attempt = list(group)
         ends = _first_ends(of_attempt)
         spans += _spans(attempt, of_attempt, ends)
         moments += (
             AttemptMoment(
                 attempt,
-                event.type,
-                happened_at(event, entry_id),
-                entry_id,
-                _is_late((entry_id, event), ends),
+                each.event.type,
+                happened_at(each.event, each.entry_id),
+                each.entry_id,
+                _is_after_end(each, ends),
             )
-            for entry_id, event in of_attempt
-            if event.type != "progress"
+            for each in of_attempt
+            if each.event.type != "progress"
         )
     return Timeline(spans, moments)
 
 
-def _late_events(events: Sequence[IdentifiedEvent]) -> list[LateEvents]:
+def _distinct(events: Iterable[IdentifiedEvent]) -> list[IdentifiedEvent]:
+    """Return each event with its first entry only."""
+    return [each for each in events if each.repeat_of is None]
+
+
+def _late_events(events: Sequence[IdentifiedEvent], at_least: str) -> list[LateEvents]:
     """Return the late events of each attempt, from events in the order of their entries."""
-    highest = max(event.attempt for _, event in events)
+    highest = max(map(_attempt, events))
     found: dict[int, LateEvents] = {}
     for entry_id, attempt, after in _late(events):
         held = found.get(attempt)
@@ -146,7 +175,7 @@ def _late_events(events: Sequence[IdentifiedEvent]) -> list[LateEvents]:
             found[attempt] = LateEvents(attempt, 1, entry_id, after, highest + 1, "")
         else:
             found[attempt] = held._replace(events=held.events + 1)
-    return [_with_note(found[attempt]) for attempt in sorted(found)]
+    return [late._replace(note=_note(late, highest, at_least)) for _, late in sorted(found.items())]
 
 
 def _late(
@@ -155,148 +184,149 @@ def _late(
     """Yield the entry and the attempt of each late event, and the event that it came after.
 
     An event is late if its attempt has ended, except for an end that ranks above that end, or if a
-    higher attempt has begun. An event that was appended again is not late.
+    higher attempt has begun.
     """
     ends: dict[int, IdentifiedEvent] = {}
     newest: IdentifiedEvent | None = None
-    for entry_id, event in _without_repeats(events):
-        attempt, rank = event.attempt, RANKS[event.type]
-        if newest is None or attempt > newest[1].attempt:
-            newest = (entry_id, event)
+    for each in events:
+        attempt, rank = each.event.attempt, RANKS[each.event.type]
+        if newest is None or attempt > newest.event.attempt:
+            newest = each
         end = ends.get(attempt)
-        if rank >= FIRST_END and (end is None or rank > RANKS[end[1].type]):
-            ends[attempt] = (entry_id, event)
-            end = None  # this event is the end
+        if rank >= FIRST_END and (end is None or rank > RANKS[end.event.type]):
+            ends[attempt] = each
+            end = None  # this event is the end; it is late only if a higher attempt has begun
         if end is not None:
-            yield entry_id, attempt, end
-        elif attempt < newest[1].attempt:
-            yield entry_id, attempt, newest
+            yield each.entry_id, attempt, end
+        elif attempt < newest.event.attempt:
+            yield each.entry_id, attempt, newest
 
 
 _RUN_AGAIN = (
-    "and did not change the state. A job that runs again needs the next attempt:"
+    "A job that runs again needs the next attempt:"
     ' attempt="next" in the SDK, or "attempt": {} in its events.'
 )
-_STOP = "and did not change the state. Check whether a worker still runs attempt {}, and stop it."
+_STOP = "Check whether a worker still runs attempt {}, and stop it."
 
 
-def _with_note(late: LateEvents) -> LateEvents:
-    entry_id, event = late.after
+def _note(late: LateEvents, highest: int, at_least: str) -> str:
+    """Return the sentences on late events.
+
+    Args:
+        late: the late events, without their note.
+        highest: the highest attempt of the job.
+        at_least: the words before their number.
+    """
+    entry_id, event, _ = late.after
     if event.attempt == late.attempt:
-        cause, advice = f"its end ({event.type}, entry {entry_id})", _RUN_AGAIN
+        cause = f"its end ({event.type}, entry {entry_id})"
     else:
-        cause, advice = f"attempt {event.attempt} had begun (entry {entry_id})", _STOP
+        cause = f"attempt {event.attempt} had begun (entry {entry_id})"
     events = "1 event" if late.events == 1 else f"{late.events} events"
-    advice = advice.format(late.next_attempt if advice is _RUN_AGAIN else late.attempt)
-    return late._replace(note=f"{events} of attempt {late.attempt} arrived after {cause}, {advice}")
-
-
-def _without_repeats(events: Iterable[IdentifiedEvent]) -> Iterator[IdentifiedEvent]:
-    seen: set[tuple[str, str, int]] = set()
-    for entry_id, event in events:
-        key = (event.event_id or str(entry_id), event.type, event.attempt)
-        if key not in seen:
-            seen.add(key)
-            yield entry_id, event
+    advice = (
+        _RUN_AGAIN.format(late.next_attempt)
+        if late.attempt == highest
+        else _STOP.format(late.attempt)
+    )
+    return (
+        f"{at_least}{events} of attempt {late.attempt} arrived after {cause}, and did not change "
+        f"the status. {advice}"
+    )
 
 
 def _spans(attempt: int, events: Sequence[IdentifiedEvent], ends: Ends) -> Iterator[StepSpan]:
-    steps = [each for each in events if each[1].type == "progress"]
+    steps = [each for each in events if each.event.type == "progress"]
     runs = [
-        list(run) for _, run in groupby(steps, lambda each: (_step(each), _is_late(each, ends)))
+        list(run)
+        for _, run in groupby(steps, lambda each: (_step(each), _is_after_end(each, ends)))
     ]
-    times = [[happened_at(event, entry_id) for entry_id, event in run] for run in runs]
+    times_of_runs = [[happened_at(each.event, each.entry_id) for each in run] for run in runs]
     # The first end ends the step that was running; later events do not extend it.
-    until = next((each for each in events if each[0] == ends.get(FIRST_END)), events[-1])
-    last = happened_at(until[1], until[0])
-    for number, (run, moments) in enumerate(zip(runs, times, strict=True)):
-        late = _is_late(run[0], ends)
-        is_last = number + 1 == len(runs) or _is_late(runs[number + 1][0], ends)
-        following = last if is_last else times[number + 1][0]
+    last = next((each for each in events if each.entry_id == ends.get(FIRST_END)), events[-1])
+    attempt_end = happened_at(last.event, last.entry_id)
+    for index, (run, times) in enumerate(zip(runs, times_of_runs, strict=True)):
+        after_end = _is_after_end(run[0], ends)
+        is_last = index + 1 == len(runs) or _is_after_end(runs[index + 1][0], ends)
+        next_start = attempt_end if is_last else times_of_runs[index + 1][0]
         # The clocks of producers may go backwards; a span must not.
-        end = max(moments) if late else max([*moments, following])
-        yield StepSpan(attempt, _step(run[0]), _display(run), min(moments), end, late)
+        end = max(times) if after_end else max([*times, next_start])
+        yield StepSpan(attempt, _step(run[0]), _display(run), min(times), end, after_end)
 
 
 def _step(identified: IdentifiedEvent) -> str:
-    return getattr(identified[1], "step", None) or "progress"
+    return getattr(identified.event, "step", None) or "progress"
 
 
 def _display(run: Sequence[IdentifiedEvent]) -> str:
     """Return the name of a step for people: the latest one that its events have."""
-    for name in ("step_name_display", "step_name"):
-        for _, event in reversed(run):
-            text = getattr(event, name, None)
-            if text:
-                return str(text)
+    for each in reversed(run):
+        if text := getattr(each.event, "step_name_display", None):
+            return str(text)
     return _step(run[0])
 
 
 def _first_ends(events: Iterable[IdentifiedEvent]) -> Ends:
-    """Return the earliest end of an attempt, and its earliest `done`, by their ranks."""
-    ends = [(entry_id, RANKS[event.type]) for entry_id, event in events]
+    """Return the earliest events of at least the rank of `failed`, and of `done`, by that rank."""
+    ranks = [(each.entry_id, RANKS[each.event.type]) for each in events]
     return {
-        needed: min(found)
-        for needed in (FIRST_END, RANKS["done"])
-        if (found := [entry_id for entry_id, rank in ends if rank >= needed])
+        lowest: min(entries)
+        for lowest in (FIRST_END, RANKS["done"])
+        if (entries := [entry_id for entry_id, rank in ranks if rank >= lowest])
     }
 
 
-def _is_late(identified: IdentifiedEvent, ends: Ends) -> bool:
+def _is_after_end(identified: IdentifiedEvent, ends: Ends) -> bool:
     """Return whether an earlier event ended the attempt, so that this one cannot win any more."""
-    entry_id, event = identified
-    end = ends.get(max(FIRST_END, RANKS[event.type]))
-    return end is not None and end < entry_id
+    end = ends.get(max(FIRST_END, RANKS[identified.event.type]))
+    return end is not None and end < identified.entry_id
 
 
 def _entry_id(identified: IdentifiedEvent) -> EntryId:
-    return identified[0]
+    return identified.entry_id
 
 
-def _strongest(events: Sequence[IdentifiedEvent], winner: EntryId) -> Iterator[IdentifiedEvent]:
-    """Return the strongest event of each type in each attempt, without the winner itself."""
+def _attempt(identified: IdentifiedEvent) -> int:
+    return identified.event.attempt
+
+
+def _preferred(events: Iterable[IdentifiedEvent]) -> Iterator[IdentifiedEvent]:
+    """Return the event of each type in each attempt that the rules prefer, the best first."""
     best: dict[tuple[int, str], IdentifiedEvent] = {}
-    for entry_id, event in events:
-        if entry_id == winner:
-            continue
-        key = (-event.attempt, event.type)
+    for each in events:
+        key = (-each.event.attempt, each.event.type)
         # Of several ends of one type the earliest wins, of other events the latest.
-        if key not in best or RANKS[event.type] < FIRST_END:
-            best[key] = (entry_id, event)
+        if key not in best or RANKS[each.event.type] < FIRST_END:
+            best[key] = each
     order = sorted(best, key=lambda key: (key[0], -RANKS[key[1]], key[1]))
     return (best[key] for key in order)
 
 
 def _ends_by_attempt(events: Iterable[IdentifiedEvent]) -> Mapping[int, Ends]:
-    ordered = sorted(events, key=lambda each: each[1].attempt)
-    groups = groupby(ordered, lambda each: each[1].attempt)
+    groups = groupby(sorted(events, key=_attempt), _attempt)
     return {attempt: _first_ends(list(group)) for attempt, group in groups}
 
 
 def _superseded(
-    identified: IdentifiedEvent, winner: IdentifiedEvent, ends: Mapping[int, Ends]
+    loser: IdentifiedEvent, winner: IdentifiedEvent, ends: Mapping[int, Ends]
 ) -> LosingEvent:
-    entry_id, event = identified
-    rule, reason = _deciding_rule(entry_id, event, *winner)
-    late = _is_late(identified, ends[event.attempt])
-    return LosingEvent(entry_id, event.type, event.attempt, rule, reason, late)
+    rule, reason = _deciding_rule(loser, winner)
+    entry_id, event, _ = loser
+    after_end = _is_after_end(loser, ends[event.attempt])
+    return LosingEvent(entry_id, event.type, event.attempt, rule, reason, after_end)
 
 
-def _deciding_rule(
-    entry_id: EntryId, event: DecodedEvent, winner_id: EntryId, winner: DecodedEvent
-) -> tuple[str, str]:
+def _deciding_rule(loser: IdentifiedEvent, winner: IdentifiedEvent) -> tuple[str, str]:
     """Return the rule by which an event lost against the winner, and a sentence about it."""
-    if event.attempt != winner.attempt:
-        return "attempt", f"attempt {winner.attempt} is higher than {event.attempt}"
-    rank, highest = RANKS[event.type], RANKS[winner.type]
+    event, best = loser.event, winner.event
+    if event.attempt != best.attempt:
+        return "attempt", f"attempt {best.attempt} is higher than {event.attempt}"
+    rank, highest = RANKS[event.type], RANKS[best.type]
     if rank != highest:
-        return "rank", f"{winner.type} (rank {highest}) ranks above {event.type} (rank {rank})"
+        return "rank", f"{best.type} (rank {highest}) ranks above {event.type} (rank {rank})"
+    compared = f"{winner.entry_id}, not {loser.entry_id}"
     if rank >= FIRST_END:
-        return (
-            "entry_id",
-            f"of ends of one rank the earliest wins: {winner_id}, not {entry_id}",
-        )
-    return "entry_id", f"of events of one rank the latest wins: {winner_id}, not {entry_id}"
+        return "entry_id", f"of ends of one rank the earliest wins: {compared}"
+    return "entry_id", f"of events of one rank the latest wins: {compared}"
 
 
 def _reason_of_winner(winner: DecodedEvent, superseded: Sequence[LosingEvent]) -> str:

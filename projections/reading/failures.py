@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from projections.decoding import DecodedEvent, happened_at
+from projections.reading.explain import IdentifiedEvent
 from streams.entry_ids import EntryId
 
 
@@ -26,9 +27,12 @@ class AttemptFailure(NamedTuple):
     """The text for operators, or else that for users."""
 
 
-def last_failure(events: Iterable[tuple[EntryId, DecodedEvent]]) -> AttemptFailure | None:
-    """Return the failure of the highest attempt that has failed; None if none has."""
-    found = filter(None, (_failure(entry_id, event) for entry_id, event in events))
+def last_failure(events: Iterable[IdentifiedEvent]) -> AttemptFailure | None:
+    """Return the failure of the highest attempt that has failed; None if none has.
+
+    An event that was appended again counts with its first entry only.
+    """
+    found = filter(None, (_failure(*each[:2]) for each in events if each.repeat_of is None))
     return max(found, key=lambda each: each[:2], default=None)
 
 

@@ -33,11 +33,11 @@ class PastState(NamedTuple):
 
 def past_state(kind: Kind, events: Sequence[IdentifiedEvent]) -> PastState | None:
     """Return the state after these events, which may be in any order; None without events."""
-    ordered = sorted(events, key=lambda each: each[0])
-    state = fold_all(None, ordered)
+    ordered = sorted(events, key=lambda each: each.entry_id)
+    state = fold_all(None, [(each.entry_id, each.event) for each in ordered])
     if state is None:
         return None
-    entry_id, last = ordered[-1]
+    entry_id, last, _ = ordered[-1]
     return PastState(
         entry_id,
         last.type,

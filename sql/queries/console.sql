@@ -255,7 +255,7 @@ SELECT tenant FROM names WHERE tenant IS NOT NULL LIMIT %(limit)s;
 
 -- name: deciding_events
 -- The events that decide the state of a job: its latest events other than progress and its latest
--- progress, each up to a number, and the number of all its events.
+-- progress, each up to a number, with the number of all of these; and the event that decided its row.
 (SELECT entry_ms, entry_seq, event, last_ms, last_seq, count(*) OVER (), false
  FROM job_events
  WHERE (tenant, kind, id) = (%(tenant)s, %(kind)s, %(id)s) AND type <> 'progress'
@@ -266,4 +266,11 @@ UNION ALL
  FROM job_events
  WHERE (tenant, kind, id) = (%(tenant)s, %(kind)s, %(id)s) AND type = 'progress'
  ORDER BY entry_ms DESC, entry_seq DESC
- LIMIT %(limit)s);
+ LIMIT %(limit)s)
+UNION ALL
+(SELECT h.entry_ms, h.entry_seq, h.event, h.last_ms, h.last_seq, NULL, NULL
+ FROM jobs AS j
+ JOIN job_events AS h ON (h.tenant, h.kind, h.id) = (j.tenant, j.kind, j.id)
+     AND h.entry_ms = split_part(j.positions ->> 'entry_id', '-', 1)::bigint
+     AND h.entry_seq = split_part(j.positions ->> 'entry_id', '-', 2)::bigint
+ WHERE (j.tenant, j.kind, j.id) = (%(tenant)s, %(kind)s, %(id)s));

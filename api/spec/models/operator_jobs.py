@@ -136,7 +136,10 @@ class SupersededEvent(ExplainedEvent):
     rule: Annotated[
         Literal["attempt", "rank", "entry_id"], Field(description="The rule that decided.")
     ]
-    late: Annotated[bool, Field(description="Whether it came after the end of its attempt.")]
+    late: Annotated[
+        bool,
+        Field(description="Whether it came after an end of its attempt that it cannot replace."),
+    ]
 
 
 class EarlierEvent(Answer):
@@ -151,11 +154,13 @@ class LateEventsNote(Answer):
     """A note about events that arrived after the end of their attempt, or after a later attempt."""
 
     attempt: Attempt
-    events: Annotated[int, Field(ge=1, description="The number of these events.")]
+    events: Annotated[
+        int, Field(ge=1, description="The number of these events among those that were read.")
+    ]
     entry_id: EntryIdText
     after: EarlierEvent
     next_attempt: Annotated[
-        Attempt, Field(description="The attempt that a job which runs again needs.")
+        Attempt, Field(description="The number of the next attempt, for a job that is run again.")
     ]
     text: Annotated[str, Field(description="What happened, and what to do about it.")]
 
@@ -231,6 +236,13 @@ class OperatorJob(Answer):
     ]
     timeline: JobTimeline
     events: Annotated[Count, Field(description="The number of events in the job's history.")]
+    events_read: Annotated[
+        Count,
+        Field(
+            description="The number of these that the explanation and the timeline take into "
+            "account: the latest ones, and the one that determines the stored row."
+        ),
+    ]
 
 
 class OperatorPastState(Answer):

@@ -25,7 +25,9 @@ _QUERIES = queries("console")
 RESULT_BYTES = 65_536
 """The size of a result up to which `read_job` returns it."""
 MAX_DECIDING = 2_000
-"""The most progress events, and the most other events, that are read to explain a state."""
+"""The most progress events, and the most other events, that are read to explain a state.
+
+The event that decided the row is read in any case: of several ends, the earliest wins."""
 _ROW = (
     "tenant kind id state status job_type attempt worker code error progress result result_bytes "
     "labels created_at started_at updated_at ended_at entry_id"
@@ -47,6 +49,8 @@ class DecidingEvents(NamedTuple):
     """The events that decide the state of a job."""
 
     events: Sequence[IdentifiedEvent]
+    read: int
+    """The number of events in the history that they are, each counted once."""
     total: int
     """The number of events in the job's history."""
 
@@ -96,7 +100,7 @@ async def read_first_events(
         rows = await fetch_all(connection, _QUERIES["first_events"], values)
     events = list(_decoded(rows))
     last = EntryId(*rows[-1][:2]) if rows else None
-    return [each for each in events if last is not None and each[0] <= last]
+    return [each for each in events if last is not None and each.entry_id <= last]
 
 
 def _decoded(rows: Sequence[Sequence[Any]]) -> Iterator[IdentifiedEvent]:
@@ -106,21 +110,25 @@ def _decoded(rows: Sequence[Sequence[Any]]) -> Iterator[IdentifiedEvent]:
             event = decode_event(text.encode(), ANY_SIZE)
         except InvalidEvent:
             continue  # of a newer version
-        yield EntryId(ms, seq), event
+        first = EntryId(ms, seq)
+        yield IdentifiedEvent(first, event)
         if last_ms is not None:
-            yield EntryId(last_ms, last_seq), event
+            yield IdentifiedEvent(EntryId(last_ms, last_seq), event, first)
 
 
 async def read_deciding_events(connection: AsyncConnection[Any], job: JobKey) -> DecidingEvents:
-    """Return the latest events of a job, at most `MAX_DECIDING` of progress and of all others.
+    """Return the latest events of a job, and the event that decided its row.
 
-    An event that was appended more than once is returned with its earliest and its latest entry,
-    because both count in the fold.
+    At most `MAX_DECIDING` events of progress and as many others are read. An event that was
+    appended more than once is returned with its earliest and its latest entry, because both count
+    in the fold.
     """
     async with read_transaction(connection):
         rows = await fetch_all(
             connection, _QUERIES["deciding_events"], {**job._asdict(), "limit": MAX_DECIDING}
         )
-    # Each of the two parts has its number of events in all its rows.
-    totals = {(is_progress, total) for *_, total, is_progress in rows}
-    return DecidingEvents(list(_decoded(rows)), sum(total for _, total in totals))
+    # All rows of progress, and all others, have the number of these events in the history.
+    totals = {(is_progress, total) for *_, total, is_progress in rows if total is not None}
+    distinct = {tuple(row[:2]): row for row in rows}
+    events = list(_decoded(list(distinct.values())))
+    return DecidingEvents(events, len(distinct), sum(total for _, total in totals))

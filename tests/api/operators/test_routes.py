@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from api.app import create_app
 from ops.operator_view import RedisOperatorView
 from projections.decoding import decode
+from projections.reading.all_tenants import job_details
 from projections.rows.writer import JobRows
 from projections.status.writer import StatusCache
 from sql import sessions
@@ -317,6 +318,49 @@ async def test_events_after_the_end_are_called_late(ops: Asker, apply: Apply) ->
     assert {("cancelled", True), ("done", False), ("failed", False)} <= moments
     failed = next(each for each in job["timeline"]["moments"] if each["type"] == "failed")
     assert spans[0]["end"] == failed["at"]
+
+
+async def test_event_that_was_appended_again__it_is_explained_once(
+    ops: Asker, apply: Apply
+) -> None:
+    done = {"type": "done", "id": "a1", "event_id": "e"}
+    apply("42", done)
+    apply("42", done, {**done, "at": "2026-01-01T00:00:00Z"})
+    async with ops() as client:
+        job = (await client.get("jobs/42/job/a1/")).json()
+    # The third has other bytes: it is an event of its own, and late.
+    assert [each["rule"] for each in job["explanation"]["superseded"]] == ["entry_id"]
+    assert [each["events"] for each in job["explanation"]["notes"]] == [1]
+    assert [each["late"] for each in job["timeline"]["moments"]] == [False, True]
+    assert (job["events"], job["events_read"]) == (2, 2)
+
+
+async def test_failure_that_was_appended_again__its_first_entry_is_shown(
+    ops: Asker, apply: Apply
+) -> None:
+    failed = {"type": "failed", "id": "a1", "event_id": "e", "error": "no rows"}
+    apply("42", failed)
+    apply("42", failed)
+    async with ops() as client:
+        job = (await client.get("jobs/42/job/a1/")).json()
+    assert job["last_failure"]["entry_id"] == job["job"]["entry_id"]
+    assert job["explanation"]["matches_row"] is True
+
+
+async def test_more_ends_than_are_read__the_earliest_still_wins(
+    ops: Asker, apply: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_details, "MAX_DECIDING", 3)
+    failures = [{"type": "failed", "id": "a1", "error": str(number)} for number in range(6)]
+    apply("42", *failures, *({"type": "progress", "id": "a1"} for _ in range(5)))
+    async with ops() as client:
+        job = (await client.get("jobs/42/job/a1/")).json()
+    assert job["explanation"]["matches_row"] is True
+    assert job["explanation"]["entry_id"] == job["job"]["entry_id"]
+    (note,) = job["explanation"]["notes"]
+    assert note["events"] == 6
+    assert note["text"].startswith("At least 6 events of attempt 1 arrived after its end")
+    assert (job["events"], job["events_read"]) == (11, 7)
 
 
 async def test_the_past_of_a_job_is_what_its_clients_saw(ops: Asker, apply: Apply) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from projections.decoding import decode
+from projections.reading.explain import IdentifiedEvent
 from projections.reading.failures import last_failure
 from streams.entry_ids import EntryId
 from streams.events import dump_json
@@ -15,7 +16,7 @@ def found_in(*events: Mapping[str, object]) -> tuple[int, str | None, str | None
         decode("42", EntryId(n + 1, 0), [b"event", dump_json({"id": "a1", **event})])
         for n, event in enumerate(events)
     ]
-    found = last_failure((entry.entry_id, entry.event) for entry in entries)
+    found = last_failure(IdentifiedEvent(entry.entry_id, entry.event) for entry in entries)
     return found and (found.attempt, found.code, found.text)
 
 
