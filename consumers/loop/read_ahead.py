@@ -7,10 +7,11 @@ Each is a *portion* (`consumers.delivery.batch_size`), so that both are bounded 
 `consumers.loop.runner`.
 
 The entries of a batch ahead are pending, so that other consumers take them over after a crash. A
-lease of the ready queue ends when its last portion becomes the batch ahead. The entries of a heavy
-tenant are delivered only when their turn comes; after a crash before that, the sweep finds the
-tenant. A tenant whose quantum was filled last time is marked ready at the end of the lease, so that
-another consumer can read it meanwhile.
+heavy tenant is the exception: its entries are delivered when its turn comes; after a crash before
+that, the sweep finds the tenant. A lease of the ready queue ends when its last portion becomes the
+batch ahead. A tenant that may have more entries is marked ready, so that another consumer can read
+it meanwhile: when its entries are received, or already at the end of the lease, if it had more when
+it was last read.
 """
 
 from __future__ import annotations
@@ -18,12 +19,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import redis
+import structlog
+
 from consumers.delivery.deliveries import Delivery
 from consumers.delivery.groups import ConsumerGroup
 from consumers.delivery.read_requests import ReadRequest
 from consumers.delivery.ready import Lease, ReadyQueue
 from consumers.delivery.refused_tenants import READING
 from consumers.loop.batches import Batch
+from streams.runtime.safe_text import one_line
+
+_LOG = structlog.get_logger(__name__)
 
 MAX_TENANTS = 64
 """The number of tenants in one lease at most. With more, each would have few entries of a
@@ -35,8 +42,8 @@ QUANTUM = 1_000
 the consumer with others. With fewer, a single busy tenant would have small and costly batches."""
 
 
-class _Leased:
-    """A lease in use, and those of its tenants that were not requested yet."""
+class _LeaseInUse:
+    """A lease, and those of its tenants that were not requested yet."""
 
     def __init__(self, lease: Lease, quantum: int, unread: Sequence[str]) -> None:
         self.lease = lease
@@ -55,7 +62,7 @@ class Reader:
     """Reads new entries of ready tenants, one batch ahead of the one that is being settled.
 
     Args:
-        decode: makes a batch of deliveries.
+        decode: decodes deliveries into a batch.
         batch_entries: the approximate number of entries in one batch.
     """
 
@@ -71,16 +78,20 @@ class Reader:
         self._ready = ready
         self._decode = decode
         self._batch_entries = batch_entries
-        self._leased: _Leased | None = None
+        self._in_use: _LeaseInUse | None = None
         self._requested: _Portion | None = None
         self._ahead: Batch | Exception | None = None
+        """The batch ahead, or the error that the next call of `next` raises."""
         self._filled: set[str] = set()
         """Tenants whose quantum was filled when they were last read."""
         self._lease_was_full = False
         """True if the last lease had `MAX_TENANTS` tenants: more may be ready."""
 
     def next(self, block_seconds: float) -> Batch | None:
-        """Return the next batch, or None if no tenant became ready within `block_seconds`.
+        """Return the next batch, or None if there is none.
+
+        There is none if no tenant became ready within `block_seconds`, or if all that did are
+        paused; then it returns at once.
 
         If there is a backlog, the batch after it is requested. Otherwise nothing is requested:
         entries that arrive meanwhile are better read later and together.
@@ -91,14 +102,14 @@ class Reader:
         """
         if self._ahead is None and self._requested is None:
             self._request(block_seconds)
-        batch = self._take()
-        if batch is not None and (self._leased or self._filled or self._lease_was_full):
+        batch = self._take_ahead()
+        if batch is not None and (self._in_use or self._filled or self._lease_was_full):
             try:
                 self._request(0.0)
             except Exception as error:
-                # It does not concern this batch: the next call raises it. But if the request was
-                # sent, and only the end of the lease failed, the next call returns what was
-                # requested instead, and the lease expires by itself.
+                # The error does not concern this batch: the next call raises it. If the request was
+                # sent, and only ending the lease failed, the next call returns the requested batch
+                # instead, and the lease expires by itself.
                 self._ahead = error
         return batch
 
@@ -109,7 +120,7 @@ class Reader:
         call of `next`.
         """
         if self._requested is not None and self._requested.request.is_sent:
-            self._take_in()
+            self._receive_ahead()
 
     def renew(self) -> None:
         """Keep the batch ahead from being taken over, during a long outage of another server.
@@ -121,23 +132,23 @@ class Reader:
         if isinstance(self._ahead, Batch):
             self._group.renew(self._ahead.deliveries)
 
-    def last(self) -> Batch | None:
-        """End the lease; return the batch ahead, if there is one.
+    def stop(self) -> Batch | None:
+        """End the lease, and return the batch ahead, if there is one.
 
-        Leased tenants that were not read are marked ready again.
+        Leased tenants that were not read are marked ready again. If Redis is unavailable for that,
+        the lease expires by itself, and the batch ahead is returned all the same.
 
         Raises:
             redis.RedisError: as `next` does.
         """
-        left = list[str]()
-        if self._leased is not None:
-            left += self._leased.unread
-            self._finish(self._leased)
+        not_received: Sequence[str] = ()
         if self._requested is not None and not self._requested.request.is_sent:
-            left += self._requested.tenants
-            self._requested = None
-        self._ready.mark(left)
-        return self._take()
+            not_received, self._requested = self._requested.tenants, None
+        try:
+            self._end_lease(not_received)
+        except redis.RedisError as error:
+            _LOG.warning("lease_not_ended", group=self._group.group, error=one_line(error))
+        return self._take_ahead()
 
     def give_up(self) -> None:
         """Forget the batch ahead after an error.
@@ -147,12 +158,12 @@ class Reader:
         """
         if self._requested is not None:
             self._requested.request.give_up()
-        self._requested = self._ahead = self._leased = None
+        self._requested = self._ahead = self._in_use = None
         self._filled.clear()
 
-    def _take(self) -> Batch | None:
+    def _take_ahead(self) -> Batch | None:
         if self._requested is not None:
-            self._take_in()
+            self._receive_ahead()
         ahead, self._ahead = self._ahead, None
         if isinstance(ahead, Exception):
             try:
@@ -161,45 +172,58 @@ class Reader:
                 del ahead  # the traceback would refer to itself, and keep the batch in memory
         return ahead
 
-    def _take_in(self) -> None:
+    def _receive_ahead(self) -> None:
         try:
             self._ahead = self._decode(self._receive())
-        except Exception as error:  # `_take` raises it
+        except Exception as error:  # `_take_ahead` raises it
             self._ahead = error
 
     def _receive(self) -> Sequence[Delivery]:
-        """Receive the requested entries; mark tenants that newly filled their quantum."""
+        """Receive the requested entries; mark tenants whose quantum was newly filled."""
         requested, self._requested = self._requested, None
         if requested is None:
             return ()
         received = requested.request.receive()
         filled = set(received.filled)
-        # A tenant that filled it last time, too, was marked when its lease ended. Another consumer
-        # may use that mark before this read is carried out. If it leaves entries, it marks the
-        # tenant itself; if it leaves none, the next append marks it.
+        # A tenant in `_filled` was marked when its lease ended, so it is not marked again. Another
+        # consumer may use that mark before this read is carried out. If it leaves entries, it marks
+        # the tenant itself; if it leaves none, the next append marks it.
         self._ready.mark(sorted(filled - self._filled))
         self._filled = self._filled.difference(requested.tenants) | filled
         return received.deliveries
 
     def _request(self, block_seconds: float) -> None:
         """Request the next portion; the lease ends with its last one."""
-        leased = self._leased or self._lease(block_seconds)
-        if leased is None:
+        in_use = self._in_use or self._lease(block_seconds)
+        if in_use is None:
             return
         # Divided each time: a tenant may have become heavy since the last portion.
-        tenants = next(self._group.portions.of(leased.unread, leased.quantum))
+        tenants = next(self._group.portions.of(in_use.unread, in_use.quantum))
+        # Sent first: if that fails, these tenants are still unread, and `stop` marks them.
+        self._requested = _Portion(tenants, self._group.request(tenants, in_use.quantum))
         requested = set(tenants)
-        leased.unread = [name for name in leased.unread if name not in requested]
-        self._requested = _Portion(tenants, self._group.request(tenants, leased.quantum))
-        if not leased.unread:
-            self._finish(leased)
+        in_use.unread = [name for name in in_use.unread if name not in requested]
+        if not in_use.unread:
+            self._finish(in_use)
 
-    def _finish(self, leased: _Leased) -> None:
-        self._leased = None
-        self._lease_was_full = len(leased.lease.tenants) >= MAX_TENANTS
-        self._ready.finish(leased.lease, sorted(self._filled))
+    def _end_lease(self, not_received: Sequence[str]) -> None:
+        """End the lease, if there is one, and mark tenants that were not read.
 
-    def _lease(self, block_seconds: float) -> _Leased | None:
+        Args:
+            not_received: those of them for which a request was made.
+        """
+        if self._in_use is None:
+            self._ready.mark(not_received)
+        else:
+            self._finish(self._in_use, [*self._in_use.unread, *not_received])
+
+    def _finish(self, in_use: _LeaseInUse, unread: Sequence[str] = ()) -> None:
+        """End a lease; mark its unread tenants, and those that may have more."""
+        self._in_use = None
+        self._lease_was_full = len(in_use.lease.tenants) >= MAX_TENANTS
+        self._ready.finish(in_use.lease, sorted({*self._filled, *unread}))
+
+    def _lease(self, block_seconds: float) -> _LeaseInUse | None:
         """Lease ready tenants; return None if there are none, or none of them can be read."""
         lease = self._ready.take(MAX_TENANTS, block_seconds)
         if not lease.tenants:
@@ -207,13 +231,13 @@ class Reader:
         quantum = max(1, min(QUANTUM, self._batch_entries // len(lease.tenants)))
         refused = self._group.refused
         tenants = [name for name in lease.tenants if not refused.is_paused(name, READING)]
-        # `_finish` marks those that remain. Tenants of other leases have their marks already. A
-        # paused tenant must not be marked: it would be leased again at once, without end. The sweep
-        # marks it in time.
+        # Keep in `_filled` only tenants of this lease that are read: `_finish` marks them. Tenants
+        # of other leases have their marks already. A paused tenant must not be marked: it would be
+        # leased again at once, without end. The sweep marks it in time.
         self._filled.intersection_update(tenants)
-        leased = _Leased(lease, quantum, tenants)
-        if not leased.unread:
-            self._finish(leased)
+        in_use = _LeaseInUse(lease, quantum, tenants)
+        if not in_use.unread:
+            self._finish(in_use)
             return None
-        self._leased = leased
-        return leased
+        self._in_use = in_use
+        return in_use

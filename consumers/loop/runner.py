@@ -240,7 +240,7 @@ class Consumer:
     def _end(self, stop: Stop, *, outage: bool) -> None:
         """Settle the batch ahead, or release it in an outage; then leave the group."""
         try:
-            batch = self._reader.last()
+            batch = self._reader.stop()
             if batch is not None and outage:
                 self._settler.release(batch.deliveries)
             elif batch is not None:

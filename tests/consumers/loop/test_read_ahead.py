@@ -17,6 +17,7 @@ from consumers.dead_letters.trials import Suspect
 from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.deliveries import Delivery
 from consumers.delivery.groups import ConsumerGroup
+from consumers.delivery.read_requests import ReadRequest
 from consumers.delivery.ready import ReadyQueue
 from consumers.loop import batches, read_ahead, settling
 from consumers.loop.batches import Batch, decode_batch
@@ -146,6 +147,47 @@ def test_stop_with_portions_of_a_lease_unread__their_tenants_are_marked_again(
         other.turn(threading.Event())
     assert len(rest.applied) == 6
     assert all(settled(redis_client, name, "status") for name in names)
+
+
+def _lease_of_five(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return tenants with two entries each; each of them is a portion of its own."""
+    monkeypatch.setattr("consumers.delivery.batch_size.PORTION_BYTES", 1)
+    names = [f"t{number}" for number in range(5)]
+    for name in names:
+        append(client, 2, tenant=name)
+    return names
+
+
+def test_stop_after_a_request_failed__its_tenants_are_marked_again(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, stop = _lease_of_five(redis_client, monkeypatch), threading.Event()
+    request = ConsumerGroup.request
+
+    def fail(group: ConsumerGroup, tenants: Sequence[str], quantum: int) -> ReadRequest:
+        if list(tenants) == ["t1"]:
+            raise redis.ConnectionError("away")
+        return request(group, tenants, quantum)
+
+    monkeypatch.setattr(ConsumerGroup, "request", fail)
+    consumer(redis_client, Recording(stop.set)).run(stop)
+    monkeypatch.setattr(ConsumerGroup, "request", request)
+    assert set(ReadyQueue(redis_client, "status").take(9, 0).tenants) == set(names[1:])
+
+
+def test_stop_while_the_lease_cannot_be_ended__the_batch_ahead_is_settled(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, stop = _lease_of_five(redis_client, monkeypatch), threading.Event()
+
+    def fail(*_: object) -> None:
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(ReadyQueue, "finish", fail)
+    projection = Recording(stop.set)
+    consumer(redis_client, projection).run(stop)
+    assert len(projection.batches) == 2
+    assert all(settled(redis_client, name, "status") for name in names[:2])
 
 
 def test_stop_in_an_outage__both_batches_are_given_back_at_once(redis_client: redis.Redis) -> None:
