@@ -26,7 +26,7 @@ class Folded(NamedTuple):
     newest: EntryId
     """The newest of its entries."""
     events: int
-    held: int
+    appends_counted: int
     """The number of appends of its events that the history has counted."""
     bytes: int
     """The size of the events in bytes."""
@@ -60,10 +60,11 @@ def batched(jobs: Iterable[Folded], size: int = BATCH_JOBS) -> Iterator[list[Fol
 
 def _fold(job: JobKey, parts: Iterable[Part]) -> Folded | None:
     state: JobState | None = None
-    newest, count, held, size = FIRST, 0, 0, 0
+    newest, count, appends, size = FIRST, 0, 0, 0
     for part in parts:
         events = part.events
         state = fold_all(state, events)
         newest = max(newest, max(map(itemgetter(0), events), default=FIRST))
-        count, held, size = count + len(events), held + sum(part.appends), size + part.bytes
-    return None if state is None else Folded(job, state, newest, count, held, size)
+        count, size = count + len(events), size + part.bytes
+        appends += sum(part.appends)
+    return None if state is None else Folded(job, state, newest, count, appends, size)

@@ -184,6 +184,13 @@ def _stored_value(column: Column) -> str:
     return f"j.{column.name}" + ("::text" if column.type == "json" else "")
 
 
+def _differs(column: Column) -> str:
+    """Return the condition that a column of the row `o` of the table differs from the row `n`."""
+    if column.type == "json":  # which has no operator for equality
+        return f"o.{column.name}::text IS DISTINCT FROM n.{column.name}::text"
+    return f"o.{column.name} IS DISTINCT FROM {_new_value(column)}"
+
+
 _KEY, _REST = COLUMNS[:KEY_LENGTH], COLUMNS[KEY_LENGTH:]
 
 JOB_LISTS: Mapping[str, str] = {
@@ -191,9 +198,10 @@ JOB_LISTS: Mapping[str, str] = {
     "job_columns": ", ".join(NAMES),
     # Parameters of unnest(), an array for each column.
     "job_arrays": ", ".join(map(_parameter, COLUMNS)),
-    # A new row, `n`: all its values, and what SET assigns.
+    # A new row, `n`: all its values, what SET assigns, and whether an old row, `o`, differs.
     "job_values": ", ".join(map(_new_value, COLUMNS)),
     "job_changes": ", ".join(f"{column.name} = {_new_value(column)}" for column in _REST),
+    "job_differs": " OR ".join(map(_differs, _REST)),
     # A row of the table, `j`: everything, and what a state is read from.
     "job_row": ", ".join(map(_stored_value, COLUMNS)),
     "state_row": ", ".join(map(_stored_value, (*_KEY, *_STATE_COLUMNS))),

@@ -4,8 +4,8 @@ SELECT tenant, count(*) FROM job_events GROUP BY tenant;
 -- name: prepare
 -- Tables of one transaction. tail_events: entries of the streams that the history lacked when they were
 -- read. read_entries: the ids of entries that were read. touched_jobs: the jobs within --since and
--- --until. corrected_jobs and surplus_jobs: the rows that a reset will write and remove; `held` is the
--- number of appends of a job's events that the history held when it was folded.
+-- --until. corrected_jobs and surplus_jobs: the rows that a reset will write and remove; `appends_counted`
+-- is the number of appends of a job's events that the history held when it was folded.
 CREATE TEMPORARY TABLE read_entries (
     tenant text NOT NULL, kind text NOT NULL, id text NOT NULL, event_id text NOT NULL,
     entry_ms bigint NOT NULL, entry_seq bigint NOT NULL
@@ -16,7 +16,7 @@ CREATE TEMPORARY TABLE touched_jobs (
     tenant text NOT NULL, kind text NOT NULL, id text NOT NULL, PRIMARY KEY (tenant, kind, id)
 ) ON COMMIT DROP;
 CREATE TEMPORARY TABLE corrected_jobs (
-    LIKE jobs, held bigint NOT NULL, PRIMARY KEY (tenant, kind, id)
+    LIKE jobs, appends_counted bigint NOT NULL, PRIMARY KEY (tenant, kind, id)
 ) ON COMMIT DROP;
 CREATE TEMPORARY TABLE surplus_jobs (
     tenant text NOT NULL, kind text NOT NULL, id text NOT NULL, PRIMARY KEY (tenant, kind, id)
@@ -254,17 +254,25 @@ USING unnest(%(tenants)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS w (tena
 WHERE (c.tenant, c.kind, c.id) = (w.tenant, w.kind, w.id);
 
 -- name: copy_corrected
-COPY corrected_jobs ({job_columns}, held) FROM STDIN (FORMAT BINARY);
+COPY corrected_jobs ({job_columns}, appends_counted) FROM STDIN (FORMAT BINARY);
 
 -- name: stale_corrected
--- Jobs whose history has grown since they were folded.
+-- Jobs whose history has grown since they were folded, also those that had no event then.
 SELECT c.tenant, c.kind, c.id
 FROM corrected_jobs AS c,
 LATERAL (
-    SELECT coalesce(sum(landings), 0) AS held FROM job_events AS h
+    SELECT coalesce(sum(landings), 0) AS appends FROM job_events AS h
     WHERE (h.tenant, h.kind, h.id) = (c.tenant, c.kind, c.id)
 ) AS h
-WHERE h.held <> c.held;
+WHERE h.appends <> c.appends_counted
+UNION
+SELECT s.tenant, s.kind, s.id
+FROM surplus_jobs AS s
+WHERE EXISTS (
+    SELECT FROM job_events AS h WHERE (h.tenant, h.kind, h.id) = (s.tenant, s.kind, s.id)
+) AND NOT EXISTS (
+    SELECT FROM corrected_jobs AS c WHERE (c.tenant, c.kind, c.id) = (s.tenant, s.kind, s.id)
+);
 
 -- name: add_surplus
 INSERT INTO surplus_jobs
@@ -288,13 +296,15 @@ SELECT nextval('replaced_runs'), clock_timestamp();
 
 -- name: swap_changed
 -- Each swap keeps the rows that it replaces, and checksums of those that it wrote. The old row is read
--- separately (o), because an UPDATE returns it only from PostgreSQL 18 on.
+-- separately (o), because an UPDATE returns it only from PostgreSQL 18 on. A job that had merely changed
+-- during the comparison has the right row by now, which stays.
 WITH changed AS (
     UPDATE jobs AS j
     SET {job_changes}
     FROM corrected_jobs AS n, jobs AS o
     WHERE (j.tenant, j.kind, j.id) = (n.tenant, n.kind, n.id)
       AND (o.tenant, o.kind, o.id) = (n.tenant, n.kind, n.id)
+      AND ({job_differs})
     RETURNING j.tenant, j.kind, j.id, to_json(o) AS was,
               sha256(convert_to(to_json(j)::text, 'UTF8')) AS wrote
 )

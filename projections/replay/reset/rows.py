@@ -1,4 +1,7 @@
-"""Reset of rows: new rows are prepared in a temporary table, and then replace others together."""
+"""Reset of rows: right rows are prepared in a temporary table, and then replace the wrong ones.
+
+They are replaced in one transaction. Used by `projections.registry.rows`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ _QUERIES = queries("rebuild", JOB_LISTS)
 
 
 class RowsReset:
-    """Reset of the rows of the tenants that the sources read; use each object once.
+    """Reset of the rows of the tenants that the sources read.
+
+    Prepare once; after Busy, `swap` may be called again.
 
     Args:
         sources: the events; the reset writes on their connection.
@@ -36,7 +41,9 @@ class RowsReset:
         self._lock_seconds = lock_seconds
 
     def prepare(self) -> Iterator[ReplayStep]:
-        """Fold everything and store the rows that differ; the table itself is not changed yet.
+        """Fold all events, and store in temporary tables the rows to write and to remove.
+
+        The table `jobs` is not changed.
 
         Raises:
             redis.RedisError, psycopg.Error: a server is away; begin again.
@@ -45,9 +52,13 @@ class RowsReset:
             wrong = set(self._comparison.differing(batch))
             self._store([folded for folded in batch if folded.job in wrong])
             yield ReplayStep(batch[-1].job, sum(each.events for each in batch), len(batch))
+        # Rows of jobs without any event; an event that has arrived since makes them wrong rows.
         for jobs in self._comparison.surplus():
-            surplus = [each.job for each in self._comparison.recheck(jobs) if each.found]
+            differing = [each for each in self._comparison.recheck(jobs) if each.found]
+            self._store([each.folded for each in differing if each.folded])
+            surplus = [each.job for each in differing if each.folded is None]
             self._connection.execute(_QUERIES["add_surplus"], job_arrays(surplus))
+        # So that little is left to fold under the lock.
         self._fold_changed_jobs()
         self._connection.execute(_QUERIES["analyze_corrected"])
 
@@ -59,6 +70,7 @@ class RowsReset:
 
         Raises:
             Busy: other sessions held the rows; nothing was changed.
+            psycopg.Error: the database is away; nothing was changed.
         """
         changed = with_locked_rows(self._connection, self._swap, self._lock_seconds, on_wait)
         self._sources.commit()
@@ -75,18 +87,21 @@ class RowsReset:
         )
 
     def _fold_changed_jobs(self) -> None:
-        """Fold the prepared jobs again whose history has grown since they were folded."""
+        """Fold those of the prepared jobs again whose history has grown since then.
+
+        A job without events may have its first one, which was folded into its wrong row.
+        """
         changed = self._connection.execute(_QUERIES["stale_corrected"]).fetchall()
         for jobs in self._sources.portions([JobKey(*row) for row in changed]):
             parts = self._sources.events_of(jobs).values()
             self._connection.execute(_QUERIES["forget_corrected"], job_arrays(jobs))
             self._store([folded for part in parts if (folded := fold_part(part))])
 
-    def _store(self, wrong: Sequence[Folded]) -> None:
+    def _store(self, corrected: Sequence[Folded]) -> None:
         """Store prepared rows in the temporary table."""
-        if not wrong:
+        if not corrected:
             return
         with self._connection.cursor() as cursor, cursor.copy(_QUERIES["copy_corrected"]) as copy:
             copy.set_types([*TYPES, "int8"])
-            for folded in wrong:
-                copy.write_row((*copied_values(folded.job, folded.state), folded.held))
+            for folded in corrected:
+                copy.write_row((*copied_values(folded.job, folded.state), folded.appends_counted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from projections.fold import fold_all
 from projections.replay.comparison import Comparison
 from projections.replay.events.sources import Sources
 from projections.replay.repair import RowsRepair, StatusRepair, repair
+from projections.replay.reset import documents
 from projections.replay.reset.documents import StatusReset
 from projections.replay.reset.rows import RowsReset
 from projections.replay.row_lock import Busy
@@ -60,7 +62,7 @@ def test_reset_status__consumer_writes_between_reading_and_writing__its_event_st
     rows.apply(entries[:2])
     cache.apply([entry("1", "5000000000000-0", "processing", attempt=9)])
     last = entries[2]
-    written = StatusReset._write
+    written = StatusReset._build_write
     moves = [last]
 
     def meanwhile(self: Any, *arguments: Any) -> Any:
@@ -69,7 +71,7 @@ def test_reset_status__consumer_writes_between_reading_and_writing__its_event_st
             cache.apply([moves.pop()])
         return written(self, *arguments)
 
-    monkeypatch.setattr(StatusReset, "_write", meanwhile)
+    monkeypatch.setattr(StatusReset, "_build_write", meanwhile)
     assert reset_status(redis_client, sources) == 1
     monkeypatch.undo()
     assert differences(sources, ServedDocuments(redis_client)) == []
@@ -154,3 +156,57 @@ def test_reset_rows__horizon__what_the_history_no_longer_reaches_is_left(
     run(reset.prepare())
     assert reset.swap() == 0
     assert differences(sources, served) == ["1 job a1 status: served DONE, folded nothing"]
+
+
+def test_reset_rows__first_event_of_a_job_with_a_wrong_row__it_is_folded_from_events_only(
+    rows: JobRows, connect: Connect, sources: Sources
+) -> None:
+    db = connect()
+    rows.apply([entry("1", "1-0", "done", job="ghost", attempt=9, result={"rows": 1})])
+    db.execute("DELETE FROM job_events")
+    reset = RowsReset(sources, Comparison(sources, ServedRows(db)))
+    run(reset.prepare())
+    rows.apply([entry("1", "2-0", "processing", job="ghost")])
+    assert reset.swap() == 1
+    assert differences(sources, ServedRows(db)) == []
+    assert db.execute("SELECT attempt, state FROM jobs").fetchall() == [(1, "processing")]
+
+
+def test_reset_rows__row_that_is_right_by_the_time_of_the_swap__it_is_not_replaced(
+    rows: JobRows, connect: Connect, sources: Sources
+) -> None:
+    db = connect()
+    labels: dict[str, Any] = {"customer": "c8"}
+    progress: dict[str, Any] = {"step": "a", "percent": 3, "extra": {"pages": 2}}
+    rows.apply([entry("1", "1-0", "progress", labels=labels, **progress)])
+    rows.apply([entry("1", "2-0", "done", job="wrong", result={"rows": 1.5})])
+    db.execute("UPDATE jobs SET attempt = attempt + 1")
+    reset = RowsReset(sources, Comparison(sources, ServedRows(db)))
+    run(reset.prepare())
+    db.execute("UPDATE jobs SET attempt = 1 WHERE id = 'a1'")
+    assert reset.swap() == 1
+    assert db.execute("SELECT id FROM replaced_states").fetchall() == [("wrong",)]
+
+
+def test_reset_status__consumers_always_write_first__it_ends_with_an_error(
+    redis_client: redis.Redis,
+    rows: JobRows,
+    cache: StatusCache,
+    sources: Sources,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(documents, "ROUNDS", 3)
+    rows.apply([entry("1", "1-0", "processing")])
+    cache.apply([entry("1", "1-0", "processing", attempt=9)])
+    build, numbers = StatusReset._build_write, count(1)
+
+    def meanwhile(self: Any, *arguments: Any) -> Any:
+        cache.apply([entry("1", f"{next(numbers)}-1", "progress", attempt=9)])
+        return build(self, *arguments)
+
+    monkeypatch.setattr(StatusReset, "_build_write", meanwhile)
+    with pytest.raises(
+        redis.RedisError, match=r"such as tenant:1:job:a1:status, differ .* 3 times"
+    ):
+        reset_status(redis_client, sources)
+    assert next(numbers) == 4
