@@ -1,11 +1,11 @@
 """The two Redis documents of a job: written from its state, and read back.
 
 `status` has the state in the words of the job's kind, and `progress` the latest progress. Clients
-of any version read them as plain JSON. The provenances of the facts, with which a state that was
-read can be folded further, are in the object `fold` of the status.
+of any version read them as plain JSON. The object `fold` of the status has the provenances of the
+facts. They are needed to fold more events into a state that was read.
 
-The writer of the projection `status`, replays and the reader of documents use this module; rows
-share the provenances.
+Writers, replays and readers of documents use this module. Rows (`projections.rows.columns`) store
+provenances in the same form.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RESULT_CACHE_BYTES = 10_000
 _NO_RESULT = {
     name: dict.fromkeys(kind.result_fields or ("result",)) for name, kind in KINDS.items()
 }
-# `%` takes an entry id as it is; an f-string of its two parts takes as long.
+# `%` takes an entry id as one argument.
 _ENTRY, _ATTEMPT_AND_ENTRY = "%d-%d", "%d/%d-%d"
 _TIMES = ("updated_at", "created_at", "started_at")
 _new = tuple.__new__  # builds a named tuple without the cost of its own constructor
@@ -44,7 +44,11 @@ class Documents(NamedTuple):
 def write_documents(
     kind: Kind, state: JobState, result_cache_bytes: int = RESULT_CACHE_BYTES
 ) -> Documents:
-    """Return the documents of a state; equal states give equal bytes."""
+    """Return the documents of a state; the same state gives the same bytes.
+
+    `ServedDocuments.matching` compares the bytes: if equal states give different bytes, because
+    their keys are in another order, that only costs time.
+    """
     progress = state.progress
     written = (
         _dump_status(_status(kind, state, result_cache_bytes)),
@@ -54,7 +58,9 @@ def write_documents(
 
 
 def read_documents(kind: Kind, documents: Documents) -> JobState:
-    """Return the state that the documents were written from.
+    """Return the state that the documents hold.
+
+    Of a result, only the displayed fields remain, or its size if it was left out.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: this project did not write the documents.
@@ -110,18 +116,21 @@ def state_of_facts(
     progress: Mapping[str, Any] | None,
     **facts: Any,
 ) -> JobState:
-    """Return the state of stored facts and their provenances (`positions`).
+    """Return the state of stored facts and their provenances.
+
+    `positions` is what `provenance_fields` returned, and has the name of its column; `facts` are
+    the other fields of `JobState`.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: this project did not write the facts.
     """
-    sources = positions["labels"]
+    of_labels = positions["labels"]
     return JobState(
         entry_id=_entry_id(positions["entry_id"]),
         created=Moment(_entry_id(positions["created"]), created_at),
         started=Moment(_entry_id(positions["started"]), started_at) if started_at else None,
         job_type=_attributed(positions["job_type"], job_type) if job_type is not None else None,
-        labels={name: _attributed(sources[name], labels[name]) for name in sorted(labels)},
+        labels={name: _attributed(of_labels[name], labels[name]) for name in sorted(labels)},
         progress=ProgressState(_entry_id(positions["progress"]), stored_document(progress))
         if progress is not None and positions["progress"]
         else None,
@@ -148,7 +157,7 @@ def _status(kind: Kind, state: JobState, result_cache_bytes: int) -> dict[str, A
 
 
 def _result_fields(kind: Kind, state: JobState, limit: int) -> dict[str, Any]:
-    """Return the fields of the result in documents of a kind, or its size if it is too large."""
+    """Return the result as fields of the status document, or only its size if it is too large."""
     result = state.result
     if result is None:
         return _NO_RESULT[kind.name]
@@ -174,7 +183,7 @@ def _dump_status(status: dict[str, Any]) -> bytes:
     except TypeError:
         # An integer of more than 64 bits in a result that has fields of its own. Any other result
         # is a Fragment, which is written already.
-        times = {name: _text(status[name]) for name in _TIMES if status[name] is not None}
+        times = {name: utc_text(status[name]) for name in _TIMES if status[name] is not None}
         return dump_json(status | times)
 
 
@@ -198,7 +207,8 @@ def _entry_id(text: str) -> EntryId:
     return _new(EntryId, (int(ms), int(seq)))
 
 
-def _text(at: datetime) -> str:
+def utc_text(at: datetime) -> str:
+    """Return a UTC time as JSON has it in documents and answers: RFC 3339, with the zone `Z`."""
     return at.isoformat().replace("+00:00", "Z")
 
 

@@ -5,12 +5,12 @@ JSON columns are copied into the answer as they are stored, without parsing them
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from orjson import Fragment
 
 from api.answers.progress_answer import json_id
+from projections.documents import utc_text
 from projections.reading.history import StoredEvent
 from projections.reading.jobs import StoredRow
 from streams.escapes import storable
@@ -36,10 +36,10 @@ def job_item(kind: Kind, row: StoredRow) -> dict[str, Any]:
         "labels": Fragment(row.labels),
         "worker": row.worker,
         "attempt": row.attempt,
-        "created_at": _time(row.created_at),
-        "started_at": row.started_at and _time(row.started_at),
-        "updated_at": _time(row.updated_at),
-        "ended_at": row.ended_at and _time(row.ended_at),
+        "created_at": utc_text(row.created_at),
+        "started_at": row.started_at and utc_text(row.started_at),
+        "updated_at": utc_text(row.updated_at),
+        "ended_at": row.ended_at and utc_text(row.ended_at),
     }
 
 
@@ -58,7 +58,7 @@ def event_item(event: StoredEvent) -> dict[str, Any]:
         "event_id": event.event_id,
         "type": event.type,
         "attempt": event.attempt,
-        "at": _time(event.at),
+        "at": utc_text(event.at),
         "event": Fragment(_public(event.event)),
     }
 
@@ -95,7 +95,3 @@ def _result(kind: Kind, row: StoredRow) -> dict[str, Any]:
 
 def _fragment(json: str | None) -> Fragment | None:
     return None if json is None else Fragment(json)
-
-
-def _time(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
