@@ -106,6 +106,7 @@ def picture(page: Page, name: str) -> None:
     """Take a picture for the documentation, if `JOBTRAIL_TEST_PICTURES` names a folder for it."""
     folder = os.environ.get("JOBTRAIL_TEST_PICTURES")
     if folder:
+        expect(page.locator("#toast.shown")).to_have_count(0, timeout=20_000)
         page.screenshot(path=f"{folder}/console-{name}.png")
 
 
@@ -485,6 +486,9 @@ def test_a_long_error_is_whole_on_focus_and_when_it_is_opened(
     row = page.get_by_role("table", name="Jobs").locator("tbody tr", has_text="long-1")
     more, text = row.locator("summary"), row.locator(".error-text")
     expect(more).to_have_attribute("title", LONG_ERROR, timeout=30_000)
+    if AXE.exists():
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        assert page.evaluate(RUN_AXE) == []
     cut = text.bounding_box()
     more.click()
     expect(row.get_by_text("Show less")).to_be_visible()
