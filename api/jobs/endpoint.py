@@ -1,7 +1,7 @@
 """The endpoints of stored jobs: lists, one job, and its history. Used by `api.app`.
 
-A job that the caller may not read is answered like one that does not exist, and the same queries
-run for both.
+A job of another tenant is answered exactly like one that does not exist: the same queries run. An
+id that the token does not allow is refused without a query.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class JobEndpoints:
         self._reads = reads
         self.by_path: dict[str, Endpoint] = {
             f"{kind.url}/": self.list,
-            f"{kind.url}/{{id}}/": self.one,
+            f"{kind.url}/{{id}}/": self.job,
             f"{kind.url}/{{id}}/history/": self.history,
         }
 
@@ -56,8 +56,10 @@ class JobEndpoints:
         """Return a page of the caller's jobs, newest first."""
         caller = self._caller(request)
         query = list_parameters(self._kind).of_query(request.scope["query_string"])
-        identity = [caller.tenant, self._kind.name, query.filter_values]
-        after = None if query.cursor is None else list_cursor(read_cursor(identity, query.cursor))
+        list_identity = [caller.tenant, self._kind.name, query.filter_values]
+        after = None
+        if query.cursor is not None:
+            after = list_cursor(read_cursor(list_identity, query.cursor))
         filters = self._filters(caller, query)
         page, age = await self._reads.read(
             caller.tenant,
@@ -66,12 +68,12 @@ class JobEndpoints:
         )
         return _page(
             [list_item(self._kind, row) for row in page.rows],
-            page.next and write_cursor(identity, list_values(page.next)),
+            page.next and write_cursor(list_identity, list_values(page.next)),
             age,
         )
 
-    async def one(self, request: Request) -> Response:
-        """Return one job, with its result of any size."""
+    async def job(self, request: Request) -> Response:
+        """Return one job, with its whole result."""
         caller = self._caller(request)
         query = JobParameters.of_query(request.scope["query_string"])
         job = self._job(caller, request)
@@ -103,7 +105,11 @@ class JobEndpoints:
         return caller_of(self._authenticator, request.scope)
 
     def _job(self, caller: Caller, request: Request) -> JobKey:
-        """Return the job in the path; raise NoSuchJob if the caller may not read it."""
+        """Return the job in the path.
+
+        Raises:
+            NoSuchJob: the id is not valid, or the token does not allow it.
+        """
         job_id: str = request.path_params["id"]
         if not JOB_ID.match(job_id) or not caller.may_read(self._kind.name, job_id):
             raise NoSuchJob
@@ -130,5 +136,8 @@ def _json(value: Any, age: int | None) -> Response:
 
 
 def _age_headers(age: int | None) -> Headers:
-    """Return the header that tells the age of a replica's data, in seconds."""
+    """Return the header with the greatest age of a replica's data, in seconds.
+
+    There is none if the primary answered.
+    """
     return () if age is None else ((b"jobtrail-replica-age", b"%d" % age),)

@@ -212,7 +212,7 @@ def list_parameters(kind: Kind) -> type[ListParameters]:
 def _model(kind: Kind) -> type[ListParameters]:
     words: Any = Literal[tuple(kind.words.values())]
     return create_model(
-        f"{kind.name.title()}ListParameters",
+        f"{kind.name.capitalize()}ListParameters",
         __base__=ListParameters,
         __doc__=f"The parameters of the list of {kind.plural}.",
         status=(words | None, None),

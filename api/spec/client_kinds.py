@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from api.spec.models.base import title
+from api.spec.models.base import model_name
 from streams.kinds import BUILT_IN, Kind, State
 
 _KIND_TYPES = re.compile(r"(export interface StateByKind \{\n)(?:  \w+: \w+;\n)*")
@@ -58,7 +58,7 @@ def _script_fields(kind: Kind) -> str:
 
 
 def _type_name(kind: Kind) -> str:
-    return f"{title(kind)}State"
+    return f"{model_name(kind)}State"
 
 
 def _fields(kind: Kind) -> Iterator[str]:

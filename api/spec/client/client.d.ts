@@ -46,7 +46,7 @@ export interface JobProgress {
 
 /** The progress answer of a video: `GET /media/videos/{id}/progress/`. */
 export interface VideoState {
-  /** A number if the id is numeric. */
+  /** A number if the id is a decimal number without leading zeros. */
   id: number | string;
   status: "UPLOADED" | "PROCESSING" | "READY" | "FAILED" | "CANCELLED";
   /** 0 to 100. All progress fields are null unless the video is processing. */

@@ -1,4 +1,7 @@
-"""Types and functions that the models of all answers share. Used by `api.spec.models` only."""
+"""Types, fields and the error model that the models of answers share.
+
+Used by the modules of `api.spec`.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ from streams.keys import JOB_ID_PATTERN
 from streams.kinds import Kind
 
 ABSENT: Any = None
-"""The default of a field that may be missing from an answer. If present, the field has its type, so
-that it is null only if the type allows it. The OpenAPI document contains no defaults."""
+"""The default of a field that an answer may leave out.
+
+A field that is present is never null, unless its type allows null. The OpenAPI document contains no
+defaults."""
 
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN, examples=["report-1"])]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
 Attempt = Annotated[int, Field(ge=1)]
 EventType = Literal["queued", "processing", "progress", "done", "failed", "cancelled"]
+"""`streams.events.TYPES`, written out because type checkers know only literals."""
 NextCursor = Annotated[
     str | None,
     Field(description="The `cursor` to request the next page with; null on the last page."),
@@ -57,12 +63,12 @@ class ProblemDetails(Answer):
 
 
 def optional(of: Any, description: str) -> Any:
-    """Return the definition of a field that may be missing."""
+    """Return the annotation and the default, for `create_model`, of a field that may be missing."""
     return Annotated[of, Field(description=description)], ABSENT
 
 
 def required(of: Any, description: str) -> Any:
-    """Return the definition of a field that is always present."""
+    """Return the annotation and the default, for `create_model`, of a field in every answer."""
     return Annotated[of, Field(description=description)], ...
 
 
@@ -72,10 +78,14 @@ def id_type(kind: Kind) -> Any:
         return JobId
     return Annotated[
         Count | JobId,
-        Field(description="A number if the id is numeric, else a string.", examples=[7, "clip-7"]),
+        Field(
+            description="A number if the id is a decimal number without leading zeros, else a "
+            "string.",
+            examples=[7, "clip-7"],
+        ),
     ]
 
 
-def title(kind: Kind) -> str:
-    """Return a kind's name in the names of models and operations."""
+def model_name(kind: Kind) -> str:
+    """Return the word for a kind in the names of models and operations."""
     return kind.name.capitalize()

@@ -15,9 +15,9 @@ from api.spec.models.base import (
     EventType,
     NextCursor,
     id_type,
+    model_name,
     optional,
     required,
-    title,
 )
 from api.spec.models.progress import JobProgressDetail
 from streams.kinds import KINDS, Kind
@@ -56,14 +56,14 @@ def _list_of(item: Any, name: str, doc: str) -> type[BaseModel]:
 
 
 ROWS: Mapping[str, type[BaseModel]] = {
-    kind.name: _row(kind, title(kind), f"A stored {kind.name}.") for kind in KINDS.values()
+    kind.name: _row(kind, model_name(kind), f"A stored {kind.name}.") for kind in KINDS.values()
 }
 """The models of stored jobs, by the kind's name."""
 
 _LISTED: Mapping[str, type[BaseModel]] = {
     kind.name: _row(
         kind,
-        f"Listed{title(kind)}",
+        f"Listed{model_name(kind)}",
         f"A stored {kind.name} in a list, without a large result.",
         result_omitted=optional(
             Literal[True],
@@ -75,7 +75,7 @@ _LISTED: Mapping[str, type[BaseModel]] = {
 }
 LISTS: Mapping[str, type[BaseModel]] = {
     kind.name: _list_of(
-        _LISTED[kind.name], f"{title(kind)}List", f"A page of {kind.plural}, newest first."
+        _LISTED[kind.name], f"{model_name(kind)}List", f"A page of {kind.plural}, newest first."
     )
     for kind in KINDS.values()
 }

@@ -18,9 +18,9 @@ from api.spec.models.base import (
     Count,
     Percent,
     id_type,
+    model_name,
     optional,
     required,
-    title,
 )
 from streams.kinds import KINDS, Kind
 
@@ -42,7 +42,7 @@ class JobProgressDetail(Answer):
 
 def _progress_model(kind: Kind) -> type[BaseModel]:
     return create_model(
-        f"{title(kind)}Progress",
+        f"{model_name(kind)}Progress",
         __base__=Answer,
         __doc__=f"The progress of a {kind.name}.",
         **{
@@ -145,7 +145,7 @@ def _event_model(name: str, doc: str, *data_models: type[BaseModel]) -> type[Bas
 
 EVENTS: Mapping[str, type[BaseModel]] = {
     kind.name: _event_model(
-        f"{title(kind)}Event", f"The present state of a {kind.name}.", PROGRESS[kind.name]
+        f"{model_name(kind)}Event", f"The present state of a {kind.name}.", PROGRESS[kind.name]
     )
     for kind in KINDS.values()
 }
@@ -161,7 +161,7 @@ TenantEvent = _event_model(
     "The present state of one of the tenant's jobs.",
     *(
         create_model(
-            f"Tenant{title(kind)}",
+            f"Tenant{model_name(kind)}",
             __base__=PROGRESS[kind.name],
             __doc__=f"The progress of a {kind.name}, with its kind.",
             **_kind_field(kind),

@@ -14,7 +14,7 @@ from api.jobs.parameters import (
     ListParameters,
     ReadParameters,
 )
-from api.spec.models.base import title
+from api.spec.models.base import model_name
 from api.spec.models.jobs import LISTS, ROWS, History
 from api.spec.operations.operation import Json, Operation, id_parameter, parameter
 from streams.kinds import KINDS, Kind
@@ -43,7 +43,7 @@ def job_operations() -> list[Operation]:
 
 def _list(kind: Kind) -> Operation:
     return Operation(
-        f"list{title(kind)}s",
+        f"list{model_name(kind)}s",
         "get",
         f"{kind.url}/",
         "jobs",
@@ -59,11 +59,11 @@ def _list(kind: Kind) -> Operation:
         headers=("Jobtrail-Replica-Age",),
         links={
             "first": {
-                "operationId": f"get{title(kind)}",
+                "operationId": f"get{model_name(kind)}",
                 "parameters": {"id": f"$response.body#/items/0/{kind.id_field}"},
             },
             "next": {
-                "operationId": f"list{title(kind)}s",
+                "operationId": f"list{model_name(kind)}s",
                 "parameters": {"cursor": "$response.body#/next_cursor"},
             },
         },
@@ -72,7 +72,7 @@ def _list(kind: Kind) -> Operation:
 
 def _one(kind: Kind) -> Operation:
     return Operation(
-        f"get{title(kind)}",
+        f"get{model_name(kind)}",
         "get",
         f"{kind.url}/{{id}}/",
         "jobs",
@@ -84,7 +84,7 @@ def _one(kind: Kind) -> Operation:
         headers=("Jobtrail-Replica-Age",),
         links={
             "history": {
-                "operationId": f"get{title(kind)}History",
+                "operationId": f"get{model_name(kind)}History",
                 "parameters": {"id": f"$response.body#/{kind.id_field}"},
             }
         },
@@ -93,7 +93,7 @@ def _one(kind: Kind) -> Operation:
 
 def _history(kind: Kind) -> Operation:
     return Operation(
-        f"get{title(kind)}History",
+        f"get{model_name(kind)}History",
         "get",
         f"{kind.url}/{{id}}/history/",
         "jobs",

@@ -10,7 +10,7 @@ from api.live.endpoint import TENANT_PATH
 from api.progress.parameters import AFTER_SECONDS, MAX_WAIT_SECONDS
 from api.progress.query import MAX_IDS
 from api.progress.query import PATH as QUERY_PATH
-from api.spec.models.base import title
+from api.spec.models.base import model_name
 from api.spec.models.progress import EVENTS, PROGRESS, ProgressAnswers, ProgressQuery, TenantEvent
 from api.spec.operations.examples import DONE_JOB, PROGRESS_EXAMPLES, READY_VIDEO
 from api.spec.operations.operation import (
@@ -82,7 +82,7 @@ def progress_operations() -> list[Operation]:
 
 def _progress(kind: Kind) -> Operation:
     return Operation(
-        f"get{title(kind)}Progress",
+        f"get{model_name(kind)}Progress",
         "get",
         f"{kind.url}/{{id}}/progress/",
         "progress",
@@ -123,7 +123,7 @@ def _query() -> Operation:
 
 def _stream(kind: Kind) -> Operation:
     return Operation(
-        f"watch{title(kind)}Progress",
+        f"watch{model_name(kind)}Progress",
         "get",
         f"{kind.url}/{{id}}/progress/events",
         "progress",
