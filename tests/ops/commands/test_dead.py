@@ -89,6 +89,32 @@ def test_list__all_tenants_and_filters(run: Run, redis_client: redis.Redis) -> N
     }
 
 
+def test_kind__of_the_event__chooses_letters_in_each_command(
+    run: Run, redis_client: redis.Redis
+) -> None:
+    """An event without a kind is a job's; the kind need not be known, and JSON may be missing."""
+    events = {
+        "1-0": b'{"type":"done","id":"a1"}',
+        "2-0": b'{"type":"done","id":"7","kind":"video"}',
+        "3-0": b'{"type":"done","id":"a1","kind":"unknown"}',
+        "4-0": b"not JSON",
+    }
+    for letter_id, event in events.items():
+        write_letter(redis_client, letter_id, event=event)
+
+    def of(kind: str) -> list[str]:
+        return [letter_id for _, letter_id in listed(run("list", "--kind", kind, "--json"))]
+
+    assert (of("job"), of("video"), of("unknown"), of("other")) == (["1-0"], ["2-0"], ["3-0"], [])
+    assert "no dead letters" in run("list", "--kind", "other").stdout
+    every = ("--tenant", "42", "--all", "--kind")
+    assert "discarded 1 dead letter" in run("discard", *every, "unknown", "--yes").stdout
+    assert "requeued 1 dead letter" in run("requeue", *every, "video").stdout
+    assert [letter_id for _, letter_id in listed(run("list", "--json"))] == ["4-0", "1-0"]
+    (requeued,) = entries(redis_client, "tenant:42:events")
+    assert json.loads(requeued["event"])["kind"] == "video"
+
+
 def test_list__for_people__says_that_there_are_more(run: Run, redis_client: redis.Redis) -> None:
     write_letter(redis_client, "9-0", detail="[bold]\x1b[31mred[/bold]")
     shown = run("list").stdout
