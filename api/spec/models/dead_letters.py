@@ -15,6 +15,12 @@ from api.spec.models.operators import Milliseconds
 OUTCOMES = ("requeued", "discarded", "gone", "not_kept", "invalid_tenant", "failed", "unknown")
 """Possible outcomes of an action on a dead letter."""
 
+Via = Annotated[str, Field(description="`console` or `command`.")]
+Actor = Annotated[
+    str | None, Field(description="The claim `sub`, or a user of the operating system.")
+]
+ActorTenant = Annotated[str | None, Field(description="The claim `tenant_id`.")]
+
 
 class DeadLetter(Answer):
     """A dead letter, without its content."""
@@ -223,11 +229,9 @@ class OperatorAction(Answer):
     id: Count
     at: AwareDatetime
     request_id: Annotated[str, Field(description="Equal for all steps of a bulk action.")]
-    via: Annotated[str, Field(description="`console` or `command`.")]
-    actor: Annotated[
-        str | None, Field(description="The claim `sub`, or a user of the operating system.")
-    ]
-    actor_tenant: Annotated[str | None, Field(description="The claim `tenant_id`.")]
+    via: Via
+    actor: Actor
+    actor_tenant: ActorTenant
     address: str | None
     action: str
     tenant: Annotated[str | None, Field(description="Null if it was not limited to a tenant.")]
@@ -252,11 +256,9 @@ class OperatorActionRequest(Answer):
     at: Annotated[AwareDatetime, Field(description="The time of the oldest step.")]
     ended_at: AwareDatetime | None
     request_id: str
-    via: Annotated[str, Field(description="`console` or `command`.")]
-    actor: Annotated[
-        str | None, Field(description="The claim `sub`, or a user of the operating system.")
-    ]
-    actor_tenant: Annotated[str | None, Field(description="The claim `tenant_id`.")]
+    via: Via
+    actor: Actor
+    actor_tenant: ActorTenant
     address: str | None
     action: str
     target: Annotated[dict[str, Any], Field(description="The target of the oldest step.")]
