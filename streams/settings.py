@@ -11,9 +11,18 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from .runtime.environment import (
     DATA_DIR,
@@ -35,8 +44,17 @@ _DATABASE_URL = re.compile(
 _BAD_ESCAPE = re.compile(r"postgres(?:ql)?://.*%(?:00|(?![0-9A-Fa-f]{2}))", re.DOTALL)
 """A URL with a `%` that libpq cannot decode; its error would quote what may be a password."""
 
+_OptionalCount = Annotated[
+    PositiveInt | None,
+    BeforeValidator(lambda value: None if str(value).lower() in {"none", "off"} else value),
+]
+"""A number, or `none` or `off` for the default, which is no number."""
+
 _PATHS = {"data_dir", "limits"}
 """Settings that may have any bytes, because names of files need not be UTF-8."""
+
+_WORDS = ("auth", "tokens_without_exp", "legacy_keys", "log_level", "log_format", "metrics_tenants")
+"""Settings that are one of a few words."""
 
 _OF_WORKER = ("redis_url", "durable_replicas", "max_event_bytes", "stream_max_bytes")
 """Settings of a process that only reports."""
@@ -96,7 +114,7 @@ class Settings(BaseModel):
     """Live streams and held requests that one tenant may have open in one process."""
     status_ttl_seconds: PositiveInt = 21_600
     """Time to live of the Redis documents of a job that has not ended, renewed by each event."""
-    ended_ttl_seconds: PositiveInt | None = None
+    ended_ttl_seconds: _OptionalCount = None
     """Time to live of the Redis documents of an ended job; without it they stay."""
     result_cache_bytes: NonNegativeInt = 10_000
     """Results of this size or more are left out of the Redis document; the row has them."""
@@ -106,7 +124,7 @@ class Settings(BaseModel):
     """Size of a tenant's stream above which appends drop `progress` events; never another type."""
     reclaim_idle_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Time after which another consumer takes over entries that a consumer has not acknowledged."""
-    stalled_after_seconds: PositiveInt | None = None
+    stalled_after_seconds: _OptionalCount = None
     """Silence after which a processing job is ended as `failed` with the code `stalled`; off by
     default.
     """
@@ -116,7 +134,7 @@ class Settings(BaseModel):
     """Most bytes of dead letters that one tenant may have; the oldest are dropped."""
     dead_keep_days: PositiveInt = 30
     """Age at which dead letters are dropped."""
-    history_keep_days: PositiveInt | None = None
+    history_keep_days: _OptionalCount = None
     """Age at which whole weeks of the history are dropped; without it all is kept."""
     legacy_keys: Literal["on", "off"] = "off"
     """`on` reads the progress keys of workers that do not append events yet."""
@@ -136,6 +154,12 @@ class Settings(BaseModel):
     """Address on which a consumer serves `/metrics`."""
     metrics_tenants: Literal["on", "off"] = "off"
     """`on` adds the metrics that name the 100 tenants furthest behind."""
+
+    @field_validator(*_WORDS, mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        """Accept words in capitals, such as `INFO`."""
+        return value.lower() if isinstance(value, str) else value
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:

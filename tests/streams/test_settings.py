@@ -97,6 +97,24 @@ def test_empty_value_counts_as_unset_and_space_around_one_is_ignored() -> None:
     assert (settings.api_port, settings.auth) == (8000, "dev")
 
 
+@pytest.mark.parametrize("default", ["none", "off", "None", "OFF"])
+def test_documented_default_of_an_optional_number_may_be_given(default: str) -> None:
+    names = ("ENDED_TTL_SECONDS", "STALLED_AFTER_SECONDS", "HISTORY_KEEP_DAYS")
+    given = {f"JOBTRAIL_{name}": default for name in names}
+    assert Settings.from_environ(given) == Settings()
+
+
+def test_words_may_be_in_capitals() -> None:
+    words = {
+        name: field.default
+        for name, field in Settings.model_fields.items()
+        if "Literal" in str(field.annotation) and field.default is not None
+    }
+    given = {f"JOBTRAIL_{name.upper()}": word.upper() for name, word in words.items()}
+    assert Settings.from_environ(given) == Settings()
+    assert Settings.from_environ({"JOBTRAIL_LOG_FORMAT": "JSON"}).log_format == "json"
+
+
 def test_foreign_variables_are_ignored() -> None:
     assert Settings.from_environ({"JOBTRAIL_NONSENSE": "1", "API_PORT": "9"}) == Settings()
 
