@@ -168,7 +168,8 @@ def test_read__what_customers_feel__is_there_by_type(
     assert not found["more_types"]
     assert excel["recent"]["failed"] <= excel["failed"]
     series = read(database_url, "read_series", since, 300)
-    assert sum(n for _, figure, n in series if figure == "failed") == found["lately"]["failed"]
+    assert sum(n for _, figure, n, _ in series if figure == "failed") == found["lately"]["failed"]
+    assert all(n / 5 <= most <= n for _, _, n, most in series)  # a step has five minutes
     by_tenant = read(database_url, "read_tenants", since)
     assert sum(jobs for jobs, _, _ in by_tenant.values()) == len(jobs)
     one = read(database_url, "read_tenant", "t1", since)
