@@ -77,8 +77,12 @@ class Chore(Protocol):
 class DoneWhileWaiting(Protocol):
     """A chore that is also done while the consumer waits for a server, between two turns."""
 
-    def while_waiting(self, server: str | None) -> None:
-        """Do it if it is due; `server` is the one that is unavailable, None if it is only slow.
+    def while_waiting(self, server: str | None, tenants: Sequence[str]) -> None:
+        """Do it if it is due.
+
+        Args:
+            server: the one that is unavailable; None if it is only slow.
+            tenants: some of those with entries in the batch that is not settled.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -66,6 +66,7 @@ class Heartbeat(PeriodicChore):
         self._keys = keys or keys_of(client)
         self._since = time.time_ns() // 1_000_000
         self._waits_for: str | None = None
+        self._unsettled: Sequence[str] = ()
 
     def leave(self) -> None:
         """Send the last counts, and mark the consumer as stopped.
@@ -75,10 +76,11 @@ class Heartbeat(PeriodicChore):
         """
         self._send(stopped=True)
 
-    def while_waiting(self, server: str | None) -> None:
-        """Send a heartbeat that names the server that the consumer waits for, if one is due.
+    def while_waiting(self, server: str | None, tenants: Sequence[str]) -> None:
+        """Send a heartbeat that names what the consumer waits for, if one is due.
 
-        The first one for a server is due at once.
+        The first one for a server is due at once. `tenants` are those whose entries wait with it:
+        they are in no queue, in which the samples would find them.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
@@ -87,10 +89,11 @@ class Heartbeat(PeriodicChore):
         self._waits_for = server or self._waits_for
         if is_new or self.due():
             self.timer.set(self._interval)
+            self._unsettled = tenants
             self._send(stopped=False)
 
     def _work(self) -> None:
-        self._waits_for = None  # a turn has begun: nothing is waited for
+        self._waits_for, self._unsettled = None, ()  # a turn has begun: nothing is waited for
         self._send(stopped=False)
 
     def _send(self, *, stopped: bool) -> None:
@@ -109,6 +112,7 @@ class Heartbeat(PeriodicChore):
             "applied": self._tally.total,
             "left": left,
             "waits_for": self._waits_for,
+            "unsettled": list(self._unsettled),
         }
         yield "HSET", self._keys.beats(), _field(self._group, self._consumer), orjson.dumps(facts)
         if unreported := self._tally.total - self._tally.reported:

@@ -110,7 +110,8 @@ class Samples(PeriodicChore):
         self._dead_tenants.restart()
 
     def _sample(self, groups: Sequence[str], now: int) -> None:
-        self._examine(groups)
+        consumers = heartbeats(self._client, self._keys)
+        self._examine(groups, [name for each in consumers for name in each["unsettled"]])
         flat = ask(self._client, "HGETALL", self._keys.applied())
         applied = dict(zip(map(as_text, flat[::2]), map(count_of, flat[1::2]), strict=True))
         sample = {
@@ -119,7 +120,7 @@ class Samples(PeriodicChore):
                 group: self._lag_figures(group, now) | {"applied": applied.get(group, 0)}
                 for group in groups
             },
-            **self._operations(groups, now),
+            **self._operations(groups, consumers, now),
             "dead": self._dead,
         }
         self._peaks.add(sample, self._ages())
@@ -135,11 +136,12 @@ class Samples(PeriodicChore):
             "database_away": waits or bool(known and known.away),
         }
 
-    def _operations(self, groups: Sequence[str], now: int) -> dict[str, Any]:
+    def _operations(
+        self, groups: Sequence[str], consumers: Sequence[Mapping[str, Any]], now: int
+    ) -> dict[str, Any]:
         """Return what elections, starts, failovers and outages change."""
         database = ask(self._client, "GET", self._keys.database(HISTORY_GROUP))
         servers = [server.info("server")["run_id"] for server in servers_of(self._client)]
-        consumers = heartbeats(self._client, self._keys)
         return {
             "sampler": self._consumer,
             "redis": ",".join(sorted(servers)),
@@ -190,9 +192,10 @@ class Samples(PeriodicChore):
         text = orjson.dumps(minute)
         return _kept(self._keys.tenant_minutes(), text, TENANT_MINUTES, EXPIRE_SECONDS)
 
-    def _examine(self, groups: Sequence[str]) -> None:
-        """Examine some of the tenants that are queued or were not settled before."""
-        for tenant in queued_tenants(self._client, groups, self._keys, MAX_QUEUED):
+    def _examine(self, groups: Sequence[str], waiting: Sequence[str]) -> None:
+        """Examine tenants that are queued, that wait with a consumer, or were not settled."""
+        queued = queued_tenants(self._client, groups, self._keys, MAX_QUEUED)
+        for tenant in (*queued, *filter(TENANT.match, waiting)):
             self._unsettled.setdefault(tenant, [])
         turn = list(islice(self._unsettled, MAX_EXAMINED))
         for tenant in turn:

@@ -33,6 +33,8 @@ class Beat(SharedFigure):
     """When the consumer stopped in good order; None while it runs, or if it was killed."""
     waits_for: str | None = None
     """The unavailable server that the consumer waits for, as metrics name it."""
+    unsettled: list[str] = []
+    """Tenants whose entries wait with it."""
 
 
 class GroupSample(SharedFigure):

@@ -229,7 +229,7 @@ class Consumer:
         for chore in self._chores:
             if isinstance(chore, DoneWhileWaiting):
                 try:
-                    chore.while_waiting(server)
+                    chore.while_waiting(server, self._settler.unsettled_tenants())
                 except redis.RedisError as error:
                     self._log.debug("chore_postponed", chore=str(chore), error=one_line(error))
 

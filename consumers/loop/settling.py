@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from operator import attrgetter
 from typing import cast
 
@@ -40,6 +41,9 @@ from streams.events import InvalidEvent
 from streams.runtime.safe_text import one_line
 
 _LOG = structlog.get_logger(__name__)
+
+MAX_NAMED = 64
+"""Tenants of a batch that heartbeats name, while it is not settled."""
 
 Retry = Callable[[Callable[[], None]], None]
 """A function that calls another one, and calls it again after each outage; it raises Stopped."""
@@ -116,6 +120,10 @@ class Settler:
             self._group.release(deliveries, self._reclaim_idle)
         except redis.RedisError as error:
             self._log.debug("batch_not_released", error=one_line(error))
+
+    def unsettled_tenants(self) -> list[str]:
+        """Return tenants with deliveries in the current batch, a bounded number of them."""
+        return list(islice(dict.fromkeys(each.tenant for each in self._current), MAX_NAMED))
 
     def keep(self) -> None:
         """Keep the current batch and the one ahead, if they were not renewed for long.

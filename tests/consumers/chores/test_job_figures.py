@@ -60,12 +60,32 @@ def test_a_consumer_that_waits_for_postgresql_is_alive_and_says_so(
     beat = Heartbeat(redis_client, "rows", "c1", Tally())
     beat.run()
     assert latest(redis_client) == (None, False)
-    beat.while_waiting("postgres")
+    beat.while_waiting("postgres", ["acme"])
     assert latest(redis_client) == (None, True)
-    beat.while_waiting(None)
+    beat.while_waiting(None, [])
     assert latest(redis_client) == (None, True)
     beat.run()
     assert latest(redis_client) == (None, False)
+
+
+def test_entries_that_wait_with_a_consumer_are_late_though_no_queue_has_them(
+    redis_client: redis.Redis,
+) -> None:
+    stream = KEYS.stream("acme")
+    old = f"{server_ms(redis_client) - 40_000}-0"
+    redis_client.xgroup_create(stream, "rows", "0", mkstream=True)
+    redis_client.xadd(stream, {"event": b'{"type":"done","id":"a1"}'}, id=old)
+    redis_client.xreadgroup("rows", "c1", {stream: ">"})
+    redis_client.sadd(KEYS.groups(), "rows")
+
+    def late() -> list[Any]:
+        latest(redis_client)
+        figures = json.loads(redis_client.lrange(KEYS.samples(), -1, -1)[0])["groups"]["rows"]
+        return [figures["pending"], figures["behind"], figures["furthest"]]
+
+    beat = Heartbeat(redis_client, "rows", "c1", Tally())
+    beat.while_waiting("postgres", ["acme", "not a tenant"])
+    assert late() == [1, 1, "acme"]
 
 
 def test_jobs_are_silent_after_the_same_time_as_in_the_console() -> None:
