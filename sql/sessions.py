@@ -59,10 +59,17 @@ class Session(deadlines.Connection):
         """Set everything once for the session, unless there is a pooler; return True if set.
 
         From then on, a statement on its own is one statement at the server, too.
+
+        Raises:
+            psycopg.Error: the server is away or refuses; the session is closed.
         """
-        if not pooled(self):
-            super().execute(session_settings(self, self.own))
-            self.settled = True
+        try:
+            if not pooled(self):
+                super().execute(session_settings(self, self.own))
+                self.settled = True
+        except BaseException:
+            self.close()
+            raise
         return self.settled
 
     @override

@@ -89,12 +89,8 @@ def connect(database_url: str, tenant: str) -> Session:
         connect_seconds=10,
         answer_seconds=ANSWER_SECONDS,
     )
-    try:
-        if session.settle():
-            session.prepare_threshold = 0
-    except BaseException:
-        session.close()
-        raise
+    if session.settle():
+        session.prepare_threshold = 0
     return session
 
 

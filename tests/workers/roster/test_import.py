@@ -11,6 +11,7 @@ import psycopg
 import pytest
 import redis
 
+from sql import sessions
 from sql.sessions import Session
 from tests.support.rosters import Database, counts, harm
 from tests.support.servers import PostgresFactory
@@ -258,13 +259,11 @@ def test_session_that_cannot_be_set_up__it_is_closed(
 ) -> None:
     opened = list[Session]()
 
-    def settle(session: Session) -> bool:
+    def settings_that_take_too_long(session: Session, _own: object) -> str:
         opened.append(session)
-        with session.transaction():
-            session.execute("SET LOCAL statement_timeout = 1")
-            return bool(session.execute("SELECT pg_sleep(60)"))
+        return "SET statement_timeout = 1; SELECT pg_sleep(60)"
 
-    monkeypatch.setattr(Session, "settle", settle)
+    monkeypatch.setattr(sessions, "session_settings", settings_that_take_too_long)
     with pytest.raises(psycopg.errors.QueryCanceled):
         connect(database_url, "1")
     assert [session.closed for session in opened] == [True]
