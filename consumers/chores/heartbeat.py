@@ -59,10 +59,8 @@ class Heartbeat(PeriodicChore):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(interval_seconds, clock=clock)
-        self._client = client
-        self._group = group
-        self._consumer = consumer
-        self._tally = tally
+        self._client, self._tally = client, tally
+        self._group, self._consumer = group, consumer
         self._keys = keys or keys_of(client)
         self._since = time.time_ns() // 1_000_000
         self._waits_for: str | None = None
@@ -101,8 +99,9 @@ class Heartbeat(PeriodicChore):
         checked(round_trips(self._client, self._commands(now, now if stopped else None)))
         self._tally.mark_reported()
 
-    def _commands(self, now: int, left: int | None) -> Iterator[Command]:
-        facts = {
+    def _facts(self, now: int, left: int | None) -> dict[str, Any]:
+        """Return the fields of `Beat`."""
+        return {
             "group": self._group,
             "name": self._consumer,
             "host": socket.gethostname(),
@@ -114,7 +113,10 @@ class Heartbeat(PeriodicChore):
             "waits_for": self._waits_for,
             "unsettled": list(self._unsettled),
         }
-        yield "HSET", self._keys.beats(), _field(self._group, self._consumer), orjson.dumps(facts)
+
+    def _commands(self, now: int, left: int | None) -> Iterator[Command]:
+        text = orjson.dumps(self._facts(now, left))
+        yield "HSET", self._keys.beats(), _field(self._group, self._consumer), text
         if unreported := self._tally.total - self._tally.reported:
             yield "HINCRBY", self._keys.applied(), self._group, unreported
         activity = self._keys.activity(self._group)

@@ -74,8 +74,7 @@ class Reaper(PeriodicChore):
         interval = min(interval_seconds, stalled_after_seconds)
         election = Election(client, self._keys.reaper(), consumer, interval)
         super().__init__(interval, election=election, clock=clock)
-        self._client = client
-        self._connect = connect
+        self._client, self._connect = client, connect
         self._consumer = consumer
         self._stalled_after_ms = int(stalled_after_seconds * 1000)
         self._appender = EventAppender(client, keys=self._keys)
