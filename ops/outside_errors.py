@@ -20,6 +20,9 @@ from streams.events import InvalidEvent
 _INSUFFICIENT_RESOURCES = "53"
 """The class of the server's errors for a full disk, memory or too many connections."""
 
+_POOL_IS_FULL = "query_wait_timeout"
+"""PgBouncer's message where no server connection was free in time."""
+
 _PLAIN = (EmbeddedError, InvalidEvent, ListenError, WrongServer)
 
 
@@ -41,6 +44,8 @@ def line_for(error: BaseException) -> str | None:
 def _of_postgres(error: psycopg.Error) -> str:
     # The other parts of the server's message would show the statement.
     message = error.diag.message_primary or one_line(error)
+    if message == _POOL_IS_FULL:
+        return "PgBouncer had no free connection: raise its pool size; a command takes up to 2"
     if (error.sqlstate or "").startswith(_INSUFFICIENT_RESOURCES):
         return f"PostgreSQL refuses: {message}: it lacks space on disk, memory or connections"
     if isinstance(error, TRANSIENT_ERRORS):
