@@ -23,7 +23,7 @@ __all__ = ["servers"]
 
 FOLDER = os.environ.get("JOBTRAIL_TEST_PICTURES")
 
-HEALTH = """async ({ rates = [], running = 0, stalled = {}, changes = {}, past = [] }) => {
+HEALTH = """async ({ rates = [], running = 0, stalled = {}, changes = {}, past = [], since }) => {
     const { healthOf } = await import("/console/health.js");
     const at = rates.map((_, index) => Date.now() - (rates.length - 1 - index) * 10_000);
     const none = rates.map(() => 0), lag = { waiting: none, pending: none, oldest_seconds: none };
@@ -36,8 +36,8 @@ HEALTH = """async ({ rates = [], running = 0, stalled = {}, changes = {}, past =
     };
     const silent = { count: 0, lately: 0, ...stalled };
     const figures = { types: [], now: { processing: running }, stalled: silent };
-    const { issues } = healthOf(facts, figures, null, { issues: past });
-    return issues.map((each) => [each.text, each.since]);
+    const { issues } = healthOf(facts, figures, null, { issues: past, since });
+    return issues.map((each) => [each.text, each.isOlder ? "older" : each.since]);
 }"""
 NOTHING = {"end": None, "group": None, "worst": None, "tenants": None, "tenant": None}
 NOTHING |= {"kind": None, "job_type": None, "code": None, "failed": None, "ended": None}
@@ -76,6 +76,9 @@ def test_alerts_have_a_begin_and_a_second_failure_does_not_hide_the_first(
     refusing = {"servers": [{"name": "redis", "ok": True, "refuses_writes": True}]}
     assert health(rates=[1], changes=refusing, past=past)[1:] == [before]
     assert health(rates=[1]) == []
+    # Before the last day nothing is known.
+    found = health(rates=[1], changes=only, past=past, since=4_000)
+    assert found == [["no consumer of rows is alive", "older"]]
 
 
 def test_no_event_although_jobs_are_running_is_an_alert(

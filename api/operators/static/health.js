@@ -11,14 +11,15 @@ import { issueText } from "./view_issues.js";
 const SAMPLE_OVERDUE = 60_000; // milliseconds since the last sample
 const FAILING = { warn: { jobs: 5, share: 0.2 }, bad: { jobs: 10, share: 0.8 } }; // in the last minutes
 export const LATE = { bad: 30, warn: 5 }; // seconds
+const DAY_STEP = 150_000; // milliseconds between two samples of a day, at most
 const QUIET = 300_000; // milliseconds without an event, of workers that sent them more often
 const PAGES = { __proto__: null, behind: "#/tenants?order=lag", no_consumer: helpHref("consumers"), dead: "#/dead", silent: "#/stalled", failing: "#/jobs?state=failed" };
 
 /**
  * Return {tone, text, issues}, with the worst issues first, of the overview, the figures of jobs, the tenants that
- * are behind, and the issues of the last day. An issue is {tone, text, href, help, since, last}: `href` is the page
- * that shows what it is about, `help` the one that says what to do, `since` when it began if that is known, and
- * `last` when something failed last.
+ * are behind, and the issues of the last day. An issue is {tone, text, href, help, since, isOlder, last}: `href` is the
+ * page that shows what it is about, `help` the one that says what to do, `since` when it began if that is known,
+ * `isOlder` whether it may have begun earlier, and `last` when something failed last.
  */
 export function healthOf(facts, figures = null, tenants = null, past = null) {
   const refusing = refusesWrites(facts);
@@ -26,6 +27,7 @@ export function healthOf(facts, figures = null, tenants = null, past = null) {
   const delivery = refusing.length ? [] : [...missing(facts, past), ...late(facts, tenants, past), ...quiet(facts, figures)];
   const before = beforeThat(facts, figures, past, refusing.length > 0);
   const issues = [...unavailable(facts, past), ...refusing, ...delivery, ...before, ...failing(figures, past), ...waiting(facts, past)]
+    .map((each) => ({ ...each, isOlder: isOlder(past, each.since) }))
     .sort((a, b) => (b.tone === "bad") - (a.tone === "bad"));
   const tone = issues[0]?.tone ?? "good";
   return { tone, text: t(`health.${tone}`), issues };
@@ -47,6 +49,11 @@ export function groupsOf({ samples, consumers }) {
 function beganAt(past, cause, of = {}) {
   const isSame = (each) => each.end === null && each.cause === cause && Object.entries(of).every(([name, value]) => each[name] === value);
   return past?.issues.find(isSame)?.begin ?? null;
+}
+
+/** Return whether an issue was there already when the last day began, before which nothing is known. */
+export function isOlder(past, since) {
+  return Boolean(past && since) && since - past.since < DAY_STEP;
 }
 
 /** Make an issue whose text is a link to what to do, because no page shows more of it. */

@@ -62,8 +62,8 @@ function health({ tone, text, issues }) {
 }
 
 /** Show since when an issue lasts, and when something failed last. */
-function times({ since, last }) {
-  const known = [since && parts("health.since", { time: ago(since) }), last && parts("overview.lastFailed", { time: ago(last) })].filter(Boolean);
+function times({ since, isOlder, last }) {
+  const known = [since && (isOlder ? t("health.sinceLong") : parts("health.since", { time: ago(since) })), last && parts("overview.lastFailed", { time: ago(last) })].filter(Boolean);
   return known.length > 0 && [" ", h("small", { class: "since" }, known.map((each, index) => [index > 0 && ", ", each]))];
 }
 
