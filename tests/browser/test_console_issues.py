@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from consumers.round_trips import server_ms
 from streams.keys import Keys
 from tests.browser.conftest import NewPage, ServeApi
+from tests.browser.test_console_session import AXE, RUN_AXE, SMALL
 from tests.pipeline.conftest import servers
 
 __all__ = ["servers"]
@@ -78,6 +79,10 @@ def test_a_flood_is_named_with_its_tenant_its_end_and_what_to_do(
         expect(phone.locator(".skeleton")).to_have_count(0, timeout=30_000)
         expect(phone.locator("main h1")).to_be_visible()
         assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth"), where
+        assert phone.evaluate(SMALL) == [], where
+        if AXE.exists():
+            phone.evaluate(AXE.read_text(encoding="utf-8"))
+            assert phone.evaluate(RUN_AXE) == [], where
         picture(phone, f"phone-{where.replace('/', '-').replace('?', '-')}")
 
 
