@@ -158,7 +158,7 @@ function errorText(job) {
   const text = h("span", { class: "error-text", translate: "no" }, job.error);
   if (job.error.length <= SHORT_ERROR && !job.error.includes("\n")) return text;
   return h("details", { "data-key": `error ${jobHref(job)}` },
-    h("summary", { "data-key": `error of ${jobHref(job)}`, title: job.error }, text,
+    h("summary", { "data-key": `whole ${jobHref(job)}`, title: job.error }, text,
       h("span", { class: "more-text" }, t("jobs.showMore")), h("span", { class: "less-text" }, t("jobs.showLess"))));
 }
 
