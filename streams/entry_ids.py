@@ -66,6 +66,16 @@ LAST = EntryId(_STORED_MAX, _STORED_MAX)
 _new = tuple.__new__
 
 
+def range_after(entry_id: EntryId, end: str = "+") -> tuple[str, str]:
+    """Return the start and the end of XRANGE for what follows an entry.
+
+    After the greatest id that there is, it is an empty range: Redis refuses to begin after that id.
+    """
+    if entry_id.ms == entry_id.seq == _PART_MAX:
+        return "+", "-"
+    return f"({entry_id}", end
+
+
 def of_reply(raw: bytes) -> EntryId:
     """Return the entry id in a server's reply, which is not checked because it is well-formed."""
     ms, _, seq = raw.partition(b"-")

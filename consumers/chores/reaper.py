@@ -26,6 +26,7 @@ from sql import queries
 from streams.appender import EventAppender
 from streams.cluster import keys_of
 from streams.connection import LogUnavailable
+from streams.entry_ids import range_after
 from streams.keys import Keys
 from streams.wire import round_trip
 
@@ -112,8 +113,8 @@ class Reaper(PeriodicChore):
             state = next((state for state in states if state.name == HISTORY_GROUP), None)
             if state is None or state.pending:
                 continue
-            after = f"({state.last_delivered}"
-            (newer,) = round_trip(self._client, [("XRANGE", stream, after, "+", "COUNT", 1)])
+            after = range_after(state.last_delivered)
+            (newer,) = round_trip(self._client, [("XRANGE", stream, *after, "COUNT", 1)])
             if newer == []:
                 current.add(tenant)
         return current

@@ -17,7 +17,7 @@ from consumers.delivery.group_states import GroupState, served_group_states
 from consumers.round_trips import AT_ONCE, round_trips
 from streams import discovery
 from streams.cluster import keys_of
-from streams.entry_ids import EntryId, of_reply
+from streams.entry_ids import EntryId, of_reply, range_after
 from streams.keys import Keys
 from streams.wire import as_bytes, round_trip
 
@@ -77,7 +77,7 @@ def _count(client: redis.Redis, stream: bytes, after: EntryId, length: int) -> i
     """Count the entries after an id, up to `PAGE` * `PAGES`; beyond that return the length."""
     counted = 0
     for _ in range(PAGES):
-        command = ("XRANGE", stream, f"({after}", "+", "COUNT", PAGE)
+        command = ("XRANGE", stream, *range_after(after), "COUNT", PAGE)
         (entries,) = round_trip(client, [command], partial=True)
         if isinstance(entries, redis.RedisError):  # the user may not read entries
             return max(counted, min(length, 1))

@@ -17,7 +17,7 @@ from consumers.delivery.group_states import GroupState, group_states, served_gro
 from consumers.round_trips import AT_ONCE, round_trips, server_ms
 from streams import discovery
 from streams.cluster import keys_of
-from streams.entry_ids import of_reply
+from streams.entry_ids import of_reply, range_after
 from streams.keys import Keys
 from streams.wire import Command, as_bytes
 
@@ -161,7 +161,7 @@ def _commands(stream: bytes, state: GroupState | None) -> list[Command]:
     """Build the commands for the first waiting entry, and for the first pending or the length."""
     if state is None:
         return [("XRANGE", stream, "-", "+", "COUNT", 1), ("XLEN", stream)]
-    waiting = ("XRANGE", stream, f"({state.last_delivered}", "+", "COUNT", 1)
+    waiting = ("XRANGE", stream, *range_after(state.last_delivered), "COUNT", 1)
     if not state.pending:
         return [waiting]
     return [waiting, group_commands.pending_summary(stream, state.name)]

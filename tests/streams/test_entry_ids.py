@@ -3,10 +3,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.entry_ids import FIRST, EntryId, of_reply
+from streams.entry_ids import FIRST, EntryId, of_reply, range_after
+from streams.wire import ask
 
 parts = st.integers(0, 2**64 - 1) | st.sampled_from([0, 1, 9, 10, 99, 100])
 ids = st.builds(EntryId, parts, parts)
@@ -24,6 +26,17 @@ def test_written_and_read_is_the_same(entry_id: EntryId) -> None:
 @settings(deadline=None)
 def test_order_is_that_of_two_integers(one: EntryId, other: EntryId) -> None:
     assert (one < other) == ((one.ms, one.seq) < (other.ms, other.seq))
+
+
+def test_range_after__any_id__is_what_follows_it(redis_client: redis.Redis) -> None:
+    given = ["0-1", "5-18446744073709551615", "18446744073709551615-18446744073709551615"]
+    for text in given:
+        redis_client.xadd("log", {"event": ""}, id=text)
+    for number, text in enumerate(given, start=1):
+        start, end = range_after(EntryId.parse(text))
+        found = ask(redis_client, "XRANGE", "log", start, end)
+        assert [str(of_reply(entry_id)) for entry_id, _ in found] == given[number:]
+    assert range_after(FIRST, "7-0") == ("(0-0", "7-0")
 
 
 def test_nine_is_before_ten() -> None:

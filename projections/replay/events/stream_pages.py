@@ -51,6 +51,8 @@ class StreamPages:
 
     def after(self, tenant: str, after: EntryId, last: EntryId) -> Iterator[StreamPage]:
         """Yield the entries after one id up to another, which is included."""
+        if after >= last:  # Redis refuses a range after the greatest id that there is
+            return iter(())
         return self._pages(tenant, f"({after}", last)
 
     def between(self, tenant: str, first: EntryId, last: EntryId) -> Iterator[StreamPage]:

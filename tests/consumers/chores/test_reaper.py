@@ -68,9 +68,11 @@ def test_silent_job_is_said_to_have_failed(setting: Setting) -> None:
     assert setting.status() == "FAILED"
 
 
+@pytest.mark.parametrize("delivered", [False, True])
 def test_stream_that_takes_no_entry__keeps_no_other_tenants_jobs_from_ending(
-    setting: Setting,
+    setting: Setting, *, delivered: bool
 ) -> None:
+    """Also if the greatest id was delivered, after which Redis begins no range."""
     spent = f"{2**64 - 1}-{2**64 - 1}"
     for tenant in ("1", "43"):
         ms = int((time.time() - 61) * 1000)
@@ -79,6 +81,8 @@ def test_stream_that_takes_no_entry__keeps_no_other_tenants_jobs_from_ending(
         setting.rows.apply([decode(one.tenant, one.entry_id, one.fields) for one in deliveries])
         setting.group.acknowledge(deliveries)
     ask(setting.client, "XSETID", "tenant:1:events", spent)
+    if delivered:
+        setting.client.xgroup_setid("tenant:1:events", "rows", spent)
     setting.reaper.run()
     assert setting.client.xlen("tenant:1:events") == 1
     assert b'"code":"stalled"' in entries(setting.client, "tenant:43:events")[-1]["event"]

@@ -68,6 +68,19 @@ def test_narrow__one_event_in_the_range__all_events_of_its_job(
     assert sources.count_events() == 3
 
 
+def test_read_on__after_the_greatest_entry_id__nothing_more(
+    redis_client: redis.Redis, sources: Sources
+) -> None:
+    """A producer may choose its own ids; those of one tenant stop no replay of the others."""
+    greatest = "18446744073709551615-18446744073709551615"
+    redis_client.xadd(KEYS.stream("1"), {"event": b'{"type":"done","id":"a"}'}, id=greatest)
+    append(redis_client, entry("2", "1-0", "done"))
+    sources.read_streams()
+    sources.read_on(["1", "2"])
+    assert [part.job.tenant for part in sources.walk()] == ["2"]
+    assert sources.skipped == 1
+
+
 @pytest.mark.parametrize("event_id", ["own", uuid7_at(0)], ids=["own", "uuid7"])
 def test_narrow__event_that_was_appended_again_in_the_range__its_job(
     rows: JobRows, sources: Sources, event_id: str
