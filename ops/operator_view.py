@@ -125,10 +125,10 @@ class RedisOperatorView:
         Times are in milliseconds since 1970.
         """
         now = server_ms(self._client)
-        known = [
-            each | {"alive": each["left"] is None and now - each["beat"] < ALIVE_MS}
-            for each in heartbeats(self._client, self._keys)
-        ]
+        known = heartbeats(self._client, self._keys)
+        for each in known:
+            del each["unsettled"]  # for the samples alone
+            each["alive"] = each["left"] is None and now - each["beat"] < ALIVE_MS
         return sorted(known, key=lambda each: (each["group"], each["since"], each["name"]))
 
     def health(self) -> Facts:

@@ -159,6 +159,7 @@ def test_one_server_away_is_named_alone_with_its_begin_and_what_to_do(
         waited = time.monotonic() + 40  # longer than a consumer without heartbeats counts as alive
         seen_by(page, lambda: time.monotonic() > waited, "the time", timeout=60)
         expect(alerts.filter(has_text="no consumer")).to_have_count(0)
+        expect(page.get_by_text("waits for postgres")).to_be_visible()
         late = alerts.filter(has_text="behind for 1 tenant: acme")
         expect(late).to_contain_text("rows is", timeout=30_000)
         picture(page, "overview-without-postgresql")

@@ -168,8 +168,8 @@ function consumers(facts) {
   const { consumers: all } = facts, served = groupsOf(facts);
   const without = new Set(served.filter((each) => !each.alive).map((each) => each.name));
   // One that is gone is no trouble where another one of its group is alive.
-  const tone = (each) => (each.alive ? "is-done" : without.has(each.group) ? "is-failed" : "");
-  const word = (each) => (each.alive ? t("overview.alive") : each.left ? parts("overview.stopped", { time: ago(each.left) }) : t("overview.notAlive"));
+  const tone = (each) => (each.alive ? (each.waits_for ? "is-cancelled" : "is-done") : without.has(each.group) ? "is-failed" : "");
+  const word = (each) => (each.alive ? t(each.waits_for ? "overview.waitsFor" : "overview.alive", { server: each.waits_for }) : each.left ? parts("overview.stopped", { time: ago(each.left) }) : t("overview.notAlive"));
   const alive = (each) => h("span", { class: `badge ${tone(each)}` }, word(each));
   const lead = all && t("overview.served", { served: served.filter((each) => each.alive).length, groups: served.length });
   return panel(t("overview.consumers"), lead && h("p", { class: "hint" }, lead), table(t("overview.consumers"), [

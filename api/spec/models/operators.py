@@ -87,6 +87,9 @@ class ConsumerHeartbeat(Answer):
     left: Annotated[
         Milliseconds | None, Field(description="When it stopped in good order, else null.")
     ]
+    waits_for: Annotated[
+        str | None, Field(description="The unavailable server that it waits for, else null.")
+    ]
     alive: bool
 
 
