@@ -1,7 +1,7 @@
 """All metrics of the API, each as a literal; `docs/metrics.md` lists them.
 
 No label contains a tenant or an id, so that the metrics reveal nothing about anybody's jobs. Used
-by the modules of `api` that count something; `api.monitoring` serves the metrics.
+by the modules of `api` that count something. `api.monitoring` serves the metrics.
 """
 
 from __future__ import annotations

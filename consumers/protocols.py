@@ -1,7 +1,8 @@
 """The interfaces that the loop requires: the projection, the chores and the stop signal.
 
 `consumers.composition` passes the objects in; the loop imports no projection and no chore except
-the sweep. Used by `consumers.loop`, `consumers.chores.activity` and `consumers.tracing`.
+the sweep. Used by `consumers.chores.activity`, `consumers.composition`, `consumers.loop` and
+`consumers.tracing`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `up` writes them to a file of mode 0600 and locks that file while it runs. The kernel drops the lock
 however the process ends, so that a file without a lock is known to be out of date. Used by
-`ops.commands`, `ops.tasks` and `ops.unknown_variables`.
+`ops.cli`, `ops.commands`, `ops.tasks` and `ops.unknown_variables`.
 """
 
 from __future__ import annotations

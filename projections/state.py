@@ -4,7 +4,9 @@ Each field is decided by a rule that compares two candidates, so that the order 
 duplicates and grouping change nothing. Where the value alone does not decide, the state also holds
 the *provenance* of the value: the entry, and for some the attempt, that it came from.
 
-The fold makes states; documents, rows and replays store and compare them.
+The fold makes states; documents, rows and replays store and compare them. Used by
+`projections.documents`, `projections.fold`, `projections.replay`, `projections.rows` and
+`projections.status`.
 """
 
 from __future__ import annotations

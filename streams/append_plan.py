@@ -11,7 +11,9 @@ its place in the ready queue of each consumer group, by which consumers find new
 
 An appender calls a plan's members in this order: it sends `commands`; if `retries` of the replies
 returns commands, because the server had lost the script, it sends those too and takes the replies
-of `merged`; then `entry_ids` returns the ids or raises. Used by `streams/appender.py`.
+of `merged`; then `entry_ids` returns the ids or raises. Used by `consumers.chores.sweep.chore`,
+`consumers.chores.sweep.open_streams`, `consumers.dead_letters.store`, `streams.appender` and
+`streams.cluster_appends`.
 """
 
 from __future__ import annotations

@@ -173,7 +173,10 @@ class AsyncJobReport(JobReportBase):
             self._ended = True
 
     async def begin(self) -> None:
-        """Report the start without a block; the caller reports the end, too."""
+        """Report the start without a block; the caller reports the end, too.
+
+        If the attempt cannot be read from Redis, that is logged, and the next known one is used.
+        """
         events = self._events
         if self._find_attempt and not events.silent:
             events.attempt = await self._sender.next_attempt(events)

@@ -1,7 +1,7 @@
 """Routing of commands to the nodes of a Redis Cluster, without any I/O.
 
 `streams/cluster.py` sends what is grouped here, over a blocking or an asyncio client. Used by
-`streams.cluster` and `streams.cluster_appends`.
+`streams.async_cluster`, `streams.cluster`, `streams.cluster_appends` and `streams.routed_replies`.
 """
 
 from __future__ import annotations

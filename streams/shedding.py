@@ -3,8 +3,8 @@
 A script measures the stream and either appends an event or counts it as shed. Events are shed
 before they are appended, because deleting entries from the middle of a stream frees little memory.
 Events of other types are never shed and are not sent through the script. The same applies to what
-others append by XADD, which counts towards the size. Used by `streams/append_plan.py`,
-`streams/appender.py` and `jobtrail doctor`.
+others append by XADD, which counts towards the size. Used by `ops.doctor.stream_checks`,
+`ops.tasks.events.event_lines` and `streams`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ suffix `.event` is complete. An event that is sent twice keeps its event id, by 
 recognizes it.
 
 Only this user may read and write the directory: results may be confidential, and anybody who could
-add a file could append events in a worker's name. Used by `streams.reporting.delivery`.
+add a file could append events in a worker's name. Used by `streams.integrations.task_reports` and
+`streams.reporting.delivery`.
 """
 
 from __future__ import annotations

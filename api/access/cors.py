@@ -91,6 +91,7 @@ class _Cors(CORSMiddleware):
         """Return the answer to a browser's preflight request."""
         answer = super().preflight_response(request_headers)
         allowed = answer.status_code == HTTPStatus.OK
+        # The text of a refusal is in the language that this request prefers.
         answer_to(request_headers.raw)
         status, headers, body = _ALLOWED if allowed else OriginRefused().response
         response = Response(body, status, _texts(headers))

@@ -1,9 +1,9 @@
 """Limits on the size, the duration and the rate of requests.
 
-Used by `api.access.request_guard`, `api.access.token_guard` and `api.progress.query`. Sizes are in
-bytes, times in seconds, rates in requests per second. The HTTP server has higher limits (100 header
-fields, 64 KiB for the URL, about 400 KiB for a request's head, 30 s for receiving it); beyond those
-it refuses the request itself, without a body.
+Used by `api.access`, `api.live.waiters`, `api.progress.query`, `api.spec.document` and
+`api.spec.operations`. Sizes are in bytes, times in seconds, rates in requests per second. The HTTP
+server has higher limits (100 header fields, 64 KiB for the URL, about 400 KiB for a request's head,
+30 s for receiving it); beyond those it refuses the request itself, without a body.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Checks and headers that apply to every request, whatever its path. Used by `api.app`."""
+"""Checks and headers that apply to every request, whatever its path.
+
+Used by `api.app` and `api.application`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The keys that tokens may be signed with, each for exactly one algorithm.
 
 A token's header selects among these keys, but never the algorithm of a key. Used by
-`api.access.auth`.
+`api.access.auth` and `ops.tasks.tokens`.
 """
 
 from __future__ import annotations

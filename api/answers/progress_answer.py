@@ -2,7 +2,7 @@
 
 Documents may be old, or written by other programs: fields that are not valid are left out, and a
 document that is not a JSON object counts as missing. Used by `api.answers.rendered`,
-`api.jobs.items` and `api.operators.jobs`.
+`api.jobs.items`, `api.operators.job_details` and `api.operators.jobs`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The waiters of one tenant, notified when Redis publishes changes of its jobs.
 
 A waiter is a long poll or a live stream that waits for a change (`api.live.waiters`). Used by
-`api.live.subscriptions` and `api.live.cluster_subscriptions`.
+`api.live.cluster_subscriptions`, `api.live.subscriptions` and `api.live.tenant_feed`.
 """
 
 from __future__ import annotations

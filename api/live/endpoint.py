@@ -1,6 +1,7 @@
 """The endpoints of live streams: one job's states, and those of all jobs of a tenant.
 
-Used by `api.application`. Every stream sends the present state first, then each change.
+Used by `api.app`, `api.application` and `api.spec.operations.progress`. Every stream sends the
+present state first, then each change. With `Last-Event-ID`, it omits what the client has seen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Server-Sent Events: the bytes of an event, and one live stream to one client.
 
-Used by `api.live.endpoint`. Sending waits while the client's buffers are full, so a live stream to
-a slow client holds one block of events in memory and no more.
+Used by `api.live.endpoint` and `api.live.feed_reads`. Sending waits while the client's buffers are
+full, so a live stream to a slow client holds one block of events in memory and no more.
 """
 
 from __future__ import annotations

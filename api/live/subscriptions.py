@@ -4,8 +4,9 @@ A *viewer* is a client with a long poll or a live stream; its *waiter* wakes it.
 subscription for each tenant with viewers, to the Redis Pub/Sub channel that has the name of the
 tenant's feed. It begins with the first viewer and ends a few seconds after the last one has left.
 Changes may be missed while the connection is lost or the server is replaced; therefore all waiters
-are notified once the subscriptions are back. Used by `api.live.endpoint`, `api.live.tenant_feed`
-and `api.progress.endpoint`. `api.live.cluster_subscriptions` has the ones of a cluster.
+are notified once the subscriptions are back. Used by `api.app`, `api.live.cluster_subscriptions`,
+`api.live.endpoint`, `api.live.tenant_feed` and `api.progress.long_polls`.
+`api.live.cluster_subscriptions` has the ones of a cluster.
 """
 
 from __future__ import annotations

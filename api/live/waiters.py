@@ -3,7 +3,7 @@
 A *viewer* is a request that stays open: a long poll or a live stream. Each viewer has a `Waiter`,
 which is notified when there may be something to do. Notifications are not queued: however many
 arrive, the viewer checks once, so its memory use does not depend on the number of changes. Used by
-`api.live.endpoint` and `api.progress.endpoint`, and by `api.server` to end them all.
+`api.app`, `api.live` and `api.progress.long_polls`, and by `api.server` to end them all.
 """
 
 from __future__ import annotations

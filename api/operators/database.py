@@ -5,7 +5,8 @@ several requests at once, which take turns: each waits for a connection as long 
 take, so that a slow server makes a page slow, but does not make it fail. This module only lends
 connections; `projections.reading.all_tenants` and `api.operators.actions.log` switch to the
 database role `jobtrail_ops` in each transaction. In PostgreSQL's list of sessions the application's
-name is `jobtrail-console`. Used by `api.app`, `api.operators.jobs` and `api.operators.actions.log`.
+name is `jobtrail-console`. Used by `api.app`, `api.operators.actions.log` and
+`api.operators.routes`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Against cross-site request forgery, actions require the header `X-Jobtrail-Console`. A browser sends
 such a header for a page of another origin only if the CORS rules of this server allow it, and they
-never do (`api.access.cors`). Used by `api.operators.routes` and `api.operators.jobs`.
+never do (`api.access.cors`). Used by `api.operators` and `api.spec.operations.operator_operation`.
 """
 
 from __future__ import annotations

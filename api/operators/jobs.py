@@ -1,6 +1,7 @@
 """The operators' endpoints for jobs of all tenants: lists, one job, its history and its result.
 
-Each method returns the JSON value of an answer. Used by `api.operators.routes`.
+Each method returns the JSON value of an answer. Used by `api.app`, `api.operators.figures`,
+`api.operators.routes` and `api.spec.operations.operators`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The routes of operators' endpoints and of the console, and the endpoints about delivery.
 
 The endpoints about jobs are in `api.operators.jobs`, those about dead letters in
-`api.operators.letters.endpoints`. Used by `api.app`.
+`api.operators.letters.endpoints`. Used by `api.app` and `api.spec.operations.operator_operation`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 It answers without a framework, because this is the most frequent request, and reads Redis only.
 With `?wait=` a poll is a *long poll*: the answer is held until the state differs from the caller's
 ETag, or until a job that does not exist yet does. With `?after=` it is held until the projection
-has settled that entry. Used by `api.application`.
+has settled that entry. Used by `api.app` and `api.application`.
 """
 
 from __future__ import annotations

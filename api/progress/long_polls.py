@@ -1,8 +1,8 @@
 """Requests that are held until there is news of a job, or until an entry is reflected.
 
-Used by `api.progress.endpoint`. Changes of the job wake a request at once. That an entry is
-reflected may change no document, so that it is asked for again and again meanwhile, with growing
-pauses.
+Used by `api.app` and `api.progress.endpoint`. Changes of the job wake a request at once. That an
+entry is reflected may change no document, so that it is asked for again and again meanwhile, with
+growing pauses.
 """
 
 from __future__ import annotations

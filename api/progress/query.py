@@ -1,4 +1,7 @@
-"""The endpoint of the progress of many jobs, read with one MGET. Used by `api.application`."""
+"""The endpoint of the progress of many jobs, read with one MGET.
+
+Used by `api.app`, `api.application`, `api.spec.models.progress` and `api.spec.operations.progress`.
+"""
 
 from __future__ import annotations
 

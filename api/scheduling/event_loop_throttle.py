@@ -7,7 +7,7 @@ connects and after each read: a few in each iteration of the event loop, tenant 
 rotation. A poll takes several iterations and meets only a few viewers in each of them.
 
 Viewers must not pass it before they read changes, because reads of one iteration share one command
-to Redis. Used by `api.progress.endpoint` and `api.live.endpoint`.
+to Redis. Used by `api.app`, `api.live.endpoint` and `api.progress.long_polls`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Ten seconds are too many samples for a day, and one sample a minute would miss what lasted for half
 of one. So the sample of a minute has the highest values of those that it stands for. Used by
-`consumers.chores.samples`.
+`consumers.chores.samples` and `ops.operator_view`.
 """
 
 from __future__ import annotations

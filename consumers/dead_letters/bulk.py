@@ -4,7 +4,7 @@ A walk visits the tenants in the order of their names, and each tenant's letters
 ends at its limits; the next one continues behind the letter where it ended. Nothing is kept on the
 server between two steps: a letter that was requeued or discarded is gone, so that a step that is
 repeated, or that two operators run at once, finds it no more. Used by
-`ops.tasks.dead_letters.view`.
+`ops.tasks.dead_letters.console_facts` and `ops.tasks.dead_letters.view`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A dead letter as it is read back: the entry, and the groups that rejected it.
 
-Used by `consumers.dead_letters.store`, `ops.tasks` and `ops.operator_view`.
+Used by `consumers.dead_letters` and `ops.tasks`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Filters of dead letters: by reason, detail, group, and by what the event says of its job.
 
-Used by `consumers.dead_letters.bulk`, `consumers.dead_letters.store` and `ops.tasks.dead_letters`.
+Used by `consumers.dead_letters.bulk`, `consumers.dead_letters.store`, `ops.commands.dead` and
+`ops.tasks.dead_letters`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The state of entries that were appended again: applied, waiting, or dead letters again.
 
-Used by `ops.tasks.dead_letters.view`.
+Used by `ops.tasks.dead_letters.console_facts` and `ops.tasks.dead_letters.view`.
 """
 
 from __future__ import annotations

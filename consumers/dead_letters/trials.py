@@ -10,7 +10,7 @@ letter.
 
 The server's delivery counter contains both figures, so that no other key must be kept consistent
 with it: a delivery counts one, and a recorded trial counts `TRIAL_STEP`. Used by
-`consumers.loop.settling`.
+`consumers.dead_letters.writer` and `consumers.loop.settling`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 Entries differ in size by a factor of a million, and the server delivers by number, not by size. So
 a tenant's stream is measured before it is read. A *light* stream, the usual case, holds at most
 `LIGHT_BYTES` altogether. Of a *heavy* one a script reads as many entries as fit into that, at least
-one. A *portion* is the tenants that are read together. Used by `consumers.delivery.groups` and
-`consumers.loop.read_ahead`.
+one. A *portion* is the tenants that are read together. Used by `consumers.delivery.groups`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The registered consumer groups, and the state of every group of a stream (XINFO GROUPS).
 
-Used by `consumers.delivery.lag`, `consumers.chores`, `ops.commands` and `ops.tasks`.
+Used by `consumers.chores`, `consumers.dead_letters.requeued`, `consumers.delivery.backlog`,
+`consumers.delivery.lag` and `ops`.
 """
 
 from __future__ import annotations

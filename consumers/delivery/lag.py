@@ -2,7 +2,7 @@
 
 Entries *waiting* were never delivered to the group; *pending* ones were delivered and not
 acknowledged. Alerts should use the age: the number waiting may be unknown after a trim. Used by
-`ops.commands.lag`, `ops.doctor`, `ops.operator_view` and `consumers.chores`.
+`consumers.chores` and `ops`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 Any consumer may lease any tenant, and several may hold the same one: the fold makes that harmless.
 The queues are hints: the sweep finds a tenant whose mark was lost. On a cluster each node has a
 ready queue with its leases, so that those of other nodes work while one is lost. Used by
-`consumers.loop`, `consumers.chores` and `consumers.dead_letters`.
+`consumers.chores`, `consumers.composition`, `consumers.dead_letters` and `consumers.loop`.
 """
 
 from __future__ import annotations

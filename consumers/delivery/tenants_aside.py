@@ -5,7 +5,7 @@ stored, and acknowledgements. All of it stays pending for this consumer, so that
 tenants' names is kept here. After a pause they are tried again: the consumer reads what is pending
 for it and settles that, until a replica was promoted or the node is back. No attempt is charged to
 an entry. A slot that moves the old way, and a node that refuses writes, are treated alike. Used by
-`consumers.delivery.groups`, and through it by `consumers.loop`.
+`consumers.delivery.groups`.
 """
 
 from __future__ import annotations

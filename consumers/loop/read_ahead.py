@@ -4,7 +4,7 @@ The server delivers the next batch while the consumer settles this one. The batc
 requested, and then received and decoded when its turn comes, or earlier, while the consumer waits
 for PostgreSQL. A consumer never holds more than two batches: the current one and the one ahead.
 Each is a *portion* (`consumers.delivery.batch_size`), so that both are bounded in bytes. Used by
-`consumers.loop.runner`.
+`consumers.composition` and `consumers.loop.runner`.
 
 The entries of a batch ahead are pending, so that other consumers take them over after a crash. A
 heavy tenant is the exception: its entries are delivered when its turn comes; after a crash before

@@ -1,4 +1,4 @@
 """The start of every command: lazy imports, unconverted arguments, standard streams.
 
-Used by `ops.cli`, `ops.__main__` and `ops.commands`. Nothing else of `ops` is imported here.
+Used by `ops.cli`, `ops.commands` and `jobtrail_command`. Nothing else of `ops` is imported here.
 """

@@ -1,6 +1,6 @@
 """The null device in place of standard streams that the shell closed (`<&-`, `>&-`).
 
-Used by `ops.commands.append`.
+Used by `jobtrail_command` and `ops.commands.append`.
 """
 
 from __future__ import annotations

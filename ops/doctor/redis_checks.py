@@ -1,6 +1,6 @@
 """The doctor's checks of Redis: version, persistence, memory, replicas, Sentinels and limits.
 
-Used by `ops.doctor.checks`.
+Used by `ops.doctor.checks` and `ops.doctor.cluster.checks`.
 """
 
 from __future__ import annotations

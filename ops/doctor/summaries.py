@@ -1,6 +1,6 @@
 """Texts that sum up findings by tenant or key, the first few by name.
 
-Used by `ops.doctor.dead_letter_checks` and `ops.doctor.stream_checks`.
+Used by `ops.doctor.cluster.checks`, `ops.doctor.dead_letter_checks` and `ops.doctor.stream_checks`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The console refuses an action that it cannot record. A command does it all the same, and says on
 standard error that it is not recorded: who may run it has access to the servers anyway, and may
-need it when PostgreSQL is away. Used by `ops.commands`.
+need it when PostgreSQL is away. Used by `ops.commands`, `ops.tasks.group_registration` and
+`ops.tasks.replay.recording`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The progress that long tasks report; the commands show it (`ops.progress_lines`).
 
-Used by `ops.progress_lines`, `ops.tasks.replay.replay` and `ops.tasks.replay.verification`.
+Used by `ops.progress_lines`, `ops.tasks.replay.recording`, `ops.tasks.replay.replay` and
+`ops.tasks.replay.verification`.
 """
 
 from __future__ import annotations

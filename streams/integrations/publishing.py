@@ -4,7 +4,7 @@ A task is published while a web request waits, and it is published in any case. 
 short time. After a report that was too late, those of the next seconds do not wait at all. A report
 that Redis refuses, perhaps because of its tenant's stream, stops no other. A report that is lost is
 counted, and the first one is logged: the job appears when the task starts. Used by
-`streams.integrations.async_task_reports` and `streams.integrations.task_reports`.
+`streams.integrations`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A reporter remembers the attempts that it reported. The next attempt is also read from Redis: from
 the job's status document, which the consumers write a moment later, and from the newest entries of
-the tenant's stream. Used by `streams.recording` and `streams.reporting.base`.
+the tenant's stream. Used by `streams.integrations.async_task_reports`, `streams.recording` and
+`streams.reporting.base`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The report of the job that the calling code works on, in a context variable.
 
-Used by `streams.reporting.job_base` and `streams.tracking`.
+Used by `streams.integrations`, `streams.reporting.job_base` and `streams.tracking`.
 """
 
 from __future__ import annotations

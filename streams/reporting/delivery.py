@@ -2,7 +2,8 @@
 
 *Progress* is sent or dropped, and after an outage it is dropped for a while without a try. An *end*
 is tried until its deadline, then spooled or raised. Both reporters share this; they differ in what
-waits between two tries. Used by `streams.reporting.base` and `streams.reporting.outbox`.
+waits between two tries. Used by `streams.reporting.base`, `streams.reporting.outbox` and
+`streams.reporting.waiting`.
 """
 
 from __future__ import annotations

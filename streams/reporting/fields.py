@@ -1,6 +1,6 @@
 """Fields of events, from the values that an application passes to a job report.
 
-Used by `streams.reporting.job_events`.
+Used by `streams.reporting.job_events` and `streams.reporting.steps`.
 """
 
 from __future__ import annotations

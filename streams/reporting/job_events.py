@@ -3,7 +3,7 @@
 A value that is not valid is left out with a warning, and so is the largest value of an event that
 is too large. If the tenant, the kind or the id of the job is not valid, nothing is reported after
 one warning, because no event without it is valid. If the reporter is strict, both raise an error
-instead. Used by `streams.async_job_report`, `streams.job_report` and `streams.reporting.base`.
+instead. Used by `streams`.
 """
 
 from __future__ import annotations

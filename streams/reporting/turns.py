@@ -3,7 +3,8 @@
 A loop runs all coroutines that are ready before it looks at its timers and sockets again. If a
 thousand of them report at once, each for some microseconds, everything else on the loop waits for
 all of them. So a limited number of reports run in one iteration, and the others wait for the next.
-Used by `streams.async_job_report`, `streams.async_reporter` and `streams.reporting.waiting`.
+Used by `streams.async_job_report`, `streams.async_reporter`,
+`streams.integrations.async_task_reports` and `streams.reporting.waiting`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Dates and times are written in ISO 8601, durations as seconds, UUIDs, decimals and paths as texts,
 dataclasses, models and named tuples as objects, sets and other collections as lists, and scalars
-and arrays of numpy as numbers and lists. Used by `streams.reporting.job_events`.
+and arrays of numpy as numbers and lists. Used by `streams.integrations.task_reports`,
+`streams.reporting.fields` and `streams.reporting.job_events`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Both have an effect even if the parent ignored them: a shell script starts its background commands
 with SIGINT ignored, and `kill -INT`, or Ctrl-C in a shared terminal, must still end them. The first
 SIGINT stops a command in order. The second one ends the command, and all processes that it started,
-at once. Used by `ops.cli`, `ops.tasks.up`, `api.server` and `consumers.loop.shutdown`.
+at once. Used by `api.server`, `consumers.loop.shutdown`, `ops.cli`,
+`ops.tasks.running.consumer_processes` and `ops.tasks.up`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Hash slots of a Redis Cluster: the slot of a key, and the node that has a slot.
 
 A cluster divides its keys into 16,384 slots. Keys with the same *hash tag*, the text between
-braces, share a slot. `streams/cluster.py` sends commands by this. Used by `streams.cluster` and
-`streams.routing`.
+braces, share a slot. `streams/cluster.py` sends commands by this. Used by
+`api.live.cluster_subscriptions`, `consumers.delivery.ready_waits`, `ops.doctor.cluster.checks` and
+`streams`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The endpoints of the lists of operators' actions. Used by `api.operators.routes`."""
+"""The endpoints of the lists of operators' actions.
+
+Used by `api.operators.routes` and `api.spec.operations.dead_letters`.
+"""
 
 from __future__ import annotations
 

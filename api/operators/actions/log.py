@@ -2,8 +2,10 @@
 
 It is in PostgreSQL. An action is recorded before it is done, and its outcome afterwards; an action
 that cannot be recorded is refused. Without a configured database, actions are only in the process's
-own log. Nothing of a token is recorded but the claims `sub` and `tenant_id`. Used by `api.app` and
-`api.operators.letters.endpoints`.
+own log. Nothing of a token is recorded but the claims `sub` and `tenant_id`. Used by
+`api.operators.actions.endpoint`, `api.operators.actions.requests`,
+`api.operators.letters.endpoints`, `api.operators.routes` and
+`api.spec.operations.operator_operation`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The operators' endpoints for figures and charts: all tenants' jobs, and delivery over time.
 
 Each method returns the JSON value of an answer, which all open consoles share for some seconds.
-Used by `api.operators.routes`.
+Used by `api.operators.figures.issues`, `api.operators.figures.tenants`, `api.operators.routes` and
+`api.spec.operations.figures`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A *directory* of all tenants, with the values to sort by, is made from the figures in PostgreSQL and
 the sorted sets in Redis, and shared by all open consoles for some seconds. A page reads the rest
-for its own tenants only. Used by `api.operators.routes`.
+for its own tenants only. Used by `api.operators.routes` and `api.spec.operations.figures`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The operators' endpoints for dead letters: lists, groups, and actions on one or many of them.
 
-Each method returns the JSON value of an answer. Used by `api.operators.routes`.
+Each method returns the JSON value of an answer. Used by `api.operators.routes` and
+`api.spec.operations.dead_letters`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Path and query parameters of the operators' endpoints for dead letters.
 
 Unless its docstring says otherwise, a function raises BadRequest with the parameter's name if the
-value is not valid. Used by `api.operators.letters.endpoints`.
+value is not valid. Used by `api.operators.letters.endpoints` and
+`api.spec.operations.dead_letters`.
 """
 
 from __future__ import annotations

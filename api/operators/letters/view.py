@@ -4,7 +4,8 @@ A dead letter is an entry of a stream that consumers could not apply. `api` must
 `consumers`, so the command that serves the API passes an implementation
 (`ops.tasks.dead_letters.view`), as for `api.operators.operator_view`. All methods wait for Redis,
 for a bounded time, so the endpoints call them in threads. All values are JSON values. Used by
-`api.operators.letters.endpoints`.
+`api.operators.figures`, `api.operators.letters.endpoints`, `api.operators.letters.parameters`,
+`api.operators.operator_view` and `ops`.
 """
 
 from __future__ import annotations

@@ -155,7 +155,10 @@ class Tenant(Answer):
 
     tenant: str
     groups: dict[str, GroupLag] | None
-    per_minute: dict[str, Seconds] | None
+    per_minute: Annotated[
+        dict[str, Annotated[float, Field(ge=0)]] | None,
+        Field(description="Entries applied per minute, by group."),
+    ]
     dead: Count | None
     stream: StreamSize | None
     behind_seconds: Annotated[

@@ -1,4 +1,7 @@
-"""Models of the operators' answers about jobs. Used by `api.spec.operations.operators`."""
+"""Models of the operators' answers about jobs.
+
+Used by `api.spec.models.operator_figures` and `api.spec.operations.operators`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Models of the operators' answers about delivery. Used by `api.spec.operations.operators`."""
+"""Models of the operators' answers about delivery.
+
+Used by `api.spec.models.dead_letters`, `api.spec.models.operator_figures`,
+`api.spec.models.operator_jobs` and `api.spec.operations.operators`.
+"""
 
 from __future__ import annotations
 

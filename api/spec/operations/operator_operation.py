@@ -1,6 +1,7 @@
 """The form of operators' operations: reads and actions, and parameters that several have.
 
-Used by `api.spec.operations.operators`, `.dead_letters` and `.figures`.
+Used by `api.spec.operations.dead_letters`, `api.spec.operations.figures` and
+`api.spec.operations.operators`.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ def select(tenant: str, ids: list[str] | None, *, all_: bool, wanted: LetterFilt
     """Return the selection that arguments and options describe; ids are sorted, oldest first.
 
     Raises:
-        CommandError: neither ids nor `all_` are given, or both, or an id is not valid.
+        CommandError: neither ids nor `all_` are given, or both; or filters are given with ids; or
+            an id is not valid.
     """
     if bool(ids) == all_:
         raise CommandError("pass the ids of dead letters, or --all")

@@ -1,6 +1,6 @@
 """States that resets replaced and kept: deleting them, and putting rows back.
 
-Used by `ops.commands.replay`.
+Used by `ops.tasks.replay.recording`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Replaying a scope: shares of its tenants in parallel, from where an interrupted run stopped.
 
-Used by `ops.commands.replay`.
+Used by `ops.commands.replay` and `ops.tasks.replay.recording`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The needs of a load by the measured costs: processes, servers, memory, bytes and connections.
 
-CPU, processes and connections follow from the rate and the viewers of a busy hour; bytes from the
-jobs of a day, and in Redis also from the rate and the tenants. Costs are microseconds or bytes.
-Used by `ops.commands.size` and `ops.tasks.sizing.report`.
+Processes, connections and CPU follow from the rate and the viewers of a busy hour, and CPU also
+from the tenants. Bytes follow from the jobs of a day, which the rate limits, and in Redis also from
+the rate and the tenants. Costs are microseconds or bytes. Used by `ops.commands.size` and
+`ops.tasks.sizing.report`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 While consumers run, the history holds nearly all entries of the streams. So only the identities of
 the entries are sent to the database, which compares all of them with the history in one scan. The
 entries that it lacks, or may lack, are read from the streams a second time. An entry that is
-trimmed in between was stored in the history before, where a walk finds it. `stream_tail` uses this
-module.
+trimmed in between was stored in the history before, where the replay reads it. Used by
+`projections.replay.events.stream_tail`.
 """
 
 from __future__ import annotations

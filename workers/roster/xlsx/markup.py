@@ -1,7 +1,8 @@
 """XML parts of a workbook, parsed in pieces by expat.
 
 A document type declaration is refused, so that no entity is ever expanded. Used by
-`workers.roster.xlsx.parts`, `workers.roster.xlsx.workbook` and `workers.roster.xlsx.worksheet`.
+`workers.roster.xlsx.formats`, `workers.roster.xlsx.parts`, `workers.roster.xlsx.workbook` and
+`workers.roster.xlsx.worksheet`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A workbook: its sheets, each parsed once into a temporary file of rows.
 
-Used by `workers.roster.reader_process` and `workers.roster.table.sheets`.
+Used by `workers.roster.reader_process`, `workers.roster.table.sheets` and
+`workers.roster.xlsx.merges`.
 """
 
 from __future__ import annotations

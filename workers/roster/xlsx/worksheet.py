@@ -1,7 +1,8 @@
 """The rows of cells of a worksheet, collected while its XML is parsed.
 
 The cost depends on the number of cells, not on the range that they span. Used by
-`workers.roster.xlsx.workbook` and `workers.roster.xlsx.merges`.
+`workers.roster.table.header_row`, `workers.roster.table.sheets`, `workers.roster.xlsx.merges` and
+`workers.roster.xlsx.workbook`.
 """
 
 from __future__ import annotations

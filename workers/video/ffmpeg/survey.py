@@ -2,7 +2,8 @@
 
 The durations and frame rates that containers state may be wrong: another track is longer, the clock
 was restarted, a browser wrote 1,000 frames per second. Players follow the times of the packets, as
-ffmpeg corrects them for every output. Times are in seconds. Used by `workers.video.rendering`.
+ffmpeg corrects them for every output. Times are in seconds. Used by `workers.video.checks`,
+`workers.video.ffmpeg.filters`, `workers.video.hls` and `workers.video.rendering`.
 """
 
 from __future__ import annotations
