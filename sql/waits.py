@@ -2,7 +2,7 @@
 
 Any login that may read a table can prevent changes of its definition: while its transaction is
 open, no session gets the exclusive lock. So a migration that waits logs the blocking sessions
-repeatedly, until an operator ends them or they end by themselves. Used by `sql/migrate.py`.
+repeatedly, until an operator ends them or they end by themselves. Used by `sql.migrate`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ def reported_waits(waiting: Session, pause: float) -> Iterator[None]:
     `pause` is the time, in seconds, between two tries of `waiting` to get its locks.
 
     A thread reads them with a session of its own. Its transactions are short, because CREATE INDEX
-    CONCURRENTLY waits for every transaction that is open when it begins.
+    CONCURRENTLY waits for every transaction that is open when it begins. If that session fails,
+    nothing more is logged.
+
+    Raises:
+        psycopg.Error: that session cannot be opened.
     """
     stop, pid = Event(), waiting.info.backend_pid
     # A try waits for its lock only some time after it began.

@@ -1,6 +1,6 @@
 """Responses as bytes with their headers, and the groups of headers that responses share.
 
-Used by all endpoints, including those that Starlette's router calls.
+Used by all endpoints of `api`, including those that Starlette's router calls.
 """
 
 from __future__ import annotations
@@ -69,6 +69,9 @@ def json_bytes(value: object) -> bytes:
     """Return a value as JSON on one line.
 
     Integers may have any size; NaN and infinities become null.
+
+    Raises:
+        PydanticSerializationError: the value has a part that JSON cannot express.
     """
     try:
         written = orjson.dumps(value)

@@ -1,6 +1,7 @@
 """The doctor's checks of PostgreSQL: version, migrations, indexes, roles, writes, connections.
 
-Used by `ops.doctor.checks`.
+Each check returns its verdict, and raises `psycopg.Error` if the server is unavailable. Used by
+`ops.doctor.checks`.
 """
 
 from __future__ import annotations

@@ -78,12 +78,15 @@ def wrapped(text: str, width: int | None) -> list[str]:
 
 def cut(spans: Iterable[Span], width: int) -> Line:
     """Return the spans that fit in the width, the last one with an ellipsis if text is left out."""
-    kept, room = list[Span](), width
-    for span in spans:
+    given = list(spans)
+    if sum(columns_of(span.text) for span in given) <= width:
+        return given
+    kept, room = list[Span](), width - 1
+    for span in given:
         size = columns_of(span.text)
         if size > room:
-            kept.append(span._replace(text=f"{_head(span.text, room - 1)}…"))
-            return kept
+            kept.append(span._replace(text=f"{_head(span.text, room)}…"))
+            break
         kept.append(span)
         room -= size
     return kept

@@ -82,3 +82,15 @@ def test_plurals_and_ages() -> None:
     assert [age(seconds) for seconds in (0, 3.21, 300, 90_000, 900_000)] == [
         *("0.0 s", "3.2 s", "5 min", "25 h", "10 days")
     ]
+
+
+@pytest.mark.parametrize("texts", [["abcd", "x"], ["abc", "d", "e"], ["가나", "x"], ["", "abcde"]])
+def test_cut_spans_are_never_wider_than_the_width(texts: list[str]) -> None:
+    line = "".join(span.text for span in cut([Span(text) for text in texts], 4))
+    assert line.endswith("…")
+    assert columns_of(line) <= 4
+
+
+def test_spans_that_fill_the_width_are_not_cut() -> None:
+    spans = [Span("ab"), Span("cd"), Span("")]
+    assert cut(spans, 4) == spans

@@ -95,6 +95,8 @@ class DeadLetterView(Protocol):
     def letters(self, selection: LetterSelection, after: str | None, limit: int) -> DeadLetterPage:
         """Return letters of a tenant, newest first, or the latest of all tenants.
 
+        Without a tenant, the filters and `after` are not used; `matching` uses filters.
+
         Raises:
             ValueError: `after` is not the id of a dead letter.
         """

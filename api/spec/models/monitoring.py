@@ -18,7 +18,7 @@ class Alive(Answer):
 class Ready(Answer):
     """The API can serve requests for progress, because Redis answers.
 
-    The database may be unavailable, and Redis may refuse writes: the fields tell.
+    The database may be unavailable, and Redis may refuse writes, as the fields show.
     """
 
     status: Literal["ready"]

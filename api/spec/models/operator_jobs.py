@@ -35,7 +35,7 @@ class _OperatorJobState(_OperatorJobBase):
     """The same fields, and the job's state."""
 
     state: StateName
-    status: str
+    status: Annotated[str, Field(description="The state in the word of the kind that clients see.")]
     code: str | None
     error: str | None
     created_at: AwareDatetime

@@ -72,7 +72,13 @@ class RedisDeadLetterView:
         return [(name, count) for name, count in zip(names, counts, strict=True) if count]
 
     def letters(self, selection: LetterSelection, after: str | None, limit: int) -> DeadLetterPage:
-        """Return letters of a tenant before a letter id, or the latest letters of all tenants."""
+        """Return letters of a tenant before a letter id, or the latest letters of all tenants.
+
+        The newest one is the first. Without a tenant, the filters and `after` are not used; `matching` uses filters.
+
+        Raises:
+            ValueError: `after` is not the id of a dead letter.
+        """
         before = None if after is None else EntryId.parse(after)
         known = self.tenants(DEAD_TENANTS)
         if selection.tenant is None:
@@ -170,7 +176,7 @@ class RedisDeadLetterView:
 
 
 def _matching(walk: Walk, wanted: LetterFilter, limit: int) -> tuple[list[Letter], Place | None]:
-    """Return the first letters of a walk that match, and the place behind which others follow."""
+    """Return the first letters of a walk that match, and the place after which others follow."""
     items: list[Letter] = []
     for letter in walk:
         if len(items) == limit:
@@ -196,6 +202,7 @@ def _filter(selection: LetterSelection) -> LetterFilter:
 def _place_of(place: Place | None) -> LetterPlace | None:
     if place is None:
         return None
+    # The name of a tenant in Redis may be in any encoding, and a place is written as JSON.
     return LetterPlace(as_bytes(place.tenant).decode("latin-1"), str(place.letter))
 
 
