@@ -1,7 +1,7 @@
 """The command line: it runs the command that its arguments name, and prints its error.
 
 An error is one line on standard error and exit status 1, or 2 where options or arguments are not
-valid.
+valid. Used by `jobtrail_command`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Grouping the entries of a batch by job, for the writers of projections."""
+"""Grouping the entries of a batch by job, for the writers of projections.
+
+Used by `projections.rows.writer` and `projections.status.writer`.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@
 them, with the same values, for a fifth of the CPU time. All other events are passed to
 `parse_event`, which returns or refuses them. A property test compares the two.
 
-The decoder is not in `streams/`: workers read few events, and need no further dependency for that.
+Workers read few events, and need no further dependency for that, so it is not in `streams/`. Used
+by `consumers` and `projections`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 of any version read them as plain JSON. The object `fold` of the status has the provenances of the
 facts. They are needed to fold more events into a state that was read.
 
-Writers, replays and readers of documents use this module. Rows (`projections.rows.columns`) store
-provenances in the same form.
+Rows (`projections.rows.columns`) store provenances in the same form. Used by `api.answers`,
+`api.jobs.items` and `projections`.
 """
 
 from __future__ import annotations

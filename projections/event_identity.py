@@ -4,7 +4,7 @@ An event id belongs to the first event of a job that is stored under it. Another
 event has the same bytes, and is counted with it. An event with the same event id and other bytes is
 a different event, which the fold uses as well: the history stores it under a longer identity.
 
-The writer of the history uses this module, and readers that show the event id.
+Used by `projections.history.writer` and `projections.reading.history`.
 """
 
 from __future__ import annotations

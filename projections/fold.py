@@ -5,7 +5,8 @@ wins. An event that does not win may still add facts, such as labels, and remove
 
 `fold` is the definition, for one event. `fold_all` returns the same state for many events in one
 pass, and a property test compares the two. The writers of projections, replays and the explanation
-of a job call `fold_all`.
+of a job call `fold_all`. Used by `projections.reading`, `projections.replay.folded_jobs`,
+`projections.rows.writer`, `projections.status.document_writes` and `projections.status.writer`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The named fields of progress, derived from the model `streams.events.Progress`.
 
 The decoder takes the types of its fields from here, and the fold the conversion into a progress
-document. So a new field of the model needs no change in projections.
+document. So a new field of the model needs no change in projections. Used by
+`projections.decoding`, `projections.documents` and `projections.fold`.
 """
 
 from __future__ import annotations

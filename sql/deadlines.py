@@ -6,7 +6,8 @@ caller gets an `Unanswered`, which is an outage like any other. With the paramet
 kernel closes connections whose other end acknowledges no bytes. The classes of `sql/sessions.py`
 are based on those of this module.
 
-All times are in seconds unless a comment says otherwise.
+All times are in seconds unless a comment says otherwise. Used by `api.jobs.database`,
+`sql.sessions` and `sql.url_options`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A CREATE INDEX CONCURRENTLY that is interrupted leaves an *invalid* index. Each write updates it and
 no read uses it, and IF NOT EXISTS skips the build because the name is taken. So it is dropped
-first. Migrations and the indexes of the old tables use this module.
+first. Used by `sql.migrate` and `sql.old_indexes`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ as CREATE INDEX CONCURRENTLY, separated by lines `-- next`. They must be safe to
 come between them. If it left an invalid index, that is dropped before it is created again.
 
 `jobtrail migrate` and `jobtrail up` apply migrations; the doctor lists missing ones.
-`sql/old_indexes.py` uses the lock of migrations, too.
+`sql/old_indexes.py` uses the lock of migrations, too. Used by `ops.commands.migrate`,
+`ops.doctor.deployment`, `ops.doctor.postgres_checks`, `ops.tasks.up` and `sql.old_indexes`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Indexes that the tables of the old system lack: built and dropped while it is in use.
 
 They speed up the queries that stay with the old tables (`sql/queries/old_indexes.sql`). Building is
-safe to repeat: valid indexes are left, invalid ones, which a crash left, are built again. The
-command `jobtrail old-tables` uses this module.
+safe to repeat: valid indexes are left, invalid ones, which a crash left, are built again. Used by
+`ops.commands.old_tables`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Running transactions again that another transaction ended.
 
-Sessions and the writer of rows use it. Times are in seconds.
+Times are in seconds. Used by `ops.outside_errors`, `projections.replay.row_lock`,
+`projections.rows.writer` and `sql.sessions`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ Sessions run them. Settings are of three groups:
 - Those of a transaction (`_SETTINGS`, `_COMPUTED`). In transaction mode a pooler gives the next
   transaction to another server session, and this session to another client.
 - Those of the session itself (`_TIMEOUTS`, `_KEEPALIVES`), which a pooler's sessions do not get.
+
+Used by `sql.sessions`.
 """
 
 from __future__ import annotations

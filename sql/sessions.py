@@ -6,7 +6,8 @@ Therefore nothing runs outside a transaction that begins with its settings
 (`sql/session_settings.py`), except what cannot run inside one (`Session.outside`), and variables of
 the shell are removed (`sql/url_options.py`).
 
-The writer of rows, replays, chores and commands open a `Session`; the API opens a `Pool`.
+The writer of rows, replays, chores and commands open a `Session`; the API opens a `Pool`. Used by
+`api`, `ops`, `projections`, `sql` and `workers.roster.store`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 libpq checks most values itself: a connection to sockets that cannot exist is started, which libpq
 tries only after it has checked all options. Files in a URL are checked here, because libpq ignores
-a certificate that it does not find, unless it has to verify the server. The command
-line uses this module.
+a certificate that it does not find, unless it has to verify the server. Used by `ops.arguments`.
 """
 
 from __future__ import annotations

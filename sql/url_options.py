@@ -1,6 +1,6 @@
 """Options of a PostgreSQL URL, and the variables of the shell that libpq reads beside them.
 
-Sessions and the check of URLs use it.
+Used by `sql.sessions` and `sql.url_check`.
 """
 
 from __future__ import annotations

@@ -208,7 +208,10 @@ class CappedPlan(Plan):
 
 
 class DurablePlan(Plan):
-    """A plan that also waits, on the connection that appended."""
+    """A plan that also waits, on the connection that appended.
+
+    It is for one server; on a cluster, `ClusterAppends` waits.
+    """
 
     def __init__(self, plan: Plan, wait: Wait) -> None:
         self.appends = plan.appends

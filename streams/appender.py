@@ -6,7 +6,7 @@ classes differ only in their I/O. Workers call them directly or through the repo
 
 A *durable* append also waits, in that round trip, until the server's disk and replicas have the
 entry (`streams/durability.py`). An appender with `max_stream_bytes` *sheds* the progress of a
-stream that has reached this size (`streams/shedding.py`).
+stream that has reached this size (`streams/shedding.py`). Used by `consumers`, `ops` and `streams`.
 """
 
 from __future__ import annotations

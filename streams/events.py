@@ -5,7 +5,7 @@ here, and the history keeps them. Workers build events through the reporter, the
 each one before it is sent, and the consumers use this module to find out what is wrong with an
 entry that their own, faster decoder refuses. A *job* is identified by tenant, `kind` (a family of
 jobs, such as `video`) and `id`; `job_type` is the application's own name for the type of work, and
-`type` is the type of the event.
+`type` is the type of the event. Used by `api`, `consumers`, `ops`, `projections` and `streams`.
 """
 
 from __future__ import annotations

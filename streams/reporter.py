@@ -7,7 +7,8 @@
 A worker makes one reporter for its process. *Progress* is best effort: while Redis is unavailable
 it is dropped with a warning. *Ends* (`done`, `failed`, `cancelled`) are appended durably and at
 once; while Redis is unavailable they are retried for a limited time, and then raised or spooled.
-Workers on an asyncio loop take `AsyncReporter`, because this one waits in its calls.
+Workers on an asyncio loop take `AsyncReporter`, because this one waits in its calls. Used by
+`ops.tasks.reporting`, `streams` and `workers.roster.importer`.
 """
 
 from __future__ import annotations

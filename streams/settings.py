@@ -2,7 +2,8 @@
 
 The name of a variable is `JOBTRAIL_` and the name of the field in upper case. Each process of the
 service reads all of them once, at its start; a value that is not valid is an error of one line that
-names the variable. The worker's package reads those of its Redis and its durable appends.
+names the variable. The worker's package reads those of its Redis and its durable appends. Used by
+`api`, `consumers.composition`, `ops`, `projections.registry` and `streams`.
 """
 
 from __future__ import annotations

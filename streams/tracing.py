@@ -33,7 +33,10 @@ def current_traceparent() -> str | None:
 
 
 def remote_span(traceparent: str) -> trace.SpanContext | None:
-    """Return the span that a trace context describes; None if it is not valid or not traced."""
+    """Return the span that a trace context describes.
+
+    None if it is not valid, or if OpenTelemetry is not installed.
+    """
     found = TRACEPARENT.match(traceparent)
     if _current_span is None or found is None:
         return None

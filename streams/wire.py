@@ -3,7 +3,7 @@
 The pipeline of the client library converts every entry of a reply into tuples and dictionaries,
 which takes more time than all other steps of reading it. These functions send packed commands on a
 connection of the client's pool and return replies as the parser made them. Appenders, consumers,
-replays and commands use them.
+replays and commands use them. Used by `consumers`, `ops`, `projections` and `streams`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The *caller* comes from a signed token (`JOBTRAIL_AUTH=jwt`) or, on a developer's machine, from a
 header that is trusted without proof (`JOBTRAIL_AUTH=dev`). Tokens are secrets: they are never
 logged and never part of an error. `api.app` makes the authenticator; endpoints use it through
-`api.access.callers`.
+`api.access.callers`. Used by `api`, `ops.tasks.tokens` and `ops.tasks.up`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The language of texts for people: Korean, or English if `Accept-Language` prefers it.
 
 `api.application` stores the headers of the current request with `answer_to` in a context variable;
-`api.http.problems` reads them when a problem is rendered.
+`api.http.problems` reads them when a problem is rendered. Used by `api.access.cors`,
+`api.access.loopback`, `api.application` and `api.http.problems`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Code that handles a request raises one; `api.application` sends it. In the answer, `detail` is for
 people and never reveals data that the caller may not read; `type` is a stable identifier for
-programs. The first line of a class's docstring is its description in the OpenAPI document.
+programs. The first line of a class's docstring is its description in the OpenAPI document. Used by
+`api`.
 """
 
 from __future__ import annotations

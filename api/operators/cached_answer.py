@@ -25,7 +25,7 @@ class CachedAnswer(Generic[T]):
     """An answer that is computed once in a while at most; for use from one event loop.
 
     Args:
-        work: computes the answer.
+        work: computes the answer; None is returned, but not kept.
         seconds: the time for which it is kept at least.
         is_partial: returns whether an answer lacks a server's part; such an answer is kept for
             `seconds` only.

@@ -1,7 +1,8 @@
 """Waiting for asynchronous work with a time limit, without cancelling the work.
 
 Used where work runs in a thread or in psycopg (`api.operators`, `api.jobs.database`), and for reads
-that several requests share (`api.live.feed_reads`).
+that several requests share (`api.live.feed_reads`). Used by `api.jobs.database`,
+`api.live.feed_reads`, `api.operators` and `api.scheduling.single_flight`.
 """
 
 from __future__ import annotations

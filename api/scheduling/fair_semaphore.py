@@ -2,7 +2,8 @@
 
 Used for reads of PostgreSQL (`api.jobs.database`) and of tenants' feeds (`api.live.feed_reads`). No
 tenant holds more than its *share* of the permits at a time, so that some stay free for the others
-whatever its load. Waiting callers get permits tenant by tenant in rotation, or a timeout.
+whatever its load. Waiting callers get permits tenant by tenant in rotation, or a timeout. Used by
+`api.jobs.database`, `api.jobs.job_reads` and `api.live.feed_reads`.
 """
 
 from __future__ import annotations

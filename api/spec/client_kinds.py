@@ -1,7 +1,7 @@
 """Kinds of jobs in client.js (URLs, words and fields) and in client.d.ts (types).
 
 The files in `client/` have the built-in kinds only; `api.spec.client_files` serves them with all
-kinds, which it gets from this module.
+kinds, which it gets from this module. Used by `api.spec.client_files`.
 """
 
 from __future__ import annotations

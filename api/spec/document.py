@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, generated from the operations, their models and their problems.
 
-`api.app` serves it at `/openapi.json`; the documentation site embeds it.
+`api.app` serves it at `/openapi.json`; the documentation site embeds it. Used by `api.app`.
 """
 
 from __future__ import annotations

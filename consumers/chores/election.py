@@ -2,7 +2,7 @@
 
 An election expires by itself, so that an elected consumer that died is replaced. For a moment two
 consumers may both be elected: their work must be harmless when it is done twice. Each elected chore
-(`consumers.chores.periodic`) holds one election.
+(`consumers.chores.periodic`) holds one election. Used by `consumers.chores`.
 """
 
 from __future__ import annotations

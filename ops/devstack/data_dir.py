@@ -1,6 +1,6 @@
 """The lock files that reserve a data directory for one server and its owner.
 
-Used by `ops.devstack` and `ops.devstack.server`.
+Used by `ops.devstack`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The doctor's checks of Redis: version, persistence, memory, replicas, Sentinels and limits.
 
-Used by `ops.doctor.checks` and `ops.doctor.cluster.checks`.
+Each check returns its verdict, and raises `redis.RedisError` if a server is unavailable. Used by
+`ops.doctor.checks` and `ops.doctor.cluster.checks`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ already. Then the batch is merged event by event (`writer.write_events`).
 
 COPY goes to the partition because row-level security is forced on the parent, which refuses COPY.
 So this module decides what the parent would decide for an INSERT: the partition of an event, and
-that the table of that name is a partition at this moment. The writer of rows uses it.
+that the table of that name is a partition at this moment. Used by `projections.rows.writer`.
 """
 
 from __future__ import annotations

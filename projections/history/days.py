@@ -1,7 +1,9 @@
 """The day of an event in the history, and the week whose partition holds it.
 
 A retried append of an event must have the same day, even after midnight. So the day comes from the
-event id, if that contains a plausible time. The writer of the history and replays use this module.
+event id, if that contains a plausible time. Used by `projections.history.copy_writer`,
+`projections.history.event_rows`, `projections.history.partitions`, `projections.history.writer` and
+`projections.replay.events.missing_entries`.
 """
 
 from __future__ import annotations

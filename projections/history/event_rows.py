@@ -1,6 +1,8 @@
 """Rows of the table `job_events`, the history: one row for each distinct event.
 
-The writer of the history, the reading of streams in a replay and benchmarks make rows here.
+The writer of the history, the reading of streams in a replay and benchmarks make rows here. Used by
+`projections.history.copy_writer`, `projections.history.writer`,
+`projections.replay.events.stream_tail` and `projections.rows.writer`.
 """
 
 from __future__ import annotations

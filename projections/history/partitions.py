@@ -3,7 +3,7 @@
 An event of a day far ahead, because of a wrong clock or an entry id of the producer's choice, is
 stored in the default partition. PostgreSQL attaches no partition while the default one has rows of
 its week. So these rows are moved first; otherwise one such event would prevent the partition of its
-week forever. The writer of rows uses this module.
+week forever. Used by `projections.rows.writer`.
 """
 
 from __future__ import annotations

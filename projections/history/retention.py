@@ -1,6 +1,6 @@
 """Dropping old history: partitions of weeks, and old rows of the default partition.
 
-The chore of the consumers of rows uses it.
+Used by `consumers.composition`.
 """
 
 from __future__ import annotations

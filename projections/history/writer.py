@@ -2,7 +2,8 @@
 
 Each distinct event is stored once, with its bytes. Two appends are the same event if they have the
 same event id and the same bytes (`event_identity`). `copy_writer` calls this module for batches
-with events that the history may hold already; replays look for missing events.
+with events that the history may hold already; replays look for missing events. Used by
+`ops.tasks.replay.replaced`, `projections.history.copy_writer` and `projections.rows.writer`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The reads of one turn of the event loop share one MGET. While `MGETS_AT_ONCE` commands are running,
 further reads are collected for the next one. This saves time because Redis and its client need much
 more time for a command than for one more key in it. Progress answers, long polls and the console
-read documents with this module.
+read documents with this module. Used by `api.app`, `api.live.endpoint`, `api.operators.jobs`,
+`api.progress` and `projections.reading`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The explanation of a job's state: the event that won, by which rule, late events, and a timeline.
 
-`projections.fold` decides which event wins; the rules that are named here are its rules. The
-console of operators uses this module.
+`projections.fold` decides which event wins; the rules that are named here are its rules. Used by
+`api.operators.job_details`, `projections.reading.all_tenants.job_details`,
+`projections.reading.failures` and `projections.reading.past_state`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ The feed is a sorted set of the names of jobs. The score of each is the *offset*
 change: microseconds of the server's clock, which rise with every change of the tenant. The set
 holds the newest ten thousand jobs and expires an hour after the last change. Each change is also
 published on the channel of the same name. The projection `status` writes both; live streams and
-long polls read them with this module.
+long polls read them with this module. Used by `api.app`, `api.live`, `api.progress.long_polls` and
+`projections.status.store`.
 """
 
 from __future__ import annotations

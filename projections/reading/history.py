@@ -1,6 +1,7 @@
 """The history of one job, read page by page in the order of its entries.
 
-The API uses it for `GET …/{id}/history/`, on a connection that sees the rows of one tenant.
+The API uses it for `GET …/{id}/history/`, on a connection that sees the rows of one tenant. Used by
+`api.jobs.cursor_values`, `api.jobs.endpoint` and `api.jobs.items`.
 """
 
 from __future__ import annotations

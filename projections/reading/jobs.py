@@ -11,7 +11,8 @@ returns those that pass all filters. So a page costs the same however far back i
 rows pass; but it may have fewer rows than its limit, or none, while more follow.
 
 Each read sends its last statements before it fetches their rows, so that the end of the transaction
-is sent with them (`PipelinedRead`). The API runs the reads (`api.jobs.database`).
+is sent with them (`PipelinedRead`). The API runs the reads (`api.jobs.database`). Used by
+`api.jobs` and `projections.reading.history`.
 """
 
 from __future__ import annotations

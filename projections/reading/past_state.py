@@ -1,6 +1,6 @@
 """The state of a job after some of its events: what its clients could read at that time.
 
-The console of operators uses this module.
+Used by `api.operators.job_details`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Reading whether entries are settled, for many waiting requests at a time.
 
 All questions that come while one round trip is under way share the next one: requests that are held
-until an entry is reflected ask again and again, and cost the server and its client little.
+until an entry is reflected ask again and again, and cost the server and its client little. Used by
+`api.app` and `api.progress.long_polls`.
 """
 
 from __future__ import annotations

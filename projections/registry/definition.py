@@ -5,6 +5,9 @@ A package that adds a projection imports the names in `__all__`:
     events -> writer -> the data that the projection serves     (`jobtrail consume`)
     Replay -> repair, reset -> steps                            (`jobtrail replay`)
     Replay -> verify -> differences                             (`jobtrail verify`)
+
+Used by `consumers.composition`, `ops.tasks.replay`, `projections.registry.lookup`,
+`projections.registry.rows` and `projections.registry.status`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Search of projections by their group: built-in ones, and those of installed packages.
 
-Names are found without importing the projections. Consumers and the commands of operators use this
-module. Importing it imports no projection. The group of a projection that a package adds is the
-name of its entry point.
+Names are found without importing the projections. Importing it imports no projection. The group of
+a projection that a package adds is the name of its entry point. Used by `consumers.chores`,
+`consumers.composition`, `ops` and `projections.registry.rows`.
 """
 
 from __future__ import annotations

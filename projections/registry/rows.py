@@ -1,4 +1,7 @@
-"""Registration of the projection `rows`: the tables `jobs` and `job_events` in PostgreSQL."""
+"""Registration of the projection `rows`: the tables `jobs` and `job_events` in PostgreSQL.
+
+Used by `consumers.composition`.
+"""
 
 from __future__ import annotations
 

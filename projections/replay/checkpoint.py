@@ -1,6 +1,7 @@
 """The checkpoint of an interrupted replay: a small file for each different command.
 
-`ops.tasks.replay` writes it after each step, and continues from it.
+`ops.tasks.replay` writes it after each step, and continues from it. Used by
+`ops.tasks.replay.recording` and `ops.tasks.replay.replay`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A first comparison takes the events of a walk, while consumers go on: a job that differs may merely
 have changed in between. So each such job is compared again (`recheck`): what is served is read
 first, and then all events, including those appended since. A reset of rows does this under its lock
-instead.
+instead. Used by `projections.registry.definition`, `projections.replay.reset.documents`,
+`projections.replay.reset.rows` and `projections.replay.verify`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Jobs folded from all their events. Verification, repair and resets use it."""
+"""Jobs folded from all their events.
+
+Used by `projections.replay.comparison`, `projections.replay.repair`,
+`projections.replay.reset.documents`, `projections.replay.reset.rows` and
+`projections.replay.verify`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Keys of jobs as arrays, the form in which queries of `sql/queries/rebuild.sql` take many jobs."""
+"""Keys of jobs as arrays, the form in which queries of `sql/queries/rebuild.sql` take many jobs.
+
+Used by `projections.replay.events.sources`, `projections.replay.reset.kept_documents`,
+`projections.replay.reset.rows` and `projections.replay.served.rows`.
+"""
 
 from __future__ import annotations
 

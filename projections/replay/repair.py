@@ -1,8 +1,8 @@
 """Repair: all events are applied to a projection again, through the writers that consumers use.
 
 That restores what is lost and adds what is missing. It leaves what is newer than the events,
-because these writers never replace a newer state; a reset (`reset`) does. `projections.registry`
-uses this module.
+because these writers never replace a newer state; a reset (`reset`) does. Used by
+`projections.registry.definition`, `projections.registry.rows` and `projections.registry.status`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Replaced rows are kept in the transaction that replaces them. Documents are in another store: they
 are kept before they are replaced, and deleted here again if another writer was first; so a crash in
-between can leave a document here that was not replaced, but never loses one that was. Resets, the
-doctor and `jobtrail replay --drop-old` and `--restore-old` use this module.
+between can leave a document here that was not replaced, but never loses one that was. Used by
+`ops.doctor.postgres_checks`, `ops.tasks.replay.replaced`, `projections.registry.definition`,
+`projections.registry.rows` and `projections.replay.reset`.
 """
 
 from __future__ import annotations

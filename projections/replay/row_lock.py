@@ -1,4 +1,8 @@
-"""A lock on the table `jobs`, under which no other session writes rows. Resets of rows use it."""
+"""A lock on the table `jobs`, under which no other session writes rows.
+
+Used by `ops.tasks.replay.servers`, `projections.replay.replaced_states` and
+`projections.replay.reset.rows`.
+"""
 
 from __future__ import annotations
 

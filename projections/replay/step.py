@@ -1,4 +1,8 @@
-"""The step of a replay or reset, as its caller counts it. Replays of added projections yield it."""
+"""The step of a replay or reset, as its caller counts it. Replays of added projections yield it.
+
+Used by `ops.tasks.replay.replay`, `projections.registry`, `projections.replay.repair`,
+`projections.replay.reset.documents` and `projections.replay.reset.rows`.
+"""
 
 from __future__ import annotations
 

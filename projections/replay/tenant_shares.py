@@ -3,7 +3,8 @@
 A share is a range of tenants in the order of their names, so that a process reads and sorts no
 events of other shares. An interrupted replay has its shares in its checkpoint. The events of one
 tenant are never divided. `ops.tasks.replay` divides the tenants; `events.sources` reads the events
-of a share.
+of a share. Used by `ops.tasks.replay`, `projections.replay.checkpoint`,
+`projections.replay.events.sources` and `projections.replay.served`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ A job that differs is compared again before it is reported, because it may have 
 How far the group has settled the stream is read before that. If all events of the job were settled,
 what is served is wrong. If some were not, it may only be late, and the group gets some time. Once
 the group has settled everything that was appended before the verification began, a job that still
-receives events is right if it is served as its events up to some later entry result in.
+receives events is right if it is served as its events up to some later entry result in. Used by
+`projections.registry.definition`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     state -> `job_values` -> INSERT, UPDATE, COPY -> `jobs` -> SELECT -> `state_of_row` -> state
 
 To add a column, write a migration that adds it to the table, and one entry of `COLUMNS`. A test
-compares the entries with a migrated database. The writer of rows and replays use this module.
+compares the entries with a migrated database. Used by `projections.replay.replaced_states`,
+`projections.replay.reset.rows`, `projections.replay.served.rows` and `projections.rows.writer`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The writer of the projection `rows`: rows and history, in one transaction for each batch.
 
-Consumers use it, and replays, which repair rows by it.
+Consumers use it, and replays, which repair rows by it. Used by `projections.registry.rows` and
+`projections.replay.repair`.
 """
 
 from __future__ import annotations

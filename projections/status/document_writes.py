@@ -1,7 +1,8 @@
 """Building the writes that replace the stored documents of a job by those of a state.
 
-The writer of the projection and the reset of a replay use it. Both send the writes through a
-`StatusStore`, which carries each one out only if the documents are still what was read.
+They are sent through a `StatusStore`, which carries each one out only if the documents are still
+what was read. Used by `projections.registry.status`, `projections.replay.reset.documents` and
+`projections.status.writer`.
 """
 
 from __future__ import annotations

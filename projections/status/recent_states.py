@@ -1,7 +1,7 @@
 """States whose documents were just made, so that the next batch need not parse them.
 
 A state is kept before the documents are sent. If they are not stored, those that the next batch
-reads differ from them, and the state is not used. The writer of the projection `status` uses it.
+reads differ from them, and the state is not used. Used by `projections.status.writer`.
 """
 
 from __future__ import annotations

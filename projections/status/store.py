@@ -4,7 +4,8 @@
     Write -> StatusStore.write -> Writing.lost          jobs that another writer has written
 
 Commands are sent without waiting for the reply, so that the server works while the caller folds
-other jobs. The writer of the projection and the reset of a replay use this module.
+other jobs. Used by `projections.replay.reset.documents`, `projections.status.document_writes` and
+`projections.status.writer`.
 """
 
 from __future__ import annotations

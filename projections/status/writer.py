@@ -3,7 +3,7 @@
 Jobs are read by one MGET and written by one script that compares and sets, in chunks. A writer
 whose job was written by another one meanwhile reads and folds it again, so that consumers and
 replays agree in any order. The same script adds each change to the tenant's feed, so that no reader
-sees one without the other. Consumers and the repair of a replay use it.
+sees one without the other. Used by `projections.registry.status` and `projections.replay.repair`.
 """
 
 from __future__ import annotations

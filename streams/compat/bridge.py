@@ -4,7 +4,8 @@ A process has one bridge. It connects at the first call, to `JOBTRAIL_REDIS_URL`
 application has set another bridge with `use`.
 
 Old workers have no attempts. A call without one means the attempt that the process passed last for
-the job, or else the attempt in the job's status document.
+the job, or else the attempt in the job's status document. Used by `streams.compat` and
+`streams.integrations`.
 """
 
 from __future__ import annotations

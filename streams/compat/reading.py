@@ -4,7 +4,7 @@ Django is not required. While Redis is unavailable or not configured, readers re
 
 With `wait_until=ENTRY_ID`, the id that an append returned, each reader waits until the projection
 has settled that entry, for `wait` seconds at most, and then returns what is known. `is_reflected`
-tells whether an entry is settled: applied, or known to change nothing.
+tells whether an entry is settled: applied, or known to change nothing. Used by `streams.compat`.
 """
 
 from __future__ import annotations

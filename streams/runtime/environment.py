@@ -1,7 +1,8 @@
 """Environment variables before their validation: their prefix, and errors about them.
 
 `streams/settings.py` validates them. This module needs no validation library, so that a command
-that reads only a URL starts fast.
+that reads only a URL starts fast. Used by `ops.addresses`, `ops.errors`, `ops.unknown_variables`,
+`projections.registry.lookup` and `streams`.
 """
 
 from __future__ import annotations

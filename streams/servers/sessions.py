@@ -3,7 +3,8 @@
 To begin a session is to connect, and to exchange the first messages: those of TLS, the login and
 the name of the client. A stopped process accepts connections and sends none of its own, so that
 this would take as long as the longest command. `streams/connection.py` makes the connections to the
-nodes of a cluster of these classes, and `streams.silent_nodes` knows the time.
+nodes of a cluster of these classes, and `streams.silent_nodes` knows the time. Used by
+`streams.connection`.
 """
 
 from __future__ import annotations

@@ -113,3 +113,12 @@ def test_lists_of_the_modules_that_use_another_are_complete() -> None:
         if not _is_part(user, name) and not any(_is_part(user, each) for each in _named(sentence))
     ]
     assert missing == []
+
+
+def test_every_module_that_another_imports_names_its_users() -> None:
+    silent = [
+        name
+        for name, tree in trees().items()
+        if name not in packages() and "." in name and importers()[name] and not _sentence(tree)
+    ]
+    assert silent == []

@@ -74,7 +74,8 @@ class RedisDeadLetterView:
     def letters(self, selection: LetterSelection, after: str | None, limit: int) -> DeadLetterPage:
         """Return letters of a tenant before a letter id, or the latest letters of all tenants.
 
-        The newest one is the first. Without a tenant, the filters and `after` are not used; `matching` uses filters.
+        The newest one is the first. Without a tenant, the filters and `after` are not used;
+        `matching` uses filters.
 
         Raises:
             ValueError: `after` is not the id of a dead letter.

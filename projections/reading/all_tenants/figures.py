@@ -2,7 +2,8 @@
 
 Triggers count each change of `jobs` in the transaction that makes it (migration 0011), so a read
 adds up small tables and never reads the jobs themselves. The longest running jobs come from an
-index, and a bounded number of them is examined.
+index, and a bounded number of them is examined. Used by `api.operators.figures.jobs`,
+`api.operators.figures.tenants` and `projections.reading.all_tenants.stalled_jobs`.
 """
 
 from __future__ import annotations

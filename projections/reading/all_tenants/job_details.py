@@ -1,4 +1,7 @@
-"""One job of any tenant: its row, its result, its history, and the events that decide its state."""
+"""One job of any tenant: its row, its result, its history, and the events that decide its state.
+
+Used by `api.operators.job_details`, `api.operators.jobs` and `api.spec.operations.operators`.
+"""
 
 from __future__ import annotations
 

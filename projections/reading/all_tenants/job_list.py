@@ -3,7 +3,8 @@
 A statement examines a bounded *window* of jobs that follow the cursor, and returns those that pass
 the filters. Then the next window is examined, until the page is full or its time is over. So no
 filter makes a request read a million rows, however few jobs pass it. The next page begins where the
-last window ended.
+last window ended. Used by `api.operators.jobs`, `api.operators.parameters` and
+`projections.reading.all_tenants.failures`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 An index finds the running jobs by their start, and a bounded number of them is examined, those that
 started first. So the cost does not grow with the number of jobs, nor with that of running ones.
+Used by `api.operators.jobs`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Ids and tenants that an operator may mean: by their beginning, or near to what was typed."""
+"""Ids and tenants that an operator may mean: by their beginning, or near to what was typed.
+
+Used by `api.operators.jobs` and `api.operators.tenant_names`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The transaction of a read, and reads of single rows. All modules of this package use it."""
+"""The transaction of a read, and reads of single rows.
+
+Used by `api.operators.jobs` and `projections.reading.all_tenants`.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The database sorts both together, and the rows are read a page at a time. Large events are not in
 these rows, so that a page of them cannot exceed the memory of the process; they are read by their
-keys when the walk reaches them.
+keys when the walk reaches them. Used by `projections.replay.events.sources`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Events of jobs in parts of bounded size, decoded from rows of the database.
 
 Walks through the history (`history_walk`) and look-ups of single jobs (`sources`) read rows, and
-return `Part`s of them. Replays and verification fold the parts.
+return `Part`s of them. Replays and verification fold the parts. Used by
+`projections.registry.definition`, `projections.replay.comparison`, `projections.replay.events`,
+`projections.replay.folded_jobs` and `projections.replay.repair`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Limits of what is read into memory at once. All modules of the room use them."""
+"""Limits of what is read into memory at once.
+
+Used by `projections.replay.events`, `projections.replay.folded_jobs` and
+`projections.replay.repair`.
+"""
 
 from __future__ import annotations
 

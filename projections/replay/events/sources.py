@@ -6,7 +6,7 @@ what is committed when it begins (READ COMMITTED).
 
 The streams are read first and the history after them: an entry that is trimmed in between was
 stored in the history before, so that no event is missed. An event that is read twice changes
-nothing.
+nothing. Used by `ops.tasks.replay`, `projections.registry.definition` and `projections.replay`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Ranges of the tenants' streams, read in pages of bounded size. `stream_tail` uses it."""
+"""Ranges of the tenants' streams, read in pages of bounded size.
+
+Used by `projections.replay.events.missing_entries` and `projections.replay.events.stream_tail`.
+"""
 
 from __future__ import annotations
 

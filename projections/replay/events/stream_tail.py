@@ -1,7 +1,8 @@
 """The tail: the entries of the streams that the history lacked when they were read.
 
 It is kept in a temporary table, so that the database sorts it together with the history and the
-memory of the process stays bounded, however far the history is behind. `Sources` uses it.
+memory of the process stays bounded, however far the history is behind. Used by
+`projections.replay.events.sources`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Documents that a reset replaces, kept in the table `replaced_states`."""
+"""Documents that a reset replaces, kept in the table `replaced_states`.
+
+Used by `projections.registry.status` and `projections.replay.reset.documents`.
+"""
 
 from __future__ import annotations
 

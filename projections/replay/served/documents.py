@@ -1,4 +1,7 @@
-"""The Redis documents of jobs as facts: the fields of both documents by name."""
+"""The Redis documents of jobs as facts: the fields of both documents by name.
+
+Used by `projections.registry.status` and `projections.replay.repair`.
+"""
 
 from __future__ import annotations
 

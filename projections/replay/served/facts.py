@@ -1,4 +1,8 @@
-"""Facts by name, and the differences between those that are served and those of the fold."""
+"""Facts by name, and the differences between those that are served and those of the fold.
+
+Used by `ops.tasks.replay.verification`, `projections.registry`, `projections.replay.comparison`,
+`projections.replay.served` and `projections.replay.verify`.
+"""
 
 from __future__ import annotations
 

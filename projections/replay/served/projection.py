@@ -1,4 +1,8 @@
-"""The interface of a projection whose data is compared with the fold."""
+"""The interface of a projection whose data is compared with the fold.
+
+Used by `projections.registry.definition`, `projections.replay.comparison` and
+`projections.replay.verify`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The rows of the table `jobs` as facts: the values of their columns by name.
 
 Verification and repair compare them with the states that the events result in. The registered
-projection `rows` (`projections.registry.rows`) has a `ServedRows` for that.
+projection `rows` (`projections.registry.rows`) has a `ServedRows` for that. Used by
+`projections.registry.rows`.
 """
 
 from __future__ import annotations
