@@ -87,9 +87,14 @@ def published(data_dir: Path) -> Iterator[Publisher]:
 
     Raises:
         NotPrivate: the directory belongs to another user, or is a symbolic link.
-        CommandError: another `up` runs on it.
+        CommandError: it cannot be created, or another `up` runs on it.
     """
-    private_folder(data_dir)
+    try:
+        private_folder(data_dir)
+    except OSError as error:
+        raise CommandError(
+            f"{data_dir} cannot be used ({error.strerror}): set {PREFIX}DATA_DIR to another folder"
+        ) from None
     fd = open_private(data_dir / FILE, os.O_RDWR | os.O_CREAT)
     try:
         if not _locked(fd):

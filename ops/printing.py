@@ -8,6 +8,7 @@ Escaped JSON is still valid JSON. Used by `ops.cli`, `ops.commands`, `ops.progre
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -30,6 +31,8 @@ CELL_LENGTH = 400
 """Characters of one table cell that are printed; `--json` prints all."""
 
 LINE_LENGTH = 400
+
+_WRITE_ERRORS = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
 
 _COLOURS = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 
@@ -195,6 +198,8 @@ def writing(stream: TextIO) -> Iterator[TextIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if error.filename is not None or error.errno not in _WRITE_ERRORS:
+            raise  # the block does more than to write
         give_up_output()
         raise CommandError(f"standard output cannot be written: {error.strerror}") from None
 

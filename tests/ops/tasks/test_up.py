@@ -147,6 +147,17 @@ def test_second_up_in_the_same_folder_is_refused_in_one_line(data_dir: Path) -> 
             assert "in use" in err.decode().strip().splitlines()[-1]
 
 
+@pytest.mark.parametrize("folder", ["/proc/x", "/dev/null", "/dev/null/x"])
+def test_folder_that_cannot_be_made_is_named_with_its_setting(folder: str) -> None:
+    """The folder is the reason, not standard output, to which `up` has not written yet."""
+    with running(Path(folder)) as process:
+        out, err = process.communicate(timeout=ENDING)
+    assert (process.returncode, out) == (1, b"")
+    (line,) = err.decode().strip().splitlines()
+    assert line.startswith(f"jobtrail: {folder} cannot be used (")
+    assert "JOBTRAIL_DATA_DIR" in line
+
+
 def test_taken_port_is_said_plainly(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
