@@ -13,6 +13,8 @@ from __future__ import annotations
 import psycopg
 import redis
 
+from streams.connection import refusal_text
+
 _POISON = (
     psycopg.DataError,
     psycopg.IntegrityError,
@@ -46,7 +48,7 @@ def is_of_key(error: BaseException) -> bool:
     """Return whether the server refuses because of the value at the key of the command."""
     if not isinstance(error, redis.ResponseError):
         return False
-    text = str(error)
+    text = refusal_text(error)
     return text.startswith(_OF_A_KEY) or text.lower().startswith(_OF_A_STREAM)
 
 

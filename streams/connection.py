@@ -8,6 +8,7 @@ processes of the service and the worker's package connect through this module. U
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -51,6 +52,7 @@ __all__ = [
     "count_refused_servers",
     "is_outage",
     "is_unreachable",
+    "refusal_text",
     "refuses_writes",
     "service_of",
     "uses_sentinels",
@@ -93,9 +95,19 @@ _REFUSALS = (
 )
 
 
+_PIPELINE_PREFIX = re.compile(
+    r"""Command \# \d+ \(.*\) of pipeline caused error: (?:\(['"])?""", re.DOTALL
+)
+"""The words that the client library puts before an error of a command in a pipeline."""
+
 _REFUSED_WRITES = ("MISCONF", "NOREPLICAS")
 REFUSALS = ("OOM", *_REFUSED_WRITES)
 """The codes of the errors of a server that refuses writes."""
+
+
+def refusal_text(error: redis.ResponseError) -> str:
+    """Return a server's own words of a refusal, which begin with its code, also in a pipeline."""
+    return _PIPELINE_PREFIX.sub("", str(error), count=1)
 
 
 def refuses_writes(error: BaseException) -> bool:
@@ -104,7 +116,7 @@ def refuses_writes(error: BaseException) -> bool:
     A server that could not save (MISCONF) also refuses PING, and answers reads.
     """
     return isinstance(error, redis.exceptions.OutOfMemoryError) or (
-        isinstance(error, redis.ResponseError) and str(error).startswith(_REFUSED_WRITES)
+        isinstance(error, redis.ResponseError) and refusal_text(error).startswith(_REFUSED_WRITES)
     )
 
 
@@ -126,7 +138,7 @@ def is_outage(error: BaseException) -> bool:
     ):
         return False
     return isinstance(error, OUTAGES) or (
-        isinstance(error, redis.ResponseError) and str(error).startswith(_REFUSALS)
+        isinstance(error, redis.ResponseError) and refusal_text(error).startswith(_REFUSALS)
     )
 
 

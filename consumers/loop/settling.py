@@ -267,8 +267,12 @@ class Settler:
         try:
             self._projection.apply(entries)
         except PartlyStored as error:
-            if not all(self._group.aside.add([name], each) for name, each in error.failed.items()):
-                raise
+            lasting = [each for each in error.failed.values() if not self._group.aside.covers(each)]
+            if lasting:
+                # An error of the data first: it divides the batch; an outage is waited for.
+                raise min(lasting, key=is_outage) from error
+            for tenant, each in error.failed.items():
+                self._group.aside.add([tenant], each)
             return error.failed
         return ()
 

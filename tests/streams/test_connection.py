@@ -7,7 +7,8 @@ import time
 import pytest
 import redis
 
-from streams.connection import InvalidUrl, connect, connect_async, is_outage
+from consumers.faults import is_of_key
+from streams.connection import InvalidUrl, connect, connect_async, is_outage, refusal_text
 
 PASSWORD = "hunter2"
 
@@ -115,3 +116,36 @@ def test_text_in_another_encoding_is_still_read(redis_url: str) -> None:
         client.xadd(name, {"event": "{}"})
         (found,) = client.scan_iter()
         assert found == name
+
+
+@pytest.mark.parametrize("transaction", [True, False], ids=["transaction", "plain"])
+def test_refusal_of_a_pipeline__has_the_class_of_the_refusal_alone(
+    redis_client: redis.Redis,
+    redis_url: str,
+    transaction: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """The client library puts its own words before the server's."""
+    redis_client.set("text", "not a set")
+    pipeline = redis_client.pipeline(transaction=transaction)
+    pipeline.set("a", 1)
+    pipeline.sadd("text", "of pipeline caused error: OOM")
+    with pytest.raises(redis.ResponseError) as raised:
+        pipeline.execute()
+
+    async def refused() -> redis.ResponseError:
+        client = connect_async(redis_url)
+        again = client.pipeline(transaction=transaction)
+        again.execute_command("SET", "a", "1")
+        again.execute_command("SADD", "text", "of pipeline caused error: OOM")
+        with pytest.raises(redis.ResponseError) as raised:
+            await again.execute()
+        await client.aclose()
+        return raised.value
+
+    for error in (raised.value, asyncio.run(refused())):
+        assert str(error).startswith("Command #")
+        assert refusal_text(error).startswith("WRONGTYPE ")
+        assert not is_outage(error)
+        assert is_of_key(error)
+    prefix = str(raised.value).removesuffix(refusal_text(raised.value))
+    assert is_outage(redis.ResponseError(f"{prefix}OOM command not allowed"))

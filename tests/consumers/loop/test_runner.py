@@ -20,6 +20,7 @@ from consumers.loop.read_ahead import BATCH
 from consumers.loop.runner import Consumer
 from projections.decoding import Entry
 from streams.appender import EventAppender
+from streams.cluster import PartlyStored
 from streams.connection import connect
 from tests.support.groups import entries, pending, settled
 from tests.support.waiting import eventually
@@ -105,6 +106,29 @@ def test_outage_is_waited_out_and_costs_no_delivery(
     assert projection.applied == ["a1"]
     assert waits.seconds == [0.1, 0.2]
     assert redis_client.xlen("tenant:42:dead") == 0
+
+
+def test_odd_key_of_one_tenant_in_a_partly_stored_batch__concerns_only_its_entries(
+    redis_client: redis.Redis,
+) -> None:
+    """Not an outage, which would make the group wait for ever for all tenants."""
+    wrong_type = redis.ResponseError("WRONGTYPE Operation against a key of another type")
+
+    def fail(batch: Sequence[Entry]) -> None:
+        if any(entry.tenant == "odd" for entry in batch):
+            raise PartlyStored({"odd": wrong_type})
+
+    projection = Recording(fail)
+    append(redis_client, "a1", "a2")
+    append(redis_client, "b1", tenant="odd")
+    waits = _Waits()
+    worker = consumer(redis_client, projection)
+    worker.turn(waits)
+    worker.turn(waits)
+    assert sorted(projection.applied) == ["a1", "a2"]
+    (letter,) = entries(redis_client, "tenant:odd:dead")
+    assert letter["reason"] == b"cannot_be_applied"
+    assert waits.seconds == []
 
 
 def test_keep__during_a_long_attempt__batch_and_batch_ahead_are_renewed(
