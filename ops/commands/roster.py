@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ops.addresses import command_settings
-from ops.arguments import check_servers
+from ops.arguments import check_servers, check_source
 from ops.commands.shared_options import AsJson
 from ops.printing import print_json, print_line, print_table
 from ops.text.plurals import counted
@@ -62,6 +62,7 @@ def import_(
     job = roster_import.job_key(request)
     settings.require_database_url()
     check_servers(settings)  # without Redis, nobody could see the progress of the import
+    check_source(file)
     imported = roster_import.import_file(
         settings, request, job, lambda job_id: None if as_json else print_line(f"job {job_id}")
     )

@@ -91,6 +91,20 @@ def test_import__wrong_words__one_line(
     assert line in line_of(run(roster(tmp_path / "a.xlsx", 1), *words, settings=servers))
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"), [("no.xlsx", "does not exist"), (".", "is not a regular file")]
+)
+def test_import__no_such_file__one_line_and_no_job(
+    servers: dict[str, str], redis_client: redis.Redis, tmp_path: Path, name: str, reason: str
+) -> None:
+    """The file comes first: nobody is asked for a password that helps nothing."""
+    failed = run(tmp_path / name, "--tenant", "1", settings=servers)
+    assert (failed.returncode, failed.stdout) == (2, "")
+    [line] = failed.stderr.splitlines()
+    assert reason in line
+    assert redis_client.exists("tenant:1:events") == 0
+
+
 def test_import__no_migrations__says_what_to_run(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
