@@ -155,7 +155,14 @@ class AsyncReporter(ReporterBase):
         return task_decorator(options, lambda: Reporter.sharing(self), lambda: self)
 
     async def next_attempt(self, events: JobEvents) -> int:
-        """Return the next attempt of a job, which is read from Redis by another thread."""
+        """Return the next attempt of a job, which is read from Redis by another thread.
+
+        Raises:
+            InvalidEvent: the job is not valid, and mistakes are strict.
+        """
+        events.check()
+        if events.silent:
+            return 1  # nothing of the job is reported, and its id may be unfit for a key
         found: list[int] = []
         await _called(self.outbox.call, lambda: found.append(self.find_attempt(events)))
         return found[0]

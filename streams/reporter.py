@@ -151,6 +151,8 @@ class Reporter(ReporterBase):
             labels=labels,
             traceparent=traceparent,
         )
+        if attempt == "next":
+            events.check()
         if events.silent:
             return
         if attempt == "next":

@@ -283,3 +283,28 @@ def test_blocking_reporter__on_a_running_loop__warns_once(redis_client: redis.Re
     assert warning.filename == __file__
     with Reporter(EventAppender(redis_client)).job("a1", tenant="42"):
         pass
+
+
+def test_invalid_id_with_the_next_attempt__is_a_warning_and_the_work_goes_on(
+    redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An id as `os.listdir` returns it for a file name in another encoding cannot be read."""
+    worked = []
+    reporter = Reporter(EventAppender(redis_client))
+    reporter.queued("caf\udce9", tenant=42, attempt="next")
+    with reporter.job("caf\udce9", tenant=42, attempt="next") as job:
+        job.progress(50)
+        worked.append("blocking")
+
+    async def on_loop() -> None:
+        async with AsyncReporter(EventAppender(redis_client)) as reporter:
+            await reporter.queued("caf\udce9", tenant=42, attempt="next")
+            async with reporter.job("caf\udce9", tenant=42, attempt="next") as job:
+                job.progress(50)
+                worked.append("asyncio")
+
+    asyncio.run(on_loop())
+    assert worked == ["blocking", "asyncio"]
+    assert events(redis_client) == []
+    assert len({record.getMessage() for record in caplog.records}) == 4
+    assert all("id: String should match" in each.getMessage() for each in caplog.records)
