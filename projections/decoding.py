@@ -2,8 +2,9 @@
 
 `streams.events.parse_event` defines which events are valid. The decoder here accepts a subset of
 them, with the same values, for a fifth of the CPU time. All other events are passed to
-`parse_event`, which returns or refuses them. A property test compares the two. Workers read few
-events, and need no further dependency for that. Used by `consumers` and `projections`.
+`parse_event`, which returns or refuses them. A property test compares the two. The decoder is not
+in `streams/`: workers read few events, and need no further dependency for that. Used by `consumers`
+and `projections`.
 """
 
 from __future__ import annotations

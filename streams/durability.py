@@ -7,8 +7,8 @@ NotDurable then, even if the disk confirms it.
 
 The disk is required as well if the server has an append-only file (WAITAOF, from Redis 7.2). On a
 server without disk and replicas, a durable append is a plain one. With the usual setting
-`appendfsync everysec`, the disk's confirmation takes up to a second. Used by `streams/appender.py`
-and `streams/append_plan.py`; `jobtrail doctor` uses `assurance_of`.
+`appendfsync everysec`, the disk's confirmation takes up to a second. Used by `streams`,
+`ops.doctor.cluster.checks` and `ops.doctor.redis_checks`.
 """
 
 from __future__ import annotations

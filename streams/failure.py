@@ -1,6 +1,6 @@
 """Text and code with which a `failed` event describes an exception.
 
-Used by the job reports, `streams/integrations` and `streams/compat`.
+Used by the job reports (`streams.reporting`), `streams.integrations` and `streams.compat`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Leap seconds in the times of events: RFC 3339 allows second 60, `datetime` does not.
 
 A leap second is taken for the first second of the next minute, which is also its Unix time
-(POSIX.1, 4.19). Used by `streams/events.py`, by the consumers' decoder and by the API's parameters.
+(POSIX.1, 4.19). Used by `streams.events` and `api.jobs.parameters`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Displayed progress: percents and steps as answers show them, from a progress document.
 
-The document may be of any age and writer. Values of a wrong type count as absent. Used by the
-API's progress answers and by `streams/compat/reading.py`.
+The document may be of any age and writer. Values of a wrong type count as absent. Used by
+`api.answers.progress_answer` and `streams.compat.reading`.
 """
 
 from __future__ import annotations

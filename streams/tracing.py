@@ -1,8 +1,8 @@
 """Trace context of events, if the application uses OpenTelemetry.
 
 Events carry the trace of their worker in `traceparent`, and consumers continue it. Only the package
-`opentelemetry-api` is needed; without it, all functions do nothing. Used by the appenders, the job
-reports and `consumers.tracing`.
+`opentelemetry-api` is needed; without it, all functions do nothing. Used by `consumers.tracing`,
+`streams.appender` and `streams.reporting`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The socket is opened here and not by the HTTP server, which would use SO_REUSEPORT: a second API on
 the same port would get half of the requests instead of an error. Used by `api.server`, and by
-`api.access.auth` to check the address.
+`api.access.auth` to check the address, and also by `ops.outside_errors`.
 """
 
 from __future__ import annotations

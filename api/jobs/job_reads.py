@@ -5,7 +5,7 @@ a migration, cancelled the read repeatedly, or had no connection free in time. T
 pool bounds what it gets. While the replica is away, no read tries it: a check begins `AWAY_SECONDS`
 after a failure, and reads use the replica again once one has succeeded.
 
-Used by `api.jobs.endpoint`, and by `api.monitoring` for the readiness check.
+Used by `api.jobs.endpoint`, and by `api.monitoring` for the readiness check, and also by `api.app`.
 """
 
 from __future__ import annotations

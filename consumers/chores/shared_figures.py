@@ -1,8 +1,9 @@
 """The forms of the figures that consumers write to Redis for each other and for operators.
 
 Used by `consumers.chores.heartbeat` and `consumers.chores.samples`, which write the figures, and by
-`ops.operator_view`, which reads them. Other programs can write these keys too: a value of another
-form is skipped, and neither a consumer nor a page of the console fails because of it.
+`ops.operator_view`, which reads them, and also by `ops.operator_issues`. Other programs can write
+these keys too: a value of another form is skipped, and neither a consumer nor a page of the console
+fails because of it.
 """
 
 from __future__ import annotations

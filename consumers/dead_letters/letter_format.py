@@ -1,8 +1,9 @@
 """The form of dead letters in Redis: keys, field names and scripts.
 
 Used by `consumers.dead_letters.writer`, which writes letters, by `consumers.dead_letters.store`,
-which reads them, and by `consumers.dead_letters.limits`. It does not import the metrics of a
-consumer, so that commands start faster.
+which reads them, and by `consumers.dead_letters.limits`, and also by
+`consumers.dead_letters.letter`. It does not import the metrics of a consumer, so that commands
+start faster.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The limits on one tenant's dead letters: bytes and age. The oldest letters are dropped first.
 
 Used by `consumers.dead_letters.writer`, which drops letters when it writes one, and by
-`consumers.dead_letters.tenants`, which drops letters of tenants without new ones.
+`consumers.dead_letters.tenants`, which drops letters of tenants without new ones, and also by
+`consumers.chores.samples` and `consumers.composition`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The operators' side of the dead letters: list, find, requeue and discard, by entry.
 
 To *requeue* a letter is to append its entry again, with a new entry id. Used by
-`ops.commands.dead`, `ops.tasks.dead_letters`, `ops.operator_view`, `ops.doctor`, and in this folder
-by `bulk`, `requeued` and `tenants`.
+`consumers.dead_letters.bulk`, `consumers.dead_letters.requeued`, `consumers.dead_letters.tenants`
+and `ops`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The list of tenants that have dead letters, so that no reader has to scan for them.
 
 `consumers.dead_letters.writer` adds a tenant with each letter. Used by `consumers.chores.samples`,
-which keeps the list correct, and by `ops.doctor` and `ops.operator_view`, which count letters.
+which keeps the list correct, and by `ops.doctor` and `ops.operator_view`, which count letters, and
+also by `ops.tasks.dead_letters.view`.
 """
 
 from __future__ import annotations

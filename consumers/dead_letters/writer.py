@@ -2,7 +2,8 @@
 
 A letter has the entry's bytes; of an entry that is larger than any event may be, it has the
 beginning and a hash. Operators read the letters with `consumers.dead_letters.store`. Used by
-`consumers.loop.settling`, for each entry that its group can never apply.
+`consumers.loop.settling`, for each entry that its group can never apply, and also by
+`consumers.composition` and `consumers.loop.runner`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Deliveries: entries of a consumer group's reads, not decoded yet.
 
 Used by `consumers.delivery.groups`, which makes them from replies, by `consumers.loop`, which
-decodes them, and by `consumers.dead_letters`.
+decodes them, and by `consumers.dead_letters`, and also by `consumers.delivery.read_requests`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A delivered entry is *pending* until it is acknowledged. Groups are created before the first entry
 of a stream, so that a group that is created late, or again after a flush, reads everything. Used by
 `consumers.loop`, which reads and acknowledges, and by `consumers.dead_letters.trials`, which needs
-the delivery counters.
+the delivery counters, and also by `consumers.composition`.
 """
 
 from __future__ import annotations

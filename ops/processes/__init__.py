@@ -1,5 +1,5 @@
 """Child processes: one child (`child`), several that are kept running (`supervisor`), descendants.
 
-`ports` finds free ports. Used by the embedded servers (`ops.devstack`), `jobtrail up` and
-`jobtrail consume`. Nothing else of `ops` is imported here.
+`ports` finds free ports. Used by `ops.devstack`, `ops.tasks.running.consumer_processes` and
+`ops.tasks.up`. Nothing else of `ops` is imported here.
 """

@@ -3,7 +3,7 @@
 Queues deliver at least once, so that workers make these calls twice, late and at the same time as
 others. A state that is served already is not appended again, and one that cannot win by the ranks
 of the fold (a failure after `done`) is not appended at all. If two processes race, the fold
-decides. Used by applications through `jobtrail.compat`, and by `streams/integrations`.
+decides. Used by applications through `streams.compat`, and by `streams.integrations`.
 """
 
 from __future__ import annotations

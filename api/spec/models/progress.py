@@ -1,6 +1,6 @@
 """Models of progress answers, of queries and of events in live streams.
 
-Used by `api.spec.operations.progress`, and by the models of stored jobs.
+Used by `api.spec.operations.progress`, `api.spec.models.jobs` and `api.spec.models.operator_jobs`.
 """
 
 from __future__ import annotations

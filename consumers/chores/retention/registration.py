@@ -2,7 +2,7 @@
 
 A group *holds back* a stream if trimming stops at an entry that the group has not acknowledged
 (`consumers.chores.retention`). Used by `ops.commands.retention` (`jobtrail groups`) and by
-`ops.doctor.stream_checks`.
+`ops.doctor.stream_checks`, and also by `ops.tasks.group_registration`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Trimming: removal of the entries that are safe to remove from streams.
 
 Used by `consumers.chores.retention.chore`, by `ops.commands.retention` (`jobtrail trim` and
-`jobtrail groups`), and by `ops.doctor.stream_checks`.
+`jobtrail groups`), and by `ops.doctor.stream_checks`, and also by
+`consumers.chores.retention.registration` and `ops.tasks.delivery_summaries`.
 """
 
 from __future__ import annotations

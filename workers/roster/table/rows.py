@@ -1,7 +1,6 @@
 """The rules for one row: its texts become a student, or the reason why the row is refused.
 
-Used by `workers.roster.reader_process`; `workers.roster.importer` and `workers.roster.store` use
-the types.
+Used by `workers.roster`.
 """
 
 from __future__ import annotations

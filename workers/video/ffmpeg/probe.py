@@ -1,7 +1,7 @@
 """The streams of a media file, from ffprobe if it is on PATH, otherwise from `ffmpeg -i`.
 
 Used by `workers.video.rendering`, and for its types by `workers.video.hls` and
-`workers.video.ffmpeg.filters`.
+`workers.video.ffmpeg.filters`, and also by `workers.video.checks`.
 """
 
 from __future__ import annotations
