@@ -18,7 +18,7 @@ def bytes_shown(count: float) -> str:
     for unit, name in _UNITS:
         if count >= unit:
             return (
-                f"{count / unit:,.3g} {name}"
+                f"{_rounded(count / unit, 3)} {name}"
                 if count < 1_000 * unit
                 else f"{count / unit:,.0f} {name}"
             )
@@ -27,7 +27,7 @@ def bytes_shown(count: float) -> str:
 
 def cores_shown(cores: float) -> str:
     """Return a share of cores as text."""
-    return f"{cores:,.1f} cores" if cores >= 1 else f"{100 * cores:.2g} % of a core"
+    return f"{cores:,.1f} cores" if cores >= 1 else f"{_rounded(100 * cores, 2)} % of a core"
 
 
 def need_rows(size: Size) -> Iterator[tuple[str, str, str]]:
@@ -53,7 +53,11 @@ def limit_rows(size: Size) -> Iterator[tuple[str, str, str]]:
     """Yield each limit of one server, the largest share at the head."""
     for limit in size.limits:
         share = 100 * limit.share
-        yield limit.engine, limit.what, f"{share:,.0f} %" if share >= 10 else f"{share:.2g} %"
+        yield (
+            limit.engine,
+            limit.what,
+            f"{share:,.0f} %" if share >= 10 else f"{_rounded(share, 2)} %",
+        )
 
 
 def summary(size: Size) -> str:
@@ -61,9 +65,14 @@ def summary(size: Size) -> str:
     first = first_limit(size.load)
     limit = f"The limit of one {first.engine} on {first.what}"
     if first.growth <= 1:
-        return f"{limit} comes first: it is reached at {100 * first.growth:,.2g} % of this load."
+        return f"{limit} comes first: it is reached at {_rounded(100 * first.growth, 2)} % of this load."
     growth = f"{first.growth:,.0f}" if first.growth >= 10 else f"{first.growth:.1f}"
     return f"{limit} comes first: it is reached at {growth} times this load."
+
+
+def _rounded(number: float, digits: int) -> str:
+    """Return a number with so many significant digits, without the exponent of 99.6 as `1e+02`."""
+    return f"{float(f'{number:.{digits}g}'):,g}"
 
 
 def as_facts(size: Size) -> dict[str, Any]:

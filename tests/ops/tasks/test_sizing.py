@@ -16,8 +16,8 @@ from benchmarks.waiting import wait_until_drained
 from benchmarks.workload import fill, lives, tenants
 from ops.tasks.sizing import model
 from ops.tasks.sizing.costs import COSTS, cost
-from ops.tasks.sizing.model import DAY, Load, size
-from ops.tasks.sizing.report import as_facts
+from ops.tasks.sizing.model import DAY, Load, first_limit, size
+from ops.tasks.sizing.report import as_facts, bytes_shown, cores_shown, summary
 from tests.ops.tasks import sizing_page
 from tests.pipeline.conftest import starting
 from tests.support.commands import Request, run_all
@@ -158,3 +158,28 @@ def test_bytes_of_a_real_load_are_predicted_within_half_as_much_again(
         stored = connection.execute(STORED).fetchone()
     assert stored is not None
     assert 1 / 1.5 < predicted.postgres_bytes_a_day / int(stored[0]) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (cores_shown(0.996), "100 % of a core"),
+        (cores_shown(0.0123), "1.2 % of a core"),
+        (cores_shown(0), "0 % of a core"),
+        (bytes_shown(999.7 * 2**30), "1,000 GiB"),
+        (bytes_shown(12.345 * 2**30), "12.3 GiB"),
+    ],
+)
+def test_rounded_numbers_have_no_exponent(shown: str, expected: str) -> None:
+    assert shown == expected
+
+
+def test_a_limit_that_is_nearly_reached_is_shown_without_an_exponent() -> None:
+    load = Load(tenants=1, events_per_second=1_000, viewers=100_000, jobs_per_day=1_000)
+    grown = first_limit(load).growth
+    reached = load._replace(
+        events_per_second=load.events_per_second * grown,
+        viewers=round(load.viewers * grown),
+        jobs_per_day=load.jobs_per_day * grown,
+    )
+    assert summary(size(reached)).endswith("it is reached at 100 % of this load.")
