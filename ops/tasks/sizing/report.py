@@ -6,6 +6,7 @@ Used by `ops.commands.size`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from ops.tasks.sizing.model import Size, first_limit
@@ -53,11 +54,8 @@ def limit_rows(size: Size) -> Iterator[tuple[str, str, str]]:
     """Yield each limit of one server, the largest share at the head."""
     for limit in size.limits:
         share = 100 * limit.share
-        yield (
-            limit.engine,
-            limit.what,
-            f"{share:,.0f} %" if share >= 10 else f"{_rounded(share, 2)} %",
-        )
+        shown = f"{share:,.0f}" if share >= 10 else _rounded(share, 2)
+        yield limit.engine, limit.what, f"{shown} %"
 
 
 def summary(size: Size) -> str:
@@ -65,14 +63,15 @@ def summary(size: Size) -> str:
     first = first_limit(size.load)
     limit = f"The limit of one {first.engine} on {first.what}"
     if first.growth <= 1:
-        return f"{limit} comes first: it is reached at {_rounded(100 * first.growth, 2)} % of this load."
+        share = _rounded(100 * first.growth, 2)
+        return f"{limit} comes first: it is reached at {share} % of this load."
     growth = f"{first.growth:,.0f}" if first.growth >= 10 else f"{first.growth:.1f}"
     return f"{limit} comes first: it is reached at {growth} times this load."
 
 
 def _rounded(number: float, digits: int) -> str:
-    """Return a number with so many significant digits, without the exponent of 99.6 as `1e+02`."""
-    return f"{float(f'{number:.{digits}g}'):,g}"
+    """Return a number with so many significant digits, and without an exponent."""
+    return f"{Decimal(f'{number:.{digits}g}'):,f}"
 
 
 def as_facts(size: Size) -> dict[str, Any]:

@@ -166,6 +166,7 @@ def test_bytes_of_a_real_load_are_predicted_within_half_as_much_again(
         (cores_shown(0.996), "100 % of a core"),
         (cores_shown(0.0123), "1.2 % of a core"),
         (cores_shown(0), "0 % of a core"),
+        (cores_shown(1.23e-7), "0.000012 % of a core"),
         (bytes_shown(999.7 * 2**30), "1,000 GiB"),
         (bytes_shown(12.345 * 2**30), "12.3 GiB"),
     ],
