@@ -1,7 +1,7 @@
 """Entity tags (RFC 9110, section 8.8.3): callers that have an answer already get 304.
 
-Used by every endpoint whose answers callers may keep, among them `api.progress.endpoint` and
-`api.http.static_files`.
+Used by `api.answers.rendered`, `api.http.static_files`, `api.operators.gate`, `api.progress` and
+`api.spec.document`.
 """
 
 from __future__ import annotations

@@ -101,6 +101,7 @@ class ReporterBase:
 
         Raises:
             InvalidUrl, SettingsError: the URL or `JOBTRAIL_DURABLE_REPLICAS` is not valid.
+            ValueError, OSError: an option is not valid, or the spool cannot be used.
         """
         appender = _appender(url, max_event_bytes, max_stream_bytes, durable_replicas)
         reporter = cls(
@@ -137,6 +138,7 @@ class ReporterBase:
 
         Raises:
             SettingsError: a variable is not valid, or `JOBTRAIL_REDIS_URL` is not set.
+            ValueError, OSError: an option is not valid, or the spool cannot be used.
         """
         settings = Settings.of_worker()
         url = workers_redis_url(settings.redis_url)
@@ -183,6 +185,8 @@ class ReporterBase:
         mistakes: Mistakes | None = None,
     ) -> JobEvents:
         """Return the events of one attempt of a job; `mistakes` replaces the reporter's own.
+
+        For the attempt `next`, the job's report sets the number when it begins.
 
         Raises:
             InvalidTenant: the tenant is not valid, and mistakes are strict.

@@ -88,7 +88,10 @@ class StepReport:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Tick]:
-        """Report the start of the step, each tick in the block, and its end without an error."""
+        """Report the start of the step, each tick in the block, and its end without an error.
+
+        `name` is that of one of `STEPS`.
+        """
         index = next(i for i, step in enumerate(STEPS) if step.name == name)
 
         def tick(fraction: float, remaining_seconds: int | None = None, /) -> None:
