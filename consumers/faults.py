@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import psycopg
 import redis
+from redis.exceptions import RedisClusterException  # the library does not derive it from RedisError
 
 from streams.connection import refusal_text
 
@@ -41,11 +42,14 @@ def is_outage(error: BaseException) -> bool:
         return False
     if isinstance(error, redis.ResponseError):
         return not is_of_key(error)
-    return isinstance(error, psycopg.Error | redis.RedisError | OSError)
+    return isinstance(error, psycopg.Error | redis.RedisError | RedisClusterException | OSError)
 
 
 def is_of_key(error: BaseException) -> bool:
-    """Return whether the server refuses because of the value at the key of the command."""
+    """Return whether the server refuses because of the value at the key of the command.
+
+    It may have been sent alone, in a pipeline or a transaction, or by a script.
+    """
     if not isinstance(error, redis.ResponseError):
         return False
     text = refusal_text(error)
@@ -54,6 +58,6 @@ def is_of_key(error: BaseException) -> bool:
 
 def server_of(error: BaseException) -> str:
     """Return the name that the metrics use for the server that raised an error."""
-    if isinstance(error, redis.RedisError):
+    if isinstance(error, redis.RedisError | RedisClusterException):
         return REDIS
     return POSTGRESQL if isinstance(error, psycopg.Error) else "other"

@@ -14,7 +14,13 @@ from consumers.faults import is_of_key
 from ops.devstack import EmbeddedError
 from ops.errors import one_line
 from sql.retries import TRANSIENT_ERRORS
-from streams.connection import InvalidUrl, LogUnavailable, WrongServer, refuses_writes
+from streams.connection import (
+    InvalidUrl,
+    LogUnavailable,
+    WrongServer,
+    refusal_text,
+    refuses_writes,
+)
 from streams.events import InvalidEvent
 
 _INSUFFICIENT_RESOURCES = "53"
@@ -56,7 +62,7 @@ def _of_postgres(error: psycopg.Error) -> str:
 def _of_redis(error: redis.RedisError | InvalidUrl) -> str:
     if isinstance(error, InvalidUrl):
         return f"JOBTRAIL_REDIS_URL: {one_line(error)}"
-    if str(error).startswith("NOREPLICAS"):
+    if isinstance(error, redis.ResponseError) and refusal_text(error).startswith("NOREPLICAS"):
         return "Redis refuses writes while too few of its replicas are in step (NOREPLICAS)"
     if refuses_writes(error):
         return f"Redis refuses writes: {one_line(error)}: run jobtrail doctor"

@@ -3,10 +3,12 @@
 A consumer that dies leaves its whole batch pending, most of it harmless entries. An entry that was
 delivered more than `SHARED_DELIVERIES` times is a *suspect* and is applied alone. A *trial* is
 recorded before that and removed once the process has survived it: the effect is stored, or an
-exception was raised, for example in an outage. A trial that is still recorded when the entry is
-taken over was therefore ended by the death of its process. After `MAX_TRIALS` such trials the entry
-becomes a dead letter. Deliveries in shared batches only lead to trials; they never make a dead
-letter.
+exception was raised, for example in an outage. It is also removed if a consumer that must stop
+still waits for a server, because the process may then end before the server answers. If removing it
+fails, that is repeated with the next batch. So a trial that is still recorded when the entry is
+taken over means that its process died, with few exceptions (Redis was lost as well). After
+`MAX_TRIALS` such trials the entry becomes a dead letter. Deliveries in shared batches only lead to
+trials; they never make a dead letter.
 
 The server's delivery counter contains both figures, so that no other key must be kept consistent
 with it: a delivery counts one, and a recorded trial counts `TRIAL_STEP`. Used by
@@ -24,6 +26,7 @@ import structlog
 
 from consumers.delivery.deliveries import Delivery
 from consumers.delivery.groups import ConsumerGroup
+from consumers.faults import is_of_key
 from streams.runtime.safe_text import one_line
 
 _LOG = structlog.get_logger(__name__)
@@ -59,6 +62,10 @@ class Trials:
 
     def __init__(self, group: ConsumerGroup) -> None:
         self._group = group
+        self.running: Suspect | None = None
+        """The suspect whose trial is recorded."""
+        self._remaining: dict[tuple[str, bytes], Suspect] = {}
+        """Suspects whose trials have ended, but may still be recorded."""
 
     def suspects(self, tenant: str, deliveries: Sequence[Delivery]) -> list[Suspect]:
         """Return the suspects among a tenant's deliveries, those with the fewest trials first.
@@ -83,14 +90,33 @@ class Trials:
         Raises:
             redis.RedisError: Redis is unavailable or refuses the command.
         """
+        self.running = suspect
         self._group.set_delivery_counter(suspect.delivery, suspect.counter + TRIAL_STEP)
 
     def end(self, suspect: Suspect) -> None:
-        """Remove the recorded trial: the process has survived it. An error is only logged."""
+        """Remove the recorded trial: the process has survived it.
+
+        An error is only logged; `end_remaining` tries again.
+        """
+        self.running = None
+        which = (suspect.delivery.tenant, suspect.delivery.id)
+        self._remaining.pop(which, None)
         try:
             self._group.set_delivery_counter(suspect.delivery, suspect.counter)
         except redis.RedisError as error:
-            _LOG.debug("trial_not_ended", group=self._group.group, error=one_line(error))
+            self._remaining[which] = suspect
+            _LOG.warning("trial_not_ended", group=self._group.group, error=one_line(error))
+
+    def end_remaining(self) -> None:
+        """Remove the trials that could not be removed, of entries that this consumer still has."""
+        for which, suspect in [*self._remaining.items()]:
+            try:
+                if self._group.has_pending(suspect.delivery):
+                    self._group.set_delivery_counter(suspect.delivery, suspect.counter)
+            except redis.RedisError as error:
+                if not is_of_key(error):  # otherwise the group is gone, with its counters
+                    continue  # logged before; tried again with the next batch
+            del self._remaining[which]
 
     @contextmanager
     def recorded(self, suspect: Suspect | None) -> Iterator[None]:
@@ -98,8 +124,8 @@ class Trials:
         if suspect is None:
             yield
             return
-        self.begin(suspect)
         try:
+            self.begin(suspect)  # if its reply is lost, it may be recorded
             yield
         except Exception:
             self.end(suspect)

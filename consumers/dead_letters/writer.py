@@ -55,11 +55,11 @@ class DeadLetterWriter:
         self._max_event_bytes = max_event_bytes
         self._write = client.register_script(script("write.lua"))
 
-    def write(self, delivery: Delivery, reason: str, detail: str) -> None:
+    def write(self, delivery: Delivery, reason: str, detail: str) -> bool:
         """Move one entry from pending to the dead letters in one step, and list its tenant.
 
-        An entry that is no longer pending is left alone: it was settled, or will be delivered
-        again.
+        Return whether the entry has a letter. An entry that is no longer pending is left alone: it
+        was settled, or will be delivered again. One that an operator has settled is acknowledged.
 
         Raises:
             redis.RedisError: Redis is unavailable or refuses; the entry is pending, or its tenant
@@ -85,6 +85,7 @@ class DeadLetterWriter:
         listing = ("ZADD", self._keys.dead_tenants(), now, delivery.tenant)
         # If the list is on a lost node of a cluster, the samples add the tenant later.
         checked_served(round_trip(self._client, [listing], partial=True))
+        return bool(reply and reply[0])
 
 
 def _body(fields: Sequence[bytes], max_event_bytes: int) -> Iterator[bytes]:

@@ -29,6 +29,14 @@ class Delivery(NamedTuple):
         return of_reply(self.id)
 
 
+class Claimed(NamedTuple):
+    """Entries taken over from consumers that no longer answer."""
+
+    deliveries: list[Delivery]
+    deleted: int
+    """The number of entries that were trimmed while they were pending."""
+
+
 def deliveries_of(tenant: str, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Delivery]:
     """Return the deliveries of a tenant's entries in a reply of XREADGROUP or XAUTOCLAIM.
 

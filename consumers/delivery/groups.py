@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.resources import files
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 
 from consumers import metrics
 from consumers.delivery import group_commands
 from consumers.delivery.batch_size import LIGHT_BYTES, Portions
-from consumers.delivery.deliveries import Delivery, deliveries_of, ids_by_tenant
+from consumers.delivery.deliveries import Claimed, Delivery, deliveries_of, ids_by_tenant
 from consumers.delivery.read_requests import ReadRequest, Received
 from consumers.delivery.refused_tenants import READING, RefusedTenants
 from consumers.delivery.tenants_aside import TenantsAside
@@ -27,20 +27,12 @@ from consumers.faults import is_of_key
 from streams.cluster import Cluster, checked_served, keys_of
 from streams.keys import Keys
 from streams.scripts import Script
-from streams.wire import Command, PendingReplies, ask, round_trip
+from streams.wire import Command, PendingReplies, as_text, ask, round_trip
 
 ALIVE_SECONDS = 30
 """The time after which a silent consumer no longer counts as alive."""
 CLAIM_COUNT = 100
 """Entries of a light stream that one command takes over."""
-
-
-class Claimed(NamedTuple):
-    """Entries taken over from consumers that no longer answer."""
-
-    deliveries: list[Delivery]
-    deleted: int
-    """The number of entries that were trimmed while they were pending."""
 
 
 class ConsumerGroup:
@@ -232,6 +224,12 @@ class ConsumerGroup:
             reply[0][3] if reply and not isinstance(reply, redis.ResponseError) else None
             for reply in replies
         ]
+
+    def has_pending(self, delivery: Delivery) -> bool:
+        """Return whether an entry is pending for this consumer; raises as `leave` does."""
+        which = (self._keys.stream(delivery.tenant), self.group, delivery.id)
+        rows = ask(self._client, *group_commands.pending_entry(*which))
+        return bool(rows) and as_text(rows[0][1]) == self.consumer
 
     def set_delivery_counter(self, delivery: Delivery, count: int) -> None:
         """Set the server's delivery counter of a pending entry.

@@ -54,8 +54,21 @@ class Outages:
         self._meanwhile(server)
         stop.wait(seconds)
 
-    def retry(self, work: Callable[[], None], stop: Stop, after_wait: Callable[[], None]) -> None:
+    def retry(
+        self,
+        work: Callable[[], None],
+        stop: Stop,
+        after_wait: Callable[[], None],
+        *,
+        longest: float = LAST_PAUSE,
+    ) -> None:
         """Do the work, again after each outage; call `after_wait` before each further attempt.
+
+        Args:
+            work: may raise in an outage.
+            stop: ends the waiting.
+            after_wait: called between a pause and the next attempt.
+            longest: the longest pause in seconds, if it is longer than the first one.
 
         Raises:
             Stopped: the stop was set during an outage.
@@ -71,7 +84,7 @@ class Outages:
                 self.wait(stop, error, pause)
                 if stop.is_set():
                     raise Stopped from error
-                pause = next_pause(pause)
+                pause = min(next_pause(pause), max(longest, FIRST_PAUSE))
                 after_wait()
             else:
                 return

@@ -1,4 +1,4 @@
-"""Settling a batch: apply and acknowledge it, move to the dead letters what can never be applied.
+"""Settling a batch: apply and acknowledge its entries, or move them to the dead letters.
 
 Delivery is at least once, and the effect exactly once: an entry is acknowledged only after its
 effect is stored, and applying it again changes nothing. A batch that fails because of its data is
@@ -6,10 +6,11 @@ split until the bad entry is alone. During an outage of either server the settle
 batch. Used by `consumers.loop.runner`, for the batches that it has read or taken over.
 
 However long an attempt takes, the entries stay with this consumer: their idle time is set to zero
-again after each third of the reclaim time. That is done between two attempts, and while the writer
-of a projection waits for its server (`consumers.protocols.WaitsLong`), for example for a lock that
-somebody holds. Otherwise one consumer after another would take the batch over and wait for the same
-lock, until their number of deliveries made harmless entries suspects.
+again at least every third of the reclaim time. That is done between two attempts, and while the
+writer of a projection waits for its server (`consumers.protocols.WaitsLong`), for example for a
+lock held by another session. Otherwise one consumer after another would take the batch over and
+wait for the same lock, and the growing delivery counters would make suspects of harmless entries
+(`consumers.dead_letters.trials`).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Settler:
     """Settles batches of one consumer.
 
     Args:
-        decode: makes a batch of deliveries.
+        decode: decodes deliveries into a batch.
         renew_ahead: keeps the consumer's next batch from being taken over; called in a long wait.
         reclaim_idle_seconds: the idle time after which other consumers take a delivery over.
         clock: returns monotonic seconds.
@@ -83,6 +84,7 @@ class Settler:
         self._current: Sequence[Delivery] = ()
         """The deliveries of the whole batch that is being settled."""
         self._renew_at = 0.0
+        self._stop: Stop | None = None
         self._name = group.group
         self._log = _LOG.bind(group=group.group, consumer=group.consumer)
 
@@ -92,17 +94,17 @@ class Settler:
         Raises:
             Stopped: the stop was set in an outage; unsettled deliveries are released to others.
         """
-        with self._kept(batch.deliveries):
+        with self._kept(batch.deliveries, stop):
             self._settle(batch, self._retrying(stop))
 
     def settle_claimed(self, tenant: str, deliveries: Sequence[Delivery], stop: Stop) -> None:
-        """Settle deliveries of a tenant that were taken over: each suspect alone, the rest first.
+        """Settle deliveries of a tenant that were taken over: suspects last, and each alone.
 
         Raises:
             Stopped: as `settle` does.
             redis.RedisError: Redis is unavailable or refuses the command.
         """
-        with self._kept(deliveries):
+        with self._kept(deliveries, stop):
             retry = self._retrying(stop)
             suspects = self._trials.suspects(tenant, deliveries)
             alone = {suspect.delivery.id for suspect in suspects}
@@ -128,18 +130,24 @@ class Settler:
     def keep(self) -> None:
         """Keep the current batch and the one ahead, if they were not renewed for long.
 
-        Writers call it while they wait. Errors are only logged.
+        Writers call it while they wait. Errors are only logged. If the consumer must stop, the
+        process may be ended in this wait, which is no failure of an entry: its trial is ended.
         """
+        if self._trials.running is not None and self._stop is not None and self._stop.is_set():
+            self._trials.end(self._trials.running)
         if self._clock() >= self._renew_at:
             self._renew()
 
     @contextmanager
-    def _kept(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+    def _kept(self, deliveries: Sequence[Delivery], stop: Stop) -> Iterator[None]:
         """Keep the deliveries during the block; release them if it raises Stopped."""
+        self._trials.end_remaining()
         self._current, self._renew_at = deliveries, self._next_renewal()
+        self._stop = stop
         try:
             yield
         except Stopped:
+            self._trials.end_remaining()
             self.release(deliveries)
             raise
         finally:
@@ -147,11 +155,12 @@ class Settler:
 
     def _retrying(self, stop: Stop) -> Retry:
         """Return a function that retries work, and renews the current batch between attempts."""
-        return lambda work: self._outages.retry(work, stop, self._renew)
+        longest = self._reclaim_idle / 3
+        return lambda work: self._outages.retry(work, stop, self._renew, longest=longest)
 
     def _renew(self) -> None:
         """Renew the batches; renewing a delivery that is settled already changes nothing."""
-        # Each for itself: an error of one batch must not let the other be taken over.
+        # Separately: if one batch cannot be renewed, the other still must be.
         for renew in (self._renew_current, self._renew_ahead):
             try:
                 renew()
@@ -190,10 +199,8 @@ class Settler:
 
     def _try_alone(self, suspect: Suspect, retry: Retry) -> None:
         """Settle one entry in a trial that includes its decoding."""
-        self._trials.begin(suspect)
-        batch = self._decode([suspect.delivery])
-        if isinstance(batch.entries[0], InvalidEvent):
-            self._trials.end(suspect)
+        with self._trials.recorded(suspect):
+            batch = self._decode([suspect.delivery])
         self._settle(batch, retry, suspect)
 
     def _apply(
@@ -219,8 +226,8 @@ class Settler:
             if is_outage(error):
                 raise
             if len(deliveries) == 1:
-                self._log.warning("entry_cannot_be_applied", error=repr(error))
-                self._reject(deliveries[0], "cannot_be_applied", repr(error), retry)
+                self._log.warning("entry_cannot_be_applied", error=_detail(error))
+                self._reject(deliveries[0], "cannot_be_applied", _detail(error), retry)
                 return
             middle = len(deliveries) // 2
             self._apply(deliveries[:middle], entries[:middle], retry, suspect)
@@ -246,21 +253,17 @@ class Settler:
         times = list(map(_APPENDED_MS, entries))
         metrics.DELAY_SECONDS.observe_ages(self._name, time.time() * 1000, times)
 
-    def _settle_tenant(self, tenant: str, work: Callable[[], None], retry: Retry) -> bool:
-        """Do work on the keys of one tenant; return False if the tenant was set aside instead."""
-        done = True
+    def _settle_tenant(self, tenant: str, work: Callable[[], None], retry: Retry) -> None:
+        """Do work on the keys of one tenant, or set the tenant aside if its node is lost."""
 
         def attempt() -> None:
-            nonlocal done
             try:
                 work()
             except redis.RedisError as error:
                 if not self._group.aside.add([tenant], error):
                     raise
-                done = False
 
         retry(attempt)
-        return done
 
     def _project(self, entries: Sequence[Entry]) -> Collection[str]:
         """Apply entries; return the tenants that were set aside, because their node is lost."""
@@ -277,13 +280,20 @@ class Settler:
         return ()
 
     def _reject(self, delivery: Delivery, reason: str, detail: str, retry: Retry) -> None:
-        """Move an entry to the dead letters, or leave it pending if the server refuses those."""
+        """Move an entry to the dead letters; it stays pending if the server refuses their keys."""
         refused = self._group.refused
         if refused.is_paused(delivery.tenant, DEAD_LETTERING):
             return
         try:
-            write = partial(self._dead_letters.write, delivery, reason, detail)
-            if not self._settle_tenant(delivery.tenant, write, retry):
+            self.keep()  # many entries of a batch may be invalid
+            written = False
+
+            def write() -> None:
+                nonlocal written
+                written = self._dead_letters.write(delivery, reason, detail)
+
+            self._settle_tenant(delivery.tenant, write, retry)
+            if not written:
                 return
         except redis.ResponseError as error:
             if not is_of_key(error):
@@ -299,6 +309,13 @@ class Settler:
             reason=reason,
             detail=detail,
         )
+
+
+def _detail(error: Exception) -> str:
+    """Return the class and the text of an error; `repr` of the client library omits the text."""
+    if isinstance(error, redis.RedisError):
+        return f"{type(error).__name__}({str(error)!r})"
+    return repr(error)
 
 
 _APPENDED_MS: Callable[[Entry], int] = attrgetter("entry_id.ms")

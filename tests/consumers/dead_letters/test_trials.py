@@ -319,3 +319,55 @@ def test_refused_in_its_trial__an_outage_of_its_dead_letter_counts_as_no_trial(
     assert waits.counters == [7, 7]
     (letter,) = entries(redis_client, "tenant:42:dead")
     assert (letter["reason"], letter["deliveries"]) == (b"not_json", b"7")
+
+
+@pytest.mark.parametrize("lost", ["begin", "end"])
+def test_trial_whose_record_is_uncertain__is_ended_later(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """A reply that is lost, or an end that Redis does not take, is no death of the process."""
+    delivered(redis_client, {"a": 6})
+    set_counter, away = ConsumerGroup.set_delivery_counter, [True]
+
+    def unreliable(group: ConsumerGroup, delivery: Any, count: int) -> None:
+        begins = count >= TRIAL_STEP
+        if begins or not away:
+            set_counter(group, delivery, count)
+        if away and (not begins or lost == "begin"):
+            raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(ConsumerGroup, "set_delivery_counter", unreliable)
+    me = consumer(redis_client, Recording(*[ValueError("no such thing")] * 2))
+    monkeypatch.setattr(DeadLetterWriter, "write", lambda *_: False)  # it stays pending
+    if lost == "begin":
+        with pytest.raises(redis.ConnectionError):
+            me.take_over("42", threading.Event())
+    else:
+        me.take_over("42", threading.Event())
+    assert counter(redis_client) == TRIAL_STEP + 7
+    away.clear()
+    me.recover(threading.Event())
+    assert counter(redis_client) < TRIAL_STEP
+
+
+def test_stopped_while_it_waits_for_a_server__its_end_is_no_death(
+    redis_client: redis.Redis,
+) -> None:
+    """A process that must stop exits while a server hangs; the entry has not ended it."""
+    delivered(redis_client, {"a": 6})
+    stop, projection = threading.Event(), Recording()
+    me = consumer(redis_client, projection)
+    counters: list[int] = []
+
+    def wait(_: Sequence[Entry]) -> None:
+        me.keep()  # as writers do while they wait
+        counters.append(counter(redis_client))
+        stop.set()
+        me.keep()
+        raise _Killed
+
+    projection.apply = wait  # type: ignore[method-assign, assignment]
+    with pytest.raises(_Killed):
+        me.take_over("42", stop)
+    assert counters == [TRIAL_STEP + 7]
+    assert counter(redis_client) == 7

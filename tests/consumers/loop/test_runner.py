@@ -182,6 +182,7 @@ class _Waits:
 
     def wait(self, timeout: float) -> bool:
         self.seconds.append(timeout)
+        assert len(self.seconds) < 20, "it waits for ever"
         return False
 
 
@@ -242,3 +243,45 @@ def test_connection_cut_in_the_middle_of_a_read__its_deliveries_are_read_again(
     stop.set()
     running.join(5)
     assert settled(redis_client, "42", "status")
+
+
+def test_partly_stored_for_bad_data__the_batch_is_split(redis_client: redis.Redis) -> None:
+    """An error of one tenant's data among those of a partial result delays no other tenant."""
+    append(redis_client, "a", tenant="1")
+    append(redis_client, "b", tenant="2")
+    wrong = redis.ResponseError("Command # 1 (SADD k v) of pipeline caused error: WRONGTYPE no set")
+
+    def fail(batch: Sequence[Entry]) -> None:
+        if any(entry.tenant == "1" for entry in batch):
+            raise PartlyStored({"1": wrong})
+
+    projection = Recording(fail)
+    consumer(redis_client, projection).turn(_Waits())
+    assert projection.applied == ["b"]
+    (letter,) = entries(redis_client, "tenant:1:dead")
+    assert b"WRONGTYPE" in letter["detail"]
+
+
+def test_pauses__are_no_longer_than_a_third_of_the_reclaim_time(redis_client: redis.Redis) -> None:
+    append(redis_client, "a")
+    failures = [redis.ConnectionError("away")] * 10
+
+    def fail(_: Sequence[Entry]) -> None:
+        if failures:
+            raise failures.pop()
+
+    stop = _Waits()
+    consumer(redis_client, Recording(fail), idle=3).turn(stop)
+    assert max(stop.seconds) == 1
+    assert len(stop.seconds) == 10
+
+
+def test_entry_that_an_operator_settled__is_counted_as_no_dead_letter(
+    redis_client: redis.Redis,
+) -> None:
+    append(redis_client, "a")
+    group = ConsumerGroup(redis_client, "status", "me")
+    (delivery,) = group.read(["42"], 1)
+    writer = DeadLetterWriter(redis_client, "status")
+    assert writer.write(delivery, "cannot_be_applied", "")
+    assert not writer.write(delivery, "cannot_be_applied", "")
