@@ -54,15 +54,15 @@ LIMIT %(limit)s;
 
 -- name: failing
 -- The latest minutes since a time in which a type's failed jobs of the last five minutes were at least a
--- number, and a share of those that were done or failed: the minute and the first of the five with a failure,
--- in milliseconds since 1970, how many failed and ended in the minute and in the five, and the most frequent
--- code.
+-- number, and a share of those that were done or failed: the minute and the first of the five in which the share
+-- was reached, in milliseconds since 1970, how many failed and ended in the minute and in the five, and the most
+-- frequent code.
 SELECT kind, job_type, (extract(epoch FROM bin) * 1000)::bigint AS at,
        (extract(epoch FROM began) * 1000)::bigint AS began, failed, failed + done AS ended,
        failed_lately::bigint, (failed_lately + done_lately)::bigint AS ended_lately, code
 FROM (
     SELECT *, sum(failed) OVER latest AS failed_lately, sum(done) OVER latest AS done_lately,
-           min(bin) FILTER (WHERE failed > 0) OVER latest AS began
+           min(bin) FILTER (WHERE failed > 0 AND failed >= %(share)s * (failed + done)) OVER latest AS began
     FROM (
         SELECT kind, job_type, bin,
                coalesce(sum(n) FILTER (WHERE figure = 'failed'), 0)::bigint AS failed,

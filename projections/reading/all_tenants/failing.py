@@ -40,7 +40,7 @@ class _Minute(NamedTuple):
     job_type: str
     at: int
     began: int
-    """The first of the five minutes with a failure."""
+    """The first of the five minutes in which the share was reached; single failures are usual."""
     failed: int
     ended: int
     failed_lately: int
