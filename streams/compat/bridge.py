@@ -104,12 +104,12 @@ class Bridge:
         return wait_until_settled(self._client, stream, entry_id, seconds)
 
     def progress(self, job: JobKey) -> dict[str, Any] | None:
-        """Return the job's progress document; None if there is none or Redis is unavailable."""
+        """Return the job's progress document; None without one, or if it cannot be read."""
         try:
             found = self._read(self._keys.progress(job))
             if found is None and self._legacy_keys and self.state(job) is State.PROCESSING:
                 found = self._read(self._keys.legacy_progress(job))
-        except redis.RedisError as error:
+        except (redis.RedisError, ValueError) as error:
             _LOG.warning("progress of job %s cannot be read: %s", job.id, error)
             return None
         return found
@@ -118,7 +118,7 @@ class Bridge:
         """Return the document of the old key, for calls without a tenant."""
         try:
             return self._read(self._keys.legacy_progress(JobKey("", kind, job_id)))
-        except redis.RedisError as error:
+        except (redis.RedisError, ValueError) as error:
             _LOG.warning("progress of job %s cannot be read: %s", job_id, error)
             return None
 

@@ -23,7 +23,7 @@ from .bridge import Bridge, Id, if_named
 _LOG = logging.getLogger(__name__)
 
 TTL_SECONDS = 21_600
-"""Time to live of the keys of an unended job after its last event, as the projection sets it."""
+"""Time to live of the keys of an unended job after its last event; the projection's default."""
 
 _LARGEST = 2**53
 """Greatest count or estimate that an event may have."""
@@ -33,7 +33,7 @@ def _number(value: Any) -> float:
     """Return a value as a number; NaN and infinity are allowed and written as null.
 
     Raises:
-        TypeError, ValueError: it is not a number, or larger than an event may have.
+        TypeError, ValueError, OverflowError: it is not a number, or too large for an event.
     """
     number = float(value)
     if math.isfinite(number) and abs(number) > _LARGEST:
@@ -63,8 +63,8 @@ _NAMED: Mapping[str, Callable[[Any], Any]] = {
 }
 """Keys of an old call's extra that are fields of an event, and the conversion of their values."""
 
-NEVER_RAISED = (LogUnavailable, InvalidEvent, InvalidTenant, redis.RedisError)
-"""Errors that a call about progress turns into a warning."""
+NEVER_RAISED = (LogUnavailable, InvalidEvent, InvalidTenant, redis.RedisError, UnicodeError)
+"""Errors that a call about progress turns into a warning; UnicodeError is that of an odd id."""
 
 
 class RedisProgressAdapter:
@@ -93,17 +93,17 @@ class RedisProgressAdapter:
         bridge = if_named(self._bridge)
         if bridge is None:
             return
-        if tenant_id:
+        if tenant_id not in (None, ""):
             record(bridge, JobKey(str(tenant_id), "job", str(job_id)), step, extra)
         else:
-            bridge.write_tenantless(str(job_id), {"step": step, **(extra or {})}, self._ttl)
+            _record_tenantless(bridge, str(job_id), step, extra, self._ttl)
 
     def get_progress(self, job_id: Id, tenant_id: Id | None = None) -> dict[str, Any] | None:
         """Return the progress document, or without a tenant the document of the old key."""
         bridge = if_named(self._bridge)
         if bridge is None:
             return None
-        if tenant_id:
+        if tenant_id not in (None, ""):
             return bridge.progress(JobKey(str(tenant_id), "job", str(job_id)))
         return bridge.tenantless_progress("job", str(job_id))
 
@@ -156,7 +156,7 @@ def record(bridge: Bridge, job: JobKey, step: str | None, extra: Mapping[str, An
             named |= fields
             event = bridge.event(job, Progress, extra=free, **named)
         except InvalidEvent as error:
-            # Old keys could hold anything: the progress is appended without the extra.
+            # Old keys could hold anything: it is appended without the free keys of the extra.
             _LOG.warning("extra of job %s dropped: %s", job.id, error)
             event = bridge.event(job, Progress, **named)
         return bridge.append_or_drop(job, event)
@@ -165,11 +165,22 @@ def record(bridge: Bridge, job: JobKey, step: str | None, extra: Mapping[str, An
         return False
 
 
+def _record_tenantless(
+    bridge: Bridge, job_id: str, step: str, extra: Mapping[str, Any] | None, ttl: int
+) -> None:
+    try:
+        document = {"step": step, **plain(extra or {})}
+    except InvalidEvent as error:
+        _LOG.warning("extra of job %s dropped: %s", job_id, error)
+        document = {"step": step}
+    bridge.write_tenantless(job_id, document, ttl)
+
+
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values of an old call as plain JSON values, as `json.dumps(…, default=str)` does it.
+    """Return values of an old call as plain JSON values, like `json.dumps` with `default=text_of`.
 
     Raises:
-        InvalidEvent: JSON cannot hold them: a key is not a text, or a value contains itself.
+        InvalidEvent: a key is neither text nor number, or a value contains itself.
     """
     try:
         made: dict[str, Any] = json.loads(json.dumps(dict(values), default=text_of))
@@ -188,5 +199,5 @@ def _split(extra: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, A
         try:
             named[name] = None if value is None else form(value)
         except (TypeError, ValueError, OverflowError):
-            free[name] = value  # readers still get the value, whatever it is
+            free[name] = value  # only the history keeps the value; readers get null
     return named, free

@@ -382,6 +382,21 @@ class TestBadWeather:
         assert "extra" not in first
         assert second["extra"] == {"percent": "much"}
 
+    @pytest.mark.parametrize("tenant", [None, 7])
+    @pytest.mark.parametrize("job_id", ["a1", "caf\udce9"])
+    @pytest.mark.parametrize("extra", [7, "text", [1, 2], {(1, 2): 3}], ids=str)
+    def test_no_extra_or_id_raises(
+        self, world: World, tenant: int | None, job_id: str, extra: Any
+    ) -> None:
+        del world
+        RedisProgressAdapter().record_progress(job_id, "s", extra, tenant_id=tenant)
+        RedisProgressAdapter().get_progress(job_id, tenant_id=tenant)
+
+    def test_tenant_0_is_a_tenant(self, world: World) -> None:
+        RedisProgressAdapter().record_progress("a1", "s", tenant_id=0)
+        assert world.client.exists("tenant:0:events")
+        assert not world.client.exists("job:a1:progress")
+
     @pytest.mark.parametrize(
         ("extra", "seen"),
         [
