@@ -1,9 +1,9 @@
 """Scripts that run many times in one round trip, on a single server or on the nodes of a cluster.
 
 A server keeps the scripts that it was sent, and loses them in a restart or failover. So each run
-sends the digest of the script, and its text only if a server does not have it: by SCRIPT LOAD,
-because users may lack the right to EVAL, which would run any script. Used by
-`consumers` and `projections`.
+sends the digest of the script, and its text only if a server does not have it: by SCRIPT LOAD and
+not by EVAL, because the users in `deploy/redis/users.acl` have only SCRIPT LOAD and EVALSHA.
+Used by `consumers` and `projections`.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ class Script:
     ) -> list[Any]:
         """Run the script for each pair of keys and arguments, and return the replies in order.
 
-        The reply of a failed run is its error; `partial` is that of `round_trip`.
+        The reply of a failed run is its error. With `partial`, the loss of one server of several is
+        the reply to its runs and not raised.
 
         Raises:
-            redis.ConnectionError, redis.TimeoutError: some may have been run.
+            redis.ConnectionError, redis.TimeoutError: some runs may have been executed.
+            redis.RedisError: a server refuses to load the script, or no node has the slot map.
         """
         return self.send(client, runs, partial=partial).replies()
 
@@ -52,7 +54,11 @@ class Script:
         *,
         partial: bool = False,
     ) -> PendingRuns:
-        """Send the runs without waiting for the replies; raises what `run` raises."""
+        """Send the runs without waiting for the replies.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: some runs may have been executed.
+        """
         words = [(len(keys), *keys, *arguments) for keys, arguments in runs]
         return PendingRuns(self._text, self._digest, client, words, partial=partial)
 
@@ -78,9 +84,11 @@ class PendingRuns:
     def replies(self) -> list[Any]:
         """Wait for the replies; a server without the script is sent its text.
 
+        Runs that failed for lack of the script are repeated once, after the others.
+
         Raises:
-            redis.ConnectionError, redis.TimeoutError: some may have been run.
-            redis.ResponseError: the server refuses the script.
+            redis.ConnectionError, redis.TimeoutError: some runs may have been executed.
+            redis.RedisError: a server refuses to load the script, or no node has the slot map.
         """
         replies = self._pending.replies()
         missing = [

@@ -1,13 +1,16 @@
-"""A throttle that keeps polls fast while thousands of viewers connect at once.
+"""A throttle that keeps short requests fast while thousands of viewers connect at once.
 
 A *viewer* is a request that stays open: a long poll or a live stream. The event loop runs what is
 ready in the order of arrival. When a server comes back, all viewers reconnect at the same time, and
-a poll would wait for all that arrived before it. Therefore each viewer passes this throttle when it
-connects and after each read: a few in each iteration of the event loop, tenant by tenant in
-rotation. A poll takes several iterations and meets only a few viewers in each of them.
+a short request would wait for all that arrived before it. Therefore each viewer passes this
+throttle when it connects, and long polls and live streams of a job also after each read: a few in
+each iteration of the event loop, tenant by tenant in rotation. A short request takes several
+iterations and meets only a few viewers in each of them. `api.live.feed_reads` limits the reads of
+the live streams of tenants.
 
-Viewers must not pass it before they read changes, because reads of one iteration share one command
-to Redis. Used by `api.app`, `api.live.endpoint` and `api.progress.long_polls`.
+Viewers must not pass it again between a change and the read that follows it, because reads of one
+iteration share one command to Redis. Used by `api.app`, `api.live.endpoint` and
+`api.progress.long_polls`.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import asyncio
 from collections import deque
 
 ADMITTED_PER_ITERATION = 2
-"""Few, because a poll takes about ten iterations. Up to this many, viewers do not wait at all."""
+"""Few, because a short request takes about ten iterations. Nobody waits while no more arrive."""
 
 _Waiter = asyncio.Future[None]
 
@@ -50,14 +53,15 @@ class EventLoopThrottle:
             return
         waiter: _Waiter = loop.create_future()
         self._queues.setdefault(tenant, deque()).append(waiter)
-        await waiter  # if it is cancelled, `_end_iteration` skips it
+        await waiter  # if it is cancelled, `_begin_iteration` skips it
 
     def _schedule_end(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._end_scheduled:
             self._end_scheduled = True
-            loop.call_soon(self._end_iteration, loop)
+            loop.call_soon(self._begin_iteration, loop)
 
-    def _end_iteration(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin_iteration(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin a new iteration: admit the first waiting viewers."""
         self._end_scheduled = False
         self._left = self._size
         while self._left and self._queues:

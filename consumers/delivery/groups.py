@@ -172,13 +172,13 @@ class ConsumerGroup:
                 self._unsettled.discard(tenant)
         return found
 
-    def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        """Acknowledge deliveries whose effect is stored.
+    def acknowledge(self, deliveries: Iterable[Delivery]) -> list[str]:
+        """Acknowledge deliveries whose effect is stored; return the tenants of the others.
 
         Raises:
             redis.RedisError: Redis is unavailable, or refuses for a reason that concerns no tenant.
         """
-        self._for_each_tenant(
+        return self._for_each_tenant(
             deliveries, lambda stream, ids: group_commands.acknowledge(stream, self.group, ids)
         )
 
@@ -286,13 +286,16 @@ class ConsumerGroup:
 
     def _for_each_tenant(
         self, deliveries: Iterable[Delivery], command: Callable[[str, Sequence[bytes]], Command]
-    ) -> None:
-        """Send a command for each tenant; refused tenants are paused, and lost ones set aside."""
+    ) -> list[str]:
+        """Send a command for each tenant, and return the refused and the lost tenants.
+
+        Refused tenants are paused, and lost ones set aside.
+        """
         tenants = ids_by_tenant(deliveries)
         commands = [command(self._keys.stream(tenant), ids) for tenant, ids in tenants.items()]
         replies = round_trip(self._client, commands, partial=True)
-        for tenant, reply in zip(tenants, replies, strict=True):
-            self._accepted(tenant, reply)
+        answered = zip(tenants, replies, strict=True)
+        return [tenant for tenant, reply in answered if not self._accepted(tenant, reply)]
 
     def _read_command(self, tenant: str, count: int, after: bytes = b">") -> Command:
         stream = self._keys.stream(tenant)

@@ -1,18 +1,18 @@
-"""Tenants whose node of a cluster is lost, so that the loss delays no tenant of another node.
+"""Setting tenants aside while their node of a cluster is lost, so that no other tenant is delayed.
 
-What concerns a lost node is set aside: reads whose reply was lost, effects that could not be
-stored, and acknowledgements. All of it stays pending for this consumer, so that nothing but the
-tenants' names is kept here. After a pause they are tried again: the consumer reads what is pending
-for it and settles that, until a replica was promoted or the node is back. No attempt is charged to
-an entry. A slot that moves the old way, and a node that refuses writes, are treated alike. Used by
-`consumers.delivery.groups`.
+If a node is lost, the entries of its tenants stay pending for this consumer, and only the tenants'
+names are kept here. After a pause, the consumer reads and settles what is pending for them, and
+repeats this until a replica was promoted or the node is back. Such tries do not count as trials
+(`consumers.dead_letters.trials`). They do raise the server's delivery counters, so that a consumer
+that takes such entries over applies them one by one. A slot that is being migrated key by key
+(TRYAGAIN), and a node that refuses writes, are treated alike. Used by `consumers.delivery.groups`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -24,6 +24,10 @@ _LOG = structlog.get_logger(__name__)
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 1.0
 """The shortest and the longest pause in seconds; each pause is twice the one before."""
+LOG_SECONDS = 60.0
+"""The shortest time between two log lines about the same error."""
+MOST_LOGGED = 100
+"""The largest number of errors whose last line is remembered."""
 
 
 class TenantsAside:
@@ -44,29 +48,46 @@ class TenantsAside:
         self._tenants: set[str] = set()
         self._pause = FIRST_PAUSE
         self._until = math.inf
+        self._logged: dict[str, float] = {}
+        """By error, the time from which it is logged again."""
 
     def add(self, tenants: Iterable[str], error: BaseException) -> bool:
-        """Set tenants aside because of an outage of their node; return whether they were.
+        """Set tenants aside if the error is an outage of their node.
 
-        They are not on a single server, and not for an error that is no outage.
+        Return False, and change nothing, for another error and on a single server.
         """
         if not self.covers(error):
             return False
-        self._tenants.update(tenants)
+        names = list(tenants)
+        self._tenants.update(names)
+        self._log(names, error)
         if self._until == math.inf:
             self._until = self._clock() + self._pause
             metrics.OUTAGES.labels(self._group, server_of(error)).inc()
-            _LOG.warning(
-                "tenants_set_aside",
-                group=self._group,
-                error=one_line(error),
-                seconds=self._pause,
-            )
             self._pause = min(2 * self._pause, LAST_PAUSE)
         return True
 
+    def _log(self, tenants: Sequence[str], error: BaseException) -> None:
+        """Log each error, at most once a minute."""
+        now, text = self._clock(), one_line(error)
+        if now < self._logged.get(text, now):
+            return
+        if len(self._logged) >= MOST_LOGGED:
+            self._logged.clear()
+        self._logged[text] = now + LOG_SECONDS
+        _LOG.warning(
+            "tenants_set_aside",
+            group=self._group,
+            error=text,
+            tenants=len(tenants),
+            tenant=tenants[0] if tenants else None,
+        )
+
     def covers(self, error: BaseException) -> bool:
-        """Return whether an error concerns one node of a cluster, and may pass."""
+        """Return whether an error counts as the outage of a node.
+
+        On a cluster, that is each error of Redis that a later try may not meet.
+        """
         return self._enabled and server_of(error) == "redis" and is_outage(error)
 
     def take_due(self) -> list[str]:
@@ -77,7 +98,7 @@ class TenantsAside:
         return found
 
     def end_try(self) -> None:
-        """Begin with the shortest pause next time, if no tenant was set aside again."""
+        """Reset the pause to the shortest one, unless a tenant was set aside during the try."""
         if self._until == math.inf:
             self._pause = FIRST_PAUSE
 

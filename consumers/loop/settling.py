@@ -230,8 +230,9 @@ class Settler:
                 self._reject(deliveries[0], "cannot_be_applied", _detail(error), retry)
                 return
             middle = len(deliveries) // 2
-            self._apply(deliveries[:middle], entries[:middle], retry, suspect)
-            self._apply(deliveries[middle:], entries[middle:], retry, suspect)
+            # A suspect is always alone, so that none is in a batch that is split.
+            self._apply(deliveries[:middle], entries[:middle], retry, None)
+            self._apply(deliveries[middle:], entries[middle:], retry, None)
 
     def _store(
         self,
@@ -247,7 +248,9 @@ class Settler:
         if failed:
             entries = [each for each in entries if each.tenant not in failed]
             deliveries = [each for each in deliveries if each.tenant not in failed]
-        self._group.acknowledge(deliveries)
+        pending = self._group.acknowledge(deliveries)
+        if pending:  # these entries are applied, and counted, again
+            entries = [each for each in entries if each.tenant not in pending]
         metrics.APPLIED.labels(self._name).inc(len(entries))
         metrics.ACKNOWLEDGED.labels(self._name).inc(len(entries))
         times = list(map(_APPENDED_MS, entries))

@@ -1,7 +1,7 @@
-"""States whose documents were just made, so that the next batch need not parse them.
+"""States by the documents that were made from them, so that the next batch need not parse these.
 
-A state is kept before the documents are sent. If they are not stored, those that the next batch
-reads differ from them, and the state is not used. Used by `projections.status.writer`.
+A state is kept before its documents are stored. If that fails, the next batch reads other documents
+from Redis, and the state is ignored. Used by `projections.status.writer`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_BYTES = 4 * 1024 * 1024
 
 
 class RecentStates:
-    """The states behind the documents that were last made of jobs; the oldest are dropped.
+    """The states of the documents that were last made for each job; the oldest are dropped.
 
     A state is returned only for exactly the documents that were made from it. If another writer has
     written since, or documents were lost or never stored, the stored documents are used.
@@ -40,7 +40,7 @@ class RecentStates:
         return len(self._states)
 
     def take(self, job: JobKey, documents: Documents) -> JobState | None:
-        """Remove and return the state that these documents were made from, or None."""
+        """Remove the job's state; return it if these documents were made from it, or None."""
         known = self._states.pop(job, None)
         if known is None:
             return None

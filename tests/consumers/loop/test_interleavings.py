@@ -114,11 +114,11 @@ class _Watched(ConsumerGroup):
 
     store: Store
 
-    def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
+    def acknowledge(self, deliveries: Iterable[Delivery]) -> list[str]:
         these = [(each.tenant, each.id.decode()) for each in deliveries]
         assert self.store.applied.issuperset(these)
         self.store.acknowledged.update(these)
-        super().acknowledge(deliveries)
+        return super().acknowledge(deliveries)
 
 
 class Deployment:

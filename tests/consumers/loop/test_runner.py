@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import redis
 
+from consumers import metrics
 from consumers.chores.sweep.chore import Sweep
 from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.deliveries import Delivery
@@ -285,3 +286,20 @@ def test_entry_that_an_operator_settled__is_counted_as_no_dead_letter(
     writer = DeadLetterWriter(redis_client, "status")
     assert writer.write(delivery, "cannot_be_applied", "")
     assert not writer.write(delivery, "cannot_be_applied", "")
+
+
+def test_entry_that_cannot_be_acknowledged__is_not_counted_as_settled(
+    redis_client: redis.Redis,
+) -> None:
+    """It is delivered, applied and counted again."""
+    append(redis_client, "a")
+    append(redis_client, "b", "c", tenant="43")
+    counted = metrics.ACKNOWLEDGED.labels("status"), metrics.APPLIED.labels("status")
+
+    def replace_stream(_: Sequence[Entry]) -> None:
+        redis_client.set("tenant:42:events", "no stream")
+
+    me = consumer(redis_client, Recording(replace_stream))
+    before = [each._value.get() for each in counted]
+    me.turn(threading.Event())
+    assert [each._value.get() - was for each, was in zip(counted, before, strict=True)] == [2, 2]
