@@ -1,8 +1,10 @@
 """Kinds of jobs that installed packages add through the entry point group `jobtrail.kinds`.
 
-An entry point's object is a mapping of the fields of `Kind`, or a `Kind`. A mapping serves the
-worker's package, which is imported as `jobtrail`, and the service, which imports the same modules
-as `streams`, without importing either. Used by `streams/kinds.py`, once per process.
+An entry point's object is a mapping of the fields of `Kind`, or a `Kind`. With a mapping, a package
+needs no import of jobtrail, whose modules are imported as `jobtrail` by workers and as `streams` by
+the service, each with a class `Kind` of its own. The module of the object must import nothing of
+jobtrail but `jobtrail.kinds`: other modules read the kinds while they are imported. Used by
+`streams/kinds.py`, once per process.
 """
 
 from __future__ import annotations
