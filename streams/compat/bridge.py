@@ -34,6 +34,7 @@ from ..keys import JobKey, check_tenant
 from ..kinds import KINDS, State
 from ..reporter import Reporter
 from ..reporting.mistakes import Mistakes
+from ..runtime.safe_text import visible
 from ..settings import Settings, SettingsError
 from ..settled_entries import complete_entry_id, wait_until_settled
 
@@ -110,7 +111,7 @@ class Bridge:
             if found is None and self._legacy_keys and self.state(job) is State.PROCESSING:
                 found = self._read(self._keys.legacy_progress(job))
         except (redis.RedisError, ValueError) as error:
-            _LOG.warning("progress of job %s cannot be read: %s", job.id, error)
+            _LOG.warning("progress of job %s cannot be read: %s", visible(job.id), error)
             return None
         return found
 
@@ -119,17 +120,18 @@ class Bridge:
         try:
             return self._read(self._keys.legacy_progress(JobKey("", kind, job_id)))
         except (redis.RedisError, ValueError) as error:
-            _LOG.warning("progress of job %s cannot be read: %s", job_id, error)
+            _LOG.warning("progress of job %s cannot be read: %s", visible(job_id), error)
             return None
 
     def write_tenantless(self, job_id: str, document: Mapping[str, Any], ttl: int) -> None:
         """Write the old key, which does not contain the tenant."""
-        _LOG.warning("progress of job %s names no tenant: it goes to the old key alone", job_id)
+        shown = visible(job_id)
+        _LOG.warning("progress of job %s names no tenant: it goes to the old key alone", shown)
         key = self._keys.legacy_progress(JobKey("", "job", job_id))
         try:
             self._client.set(key, json.dumps(document, default=text_of), ex=ttl)
         except (redis.RedisError, TypeError, ValueError, RecursionError) as error:
-            _LOG.warning("progress of job %s dropped: %s", job_id, error)
+            _LOG.warning("progress of job %s dropped: %s", shown, error)
 
     def renew(self, job: JobKey, seconds: int) -> None:
         """Set the time to live of a job's documents; documents of an ended job have none.

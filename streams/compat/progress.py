@@ -18,6 +18,7 @@ from ..connection import LogUnavailable
 from ..events import InvalidEvent, Progress
 from ..failure import text_of
 from ..keys import InvalidTenant, JobKey
+from ..runtime.safe_text import visible
 from .bridge import Bridge, Id, if_named
 
 _LOG = logging.getLogger(__name__)
@@ -157,11 +158,11 @@ def record(bridge: Bridge, job: JobKey, step: str | None, extra: Mapping[str, An
             event = bridge.event(job, Progress, extra=free, **named)
         except InvalidEvent as error:
             # Old keys could hold anything: it is appended without the free keys of the extra.
-            _LOG.warning("extra of job %s dropped: %s", job.id, error)
+            _LOG.warning("extra of job %s dropped: %s", visible(job.id), error)
             event = bridge.event(job, Progress, **named)
         return bridge.append_or_drop(job, event)
     except NEVER_RAISED as error:
-        _LOG.warning("progress of job %s dropped: %s", job.id, error)
+        _LOG.warning("progress of job %s dropped: %s", visible(job.id), error)
         return False
 
 
@@ -171,7 +172,7 @@ def _record_tenantless(
     try:
         document = {"step": step, **plain(extra or {})}
     except InvalidEvent as error:
-        _LOG.warning("extra of job %s dropped: %s", job_id, error)
+        _LOG.warning("extra of job %s dropped: %s", visible(job_id), error)
         document = {"step": step}
     bridge.write_tenantless(job_id, document, ttl)
 

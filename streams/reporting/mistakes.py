@@ -12,6 +12,8 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+from ..runtime.safe_text import visible
+
 _LOG = logging.getLogger(__name__)
 
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
@@ -56,13 +58,14 @@ class Mistakes:
         `topic` is the part of the report that is wrong, such as the name of a field.
         """
         line = calling_line()
-        known = (line, str(job), topic)
+        shown = visible(str(job))
+        known = (line, shown, topic)
         if known in self._known:
             return
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known.add(known)
-        _LOG.warning("%s:%d: job %s: %s: %s", line.file, line.number, job, topic, problem)
+        _LOG.warning("%s:%d: job %s: %s: %s", line.file, line.number, shown, topic, problem)
 
 
 def _is_inside(file: str) -> bool:

@@ -386,11 +386,17 @@ class TestBadWeather:
     @pytest.mark.parametrize("job_id", ["a1", "caf\udce9"])
     @pytest.mark.parametrize("extra", [7, "text", [1, 2], {(1, 2): 3}], ids=str)
     def test_no_extra_or_id_raises(
-        self, world: World, tenant: int | None, job_id: str, extra: Any
+        self,
+        world: World,
+        caplog: pytest.LogCaptureFixture,
+        tenant: int | None,
+        job_id: str,
+        extra: Any,
     ) -> None:
         del world
         RedisProgressAdapter().record_progress(job_id, "s", extra, tenant_id=tenant)
         RedisProgressAdapter().get_progress(job_id, tenant_id=tenant)
+        assert all(each.getMessage().isprintable() for each in caplog.records)
 
     def test_tenant_0_is_a_tenant(self, world: World) -> None:
         RedisProgressAdapter().record_progress("a1", "s", tenant_id=0)

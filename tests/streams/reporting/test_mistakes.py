@@ -308,3 +308,4 @@ def test_invalid_id_with_the_next_attempt__is_a_warning_and_the_work_goes_on(
     assert events(redis_client) == []
     assert len({record.getMessage() for record in caplog.records}) == 4
     assert all("id: String should match" in each.getMessage() for each in caplog.records)
+    assert all(each.getMessage().isprintable() for each in caplog.records)
