@@ -41,7 +41,7 @@ _UNAVAILABLE = {
     "used_bytes": None,
     "max_bytes": None,
 }
-"""What is known of a server that is unavailable."""
+"""The facts of a server that is unavailable."""
 
 
 def operator_routes(

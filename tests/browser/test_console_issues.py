@@ -1,4 +1,4 @@
-"""Who is behind, whether it passes, the issues of the last day, the last hour of a tenant."""
+"""Tenants that are behind, forecasts, issues of the last day, and the last hour of a tenant."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ function late({ samples }, tenants, past) {
   });
 }
 
-/** Say with how many tenants a group is behind, of how many; of earlier consumers that is not known. */
+/** Return a text with the number of tenants that are behind, of how many; earlier consumers do not count them. */
 function behindText(group, age, n, furthest, known) {
   const values = { group, time: seconds(age) };
   if (!n) return t("health.behind", values);

@@ -57,7 +57,7 @@ export function sourcesPanel(name, sources) {
       : h("p", { class: "empty" }, t("tenants.noSources")));
 }
 
-/** Say what an operator can do about one tenant's flood; open while it goes on. */
+/** Make the panel of steps against one tenant's flood; open while it goes on. */
 export function floodPanel(isOpen) {
   return h("details", { class: "panel", open: isOpen, "data-key": "flood" }, h("summary", {}, t("tenants.flood")),
     h("ul", { class: "steps-to-do" }, t("tenants.floodSteps").split("\n").map((each) => h("li", {}, each))),

@@ -231,7 +231,7 @@ class SourceWorker(Answer):
 
 
 class Sources(Answer):
-    """Where a tenant's newest jobs come from."""
+    """The sources of a tenant's newest jobs."""
 
     since: Annotated[Milliseconds, Field(description="The start of the last ten minutes.")]
     jobs: Annotated[Count, Field(description="The jobs that were created since and counted.")]
