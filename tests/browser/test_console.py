@@ -422,6 +422,45 @@ def test_a_token_is_asked_for_and_stays_out_of_the_address(
     heading(opened.value, "Sign in")
 
 
+def test_signing_out_reaches_tabs_that_cannot_hear_of_it(
+    page: Page, serve_api: ServeApi, servers: dict[str, str], troubles: Troubles
+) -> None:
+    troubles.expect(r"answered 40[13]: GET \S+/api/v1/ops/session/$")
+    console = f"{serve_api(**servers, auth='jwt', jwt_secret=SECRET)}/console/"
+    token = jwt.encode({"exp": FAR, "tenant_id": "ops", "scope": "ops"}, SECRET)
+    page.goto(f"{console}#/jobs")
+    page.get_by_label("Access token").fill(token)
+    page.keyboard.press("Enter")
+    heading(page, "Jobs")
+    away = page.context.new_page()
+    away.goto(f"{console}#/tenants")
+    heading(away, "Tenants")
+    away.goto("about:blank")
+    page.get_by_role("button", name="Sign out").click()
+    heading(page, "Sign in")
+    away.go_back()
+    heading(away, "Sign in")
+    page.reload()
+    heading(page, "Sign in")
+    # A tab that has not heard of it yet answers a tab that asks.
+    page.evaluate(
+        """(token) => {
+            const console = new URL(".", document.baseURI).pathname;
+            const channel = new BroadcastChannel(`jobtrail ${console}`);
+            channel.addEventListener("message", ({ data }) => {
+                if (!data.ask) return;
+                channel.postMessage({ out: true });
+                channel.postMessage({ token });
+            });
+        }""",
+        token,
+    )
+    asking = page.context.new_page()
+    asking.goto(console)
+    heading(asking, "Sign in")
+    assert asking.evaluate("sessionStorage.length") == 0
+
+
 def test_a_page_that_is_not_seen_asks_for_nothing(page: Page, deployment: Deployment) -> None:
     page.goto(f"{deployment.console}#/jobs/acme/job/working-1")
     heading(page, "working-1")

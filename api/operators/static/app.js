@@ -3,7 +3,7 @@
 import { startDeployment, stopDeployment } from "./deployment.js";
 import { h, put } from "./dom.js";
 import { finder } from "./find.js";
-import { currentToken, get, signIn, signOut, signedIn } from "./http.js";
+import { currentToken, get, noteSignOut, signIn, signOut, signedIn, signedOutElsewhere } from "./http.js";
 import { startKeys } from "./keys.js";
 import { settings } from "./settings.js";
 import { askOtherTabs, signOutOthers, startSharing } from "./shared_token.js";
@@ -42,6 +42,7 @@ function navigation(current) {
   const links = PAGES.map((page) =>
     h("a", { href: `#/${page.at}`, "aria-current": page.at === current && "page" }, t(`shell.${page.name}`)));
   const out = signedIn() && h("button", { type: "button", class: "out", onclick: () => {
+    noteSignOut();
     signOutOthers();
     endSession();
   } }, t("shell.signOut"));
@@ -189,5 +190,8 @@ document.getElementById("pulse").after(pauseButton());
 document.getElementById("finder").append(finder());
 startWatching(document.getElementById("watching"));
 startKeys(PAGES.map((page) => page.at));
-startSharing(() => (session === null ? null : currentToken()), () => signedIn() && endSession());
+startSharing(() => (session === null || signedOutElsewhere() ? null : currentToken()), () => signedIn() && endSession());
+// This page may have been frozen or discarded when another tab signed out.
+window.addEventListener("pageshow", (event) => event.persisted && signedOutElsewhere() && endSession());
+if (signedOutElsewhere()) signOut();
 show();

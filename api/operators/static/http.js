@@ -1,11 +1,13 @@
 // Requests to the server. The token is kept in this tab's session storage and sent as a header only; other tabs of the
 // console may ask for it (shared_token.js).
 
+import { recall, remember } from "./stored.js";
 import { language, t } from "./text.js";
 
 const URL_PREFIX = new URL("../api/v1/ops/", document.baseURI).pathname;
 const MAX_CACHED = 40; // answers
-const KEY = "jobtrail-token";
+const KEY = "jobtrail-token", AFTER = "jobtrail-after"; // the token, and the sign-outs before it
+const SIGN_OUTS = `sign-outs ${URL_PREFIX}`; // the number of them in this browser; the token is never kept there
 const TIMEOUT = 12_000; // milliseconds
 const OWN_WORDS = ["read-only", "not-recorded"]; // types of problems
 
@@ -23,11 +25,23 @@ export class Refused extends Error {
 export function signIn(token) {
   known.clear();
   sessionStorage.setItem(KEY, token);
+  sessionStorage.setItem(AFTER, recall(SIGN_OUTS, 0));
 }
 
 export function signOut() {
   known.clear();
   sessionStorage.removeItem(KEY);
+  sessionStorage.removeItem(AFTER);
+}
+
+/** Note a sign-out for tabs that are not running now, such as one whose page will be loaded again. */
+export function noteSignOut() {
+  remember(SIGN_OUTS, recall(SIGN_OUTS, 0) + 1);
+}
+
+/** Return whether another tab has signed out since this one got its token. */
+export function signedOutElsewhere() {
+  return signedIn() && Number(sessionStorage.getItem(AFTER)) !== recall(SIGN_OUTS, 0);
 }
 
 export function signedIn() {

@@ -14,7 +14,10 @@ export function startSharing(current, onSignedOut) {
   channel.addEventListener("message", ({ data }) => {
     if (data.ask === true && current() !== null) channel.postMessage({ token: current() });
     else if (typeof data.token === "string") answered?.(data.token);
-    else if (data.out === true) onSignedOut();
+    else if (data.out === true) {
+      answered?.(null); // the token of a tab that has not heard of it yet may follow
+      onSignedOut();
+    }
   });
 }
 
