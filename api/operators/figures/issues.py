@@ -29,7 +29,7 @@ SPAN = timedelta(days=1)
 CACHED_SECONDS = 20.0
 """Seconds for which an answer is kept at least."""
 MAX_ISSUES = 200
-"""The most issues of an answer: those that began last."""
+"""The most issues of an answer: those that go on, and those that began last."""
 
 _OF_DELIVERY = ("cause", "begin", "end", "group", "worst", "tenants", "tenant")
 _OF_JOBS = ("kind", "job_type", "code", "failed", "ended")
@@ -64,12 +64,13 @@ class OperatorIssueEndpoint:
         )
         parts = {"redis": delivery, "postgresql": jobs}
         found = [*(delivery or ()), *(jobs or ())]
-        found.sort(key=lambda issue: -int(issue["begin"]))
+        found.sort(key=lambda issue: (issue["end"] is not None, -int(issue["begin"])))
+        kept = sorted(found[:MAX_ISSUES], key=lambda issue: -int(issue["begin"]))
         none = dict.fromkeys([*_OF_DELIVERY, *_OF_JOBS])
         return {
             "since": int(since.timestamp() * 1000),
             "until": int(until * 1000),
-            "issues": [none | {**issue} for issue in found[:MAX_ISSUES]],
+            "issues": [none | {**issue} for issue in kept],
             "more": len(found) > MAX_ISSUES,
             "missing": [server for server, part in parts.items() if part is None],
         }

@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from api.operators.cached_answer import CachedAnswer
+from api.operators.figures import issues
 from consumers.round_trips import server_ms
 from streams.keys import Keys
 from tests.api.operators.test_routes import Apply, Asker, apply, ops, reject
@@ -412,3 +413,21 @@ async def test_a_costly_answer_is_kept_for_a_hundred_times_its_cost(
     for at, wanted in ((0.0, 1), (19.0, 1), (20.3, 2), (40.0, 2), (40.6, 3)):
         now = max(now, at)
         assert await cached.get() == wanted
+
+
+async def test_more_issues_than_are_returned__those_that_go_on_are_kept(
+    ops: Asker, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issues, "MAX_ISSUES", 2)
+    now = server_ms(redis_client)
+    for number in range(60):
+        at = now - (60 - number) * 10_000
+        rows = {"waiting": 9, "pending": 0, "applied": 1, "oldest_ms": at - 24_000}
+        late = {"oldest_ms": at - 24_000 if number % 20 == 10 else None}
+        sample = {"at": at, "groups": {"rows": rows, "status": rows | late}}
+        redis_client.rpush(Keys().samples(), json.dumps(sample))
+    async with ops() as client:
+        answer = (await client.get("issues/")).json()
+    assert answer["more"] is True
+    found = [(each["group"], each["end"] is None) for each in answer["issues"]]
+    assert found == [("status", False), ("rows", True)]
