@@ -1,7 +1,7 @@
 """Running transactions again that another transaction ended.
 
-Times are in seconds. Used by `ops.outside_errors`, `projections.replay.row_lock`,
-`projections.rows.writer` and `sql.sessions`.
+Times are in seconds. Used by `consumers.chores.job_figures`, `ops.outside_errors`,
+`projections.replay.row_lock`, `projections.rows.writer` and `sql.sessions`.
 """
 
 from __future__ import annotations

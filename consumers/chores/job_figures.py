@@ -23,6 +23,7 @@ from consumers.chores.periodic import PeriodicChore
 from consumers.faults import is_outage
 from consumers.round_trips import server_ms
 from sql import queries
+from sql.retries import TRANSIENT_ERRORS
 from streams.cluster import keys_of
 from streams.keys import Keys
 from streams.runtime.safe_text import one_line
@@ -81,7 +82,7 @@ class JobFigures(PeriodicChore):
             if not is_outage(error):
                 raise
             _LOG.warning("job_figures_not_compacted", error=one_line(error))
-            self._note(away=isinstance(error, psycopg.OperationalError), silent=None)
+            self._note(away=_is_away(error), silent=None)
             return
         self._note(away=False, silent=silent)
         if row is not None and row[0] == AT_ONCE:
@@ -98,3 +99,9 @@ class JobFigures(PeriodicChore):
         seconds = int(NOTED_INTERVALS * self._interval) + 1
         key = self._keys.database_figures()
         ask(self._client, "SET", key, orjson.dumps(facts), "EX", seconds)
+
+
+def _is_away(error: Exception) -> bool:
+    """Return whether PostgreSQL is unavailable, and not only slow because others hold locks."""
+    busy = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, *TRANSIENT_ERRORS)
+    return isinstance(error, psycopg.OperationalError) and not isinstance(error, busy)

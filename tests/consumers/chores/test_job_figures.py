@@ -54,6 +54,19 @@ def test_samples_know_silent_jobs_and_an_unavailable_database(
     assert latest(redis_client) == (1, False)
 
 
+def test_a_server_that_is_only_slow_is_not_unavailable(
+    redis_client: redis.Redis, database_url: str
+) -> None:
+    def impatient() -> psycopg.Connection:
+        options = "-c lock_timeout=50 -c statement_timeout=500"
+        return psycopg.connect(database_url, autocommit=True, options=options)
+
+    with psycopg.connect(database_url) as holder:
+        holder.execute("LOCK TABLE job_figure_changes, jobs IN ACCESS EXCLUSIVE MODE")
+        JobFigures(redis_client, impatient, "c1").run()
+        assert latest(redis_client) == (None, False)
+
+
 def test_a_consumer_that_waits_for_postgresql_is_alive_and_says_so(
     redis_client: redis.Redis,
 ) -> None:
