@@ -17,6 +17,7 @@ from streams.appender import EventAppender
 from streams.connection import connect
 from tests.browser.conftest import NewPage, Troubles, base_url
 from tests.browser.test_console import PHONE, WIDE, Deployment, heading
+from tests.browser.test_console_answers import change
 from tests.pipeline.conftest import starting
 from tests.support.groups import settled
 from tests.support.servers import cloned_database
@@ -146,6 +147,7 @@ def test_a_job_explains_itself(page: Page, deployment: Deployment) -> None:
     heading(page, "story-1")
     note = page.locator(".late-note")
     expect(note).to_contain_text("2 events of attempt 1 arrived after its end (failed, entry")
+    expect(note).to_contain_text("did not change the status")
     expect(note).to_contain_text("attempt: 2")
     expect(page.locator(".life .late")).to_have_count(2)
     assert page.locator(".life .sign").last.get_attribute("class") == "sign is-failed won"
@@ -164,6 +166,12 @@ def test_a_job_explains_itself(page: Page, deployment: Deployment) -> None:
     expect(row).to_contain_text("no space left")
     row.locator("summary").click()
     expect(row.locator("pre")).to_contain_text('"code": "disk_full"')
+    part = page.get_by_text("The timeline and the explanation use")
+    expect(part).to_have_count(0)
+    change(page, "jobs/acme/job/story-1/", lambda facts: facts.update(events=2_500))
+    page.reload()
+    expect(part).to_contain_text("use 5 of 2,500 events", timeout=30_000)
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_anything_is_found_and_what_is_not_is_said(

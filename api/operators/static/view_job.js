@@ -30,7 +30,7 @@ export async function job(visit) {
       width = body.clientWidth;
     }
     current = facts;
-    put(body, head(facts, kind), lateNotes(facts.explanation), panel(t("job.timeline"), picture(facts, width)), explanation(facts.explanation));
+    put(body, head(facts, kind), lateNotes(facts.explanation), panel(t("job.timeline"), partNote(facts), picture(facts, width)), explanation(facts.explanation));
     const known = facts.job && `${facts.job.entry_id} ${facts.job.result_bytes}`;
     if (known !== result) put(outcome, outcomeOf(visit, facts.job, where));
     result = known;
@@ -129,6 +129,11 @@ function running({ progress, entry_id: entry }) {
 function picture({ timeline, explanation: winner, job: row }, width) {
   const now = row?.state === "processing" ? serverNow() : null;
   return timelineOf(timeline, winner?.entry_id, Math.max(320, width - 44), now);
+}
+
+/** Show that the timeline and the explanation leave out events, if the job has too many. */
+function partNote({ events, events_read: read }) {
+  return read < events && h("p", { class: "note" }, t("job.eventsRead", { read: count(read), total: count(events) }));
 }
 
 /** Explain events that came after the end of their attempt, or after a later attempt had begun. */
