@@ -297,11 +297,13 @@ def _behind(lags: Iterable[Facts]) -> float:
 def _applied(here: TenantMinute, last: TenantMinute) -> Facts:
     """Return the entries a minute that were applied between two minutes, by tenant.
 
-    What remained of the activity after the last decay is not counted again.
+    What remained of the activity after the last decay is not counted again. Of a tenant that a full
+    list lacked, it is taken to be as much as that of the last tenant listed.
     """
     minutes = max(1, here.at - last.at) / 60_000
+    unlisted = min(last.activity.values()) if len(last.activity) >= MAX_TENANTS else 0.0
     return {
-        tenant: round(max(0.0, score - DECAY * last.activity.get(tenant, 0.0)) / minutes, 1)
+        tenant: round(max(0.0, score - DECAY * last.activity.get(tenant, unlisted)) / minutes, 1)
         for tenant, score in here.activity.items()
     }
 

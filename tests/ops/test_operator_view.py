@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import redis
 
 from api.operators.letters.view import LetterSelection
 from consumers.chores.activity import Tally
 from consumers.chores.heartbeat import LEFT_MS, MAX_LEFT, Heartbeat, remove_silent
+from consumers.chores.minutes import MAX_TENANTS
 from consumers.dead_letters.store import DeadLetterStore
 from consumers.dead_letters.writer import DeadLetterWriter
 from consumers.delivery.groups import ConsumerGroup
@@ -238,3 +241,14 @@ def test_only_the_consumers_that_stopped_last_are_listed(
         Heartbeat(redis_client, "rows", f"restarted-{number}", Tally()).leave()
     remove_silent(redis_client, Keys(), server_ms(redis_client))
     assert len(view.consumers()) == MAX_LEFT
+
+
+def test_a_tenant_that_was_below_a_full_list_is_not_shown_with_all_its_activity(
+    view: RedisOperatorView, redis_client: redis.Redis
+) -> None:
+    others = {f"t{number}": 1_001.0 for number in range(MAX_TENANTS - 1)}
+    for at, tenant in ((0, "before"), (60_000, "new")):
+        stored = {"at": at, "activity": {**others, tenant: 1_001.0}, "late": {}}
+        redis_client.rpush(Keys().tenant_minutes(), json.dumps(stored))
+    (minute,) = view.tenant_minutes()
+    assert minute["per_minute"]["new"] == minute["per_minute"]["t0"]
